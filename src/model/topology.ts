@@ -1,0 +1,70 @@
+/**
+ * What agents tell the outside: `GET /v1/topology` and the `topology` events of `GET /v1/events`. Plain
+ * JSON: LSNs as text, unknown values null, no secrets.
+ */
+export type NodeRole = 'leader' | 'follower' | 'unknown';
+
+/** `running` serves; `starting` and `rejoining` will; `stopped` has no PostgreSQL; `unreachable` has no agent. */
+export type NodeState = 'running' | 'starting' | 'rejoining' | 'stopped' | 'unreachable';
+
+/** How a node follows: `plain` streams from the leader. */
+export type FollowerKind = 'plain';
+
+export interface NodeTopology {
+  readonly name: string;
+  readonly role: NodeRole;
+  readonly state: NodeState;
+  /** One line on what it is doing, e.g. `cloning 42%`; null when it just runs. */
+  readonly detail: string | null;
+  readonly host: string;
+  /** PostgreSQL's port. */
+  readonly port: number;
+  /** Base URL of the node's agent. */
+  readonly agentUrl: string;
+  readonly timeline: number | null;
+  /** A leader's own write position, or what a follower has received and flushed. */
+  readonly receivedLsn: string | null;
+  readonly replayedLsn: string | null;
+  /** Bytes of the leader's log not replayed here; 0 on the leader, null when unknown. */
+  readonly lagBytes: number | null;
+  /** Milliseconds since the oldest commit not replayed here; 0 when caught up, null when unknown. */
+  readonly lagMs: number | null;
+  /** Whether synchronous commits may count this node. */
+  readonly sync: boolean;
+  readonly kind: FollowerKind;
+}
+
+export interface Topology {
+  readonly cluster: string;
+  readonly topology: 'leader-follower';
+  /** Grows with every change of leadership or sync set; the higher one is the newer truth. */
+  readonly version: number;
+  readonly term: number;
+  /** The leader's timeline, null while there is no leader. */
+  readonly timeline: number | null;
+  /** Name of the node that holds the lease, null while there is none. */
+  readonly leader: string | null;
+  readonly nodes: readonly NodeTopology[];
+}
+
+/** One line of a cluster's event log, newest last. */
+export interface ClusterEvent {
+  /** Wall-clock milliseconds since the epoch, for people; nothing decides by it. */
+  readonly at: number;
+  readonly node: string;
+  readonly kind:
+    | 'started'
+    | 'stopped'
+    | 'elected'
+    | 'promoted'
+    | 'demoted'
+    | 'fenced'
+    | 'following'
+    | 'rewound'
+    | 'cloned'
+    | 'sync-set'
+    | 'switchover'
+    | 'leader-lost'
+    | 'error';
+  readonly message: string;
+}
