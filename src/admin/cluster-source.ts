@@ -1,0 +1,95 @@
+import { performance } from 'node:perf_hooks';
+
+import type { ClusterEvent, Topology } from '../model/topology.ts';
+import { openAgentStream } from './agent-stream.ts';
+import { mergeEvents, mergeTopologies, withoutAgents } from './core/merge.ts';
+import type { AgentView } from './core/merge.ts';
+import type { AdminLogger, ClusterChange, ClusterView } from './source.ts';
+
+const EVENT_LIMIT = 500;
+/** Agents tell their view at least once a second; this many silent milliseconds are no hiccup any more. */
+const QUIET_MS = 3000;
+
+export interface ClusterSourceOptions {
+  /** Base URL of every agent of the cluster. */
+  readonly agentUrls: readonly string[];
+  /** Shown, with all nodes unreachable, until an agent was heard. */
+  readonly fallback?: Topology;
+  readonly logger?: AdminLogger;
+}
+
+/** A {@link ClusterView} that follows a cluster's agents until it is closed. */
+export interface ClusterSource extends ClusterView {
+  close(): Promise<void>;
+}
+
+/**
+ * Follows `GET /v1/events` of every agent, reconnecting with bounded backoff, and merges what they tell:
+ * see {@link mergeTopologies} and {@link mergeEvents}. Keeps the last 500 events. Never throws for an
+ * agent that is away or talks nonsense: its nodes are shown as the others see them.
+ */
+export function createClusterSource(options: ClusterSourceOptions): ClusterSource {
+  const views = new Map<string, AgentView>();
+  const listeners = new Set<(change: ClusterChange) => void>();
+  const fallback = options.fallback === undefined ? null : withoutAgents(options.fallback);
+  let events: readonly ClusterEvent[] = [];
+  let topology: Topology | null = fallback;
+  let told = JSON.stringify(topology);
+
+  function tell(change: ClusterChange): void {
+    for (const listener of listeners) listener(change);
+  }
+  function remerge(): void {
+    const merged = mergeTopologies([...views.values()], performance.now(), QUIET_MS) ?? fallback;
+    const text = JSON.stringify(merged);
+    if (text === told || merged === null) return;
+    told = text;
+    topology = merged;
+    tell({ kind: 'topology', topology: merged });
+  }
+  function hear(agentUrl: string, change: ClusterChange): void {
+    if (change.kind === 'topology') {
+      views.set(agentUrl, {
+        topology: change.topology,
+        receivedAtMs: performance.now(),
+        isConnected: true,
+      });
+      remerge();
+      return;
+    }
+    const merged = mergeEvents(events, [change.event], EVENT_LIMIT);
+    events = merged.events;
+    for (const event of merged.added) tell({ kind: 'event', event });
+  }
+  function lose(agentUrl: string): void {
+    const view = views.get(agentUrl);
+    if (view !== undefined) views.set(agentUrl, { ...view, isConnected: false });
+    remerge();
+  }
+
+  const streams = options.agentUrls.map((agentUrl) =>
+    openAgentStream({
+      agentUrl,
+      onChange: (change) => hear(agentUrl, change),
+      onLost: () => lose(agentUrl),
+      ...(options.logger === undefined ? {} : { logger: options.logger }),
+    }),
+  );
+  // A silent agent sends nothing that would trigger a merge: look again by ourselves.
+  const quietCheck = setInterval(remerge, QUIET_MS / 3);
+  quietCheck.unref();
+
+  return {
+    topology: () => topology,
+    events: () => events,
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    async close() {
+      clearInterval(quietCheck);
+      listeners.clear();
+      await Promise.all(streams.map((stream) => stream.close()));
+    },
+  };
+}

@@ -1,0 +1,77 @@
+import { z } from 'zod';
+
+import type { ClusterEvent, NodeTopology, Topology } from '../../model/topology.ts';
+import type { ClusterChange } from '../source.ts';
+import type { SseMessage } from './sse.ts';
+
+const LSN = z.string().regex(/^[0-9A-Fa-f]{1,8}\/[0-9A-Fa-f]{1,8}$/);
+
+const NODE: z.ZodType<NodeTopology> = z.looseObject({
+  name: z.string(),
+  role: z.enum(['leader', 'follower', 'unknown']),
+  state: z.enum(['running', 'starting', 'rejoining', 'stopped', 'unreachable']),
+  detail: z.string().nullable(),
+  host: z.string(),
+  port: z.number(),
+  agentUrl: z.string(),
+  timeline: z.number().nullable(),
+  receivedLsn: LSN.nullable(),
+  replayedLsn: LSN.nullable(),
+  lagBytes: z.number().nullable(),
+  lagMs: z.number().nullable(),
+  sync: z.boolean(),
+  kind: z.enum(['plain']),
+});
+
+const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
+  cluster: z.string(),
+  topology: z.literal('leader-follower'),
+  version: z.number(),
+  term: z.number(),
+  timeline: z.number().nullable(),
+  leader: z.string().nullable(),
+  nodes: z.array(NODE).max(1000),
+});
+
+const EVENT: z.ZodType<ClusterEvent> = z.looseObject({
+  at: z.number(),
+  node: z.string(),
+  kind: z.enum([
+    'started',
+    'stopped',
+    'elected',
+    'promoted',
+    'demoted',
+    'fenced',
+    'following',
+    'rewound',
+    'cloned',
+    'sync-set',
+    'switchover',
+    'leader-lost',
+    'error',
+  ]),
+  message: z.string(),
+});
+
+/** What an agent's message says; null for names that are not known here and for data that does not fit the model. */
+export function parseAgentMessage(message: SseMessage): ClusterChange | null {
+  const value = parseJson(message.data);
+  if (message.event === 'topology') {
+    const result = TOPOLOGY.safeParse(value);
+    return result.success ? { kind: 'topology', topology: result.data } : null;
+  }
+  if (message.event === 'event') {
+    const result = EVENT.safeParse(value);
+    return result.success ? { kind: 'event', event: result.data } : null;
+  }
+  return null;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,28 @@
+import type { SseMessage } from './sse.ts';
+
+/**
+ * What one slow reader has not been sent yet, never more than `limit` messages: a newer topology replaces
+ * the one that waits, and beyond the limit the oldest message goes.
+ */
+export interface Outbox {
+  put(message: SseMessage): void;
+  /** Everything that waits, in order, and forgets it. */
+  take(): readonly SseMessage[];
+}
+
+/** An empty outbox. */
+export function createOutbox(limit: number): Outbox {
+  let waiting: SseMessage[] = [];
+  return {
+    put(message) {
+      if (message.event === 'topology') waiting = waiting.filter((other) => other.event !== 'topology');
+      waiting.push(message);
+      if (waiting.length > limit) waiting.shift();
+    },
+    take() {
+      const taken = waiting;
+      waiting = [];
+      return taken;
+    },
+  };
+}

@@ -1,0 +1,103 @@
+/** @typedef {import('../../model/topology.ts').Topology} Topology */
+/** @typedef {import('../../model/topology.ts').NodeTopology} NodeTopology */
+
+/**
+ * @typedef {object} Headline
+ * @property {'good' | 'warn' | 'bad' | 'idle'} tone
+ * @property {string} title
+ * @property {string} detail
+ */
+
+/**
+ * The one thing a person must know now.
+ * @param {Topology | null} topology
+ * @param {string | null} lastLeader who led before, while nobody does
+ * @returns {Headline}
+ */
+export function headline(topology, lastLeader) {
+  if (topology === null) {
+    return { tone: 'idle', title: 'Waiting for the agents', detail: 'No agent of this cluster was heard yet.' };
+  }
+  if (topology.nodes.every((node) => node.state === 'unreachable')) {
+    return {
+      tone: 'bad',
+      title: 'No agent answers',
+      detail: 'Nothing is known about the servers. Start the nodes, or look at their logs.',
+    };
+  }
+  if (topology.leader === null) return withoutLeader(topology, lastLeader);
+  const leader = topology.nodes.find((node) => node.name === topology.leader);
+  if (leader === undefined || leader.state !== 'running') {
+    return {
+      tone: 'warn',
+      title: `${topology.leader} is taking over`,
+      detail: `It won term ${topology.term} and will accept writes in a moment.`,
+    };
+  }
+  return withLeader(topology, leader);
+}
+
+/**
+ * @param {Topology} topology
+ * @param {string | null} lastLeader
+ * @returns {Headline}
+ */
+function withoutLeader(topology, lastLeader) {
+  const candidates = topology.nodes.filter((node) => node.state === 'running').map((node) => node.name);
+  const was = lastLeader === null ? '' : `${lastLeader} led before. `;
+  if (candidates.length === 0) {
+    return { tone: 'bad', title: 'No leader', detail: `${was}No node is running that could take over.` };
+  }
+  return {
+    tone: 'warn',
+    title: 'Electing a leader',
+    detail: `${was}Writes wait and reads go on. Candidates: ${candidates.join(', ')}.`,
+  };
+}
+
+/**
+ * @param {Topology} topology
+ * @param {NodeTopology} leader
+ * @returns {Headline}
+ */
+function withLeader(topology, leader) {
+  const followers = topology.nodes.filter((node) => node !== leader);
+  const away = followers.filter((node) => node.state === 'stopped' || node.state === 'unreachable');
+  const coming = followers.filter((node) => node.state === 'starting' || node.state === 'rejoining');
+  const sync = followers.filter((node) => node.sync && node.state === 'running');
+  if (followers.length > 0 && sync.length === 0) {
+    return {
+      tone: 'warn',
+      title: `${leader.name} leads alone`,
+      detail: 'No synchronous follower is running: synchronous commits wait for one.',
+    };
+  }
+  if (away.length > 0) {
+    return {
+      tone: 'warn',
+      title: `${leader.name} leads, ${names(away)} ${away.length === 1 ? 'is' : 'are'} away`,
+      detail: `Commits are safe on ${names(sync)}. Bring the rest back with lockstep start.`,
+    };
+  }
+  if (coming.length > 0) {
+    return {
+      tone: 'warn',
+      title: `${leader.name} leads, ${names(coming)} ${coming.length === 1 ? 'is' : 'are'} coming back`,
+      detail: coming.map((node) => `${node.name}: ${node.detail ?? node.state}`).join(' · '),
+    };
+  }
+  const count = followers.length;
+  return {
+    tone: 'good',
+    title: 'In step',
+    detail: `${leader.name} leads ${count} ${count === 1 ? 'follower' : 'followers'}, all streaming.`,
+  };
+}
+
+/**
+ * @param {readonly NodeTopology[]} nodes
+ * @returns {string}
+ */
+function names(nodes) {
+  return nodes.map((node) => node.name).join(', ');
+}

@@ -1,0 +1,116 @@
+import { copyable } from './copy.js';
+import { h, setText } from './dom.js';
+import { formatBytes, formatDuration } from './format.js';
+
+/** @typedef {import('../../model/topology.ts').NodeTopology} NodeTopology */
+
+/**
+ * One card per node, in order of their names. Cards are kept and only their texts change.
+ * @param {HTMLElement} container
+ */
+export function createNodeCards(container) {
+  /** @type {Map<string, ReturnType<typeof createCard>>} */
+  const cards = new Map();
+  return {
+    /**
+     * @param {readonly NodeTopology[]} nodes
+     * @param {(name: string) => string} colorOf class of the node's colour
+     */
+    update(nodes, colorOf) {
+      const sorted = [...nodes].sort((a, b) => a.name.localeCompare(b.name));
+      const names = new Set(sorted.map((node) => node.name));
+      for (const [name, card] of cards) {
+        if (names.has(name)) continue;
+        card.element.remove();
+        cards.delete(name);
+      }
+      for (const [index, node] of sorted.entries()) {
+        let card = cards.get(node.name);
+        if (card === undefined) {
+          card = createCard(node.name, colorOf(node.name));
+          cards.set(node.name, card);
+        }
+        if (container.children[index] !== card.element) container.insertBefore(card.element, container.children[index] ?? null);
+        card.update(node);
+      }
+    },
+  };
+}
+
+/**
+ * How a node is called and coloured everywhere on the page.
+ * @param {NodeTopology} node
+ * @returns {{ tone: string, text: string }}
+ */
+export function standing(node) {
+  if (node.state === 'unreachable' || node.state === 'stopped') return { tone: 'gone', text: node.state };
+  if (node.state !== 'running') return { tone: 'warn', text: node.state };
+  if (node.role === 'leader') return { tone: 'lead', text: 'leader' };
+  if (node.role === 'unknown') return { tone: 'warn', text: 'role unknown' };
+  return node.sync ? { tone: 'sync', text: 'sync follower' } : { tone: 'async', text: 'async follower' };
+}
+
+/**
+ * @param {string} name
+ * @param {string} color
+ */
+function createCard(name, color) {
+  const badge = h('span', { class: 'badge' });
+  const detail = h('p', { class: 'detail' });
+  const bar = h('progress', { max: 100, 'aria-label': `Progress of ${name}` });
+  const facts = {
+    lag: fact('Lag'),
+    received: fact('Received'),
+    replayed: fact('Replayed'),
+    timeline: fact('Timeline'),
+    address: fact('Address'),
+  };
+  const kill = copyable(`npx lockstep kill ${name}`, `the command that kills ${name}`);
+  const start = copyable(`npx lockstep start ${name}`, `the command that starts ${name}`);
+  const element = h(
+    'article',
+    { class: `card ${color}`, 'aria-label': `Node ${name}` },
+    h('header', {}, h('h3', {}, h('i', { class: 'swatch', 'aria-hidden': 'true' }), name), badge),
+    detail,
+    bar,
+    h('dl', {}, ...Object.values(facts).map((one) => one.row)),
+    h('footer', {}, kill, start),
+  );
+
+  /** @param {NodeTopology} node */
+  function update(node) {
+    const { tone, text } = standing(node);
+    const isGone = tone === 'gone';
+    element.dataset.tone = tone;
+    setText(badge, text);
+    setText(detail, node.detail ?? '');
+    detail.hidden = node.detail === null;
+    const percent = /(\d{1,3})\s?%/.exec(node.detail ?? '');
+    bar.hidden = percent === null;
+    if (percent !== null) bar.setAttribute('value', percent[1] ?? '0');
+    facts.lag.set(node.role === 'leader' ? 'it sets the pace' : lagText(node));
+    facts.received.set(node.receivedLsn ?? '–');
+    facts.replayed.set(node.replayedLsn ?? '–');
+    facts.timeline.set(node.timeline === null ? '–' : String(node.timeline));
+    facts.address.set(`${node.host}:${node.port}`);
+    kill.hidden = isGone;
+    start.hidden = !isGone;
+  }
+  return { element, update };
+}
+
+/** @param {NodeTopology} node */
+function lagText(node) {
+  if (node.lagMs === null && node.lagBytes === null) return '–';
+  return `${formatDuration(node.lagMs)} · ${formatBytes(node.lagBytes)}`;
+}
+
+/** @param {string} label */
+function fact(label) {
+  const value = h('dd', {});
+  return {
+    row: h('div', {}, h('dt', {}, label), value),
+    /** @param {string} text */
+    set: (text) => setText(value, text),
+  };
+}

@@ -1,0 +1,54 @@
+import type { ClusterEvent, Topology } from '../model/topology.ts';
+
+/** What changed: the whole topology as it is now, or one new line of the event log. */
+export type ClusterChange =
+  | { readonly kind: 'topology'; readonly topology: Topology }
+  | { readonly kind: 'event'; readonly event: ClusterEvent };
+
+/** A live view of one cluster. Reading never waits. */
+export interface ClusterView {
+  /** Null until an agent was heard for the first time. */
+  topology(): Topology | null;
+
+  /** Oldest first, bounded. */
+  events(): readonly ClusterEvent[];
+
+  /** Calls `listener` with every change from now on. Returns the function that ends it. */
+  subscribe(listener: (change: ClusterChange) => void): () => void;
+}
+
+/** What a planned change of leadership did; `pausedMs` is how long writes waited. */
+export interface SwitchoverResult {
+  readonly from: string;
+  readonly to: string;
+  readonly pausedMs: number;
+}
+
+/** What the host of the admin server can do to its cluster. Each rejects with a LockstepError. */
+export interface AdminCommands {
+  /** Ends the node's agent and PostgreSQL at once, as a crash would. */
+  kill(node: string): Promise<void>;
+  start(node: string): Promise<void>;
+  /** Hands leadership to `to`, or to the best follower. */
+  switchover(to?: string): Promise<SwitchoverResult>;
+}
+
+/** Everything the admin server needs from its host. */
+export interface AdminSource extends ClusterView {
+  readonly commands: AdminCommands;
+  /** The secret that commands must bring as `Authorization: Bearer …`. Reading needs none. */
+  readonly token: string;
+}
+
+/** Where a person goes next. Shown on the page to everyone who can open it: no secrets in here. */
+export interface DashboardLinks {
+  readonly shopUrl?: string;
+  /** A command line that works as it is. */
+  readonly psql?: string;
+}
+
+/** The part of a pino logger that this room uses. */
+export interface AdminLogger {
+  warn(details: Readonly<Record<string, unknown>>, message: string): void;
+  error(details: Readonly<Record<string, unknown>>, message: string): void;
+}

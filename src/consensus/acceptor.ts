@@ -1,0 +1,77 @@
+import { compareBallots, ZERO_BALLOT } from './ballot.ts';
+import type { Ballot } from './ballot.ts';
+
+/** A register's value with the number of its changes; version 0 means never written. */
+export interface VersionedValue {
+  readonly version: number;
+  readonly value?: unknown;
+  /** Unique to the operation that wrote this version, so that its author recognises it in a later round. */
+  readonly operation?: string;
+}
+
+/** One key's durable state at one acceptor. */
+export interface AcceptorState {
+  readonly promised: Ballot;
+  readonly acceptedBallot: Ballot;
+  readonly accepted: VersionedValue;
+}
+
+export type ConsensusMessage =
+  | { readonly kind: 'prepare'; readonly key: string; readonly ballot: Ballot }
+  | { readonly kind: 'accept'; readonly key: string; readonly ballot: Ballot; readonly proposal: VersionedValue }
+  /** Reads what was promised and accepted, and changes nothing. */
+  | { readonly kind: 'peek'; readonly key: string };
+
+export type ConsensusReply =
+  | { readonly kind: 'promise'; readonly acceptedBallot: Ballot; readonly accepted: VersionedValue }
+  | { readonly kind: 'accepted' }
+  /** A higher ballot was promised; the proposer must use one above `promised`. */
+  | { readonly kind: 'reject'; readonly promised: Ballot }
+  | {
+      readonly kind: 'state';
+      readonly promised: Ballot;
+      readonly acceptedBallot: Ballot;
+      readonly accepted: VersionedValue;
+    };
+
+export const EMPTY_ACCEPTOR: AcceptorState = {
+  promised: ZERO_BALLOT,
+  acceptedBallot: ZERO_BALLOT,
+  accepted: { version: 0 },
+};
+
+export interface AcceptorStep {
+  /** Differs from the given state only when it must be durable before `reply` leaves. */
+  readonly state: AcceptorState;
+  readonly reply: ConsensusReply;
+}
+
+/**
+ * One step of a CASPaxos acceptor. Guarantees: `promised` never falls; a value is accepted only at a
+ * ballot no lower than every promise made.
+ * Source: D. Rystsov, "CASPaxos: Replicated State Machines without logs", 2018, section 2.2.
+ */
+export function stepAcceptor(state: AcceptorState, message: ConsensusMessage): AcceptorStep {
+  switch (message.kind) {
+    case 'peek':
+      return { state, reply: { kind: 'state', ...state } };
+    case 'prepare':
+      if (compareBallots(message.ballot, state.promised) <= 0) {
+        return { state, reply: { kind: 'reject', promised: state.promised } };
+      }
+      return {
+        state: { ...state, promised: message.ballot },
+        reply: { kind: 'promise', acceptedBallot: state.acceptedBallot, accepted: state.accepted },
+      };
+    case 'accept':
+      if (compareBallots(message.ballot, state.promised) < 0) {
+        return { state, reply: { kind: 'reject', promised: state.promised } };
+      }
+      return {
+        state: { promised: message.ballot, acceptedBallot: message.ballot, accepted: message.proposal },
+        reply: { kind: 'accepted' },
+      };
+    default:
+      return message satisfies never;
+  }
+}

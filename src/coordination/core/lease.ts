@@ -1,0 +1,43 @@
+/**
+ * Leases over a register that holds no timestamp. Both sides count on their own monotonic clock (I1): the
+ * holder from *before* it sent the write that renewed it, a challenger from when it first saw that write,
+ * and the challenger waits longer by a margin that covers twice the drift between the two clocks. So the
+ * holder always stops first.
+ */
+export interface HolderLease {
+  readonly deadlineMs: number;
+}
+
+/** 10% is ample: quartz clocks drift by less than 0.1%. */
+export const DRIFT_MARGIN = 1.1;
+
+/** `sentAtMs`: the clock before the write that was applied had been sent. */
+export function renewHolderLease(lease: HolderLease | null, sentAtMs: number, ttlMs: number): HolderLease {
+  return { deadlineMs: Math.max(lease?.deadlineMs ?? 0, sentAtMs + ttlMs) };
+}
+
+export function isHolderLeaseHeld(lease: HolderLease | null, nowMs: number): boolean {
+  return lease !== null && nowMs < lease.deadlineMs;
+}
+
+/** What a challenger has seen: the nonce of another's lease, and when it saw it first. */
+export interface LeaseObservation {
+  readonly nonce: string;
+  readonly ttlMs: number;
+  readonly firstSeenAtMs: number;
+}
+
+/** Keeps the first sight of a nonce; a new nonce starts the wait anew. */
+export function observeLease(
+  previous: LeaseObservation | null,
+  seen: { readonly nonce: string; readonly ttlMs: number },
+  nowMs: number,
+): LeaseObservation {
+  if (previous !== null && previous.nonce === seen.nonce) return previous;
+  return { nonce: seen.nonce, ttlMs: seen.ttlMs, firstSeenAtMs: nowMs };
+}
+
+/** How long ago a challenger may have taken the lease; 0 while it must not. */
+export function expiredForMs(observation: LeaseObservation, nowMs: number): number {
+  return Math.max(0, nowMs - observation.firstSeenAtMs - observation.ttlMs * DRIFT_MARGIN);
+}

@@ -1,0 +1,226 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
+import type { Ballot } from '../consensus/ballot.ts';
+import { changeOf, judgeCompareAndSet } from '../consensus/compare-and-set.ts';
+import { majority, startRound, stepRound } from '../consensus/proposer.ts';
+import type { Change, Round } from '../consensus/proposer.ts';
+import { decidePeek } from '../consensus/read.ts';
+import { LockstepError } from '../model/errors.ts';
+import type { NodeId } from '../model/node.ts';
+import type { CompareAndSetResult, Coordination, Register } from './contract.ts';
+
+/** Carries a message to one voter's acceptor. Rejects when there is no answer in time. */
+export interface AcceptorTransport {
+  send(to: NodeId, message: ConsensusMessage, timeoutMs: number): Promise<ConsensusReply>;
+}
+
+export interface EmbeddedCoordinationOptions {
+  readonly voters: readonly NodeId[];
+  readonly transport: AcceptorTransport;
+  /** New for every start of a process; see Ballot. */
+  readonly proposerId: string;
+  /** How long one message may take. Default 400. */
+  readonly messageTimeoutMs?: number;
+  /** How long one call may take over all its rounds. Default 1500. */
+  readonly callTimeoutMs?: number;
+  /** How often a watch looks by itself. Default 200. */
+  readonly watchIntervalMs?: number;
+  /** In [0, 1); spreads the retries of competing proposers. */
+  readonly random?: () => number;
+}
+
+export interface EmbeddedCoordination extends Coordination {
+  /** Tells the watchers to look now: the local acceptor just accepted something for `key`. */
+  notify(key: string): void;
+}
+
+/** Registers agreed on by CASPaxos between the agents; they survive the loss of any minority of voters. */
+export function createEmbeddedCoordination(options: EmbeddedCoordinationOptions): EmbeddedCoordination {
+  return new CasPaxosCoordination(options);
+}
+
+const PEEK_ATTEMPTS = 4;
+
+class CasPaxosCoordination implements EmbeddedCoordination {
+  readonly #voters: readonly NodeId[];
+  readonly #transport: AcceptorTransport;
+  readonly #proposerId: string;
+  readonly #messageTimeoutMs: number;
+  readonly #callTimeoutMs: number;
+  readonly #watchIntervalMs: number;
+  readonly #random: () => number;
+  readonly #queues = new Map<string, Promise<unknown>>();
+  readonly #watches = new Map<string, Set<() => void>>();
+  readonly #closing = new AbortController();
+  #counter = 0;
+  #operations = 0;
+
+  constructor(options: EmbeddedCoordinationOptions) {
+    this.#voters = options.voters;
+    this.#transport = options.transport;
+    this.#proposerId = options.proposerId;
+    this.#messageTimeoutMs = options.messageTimeoutMs ?? 400;
+    this.#callTimeoutMs = options.callTimeoutMs ?? 1_500;
+    this.#watchIntervalMs = options.watchIntervalMs ?? 200;
+    this.#random = options.random ?? Math.random;
+  }
+
+  async read(key: string): Promise<Register> {
+    const deadline = performance.now() + this.#callTimeoutMs;
+    for (let attempt = 0; attempt < PEEK_ATTEMPTS; attempt++) {
+      const settled = await this.#peek(key);
+      if (settled !== null) return settled;
+      // A write is under way. A round of ours would preempt it, so look again first.
+      await this.#pause(5 * (attempt + 1));
+    }
+    const done = await this.#enqueue(key, () => this.#commit(key, (current) => current, deadline));
+    if (done.kind === 'committed') return toRegister(done.register);
+    throw new LockstepError(
+      'QUORUM_NOT_REACHED',
+      `No majority of the voters ${this.#voters.join(', ')} answered within ${this.#callTimeoutMs} ms; see whether their agents run and reach each other.`,
+      { outcome: 'not-applied', retryable: true, details: { key, voters: this.#voters } },
+    );
+  }
+
+  async compareAndSet(key: string, expectedVersion: number, value: unknown): Promise<CompareAndSetResult> {
+    const deadline = performance.now() + this.#callTimeoutMs;
+    const write = { expectedVersion, value, operation: `${this.#proposerId}:${++this.#operations}` };
+    const done = await this.#enqueue(key, () => this.#commit(key, changeOf(write), deadline));
+    if (done.kind === 'timeout') {
+      return { kind: 'unknown', reason: `no majority of ${this.#voters.join(', ')} answered in time` };
+    }
+    const register = toRegister(done.register);
+    switch (judgeCompareAndSet(write, done.register, done.wasProposedBefore)) {
+      case 'applied':
+        return { kind: 'applied', register };
+      case 'conflict':
+        return { kind: 'conflict', current: register };
+      case 'unknown':
+        return { kind: 'unknown', reason: 'the write was proposed and others have written since' };
+    }
+  }
+
+  watch(key: string, listener: (register: Register) => void): () => void {
+    const ended = new AbortController();
+    let wake: () => void = () => undefined;
+    const look = (): void => wake();
+    const looks = this.#watches.get(key) ?? new Set();
+    this.#watches.set(key, looks.add(look));
+    const run = async (): Promise<void> => {
+      let lastVersion = 0;
+      while (!ended.signal.aborted && !this.#closing.signal.aborted) {
+        const woken = new Promise<void>((resolve) => (wake = resolve));
+        const register = await this.#peek(key).catch(() => null);
+        if (register !== null && register.version > lastVersion && !ended.signal.aborted) {
+          lastVersion = register.version;
+          listener(register);
+        }
+        await Promise.race([woken, this.#pause(this.#watchIntervalMs)]);
+      }
+    };
+    void run();
+    return () => {
+      ended.abort();
+      looks.delete(look);
+      wake();
+    };
+  }
+
+  notify(key: string): void {
+    for (const look of this.#watches.get(key) ?? []) look();
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await Promise.allSettled(this.#queues.values());
+  }
+
+  /** Own rounds on one key run one after the other: they would only preempt each other. */
+  #enqueue<T>(key: string, task: () => Promise<T>): Promise<T> {
+    const result = (this.#queues.get(key) ?? Promise.resolve()).then(task, task);
+    this.#queues.set(
+      key,
+      result.catch(() => undefined),
+    );
+    return result;
+  }
+
+  async #peek(key: string): Promise<Register | null> {
+    const quorum = majority(this.#voters.length);
+    return new Promise((resolve) => {
+      const replies: ConsensusReply[] = [];
+      let pending = this.#voters.length;
+      for (const voter of this.#voters) {
+        this.#transport
+          .send(voter, { kind: 'peek', key }, this.#messageTimeoutMs)
+          .then((reply) => replies.push(reply))
+          .catch(() => undefined)
+          .finally(() => {
+            const decision = decidePeek(replies, quorum);
+            if (decision.kind === 'settled') resolve(toRegister(decision.register));
+            else if (--pending === 0) resolve(null);
+          });
+      }
+    });
+  }
+
+  async #commit(
+    key: string,
+    change: Change,
+    deadline: number,
+  ): Promise<
+    | { kind: 'committed'; register: { version: number; value?: unknown; operation?: string }; wasProposedBefore: boolean }
+    | { kind: 'timeout' }
+  > {
+    let wasProposedBefore = false;
+    for (let attempt = 0; ; attempt++) {
+      const round = await this.#runRound(key, change, deadline);
+      if (round.phase.kind === 'committed') {
+        return { kind: 'committed', register: round.phase.register, wasProposedBefore };
+      }
+      if (round.phase.kind === 'preempted') this.#counter = Math.max(this.#counter, round.phase.by.counter);
+      wasProposedBefore ||=
+        round.phase.kind === 'accepting' || (round.phase.kind === 'preempted' && round.phase.wasProposed);
+      const backoffMs = (5 + this.#random() * 20) * (attempt + 1);
+      if (this.#closing.signal.aborted || performance.now() + backoffMs > deadline) return { kind: 'timeout' };
+      await this.#pause(backoffMs);
+    }
+  }
+
+  /** Runs one round until it is committed, preempted, or every message is answered or given up. */
+  async #runRound(key: string, change: Change, deadline: number): Promise<Round> {
+    const ballot: Ballot = { counter: ++this.#counter, proposer: this.#proposerId };
+    const start = startRound(key, ballot, majority(this.#voters.length));
+    return new Promise((resolve) => {
+      let round = start.round;
+      let pending = 0;
+      const broadcast = (message: ConsensusMessage): void => {
+        for (const voter of this.#voters) {
+          pending++;
+          const timeoutMs = Math.max(1, Math.min(this.#messageTimeoutMs, deadline - performance.now()));
+          this.#transport
+            .send(voter, message, timeoutMs)
+            .then((reply) => {
+              const step = stepRound(round, voter, reply, change);
+              round = step.round;
+              if (step.broadcast !== null) broadcast(step.broadcast);
+            })
+            .catch(() => undefined)
+            .finally(() => {
+              pending--;
+              if (pending === 0 || round.phase.kind === 'committed' || round.phase.kind === 'preempted') resolve(round);
+            });
+        }
+      };
+      if (start.broadcast !== null) broadcast(start.broadcast);
+    });
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.#closing.signal }).catch(() => undefined);
+  }
+}
+
+function toRegister(versioned: { readonly version: number; readonly value?: unknown }): Register {
+  return { version: versioned.version, value: versioned.value };
+}

@@ -1,0 +1,30 @@
+import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
+import type { NodeId } from '../model/node.ts';
+import type { DurableAcceptor } from './acceptor-store.ts';
+import type { AcceptorTransport } from './embedded.ts';
+
+/** Path of the acceptor on an agent's HTTP server. */
+export const CONSENSUS_PATH = '/v1/consensus';
+
+/** Sends to the local acceptor directly and to the others as JSON over HTTP. */
+export function createHttpTransport(options: {
+  readonly self: NodeId;
+  readonly acceptor: DurableAcceptor;
+  readonly peerUrls: ReadonlyMap<NodeId, string>;
+  /** Value of the Authorization header. */
+  readonly authorization: string;
+}): AcceptorTransport {
+  return {
+    async send(to: NodeId, message: ConsensusMessage, timeoutMs: number): Promise<ConsensusReply> {
+      if (to === options.self) return options.acceptor.handle(message);
+      const response = await fetch(`${options.peerUrls.get(to)}${CONSENSUS_PATH}`, {
+        method: 'POST',
+        headers: { authorization: options.authorization, 'content-type': 'application/json' },
+        body: JSON.stringify(message),
+        signal: AbortSignal.timeout(timeoutMs),
+      });
+      if (!response.ok) throw new Error(`acceptor of ${to} answered ${response.status}`);
+      return (await response.json()) as ConsensusReply;
+    },
+  };
+}

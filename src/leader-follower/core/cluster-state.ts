@@ -1,0 +1,47 @@
+import type { NodeId, Term } from '../../model/node.ts';
+import type { Timeline } from '../../model/timeline.ts';
+
+/**
+ * The one register that agents agree on. Leadership and sync set stand in one value on purpose: a
+ * deposed leader's change of the sync set loses the same compare-and-set as its lease, so there is no
+ * order of two writes to get wrong.
+ */
+export interface ClusterState {
+  /** PostgreSQL's system identifier, as text because it exceeds 2^53; null until the first initdb. */
+  readonly systemIdentifier: string | null;
+  readonly leadership: Leadership;
+  readonly sync: SyncSet;
+}
+
+/** The lease. There is no timestamp in it: each agent counts the TTL on its own monotonic clock. */
+export interface Leadership {
+  /** Who leads, or led last when `isReleased` or the lease ran out. */
+  readonly holder: NodeId;
+  readonly term: Term;
+  /** New on every write, so that a renewal is told apart from an old value seen again. */
+  readonly nonce: string;
+  readonly ttlMs: number;
+  /** True when the holder stopped its PostgreSQL and gave the lease up: nobody has to wait for the TTL. */
+  readonly isReleased: boolean;
+  /** Whom a switchover chose; the others let it try first. */
+  readonly successor: NodeId | null;
+  /** The timeline of the newest completed promotion: an eligible candidate has it in its history. */
+  readonly timeline: Timeline | null;
+}
+
+/**
+ * Who may hold a synchronous commit that the others lack. Invariant I2: every acknowledged synchronous
+ * commit is durable on at least `required` of `members`, so that hearing the position of
+ * `members.length - required + 1` of them, each cut off from the old leader, finds it.
+ * The leader itself is a member until enough followers have passed the position of its promotion.
+ */
+export interface SyncSet {
+  readonly required: number;
+  /** Sorted by name. Empty until the first follower has caught up: nothing is synchronous before. */
+  readonly members: readonly NodeId[];
+}
+
+/** How many members must be heard, each fenced, before one may be elected. */
+export function electionQuorum(sync: SyncSet): number {
+  return Math.max(0, sync.members.length - sync.required + 1);
+}

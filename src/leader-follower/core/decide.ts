@@ -1,0 +1,209 @@
+import type { NodeId, Term } from '../../model/node.ts';
+import { electionQuorum } from './cluster-state.ts';
+import type { ClusterState } from './cluster-state.ts';
+import { decideRejoin } from './rejoin.ts';
+import type { PeerView, View } from './view.ts';
+
+export type Action =
+  /** Take the empty register, then create the first data folder. */
+  | { readonly kind: 'found-cluster' }
+  | { readonly kind: 'create-data-folder' }
+  /** Start PostgreSQL as a follower of nobody, whatever it was before (I7). */
+  | { readonly kind: 'start'; readonly reason: string }
+  | { readonly kind: 'clone'; readonly from: NodeId; readonly reason: string }
+  | { readonly kind: 'rewind'; readonly from: NodeId; readonly reason: string }
+  | { readonly kind: 'follow'; readonly leader: NodeId; readonly term: Term }
+  | { readonly kind: 'campaign'; readonly reason: string }
+  | { readonly kind: 'promote'; readonly term: Term }
+  /** Keep slots, sync set and lease of a serving leader in order. */
+  | { readonly kind: 'lead' }
+  | { readonly kind: 'demote'; readonly reason: string }
+  /** Give the lease up so that another may take it at once. */
+  | { readonly kind: 'release'; readonly reason: string }
+  /** This node must not take part; its agent ends with the reason. */
+  | { readonly kind: 'refuse'; readonly reason: string };
+
+/** How long a node that is not first in line lets the ones before it campaign. */
+const CAMPAIGN_STAGGER_MS = 400;
+/** How long a node that gave the lease up waits for another to take it. */
+const RECLAIM_AFTER_MS = 4_000;
+
+/**
+ * What this node does now. Pure: the same view gives the same actions. At most one action that changes
+ * PostgreSQL, so that the next decision sees its effect.
+ */
+export function decide(view: View): readonly Action[] {
+  if (view.register === null) return decideAlone(view);
+  const state = view.register.state;
+  if (state === null) return decideFounding(view);
+
+  if (
+    view.localSystemIdentifier !== null &&
+    state.systemIdentifier !== null &&
+    view.localSystemIdentifier !== state.systemIdentifier
+  ) {
+    return [
+      {
+        kind: 'refuse',
+        reason: `the data folder belongs to another cluster (system identifier ${view.localSystemIdentifier}, this cluster has ${state.systemIdentifier})`,
+      },
+    ];
+  }
+  if (state.leadership.holder === view.self) {
+    return view.ownLease.kind === 'held'
+      ? decideAsHolder(view, state, view.ownLease.term)
+      : decideAsFormerHolder(view, state);
+  }
+  return decideAsOther(view, state);
+}
+
+/** Coordination cannot be read: nothing new may be taken, and what was held ends in time (I6). */
+function decideAlone(view: View): readonly Action[] {
+  if (view.local.kind === 'leader' && view.ownLease.kind === 'none') {
+    return [{ kind: 'demote', reason: 'the lease ran out and coordination cannot be read' }];
+  }
+  return [];
+}
+
+/** Only the first configured node founds, and only when nobody has data: a lost register is not a new cluster. */
+function decideFounding(view: View): readonly Action[] {
+  if (view.local.kind === 'leader') {
+    return [{ kind: 'demote', reason: 'coordination knows of no cluster' }];
+  }
+  if (view.localSystemIdentifier !== null) {
+    return [
+      {
+        kind: 'refuse',
+        reason: 'the data folder holds a cluster that coordination knows nothing of; its files were lost or belong to another cluster',
+      },
+    ];
+  }
+  const isFirst = view.nodes[0] === view.self;
+  const isEveryoneEmpty = view.peers.every((peer) => peer.isReachable && peer.hasData === false);
+  return isFirst && isEveryoneEmpty ? [{ kind: 'found-cluster' }] : [];
+}
+
+function decideAsHolder(view: View, state: ClusterState, term: Term): readonly Action[] {
+  switch (view.local.kind) {
+    case 'absent':
+      return state.systemIdentifier === null
+        ? [{ kind: 'create-data-folder' }]
+        : [{ kind: 'release', reason: 'the data folder is gone' }];
+    case 'stopped':
+      return canHandOver(view, state)
+        ? [{ kind: 'release', reason: 'PostgreSQL stopped and a follower can take over' }]
+        : [{ kind: 'start', reason: 'PostgreSQL stopped and no follower can take over' }];
+    case 'follower':
+      return [{ kind: 'promote', term }];
+    case 'leader':
+      return [{ kind: 'lead' }];
+    default:
+      return view.local satisfies never;
+  }
+}
+
+/** Enough members of the sync set answer that an election without this node succeeds. */
+function canHandOver(view: View, state: ClusterState): boolean {
+  if (state.sync.members.length === 0) return false;
+  const heard = view.peers.filter(
+    (peer) => peer.isReachable && peer.role === 'follower' && state.sync.members.includes(peer.name),
+  );
+  return heard.length >= electionQuorum(state.sync);
+}
+
+/** It led last, in an earlier life or until its lease ran out: it has every commit, but not the right to write. */
+function decideAsFormerHolder(view: View, state: ClusterState): readonly Action[] {
+  switch (view.local.kind) {
+    case 'absent':
+      return state.systemIdentifier === null ? [{ kind: 'campaign', reason: 'founding was interrupted' }] : [];
+    case 'stopped':
+      return [{ kind: 'start', reason: 'a node starts as a follower' }];
+    case 'leader':
+      return [{ kind: 'demote', reason: 'it leads without a lease' }];
+    case 'follower': {
+      // After handing over, the others go first; it stands again only when none of them did.
+      const isForOthers =
+        state.leadership.isReleased && canHandOver(view, state) && view.leaseExpiredForMs < RECLAIM_AFTER_MS;
+      return isForOthers ? [] : [{ kind: 'campaign', reason: 'led last and no other leads' }];
+    }
+    default:
+      return view.local satisfies never;
+  }
+}
+
+function decideAsOther(view: View, state: ClusterState): readonly Action[] {
+  const holder = view.peers.find((peer) => peer.name === state.leadership.holder);
+  switch (view.local.kind) {
+    case 'leader':
+      return [{ kind: 'demote', reason: `${state.leadership.holder} leads term ${state.leadership.term}` }];
+    case 'absent':
+      return holder !== undefined && isServing(holder, state) && !view.isLeaseExpired
+        ? [{ kind: 'clone', from: holder.name, reason: 'it has no data yet' }]
+        : [];
+    case 'stopped':
+      return [{ kind: 'start', reason: 'a node starts as a follower' }];
+    case 'follower':
+      return view.isLeaseExpired ? decideCandidacy(view, state) : decideFollowing(view, state, holder);
+    default:
+      return view.local satisfies never;
+  }
+}
+
+function decideCandidacy(view: View, state: ClusterState): readonly Action[] {
+  const waitMs = campaignRank(view, state) * CAMPAIGN_STAGGER_MS;
+  if (view.leaseExpiredForMs < waitMs) return [];
+  const { holder, isReleased } = state.leadership;
+  return [
+    { kind: 'campaign', reason: isReleased ? `${holder} gave the lease up` : `the lease of ${holder} ran out` },
+  ];
+}
+
+/** Staggers challengers: a switchover's successor first, then the furthest, then by name. */
+function campaignRank(view: View, state: ClusterState): number {
+  if (state.leadership.successor === view.self) return 0;
+  const own = view.local.kind === 'follower' ? view.local.receivedLsn : 0n;
+  const ahead = view.peers.filter(
+    (peer) =>
+      peer.isReachable &&
+      peer.role === 'follower' &&
+      peer.name !== state.leadership.holder &&
+      (peer.name === state.leadership.successor ||
+        (peer.receivedLsn !== null &&
+          (peer.receivedLsn > own || (peer.receivedLsn === own && peer.name < view.self)))),
+  );
+  return ahead.length;
+}
+
+function decideFollowing(view: View, state: ClusterState, holder: PeerView | undefined): readonly Action[] {
+  if (view.local.kind !== 'follower' || view.register === null) return [];
+  if (view.register.version <= view.fencedAtVersion) return [];
+  if (holder === undefined || !isServing(holder, state) || holder.history === null) return [];
+  const isAttached = view.local.following === holder.name;
+  if (isAttached && view.local.isReceiving) return [];
+  const rejoin = decideRejoin({
+    localSystemIdentifier: view.localSystemIdentifier ?? '',
+    clusterSystemIdentifier: state.systemIdentifier ?? '',
+    localTimeline: view.local.history.timeline,
+    localEndLsn: view.local.receivedLsn,
+    leaderHistory: holder.history,
+    canRewind: view.canRewind,
+    hasRewindFailed: view.hasRewindFailed,
+  });
+  switch (rejoin.kind) {
+    case 'follow':
+      return isAttached ? [] : [{ kind: 'follow', leader: holder.name, term: state.leadership.term }];
+    case 'rewind':
+      return [{ kind: 'rewind', from: holder.name, reason: rejoin.reason }];
+    case 'reclone':
+      return [{ kind: 'clone', from: holder.name, reason: rejoin.reason }];
+    case 'refuse':
+      return [{ kind: 'refuse', reason: rejoin.reason }];
+    default:
+      return rejoin satisfies never;
+  }
+}
+
+/** The holder says itself that it leads this term: its PostgreSQL is promoted. */
+function isServing(holder: PeerView, state: ClusterState): boolean {
+  return holder.isReachable && holder.role === 'leader' && holder.term === state.leadership.term;
+}

@@ -1,0 +1,95 @@
+import type { Lsn } from '../../model/lsn.ts';
+import type { NodeId } from '../../model/node.ts';
+import type { Timeline, TimelineHistory } from '../../model/timeline.ts';
+import { electionQuorum } from './cluster-state.ts';
+import type { SyncSet } from './cluster-state.ts';
+
+/** Where a node's log ends, read after it stopped receiving from any leader. */
+export interface FencedPosition {
+  readonly node: NodeId;
+  readonly history: TimelineHistory;
+  readonly receivedLsn: Lsn;
+}
+
+export interface ElectionView {
+  readonly self: NodeId;
+  readonly sync: SyncSet;
+  /** Who led last: it holds every acknowledged commit, whoever else can be heard. */
+  readonly lastHolder: NodeId;
+  /** Timeline of the newest completed promotion, null before the first. */
+  readonly timeline: Timeline | null;
+  /** Own position included. */
+  readonly positions: readonly FencedPosition[];
+}
+
+export type ElectionDecision =
+  | { readonly kind: 'stand'; readonly reason: string }
+  | { readonly kind: 'yield'; readonly to: NodeId; readonly reason: string }
+  | { readonly kind: 'wait'; readonly reason: string };
+
+/**
+ * Whether this node may lead (invariants I2 and I3). It may when, among nodes cut off from the old
+ * leader, enough of the sync set were heard that every acknowledged synchronous commit must be on one of
+ * them, and this node is the furthest of them on the newest timeline.
+ */
+export function decideElection(view: ElectionView): ElectionDecision {
+  const own = view.positions.find((position) => position.node === view.self);
+  if (!own) return { kind: 'wait', reason: 'own position is unknown' };
+  if (!isOnTimeline(own.history, view.timeline)) {
+    return {
+      kind: 'wait',
+      reason: `own timeline ${own.history.timeline} does not descend from timeline ${view.timeline}`,
+    };
+  }
+  if (view.self === view.lastHolder) return { kind: 'stand', reason: 'led last and holds every commit' };
+
+  const quorum = electionQuorum(view.sync);
+  if (view.sync.members.length === 0) {
+    return { kind: 'wait', reason: `no synchronous follower was ever recorded; only ${view.lastHolder} may lead` };
+  }
+  const heard = view.positions.filter((position) => view.sync.members.includes(position.node));
+  if (heard.length < quorum && !view.positions.some((position) => position.node === view.lastHolder)) {
+    const missing = view.sync.members.filter((name) => !heard.some((position) => position.node === name));
+    return {
+      kind: 'wait',
+      reason: `heard ${heard.length} of the ${quorum} sync set members an election needs; missing ${missing.join(', ')}`,
+    };
+  }
+  const best = rankCandidates(view.positions, view.timeline)[0];
+  if (best === undefined) return { kind: 'wait', reason: 'no candidate is on the newest timeline' };
+  if (best.node === view.self || comparePositions(best, own) === 0) {
+    return { kind: 'stand', reason: 'has the newest data' };
+  }
+  return { kind: 'yield', to: best.node, reason: `${best.node} has newer data` };
+}
+
+/** Candidates on the newest timeline, best first: newest data, then name. */
+export function rankCandidates(
+  positions: readonly FencedPosition[],
+  timeline: Timeline | null,
+): readonly FencedPosition[] {
+  return positions
+    .filter((position) => isOnTimeline(position.history, timeline))
+    .toSorted(
+      (a, b) =>
+        comparePositions(b, a) ||
+        (a.node < b.node ? -1 : a.node > b.node ? 1 : 0),
+    );
+}
+
+function isOnTimeline(history: TimelineHistory, timeline: Timeline | null): boolean {
+  return (
+    timeline === null ||
+    history.timeline === timeline ||
+    history.ancestors.some((ancestor) => ancestor.timeline === timeline)
+  );
+}
+
+/** Positive when `a` holds newer data. A descendant timeline is newer than its ancestor's, at any LSN. */
+function comparePositions(a: FencedPosition, b: FencedPosition): number {
+  if (a.history.timeline !== b.history.timeline) {
+    if (a.history.ancestors.some((ancestor) => ancestor.timeline === b.history.timeline)) return 1;
+    if (b.history.ancestors.some((ancestor) => ancestor.timeline === a.history.timeline)) return -1;
+  }
+  return a.receivedLsn === b.receivedLsn ? 0 : a.receivedLsn > b.receivedLsn ? 1 : -1;
+}

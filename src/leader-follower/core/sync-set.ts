@@ -1,0 +1,127 @@
+import type { Lsn } from '../../model/lsn.ts';
+import type { NodeId } from '../../model/node.ts';
+import type { SyncSet } from './cluster-state.ts';
+
+/** A follower as the leader's pg_stat_replication shows it. */
+export interface StreamingFollower {
+  readonly name: NodeId;
+  /** Streaming, not still catching up. */
+  readonly isStreaming: boolean;
+  readonly flushLsn: Lsn | null;
+}
+
+export interface SyncSetView {
+  readonly self: NodeId;
+  /** The set stored in coordination. */
+  readonly recorded: SyncSet;
+  /** The names PostgreSQL waits for now, from its running synchronous_standby_names. */
+  readonly active: readonly NodeId[];
+  readonly followers: readonly StreamingFollower[];
+  /** Followers that streamed within the removal delay: a hiccup does not change the set. */
+  readonly recentlyStreaming: readonly NodeId[];
+  /**
+   * The leader's flush position, read after every walsender surely works with `active`; null while that
+   * is not sure yet.
+   */
+  readonly barrierLsn: Lsn | null;
+}
+
+export type SyncSetStep =
+  | { readonly kind: 'keep' }
+  | { readonly kind: 'record'; readonly members: readonly NodeId[]; readonly reason: string }
+  | { readonly kind: 'activate'; readonly members: readonly NodeId[]; readonly reason: string };
+
+/**
+ * The next safe step towards "the streaming followers are the sync set". Safe order, after Patroni's
+ * quorum.py: a node is recorded before PostgreSQL may count it, and leaves the record only after
+ * PostgreSQL stopped counting it *and* `required` of the rest have passed everything that was
+ * acknowledged with its help. The last member is never dropped: synchronous commits then wait rather
+ * than lie.
+ */
+export function decideSyncSet(view: SyncSetView): SyncSetStep {
+  const recorded = new Set(view.recorded.members);
+  const active = new Set(view.active);
+  const streaming = view.followers.filter((follower) => follower.isStreaming).map((follower) => follower.name);
+
+  const unrecorded = streaming.filter((name) => !recorded.has(name));
+  if (unrecorded.length > 0) {
+    return {
+      kind: 'record',
+      members: sorted([...recorded, ...unrecorded]),
+      reason: `${unrecorded.join(', ')} caught up`,
+    };
+  }
+
+  const alive = new Set([...streaming, ...view.recentlyStreaming]);
+  const wanted = sorted([...recorded].filter((name) => name !== view.self && alive.has(name)));
+  if (wanted.length >= view.recorded.required && !isSame(wanted, active)) {
+    return { kind: 'activate', members: wanted, reason: describeChange(active, wanted) };
+  }
+
+  const surplus = [...recorded].filter((name) => !active.has(name));
+  if (surplus.length === 0 || active.size < view.recorded.required || view.barrierLsn === null) {
+    return { kind: 'keep' };
+  }
+  const barrier = view.barrierLsn;
+  const passed = view.followers.filter(
+    (follower) => active.has(follower.name) && follower.flushLsn !== null && follower.flushLsn >= barrier,
+  );
+  if (passed.length < view.recorded.required) return { kind: 'keep' };
+  return {
+    kind: 'record',
+    members: sorted([...active]),
+    reason: `${surplus.join(', ')} ${surplus.length === 1 ? 'is' : 'are'} no longer needed for any acknowledged commit`,
+  };
+}
+
+/**
+ * What a new leader records with its election and what its PostgreSQL waits for from the first write.
+ * Nobody is dropped from the record here: the others have not passed the new leader's position yet.
+ */
+export function syncSetForElection(
+  recorded: SyncSet,
+  self: NodeId,
+  others: readonly NodeId[],
+): { readonly recorded: SyncSet; readonly active: readonly NodeId[] } {
+  const remaining = recorded.members.filter((name) => name !== self);
+  // Nothing was ever synchronous: a lone leader must be able to write while its first followers are built.
+  if (recorded.members.length === 0) return { recorded, active: [] };
+  const active = remaining.length >= recorded.required ? remaining : sorted(others);
+  return {
+    recorded: { required: recorded.required, members: sorted([...new Set([...recorded.members, self, ...active])]) },
+    active,
+  };
+}
+
+/** PostgreSQL's text for the set: `ANY 1 (n2, n3)`, or nothing. Node names need no quoting. */
+export function formatSynchronousStandbyNames(required: number, members: readonly NodeId[]): string {
+  return members.length === 0 ? '' : `ANY ${required} (${members.join(', ')})`;
+}
+
+/** The names in a value that {@link formatSynchronousStandbyNames} made. */
+export function parseSynchronousStandbyNames(text: string): NodeId[] {
+  const list = /\(([^)]*)\)/.exec(text)?.[1] ?? '';
+  return sorted(
+    list
+      .split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== '') as NodeId[],
+  );
+}
+
+function describeChange(active: ReadonlySet<NodeId>, wanted: readonly NodeId[]): string {
+  const added = wanted.filter((name) => !active.has(name));
+  const removed = [...active].filter((name) => !wanted.includes(name));
+  const parts: string[] = [];
+  if (added.length > 0) parts.push(`${added.join(', ')} joined`);
+  if (removed.length > 0) parts.push(`${removed.join(', ')} left`);
+  return parts.join('; ');
+}
+
+function isSame(names: readonly NodeId[], set: ReadonlySet<NodeId>): boolean {
+  return names.length === set.size && names.every((name) => set.has(name));
+}
+
+function sorted(names: readonly NodeId[]): NodeId[] {
+  return [...names].sort();
+}

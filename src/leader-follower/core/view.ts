@@ -1,0 +1,62 @@
+import type { Lsn } from '../../model/lsn.ts';
+import type { NodeId, Term } from '../../model/node.ts';
+import type { TimelineHistory } from '../../model/timeline.ts';
+import type { ClusterState } from './cluster-state.ts';
+
+/** This node's PostgreSQL, as last probed. */
+export type LocalPostgres =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'stopped' }
+  | { readonly kind: 'leader'; readonly history: TimelineHistory; readonly flushLsn: Lsn }
+  | {
+      readonly kind: 'follower';
+      readonly history: TimelineHistory;
+      readonly receivedLsn: Lsn;
+      /** The node it is set to stream from, null when cut off. */
+      readonly following: NodeId | null;
+      readonly isReceiving: boolean;
+    };
+
+/** What this node knows of its own lease on the leadership. */
+export type OwnLease =
+  | { readonly kind: 'none' }
+  /** Won in this process and not yet run out; only this makes a node a leader. */
+  | { readonly kind: 'held'; readonly term: Term };
+
+/** What another node's agent last said of itself. */
+export interface PeerView {
+  readonly name: NodeId;
+  /** False when it did not answer within the last few ticks. */
+  readonly isReachable: boolean;
+  readonly hasData: boolean | null;
+  readonly role: 'leader' | 'follower' | 'unknown';
+  readonly term: Term;
+  readonly history: TimelineHistory | null;
+  readonly receivedLsn: Lsn | null;
+}
+
+/** Everything a decision may depend on. Built by the observer, once per tick. */
+export interface View {
+  readonly self: NodeId;
+  /** All configured nodes, in the configured order; the first one starts a new cluster. */
+  readonly nodes: readonly NodeId[];
+  /** Null when coordination could not be read. */
+  readonly register: { readonly version: number; readonly state: ClusterState | null } | null;
+  readonly ownLease: OwnLease;
+  /** Whether the lease of another holder ran out by this node's own clock (or was released). */
+  readonly isLeaseExpired: boolean;
+  /** Milliseconds since then, 0 while it has not. */
+  readonly leaseExpiredForMs: number;
+  /**
+   * This node gave its position to a candidate (or just started) at this register version; it may stream
+   * again only from the holder in a newer one. Anything else would let a commit be acknowledged that the
+   * candidate does not know of.
+   */
+  readonly fencedAtVersion: number;
+  readonly local: LocalPostgres;
+  /** The identifier in the data folder's control file, null without data. */
+  readonly localSystemIdentifier: string | null;
+  readonly peers: readonly PeerView[];
+  readonly canRewind: boolean;
+  readonly hasRewindFailed: boolean;
+}

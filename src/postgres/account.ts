@@ -1,0 +1,95 @@
+import { createHash } from 'node:crypto';
+import { chmod, chown, cp, mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { LockstepError } from '../model/errors.ts';
+import type { PostgresBinaries } from './binaries.ts';
+
+/** The unprivileged user that PostgreSQL runs as when Lockstep runs as root: postgres refuses root. */
+export interface PostgresAccount {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * Null when this process is not root: PostgreSQL then runs as the same user. Else `postgres`, the user
+ * that called sudo, or `nobody`. It must be a known user, because initdb looks its name up.
+ */
+export async function resolveAccount(): Promise<PostgresAccount | null> {
+  if (process.getuid?.() !== 0) return null;
+  const passwd = await readFile('/etc/passwd', 'utf8').catch(() => '');
+  const users = passwd
+    .split('\n')
+    .map((line) => line.split(':'))
+    .map(([name = '', , uid, gid]) => ({ name, uid: Number(uid), gid: Number(gid) }));
+  for (const wanted of ['postgres', process.env['SUDO_USER'] ?? '', 'nobody']) {
+    const user = users.find((candidate) => candidate.name === wanted && candidate.uid > 0);
+    if (user) return user;
+  }
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    'PostgreSQL refuses to run as root and this machine has no user "postgres" or "nobody" to run it as. Create one (useradd --system postgres) or start Lockstep as an ordinary user.',
+  );
+}
+
+/** Where state goes when the account cannot reach the wanted folder, e.g. below root's home of mode 0700. */
+const STATE_ROOT = '/var/lib/lockstep';
+const BINARIES_ROOT = '/var/cache/lockstep';
+
+/** The wanted folder, or one below /var/lib/lockstep named after it when `account` cannot reach it. */
+export async function reachableFolder(wanted: string, account: PostgresAccount | null): Promise<string> {
+  const path = resolve(wanted);
+  if (account === null || (await canTraverse(dirname(path), account))) return path;
+  const name = createHash('sha256').update(path).digest('hex').slice(0, 12);
+  return join(STATE_ROOT, name);
+}
+
+/** The same binaries, copied below /var/cache/lockstep when `account` cannot reach them. */
+export async function reachableBinaries(
+  binaries: PostgresBinaries,
+  account: PostgresAccount | null,
+): Promise<PostgresBinaries> {
+  if (account === null || (await canTraverse(binaries.binDir, account))) return binaries;
+  const root = dirname(binaries.binDir);
+  const built = await stat(join(binaries.binDir, 'postgres'));
+  const name = createHash('sha256').update(`${root}:${built.size}:${built.mtimeMs}`).digest('hex').slice(0, 12);
+  const target = join(BINARIES_ROOT, `postgresql-${binaries.version}-${name}`);
+  const moved: PostgresBinaries = { ...binaries, binDir: join(target, 'bin') };
+  if (await isPresent(moved.binDir)) return moved;
+  await mkdir(BINARIES_ROOT, { recursive: true, mode: 0o755 });
+  const partial = `${target}.${process.pid}`;
+  await cp(root, partial, { recursive: true, verbatimSymlinks: true });
+  await rename(partial, target).catch(async (error: unknown) => {
+    // Another process may have finished the same copy first.
+    await rm(partial, { recursive: true, force: true });
+    if (!(await isPresent(moved.binDir))) throw error;
+  });
+  return moved;
+}
+
+/** Makes a folder that only the account (or this user) can read, as PostgreSQL demands of its data folder. */
+export async function createPrivateFolder(path: string, account: PostgresAccount | null): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+  await mkdir(path, { recursive: true });
+  await chmod(path, 0o700);
+  if (account !== null) await chown(path, account.uid, account.gid);
+}
+
+/** Whether the account may enter every folder on the way to `path`; missing ones are made by us later. */
+async function canTraverse(path: string, account: PostgresAccount): Promise<boolean> {
+  for (let folder = resolve(path); ; folder = dirname(folder)) {
+    const found = await stat(folder).catch(() => null);
+    if (found !== null) {
+      const bit = found.uid === account.uid ? 0o100 : found.gid === account.gid ? 0o010 : 0o001;
+      if ((found.mode & bit) === 0) return false;
+    }
+    if (folder === dirname(folder)) return true;
+  }
+}
+
+async function isPresent(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

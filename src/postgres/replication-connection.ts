@@ -1,0 +1,92 @@
+import pg from 'pg';
+import { parseTimelineHistory } from '../model/timeline.ts';
+import type { Timeline, TimelineHistory } from '../model/timeline.ts';
+
+/** How to reach a PostgreSQL over the network. */
+export interface ServerAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string;
+}
+
+/**
+ * Opens a walsender connection, which takes replication commands instead of SQL.
+ * Source: PostgreSQL documentation, "Streaming Replication Protocol".
+ */
+export async function openReplicationConnection(address: ServerAddress): Promise<pg.Client> {
+  const options: pg.ClientConfig & { replication: string } = {
+    ...address,
+    database: 'postgres',
+    application_name: 'lockstep agent',
+    connectionTimeoutMillis: 5_000,
+    replication: 'true',
+  };
+  const client = new pg.Client(options);
+  client.on('error', () => undefined);
+  await client.connect();
+  return client;
+}
+
+/** The ancestors of a server's timeline (TIMELINE_HISTORY). */
+export async function fetchTimelineHistory(client: pg.Client, timeline: Timeline): Promise<TimelineHistory> {
+  if (timeline === 1) return { timeline, ancestors: [] };
+  const { rows } = await client.query<{ content: Buffer | string }>(`TIMELINE_HISTORY ${timeline}`);
+  return parseTimelineHistory(timeline, String(rows[0]?.content ?? ''));
+}
+
+/** Receives the parts of a copy-out; a returned promise holds the server back until it resolves. */
+export interface CopyOutHandler {
+  onRow(values: readonly (string | null)[]): void;
+  onData(chunk: Buffer): Promise<void> | void;
+}
+
+interface WireConnection {
+  readonly stream: { pause(): void; resume(): void; destroy(error?: Error): void };
+  query(text: string): void;
+}
+
+/**
+ * Runs one command whose answer is a copy-out stream (BASE_BACKUP), with backpressure down to the socket.
+ * Rejects with PostgreSQL's error or the handler's.
+ */
+export function copyOut(client: pg.Client, text: string, handler: CopyOutHandler): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let failure: unknown = null;
+    let pending: Promise<void> = Promise.resolve();
+    const settle = (): void => {
+      void pending.then(() => (failure === null ? resolve() : reject(failure as Error)));
+    };
+    const query = {
+      submit(connection: WireConnection): void {
+        connection.query(text);
+      },
+      handleRowDescription(): void {},
+      handleDataRow(message: { fields: readonly (string | null)[] }): void {
+        handler.onRow(message.fields);
+      },
+      handleCopyData(message: { chunk: Buffer }, connection: WireConnection): void {
+        // The parser reuses its buffer as soon as this returns.
+        const chunk = Buffer.from(message.chunk);
+        connection.stream.pause();
+        pending = pending
+          .then(() => (failure === null ? handler.onData(chunk) : undefined))
+          .catch((error: unknown) => {
+            failure ??= error;
+            connection.stream.destroy();
+          })
+          .then(() => connection.stream.resume());
+      },
+      handleCommandComplete(): void {},
+      handleEmptyQuery(): void {},
+      handleError(error: Error): void {
+        failure ??= error;
+        settle();
+      },
+      handleReadyForQuery(): void {
+        settle();
+      },
+    };
+    client.query(query as unknown as pg.Submittable);
+  });
+}

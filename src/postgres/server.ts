@@ -1,0 +1,272 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { readFile, rm, stat, truncate } from 'node:fs/promises';
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
+import { extname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { LockstepError } from '../model/errors.ts';
+import type { PostgresAccount } from './account.ts';
+import type { PostgresBinaries } from './binaries.ts';
+import { replaceFile } from './data-folder.ts';
+import { SUPERUSER } from './settings.ts';
+
+export interface PostgresServerOptions {
+  readonly binaries: PostgresBinaries;
+  readonly account: PostgresAccount | null;
+  readonly dataDir: string;
+  readonly logPath: string;
+  readonly host: string;
+  readonly port: number;
+  readonly superuserPassword: string;
+  /** Called when PostgreSQL ended without {@link PostgresServer.stop}. */
+  readonly onUnexpectedExit: (reason: string) => void;
+}
+
+type StopMode = 'fast' | 'immediate';
+
+const START_TIMEOUT_MS = 60_000;
+const LOG_LIMIT_BYTES = 20_000_000;
+/** An orphan of an earlier life still holds the shared memory; it ends within moments. */
+const TRANSIENT_START_FAILURE = /pre-existing shared memory block|lock file ".*" already exists/;
+
+/** One PostgreSQL on this machine, run in the foreground below a watchdog. Calls must not overlap. */
+export class PostgresServer {
+  readonly #options: PostgresServerOptions;
+  #watchdog: ChildProcess | null = null;
+  #pid: number | null = null;
+  #exited: Promise<string> = Promise.resolve('');
+  #isStopping = false;
+
+  constructor(options: PostgresServerOptions) {
+    this.#options = options;
+  }
+
+  /** The postmaster's process id, null when it does not run. */
+  get pid(): number | null {
+    return this.#pid;
+  }
+
+  get isRunning(): boolean {
+    return this.#pid !== null;
+  }
+
+  /**
+   * Starts as a follower (standby.signal) of whoever the settings name, and resolves when it accepts
+   * connections. Ends a left-over PostgreSQL of the same data folder first. Throws POSTGRES_FAILED with
+   * PostgreSQL's own last words.
+   */
+  async startAsFollower(): Promise<void> {
+    const { dataDir, account, logPath } = this.#options;
+    await killLeftover(dataDir);
+    await replaceFile(join(dataDir, 'standby.signal'), '', account);
+    await rm(join(dataDir, 'promote'), { force: true });
+    const logSize = await stat(logPath).then(
+      (found) => found.size,
+      () => 0,
+    );
+    if (logSize > LOG_LIMIT_BYTES) await truncate(logPath);
+    const deadline = Date.now() + START_TIMEOUT_MS;
+    for (;;) {
+      const logStart = await stat(logPath).then(
+        (found) => found.size,
+        () => 0,
+      );
+      this.#spawn();
+      if (await this.#waitUntilReady(deadline)) return;
+      const words = (await readFile(logPath, 'utf8').catch(() => '')).slice(logStart);
+      await this.stop('immediate');
+      if (!TRANSIENT_START_FAILURE.test(words) || Date.now() > deadline - START_TIMEOUT_MS + 10_000) {
+        throw startFailure(words, this.#options);
+      }
+      await delay(100);
+    }
+  }
+
+  /**
+   * Leaves recovery and starts a new timeline; resolves when it accepts writes. Creates the promote file
+   * and signals, because pg_promote() polls only every 100 ms.
+   */
+  async promote(timeoutMs: number): Promise<void> {
+    const { dataDir, account } = this.#options;
+    await replaceFile(join(dataDir, 'promote'), '', account);
+    this.#signal('SIGUSR1');
+    const client = await this.connect();
+    try {
+      const deadline = Date.now() + timeoutMs;
+      while (Date.now() < deadline) {
+        const { rows } = await client.query<{ waits: boolean }>('SELECT pg_is_in_recovery() AS waits');
+        if (rows[0]?.waits === false) return;
+        await delay(5);
+      }
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+    throw new LockstepError('POSTGRES_FAILED', `PostgreSQL in ${dataDir} did not finish its promotion in ${timeoutMs} ms.`, {
+      outcome: 'unknown',
+      details: { dataDir, timeoutMs },
+    });
+  }
+
+  /** Makes PostgreSQL read its settings again. */
+  reload(): void {
+    this.#signal('SIGHUP');
+  }
+
+  /** `fast` ends sessions and ships the whole log to the followers first; `immediate` is a crash. */
+  async stop(mode: StopMode, timeoutMs = 10_000): Promise<void> {
+    if (this.#watchdog === null) return;
+    this.#isStopping = true;
+    this.#signal(mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
+    const isStopped = await Promise.race([this.#exited.then(() => true), delay(timeoutMs, false)]);
+    if (!isStopped) {
+      this.setDeadline(0);
+      await this.#exited;
+    }
+  }
+
+  /** PostgreSQL is killed when the machine's monotonic clock passes this; null takes the deadline away. */
+  setDeadline(deadlineMs: number | null): void {
+    const input = this.#watchdog?.stdin;
+    if (input?.writable === true) input.write(`${JSON.stringify({ deadlineMs })}\n`);
+  }
+
+  /** A new connection as superuser, to the database `postgres` unless another is named. */
+  async connect(database = 'postgres'): Promise<pg.Client> {
+    const { host, port, superuserPassword } = this.#options;
+    const client = new pg.Client({
+      host,
+      port,
+      user: SUPERUSER,
+      password: superuserPassword,
+      database,
+      application_name: 'lockstep agent',
+      connectionTimeoutMillis: 3_000,
+    });
+    client.on('error', () => undefined);
+    await client.connect();
+    // The agent's own statements must not wait for a follower.
+    await client.query('SET synchronous_commit = local');
+    return client;
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    if (this.#pid === null) return;
+    try {
+      process.kill(this.#pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+
+  #spawn(): void {
+    const { binaries, account, dataDir, logPath } = this.#options;
+    const command = {
+      program: join(binaries.binDir, 'postgres'),
+      args: ['-D', dataDir],
+      logPath,
+      ...(account === null ? {} : { uid: account.uid, gid: account.gid }),
+    };
+    const script = fileURLToPath(new URL(`./watchdog${extname(import.meta.url)}`, import.meta.url));
+    const watchdog = spawn(process.execPath, [script, JSON.stringify(command)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    watchdog.stdin.on('error', () => undefined);
+    this.#watchdog = watchdog;
+    this.#isStopping = false;
+    let reason = 'the watchdog ended';
+    createInterface({ input: watchdog.stdout }).on('line', (line) => {
+      const report = JSON.parse(line) as { pid?: number; killed?: string; exit?: { code: number | null; signal: string | null } };
+      if (report.pid !== undefined) this.#pid = report.pid;
+      if (report.killed !== undefined) reason = `the watchdog killed it: ${report.killed}`;
+      else if (report.exit !== undefined && !reason.startsWith('the watchdog killed')) {
+        reason = `it ended with ${report.exit.signal ?? `code ${report.exit.code}`}`;
+      }
+    });
+    this.#exited = new Promise((resolve) => {
+      watchdog.on('close', () => {
+        const orphan = this.#pid;
+        this.#watchdog = null;
+        this.#pid = null;
+        // The watchdog itself may have been killed: its PostgreSQL must not go on without one.
+        if (orphan !== null) killProcessTree(orphan);
+        resolve(reason);
+        if (!this.#isStopping) this.#options.onUnexpectedExit(reason);
+      });
+    });
+  }
+
+  async #waitUntilReady(deadline: number): Promise<boolean> {
+    let isOver = false;
+    void this.#exited.then(() => (isOver = true));
+    while (!isOver && Date.now() < deadline) {
+      // Its own pid file, not a connection: another server may answer on this port.
+      const lines = (await readFile(join(this.#options.dataDir, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n');
+      if (Number(lines[0]) === this.#pid && lines[7]?.trim() === 'ready') return true;
+      await delay(15);
+    }
+    return false;
+  }
+}
+
+function startFailure(words: string, options: PostgresServerOptions): LockstepError {
+  const lines = words.split('\n').filter((line) => /FATAL|PANIC|ERROR|could not|HINT/.test(line));
+  const said = lines.length > 0 ? lines.slice(-3).join(' ') : words.trim().split('\n').slice(-1).join('');
+  const isPortTaken = /Address already in use|could not bind/.test(words);
+  const remedy = isPortTaken
+    ? `Port ${options.port} is in use; stop what listens there or choose another with --pg-port.`
+    : `The whole log is ${options.logPath}.`;
+  return new LockstepError('POSTGRES_FAILED', `PostgreSQL in ${options.dataDir} did not start: ${said} ${remedy}`, {
+    details: { dataDir: options.dataDir, port: options.port },
+  });
+}
+
+/** Ends a PostgreSQL that an earlier agent left running on this data folder, and its stale pid file. */
+async function killLeftover(dataDir: string): Promise<void> {
+  const pidFile = join(dataDir, 'postmaster.pid');
+  const text = await readFile(pidFile, 'utf8').catch(() => null);
+  if (text === null) return;
+  const pid = Number(text.split('\n')[0]);
+  if (Number.isInteger(pid) && pid > 1 && isPostmasterOf(pid, dataDir)) {
+    killProcessTree(pid);
+    const deadline = Date.now() + 5_000;
+    while (existsSync(`/proc/${pid}`) && !isZombie(pid) && Date.now() < deadline) await delay(10);
+  }
+  await rm(pidFile, { force: true });
+}
+
+/** A pid file proves nothing: the number may belong to another program by now. */
+function isPostmasterOf(pid: number, dataDir: string): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`) === dataDir;
+  } catch {
+    return false;
+  }
+}
+
+function isZombie(pid: number): boolean {
+  try {
+    return /^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return true;
+  }
+}
+
+/** SIGKILL to a postmaster and its backends. */
+export function killProcessTree(pid: number): void {
+  let children: number[] = [];
+  try {
+    children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  } catch {
+    // No /proc on this system: backends notice their postmaster's death themselves.
+  }
+  for (const target of [pid, ...children]) {
+    try {
+      process.kill(target, 'SIGKILL');
+    } catch {
+      // It was gone before.
+    }
+  }
+}

@@ -1,0 +1,61 @@
+/** Values of postgresql.conf by name. */
+export type Settings = Readonly<Record<string, string | number | boolean>>;
+
+/** Role names inside every cluster. */
+export const SUPERUSER = 'lockstep';
+export const REPLICATION_USER = 'replicator';
+
+/** The file in the data folder that Lockstep writes; postgresql.conf stays the user's. */
+export const SETTINGS_FILE = 'lockstep.conf';
+
+/** What a replicated node needs whatever its role. Memory sizes fit a laptop; postgresql.conf may raise them. */
+export const REPLICATED_NODE_SETTINGS: Settings = {
+  wal_level: 'logical',
+  hot_standby: true,
+  hot_standby_feedback: true,
+  max_connections: 200,
+  max_wal_senders: 16,
+  max_replication_slots: 16,
+  max_worker_processes: 16,
+  wal_log_hints: true,
+  wal_keep_size: '256MB',
+  // A dead follower's slot must not fill the leader's disk.
+  max_slot_wal_keep_size: '2GB',
+  track_commit_timestamp: true,
+  wal_receiver_status_interval: '1s',
+  wal_receiver_timeout: '5s',
+  wal_sender_timeout: '5s',
+  wal_retrieve_retry_interval: '100ms',
+  recovery_target_timeline: 'latest',
+  unix_socket_directories: '',
+  password_encryption: 'scram-sha-256',
+  logging_collector: false,
+  log_destination: 'stderr',
+  log_line_prefix: '%m [%p] ',
+};
+
+/** Renders settings in the syntax of postgresql.conf. Source: PostgreSQL documentation, "Parameter Interaction via the Configuration File". */
+export function renderSettings(settings: Settings): string {
+  const lines = Object.entries(settings).map(([name, value]) => {
+    if (typeof value === 'boolean') return `${name} = ${value ? 'on' : 'off'}`;
+    if (typeof value === 'number') return `${name} = ${value}`;
+    return `${name} = '${value.replaceAll("'", "''")}'`;
+  });
+  return `# Written by Lockstep at every role change; put your own settings into postgresql.conf.\n${lines.join('\n')}\n`;
+}
+
+/** pg_hba.conf: passwords (SCRAM) only, from the listed networks only, replication for its own role only. */
+export function renderHba(networks: readonly string[]): string {
+  const lines = networks.flatMap((network) => [
+    `host all all ${network} scram-sha-256`,
+    `host replication ${SUPERUSER},${REPLICATION_USER} ${network} scram-sha-256`,
+  ]);
+  return `# Written by Lockstep.\n${lines.join('\n')}\n`;
+}
+
+/** Renders a libpq connection string; values are quoted. Source: PostgreSQL documentation, "Connection Strings". */
+export function renderConnInfo(parameters: Readonly<Record<string, string | number>>): string {
+  return Object.entries(parameters)
+    .map(([name, value]) => `${name}='${String(value).replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`)
+    .join(' ');
+}

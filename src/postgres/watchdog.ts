@@ -1,0 +1,84 @@
+/**
+ * The process between an agent and its PostgreSQL, so that the database never outlives the right to write:
+ * it kills PostgreSQL at the deadline that the agent last gave, and at once when the agent is gone. It does
+ * so also when the agent hangs or is suspended. Lines on standard input: `{"deadlineMs": number | null}` on
+ * the monotonic clock of the machine. Lines on standard output: `{"pid"}`, then `{"exit"}` once.
+ */
+import { spawn } from 'node:child_process';
+import { openSync, readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { monotonicMs } from './monotonic-clock.ts';
+
+interface Command {
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly logPath: string;
+}
+
+/** How often the deadline is looked at; also bounds how late a woken watchdog acts. */
+const CHECK_INTERVAL_MS = 20;
+
+const command = JSON.parse(process.argv[2] ?? '{}') as Command;
+const log = openSync(command.logPath, 'a');
+const server = spawn(command.program, command.args, {
+  cwd: '/',
+  stdio: ['ignore', log, log],
+  ...(command.uid === undefined ? {} : { uid: command.uid }),
+  ...(command.gid === undefined ? {} : { gid: command.gid }),
+});
+let deadlineMs: number | null = null;
+
+function report(line: Readonly<Record<string, unknown>>): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+/** SIGKILL reaches suspended processes too, and the backends: one may acknowledge after its postmaster died. */
+function killServer(reason: string): void {
+  if (server.pid === undefined || server.exitCode !== null) return;
+  const backends = listChildren(server.pid);
+  for (const pid of [server.pid, ...backends]) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It was gone before.
+    }
+  }
+  report({ killed: reason });
+}
+
+function listChildren(pid: number): number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    return text.split(' ').filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}
+
+server.on('spawn', () => report({ pid: server.pid }));
+server.on('error', (error) => {
+  report({ exit: { code: null, signal: null, error: error.message } });
+  process.exit(1);
+});
+server.on('exit', (code, signal) => {
+  report({ exit: { code, signal } });
+  process.exit(0);
+});
+// The terminal's Ctrl-C is for the agent, which stops PostgreSQL in order.
+process.on('SIGINT', () => undefined);
+process.on('SIGTERM', () => undefined);
+process.stdout.on('error', () => undefined);
+
+const input = createInterface({ input: process.stdin });
+input.on('line', (line) => {
+  deadlineMs = (JSON.parse(line) as { deadlineMs: number | null }).deadlineMs;
+});
+input.on('close', () => killServer('the agent is gone'));
+setInterval(() => {
+  if (deadlineMs !== null && monotonicMs() >= deadlineMs) {
+    deadlineMs = null;
+    killServer('the lease ran out');
+  }
+}, CHECK_INTERVAL_MS);

@@ -1,0 +1,122 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { takeBaseBackup } from '../../src/postgres/base-backup.ts';
+import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts';
+import { findPostgres } from '../../src/postgres/binaries.ts';
+import { readSystemIdentifier, readTimelineHistory } from '../../src/postgres/data-folder.ts';
+import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
+import { probe } from '../../src/postgres/probe.ts';
+import { rewindDataFolder } from '../../src/postgres/rewind.ts';
+import { ensureSlots } from '../../src/postgres/slots.ts';
+import { isSharedHistory } from '../../src/model/timeline.ts';
+import { freePort, ServerFixture, until } from './fixture.ts';
+
+const system = await findPostgres('system').catch(() => null);
+const embedded = await findPostgres('embedded').then(async (found) => reachableBinaries(found, await resolveAccount()));
+const builds = [...(system === null ? [] : [system]), embedded];
+
+describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) => {
+  it('is created, promoted, cloned, followed, and its follower promoted in turn', async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    const [portA, portB] = [await freePort(), await freePort()];
+    await fixture.initialize('a');
+    const a = await fixture.start('a', portA);
+    await a.promote(10_000);
+    const clientA = await a.connect();
+    await ensureSlots(clientA, ['b']);
+    await clientA.query('CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 1000)');
+    const onLeader = await probe(clientA);
+    expect(onLeader).toMatchObject({ isInRecovery: false, timeline: 2, replayAgeMs: 0 });
+
+    const progress: number[] = [];
+    await takeBaseBackup({
+      source: fixture.address(portA),
+      dataDir: fixture.dataDir('b'),
+      account: fixture.account,
+      onProgress: ({ doneBytes }) => progress.push(doneBytes),
+    });
+    expect(progress.length).toBeGreaterThan(1);
+    expect(await readSystemIdentifier(fixture.dataDir('b'))).toBe(await readSystemIdentifier(fixture.dataDir('a')));
+
+    const b = await fixture.start('b', portB, portA);
+    const clientB = await b.connect();
+    await until('b streams', async () => (await probe(clientB)).isReceiving);
+    await clientA.query('INSERT INTO t VALUES (5000)');
+    await until('the row arrives', async () => (await clientB.query('SELECT 1 FROM t WHERE id = 5000')).rowCount === 1);
+    expect((await probe(clientA)).followers).toMatchObject([{ name: 'b', isStreaming: true }]);
+    expect(await probe(clientB)).toMatchObject({ isInRecovery: true, timeline: 2, isReceiving: true });
+
+    await a.stop('immediate');
+    await b.promote(10_000);
+    const promoted = await probe(clientB);
+    expect(promoted).toMatchObject({ isInRecovery: false, timeline: 3 });
+    const history = await readTimelineHistory(fixture.dataDir('b'), promoted.timeline);
+    expect(history.ancestors.map((ancestor) => ancestor.timeline)).toEqual([1, 2]);
+  });
+
+  it('tells a diverged node by its history and brings it back', async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    const [portA, portB] = [await freePort(), await freePort()];
+    await fixture.initialize('a');
+    const a = await fixture.start('a', portA);
+    await a.promote(10_000);
+    await takeBaseBackup({ source: fixture.address(portA), dataDir: fixture.dataDir('b'), account: fixture.account });
+    const b = await fixture.start('b', portB, portA);
+    const clientB = await b.connect();
+    await until('b streams', async () => (await probe(clientB)).isReceiving);
+    await fixture.configure('b', portB, null);
+    b.reload();
+    await until('b is cut off', async () => !(await probe(clientB)).hasReceiver);
+    const clientA = await a.connect();
+    await clientA.query('CREATE TABLE only_on_a (id int)');
+    await a.stop('immediate');
+    await b.promote(10_000);
+    await clientB.query('CHECKPOINT');
+    await clientB.query('CREATE TABLE only_on_b (id int)');
+
+    const again = await fixture.start('a', portA);
+    const clientAgain = await again.connect();
+    const end = await until('the end of the log', async () => {
+      const seen = await probe(clientAgain);
+      return seen.isAtLogEnd && seen;
+    });
+    const history = await readTimelineHistory(fixture.dataDir('b'), (await probe(clientB)).timeline);
+    expect(isSharedHistory(history, end.timeline, end.replayedLsn)).toBe(false);
+    await clientAgain.end();
+    await again.stop('fast');
+
+    const rewind = await rewindDataFolder({ binaries, account: fixture.account, dataDir: fixture.dataDir('a'), source: fixture.address(portB) });
+    if (binaries.pgRewind === null) {
+      expect(rewind).toEqual({ kind: 'failed', reason: 'this PostgreSQL ships no pg_rewind' });
+    } else {
+      expect(rewind).toEqual({ kind: 'rewound' });
+      const follower = await fixture.start('a', portA, portB);
+      const client = await follower.connect();
+      await until('the new history', async () => (await client.query(`SELECT to_regclass('only_on_b') AS t`)).rows[0]?.t !== null);
+      const { rows } = await client.query(`SELECT to_regclass('only_on_a') AS t`);
+      expect(rows).toEqual([{ t: null }]);
+      await client.end();
+    }
+  });
+
+  it('is killed at its deadline and when a port is taken says so', async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    const port = await freePort();
+    await fixture.initialize('a');
+    let ended: string | null = null;
+    const a = await fixture.start('a', port, null, (reason) => (ended = reason));
+    const pid = a.pid ?? 0;
+    const beforeMs = monotonicMs();
+    a.setDeadline(beforeMs + 300);
+    await until('it is dead', () => ended !== null);
+    expect(ended).toContain('the lease ran out');
+    expect(monotonicMs() - beforeMs).toBeGreaterThan(299);
+    expect(() => process.kill(pid, 0)).toThrow();
+
+    await fixture.initialize('b');
+    await fixture.start('a', port);
+    await expect(fixture.start('b', port)).rejects.toThrow(/Port \d+ is in use; stop what listens there/);
+    expect(await readFile(join(fixture.root, 'b', 'postgres.log'), 'utf8')).toContain('could not bind');
+  });
+});
