@@ -50,7 +50,11 @@ function requireToken(token: string): MiddlewareHandler {
     const given = parseBearer(c.req.header('authorization'));
     if (given === null || !timingSafeEqual(digest(given), expected)) {
       c.header('WWW-Authenticate', 'Bearer');
-      return refuse(c, 401, 'Commands need the header "Authorization: Bearer <token>" with the token of this cluster.');
+      return refuse(
+        c,
+        401,
+        'Commands need the header "Authorization: Bearer <token>" with the token of this cluster.',
+      );
     }
     await next();
     return undefined;
@@ -67,7 +71,9 @@ function parseSwitchover(text: string): { readonly to?: string | undefined } {
   try {
     body = text.trim() === '' ? {} : JSON.parse(text);
   } catch (cause) {
-    throw new LockstepError('CONFIG_INVALID', 'The body is not JSON; send {} or {"to": "<node>"}.', { cause });
+    throw new LockstepError('CONFIG_INVALID', 'The body is not JSON; send {} or {"to": "<node>"}.', {
+      cause,
+    });
   }
   const result = SWITCHOVER.safeParse(body);
   if (!result.success) {

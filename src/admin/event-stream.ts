@@ -37,11 +37,7 @@ export function createEventStreams(): EventStreams {
   };
 }
 
-async function serveStream(
-  stream: SSEStreamingApi,
-  first: SseMessage,
-  open: Set<OpenStream>,
-): Promise<void> {
+async function serveStream(stream: SSEStreamingApi, first: SseMessage, open: Set<OpenStream>): Promise<void> {
   const outbox = createOutbox(OUTBOX_LIMIT);
   let isEnding = false;
   let wake = (): void => {};

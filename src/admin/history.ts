@@ -2,7 +2,10 @@ import type { Topology } from '../model/topology.ts';
 import { takeSample, walBytesPerSecond } from './core/sample.ts';
 import type { LagSample } from './core/sample.ts';
 
-/** A sample with the leader's write rate since the one before it. */
+/** Agents tell their positions about once a second: over a shorter time the rate would jump between 0 and double. */
+const RATE_WINDOW_MS = 3000;
+
+/** A sample with the leader's write rate over the last three seconds. */
 export interface HistorySample extends LagSample {
   /** Null where the difference of two positions means nothing, see {@link walBytesPerSecond}. */
   readonly walBytesPerSecond: number | null;
@@ -22,7 +25,8 @@ export function createHistory(capacity: number): History {
   return {
     record(topology, at) {
       const bare = takeSample(topology, at);
-      const sample = { ...bare, walBytesPerSecond: walBytesPerSecond(samples.at(-1), bare) };
+      const before = samples.findLast((other) => at - other.at >= RATE_WINDOW_MS);
+      const sample = { ...bare, walBytesPerSecond: walBytesPerSecond(before, bare) };
       samples.push(sample);
       if (samples.length > capacity) samples.shift();
       return sample;

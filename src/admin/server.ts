@@ -86,7 +86,11 @@ function createApp(
   app.use('*', protectPage());
   app.use('*', async (c, next) => {
     if (!isLoopbackHost(c.req.header('host'))) {
-      return refuse(c, 403, 'This server answers only to localhost, 127.0.0.1 and [::1]; open it by one of these names.');
+      return refuse(
+        c,
+        403,
+        'This server answers only to localhost, 127.0.0.1 and [::1]; open it by one of these names.',
+      );
     }
     await next();
     return undefined;

@@ -41,7 +41,8 @@ export function takeSample(topology: Topology | null, at: number): LagSample {
  * same number means another history there), without a leader, and when no time passed.
  */
 export function walBytesPerSecond(previous: LagSample | undefined, next: LagSample): number | null {
-  if (previous === undefined || previous.timeline !== next.timeline || previous.leader !== next.leader) return null;
+  if (previous === undefined || previous.timeline !== next.timeline || previous.leader !== next.leader)
+    return null;
   if (previous.leaderLsn === null || next.leaderLsn === null || next.at <= previous.at) return null;
   const writtenBytes = Number(parseLsn(next.leaderLsn) - parseLsn(previous.leaderLsn));
   return writtenBytes < 0 ? null : (writtenBytes * 1000) / (next.at - previous.at);

@@ -46,7 +46,9 @@ export function createEventLog(list, empty) {
       h('span', { class: 'message' }, event.message),
     );
     line.dataset.at = String(event.at);
-    const after = [...list.children].find((other) => Number(/** @type {HTMLElement} */ (other).dataset.at) <= event.at);
+    const after = [...list.children].find(
+      (other) => Number(/** @type {HTMLElement} */ (other).dataset.at) <= event.at,
+    );
     list.insertBefore(line, after ?? null);
     while (list.children.length > SHOWN) list.lastElementChild?.remove();
   }

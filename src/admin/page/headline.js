@@ -16,7 +16,11 @@
  */
 export function headline(topology, lastLeader) {
   if (topology === null) {
-    return { tone: 'idle', title: 'Waiting for the agents', detail: 'No agent of this cluster was heard yet.' };
+    return {
+      tone: 'idle',
+      title: 'Waiting for the agents',
+      detail: 'No agent of this cluster was heard yet.',
+    };
   }
   if (topology.nodes.every((node) => node.state === 'unreachable')) {
     return {
@@ -27,7 +31,14 @@ export function headline(topology, lastLeader) {
   }
   if (topology.leader === null) return withoutLeader(topology, lastLeader);
   const leader = topology.nodes.find((node) => node.name === topology.leader);
-  if (leader === undefined || leader.state !== 'running') {
+  if (leader === undefined || leader.state === 'unreachable' || leader.state === 'stopped') {
+    return {
+      tone: 'bad',
+      title: `${topology.leader} leads but does not answer`,
+      detail: 'Its lease runs out in a moment; then the followers elect a new leader.',
+    };
+  }
+  if (leader.state !== 'running') {
     return {
       tone: 'warn',
       title: `${topology.leader} is taking over`,

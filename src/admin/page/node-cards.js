@@ -30,7 +30,8 @@ export function createNodeCards(container) {
           card = createCard(node.name, colorOf(node.name));
           cards.set(node.name, card);
         }
-        if (container.children[index] !== card.element) container.insertBefore(card.element, container.children[index] ?? null);
+        if (container.children[index] !== card.element)
+          container.insertBefore(card.element, container.children[index] ?? null);
         card.update(node);
       }
     },
@@ -88,7 +89,7 @@ function createCard(name, color) {
     const percent = /(\d{1,3})\s?%/.exec(node.detail ?? '');
     bar.hidden = percent === null;
     if (percent !== null) bar.setAttribute('value', percent[1] ?? '0');
-    facts.lag.set(node.role === 'leader' ? 'it sets the pace' : lagText(node));
+    facts.lag.set(tone === 'lead' ? 'sets the pace' : lagText(node));
     facts.received.set(node.receivedLsn ?? '–');
     facts.replayed.set(node.replayedLsn ?? '–');
     facts.timeline.set(node.timeline === null ? '–' : String(node.timeline));
