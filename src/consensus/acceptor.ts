@@ -1,3 +1,4 @@
+import { LockstepError } from '../model/errors.ts';
 import { compareBallots, ZERO_BALLOT } from './ballot.ts';
 import type { Ballot } from './ballot.ts';
 
@@ -18,7 +19,12 @@ export interface AcceptorState {
 
 export type ConsensusMessage =
   | { readonly kind: 'prepare'; readonly key: string; readonly ballot: Ballot }
-  | { readonly kind: 'accept'; readonly key: string; readonly ballot: Ballot; readonly proposal: VersionedValue }
+  | {
+      readonly kind: 'accept';
+      readonly key: string;
+      readonly ballot: Ballot;
+      readonly proposal: VersionedValue;
+    }
   /** Reads what was promised and accepted, and changes nothing. */
   | { readonly kind: 'peek'; readonly key: string };
 
@@ -48,7 +54,8 @@ export interface AcceptorStep {
 
 /**
  * One step of a CASPaxos acceptor. Guarantees: `promised` never falls; a value is accepted only at a
- * ballot no lower than every promise made.
+ * ballot no lower than every promise made. Throws CONFIG_INVALID for a kind it does not know, as an agent
+ * of a newer release may send: a state made up for it would forget promises.
  * Source: D. Rystsov, "CASPaxos: Replicated State Machines without logs", 2018, section 2.2.
  */
 export function stepAcceptor(state: AcceptorState, message: ConsensusMessage): AcceptorStep {
@@ -72,6 +79,9 @@ export function stepAcceptor(state: AcceptorState, message: ConsensusMessage): A
         reply: { kind: 'accepted' },
       };
     default:
-      return message satisfies never;
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `The acceptor does not know the message kind "${(message satisfies never as ConsensusMessage).kind}"; run one release on all nodes.`,
+      );
   }
 }

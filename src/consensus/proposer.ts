@@ -15,7 +15,11 @@ export interface Round {
   readonly quorum: number;
   readonly phase:
     | { readonly kind: 'preparing'; readonly promisedBy: readonly string[]; readonly best: Promised | null }
-    | { readonly kind: 'accepting'; readonly acceptedBy: readonly string[]; readonly proposal: VersionedValue }
+    | {
+        readonly kind: 'accepting';
+        readonly acceptedBy: readonly string[];
+        readonly proposal: VersionedValue;
+      }
     | { readonly kind: 'committed'; readonly register: VersionedValue }
     | { readonly kind: 'preempted'; readonly by: Ballot; readonly wasProposed: boolean };
 }
@@ -48,7 +52,8 @@ export function stepRound(round: Round, from: string, reply: ConsensusReply, cha
   const { phase } = round;
   if (phase.kind === 'committed' || phase.kind === 'preempted') return { round, broadcast: null };
   if (reply.kind === 'reject') {
-    if (compareBallots(reply.promised, round.ballot) < 0) return { round, broadcast: null };
+    // At the own ballot it is the echo of a doubled prepare.
+    if (compareBallots(reply.promised, round.ballot) <= 0) return { round, broadcast: null };
     const wasProposed = phase.kind === 'accepting';
     return {
       round: { ...round, phase: { kind: 'preempted', by: reply.promised, wasProposed } },

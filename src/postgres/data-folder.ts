@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chown, mkdtemp, open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { appendFile, chown, mkdtemp, open, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -7,6 +7,7 @@ import { LockstepError } from '../model/errors.ts';
 import { parseTimeline, parseTimelineHistory } from '../model/timeline.ts';
 import type { Timeline, TimelineHistory } from '../model/timeline.ts';
 import { createPrivateFolder } from './account.ts';
+import { raiseTo, readControlFile } from './control-file.ts';
 import type { PostgresAccount } from './account.ts';
 import type { PostgresBinaries } from './binaries.ts';
 import { renderHba, renderSettings, SETTINGS_FILE, SUPERUSER } from './settings.ts';
@@ -14,7 +15,10 @@ import type { Settings } from './settings.ts';
 
 const run = promisify(execFile);
 
-/** Runs initdb with data checksums and SCRAM. Throws POSTGRES_FAILED with initdb's own words. */
+/**
+ * Runs initdb with data checksums and SCRAM; the folder appears when it is whole. Throws CONFIG_INVALID when
+ * it holds anything already, POSTGRES_FAILED with initdb's own words.
+ */
 export async function createDataFolder(options: {
   readonly binaries: PostgresBinaries;
   readonly account: PostgresAccount | null;
@@ -22,7 +26,10 @@ export async function createDataFolder(options: {
   readonly superuserPassword: string;
 }): Promise<void> {
   const { binaries, account, dataDir } = options;
-  await createPrivateFolder(dataDir, account);
+  await assertEmptyFolder(dataDir);
+  const unfinished = `${dataDir}.initdb`;
+  await rm(unfinished, { recursive: true, force: true });
+  await createPrivateFolder(unfinished, account);
   const secrets = await mkdtemp(join(tmpdir(), 'lockstep-initdb-'));
   try {
     const passwordFile = join(secrets, 'password');
@@ -34,62 +41,80 @@ export async function createDataFolder(options: {
     await run(
       join(binaries.binDir, 'initdb'),
       [
-        `--pgdata=${dataDir}`,
+        `--pgdata=${unfinished}`,
         `--username=${SUPERUSER}`,
         `--pwfile=${passwordFile}`,
         '--auth=scram-sha-256',
         '--encoding=UTF8',
-        '--locale=C.UTF-8',
+        ...localeArguments(binaries.major),
         '--data-checksums',
       ],
       { cwd: '/', ...(account === null ? {} : { uid: account.uid, gid: account.gid }) },
     );
+    await rename(unfinished, dataDir);
   } catch (error) {
-    await rm(dataDir, { recursive: true, force: true });
-    const printed = (error as { stderr?: string }).stderr?.trim().split('\n').at(-1) ?? String(error);
+    await rm(unfinished, { recursive: true, force: true });
+    const printed = (error as { stderr?: string }).stderr?.trim().split('\n').at(-1) || String(error);
     throw new LockstepError('POSTGRES_FAILED', `initdb could not create ${dataDir}: ${printed}`, { cause: error });
   } finally {
     await rm(secrets, { recursive: true, force: true });
   }
-  const configuration = await open(join(dataDir, 'postgresql.conf'), 'a');
-  await configuration.writeFile(`\ninclude_if_exists '${SETTINGS_FILE}'\n`);
-  await configuration.close();
 }
 
-/** Replaces Lockstep's settings and pg_hba.conf; a running server takes them with a reload. */
+/** Character order and classes that do not change with the machine's C library, where initdb offers them. */
+function localeArguments(major: number): readonly string[] {
+  if (major >= 17) return ['--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'];
+  return [process.platform === 'linux' ? '--locale=C.UTF-8' : '--locale=C'];
+}
+
+/** Throws CONFIG_INVALID when the folder exists and holds anything: it may be somebody's data. */
+export async function assertEmptyFolder(path: string): Promise<void> {
+  const names = await readdir(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  if (names.length === 0) return;
+  throw new LockstepError('CONFIG_INVALID', `${path} is not empty; a data folder needs a place of its own.`, {
+    details: { path },
+  });
+}
+
+/**
+ * Replaces Lockstep's settings and pg_hba.conf; a running server takes them with a reload. Settings that a
+ * follower must not have below its leader's are raised to what the data folder's own history asks for.
+ */
 export async function writeSettings(
   dataDir: string,
   account: PostgresAccount | null,
   settings: Settings,
   networks: readonly string[],
 ): Promise<void> {
-  await replaceFile(join(dataDir, SETTINGS_FILE), renderSettings(settings), account);
+  await replaceFile(join(dataDir, SETTINGS_FILE), renderSettings(raiseTo(settings, await readControlFile(dataDir))), account);
+  const configuration = join(dataDir, 'postgresql.conf');
+  const include = `include_if_exists '${SETTINGS_FILE}'`;
+  if (!(await readFile(configuration, 'utf8')).includes(include)) await appendFile(configuration, `\n${include}\n`);
   await replaceFile(join(dataDir, 'pg_hba.conf'), renderHba(networks), account);
 }
 
 /** Writes a file in one step: a crash leaves the old one or the new one. */
 export async function replaceFile(path: string, text: string, account: PostgresAccount | null): Promise<void> {
   const next = `${path}.lockstep`;
-  const file = await open(next, 'w', 0o600);
-  await file.writeFile(text);
-  await file.sync();
-  await file.close();
-  if (account !== null) await chown(next, account.uid, account.gid);
+  await rm(next, { force: true });
+  // The folder belongs to the account: a link planted there must not lead root's pen elsewhere.
+  const file = await open(next, 'wx', 0o600);
+  try {
+    await file.writeFile(text);
+    if (account !== null) await file.chown(account.uid, account.gid);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
   await rename(next, path);
 }
 
-/**
- * The cluster's identity: the first eight bytes of global/pg_control, in every supported version
- * (src/include/catalog/pg_control.h). Null when there is no data folder. As text: it exceeds 2^53.
- */
+/** The cluster's identity; null when there is no data folder. */
 export async function readSystemIdentifier(dataDir: string): Promise<string | null> {
-  try {
-    const control = await readFile(join(dataDir, 'global', 'pg_control'));
-    return control.readBigUInt64LE(0).toString();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
+  return (await readControlFile(dataDir))?.systemIdentifier ?? null;
 }
 
 /** The ancestors of a timeline, from its history file; the first timeline has none. */

@@ -24,6 +24,8 @@ export interface Probe {
   readonly isReceiving: boolean;
   /** Whether a walreceiver process exists at all, also one that is only connecting. */
   readonly hasReceiver: boolean;
+  /** It has streamed since its start, which it does only after replaying all that it held. */
+  readonly hasStreamed: boolean;
   /** Recovery found nothing more to read: `replayedLsn` is the end of all that this server holds. */
   readonly isAtLogEnd: boolean;
   readonly synchronousStandbyNames: string;
@@ -38,6 +40,7 @@ interface ProbeRow {
   readonly receiver_timeline: number | null;
   readonly receiver_status: string | null;
   readonly age_ms: number;
+  readonly has_streamed: boolean;
   readonly startup_wait: string | null;
   readonly standby_names: string;
   readonly followers: readonly { name: string; state: string; flush: string | null }[] | null;
@@ -70,6 +73,7 @@ SELECT in_recovery, received::text, replayed::text,
        (SELECT status FROM pg_stat_wal_receiver) AS receiver_status,
        CASE WHEN NOT in_recovery OR received = replayed THEN 0
             ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000, 0) END::float8 AS age_ms,
+       in_recovery AND pg_last_wal_receive_lsn() IS NOT NULL AS has_streamed,
        (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup') AS startup_wait,
        current_setting('synchronous_standby_names') AS standby_names,
        (SELECT json_agg(json_build_object('name', application_name, 'state', state, 'flush', flush_lsn::text))
@@ -90,6 +94,7 @@ export async function probe(client: pg.Client): Promise<Probe> {
     replayAgeMs: Math.max(0, Math.round(row.age_ms)),
     isReceiving: row.receiver_status === 'streaming',
     hasReceiver: row.receiver_status !== null,
+    hasStreamed: row.has_streamed,
     isAtLogEnd: row.startup_wait === 'RecoveryRetrieveRetryInterval',
     synchronousStandbyNames: row.standby_names,
     followers: (row.followers ?? []).map((follower) => ({

@@ -20,6 +20,9 @@ export async function openReplicationConnection(address: ServerAddress): Promise
     database: 'postgres',
     application_name: 'lockstep agent',
     connectionTimeoutMillis: 5_000,
+    // A source that vanished without a word must not hold a long copy for ever.
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 5_000,
     replication: 'true',
   };
   const client = new pg.Client(options);
@@ -54,6 +57,7 @@ export function copyOut(client: pg.Client, text: string, handler: CopyOutHandler
   return new Promise((resolve, reject) => {
     let failure: unknown = null;
     let pending: Promise<void> = Promise.resolve();
+    let queued = 0;
     const settle = (): void => {
       void pending.then(() => (failure === null ? resolve() : reject(failure as Error)));
     };
@@ -69,13 +73,18 @@ export function copyOut(client: pg.Client, text: string, handler: CopyOutHandler
         // The parser reuses its buffer as soon as this returns.
         const chunk = Buffer.from(message.chunk);
         connection.stream.pause();
+        queued++;
         pending = pending
           .then(() => (failure === null ? handler.onData(chunk) : undefined))
           .catch((error: unknown) => {
             failure ??= error;
             connection.stream.destroy();
           })
-          .then(() => connection.stream.resume());
+          .then(() => {
+            // One read of the socket brings several messages; read on only after the last of them.
+            queued--;
+            if (queued === 0) connection.stream.resume();
+          });
       },
       handleCommandComplete(): void {},
       handleEmptyQuery(): void {},

@@ -36,6 +36,6 @@ export async function rewindDataFolder(options: {
     return { kind: 'rewound' };
   } catch (error) {
     const words = (error as { stderr?: string }).stderr?.trim().split('\n').at(-1);
-    return { kind: 'failed', reason: words ?? String(error) };
+    return { kind: 'failed', reason: words || String(error) };
   }
 }

@@ -39,9 +39,10 @@ export function renderSettings(settings: Settings): string {
   const lines = Object.entries(settings).map(([name, value]) => {
     if (typeof value === 'boolean') return `${name} = ${value ? 'on' : 'off'}`;
     if (typeof value === 'number') return `${name} = ${value}`;
-    return `${name} = '${value.replaceAll("'", "''")}'`;
+    const escaped = value.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll("'", "''");
+    return `${name} = '${escaped}'`;
   });
-  return `# Written by Lockstep at every role change; put your own settings into postgresql.conf.\n${lines.join('\n')}\n`;
+  return `# Written by Lockstep at every role change; put your own settings at the end of postgresql.conf.\n${lines.join('\n')}\n`;
 }
 
 /** pg_hba.conf: passwords (SCRAM) only, from the listed networks only, replication for its own role only. */

@@ -5,15 +5,21 @@
  * holder always stops first.
  */
 export interface HolderLease {
+  /** When the write that the lease rests on was sent. */
+  readonly sentAtMs: number;
   readonly deadlineMs: number;
 }
 
 /** 10% is ample: quartz clocks drift by less than 0.1%. */
 export const DRIFT_MARGIN = 1.1;
 
-/** `sentAtMs`: the clock before the write that was applied had been sent. */
+/**
+ * `sentAtMs`: the clock before the write that was applied had been sent. The write sent last counts alone,
+ * as it does for challengers: a lower `ttlMs` shortens the lease.
+ */
 export function renewHolderLease(lease: HolderLease | null, sentAtMs: number, ttlMs: number): HolderLease {
-  return { deadlineMs: Math.max(lease?.deadlineMs ?? 0, sentAtMs + ttlMs) };
+  if (lease !== null && lease.sentAtMs > sentAtMs) return lease;
+  return { sentAtMs, deadlineMs: sentAtMs + ttlMs };
 }
 
 export function isHolderLeaseHeld(lease: HolderLease | null, nowMs: number): boolean {

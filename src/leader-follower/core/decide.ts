@@ -12,6 +12,8 @@ export type Action =
   | { readonly kind: 'start'; readonly reason: string }
   | { readonly kind: 'clone'; readonly from: NodeId; readonly reason: string }
   | { readonly kind: 'rewind'; readonly from: NodeId; readonly reason: string }
+  /** Stop streaming from a node that no longer leads, so that the end of the own log can be told. */
+  | { readonly kind: 'detach' }
   | { readonly kind: 'follow'; readonly leader: NodeId; readonly term: Term }
   | { readonly kind: 'campaign'; readonly reason: string }
   | { readonly kind: 'promote'; readonly term: Term }
@@ -25,6 +27,8 @@ export type Action =
 
 /** How long a node that is not first in line lets the ones before it campaign. */
 const CAMPAIGN_STAGGER_MS = 400;
+/** A follower that cannot stream for this long from a leader that answers is cloned anew. */
+const STALLED_AFTER_MS = 30_000;
 /** How long a node that gave the lease up waits for another to take it. */
 const RECLAIM_AFTER_MS = 4_000;
 
@@ -93,6 +97,8 @@ function decideAsHolder(view: View, state: ClusterState, term: Term): readonly A
       return canHandOver(view, state)
         ? [{ kind: 'release', reason: 'PostgreSQL stopped and a follower can take over' }]
         : [{ kind: 'start', reason: 'PostgreSQL stopped and no follower can take over' }];
+    case 'silent':
+      return [];
     case 'follower':
       return [{ kind: 'promote', term }];
     case 'leader':
@@ -118,6 +124,8 @@ function decideAsFormerHolder(view: View, state: ClusterState): readonly Action[
       return state.systemIdentifier === null ? [{ kind: 'campaign', reason: 'founding was interrupted' }] : [];
     case 'stopped':
       return [{ kind: 'start', reason: 'a node starts as a follower' }];
+    case 'silent':
+      return [];
     case 'leader':
       return [{ kind: 'demote', reason: 'it leads without a lease' }];
     case 'follower': {
@@ -134,6 +142,8 @@ function decideAsFormerHolder(view: View, state: ClusterState): readonly Action[
 function decideAsOther(view: View, state: ClusterState): readonly Action[] {
   const holder = view.peers.find((peer) => peer.name === state.leadership.holder);
   switch (view.local.kind) {
+    case 'silent':
+      return [];
     case 'leader':
       return [{ kind: 'demote', reason: `${state.leadership.holder} leads term ${state.leadership.term}` }];
     case 'absent':
@@ -178,20 +188,25 @@ function decideFollowing(view: View, state: ClusterState, holder: PeerView | und
   if (view.local.kind !== 'follower' || view.register === null) return [];
   if (view.register.version <= view.fencedAtVersion) return [];
   if (holder === undefined || !isServing(holder, state) || holder.history === null) return [];
-  const isAttached = view.local.following === holder.name;
-  if (isAttached && view.local.isReceiving) return [];
+  if (view.local.following === holder.name) {
+    return view.local.stalledForMs < STALLED_AFTER_MS
+      ? []
+      : [{ kind: 'clone', from: holder.name, reason: 'the leader no longer has the log that it needs' }];
+  }
+  if (view.local.following !== null) return [{ kind: 'detach' }];
+  if (view.local.endLsn === null) return [];
   const rejoin = decideRejoin({
     localSystemIdentifier: view.localSystemIdentifier ?? '',
     clusterSystemIdentifier: state.systemIdentifier ?? '',
     localTimeline: view.local.history.timeline,
-    localEndLsn: view.local.receivedLsn,
+    localEndLsn: view.local.endLsn,
     leaderHistory: holder.history,
     canRewind: view.canRewind,
     hasRewindFailed: view.hasRewindFailed,
   });
   switch (rejoin.kind) {
     case 'follow':
-      return isAttached ? [] : [{ kind: 'follow', leader: holder.name, term: state.leadership.term }];
+      return [{ kind: 'follow', leader: holder.name, term: state.leadership.term }];
     case 'rewind':
       return [{ kind: 'rewind', from: holder.name, reason: rejoin.reason }];
     case 'reclone':

@@ -7,14 +7,20 @@ import type { ClusterState } from './cluster-state.ts';
 export type LocalPostgres =
   | { readonly kind: 'absent' }
   | { readonly kind: 'stopped' }
+  /** It runs and does not answer. */
+  | { readonly kind: 'silent' }
   | { readonly kind: 'leader'; readonly history: TimelineHistory; readonly flushLsn: Lsn }
   | {
       readonly kind: 'follower';
       readonly history: TimelineHistory;
       readonly receivedLsn: Lsn;
+      /** The end of its replayable log, null while it cannot be told (it still replays or receives). */
+      readonly endLsn: Lsn | null;
       /** The node it is set to stream from, null when cut off. */
       readonly following: NodeId | null;
       readonly isReceiving: boolean;
+      /** How long it has been set to stream without streaming; 0 while it streams. */
+      readonly stalledForMs: number;
     };
 
 /** What this node knows of its own lease on the leadership. */

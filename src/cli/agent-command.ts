@@ -1,0 +1,36 @@
+import { Agent } from '../leader-follower/agent.ts';
+import { readClusterConfig } from '../leader-follower/config.ts';
+
+/**
+ * `lockstep agent`: runs one node's agent until a signal, or until standard input closes when the agent
+ * was started by `lockstep dev` (a pipe).
+ */
+export async function runAgent(options: {
+  readonly config: string;
+  readonly data: string;
+  readonly node: string;
+}): Promise<void> {
+  const config = await readClusterConfig(options.config);
+  const agent = await Agent.open({ config, node: options.node, stateDir: options.data });
+  agent.subscribe((change) => {
+    if ('event' in change) {
+      const { at, kind, message } = change.event;
+      process.stdout.write(`${JSON.stringify({ at: new Date(at).toISOString(), node: options.node, kind, message })}\n`);
+    }
+  });
+  let closing: Promise<void> | null = null;
+  const close = (): void => {
+    closing ??= agent.close().then(() => process.exit(process.exitCode ?? 0));
+  };
+  process.on('SIGTERM', close);
+  process.on('SIGINT', close);
+  if (!process.stdin.isTTY) process.stdin.on('end', close).on('error', close).resume();
+  try {
+    await agent.run();
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message.replaceAll('\n', ' ')}\n`);
+    process.exitCode = 1;
+    close();
+  }
+  await closing;
+}

@@ -1,0 +1,157 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { parseClusterConfig, readClusterConfig } from '../leader-follower/config.ts';
+import type { ClusterConfig, NodeConfig } from '../leader-follower/config.ts';
+import { LockstepError } from '../model/errors.ts';
+import { reachableFolder, resolveAccount } from '../postgres/account.ts';
+import { isPresent, replaceFile } from '../postgres/data-folder.ts';
+import { choosePorts, isPortFree } from './ports.ts';
+import { isProcessAlive } from './process-tree.ts';
+
+export const DEFAULT_STATE_DIR = '.lockstep';
+const DEFAULT_NODES = 3;
+const DEFAULT_PG_PORT = 5441;
+const DEFAULT_AGENT_PORT = 7411;
+
+export interface ClusterOptions {
+  readonly stateDir: string;
+  readonly nodes: number | null;
+  readonly pgPort: number | null;
+  readonly postgres: string | null;
+}
+
+/** A cluster on this machine: its configuration and where its files are. */
+export interface ClusterFolder {
+  readonly config: ClusterConfig;
+  readonly configPath: string;
+  /** Where nodes keep their data: below `stateDir`, or elsewhere when PostgreSQL's user cannot get there. */
+  readonly dataRoot: string;
+  /** What a person should know, e.g. that other ports were taken. */
+  readonly notes: readonly string[];
+}
+
+/** What a running `lockstep dev` leaves for the other commands. */
+export interface RunFile {
+  readonly pid: number;
+  readonly adminUrl: string;
+}
+
+/** Opens the cluster below `stateDir`, or creates one with random secrets (mode 0600). */
+export async function openClusterFolder(options: ClusterOptions): Promise<ClusterFolder> {
+  const stateDir = resolve(options.stateDir);
+  const configPath = join(stateDir, 'cluster.json');
+  const dataRoot = await reachableFolder(stateDir, await resolveAccount());
+  const notes: string[] = [];
+  if (dataRoot !== stateDir) notes.push(`data is in ${dataRoot}, where PostgreSQL's own user can reach it`);
+  const running = await readRunFile(stateDir);
+  if (running !== null) {
+    throw new LockstepError('CONFIG_INVALID', `This cluster runs already (process ${running.pid}, ${running.adminUrl}). Stop it with Ctrl-C there, or use another folder with --state.`, {
+      details: { pid: running.pid },
+    });
+  }
+  await mkdir(stateDir, { recursive: true, mode: 0o755 });
+  const config = (await isPresent(configPath))
+    ? await reopenConfig(configPath, options, notes)
+    : await createConfig(options, notes);
+  await replaceFile(configPath, `${JSON.stringify(config, null, 2)}\n`, null);
+  await replaceFile(join(stateDir, 'pgpass'), renderPassFile(config), null);
+  return { config, configPath, dataRoot, notes };
+}
+
+async function createConfig(options: ClusterOptions, notes: string[]): Promise<ClusterConfig> {
+  const count = options.nodes ?? DEFAULT_NODES;
+  const first = options.pgPort ?? DEFAULT_PG_PORT;
+  const ports = await choosePorts(first, count, { isExact: options.pgPort !== null, flag: '--pg-port' });
+  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, count, { isExact: false, flag: 'agentPort in cluster.json' });
+  noteTaken(notes, first, ports);
+  return parseClusterConfig(
+    {
+      id: randomUUID(),
+      name: 'dev',
+      nodes: ports.map((port, index) => ({
+        name: `n${index + 1}`,
+        host: '127.0.0.1',
+        port,
+        agentPort: agentPorts[index],
+      })),
+      postgres: options.postgres ?? 'auto',
+      secrets: { superuser: secret(), replication: secret(), app: secret(), agent: secret() },
+    },
+    'the new configuration',
+  );
+}
+
+/** An existing cluster keeps its data and names; only ports that others took meanwhile change. */
+async function reopenConfig(path: string, options: ClusterOptions, notes: string[]): Promise<ClusterConfig> {
+  const config = await readClusterConfig(path);
+  const count = config.nodes.length;
+  if (options.nodes !== null && options.nodes !== count) {
+    throw new LockstepError('CONFIG_INVALID', `The cluster in ${path} has ${count} nodes, not ${options.nodes}. Leave --nodes out, or remove its folder to begin anew.`);
+  }
+  const wanted = options.pgPort ?? config.nodes[0]?.port ?? DEFAULT_PG_PORT;
+  const areFree = await Promise.all(config.nodes.flatMap((node) => [isPortFree(node.port), isPortFree(node.agentPort)]));
+  if (options.pgPort === null && areFree.every(Boolean)) return withPostgres(config, options.postgres);
+  const ports = await choosePorts(wanted, count, { isExact: options.pgPort !== null, flag: '--pg-port' });
+  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, count, { isExact: false, flag: 'agentPort in cluster.json' });
+  noteTaken(notes, wanted, ports);
+  const nodes = config.nodes.map((node, index): NodeConfig => ({
+    ...node,
+    port: ports[index] ?? node.port,
+    agentPort: agentPorts[index] ?? node.agentPort,
+  }));
+  return withPostgres({ ...config, nodes }, options.postgres);
+}
+
+function withPostgres(config: ClusterConfig, postgres: string | null): ClusterConfig {
+  return postgres === null ? config : { ...config, postgres };
+}
+
+function noteTaken(notes: string[], first: number, ports: readonly number[]): void {
+  if (ports.every((port, index) => port === first + index)) return;
+  notes.push(`some ports from ${first} on are in use; PostgreSQL listens on ${ports.join(', ')}`);
+}
+
+function secret(): string {
+  return randomBytes(18).toString('base64url');
+}
+
+/** A libpq password file, so that no printed command line holds a secret. */
+function renderPassFile(config: ClusterConfig): string {
+  return `*:*:*:${config.appUser}:${config.secrets.app}\n`;
+}
+
+/** The connection string for the client: all nodes, the app's role and database. */
+export function appUrl(config: ClusterConfig): string {
+  const hosts = config.nodes.map((node) => `${node.host}:${node.port}`).join(',');
+  return `postgresql://${config.appUser}:${config.secrets.app}@${hosts}/${config.database}`;
+}
+
+/** One node's connection string; works in psql as it is. */
+export function nodeDsn(config: ClusterConfig, node: { readonly host: string; readonly port: number }): string {
+  return `postgresql://${config.appUser}:${config.secrets.app}@${node.host}:${node.port}/${config.database}`;
+}
+
+/** A psql command that reaches whoever leads. */
+export function psqlLine(config: ClusterConfig, stateDir: string): string {
+  const hosts = config.nodes.map((node) => node.host).join(',');
+  const ports = config.nodes.map((node) => node.port).join(',');
+  const passFile = join(resolve(stateDir), 'pgpass');
+  return `psql "host=${hosts} port=${ports} user=${config.appUser} dbname=${config.database} target_session_attrs=read-write passfile=${passFile}"`;
+}
+
+export async function writeRunFile(stateDir: string, run: RunFile): Promise<void> {
+  await writeFile(join(stateDir, 'run.json'), JSON.stringify(run), { mode: 0o600 });
+}
+
+export async function removeRunFile(stateDir: string): Promise<void> {
+  await rm(join(stateDir, 'run.json'), { force: true });
+}
+
+/** Null when no `lockstep dev` runs on this folder. */
+export async function readRunFile(stateDir: string): Promise<RunFile | null> {
+  const text = await readFile(join(resolve(stateDir), 'run.json'), 'utf8').catch(() => null);
+  if (text === null) return null;
+  const run = JSON.parse(text) as RunFile;
+  return isProcessAlive(run.pid) ? run : null;
+}

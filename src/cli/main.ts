@@ -1,0 +1,108 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { findNode } from '../leader-follower/config.ts';
+import { LockstepError } from '../model/errors.ts';
+import { runAgent } from './agent-command.ts';
+import { DEFAULT_STATE_DIR } from './cluster-folder.ts';
+import { runDev } from './dev.ts';
+import { findLocalCluster } from './local-cluster.ts';
+import { printStatus } from './status-command.ts';
+
+const program = new Command('lockstep')
+  .description('Replication for PostgreSQL: a leader, its followers, and failover that loses nothing.')
+  .showHelpAfterError('Run "lockstep --help" for what there is.')
+  .configureHelp({ showGlobalOptions: true });
+
+const state = ['--state <folder>', 'folder of the cluster', DEFAULT_STATE_DIR] as const;
+
+program
+  .command('dev')
+  .description('run a cluster on this machine until Ctrl-C; its data stays')
+  .option(...state)
+  .option('--nodes <n>', 'how many nodes (default 3)', parseCount)
+  .option('--pg-port <port>', "PostgreSQL's first port (default 5441, else the next free ones)", parsePort)
+  .option('--dashboard-port <port>', "the dashboard's port (default 7400, else the next free one)", parsePort)
+  .option('--postgres <which>', 'auto, system, embedded, or the path of a bin folder')
+  .option('--run <command>', 'an app to run once the cluster is ready, with DATABASE_URL set')
+  .action((options: { state: string; nodes?: number; pgPort?: number; dashboardPort?: number; postgres?: string; run?: string }) =>
+    runDev({
+      state: options.state,
+      nodes: options.nodes ?? null,
+      pgPort: options.pgPort ?? null,
+      dashboardPort: options.dashboardPort ?? null,
+      postgres: options.postgres ?? null,
+      run: options.run ?? null,
+    }),
+  );
+
+program
+  .command('status')
+  .description('who leads, who follows, and how far behind')
+  .option(...state)
+  .option('--json', 'print one JSON document', false)
+  .action((options: { state: string; json: boolean }) => printStatus(options));
+
+program
+  .command('switchover')
+  .description('hand the leadership over in order; nothing is lost')
+  .argument('[node]', 'the new leader; the best follower when left out')
+  .option(...state)
+  .option('--json', 'print one JSON document', false)
+  .action(async (node: string | undefined, options: { state: string; json: boolean }) => {
+    const cluster = await findLocalCluster(process.cwd(), options.state);
+    const result = await cluster.switchover(node ?? null);
+    const text = options.json ? JSON.stringify(result) : `${result.to} leads now (before: ${result.from}); writes paused for ${result.pausedMs} ms.`;
+    process.stdout.write(`${text}\n`);
+  });
+
+program
+  .command('kill')
+  .description("kill -9 a node's agent and PostgreSQL, to see what happens")
+  .argument('<node>')
+  .option(...state)
+  .action(async (node: string, options: { state: string }) => {
+    const cluster = await findLocalCluster(process.cwd(), options.state);
+    findNode(cluster.config, node);
+    await cluster.kill(node);
+    process.stdout.write(`${node} is dead. Bring it back with "lockstep start ${node}".\n`);
+  });
+
+program
+  .command('start')
+  .description('start a node that was killed; it comes back as a follower')
+  .argument('<node>')
+  .option(...state)
+  .action(async (node: string, options: { state: string }) => {
+    const cluster = await findLocalCluster(process.cwd(), options.state);
+    findNode(cluster.config, node);
+    await cluster.start(node);
+    process.stdout.write(`${node} starts; "lockstep status" shows how it rejoins.\n`);
+  });
+
+program
+  .command('agent')
+  .description('run the agent beside one PostgreSQL')
+  .requiredOption('--config <file>', 'the cluster.json that all agents share')
+  .requiredOption('--data <folder>', 'where this machine keeps its nodes')
+  .requiredOption('--node <name>', 'which node this is')
+  .action((options: { config: string; data: string; node: string }) => runAgent(options));
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new InvalidArgumentError('A port is a number from 1 to 65535.');
+  return port;
+}
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1 || count > 9) throw new InvalidArgumentError('A local cluster has 1 to 9 nodes.');
+  return count;
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  // An error of ours is one sentence with its remedy; anything else is a bug and shows where.
+  const text = error instanceof LockstepError ? error.message : ((error as Error).stack ?? String(error));
+  process.stderr.write(`lockstep: ${text}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,103 @@
+import { timingSafeEqual } from 'node:crypto';
+import { serve } from '@hono/node-server';
+import type { ServerType } from '@hono/node-server';
+import { Hono } from 'hono';
+import { streamSSE } from 'hono/streaming';
+import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
+import { CONSENSUS_PATH } from '../coordination/http-transport.ts';
+import { LockstepError } from '../model/errors.ts';
+import type { ClusterEvent, Topology } from '../model/topology.ts';
+import type { FenceReply, NodeStatus } from './status.ts';
+
+/** What the agent's HTTP interface is served from. */
+export interface AgentApi {
+  status(): NodeStatus;
+  topology(): Topology;
+  events(): readonly ClusterEvent[];
+  subscribe(listener: (change: { topology: Topology } | { event: ClusterEvent }) => void): () => void;
+  consensus(message: ConsensusMessage): Promise<ConsensusReply>;
+  fence(version: number): Promise<FenceReply>;
+  switchover(to: string | null): Promise<{ from: string; to: string; pausedMs: number }>;
+}
+
+const KEEPALIVE_MS = 5_000;
+
+/**
+ * Serves an agent over HTTP. Reading the topology needs no secret (it holds none); everything else needs
+ * the cluster's token. Rejects with CONFIG_INVALID when the port is taken.
+ */
+export async function serveAgent(options: {
+  readonly api: AgentApi;
+  readonly host: string;
+  readonly port: number;
+  readonly authorization: string;
+}): Promise<{ close(): Promise<void> }> {
+  const app = createApp(options.api, options.authorization);
+  const server = await new Promise<ServerType>((resolve, reject) => {
+    const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () => resolve(listening));
+    listening.once('error', (error: NodeJS.ErrnoException) => {
+      reject(
+        error.code === 'EADDRINUSE'
+          ? new LockstepError(
+              'CONFIG_INVALID',
+              `Port ${options.port} for the agent is in use, perhaps by an agent that already runs. Stop it, or change agentPort in cluster.json.`,
+              { details: { port: options.port } },
+            )
+          : error,
+      );
+    });
+  });
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        if ('closeAllConnections' in server) server.closeAllConnections();
+      }),
+  };
+}
+
+function createApp(api: AgentApi, authorization: string): Hono {
+  const app = new Hono();
+  app.get('/health', (context) => context.json({ ok: true }));
+  app.get('/v1/topology', (context) => context.json(api.topology()));
+  app.get('/v1/events', (context) =>
+    streamSSE(context, async (stream) => {
+      const send = (event: string, data: unknown): void => void stream.writeSSE({ event, data: JSON.stringify(data) });
+      send('topology', api.topology());
+      for (const event of api.events()) send('event', event);
+      const unsubscribe = api.subscribe((change) =>
+        'topology' in change ? send('topology', change.topology) : send('event', change.event),
+      );
+      const keepalive = setInterval(() => void stream.write(': keepalive\n\n'), KEEPALIVE_MS);
+      await new Promise<void>((resolve) => stream.onAbort(resolve));
+      clearInterval(keepalive);
+      unsubscribe();
+    }),
+  );
+
+  app.use('/v1/*', async (context, next) => {
+    if (isSame(context.req.header('authorization') ?? '', authorization)) return next();
+    return context.json({ code: 'CONFIG_INVALID', message: "This needs the cluster's agent token.", outcome: 'not-applied' }, 401);
+  });
+  app.get('/v1/status', (context) => context.json(api.status()));
+  app.post(CONSENSUS_PATH, async (context) => context.json(await api.consensus(await context.req.json<ConsensusMessage>())));
+  app.post('/v1/fence', async (context) => {
+    const { version } = await context.req.json<{ version: number }>();
+    return context.json(await api.fence(version));
+  });
+  app.post('/v1/switchover', async (context) => {
+    const { to } = await context.req.json<{ to?: string }>();
+    return context.json(await api.switchover(to ?? null));
+  });
+  app.onError((error, context) => {
+    if (!(error instanceof LockstepError)) return context.json({ code: 'INVARIANT', message: error.message, outcome: 'unknown' }, 500);
+    const { code, message, outcome } = error;
+    return context.json({ code, message, outcome }, code === 'CONFIG_INVALID' ? 400 : 409);
+  });
+  return app;
+}
+
+function isSame(given: string, expected: string): boolean {
+  const [a, b] = [Buffer.from(given), Buffer.from(expected)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}

@@ -1,0 +1,79 @@
+import { lagBytes, parseLsn } from '../../model/lsn.ts';
+import type { NodeTopology, Topology } from '../../model/topology.ts';
+import type { ClusterState } from './cluster-state.ts';
+
+/** What is known of one node when a topology is put together. */
+export interface NodeReport {
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly agentUrl: string;
+  readonly isReachable: boolean;
+  readonly role: NodeTopology['role'];
+  readonly state: NodeTopology['state'];
+  readonly detail: string | null;
+  readonly term: number;
+  readonly timeline: number | null;
+  readonly receivedLsn: string | null;
+  readonly replayedLsn: string | null;
+  readonly replayAgeMs: number | null;
+}
+
+/** Puts the picture together that `GET /v1/topology` shows. Only who holds the lease and serves is leader. */
+export function buildTopology(options: {
+  readonly cluster: string;
+  readonly version: number;
+  readonly state: ClusterState | null;
+  readonly isLeaseExpired: boolean;
+  readonly nodes: readonly NodeReport[];
+}): Topology {
+  const { state } = options;
+  const holder = state === null || options.isLeaseExpired ? null : state.leadership.holder;
+  const leader = options.nodes.find(
+    (node) =>
+      node.name === holder &&
+      node.isReachable &&
+      node.role === 'leader' &&
+      node.term === state?.leadership.term,
+  );
+  return {
+    cluster: options.cluster,
+    topology: 'leader-follower',
+    version: options.version,
+    term: state?.leadership.term ?? 0,
+    timeline: leader?.timeline ?? null,
+    leader: leader?.name ?? null,
+    nodes: options.nodes.map((node) => describeNode(node, leader, state)),
+  };
+}
+
+function describeNode(
+  node: NodeReport,
+  leader: NodeReport | undefined,
+  state: ClusterState | null,
+): NodeTopology {
+  const isLeader = node === leader;
+  const isKnown = node.isReachable && node.state === 'running';
+  const bytes =
+    !isKnown || leader?.receivedLsn == null || node.replayedLsn === null
+      ? null
+      : isLeader
+        ? 0
+        : lagBytes(parseLsn(leader.receivedLsn), parseLsn(node.replayedLsn));
+  return {
+    name: node.name,
+    role: isLeader ? 'leader' : node.isReachable && node.role === 'follower' ? 'follower' : 'unknown',
+    state: node.isReachable ? node.state : 'unreachable',
+    detail: node.isReachable ? node.detail : null,
+    host: node.host,
+    port: node.port,
+    agentUrl: node.agentUrl,
+    timeline: node.timeline,
+    receivedLsn: node.receivedLsn,
+    replayedLsn: node.replayedLsn,
+    lagBytes: bytes,
+    lagMs: bytes === null ? null : bytes === 0 ? 0 : node.replayAgeMs,
+    sync: !isLeader && node.isReachable && (state?.sync.members as readonly string[] | undefined)?.includes(node.name) === true,
+    kind: 'plain',
+  };
+}

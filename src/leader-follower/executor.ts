@@ -1,0 +1,230 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { LockstepError } from '../model/errors.ts';
+import type { NodeId } from '../model/node.ts';
+import { monotonicMs } from '../postgres/monotonic-clock.ts';
+import { ensureSlots } from '../postgres/slots.ts';
+import { findNode } from './config.ts';
+import type { ClusterConfig } from './config.ts';
+import type { Action } from './core/decide.ts';
+import { campaign } from './election.ts';
+import type { EventLog } from './event-log.ts';
+import type { LeadershipRegister } from './leadership.ts';
+import type { LocalNode } from './local-node.ts';
+import type { Observation } from './observer.ts';
+import type { Peers } from './peers.ts';
+import { ensureRoles } from './roles.ts';
+import { SyncSetKeeper } from './sync-set-keeper.ts';
+
+const SLOT_CHECK_INTERVAL_MS = 2_000;
+
+export interface ExecutorOptions {
+  readonly self: NodeId;
+  readonly config: ClusterConfig;
+  readonly register: LeadershipRegister;
+  readonly local: LocalNode;
+  readonly peers: Peers;
+  readonly events: EventLog;
+}
+
+/** Does what was decided. It decides nothing itself, except to stop when the world changed meanwhile. */
+export class Executor {
+  readonly #options: ExecutorOptions;
+  #syncSet: SyncSetKeeper;
+  #slotsCheckedAtMs = 0;
+  #hasRewindFailed = false;
+  #lastCampaignNote = '';
+
+  constructor(options: ExecutorOptions) {
+    this.#options = options;
+    this.#syncSet = new SyncSetKeeper(options);
+  }
+
+  get hasRewindFailed(): boolean {
+    return this.#hasRewindFailed;
+  }
+
+  async execute(action: Action, observation: Observation): Promise<void> {
+    const { config, register, local, events } = this.#options;
+    switch (action.kind) {
+      case 'found-cluster':
+        if (await register.found({ required: config.synchronousFollowers, members: [] })) {
+          events.add('elected', `leads the new cluster ${config.name}`);
+        }
+        return;
+      case 'create-data-folder':
+        return local.create();
+      case 'start':
+        await local.start();
+        events.add('started', `PostgreSQL runs as a follower: ${action.reason}`);
+        return;
+      case 'clone':
+        return this.#clone(action.from, action.reason);
+      case 'rewind':
+        return this.#rewind(action.from, action.reason);
+      case 'detach':
+        return local.detach();
+      case 'follow':
+        await local.follow(findNode(config, action.leader));
+        events.add('following', `follows ${action.leader} in term ${action.term}`);
+        return;
+      case 'campaign':
+        return this.#campaign(observation, action.reason);
+      case 'promote':
+        return this.#promote();
+      case 'lead':
+        return this.#lead(observation);
+      case 'demote':
+        register.drop();
+        await local.stop('immediate');
+        events.add('demoted', `PostgreSQL stopped: ${action.reason}`);
+        return;
+      case 'release':
+        await register.release(null);
+        events.add('demoted', `gave the lease up: ${action.reason}`);
+        return;
+      case 'refuse':
+        throw new LockstepError('CONFIG_INVALID', `Node ${this.#options.self} does not take part: ${action.reason}. Nothing was changed.`);
+      default:
+        action satisfies never;
+    }
+  }
+
+  async #clone(from: NodeId, reason: string): Promise<void> {
+    const { config, local, events, register } = this.#options;
+    const term = register.known.state?.leadership.term;
+    const ended = new AbortController();
+    const watch = setInterval(() => {
+      // A copy from a deposed leader could hold what the new one has not.
+      if (register.known.state?.leadership.term !== term) ended.abort();
+    }, 200);
+    const startedAtMs = monotonicMs();
+    try {
+      await local.clone(findNode(config, from), ended.signal);
+    } finally {
+      clearInterval(watch);
+    }
+    this.#hasRewindFailed = false;
+    events.add('cloned', `copied ${from} in ${seconds(startedAtMs)}: ${reason}`);
+  }
+
+  async #rewind(from: NodeId, reason: string): Promise<void> {
+    const { config, local, events } = this.#options;
+    const startedAtMs = monotonicMs();
+    const failure = await local.rewind(findNode(config, from));
+    if (failure === null) {
+      events.add('rewound', `rewound to ${from} in ${seconds(startedAtMs)}: ${reason}`);
+      return;
+    }
+    this.#hasRewindFailed = true;
+    events.add('error', `pg_rewind failed (${failure}); cloning ${from} instead`);
+  }
+
+  async #campaign(observation: Observation, reason: string): Promise<void> {
+    const { register, events } = this.#options;
+    const known = observation.view.register;
+    if (known === null || known.state === null) return;
+    const startedAtMs = monotonicMs();
+    const result = await campaign({ ...this.#options, version: known.version, state: known.state });
+    if (result.kind === 'lost') {
+      const note = `not elected: ${result.reason}`;
+      // Tried every tick until it may lead: one line is enough.
+      if (note !== this.#lastCampaignNote) events.add('leader-lost', note);
+      this.#lastCampaignNote = note;
+      return;
+    }
+    this.#lastCampaignNote = '';
+    const term = register.known.state?.leadership.term ?? 0;
+    events.add('elected', `elected for term ${term} in ${seconds(startedAtMs)} (${result.reason}); ${reason}`);
+    if (observation.view.local.kind === 'follower') await this.#promote();
+  }
+
+  async #promote(): Promise<void> {
+    const { self, config, register, local, events } = this.#options;
+    const state = register.known.state;
+    // The process may have been suspended since it won: the lease tells.
+    if (state === null || register.ownLease.kind !== 'held') return;
+    const startedAtMs = monotonicMs();
+    await local.promote(state.sync.members.filter((name) => name !== self));
+    this.#syncSet = new SyncSetKeeper(this.#options);
+    events.add('promoted', `accepts writes in term ${state.leadership.term}, promoted in ${seconds(startedAtMs)}`);
+    const followers = config.nodes.filter((node) => node.name !== self).map((node) => node.name);
+    await local.withClient(async (client) => {
+      await ensureSlots(client, followers);
+      await ensureRoles(client, config);
+    });
+    await this.#recordPromotion();
+    // pg_rewind reads the new timeline off the control file, which a checkpoint writes.
+    void local.withClient((client) => client.query('CHECKPOINT')).catch(() => undefined);
+  }
+
+  /** Tells candidates which timeline they must descend from. */
+  async #recordPromotion(): Promise<void> {
+    const { register, local } = this.#options;
+    const [seen, systemIdentifier] = await Promise.all([local.probe(), local.systemIdentifier()]);
+    if (seen === null || seen.isInRecovery) return;
+    await register.update((state) => ({
+      ...state,
+      systemIdentifier,
+      leadership: { ...state.leadership, timeline: seen.timeline },
+    }));
+  }
+
+  async #lead(observation: Observation): Promise<void> {
+    const { self, config, register, local } = this.#options;
+    const { probe } = observation;
+    if (probe === null) return;
+    if (register.known.state?.leadership.timeline !== probe.timeline) await this.#recordPromotion();
+    await this.#syncSet.step(probe);
+    if (monotonicMs() - this.#slotsCheckedAtMs > SLOT_CHECK_INTERVAL_MS) {
+      this.#slotsCheckedAtMs = monotonicMs();
+      const followers = config.nodes.filter((node) => node.name !== self).map((node) => node.name);
+      await local.withClient((client) => ensureSlots(client, followers));
+    }
+  }
+
+  /**
+   * Hands the leadership to `to` in order: everything is shipped before the lease is given up, so nothing
+   * is lost. Resolves when the successor serves. Throws LockstepError `not-applied` when it cannot start.
+   */
+  async switchover(to: NodeId | null): Promise<{ from: NodeId; to: NodeId; pausedMs: number }> {
+    const { self, config, register, local, peers, events } = this.#options;
+    const seen = await local.probe();
+    if (register.ownLease.kind !== 'held' || seen === null || seen.isInRecovery) {
+      throw new LockstepError('NOT_LEADER', `${self} does not lead; ask the leader for the switchover.`, { retryable: true });
+    }
+    const members = register.known.state?.sync.members ?? [];
+    const ready = seen.followers.filter((follower) => follower.isStreaming && members.includes(follower.name as NodeId));
+    const target = to === null ? ready[0]?.name : ready.find((follower) => follower.name === to)?.name;
+    if (target === undefined) {
+      throw new LockstepError(
+        'NO_LEADER',
+        `${to ?? 'No follower'} cannot lead: ${to === null ? 'none' : 'it'} streams synchronously right now. See "lockstep status" and try again.`,
+        { retryable: true, details: { to, ready: ready.map((follower) => follower.name) } },
+      );
+    }
+    const successor = findNode(config, target);
+    events.add('switchover', `handing over to ${target}`);
+    // A checkpoint now keeps the one at shutdown short.
+    await local.withClient((client) => client.query('CHECKPOINT'));
+    const startedAtMs = monotonicMs();
+    await local.stop('fast', 8_000);
+    await register.release(successor.name);
+    const deadline = monotonicMs() + 10_000;
+    while (monotonicMs() < deadline) {
+      const status = await peers.ask(successor, 500);
+      if (status?.role === 'leader') {
+        const pausedMs = Math.round(monotonicMs() - startedAtMs);
+        events.add('switchover', `${target} leads; writes paused for ${pausedMs} ms`);
+        return { from: self, to: successor.name, pausedMs };
+      }
+      await delay(20);
+    }
+    throw new LockstepError('NO_LEADER', `${target} did not take over within 10 s; the others elect a leader now. See "lockstep status".`, {
+      outcome: 'unknown',
+    });
+  }
+}
+
+function seconds(sinceMs: number): string {
+  return `${((monotonicMs() - sinceMs) / 1_000).toFixed(2)} s`;
+}

@@ -1,0 +1,179 @@
+import { randomUUID } from 'node:crypto';
+import { expiredForMs, isHolderLeaseHeld, observeLease, renewHolderLease } from '../coordination/core/lease.ts';
+import type { HolderLease, LeaseObservation } from '../coordination/core/lease.ts';
+import type { Coordination } from '../coordination/contract.ts';
+import type { NodeId, Term } from '../model/node.ts';
+import { parseTerm } from '../model/node.ts';
+import { monotonicMs } from '../postgres/monotonic-clock.ts';
+import type { ClusterState, SyncSet } from './core/cluster-state.ts';
+import type { OwnLease } from './core/view.ts';
+
+/** The register that all agents of a cluster share. */
+export const CLUSTER_KEY = 'cluster';
+
+export interface KnownRegister {
+  readonly version: number;
+  readonly state: ClusterState | null;
+}
+
+type Change = (state: ClusterState) => ClusterState;
+
+/**
+ * This agent's hold on the cluster's register: reads it, campaigns for it, and renews the lease on a timer
+ * of its own, so that a long action elsewhere does not let it run out. Every write is a compare-and-set on
+ * the version last seen and carries a new nonce (I1, I7).
+ */
+export class LeadershipRegister {
+  readonly #self: NodeId;
+  readonly #ttlMs: number;
+  readonly #coordination: Coordination;
+  readonly #onDeadline: (deadlineMs: number) => void;
+  #known: KnownRegister = { version: 0, state: null };
+  #observation: LeaseObservation | null = null;
+  #lease: HolderLease | null = null;
+  #term: Term | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #writes: Promise<unknown> = Promise.resolve();
+
+  constructor(options: {
+    readonly self: NodeId;
+    readonly ttlMs: number;
+    readonly coordination: Coordination;
+    /** Hears every new deadline of the own lease. A lost lease takes none back: PostgreSQL must stop by the last one. */
+    readonly onDeadline: (deadlineMs: number) => void;
+  }) {
+    this.#self = options.self;
+    this.#ttlMs = options.ttlMs;
+    this.#coordination = options.coordination;
+    this.#onDeadline = options.onDeadline;
+  }
+
+  /** The newest register seen. */
+  get known(): KnownRegister {
+    return this.#known;
+  }
+
+  get ownLease(): OwnLease {
+    return this.#term !== null && isHolderLeaseHeld(this.#lease, monotonicMs())
+      ? { kind: 'held', term: this.#term }
+      : { kind: 'none' };
+  }
+
+  /** How long ago the present lease could have been taken; 0 while it could not. */
+  get leaseExpiredForMs(): number {
+    return this.#observation === null ? 0 : expiredForMs(this.#observation, monotonicMs());
+  }
+
+  /** Reads the register. Throws QUORUM_NOT_REACHED. */
+  async refresh(): Promise<KnownRegister> {
+    const register = await this.#coordination.read(CLUSTER_KEY);
+    this.#learn(register.version, register.value);
+    return this.#known;
+  }
+
+  /** Creates the register with this node as its first leader. False when another was faster. */
+  async found(sync: SyncSet): Promise<boolean> {
+    return this.#take(0, {
+      systemIdentifier: null,
+      sync,
+      leadership: this.#newLeadership(parseTerm(1), null),
+    });
+  }
+
+  /** Takes the lease over from the state seen at `version`. False when anything has changed since. */
+  async campaign(version: number, state: ClusterState, sync: SyncSet): Promise<boolean> {
+    return this.#take(version, {
+      ...state,
+      sync,
+      leadership: this.#newLeadership(parseTerm(state.leadership.term + 1), state.leadership.timeline),
+    });
+  }
+
+  /** As the holder, changes the shared state and renews the lease with it. False when it was not applied. */
+  async update(change: Change): Promise<boolean> {
+    return this.#enqueue(async () => {
+      const { version, state } = this.#known;
+      if (state === null || this.ownLease.kind !== 'held' || state.leadership.holder !== this.#self) return false;
+      const changed = change(state);
+      return this.#write(version, { ...changed, leadership: { ...changed.leadership, nonce: randomUUID() } });
+    });
+  }
+
+  /** Gives the lease up; PostgreSQL must have stopped before. */
+  async release(successor: NodeId | null): Promise<boolean> {
+    const isReleased = await this.update((state) => ({
+      ...state,
+      leadership: { ...state.leadership, isReleased: true, successor },
+    }));
+    this.drop();
+    return isReleased;
+  }
+
+  /** Stops renewing: whatever happens from here, the lease runs out. */
+  drop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+    this.#lease = null;
+    this.#term = null;
+  }
+
+  #newLeadership(term: Term, timeline: ClusterState['leadership']['timeline']): ClusterState['leadership'] {
+    return {
+      holder: this.#self,
+      term,
+      nonce: randomUUID(),
+      ttlMs: this.#ttlMs,
+      isReleased: false,
+      successor: null,
+      timeline,
+    };
+  }
+
+  async #take(version: number, state: ClusterState): Promise<boolean> {
+    return this.#enqueue(async () => {
+      this.#term = state.leadership.term;
+      if (!(await this.#write(version, state))) {
+        this.drop();
+        return false;
+      }
+      this.#timer = setInterval(() => void this.update((current) => current).catch(() => undefined), this.#ttlMs / 4);
+      return true;
+    });
+  }
+
+  async #write(version: number, state: ClusterState): Promise<boolean> {
+    const sentAtMs = monotonicMs();
+    const result = await this.#coordination.compareAndSet(CLUSTER_KEY, version, state);
+    switch (result.kind) {
+      case 'applied':
+        this.#lease = renewHolderLease(this.#lease, sentAtMs, this.#ttlMs);
+        this.#learn(result.register.version, result.register.value);
+        this.#onDeadline(sentAtMs + this.#ttlMs);
+        return true;
+      case 'conflict':
+        this.#learn(result.current.version, result.current.value);
+        return false;
+      case 'unknown':
+        // It may have been written: the next renewal needs the true version. No extension without a clean answer.
+        await this.refresh().catch(() => undefined);
+        return false;
+    }
+  }
+
+  #learn(version: number, value: unknown): void {
+    if (version < this.#known.version) return;
+    const state = (value ?? null) as ClusterState | null;
+    this.#known = { version, state };
+    if (state === null) return;
+    const { holder, term, nonce, ttlMs, isReleased } = state.leadership;
+    this.#observation = observeLease(this.#observation, { nonce, ttlMs: isReleased ? 0 : ttlMs }, monotonicMs());
+    const isMine = holder === this.#self && term === this.#term && !isReleased;
+    if (this.#timer !== null && !isMine) this.drop();
+  }
+
+  #enqueue<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#writes.then(task, task);
+    this.#writes = result.catch(() => undefined);
+    return result;
+  }
+}

@@ -1,0 +1,392 @@
+import { chown, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import { LockstepError } from '../model/errors.ts';
+import { maxLsn } from '../model/lsn.ts';
+import type { Lsn } from '../model/lsn.ts';
+import type { NodeId } from '../model/node.ts';
+import type { TimelineHistory } from '../model/timeline.ts';
+import type { NodeState } from '../model/topology.ts';
+import type { PostgresAccount } from '../postgres/account.ts';
+import { takeBaseBackup } from '../postgres/base-backup.ts';
+import type { PostgresBinaries } from '../postgres/binaries.ts';
+import {
+  createDataFolder,
+  isPresent,
+  readDataVersion,
+  readSystemIdentifier,
+  readTimelineHistory,
+  writeSettings,
+} from '../postgres/data-folder.ts';
+import { monotonicMs } from '../postgres/monotonic-clock.ts';
+import { probe } from '../postgres/probe.ts';
+import type { Probe } from '../postgres/probe.ts';
+import type { ServerAddress } from '../postgres/replication-connection.ts';
+import { rewindDataFolder } from '../postgres/rewind.ts';
+import { PostgresServer } from '../postgres/server.ts';
+import { renderConnInfo, REPLICATED_NODE_SETTINGS, REPLICATION_USER, SUPERUSER } from '../postgres/settings.ts';
+import { slotName } from '../postgres/slots.ts';
+import { agentUrl, nodeFolder } from './config.ts';
+import type { ClusterConfig, NodeConfig } from './config.ts';
+import { formatSynchronousStandbyNames } from './core/sync-set.ts';
+
+const LOOPBACK = ['127.0.0.1/32', '::1/128'];
+const PROMOTE_TIMEOUT_MS = 60_000;
+const POSITION_TIMEOUT_MS = 5_000;
+
+/** What it is doing, for people. */
+export interface Activity {
+  readonly state: NodeState;
+  readonly detail: string | null;
+}
+
+/**
+ * This node's PostgreSQL with the settings that its role needs. Changes run one after the other, whoever
+ * asks for them; probing does not wait for them.
+ */
+export class LocalNode {
+  readonly #config: ClusterConfig;
+  readonly #node: NodeConfig;
+  readonly #binaries: PostgresBinaries;
+  readonly #account: PostgresAccount | null;
+  readonly #folder: string;
+  readonly #server: PostgresServer;
+  #client: pg.Client | null = null;
+  #following: NodeId | null = null;
+  #synchronousNames: readonly NodeId[] = [];
+  #stalledSinceMs: number | null = null;
+  #changes: Promise<unknown> = Promise.resolve();
+  #activity: Activity = { state: 'stopped', detail: null };
+
+  constructor(options: {
+    readonly config: ClusterConfig;
+    readonly node: NodeConfig;
+    readonly stateDir: string;
+    readonly binaries: PostgresBinaries;
+    readonly account: PostgresAccount | null;
+    readonly onUnexpectedExit: (reason: string) => void;
+  }) {
+    this.#config = options.config;
+    this.#node = options.node;
+    this.#binaries = options.binaries;
+    this.#account = options.account;
+    this.#folder = nodeFolder(options.stateDir, options.node.name);
+    this.#server = new PostgresServer({
+      binaries: options.binaries,
+      account: options.account,
+      dataDir: this.dataDir,
+      logPath: join(this.#folder, 'postgres.log'),
+      host: options.node.host,
+      port: options.node.port,
+      superuserPassword: options.config.secrets.superuser,
+      onUnexpectedExit: (reason) => {
+        this.#activity = { state: 'stopped', detail: reason };
+        options.onUnexpectedExit(reason);
+      },
+    });
+  }
+
+  get dataDir(): string {
+    return join(this.#folder, 'data');
+  }
+
+  get server(): PostgresServer {
+    return this.#server;
+  }
+
+  get activity(): Activity {
+    return this.#activity;
+  }
+
+  get following(): NodeId | null {
+    return this.#following;
+  }
+
+  get stalledForMs(): number {
+    return this.#stalledSinceMs === null ? 0 : monotonicMs() - this.#stalledSinceMs;
+  }
+
+  get canRewind(): boolean {
+    return this.#binaries.pgRewind !== null;
+  }
+
+  /** The identifier of the data folder, null without a usable one. Throws CONFIG_INVALID for another major. */
+  async systemIdentifier(): Promise<string | null> {
+    if (await isPresent(this.#brokenMarker)) return null;
+    const major = await readDataVersion(this.dataDir);
+    if (major !== null && major !== this.#binaries.major) {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `${this.dataDir} was made by PostgreSQL ${major}, and ${this.#binaries.version} is used now. Use that version (--postgres), or remove the folder to clone it anew.`,
+      );
+    }
+    return readSystemIdentifier(this.dataDir);
+  }
+
+  /** Null when PostgreSQL does not run or does not answer. */
+  async probe(): Promise<Probe | null> {
+    if (!this.#server.isRunning) return null;
+    try {
+      this.#client ??= await this.#server.connect();
+      const seen = await Promise.race([probe(this.#client), rejectAfter(1_500)]);
+      const isStalled = this.#following !== null && !seen.isReceiving;
+      this.#stalledSinceMs = isStalled ? (this.#stalledSinceMs ?? monotonicMs()) : null;
+      return seen;
+    } catch {
+      const client = this.#client;
+      this.#client = null;
+      void client?.end().catch(() => undefined);
+      return null;
+    }
+  }
+
+  /** Runs a statement as superuser on the local server. */
+  async withClient<T>(run: (client: pg.Client) => Promise<T>, database = 'postgres'): Promise<T> {
+    const client = await this.#server.connect(database);
+    try {
+      return await run(client);
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+
+  async history(seen: Probe): Promise<TimelineHistory> {
+    return readTimelineHistory(this.dataDir, seen.timeline);
+  }
+
+  create(): Promise<void> {
+    return this.#change('starting', 'creating the data folder', async () => {
+      await this.#ensureFolder();
+      await createDataFolder({
+        binaries: this.#binaries,
+        account: this.#account,
+        dataDir: this.dataDir,
+        superuserPassword: this.#config.secrets.superuser,
+      });
+    });
+  }
+
+  /** Starts PostgreSQL as a follower of nobody. */
+  start(): Promise<void> {
+    return this.#change('starting', 'starting', async () => {
+      this.#following = null;
+      this.#synchronousNames = [];
+      await this.#writeSettings(null);
+      await this.#server.startAsFollower();
+    });
+  }
+
+  follow(leader: NodeConfig): Promise<void> {
+    return this.#change(null, null, async () => {
+      this.#following = leader.name;
+      this.#server.setDeadline(null);
+      await this.#writeSettings(leader);
+      this.#server.reload();
+    });
+  }
+
+  /** Stops receiving, and resolves when the walreceiver is gone. */
+  detach(): Promise<void> {
+    return this.#change(null, null, () => this.#detach());
+  }
+
+  /**
+   * Cuts this node off from any leader and tells where its log ends (I2): nothing that a leader writes
+   * from here on arrives. Null when PostgreSQL does not run here or leads.
+   */
+  fencedPosition(): Promise<{ readonly history: TimelineHistory; readonly receivedLsn: Lsn } | null> {
+    return this.#change(null, null, async () => {
+      if (!this.#server.isRunning) return null;
+      await this.#detach();
+      const deadline = monotonicMs() + POSITION_TIMEOUT_MS;
+      while (monotonicMs() < deadline) {
+        const seen = await this.probe();
+        if (seen !== null && !seen.isInRecovery) return null;
+        // Right after a start, the position counts only once all that lies in pg_wal has been read.
+        if (seen !== null && !seen.hasReceiver && (seen.hasStreamed || seen.isAtLogEnd)) {
+          return { history: await this.history(seen), receivedLsn: maxLsn(seen.receivedLsn, seen.replayedLsn) };
+        }
+        await delay(5);
+      }
+      return null;
+    });
+  }
+
+  /** Leaves recovery; commits wait for `synchronousNames` from the first one on. */
+  promote(synchronousNames: readonly NodeId[]): Promise<void> {
+    return this.#change('starting', 'promoting', async () => {
+      this.#following = null;
+      this.#synchronousNames = synchronousNames;
+      await this.#writeSettings(null);
+      this.#server.reload();
+      await this.#server.promote(PROMOTE_TIMEOUT_MS);
+    });
+  }
+
+  /** Changes the names that PostgreSQL waits for; effective for new waits within milliseconds. */
+  setSynchronousNames(names: readonly NodeId[]): Promise<void> {
+    return this.#change(null, null, async () => {
+      this.#synchronousNames = names;
+      await this.#writeSettings(null);
+      this.#server.reload();
+    });
+  }
+
+  stop(mode: 'fast' | 'immediate', timeoutMs?: number): Promise<void> {
+    return this.#change('stopped', null, async () => {
+      await this.#server.stop(mode, timeoutMs);
+      this.#following = null;
+    });
+  }
+
+  /** Replaces whatever data this node has by a copy of the leader's; the old is kept until the copy is whole. */
+  clone(source: NodeConfig, signal: AbortSignal): Promise<void> {
+    return this.#change('rejoining', 'cloning', async () => {
+      await this.#ensureFolder();
+      const copy = join(this.#folder, 'data.clone');
+      await rm(copy, { recursive: true, force: true });
+      await takeBaseBackup({
+        source: this.#superuserAt(source),
+        dataDir: copy,
+        account: this.#account,
+        signal,
+        onProgress: ({ doneBytes, totalBytes }) => {
+          const percent = totalBytes === 0 ? 0 : Math.min(99, Math.floor((doneBytes / totalBytes) * 100));
+          this.#activity = { state: 'rejoining', detail: `cloning ${percent}%` };
+        },
+      });
+      await this.#server.stop('fast');
+      await rm(this.dataDir, { recursive: true, force: true });
+      await rename(copy, this.dataDir);
+      await rm(this.#brokenMarker, { force: true });
+    });
+  }
+
+  /** Undoes what this node has and the leader has not. Returns the reason when it must be cloned instead. */
+  rewind(source: NodeConfig): Promise<string | null> {
+    return this.#change('rejoining', 'rewinding', async () => {
+      await this.#server.stop('fast');
+      // A half rewound folder must not start; the mark outlives a crash of this agent.
+      await writeFile(this.#brokenMarker, 'pg_rewind did not finish\n');
+      const result = await rewindDataFolder({
+        binaries: this.#binaries,
+        account: this.#account,
+        dataDir: this.dataDir,
+        source: this.#superuserAt(source),
+      });
+      if (result.kind === 'failed') return result.reason;
+      await rm(this.#brokenMarker, { force: true });
+      return null;
+    });
+  }
+
+  /** Ends PostgreSQL for good, in order. */
+  async close(): Promise<void> {
+    await this.#changes.catch(() => undefined);
+    await this.#client?.end().catch(() => undefined);
+    this.#client = null;
+    await this.#server.stop('fast');
+  }
+
+  get #brokenMarker(): string {
+    return join(this.#folder, 'data.broken');
+  }
+
+  async #detach(): Promise<void> {
+    if (this.#following !== null) {
+      this.#following = null;
+      await this.#writeSettings(null);
+      this.#server.reload();
+    }
+    const deadline = monotonicMs() + POSITION_TIMEOUT_MS;
+    while (monotonicMs() < deadline) {
+      const seen = await this.probe();
+      if (seen !== null && !seen.hasReceiver) return;
+      await delay(5);
+    }
+  }
+
+  #superuserAt(node: NodeConfig): ServerAddress {
+    return { host: node.host, port: node.port, user: SUPERUSER, password: this.#config.secrets.superuser };
+  }
+
+  async #ensureFolder(): Promise<void> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o755 });
+  }
+
+  async #writeSettings(leader: NodeConfig | null): Promise<void> {
+    const config = this.#config;
+    const settings = {
+      ...REPLICATED_NODE_SETTINGS,
+      cluster_name: `${config.name}/${this.#node.name}`,
+      listen_addresses: this.#node.host,
+      port: this.#node.port,
+      synchronous_standby_names: formatSynchronousStandbyNames(config.synchronousFollowers, this.#synchronousNames),
+      primary_slot_name: leader === null ? '' : slotName(this.#node.name),
+      primary_conninfo:
+        leader === null
+          ? ''
+          : renderConnInfo({
+              host: leader.host,
+              port: leader.port,
+              user: REPLICATION_USER,
+              password: config.secrets.replication,
+              application_name: this.#node.name,
+              keepalives_idle: 2,
+              connect_timeout: 3,
+            }),
+      'lockstep.agent_url': agentUrl(this.#node),
+      'lockstep.node': this.#node.name,
+    };
+    await writeSettings(this.dataDir, this.#account, settings, [...LOOPBACK, ...config.allowedNetworks]);
+  }
+
+  /** Runs changes in turn; `state` is shown meanwhile. */
+  #change<T>(state: NodeState | null, detail: string | null, task: () => Promise<T>): Promise<T> {
+    const run = async (): Promise<T> => {
+      if (state !== null) this.#activity = { state, detail };
+      try {
+        return await task();
+      } finally {
+        if (state !== null) {
+          this.#activity = { state: this.#server.isRunning ? 'running' : 'stopped', detail: null };
+        }
+      }
+    };
+    const result = this.#changes.then(run, run);
+    this.#changes = result.catch(() => undefined);
+    return result;
+  }
+}
+
+function rejectAfter(timeoutMs: number): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs).unref();
+  });
+}
+
+/** Ties a node's folder to its cluster. Throws CONFIG_INVALID when it belongs to another one. */
+export async function claimFolder(
+  stateDir: string,
+  config: ClusterConfig,
+  name: NodeId,
+  account: PostgresAccount | null,
+): Promise<string> {
+  const folder = nodeFolder(stateDir, name);
+  await mkdir(folder, { recursive: true, mode: 0o755 });
+  const path = join(folder, 'node.json');
+  const text = await readFile(path, 'utf8').catch(() => null);
+  if (text !== null) {
+    const owner = JSON.parse(text) as { cluster: string; node: string };
+    if (owner.cluster === config.id && owner.node === name) return folder;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${folder} belongs to node ${owner.node} of another cluster (${owner.cluster}). Nothing was changed; name another folder with --state.`,
+      { details: { folder } },
+    );
+  }
+  await writeFile(path, `${JSON.stringify({ cluster: config.id, node: name })}\n`, { mode: 0o600 });
+  if (account !== null) await chown(folder, account.uid, account.gid);
+  return folder;
+}

@@ -1,0 +1,51 @@
+import { formatLsn, parseLsn } from '../model/lsn.ts';
+import { parseTimeline } from '../model/timeline.ts';
+import type { TimelineHistory } from '../model/timeline.ts';
+import type { NodeRole, NodeState } from '../model/topology.ts';
+
+/** What an agent says of its own node: `GET /v1/status`. LSNs are text. */
+export interface NodeStatus {
+  readonly cluster: string;
+  readonly node: string;
+  readonly role: NodeRole;
+  readonly state: NodeState;
+  readonly detail: string | null;
+  readonly hasData: boolean;
+  /** The term it leads, or the newest it knows. */
+  readonly term: number;
+  readonly history: WireHistory | null;
+  readonly receivedLsn: string | null;
+  readonly replayedLsn: string | null;
+  readonly replayAgeMs: number | null;
+  readonly following: string | null;
+  readonly isReceiving: boolean;
+  /** The register's version it saw last. */
+  readonly version: number;
+}
+
+export interface WireHistory {
+  readonly timeline: number;
+  readonly ancestors: readonly { readonly timeline: number; readonly forkedAt: string }[];
+}
+
+/** What a node answers when a candidate asks it to stop receiving and to tell where its log ends. */
+export type FenceReply =
+  | { readonly kind: 'fenced'; readonly history: WireHistory; readonly receivedLsn: string }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+export function encodeHistory(history: TimelineHistory): WireHistory {
+  return {
+    timeline: history.timeline,
+    ancestors: history.ancestors.map(({ timeline, forkedAt }) => ({ timeline, forkedAt: formatLsn(forkedAt) })),
+  };
+}
+
+export function decodeHistory(wire: WireHistory): TimelineHistory {
+  return {
+    timeline: parseTimeline(wire.timeline),
+    ancestors: wire.ancestors.map(({ timeline, forkedAt }) => ({
+      timeline: parseTimeline(timeline),
+      forkedAt: parseLsn(forkedAt),
+    })),
+  };
+}

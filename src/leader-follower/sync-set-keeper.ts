@@ -1,0 +1,82 @@
+import type { Lsn } from '../model/lsn.ts';
+import type { NodeId } from '../model/node.ts';
+import { monotonicMs } from '../postgres/monotonic-clock.ts';
+import type { Probe } from '../postgres/probe.ts';
+import { decideSyncSet, parseSynchronousStandbyNames } from './core/sync-set.ts';
+import type { EventLog } from './event-log.ts';
+import type { LeadershipRegister } from './leadership.ts';
+import type { LocalNode } from './local-node.ts';
+
+/** A follower that stops streaming is kept this long: a reconnect takes less. */
+const REMOVAL_DELAY_MS = 2_000;
+/**
+ * After a reload, how long until every walsender surely works with the new names. They take a reload
+ * before they read the next reply of their follower.
+ */
+const RELOAD_SETTLES_MS = 1_000;
+
+/** Walks the leader's sync set towards the streaming followers, one safe step per call. */
+export class SyncSetKeeper {
+  readonly #self: NodeId;
+  readonly #register: LeadershipRegister;
+  readonly #local: LocalNode;
+  readonly #events: EventLog;
+  readonly #lastStreamedAtMs = new Map<NodeId, number>();
+  #barrier: { readonly names: string; readonly changedAtMs: number; lsn: Lsn | null } | null = null;
+
+  constructor(options: {
+    readonly self: NodeId;
+    readonly register: LeadershipRegister;
+    readonly local: LocalNode;
+    readonly events: EventLog;
+  }) {
+    this.#self = options.self;
+    this.#register = options.register;
+    this.#local = options.local;
+    this.#events = options.events;
+  }
+
+  async step(seen: Probe): Promise<void> {
+    const state = this.#register.known.state;
+    if (state === null) return;
+    const nowMs = monotonicMs();
+    for (const follower of seen.followers) {
+      if (follower.isStreaming) this.#lastStreamedAtMs.set(follower.name as NodeId, nowMs);
+    }
+    const step = decideSyncSet({
+      self: this.#self,
+      recorded: state.sync,
+      active: parseSynchronousStandbyNames(seen.synchronousStandbyNames),
+      followers: seen.followers.map((follower) => ({ ...follower, name: follower.name as NodeId })),
+      recentlyStreaming: [...this.#lastStreamedAtMs]
+        .filter(([, atMs]) => nowMs - atMs < REMOVAL_DELAY_MS)
+        .map(([name]) => name),
+      barrierLsn: this.#barrierLsn(seen, nowMs),
+    });
+    switch (step.kind) {
+      case 'keep':
+        return;
+      case 'record': {
+        const isRecorded = await this.#register.update((current) => ({
+          ...current,
+          sync: { ...current.sync, members: step.members },
+        }));
+        if (isRecorded) this.#events.add('sync-set', `recorded ${step.members.join(', ')}: ${step.reason}`);
+        return;
+      }
+      case 'activate':
+        await this.#local.setSynchronousNames(step.members);
+        this.#events.add('sync-set', `synchronous commits wait for one of ${step.members.join(', ')}: ${step.reason}`);
+    }
+  }
+
+  /** The leader's position once the names have stood unchanged long enough; everything before may rest on others. */
+  #barrierLsn(seen: Probe, nowMs: number): Lsn | null {
+    if (this.#barrier?.names !== seen.synchronousStandbyNames) {
+      this.#barrier = { names: seen.synchronousStandbyNames, changedAtMs: nowMs, lsn: null };
+    }
+    if (nowMs - this.#barrier.changedAtMs < RELOAD_SETTLES_MS) return null;
+    this.#barrier.lsn ??= seen.receivedLsn;
+    return this.#barrier.lsn;
+  }
+}

@@ -1,0 +1,65 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LockstepError } from '../model/errors.ts';
+import type { Settings } from './settings.ts';
+
+/** What global/pg_control says of a data folder. */
+export interface ControlFile {
+  /** As text: it exceeds 2^53. */
+  readonly systemIdentifier: string;
+  /** The leader's settings, of which a hot standby must have at least as much to replay its log. */
+  readonly followerMinimums: Readonly<Record<string, number>>;
+}
+
+/** pg_control_version of PostgreSQL 15 to 17, and of 18. */
+const KNOWN_LAYOUTS: readonly number[] = [1300, 1800];
+
+const MINIMUM_OFFSETS: Readonly<Record<string, number>> = {
+  max_connections: 180,
+  max_worker_processes: 184,
+  max_wal_senders: 188,
+  max_prepared_transactions: 192,
+  max_locks_per_transaction: 196,
+};
+
+/** A constant that PostgreSQL itself keeps in the file to recognise a foreign number format. */
+const FLOAT_FORMAT = { offset: 208, value: 1_234_567 };
+
+/**
+ * Reads the control file; null when there is none. Throws POSTGRES_FAILED when its layout is not the one of
+ * a supported version. Source: PostgreSQL's src/include/catalog/pg_control.h, and its documentation,
+ * "Hot Standby", administrator's overview, for the settings.
+ */
+export async function readControlFile(dataDir: string): Promise<ControlFile | null> {
+  const path = join(dataDir, 'global', 'pg_control');
+  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null;
+    throw error;
+  });
+  if (bytes === null) return null;
+  const isKnown =
+    bytes.length > FLOAT_FORMAT.offset + 8 &&
+    KNOWN_LAYOUTS.includes(bytes.readUInt32LE(8)) &&
+    bytes.readDoubleLE(FLOAT_FORMAT.offset) === FLOAT_FORMAT.value;
+  if (!isKnown) {
+    throw new LockstepError('POSTGRES_FAILED', `${path} is damaged or of a PostgreSQL that is not supported; clone this node anew.`, {
+      details: { path },
+    });
+  }
+  const minimums = Object.entries(MINIMUM_OFFSETS).map(([name, offset]) => [name, bytes.readInt32LE(offset)]);
+  return {
+    systemIdentifier: bytes.readBigUInt64LE(0).toString(),
+    followerMinimums: Object.fromEntries(minimums) as Record<string, number>,
+  };
+}
+
+/** The settings, none of them below what the data folder's log was written with (I5). */
+export function raiseTo(settings: Settings, control: ControlFile | null): Settings {
+  if (control === null) return settings;
+  const raised: Record<string, string | number | boolean> = { ...settings };
+  for (const [name, minimum] of Object.entries(control.followerMinimums)) {
+    const wanted = raised[name];
+    if (wanted === undefined || Number(wanted) < minimum) raised[name] = minimum;
+  }
+  return raised;
+}
