@@ -54,9 +54,9 @@ export class Supervisor {
       // A group of its own: Ctrl-C in the terminal is for the supervisor, which stops nodes in order.
       { stdio: ['pipe', log, 'pipe'], detached: true },
     );
-    child.stdin.on('error', () => undefined);
+    child.stdin?.on('error', () => undefined);
     let lastWords = '';
-    createInterface({ input: child.stderr }).on('line', (line) => (lastWords = line));
+    if (child.stderr !== null) createInterface({ input: child.stderr }).on('line', (line) => (lastWords = line));
     const entry: Child = {
       process: child,
       isExpected: false,

@@ -1,0 +1,220 @@
+import { randomUUID } from 'node:crypto';
+import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { appUrl, nodeDsn } from '../cli/cluster-folder.ts';
+import { fetchTopology } from '../cli/local-cluster.ts';
+import { Supervisor } from '../cli/supervisor.ts';
+import { agentUrl, findNode, parseClusterConfig } from '../leader-follower/config.ts';
+import type { ClusterConfig } from '../leader-follower/config.ts';
+import { LockstepError } from '../model/errors.ts';
+import type { Topology } from '../model/topology.ts';
+import { replaceFile } from '../postgres/data-folder.ts';
+
+export interface TestClusterOptions {
+  /** Default 3. */
+  readonly nodes?: number;
+  /** `auto`, `system`, `embedded` or the path of a bin folder. Default LOCKSTEP_TEST_POSTGRES or `auto`. */
+  readonly postgres?: string;
+}
+
+export interface TestNode {
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  /** The app's connection string for this node alone. */
+  readonly dsn: string;
+  readonly agentUrl: string;
+}
+
+/** A real cluster of agents and PostgreSQL processes, on ports and in a folder of its own. */
+export interface TestCluster extends AsyncDisposable {
+  /** For the client: all nodes. */
+  readonly url: string;
+  readonly nodes: readonly TestNode[];
+  /** The newest picture that any agent has. */
+  status(): Promise<Topology>;
+  /** The leader's name, waiting up to 20 s for one. */
+  leader(): Promise<string>;
+  /** SIGKILL for a node's agent and PostgreSQL. */
+  kill(node: string): Promise<void>;
+  start(node: string): Promise<void>;
+  /** SIGSTOP for a node's agent and PostgreSQL. */
+  pause(node: string): Promise<void>;
+  resume(node: string): Promise<void>;
+  switchover(to?: string): Promise<{ from: string; to: string; pausedMs: number }>;
+  /** Resolves when there is a leader and every other node follows, counted for synchronous commits. */
+  untilWhole(deadlineMs?: number): Promise<Topology>;
+  /** The last lines of every node's logs, for a failure's report. */
+  logs(): Promise<string>;
+}
+
+/**
+ * Starts a cluster and resolves when it is whole. Use with `await using`: its processes and its folder are
+ * gone afterwards, also when the test failed.
+ */
+export async function startTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {
+  const root = await mkdtemp(join(tmpdir(), 'lockstep-cluster-'));
+  await chmod(root, 0o755);
+  const count = options.nodes ?? 3;
+  const ports = await freePorts(count * 2);
+  const config = parseClusterConfig(
+    {
+      id: randomUUID(),
+      name: 'test',
+      nodes: Array.from({ length: count }, (_, index) => ({
+        name: `n${index + 1}`,
+        host: '127.0.0.1',
+        port: ports[index],
+        agentPort: ports[count + index],
+      })),
+      postgres: options.postgres ?? process.env['LOCKSTEP_TEST_POSTGRES'] ?? 'auto',
+      secrets: { superuser: randomUUID(), replication: randomUUID(), app: randomUUID(), agent: randomUUID() },
+    },
+    'the test cluster',
+  );
+  const configPath = join(root, 'cluster.json');
+  await mkdir(join(root, 'nodes'), { mode: 0o755 });
+  await replaceFile(configPath, JSON.stringify(config), null);
+  const cluster = new ProcessCluster(config, configPath, root);
+  try {
+    await cluster.startAll();
+    return cluster;
+  } catch (error) {
+    const logs = await cluster.logs();
+    await cluster[Symbol.asyncDispose]();
+    throw new Error(`the test cluster did not start: ${(error as Error).message}\n${logs}`, { cause: error });
+  }
+}
+
+class ProcessCluster implements TestCluster {
+  readonly #config: ClusterConfig;
+  readonly #root: string;
+  readonly #supervisor: Supervisor;
+  readonly #paused = new Set<string>();
+  #exit: string | null = null;
+  readonly url: string;
+  readonly nodes: readonly TestNode[];
+
+  constructor(config: ClusterConfig, configPath: string, root: string) {
+    this.#config = config;
+    this.#root = root;
+    this.#supervisor = new Supervisor({
+      config,
+      configPath,
+      dataRoot: root,
+      onExit: (node, reason) => (this.#exit = `${node}: ${reason}`),
+    });
+    this.url = appUrl(config);
+    this.nodes = config.nodes.map((node) => ({
+      name: node.name,
+      host: node.host,
+      port: node.port,
+      dsn: nodeDsn(config, node),
+      agentUrl: agentUrl(node),
+    }));
+  }
+
+  async startAll(): Promise<void> {
+    await this.#supervisor.startAll();
+    await this.untilWhole(60_000);
+  }
+
+  status(): Promise<Topology> {
+    return fetchTopology(this.#config);
+  }
+
+  async leader(): Promise<string> {
+    return this.#until('a leader', 20_000, (topology) => topology.leader);
+  }
+
+  async kill(node: string): Promise<void> {
+    await this.#supervisor.kill(node);
+    this.#paused.delete(node);
+  }
+
+  async start(node: string): Promise<void> {
+    await this.#supervisor.start(node);
+  }
+
+  async pause(node: string): Promise<void> {
+    this.#paused.add(node);
+    await this.#supervisor.signal(node, 'SIGSTOP');
+  }
+
+  async resume(node: string): Promise<void> {
+    await this.#supervisor.signal(node, 'SIGCONT');
+    this.#paused.delete(node);
+  }
+
+  async switchover(to?: string): Promise<{ from: string; to: string; pausedMs: number }> {
+    const leader = findNode(this.#config, await this.leader());
+    const response = await fetch(`${agentUrl(leader)}/v1/switchover`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${this.#config.secrets.agent}`, 'content-type': 'application/json' },
+      body: JSON.stringify(to === undefined ? {} : { to }),
+    });
+    const answer = (await response.json()) as { from: string; to: string; pausedMs: number } & LockstepError;
+    if (!response.ok) throw new LockstepError(answer.code, answer.message, { outcome: answer.outcome });
+    return answer;
+  }
+
+  untilWhole(deadlineMs = 60_000): Promise<Topology> {
+    return this.#until('a whole cluster', deadlineMs, (topology) => {
+      const isWhole =
+        topology.leader !== null &&
+        topology.nodes.every((node) => node.role === 'leader' || (node.state === 'running' && node.sync));
+      return isWhole ? topology : null;
+    });
+  }
+
+  async logs(): Promise<string> {
+    const parts: string[] = [];
+    for (const node of this.#config.nodes) {
+      for (const file of ['agent.log', 'postgres.log']) {
+        const text = await readFile(join(this.#root, 'nodes', node.name, file), 'utf8').catch(() => '');
+        parts.push(`--- ${node.name} ${file}`, ...text.trim().split('\n').slice(-25));
+      }
+    }
+    return parts.join('\n');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const node of this.#config.nodes) {
+      if (this.#supervisor.isRunning(node.name)) await this.#supervisor.kill(node.name);
+    }
+    await rm(this.#root, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  async #until<T>(what: string, deadlineMs: number, judge: (topology: Topology) => T | null): Promise<T> {
+    const deadline = performance.now() + deadlineMs;
+    let last = 'no agent answered';
+    while (performance.now() < deadline && this.#exit === null) {
+      const topology = await this.status().catch(() => null);
+      const value = topology === null ? null : judge(topology);
+      if (value !== null) return value;
+      if (topology !== null) last = JSON.stringify(topology);
+      await delay(30);
+    }
+    throw new Error(`${this.#exit ?? `not within ${deadlineMs} ms`}: ${what} (last: ${last})`);
+  }
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  // All are held until the last is found, so that none is given twice.
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer();
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(0, '127.0.0.1', resolve);
+      });
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
