@@ -33,7 +33,7 @@ interface StoredFile {
 }
 
 /**
- * Opens the acceptor's file, or begins with an empty one. The file is small and replaced as a whole
+ * Opens the acceptor's file, or creates an empty one. The file is small and replaced as a whole
  * (temporary file, fsync, rename, fsync of the folder), with a checksum on its first line.
  * Throws CONFIG_INVALID when the file is damaged or of another cluster or node, and then leaves it as it
  * is: an acceptor that forgot its promises could let two leaders be chosen.
@@ -43,7 +43,10 @@ export async function openAcceptorStore(options: {
   readonly cluster: string;
   readonly node: string;
 }): Promise<DurableAcceptor> {
-  return new AcceptorStore(options, await readStored(options));
+  const store = new AcceptorStore(options, await readStored(options));
+  // From here on a missing file means a lost one.
+  if (store.isNew) await store.save();
+  return store;
 }
 
 class AcceptorStore implements DurableAcceptor {
@@ -74,6 +77,11 @@ class AcceptorStore implements DurableAcceptor {
     await this.#persist(step.state !== state);
     if (step.reply.kind === 'accepted') for (const listener of this.#listeners) listener(message.key);
     return step.reply;
+  }
+
+  /** Writes the present state durably. */
+  async save(): Promise<void> {
+    await this.#persist(true);
   }
 
   onAccepted(listener: (key: string) => void): void {
