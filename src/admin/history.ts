@@ -4,8 +4,9 @@ import type { LagSample } from './core/sample.ts';
 
 /** Agents tell their positions about once a second: over a shorter time the rate would jump between 0 and double. */
 const RATE_WINDOW_MS = 3000;
+const LEAST_RATE_WINDOW_MS = 1000;
 
-/** A sample with the leader's write rate over the last three seconds. */
+/** A sample with the leader's write rate over up to three seconds before it. */
 export interface HistorySample extends LagSample {
   /** Null where the difference of two positions means nothing, see {@link walBytesPerSecond}. */
   readonly walBytesPerSecond: number | null;
@@ -25,8 +26,10 @@ export function createHistory(capacity: number): History {
   return {
     record(topology, at) {
       const bare = takeSample(topology, at);
-      const before = samples.findLast((other) => at - other.at >= RATE_WINDOW_MS);
-      const sample = { ...bare, walBytesPerSecond: walBytesPerSecond(before, bare) };
+      const rates = samples
+        .filter((other) => at - other.at >= LEAST_RATE_WINDOW_MS && at - other.at <= RATE_WINDOW_MS)
+        .map((other) => walBytesPerSecond(other, bare));
+      const sample = { ...bare, walBytesPerSecond: rates.find((rate) => rate !== null) ?? null };
       samples.push(sample);
       if (samples.length > capacity) samples.shift();
       return sample;

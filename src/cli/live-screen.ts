@@ -69,15 +69,16 @@ function createTerminalScreen(output: ScreenOutput, color: boolean): LiveScreen 
     if (state === null || isClosed) return;
     const frame = renderLive({
       ...state,
-      columns: output.columns ?? FALLBACK_COLUMNS,
+      // In the last column a terminal holds back the wrap, and then disagrees about what "erase to the end" means.
+      columns: (output.columns ?? FALLBACK_COLUMNS) - 1,
       rows: output.rows ?? FALLBACK_ROWS,
       color,
       nowMs: Date.now(),
     });
     const lines = frame.split('\n');
-    const back = paintedLines > 1 ? `\u001b[${paintedLines - 1}A\r` : '\r';
+    const back = paintedLines > 1 ? `\u001b[${paintedLines - 1}A` : '';
     const body = lines.map((line) => line + CLEAR_LINE_END).join('\r\n');
-    output.write(BEGIN_FRAME + HIDE_CURSOR + back + body + CLEAR_BELOW + END_FRAME);
+    output.write(BEGIN_FRAME + HIDE_CURSOR + back + '\r' + body + CLEAR_BELOW + '\r' + END_FRAME);
     paintedLines = lines.length;
     paintedAt = performance.now();
     schedule(IDLE_REPAINT_MS);

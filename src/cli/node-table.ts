@@ -55,11 +55,9 @@ export function layoutNodeTable(
     shown = shown.filter((column) => column.dropOrder !== last);
   }
   const widths = shown.map((column) => columnWidth(column, nodes, topology));
-  const heading = shown.flatMap((column, index) => padded(span(column.title, 'dim'), widths[index] ?? 0));
-  const rows = nodes.map((node) =>
-    shown.flatMap((column, index) => padded(column.cell(node, topology), widths[index] ?? 0)),
-  );
-  return [heading, ...rows];
+  const heading = shown.map((column) => span(column.title, 'dim'));
+  const rows = nodes.map((node) => shown.map((column) => column.cell(node, topology)));
+  return [heading, ...rows].map((cells) => alignCells(cells, widths));
 }
 
 /** `★` leads, `●` synchronous, `○` asynchronous, `◐` on its way, `✗` away. */
@@ -119,6 +117,10 @@ function columnWidth(column: Column, nodes: readonly NodeTopology[], topology: T
   );
 }
 
-function padded(cell: Span, width: number): readonly Span[] {
-  return [cell, span(' '.repeat(Math.max(0, width - textWidth(cell.text))) + GAP)];
+function alignCells(cells: readonly Span[], widths: readonly number[]): readonly Span[] {
+  return cells.flatMap((cell, index) => {
+    if (index === cells.length - 1) return [cell];
+    const padding = Math.max(0, (widths[index] ?? 0) - textWidth(cell.text));
+    return [cell, span(' '.repeat(padding) + GAP)];
+  });
 }

@@ -1,8 +1,8 @@
-import { formatClock, formatDuration } from '../admin/page/format.js';
+import { formatClock } from '../admin/page/format.js';
 import { headline } from '../admin/page/headline.js';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { layoutNodeTable } from './node-table.ts';
-import { renderLine, span, spreadLine } from './styled-line.ts';
+import { renderLine, span, spansWidth, spreadLine } from './styled-line.ts';
 import type { Span, Style } from './styled-line.ts';
 import { toPlainText } from './text-width.ts';
 
@@ -79,7 +79,7 @@ export function renderLive(options: RenderLiveOptions): string {
   const { topology, columns, rows, color } = options;
   const top = [titleLine(options), clusterLine(topology)];
   const table = topology === null ? [] : layoutNodeTable(topology, columns, true);
-  const links = linkLines(options.links);
+  const links = linkLines(options.links, columns);
   const hint: Line = spreadLine(
     [span('lockstep switchover · kill <node> · start <node>', 'dim')],
     [span('Ctrl-C', 'bold'), span(' stop', 'dim')],
@@ -142,22 +142,23 @@ function eventSection(options: RenderLiveOptions, rows: number): readonly Line[]
   ];
 }
 
-function linkLines(links: LiveLinks): readonly Line[] {
+// A command line that fits only without its name is worth more than its name.
+function linkLines(links: LiveLinks, columns: number): readonly Line[] {
   const entries: readonly (readonly [string, string | undefined])[] = [
     ['dashboard', links.dashboardUrl],
     ['shop', links.shopUrl],
     ['psql', links.psql],
   ];
-  return entries.flatMap(([name, value]) =>
-    value === undefined ? [] : [[span(`${name.padEnd(9)}  `, 'dim'), span(value)]],
-  );
+  return entries.flatMap(([name, value]) => {
+    if (value === undefined) return [];
+    const named = [span(`${name.padEnd(9)}  `, 'dim'), span(value)];
+    return [spansWidth(named) <= columns ? named : [span(value)]];
+  });
 }
 
 function eventTime(at: number, nowMs: number): string {
   const age = nowMs - at;
-  return age >= 0 && age < RECENT_MS
-    ? `${formatDuration(Math.floor(age / 1000) * 1000)} ago`
-    : formatClock(at);
+  return age >= 0 && age < RECENT_MS ? `${Math.floor(age / 1000)} s ago` : formatClock(at);
 }
 
 function lastLeaderOf(events: readonly ClusterEvent[]): string | null {

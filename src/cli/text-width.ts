@@ -1,5 +1,6 @@
 const GRAPHEMES = new Intl.Segmenter('en', { granularity: 'grapheme' });
 const ESCAPE_SEQUENCE = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-_])/g;
+const PRINTABLE_ASCII = /^[ -~]*$/;
 const INVISIBLE = /^[\p{Mark}\p{Format}\p{Default_Ignorable_Code_Point}]+$/u;
 const WIDE_PICTURE = /\p{Emoji_Presentation}|\uFE0F|\p{Regional_Indicator}/u;
 // East Asian Wide and Fullwidth blocks. Source: Unicode Standard Annex 11.
@@ -16,6 +17,7 @@ export function toPlainText(text: string): string {
 
 /** How many terminal columns plain text takes. Letters of ambiguous width count one, as in Western terminals. */
 export function textWidth(text: string): number {
+  if (PRINTABLE_ASCII.test(text)) return text.length;
   let width = 0;
   for (const { segment } of GRAPHEMES.segment(text)) width += graphemeWidth(segment);
   return width;

@@ -17,7 +17,7 @@
 const SEAT_Y = 82;
 const FIRST_ROW_Y = 248;
 const ROW_HEIGHT = 138;
-const CELL_WIDTH = 112;
+const CELL_WIDTH = 100;
 const BELOW_LAST_ROW = 84;
 
 /**

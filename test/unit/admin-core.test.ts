@@ -1,0 +1,273 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+
+import { parseAgentMessage } from '../../src/admin/core/agent-message.ts';
+import { nextBackoffMs } from '../../src/admin/core/backoff.ts';
+import { toErrorAnswer } from '../../src/admin/core/error-answer.ts';
+import { isLoopbackHost, parseBearer } from '../../src/admin/core/guard.ts';
+import { createOutbox } from '../../src/admin/core/outbox.ts';
+import { takeSample, walBytesPerSecond } from '../../src/admin/core/sample.ts';
+import { formatSse, parseSse } from '../../src/admin/core/sse.ts';
+import type { SseMessage } from '../../src/admin/core/sse.ts';
+import { createHistory } from '../../src/admin/history.ts';
+import { formatBytes, formatDuration, formatRate } from '../../src/admin/page/format.js';
+import { headline } from '../../src/admin/page/headline.js';
+import { LockstepError } from '../../src/model/errors.ts';
+import { clusterEvent, node, topology } from './admin-fixtures.ts';
+
+describe('parseSse', () => {
+  test('reads names, several data lines, comments and any line end', () => {
+    const { messages, rest } = parseSse(
+      ': hello\n\nevent: topology\r\ndata: {"a":\r\ndata: 1}\r\n\r\ndata:x\n\nevent: ev',
+    );
+    expect(messages).toEqual([
+      { event: 'topology', data: '{"a":\n1}' },
+      { event: 'message', data: 'x' },
+    ]);
+    expect(rest).toBe('event: ev');
+  });
+
+  test('however the stream is cut, the same messages come out', () => {
+    const message = fc.record({ event: fc.constantFrom('topology', 'event'), data: fc.string() });
+    fc.assert(
+      fc.property(fc.array(message), fc.array(fc.nat(30)), (sent, cuts) => {
+        let left = sent
+          .map(formatSse)
+          .join('')
+          .replaceAll('\n', cuts.length % 2 === 0 ? '\n' : '\r\n');
+        const chunks: string[] = [];
+        for (const cut of cuts) {
+          chunks.push(left.slice(0, cut));
+          left = left.slice(cut);
+        }
+        const received: SseMessage[] = [];
+        let rest = '';
+        for (const chunk of [...chunks, left]) {
+          const parsed = parseSse(rest + chunk);
+          received.push(...parsed.messages);
+          rest = parsed.rest;
+        }
+        const expected = sent.map(({ event, data }) => ({ event, data: data.replace(/\r\n|\r/g, '\n') }));
+        expect(received).toEqual(expected);
+      }),
+    );
+  });
+});
+
+describe('parseAgentMessage', () => {
+  test('takes what fits the model', () => {
+    const sent = topology();
+    expect(parseAgentMessage({ event: 'topology', data: JSON.stringify(sent) })).toEqual({
+      kind: 'topology',
+      topology: sent,
+    });
+    const event = clusterEvent();
+    expect(parseAgentMessage({ event: 'event', data: JSON.stringify(event) })).toEqual({
+      kind: 'event',
+      event,
+    });
+  });
+
+  test.each([
+    ['not JSON', 'topology', '{'],
+    ['another name', 'ping', '{}'],
+    ['a missing field', 'topology', JSON.stringify({ ...topology(), nodes: undefined })],
+    [
+      'an LSN that is none',
+      'topology',
+      JSON.stringify(topology({ nodes: [node('n1', { receivedLsn: 'x' })] })),
+    ],
+    ['an unknown kind of event', 'event', JSON.stringify({ ...clusterEvent(), kind: 'party' })],
+  ])('refuses %s', (_, event, data) => {
+    expect(parseAgentMessage({ event, data })).toBeNull();
+  });
+});
+
+describe('samples', () => {
+  test('only a running follower has a lag', () => {
+    const sample = takeSample(
+      topology({
+        nodes: [
+          node('n1', { role: 'leader' }),
+          node('n2', { lagMs: 7, lagBytes: 70 }),
+          node('n3', { state: 'rejoining', lagMs: 9 }),
+        ],
+      }),
+      5,
+    );
+    expect(sample.nodes).toEqual({
+      n1: { lagBytes: null, lagMs: null },
+      n2: { lagBytes: 70, lagMs: 7 },
+      n3: { lagBytes: null, lagMs: null },
+    });
+    expect(sample.leaderLsn).toBe('0/3000060');
+  });
+
+  test('the write rate is null wherever the difference means nothing', () => {
+    const base = { at: 0, term: 1, leader: 'n1', timeline: 1, leaderLsn: '0/1000', nodes: {} };
+    const later = { ...base, at: 500, leaderLsn: '0/1800' };
+    expect(walBytesPerSecond(base, later)).toBe(4096);
+    expect(walBytesPerSecond({ ...base, leaderLsn: 'FF/0' }, { ...later, leaderLsn: '100/0' })).toBe(2 ** 33);
+    expect(walBytesPerSecond(undefined, later)).toBeNull();
+    expect(walBytesPerSecond({ ...base, timeline: 2 }, later)).toBeNull();
+    expect(walBytesPerSecond({ ...base, leader: 'n2' }, later)).toBeNull();
+    expect(walBytesPerSecond({ ...base, leaderLsn: null }, later)).toBeNull();
+    expect(walBytesPerSecond({ ...base, leaderLsn: '0/2000' }, later)).toBeNull();
+    expect(walBytesPerSecond({ ...base, at: 500 }, later)).toBeNull();
+  });
+
+  test('the history forgets the oldest and measures the rate on one timeline only', () => {
+    const history = createHistory(3);
+    const at = (lsn: string, timeline = 1) =>
+      topology({ timeline, nodes: [node('n1', { role: 'leader', receivedLsn: lsn })] });
+    history.record(at('0/0'), 0);
+    history.record(at('0/400'), 1000);
+    history.record(at('0/800'), 2000);
+    history.record(at('0/10', 2), 3000);
+    history.record(at('0/410', 2), 4000);
+    expect(history.samples().map((sample) => [sample.at, sample.walBytesPerSecond])).toEqual([
+      [2000, 1024],
+      [3000, null],
+      [4000, 1024],
+    ]);
+  });
+});
+
+describe('guards', () => {
+  test.each(['localhost', 'localhost:7400', '127.0.0.1:7400', '[::1]:7400', '127.1.2.3'])(
+    '%s is this machine',
+    (host) => {
+      expect(isLoopbackHost(host)).toBe(true);
+    },
+  );
+  test.each([
+    undefined,
+    '',
+    'evil.example',
+    'localhost.evil.example',
+    '127.0.0.1.evil.example:80',
+    '10.0.0.1',
+    'a@localhost',
+  ])('%s is not', (host) => {
+    expect(isLoopbackHost(host)).toBe(false);
+  });
+  test('only the Bearer form brings a token', () => {
+    expect(parseBearer('Bearer abc')).toBe('abc');
+    expect(parseBearer('Basic abc')).toBeNull();
+    expect(parseBearer('Bearer ')).toBeNull();
+    expect(parseBearer(undefined)).toBeNull();
+  });
+});
+
+test('errors keep their code and outcome; PostgreSQL errors keep their SQLSTATE', () => {
+  const known = new LockstepError('QUORUM_NOT_REACHED', 'No majority.', { outcome: 'unknown' });
+  expect(toErrorAnswer(known)).toEqual({
+    status: 503,
+    body: { code: 'QUORUM_NOT_REACHED', message: 'No majority.', outcome: 'unknown' },
+  });
+  expect(toErrorAnswer(Object.assign(new Error('denied'), { code: '42501' })).body.code).toBe('42501');
+  expect(toErrorAnswer(new TypeError('x')).body).toEqual({
+    code: 'INVARIANT',
+    message: 'x',
+    outcome: 'unknown',
+  });
+});
+
+test('a slow reader keeps the newest topology and never more than the limit', () => {
+  const outbox = createOutbox(3);
+  for (const data of ['1', '2']) outbox.put({ event: 'topology', data });
+  for (const data of ['a', 'b', 'c']) outbox.put({ event: 'event', data });
+  outbox.put({ event: 'topology', data: '3' });
+  expect(outbox.take().map((message) => message.data)).toEqual(['b', 'c', '3']);
+  expect(outbox.take()).toEqual([]);
+});
+
+test('backoff grows to two seconds and never beyond', () => {
+  expect(nextBackoffMs(0, 1)).toBe(100);
+  expect(nextBackoffMs(2, 0)).toBe(200);
+  fc.assert(
+    fc.property(fc.nat(10_000), fc.double({ min: 0, max: 1, noNaN: true }), (failures, random) => {
+      const ms = nextBackoffMs(failures, random);
+      expect(ms).toBeGreaterThanOrEqual(50);
+      expect(ms).toBeLessThanOrEqual(2000);
+    }),
+  );
+});
+
+test.each([
+  [0, '0 B'],
+  [999, '999 B'],
+  [1000, '0.98 kB'],
+  [1536, '1.5 kB'],
+  [256 * 1024, '256 kB'],
+  [5 * 1024 ** 3, '5 GB'],
+  [null, '–'],
+])('%s bytes are %s', (bytes, text) => {
+  expect(formatBytes(bytes)).toBe(text);
+  expect(formatRate(bytes)).toBe(bytes === null ? '–' : `${text}/s`);
+});
+
+test.each([
+  [0, '0 ms'],
+  [999.4, '999 ms'],
+  [1500, '1.5 s'],
+  [59_000, '59.0 s'],
+  [120_000, '2 min'],
+  [7_200_000, '2 h'],
+  [null, '–'],
+])('%s milliseconds are %s', (milliseconds, text) => {
+  expect(formatDuration(milliseconds)).toBe(text);
+});
+
+describe('the headline says the worst thing first', () => {
+  const dead = node('n1', { role: 'unknown', state: 'unreachable' });
+  test.each([
+    ['nothing known', null, 'idle', 'Waiting for the agents'],
+    ['all well', topology(), 'good', 'In step'],
+    [
+      'all gone',
+      topology({ leader: null, nodes: [dead, { ...dead, name: 'n2' }] }),
+      'bad',
+      'No agent answers',
+    ],
+    [
+      'election',
+      topology({ leader: null, nodes: [dead, node('n2'), node('n3')] }),
+      'warn',
+      'Electing a leader',
+    ],
+    [
+      'nobody to elect',
+      topology({ leader: null, nodes: [dead, node('n2', { state: 'stopped' })] }),
+      'bad',
+      'No leader',
+    ],
+    ['dead leader', topology({ nodes: [dead, node('n2')] }), 'bad', 'n1 leads but does not answer'],
+    [
+      'promotion',
+      topology({ leader: 'n2', nodes: [dead, node('n2', { role: 'leader', state: 'starting' })] }),
+      'warn',
+      'n2 is taking over',
+    ],
+    [
+      'a follower away',
+      topology({ leader: 'n2', nodes: [dead, node('n2', { role: 'leader' }), node('n3')] }),
+      'warn',
+      'n2 leads, n1 is away',
+    ],
+    [
+      'no synchronous follower',
+      topology({ nodes: [node('n1', { role: 'leader' }), node('n2', { sync: false })] }),
+      'warn',
+      'n1 leads alone',
+    ],
+    [
+      'a follower on its way',
+      topology({ nodes: [node('n1', { role: 'leader' }), node('n2'), node('n3', { state: 'rejoining' })] }),
+      'warn',
+      'n1 leads, n3 is coming back',
+    ],
+  ] as const)('%s', (_, shown, tone, title) => {
+    expect(headline(shown, 'n1')).toMatchObject({ tone, title });
+  });
+});

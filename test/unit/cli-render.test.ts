@@ -1,0 +1,279 @@
+import { stripVTControlCharacters } from 'node:util';
+
+import fc from 'fast-check';
+import { describe, expect, test, vi } from 'vitest';
+
+import { createLiveScreen } from '../../src/cli/live-screen.ts';
+import type { ScreenOutput } from '../../src/cli/live-screen.ts';
+import { renderLive, renderPlainEvent, renderStatus } from '../../src/cli/render.ts';
+import { cutText, textWidth, toPlainText } from '../../src/cli/text-width.ts';
+import type { ClusterEvent, NodeTopology, Topology } from '../../src/model/topology.ts';
+import { clusterEvent, node, topology } from './admin-fixtures.ts';
+
+const NOW = 1_700_000_100_000;
+const LINKS = { dashboardUrl: 'http://127.0.0.1:7400', psql: 'psql "postgres://app@127.0.0.1:5441/shop"' };
+
+const mixed = topology({
+  term: 4,
+  timeline: 2,
+  leader: 'n2',
+  nodes: [
+    node('n1', { state: 'rejoining', detail: 'cloning 42%', sync: false, lagMs: null, lagBytes: null }),
+    node('n2', { role: 'leader', sync: false, timeline: 2 }),
+    node('n3', { lagMs: 12, lagBytes: 2048, timeline: 2 }),
+    node('n4', {
+      role: 'unknown',
+      state: 'unreachable',
+      sync: false,
+      receivedLsn: null,
+      replayedLsn: null,
+      timeline: null,
+      lagMs: null,
+      lagBytes: null,
+    }),
+  ],
+});
+
+function live(changes: Partial<Parameters<typeof renderLive>[0]> = {}): string {
+  const base = {
+    topology: mixed,
+    events: [clusterEvent()],
+    links: LINKS,
+    columns: 120,
+    rows: 24,
+    color: false,
+  };
+  return renderLive({ ...base, nowMs: NOW, ...changes });
+}
+
+describe('renderStatus', () => {
+  test('a table for a person', () => {
+    expect(renderStatus(mixed, { columns: 130, color: false })).toBe(
+      [
+        'cluster demo · leader n2 · term 4 · timeline 2 · 2 of 4 nodes running',
+        '',
+        '   NODE  ROLE      STATE        SYNC   LAG    BEHIND  RECEIVED   REPLAYED   TL  ADDRESS         DETAIL',
+        '◐  n1    follower  rejoining    async  –      –       0/3000060  0/3000060  1   127.0.0.1:5441  cloning 42%',
+        '★  n2    leader    running      –      –      –       0/3000060  0/3000060  2   127.0.0.1:5442',
+        '●  n3    follower  running      sync   12 ms  2 kB    0/3000060  0/3000060  2   127.0.0.1:5443',
+        '✗  n4    unknown   unreachable  –      –      –       –          –          –   127.0.0.1:5444',
+      ].join('\n'),
+    );
+  });
+
+  test('in a narrow terminal the less important columns go', () => {
+    expect(renderStatus(mixed, { columns: 60, color: false }).split('\n').slice(2)).toEqual([
+      '   NODE  ROLE      STATE        SYNC   LAG    DETAIL',
+      '◐  n1    follower  rejoining    async  –      cloning 42%',
+      '★  n2    leader    running      –      –',
+      '●  n3    follower  running      sync   12 ms',
+      '✗  n4    unknown   unreachable  –      –',
+    ]);
+  });
+
+  test('colours change nothing but colours', () => {
+    const colored = renderStatus(mixed, { columns: 130, color: true });
+    expect(colored).toContain('\u001b[');
+    const plain = stripVTControlCharacters(colored)
+      .split('\n')
+      .map((line) => line.trimEnd());
+    expect(plain.join('\n')).toBe(renderStatus(mixed, { columns: 130, color: false }));
+  });
+});
+
+describe('renderLive', () => {
+  test('says who leads, how far the others are, what happened and where to go', () => {
+    const lines = live({
+      events: [
+        clusterEvent(),
+        clusterEvent({ at: NOW - 5200, node: 'n2', kind: 'promoted', message: 'timeline 2' }),
+      ],
+    }).split('\n');
+    expect(lines[0]).toContain('n2 leads, n4 is away');
+    expect(lines[1]).toBe('cluster demo · leader n2 · term 4 · timeline 2 · 2 of 4 nodes running');
+    expect(lines.find((line) => line.startsWith('●  n3'))).toContain('12 ms  ■■■···');
+    expect(lines).toContainEqual(expect.stringMatching(/^ +5 s ago {2}n2 {2}promoted {5}timeline 2$/));
+    expect(lines).toContainEqual(expect.stringMatching(/^ +\d\d:\d\d:\d\d {2}n1 {2}started/));
+    expect(lines).toContain(`psql       ${LINKS.psql}`);
+    expect(lines.at(-1)).toMatch(/Ctrl-C stop$/);
+  });
+
+  test('an election is said on the first line', () => {
+    const electing = topology({
+      leader: null,
+      timeline: null,
+      nodes: [node('n1', { state: 'unreachable' }), node('n2')],
+    });
+    const [first, second] = live({ topology: electing, events: [clusterEvent({ kind: 'elected' })] }).split(
+      '\n',
+    );
+    expect(first).toContain('Electing a leader  n1 led before.');
+    expect(second).toContain('no leader');
+  });
+
+  test('with few rows the nodes and the key hint stay longest', () => {
+    expect(live({ rows: 9 })).not.toContain('Events');
+    const tight = live({ rows: 6 }).split('\n');
+    expect(tight).toHaveLength(6);
+    expect(tight).toContainEqual(expect.stringMatching(/^★ {2}n2/));
+    expect(tight.at(-1)).toContain('Ctrl-C');
+  });
+
+  test('before any agent was heard', () => {
+    expect(live({ topology: null, events: [] })).toContain('Waiting for the agents');
+  });
+});
+
+const anyText = fc.oneof(
+  fc.string({ unit: 'grapheme', maxLength: 30 }),
+  fc.string({ unit: 'binary', maxLength: 30 }),
+  fc.constantFrom('\u001b[2Jgone', 'two\nlines', '日本語のノード', '👩‍👩‍👧 family', 'e\u0301', '\u0007'),
+);
+const anyNode: fc.Arbitrary<NodeTopology> = fc
+  .record({
+    name: anyText,
+    role: fc.constantFrom('leader', 'follower', 'unknown'),
+    state: fc.constantFrom('running', 'starting', 'rejoining', 'stopped', 'unreachable'),
+    detail: fc.option(anyText),
+    lagMs: fc.option(fc.nat()),
+    lagBytes: fc.option(fc.nat()),
+    sync: fc.boolean(),
+  })
+  .map((changes) => node('n1', changes as Partial<NodeTopology>));
+const anyTopology: fc.Arbitrary<Topology> = fc
+  .record({ cluster: anyText, leader: fc.option(anyText), nodes: fc.array(anyNode, { maxLength: 7 }) })
+  .map((changes) => topology(changes));
+const anyEvents: fc.Arbitrary<ClusterEvent[]> = fc.array(
+  fc.record({
+    at: fc.integer(),
+    node: anyText,
+    kind: fc.constantFrom('started', 'leader-lost'),
+    message: anyText,
+  }),
+  { maxLength: 30 },
+);
+
+describe('whatever the cluster says', () => {
+  test('no line is wider than the terminal and nothing but colours is an escape sequence', () => {
+    fc.assert(
+      fc.property(
+        fc.option(anyTopology),
+        anyEvents,
+        fc.integer({ min: 1, max: 140 }),
+        fc.integer({ min: 1, max: 40 }),
+        fc.boolean(),
+        (shown, events, columns, rows, color) => {
+          const frame = live({ topology: shown, events, columns, rows, color });
+          const status = shown === null ? '' : renderStatus(shown, { columns, color });
+          expect(frame.split('\n').length).toBeLessThanOrEqual(rows);
+          for (const line of [...frame.split('\n'), ...status.split('\n')]) {
+            const plain = line.replace(/\u001b\[[0-9;]*m/g, '');
+            expect(plain).not.toMatch(/\p{Cc}/u);
+            expect(textWidth(plain)).toBeLessThanOrEqual(columns);
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  test('a plain event is one line', () => {
+    expect(renderPlainEvent(clusterEvent({ message: 'two\nlines \u001b[31mred' }))).toBe(
+      '2023-11-14T22:13:20.000Z n1 started two lines red',
+    );
+    fc.assert(
+      fc.property(anyEvents, (events) => {
+        for (const event of events) expect(renderPlainEvent(event)).not.toMatch(/\p{Cc}/u);
+      }),
+    );
+  });
+});
+
+describe('text width', () => {
+  test.each([
+    ['abc', 3],
+    ['日本', 4],
+    ['e\u0301', 1],
+    ['👩‍👩‍👧', 2],
+    ['🇩🇪', 2],
+    ['★●○◐✗■·…', 8],
+    ['\u200b', 0],
+  ])('%s takes %i columns', (text, columns) => {
+    expect(textWidth(text)).toBe(columns);
+  });
+
+  test('cutting never leaves more than asked for', () => {
+    expect(cutText('日本語', 4)).toBe('日…');
+    expect(cutText('abc', 3)).toBe('abc');
+    fc.assert(
+      fc.property(anyText, fc.nat(20), (text, columns) => {
+        expect(textWidth(cutText(toPlainText(text), columns))).toBeLessThanOrEqual(columns);
+      }),
+    );
+  });
+});
+
+class RecordingOutput implements ScreenOutput {
+  readonly isTTY: boolean;
+  columns = 80;
+  rows = 20;
+  written = '';
+  resized: (() => void) | null = null;
+  constructor(isTTY: boolean) {
+    this.isTTY = isTTY;
+  }
+  write(text: string): boolean {
+    this.written += text;
+    return true;
+  }
+  on(_event: 'resize', listener: () => void): void {
+    this.resized = listener;
+  }
+  off(): void {
+    this.resized = null;
+  }
+}
+
+describe('the live screen', () => {
+  const state = { topology: mixed, events: [clusterEvent()], links: LINKS };
+
+  test('on a terminal it repaints in place and gives the cursor back', async () => {
+    const output = new RecordingOutput(true);
+    const exitListeners = process.listenerCount('exit');
+    const screen = createLiveScreen({ output, color: false });
+    screen.show(state);
+    await vi.waitUntil(() => output.written !== '', { timeout: 5000 });
+    const height = output.written.split('\r\n').length;
+    expect(output.written).toContain('\u001b[?25l');
+    output.written = '';
+    screen.close();
+    expect(output.written).toContain(`\u001b[${height - 1}A`);
+    expect(output.written).not.toContain('\u001b[?1049h');
+    expect(output.written.endsWith('\u001b[?25h\r\n')).toBe(true);
+    expect(process.listenerCount('exit')).toBe(exitListeners);
+    expect(output.resized).toBeNull();
+  });
+
+  test('after a resize it starts from a clear screen', async () => {
+    const output = new RecordingOutput(true);
+    const screen = createLiveScreen({ output, color: false });
+    screen.show(state);
+    await vi.waitUntil(() => output.written !== '', { timeout: 5000 });
+    output.written = '';
+    output.columns = 40;
+    output.resized?.();
+    screen.close();
+    expect(output.written.startsWith('\u001b[2J\u001b[H')).toBe(true);
+  });
+
+  test('elsewhere it prints each event once', () => {
+    const output = new RecordingOutput(false);
+    const screen = createLiveScreen({ output, color: false });
+    screen.show(state);
+    screen.show({ ...state, events: [...state.events, clusterEvent({ node: 'n2' })] });
+    screen.close();
+    expect(output.written).toBe(
+      '2023-11-14T22:13:20.000Z n1 started PostgreSQL started\n2023-11-14T22:13:20.000Z n2 started PostgreSQL started\n',
+    );
+  });
+});
