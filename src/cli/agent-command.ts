@@ -15,7 +15,9 @@ export async function runAgent(options: {
   agent.subscribe((change) => {
     if ('event' in change) {
       const { at, kind, message } = change.event;
-      process.stdout.write(`${JSON.stringify({ at: new Date(at).toISOString(), node: options.node, kind, message })}\n`);
+      process.stdout.write(
+        `${JSON.stringify({ at: new Date(at).toISOString(), node: options.node, kind, message })}\n`,
+      );
     }
   });
   let closing: Promise<void> | null = null;

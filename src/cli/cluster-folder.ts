@@ -46,9 +46,13 @@ export async function openClusterFolder(options: ClusterOptions): Promise<Cluste
   if (dataRoot !== stateDir) notes.push(`data is in ${dataRoot}, where PostgreSQL's own user can reach it`);
   const running = await readRunFile(stateDir);
   if (running !== null) {
-    throw new LockstepError('CONFIG_INVALID', `This cluster runs already (process ${running.pid}, ${running.adminUrl}). Stop it with Ctrl-C there, or use another folder with --state.`, {
-      details: { pid: running.pid },
-    });
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `This cluster runs already (process ${running.pid}, ${running.adminUrl}). Stop it with Ctrl-C there, or use another folder with --state.`,
+      {
+        details: { pid: running.pid },
+      },
+    );
   }
   await mkdir(stateDir, { recursive: true, mode: 0o755 });
   const config = (await isPresent(configPath))
@@ -63,7 +67,10 @@ async function createConfig(options: ClusterOptions, notes: string[]): Promise<C
   const count = options.nodes ?? DEFAULT_NODES;
   const first = options.pgPort ?? DEFAULT_PG_PORT;
   const ports = await choosePorts(first, count, { isExact: options.pgPort !== null, flag: '--pg-port' });
-  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, count, { isExact: false, flag: 'agentPort in cluster.json' });
+  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, count, {
+    isExact: false,
+    flag: 'agentPort in cluster.json',
+  });
   noteTaken(notes, first, ports);
   return parseClusterConfig(
     {
@@ -87,13 +94,21 @@ async function reopenConfig(path: string, options: ClusterOptions, notes: string
   const config = await readClusterConfig(path);
   const count = config.nodes.length;
   if (options.nodes !== null && options.nodes !== count) {
-    throw new LockstepError('CONFIG_INVALID', `The cluster in ${path} has ${count} nodes, not ${options.nodes}. Leave --nodes out, or remove its folder to begin anew.`);
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `The cluster in ${path} has ${count} nodes, not ${options.nodes}. Leave --nodes out, or remove its folder to begin anew.`,
+    );
   }
   const wanted = options.pgPort ?? config.nodes[0]?.port ?? DEFAULT_PG_PORT;
-  const areFree = await Promise.all(config.nodes.flatMap((node) => [isPortFree(node.port), isPortFree(node.agentPort)]));
+  const areFree = await Promise.all(
+    config.nodes.flatMap((node) => [isPortFree(node.port), isPortFree(node.agentPort)]),
+  );
   if (options.pgPort === null && areFree.every(Boolean)) return withPostgres(config, options.postgres);
   const ports = await choosePorts(wanted, count, { isExact: options.pgPort !== null, flag: '--pg-port' });
-  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, count, { isExact: false, flag: 'agentPort in cluster.json' });
+  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, count, {
+    isExact: false,
+    flag: 'agentPort in cluster.json',
+  });
   noteTaken(notes, wanted, ports);
   const nodes = config.nodes.map((node, index): NodeConfig => ({
     ...node,
@@ -128,7 +143,10 @@ export function appUrl(config: ClusterConfig): string {
 }
 
 /** One node's connection string; works in psql as it is. */
-export function nodeDsn(config: ClusterConfig, node: { readonly host: string; readonly port: number }): string {
+export function nodeDsn(
+  config: ClusterConfig,
+  node: { readonly host: string; readonly port: number },
+): string {
   return `postgresql://${config.appUser}:${config.secrets.app}@${node.host}:${node.port}/${config.database}`;
 }
 

@@ -82,7 +82,10 @@ class DevCluster {
     this.#folder = folder;
     this.#config = folder.config;
     this.failure = new Promise((resolve) => (this.#fail = resolve));
-    this.#supervisor = new Supervisor({ ...folder, onExit: (node, reason) => this.#onAgentExit(node, reason) });
+    this.#supervisor = new Supervisor({
+      ...folder,
+      onExit: (node, reason) => this.#onAgentExit(node, reason),
+    });
     this.#source = createClusterSource({
       agentUrls: this.#config.nodes.map(agentUrl),
       fallback: emptyTopology(this.#config),
@@ -124,12 +127,17 @@ class DevCluster {
     while (!isWhole(this.#source.topology())) {
       if (this.#isStopping) return;
       if (performance.now() - startedAt > READY_TIMEOUT_MS) {
-        throw new LockstepError('NO_LEADER', `The cluster was not ready within ${READY_TIMEOUT_MS / 1_000} s. The logs are in ${this.#folder.dataRoot}/nodes/*/postgres.log and agent.log.`);
+        throw new LockstepError(
+          'NO_LEADER',
+          `The cluster was not ready within ${READY_TIMEOUT_MS / 1_000} s. The logs are in ${this.#folder.dataRoot}/nodes/*/postgres.log and agent.log.`,
+        );
       }
       await delay(50);
     }
     this.#isReady = true;
-    this.#note(`cluster ready in ${((performance.now() - startedAt) / 1_000).toFixed(1)} s: dashboard ${this.#links.dashboardUrl}`);
+    this.#note(
+      `cluster ready in ${((performance.now() - startedAt) / 1_000).toFixed(1)} s: dashboard ${this.#links.dashboardUrl}`,
+    );
     if (!process.stdout.isTTY) process.stdout.write(`${this.#links.psql}\n`);
     if (command !== null && !this.#isStopping) this.#startApp(command);
   }
@@ -171,7 +179,11 @@ class DevCluster {
     if (to !== undefined) findNode(this.#config, to);
     const leader = this.#source.topology()?.leader;
     if (leader == null) {
-      throw new LockstepError('NO_LEADER', 'There is no leader to hand over right now; see "lockstep status".', { retryable: true });
+      throw new LockstepError(
+        'NO_LEADER',
+        'There is no leader to hand over right now; see "lockstep status".',
+        { retryable: true },
+      );
     }
     const response = await fetch(`${agentUrl(findNode(this.#config, leader))}/v1/switchover`, {
       method: 'POST',
@@ -186,7 +198,8 @@ class DevCluster {
   /** Before the cluster was ever whole, an agent that cannot run is a reason to stop; later it is an event. */
   #onAgentExit(node: string, reason: string): void {
     if (this.#isStopping) return;
-    if (!this.#isReady) this.#fail(new LockstepError('CONFIG_INVALID', `Node ${node} could not start: ${reason}`));
+    if (!this.#isReady)
+      this.#fail(new LockstepError('CONFIG_INVALID', `Node ${node} could not start: ${reason}`));
     else this.#note(`${node} stopped: ${reason} Start it again with "lockstep start ${node}".`);
   }
 
@@ -217,7 +230,11 @@ function bindView(source: ClusterSource): Pick<ClusterSource, 'topology' | 'even
 function isWhole(topology: Topology | null): boolean {
   return (
     topology?.leader != null &&
-    topology.nodes.every((node) => node.role === 'leader' || (node.state === 'running' && node.role === 'follower' && node.sync))
+    topology.nodes.every(
+      (node) =>
+        node.role === 'leader' ||
+        (node.state === 'running' && node.sync && node.timeline === topology.timeline),
+    )
   );
 }
 

@@ -24,12 +24,18 @@ export interface LocalCluster {
  * Finds the cluster that runs on `stateDir` below `cwd`. Throws CONFIG_INVALID when none was created
  * there or none runs.
  */
-export async function findLocalCluster(cwd: string, stateDir: string = DEFAULT_STATE_DIR): Promise<LocalCluster> {
+export async function findLocalCluster(
+  cwd: string,
+  stateDir: string = DEFAULT_STATE_DIR,
+): Promise<LocalCluster> {
   const folder = resolve(cwd, stateDir);
   const config = await readClusterConfig(join(folder, 'cluster.json'));
   const run = await readRunFile(folder);
   if (run === null) {
-    throw new LockstepError('CONFIG_INVALID', `No cluster runs on ${folder}. Start it with "npm start" or "lockstep dev".`);
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `No cluster runs on ${folder}. Start it with "npm start" or "lockstep dev".`,
+    );
   }
   const { adminUrl } = run;
   const command = async <T>(path: string, body: unknown): Promise<T> => {
@@ -38,7 +44,11 @@ export async function findLocalCluster(cwd: string, stateDir: string = DEFAULT_S
       headers: { authorization: `Bearer ${config.secrets.agent}`, 'content-type': 'application/json' },
       body: JSON.stringify(body),
     }).catch((error: unknown) => {
-      throw new LockstepError('CONFIG_INVALID', `The cluster's supervisor at ${adminUrl} does not answer. Start it again with "lockstep dev".`, { cause: error });
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `The cluster's supervisor at ${adminUrl} does not answer. Start it again with "lockstep dev".`,
+        { cause: error },
+      );
     });
     const answer: unknown = await response.json();
     if (response.ok) return answer as T;
@@ -55,7 +65,9 @@ export async function findLocalCluster(cwd: string, stateDir: string = DEFAULT_S
     leader: async () => {
       const { leader } = await fetchTopology(config);
       if (leader !== null) return leader;
-      throw new LockstepError('NO_LEADER', 'The cluster has no leader right now; see "lockstep status".', { retryable: true });
+      throw new LockstepError('NO_LEADER', 'The cluster has no leader right now; see "lockstep status".', {
+        retryable: true,
+      });
     },
   };
 }
@@ -72,10 +84,21 @@ export async function fetchTopology(config: ClusterConfig): Promise<Topology> {
       }
     }),
   );
-  const reachable = (topology: Topology): number => topology.nodes.filter((node) => node.state !== 'unreachable').length;
+  const reachable = (topology: Topology): number =>
+    topology.nodes.filter((node) => node.state !== 'unreachable').length;
   const newest = answers
     .filter((topology) => topology !== null)
-    .toSorted((a, b) => Number(b.leader !== null) - Number(a.leader !== null) || b.term - a.term || reachable(b) - reachable(a) || b.version - a.version)[0];
+    .toSorted(
+      (a, b) =>
+        Number(b.leader !== null) - Number(a.leader !== null) ||
+        b.term - a.term ||
+        reachable(b) - reachable(a) ||
+        b.version - a.version,
+    )[0];
   if (newest) return newest;
-  throw new LockstepError('NO_LEADER', `No agent of cluster ${config.name} answers. Start it with "npm start" or "lockstep dev".`, { retryable: true });
+  throw new LockstepError(
+    'NO_LEADER',
+    `No agent of cluster ${config.name} answers. Start it with "npm start" or "lockstep dev".`,
+    { retryable: true },
+  );
 }

@@ -23,15 +23,23 @@ program
   .option('--dashboard-port <port>', "the dashboard's port (default 7400, else the next free one)", parsePort)
   .option('--postgres <which>', 'auto, system, embedded, or the path of a bin folder')
   .option('--run <command>', 'an app to run once the cluster is ready, with DATABASE_URL set')
-  .action((options: { state: string; nodes?: number; pgPort?: number; dashboardPort?: number; postgres?: string; run?: string }) =>
-    runDev({
-      state: options.state,
-      nodes: options.nodes ?? null,
-      pgPort: options.pgPort ?? null,
-      dashboardPort: options.dashboardPort ?? null,
-      postgres: options.postgres ?? null,
-      run: options.run ?? null,
-    }),
+  .action(
+    (options: {
+      state: string;
+      nodes?: number;
+      pgPort?: number;
+      dashboardPort?: number;
+      postgres?: string;
+      run?: string;
+    }) =>
+      runDev({
+        state: options.state,
+        nodes: options.nodes ?? null,
+        pgPort: options.pgPort ?? null,
+        dashboardPort: options.dashboardPort ?? null,
+        postgres: options.postgres ?? null,
+        run: options.run ?? null,
+      }),
   );
 
 program
@@ -50,7 +58,9 @@ program
   .action(async (node: string | undefined, options: { state: string; json: boolean }) => {
     const cluster = await findLocalCluster(process.cwd(), options.state);
     const result = await cluster.switchover(node ?? null);
-    const text = options.json ? JSON.stringify(result) : `${result.to} leads now (before: ${result.from}); writes paused for ${result.pausedMs} ms.`;
+    const text = options.json
+      ? JSON.stringify(result)
+      : `${result.to} leads now (before: ${result.from}); writes paused for ${result.pausedMs} ms.`;
     process.stdout.write(`${text}\n`);
   });
 
@@ -88,13 +98,15 @@ program
 
 function parsePort(text: string): number {
   const port = Number(text);
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new InvalidArgumentError('A port is a number from 1 to 65535.');
+  if (!Number.isInteger(port) || port < 1 || port > 65_535)
+    throw new InvalidArgumentError('A port is a number from 1 to 65535.');
   return port;
 }
 
 function parseCount(text: string): number {
   const count = Number(text);
-  if (!Number.isInteger(count) || count < 1 || count > 9) throw new InvalidArgumentError('A local cluster has 1 to 9 nodes.');
+  if (!Number.isInteger(count) || count < 1 || count > 9)
+    throw new InvalidArgumentError('A local cluster has 1 to 9 nodes.');
   return count;
 }
 

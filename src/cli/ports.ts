@@ -22,14 +22,21 @@ export async function choosePorts(
   const chosen: number[] = [];
   for (let port = first; chosen.length < count; port++) {
     if (port > 65_535) {
-      throw new LockstepError('CONFIG_INVALID', `There are no ${count} free ports from ${first} on; choose others with ${options.flag}.`);
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `There are no ${count} free ports from ${first} on; choose others with ${options.flag}.`,
+      );
     }
     if (await isPortFree(port)) {
       chosen.push(port);
     } else if (options.isExact) {
-      throw new LockstepError('CONFIG_INVALID', `Port ${port} is in use. Stop what listens there, or choose another with ${options.flag}.`, {
-        details: { port },
-      });
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `Port ${port} is in use. Stop what listens there, or choose another with ${options.flag}.`,
+        {
+          details: { port },
+        },
+      );
     }
   }
   return chosen;

@@ -5,7 +5,10 @@ import { fetchTopology } from './local-cluster.ts';
 import { renderStatus } from './render.ts';
 
 /** `lockstep status`: a table, or with `json` one document on standard output. */
-export async function printStatus(options: { readonly state: string; readonly json: boolean }): Promise<void> {
+export async function printStatus(options: {
+  readonly state: string;
+  readonly json: boolean;
+}): Promise<void> {
   const config = await readClusterConfig(join(resolve(options.state), 'cluster.json'));
   const topology = await fetchTopology(config);
   if (options.json) {

@@ -56,7 +56,8 @@ export class Supervisor {
     );
     child.stdin?.on('error', () => undefined);
     let lastWords = '';
-    if (child.stderr !== null) createInterface({ input: child.stderr }).on('line', (line) => (lastWords = line));
+    if (child.stderr !== null)
+      createInterface({ input: child.stderr }).on('line', (line) => (lastWords = line));
     const entry: Child = {
       process: child,
       isExpected: false,
@@ -64,7 +65,8 @@ export class Supervisor {
         child.on('close', (code, signal) => {
           this.#children.delete(node.name);
           resolve();
-          if (!entry.isExpected) this.#options.onExit(node.name, lastWords || `its agent ended with ${signal ?? `code ${code}`}`);
+          if (!entry.isExpected)
+            this.#options.onExit(node.name, lastWords || `its agent ended with ${signal ?? `code ${code}`}`);
         });
       }),
     };
@@ -111,6 +113,9 @@ export class Supervisor {
     const node = findNode(this.#options.config, name);
     const child = this.#children.get(node.name);
     if (child) return child;
-    throw new LockstepError('CONFIG_INVALID', `Node ${name} does not run; start it with "lockstep start ${name}".`);
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Node ${name} does not run; start it with "lockstep start ${name}".`,
+    );
   }
 }

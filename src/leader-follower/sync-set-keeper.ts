@@ -34,6 +34,9 @@ export class SyncSetKeeper {
     this.#register = options.register;
     this.#local = options.local;
     this.#events = options.events;
+    // A new leader's followers get the same time to come back as after any other hiccup.
+    const members = options.register.known.state?.sync.members ?? [];
+    for (const name of members) this.#lastStreamedAtMs.set(name, monotonicMs());
   }
 
   async step(seen: Probe): Promise<void> {

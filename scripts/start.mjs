@@ -1,0 +1,15 @@
+// `npm start`: the cluster, the shop and the dashboard, until Ctrl-C. Arguments go to `lockstep dev`.
+import { spawn } from 'node:child_process';
+import { ensureInstalled, pinnedNode, root } from './toolchain.mjs';
+
+ensureInstalled();
+const shop = `"${pinnedNode}" "${root}examples/shop/main.ts" --port 3000`;
+const child = spawn(
+  pinnedNode,
+  [`${root}src/cli/main.ts`, 'dev', '--run', shop, ...process.argv.slice(2)],
+  { stdio: 'inherit' },
+);
+// Ctrl-C reaches the child through the terminal; a signal to this process alone is passed on.
+process.on('SIGINT', () => undefined);
+for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+child.on('exit', (code) => (process.exitCode = code ?? 1));

@@ -1,0 +1,53 @@
+// `npm test`: types, lint, format, then every vitest project. Arguments go to vitest, e.g. `npm test -- --project unit`.
+// The last line is `N passed, N failed, N skipped`.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ensureInstalled, pinnedNode, root } from './toolchain.mjs';
+
+ensureInstalled();
+const tools = `${root}node_modules/.bin`;
+const env = { ...process.env, PATH: `${tools}:${process.env.PATH}`, NODE_OPTIONS: '' };
+const args = process.argv.slice(2);
+
+/** Static checks count as tests: each passes or fails as a whole. */
+const checks = [
+  ['types', 'tsc', ['-p', 'tsconfig.json']],
+  ['lint', 'oxlint', ['--type-aware', '--deny-warnings', 'src', 'test', 'examples', 'bench', 'scripts', 'bin']],
+  ['format', 'prettier', ['--check', '--log-level=warn', '.']],
+  ['unused', 'knip', []],
+];
+let passed = 0;
+let failed = 0;
+let skipped = 0;
+if (args.length === 0) {
+  for (const [name, program, programArgs] of checks) {
+    const startedAt = Date.now();
+    const { status } = spawnSync(join(tools, program), programArgs, { cwd: root, env, stdio: 'inherit' });
+    if (status === 0) passed++;
+    else failed++;
+    console.log(`${status === 0 ? '✓' : '✗'} ${name} (${((Date.now() - startedAt) / 1000).toFixed(1)} s)`);
+  }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'lockstep-report-'));
+const report = join(folder, 'report.json');
+const vitest = spawnSync(
+  pinnedNode,
+  [`${root}node_modules/vitest/vitest.mjs`, 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...args],
+  { cwd: root, env, stdio: 'inherit' },
+);
+try {
+  const result = JSON.parse(readFileSync(report, 'utf8'));
+  passed += result.numPassedTests;
+  failed += result.numFailedTests;
+  skipped += result.numPendingTests + result.numTodoTests;
+} catch {
+  failed++;
+}
+rmSync(folder, { recursive: true, force: true });
+// A file that cannot even be loaded has no failed test, but vitest's exit code tells.
+if (vitest.status !== 0 && failed === 0) failed = 1;
+console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+process.exitCode = failed === 0 ? 0 : 1;
