@@ -130,9 +130,13 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     this.#watches.set(key, looks.add(look));
     const run = async (): Promise<void> => {
       let lastVersion = 0;
+      let unsettledPeeks = 0;
       while (!ended.signal.aborted && !this.#closing.signal.aborted) {
         const woken = new Promise<void>((resolve) => (wake = resolve));
-        const register = await this.#peek(key, this.#clock.nowMs() + this.#messageTimeoutMs);
+        let register = await this.#peek(key, this.#clock.nowMs() + this.#messageTimeoutMs);
+        unsettledPeeks = register === null ? unsettledPeeks + 1 : 0;
+        // No write is under way for that long: its author is gone, and only a round settles what it left.
+        if (unsettledPeeks > PEEK_ATTEMPTS) register = await this.read(key).catch(() => null);
         if (register !== null && register.version > lastVersion && !ended.signal.aborted) {
           lastVersion = register.version;
           listener(register);

@@ -1,0 +1,56 @@
+import { describe, expect, test } from 'vitest';
+import type { ConsensusReply } from '../../src/consensus/acceptor.ts';
+import type { DurableAcceptor } from '../../src/coordination/acceptor-store.ts';
+import type { AcceptorTransport } from '../../src/coordination/embedded.ts';
+import { createHttpTransport } from '../../src/coordination/http-transport.ts';
+import { parseNodeId } from '../../src/model/node.ts';
+import { close, SECRET, serveAcceptor, urlOf } from './coordination-cluster.ts';
+
+const SELF = parseNodeId('a');
+const PEER = parseNodeId('b');
+const PEEK = { kind: 'peek', key: 'k' } as const;
+const HANGING: DurableAcceptor = {
+  isNew: false,
+  handle: () => new Promise(() => undefined),
+  onAccepted: () => undefined,
+  close: async () => undefined,
+};
+
+function transportTo(url: string, authorization = SECRET): AcceptorTransport {
+  return createHttpTransport({
+    self: SELF,
+    acceptor: HANGING,
+    peerUrls: new Map([[PEER, url]]),
+    authorization,
+  });
+}
+
+describe('HTTP transport', () => {
+  test('brings the message and the answer, also with a fraction of a millisecond in its time', async () => {
+    const reply: ConsensusReply = { kind: 'accepted' };
+    const server = await serveAcceptor({
+      handle: async (message) =>
+        message.kind === 'peek' && message.key === 'k' ? reply : Promise.reject(new Error()),
+    });
+    try {
+      expect(await transportTo(urlOf(server)).send(PEER, PEEK, 1_234.567)).toEqual(reply);
+      await expect(transportTo(urlOf(server), 'Bearer other').send(PEER, PEEK, 1_000)).rejects.toThrow('403');
+    } finally {
+      await close(server);
+    }
+  });
+
+  test('rejects in time when a peer hangs or refuses, and when the local disk hangs', async () => {
+    const server = await serveAcceptor(HANGING);
+    const url = urlOf(server);
+    try {
+      const startedAt = performance.now();
+      await expect(transportTo(url).send(PEER, PEEK, 50)).rejects.toThrow();
+      await expect(transportTo(url).send(SELF, PEEK, 50)).rejects.toThrow();
+      expect(performance.now() - startedAt).toBeLessThan(2_000);
+    } finally {
+      await close(server);
+    }
+    await expect(transportTo(url).send(PEER, PEEK, 500)).rejects.toThrow();
+  });
+});
