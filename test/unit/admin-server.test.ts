@@ -15,7 +15,7 @@ import type { ScriptedSource } from './admin-fixtures.ts';
 const closers: (() => Promise<void>)[] = [];
 
 afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
+  for (const close of closers.splice(0).toReversed()) await close();
 });
 
 async function serve(start = topology() as ReturnType<typeof topology> | null) {

@@ -102,7 +102,7 @@ function createCard(name, color) {
 
 /** @param {NodeTopology} node */
 function lagText(node) {
-  if (node.lagMs === null && node.lagBytes === null) return '–';
+  if (node.state !== 'running' || (node.lagMs === null && node.lagBytes === null)) return '–';
   return `${formatDuration(node.lagMs)} · ${formatBytes(node.lagBytes)}`;
 }
 
