@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { chmod, chown, cp, mkdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { LockstepError } from '../model/errors.ts';
@@ -62,12 +62,15 @@ export async function reachableBinaries(
   }
   const root = dirname(binaries.binDir);
   const built = await stat(join(binaries.binDir, 'postgres'));
-  const name = createHash('sha256').update(`${root}:${built.size}:${built.mtimeMs}`).digest('hex').slice(0, 12);
+  const name = createHash('sha256')
+    .update(`${root}:${built.size}:${built.mtimeMs}`)
+    .digest('hex')
+    .slice(0, 12);
   const target = join(BINARIES_ROOT, `postgresql-${binaries.version}-${name}`);
   const moved: PostgresBinaries = { ...binaries, binDir: join(target, 'bin') };
   if (await isPresent(moved.binDir)) return moved;
   await createOpenFolder(BINARIES_ROOT);
-  const partial = `${target}.${process.pid}`;
+  const partial = `${target}.${randomUUID()}`;
   await cp(root, partial, { recursive: true, verbatimSymlinks: true });
   await rename(partial, target).catch(async (error: unknown) => {
     // Another process may have finished the same copy first.

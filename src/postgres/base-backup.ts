@@ -125,7 +125,10 @@ class BackupReceiver {
         else await this.#writeArchive(chunk.subarray(1));
         return;
       default:
-        throw new LockstepError('POSTGRES_FAILED', `The server sent a base backup message of unknown kind ${chunk[0]}.`);
+        throw new LockstepError(
+          'POSTGRES_FAILED',
+          `The server sent a base backup message of unknown kind ${chunk[0]}.`,
+        );
     }
   }
 
@@ -150,7 +153,8 @@ class BackupReceiver {
     for await (const entry of this.#extract) {
       const { name, type } = entry.header;
       const path = join(this.#dataDir, normalize(name));
-      if (path !== join(this.#dataDir, sep) && !path.startsWith(join(this.#dataDir, sep))) throw damaged(`the archive names ${name}, outside the data folder`);
+      if (path !== join(this.#dataDir, sep) && !path.startsWith(join(this.#dataDir, sep)))
+        throw damaged(`the archive names ${name}, outside the data folder`);
       if (type === 'directory') {
         await mkdir(path, { recursive: true, mode: 0o700 });
         await this.#own(path);
@@ -161,7 +165,9 @@ class BackupReceiver {
         await this.#own(path);
         this.#files.set(normalize(name), { size: entry.header.size ?? 0, sha256: hash.digest('hex') });
       } else {
-        throw damaged(`the archive holds ${name} of type ${type}, which a data folder without tablespaces has not`);
+        throw damaged(
+          `the archive holds ${name} of type ${type}, which a data folder without tablespaces has not`,
+        );
       }
     }
   }
@@ -192,7 +198,7 @@ interface Manifest {
 
 /** Throws POSTGRES_FAILED unless the manifest is whole and every file it lists arrived as listed. */
 export function verifyManifest(text: string, files: ReadonlyMap<string, ReceivedFile>): void {
-  const manifest = JSON.parse(text) as Manifest;
+  const manifest = parseManifest(text);
   // The checksum covers everything before the line that holds it.
   const covered = text.slice(0, text.lastIndexOf('"Manifest-Checksum"'));
   if (createHash('sha256').update(covered).digest('hex') !== manifest['Manifest-Checksum']) {
@@ -202,17 +208,30 @@ export function verifyManifest(text: string, files: ReadonlyMap<string, Received
     const path = listed.Path ?? Buffer.from(listed['Encoded-Path'] ?? '', 'hex').toString('utf8');
     const received = files.get(path);
     if (received === undefined) throw damaged(`${path} is missing`);
-    if (received.size !== listed.Size) throw damaged(`${path} has ${received.size} bytes instead of ${listed.Size}`);
+    if (received.size !== listed.Size)
+      throw damaged(`${path} has ${received.size} bytes instead of ${listed.Size}`);
     if (listed.Checksum !== undefined && received.sha256 !== listed.Checksum) {
       throw damaged(`${path} does not fit its checksum`);
     }
   }
 }
 
+function parseManifest(text: string): Manifest {
+  try {
+    return JSON.parse(text) as Manifest;
+  } catch {
+    throw damaged('the manifest is cut off or garbled');
+  }
+}
+
 function damaged(what: string): LockstepError {
-  return new LockstepError('POSTGRES_FAILED', `The base backup is damaged: ${what}. It was removed; it is taken again.`, {
-    retryable: true,
-  });
+  return new LockstepError(
+    'POSTGRES_FAILED',
+    `The base backup is damaged: ${what}. It was removed; it is taken again.`,
+    {
+      retryable: true,
+    },
+  );
 }
 
 /** Makes every file and folder durable. */

@@ -72,14 +72,21 @@ async function findSystem(): Promise<PostgresBinaries | null> {
 }
 
 async function inspect(binDir: string, source: PostgresBinaries['source']): Promise<PostgresBinaries | null> {
-  if (!(await isExecutable(join(binDir, 'postgres'))) || !(await isExecutable(join(binDir, 'initdb')))) return null;
+  if (!(await isExecutable(join(binDir, 'postgres'))) || !(await isExecutable(join(binDir, 'initdb'))))
+    return null;
   const printed = await run(join(binDir, 'postgres'), ['--version']).catch(() => null);
   const version = /(\d+)(?:\.\d+)*/.exec(printed?.stdout ?? '');
   if (version === null) return null;
   const major = Number(version[1]);
   if (!SUPPORTED_MAJORS.includes(major)) return null;
   const pgRewind = join(binDir, 'pg_rewind');
-  return { binDir, version: version[0], major, source, pgRewind: (await isExecutable(pgRewind)) ? pgRewind : null };
+  return {
+    binDir,
+    version: version[0],
+    major,
+    source,
+    pgRewind: (await isExecutable(pgRewind)) ? pgRewind : null,
+  };
 }
 
 async function isExecutable(path: string): Promise<boolean> {

@@ -14,13 +14,18 @@ export interface ControlFile {
 /** pg_control_version of PostgreSQL 15 to 17, and of 18. */
 const KNOWN_LAYOUTS: readonly number[] = [1300, 1800];
 
-const MINIMUM_OFFSETS: Readonly<Record<string, number>> = {
-  max_connections: 180,
-  max_worker_processes: 184,
-  max_wal_senders: 188,
-  max_prepared_transactions: 192,
-  max_locks_per_transaction: 196,
-};
+/** Where each setting lies, and PostgreSQL's default for it. */
+const FOLLOWER_SETTINGS: readonly {
+  readonly name: string;
+  readonly offset: number;
+  readonly preset: number;
+}[] = [
+  { name: 'max_connections', offset: 180, preset: 100 },
+  { name: 'max_worker_processes', offset: 184, preset: 8 },
+  { name: 'max_wal_senders', offset: 188, preset: 10 },
+  { name: 'max_prepared_transactions', offset: 192, preset: 0 },
+  { name: 'max_locks_per_transaction', offset: 196, preset: 64 },
+];
 
 /** A constant that PostgreSQL itself keeps in the file to recognise a foreign number format. */
 const FLOAT_FORMAT = { offset: 208, value: 1_234_567 };
@@ -42,24 +47,26 @@ export async function readControlFile(dataDir: string): Promise<ControlFile | nu
     KNOWN_LAYOUTS.includes(bytes.readUInt32LE(8)) &&
     bytes.readDoubleLE(FLOAT_FORMAT.offset) === FLOAT_FORMAT.value;
   if (!isKnown) {
-    throw new LockstepError('POSTGRES_FAILED', `${path} is damaged or of a PostgreSQL that is not supported; clone this node anew.`, {
-      details: { path },
-    });
+    throw new LockstepError(
+      'POSTGRES_FAILED',
+      `${path} is damaged or of a PostgreSQL that is not supported; clone this node anew.`,
+      {
+        details: { path },
+      },
+    );
   }
-  const minimums = Object.entries(MINIMUM_OFFSETS).map(([name, offset]) => [name, bytes.readInt32LE(offset)]);
-  return {
-    systemIdentifier: bytes.readBigUInt64LE(0).toString(),
-    followerMinimums: Object.fromEntries(minimums) as Record<string, number>,
-  };
+  const minimums: Record<string, number> = {};
+  for (const { name, offset } of FOLLOWER_SETTINGS) minimums[name] = bytes.readInt32LE(offset);
+  return { systemIdentifier: bytes.readBigUInt64LE(0).toString(), followerMinimums: minimums };
 }
 
 /** The settings, none of them below what the data folder's log was written with (I5). */
 export function raiseTo(settings: Settings, control: ControlFile | null): Settings {
   if (control === null) return settings;
   const raised: Record<string, string | number | boolean> = { ...settings };
-  for (const [name, minimum] of Object.entries(control.followerMinimums)) {
-    const wanted = raised[name];
-    if (wanted === undefined || Number(wanted) < minimum) raised[name] = minimum;
+  for (const { name, preset } of FOLLOWER_SETTINGS) {
+    const minimum = control.followerMinimums[name] ?? 0;
+    if (minimum > Number(raised[name] ?? preset)) raised[name] = minimum;
   }
   return raised;
 }

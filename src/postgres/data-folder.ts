@@ -1,5 +1,17 @@
 import { execFile } from 'node:child_process';
-import { appendFile, chown, mkdtemp, open, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  chown,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  statfs,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -55,7 +67,9 @@ export async function createDataFolder(options: {
   } catch (error) {
     await rm(unfinished, { recursive: true, force: true });
     const printed = (error as { stderr?: string }).stderr?.trim().split('\n').at(-1) || String(error);
-    throw new LockstepError('POSTGRES_FAILED', `initdb could not create ${dataDir}: ${printed}`, { cause: error });
+    throw new LockstepError('POSTGRES_FAILED', `initdb could not create ${dataDir}: ${printed}`, {
+      cause: error,
+    });
   } finally {
     await rm(secrets, { recursive: true, force: true });
   }
@@ -89,15 +103,24 @@ export async function writeSettings(
   settings: Settings,
   networks: readonly string[],
 ): Promise<void> {
-  await replaceFile(join(dataDir, SETTINGS_FILE), renderSettings(raiseTo(settings, await readControlFile(dataDir))), account);
+  await replaceFile(
+    join(dataDir, SETTINGS_FILE),
+    renderSettings(raiseTo(settings, await readControlFile(dataDir))),
+    account,
+  );
   const configuration = join(dataDir, 'postgresql.conf');
   const include = `include_if_exists '${SETTINGS_FILE}'`;
-  if (!(await readFile(configuration, 'utf8')).includes(include)) await appendFile(configuration, `\n${include}\n`);
+  if (!(await readFile(configuration, 'utf8')).includes(include))
+    await appendFile(configuration, `\n${include}\n`);
   await replaceFile(join(dataDir, 'pg_hba.conf'), renderHba(networks), account);
 }
 
 /** Writes a file in one step: a crash leaves the old one or the new one. */
-export async function replaceFile(path: string, text: string, account: PostgresAccount | null): Promise<void> {
+export async function replaceFile(
+  path: string,
+  text: string,
+  account: PostgresAccount | null,
+): Promise<void> {
   const next = `${path}.lockstep`;
   await rm(next, { force: true });
   // The folder belongs to the account: a link planted there must not lead root's pen elsewhere.

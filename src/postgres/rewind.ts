@@ -7,7 +7,8 @@ import { renderConnInfo } from './settings.ts';
 
 const run = promisify(execFile);
 
-export type RewindResult = { readonly kind: 'rewound' } | { readonly kind: 'failed'; readonly reason: string };
+export type RewindResult =
+  { readonly kind: 'rewound' } | { readonly kind: 'failed'; readonly reason: string };
 
 /**
  * Turns a stopped, diverged data folder back to the point where its history left the source's

@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { readFile, rm, stat, truncate } from 'node:fs/promises';
-import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,6 +10,8 @@ import { LockstepError } from '../model/errors.ts';
 import type { PostgresAccount } from './account.ts';
 import type { PostgresBinaries } from './binaries.ts';
 import { replaceFile } from './data-folder.ts';
+import { endLeftover, killProcesses, listProcesses } from './leftover.ts';
+import { monotonicMs } from './monotonic-clock.ts';
 import { SUPERUSER } from './settings.ts';
 
 export interface PostgresServerOptions {
@@ -21,13 +22,16 @@ export interface PostgresServerOptions {
   readonly host: string;
   readonly port: number;
   readonly superuserPassword: string;
-  /** Called when PostgreSQL ended without {@link PostgresServer.stop}. */
+  /** Called when PostgreSQL had started and ended without {@link PostgresServer.stop}. */
   readonly onUnexpectedExit: (reason: string) => void;
 }
 
 type StopMode = 'fast' | 'immediate';
 
 const START_TIMEOUT_MS = 60_000;
+const TRANSIENT_FAILURE_LIMIT_MS = 10_000;
+/** How long the watchdog may take to kill PostgreSQL before the agent does it, and ends the watchdog. */
+const WATCHDOG_PATIENCE_MS = 2_000;
 const LOG_LIMIT_BYTES = 20_000_000;
 /** An orphan of an earlier life still holds the shared memory; it ends within moments. */
 const TRANSIENT_START_FAILURE = /pre-existing shared memory block|lock file ".*" already exists/;
@@ -38,7 +42,7 @@ export class PostgresServer {
   #watchdog: ChildProcess | null = null;
   #pid: number | null = null;
   #exited: Promise<string> = Promise.resolve('');
-  #isStopping = false;
+  #isExitExpected = true;
 
   constructor(options: PostgresServerOptions) {
     this.#options = options;
@@ -60,7 +64,7 @@ export class PostgresServer {
    */
   async startAsFollower(): Promise<void> {
     const { dataDir, account, logPath } = this.#options;
-    await killLeftover(dataDir);
+    await endLeftover(dataDir);
     await replaceFile(join(dataDir, 'standby.signal'), '', account);
     await rm(join(dataDir, 'promote'), { force: true });
     const logSize = await stat(logPath).then(
@@ -68,17 +72,21 @@ export class PostgresServer {
       () => 0,
     );
     if (logSize > LOG_LIMIT_BYTES) await truncate(logPath);
-    const deadline = Date.now() + START_TIMEOUT_MS;
+    const startedAtMs = monotonicMs();
     for (;;) {
       const logStart = await stat(logPath).then(
         (found) => found.size,
         () => 0,
       );
       this.#spawn();
-      if (await this.#waitUntilReady(deadline)) return;
-      const words = (await readFile(logPath, 'utf8').catch(() => '')).slice(logStart);
+      if (await this.#waitUntilReady(startedAtMs + START_TIMEOUT_MS)) {
+        this.#isExitExpected = false;
+        return;
+      }
+      const log = await readFile(logPath).catch(() => Buffer.alloc(0));
+      const words = log.subarray(logStart).toString('utf8');
       await this.stop('immediate');
-      if (!TRANSIENT_START_FAILURE.test(words) || Date.now() > deadline - START_TIMEOUT_MS + 10_000) {
+      if (!TRANSIENT_START_FAILURE.test(words) || monotonicMs() > startedAtMs + TRANSIENT_FAILURE_LIMIT_MS) {
         throw startFailure(words, this.#options);
       }
       await delay(100);
@@ -95,8 +103,8 @@ export class PostgresServer {
     this.#signal('SIGUSR1');
     const client = await this.connect();
     try {
-      const deadline = Date.now() + timeoutMs;
-      while (Date.now() < deadline) {
+      const deadline = monotonicMs() + timeoutMs;
+      while (monotonicMs() < deadline) {
         const { rows } = await client.query<{ waits: boolean }>('SELECT pg_is_in_recovery() AS waits');
         if (rows[0]?.waits === false) return;
         await delay(5);
@@ -104,10 +112,14 @@ export class PostgresServer {
     } finally {
       await client.end().catch(() => undefined);
     }
-    throw new LockstepError('POSTGRES_FAILED', `PostgreSQL in ${dataDir} did not finish its promotion in ${timeoutMs} ms.`, {
-      outcome: 'unknown',
-      details: { dataDir, timeoutMs },
-    });
+    throw new LockstepError(
+      'POSTGRES_FAILED',
+      `PostgreSQL in ${dataDir} did not finish its promotion in ${timeoutMs} ms.`,
+      {
+        outcome: 'unknown',
+        details: { dataDir, timeoutMs },
+      },
+    );
   }
 
   /** Makes PostgreSQL read its settings again. */
@@ -118,13 +130,14 @@ export class PostgresServer {
   /** `fast` ends sessions and ships the whole log to the followers first; `immediate` is a crash. */
   async stop(mode: StopMode, timeoutMs = 10_000): Promise<void> {
     if (this.#watchdog === null) return;
-    this.#isStopping = true;
+    this.#isExitExpected = true;
     this.#signal(mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
-    const isStopped = await Promise.race([this.#exited.then(() => true), delay(timeoutMs, false)]);
-    if (!isStopped) {
-      this.setDeadline(0);
-      await this.#exited;
-    }
+    if (await this.#hasExitedWithin(timeoutMs)) return;
+    this.setDeadline(0);
+    if (await this.#hasExitedWithin(WATCHDOG_PATIENCE_MS)) return;
+    killProcesses(listProcesses(this.#options.dataDir));
+    this.#watchdog?.kill('SIGKILL');
+    await this.#exited;
   }
 
   /** PostgreSQL is killed when the machine's monotonic clock passes this; null takes the deadline away. */
@@ -152,6 +165,11 @@ export class PostgresServer {
     return client;
   }
 
+  async #hasExitedWithin(timeoutMs: number): Promise<boolean> {
+    // Without a reference: a timer that is left behind must not keep the agent alive.
+    return Promise.race([this.#exited.then(() => true), delay(timeoutMs, false, { ref: false })]);
+  }
+
   #signal(signal: NodeJS.Signals): void {
     if (this.#pid === null) return;
     try {
@@ -165,21 +183,30 @@ export class PostgresServer {
     const { binaries, account, dataDir, logPath } = this.#options;
     const command = {
       program: join(binaries.binDir, 'postgres'),
-      args: ['-D', dataDir],
+      dataDir,
       logPath,
       ...(account === null ? {} : { uid: account.uid, gid: account.gid }),
     };
     const script = fileURLToPath(new URL(`./watchdog${extname(import.meta.url)}`, import.meta.url));
     const watchdog = spawn(process.execPath, [script, JSON.stringify(command)], {
       stdio: ['pipe', 'pipe', 'inherit'],
+      // A session of its own: the terminal's Ctrl-C and Ctrl-Z are the agent's to answer, else Ctrl-Z would
+      // suspend agent and watchdog, and leave the backends writing.
+      detached: true,
     });
     watchdog.stdin.on('error', () => undefined);
     this.#watchdog = watchdog;
-    this.#isStopping = false;
+    this.#isExitExpected = true;
     let reason = 'the watchdog ended';
     createInterface({ input: watchdog.stdout }).on('line', (line) => {
-      const report = JSON.parse(line) as { pid?: number; killed?: string; exit?: { code: number | null; signal: string | null } };
+      const report = JSON.parse(line) as {
+        pid?: number;
+        killed?: string;
+        exit?: { code: number | null; signal: string | null };
+      };
       if (report.pid !== undefined) this.#pid = report.pid;
+      // Its number may soon belong to another process.
+      if (report.exit !== undefined) this.#pid = null;
       if (report.killed !== undefined) reason = `the watchdog killed it: ${report.killed}`;
       else if (report.exit !== undefined && !reason.startsWith('the watchdog killed')) {
         reason = `it ended with ${report.exit.signal ?? `code ${report.exit.code}`}`;
@@ -191,20 +218,20 @@ export class PostgresServer {
         this.#watchdog = null;
         this.#pid = null;
         // The watchdog itself may have been killed: its PostgreSQL must not go on without one.
-        if (orphan !== null) killProcessTree(orphan);
+        if (orphan !== null) killProcesses(listProcesses(this.#options.dataDir));
         resolve(reason);
-        if (!this.#isStopping) this.#options.onUnexpectedExit(reason);
+        if (!this.#isExitExpected) this.#options.onUnexpectedExit(reason);
       });
     });
   }
 
   async #waitUntilReady(deadline: number): Promise<boolean> {
-    let isOver = false;
-    void this.#exited.then(() => (isOver = true));
-    while (!isOver && Date.now() < deadline) {
+    while (this.#watchdog !== null && monotonicMs() < deadline) {
       // Its own pid file, not a connection: another server may answer on this port.
-      const lines = (await readFile(join(this.#options.dataDir, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n');
-      if (Number(lines[0]) === this.#pid && lines[7]?.trim() === 'ready') return true;
+      const lines = (
+        await readFile(join(this.#options.dataDir, 'postmaster.pid'), 'utf8').catch(() => '')
+      ).split('\n');
+      if (Number(lines[0]) === this.#pid && lines[7]?.trim() === 'ready' && this.isRunning) return true;
       await delay(15);
     }
     return false;
@@ -212,61 +239,19 @@ export class PostgresServer {
 }
 
 function startFailure(words: string, options: PostgresServerOptions): LockstepError {
-  const lines = words.split('\n').filter((line) => /FATAL|PANIC|ERROR|could not|HINT/.test(line));
+  const lines = words
+    .split('\n')
+    .filter((line) => /FATAL|PANIC|ERROR|could not|invalid|unrecognized|syntax error|HINT/.test(line));
   const said = lines.length > 0 ? lines.slice(-3).join(' ') : words.trim().split('\n').slice(-1).join('');
   const isPortTaken = /Address already in use|could not bind/.test(words);
   const remedy = isPortTaken
     ? `Port ${options.port} is in use; stop what listens there or choose another with --pg-port.`
     : `The whole log is ${options.logPath}.`;
-  return new LockstepError('POSTGRES_FAILED', `PostgreSQL in ${options.dataDir} did not start: ${said} ${remedy}`, {
-    details: { dataDir: options.dataDir, port: options.port },
-  });
-}
-
-/** Ends a PostgreSQL that an earlier agent left running on this data folder, and its stale pid file. */
-async function killLeftover(dataDir: string): Promise<void> {
-  const pidFile = join(dataDir, 'postmaster.pid');
-  const text = await readFile(pidFile, 'utf8').catch(() => null);
-  if (text === null) return;
-  const pid = Number(text.split('\n')[0]);
-  if (Number.isInteger(pid) && pid > 1 && isPostmasterOf(pid, dataDir)) {
-    killProcessTree(pid);
-    const deadline = Date.now() + 5_000;
-    while (existsSync(`/proc/${pid}`) && !isZombie(pid) && Date.now() < deadline) await delay(10);
-  }
-  await rm(pidFile, { force: true });
-}
-
-/** A pid file proves nothing: the number may belong to another program by now. */
-function isPostmasterOf(pid: number, dataDir: string): boolean {
-  try {
-    return readlinkSync(`/proc/${pid}/cwd`) === dataDir;
-  } catch {
-    return false;
-  }
-}
-
-function isZombie(pid: number): boolean {
-  try {
-    return /^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  } catch {
-    return true;
-  }
-}
-
-/** SIGKILL to a postmaster and its backends. */
-export function killProcessTree(pid: number): void {
-  let children: number[] = [];
-  try {
-    children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
-  } catch {
-    // No /proc on this system: backends notice their postmaster's death themselves.
-  }
-  for (const target of [pid, ...children]) {
-    try {
-      process.kill(target, 'SIGKILL');
-    } catch {
-      // It was gone before.
-    }
-  }
+  return new LockstepError(
+    'POSTGRES_FAILED',
+    `PostgreSQL in ${options.dataDir} did not start: ${said} ${remedy}`,
+    {
+      details: { dataDir: options.dataDir, port: options.port },
+    },
+  );
 }

@@ -21,5 +21,6 @@ export async function ensureSlots(client: pg.Client, followers: readonly string[
     await client.query('SELECT pg_drop_replication_slot($1)', [slot.slot_name]);
     if (slot.wal_status === 'lost') wanted.add(slot.slot_name);
   }
-  for (const name of wanted) await client.query('SELECT pg_create_physical_replication_slot($1, true)', [name]);
+  for (const name of wanted)
+    await client.query('SELECT pg_create_physical_replication_slot($1, true)', [name]);
 }

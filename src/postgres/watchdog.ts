@@ -4,14 +4,14 @@
  * so also when the agent hangs or is suspended. Lines on standard input: `{"deadlineMs": number | null}` on
  * the monotonic clock of the machine. Lines on standard output: `{"pid"}`, then `{"exit"}` once.
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { openSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { monotonicMs } from './monotonic-clock.ts';
 
 interface Command {
   readonly program: string;
-  readonly args: readonly string[];
+  readonly dataDir: string;
   readonly uid?: number;
   readonly gid?: number;
   readonly logPath: string;
@@ -21,9 +21,19 @@ interface Command {
 const CHECK_INTERVAL_MS = 20;
 
 const command = JSON.parse(process.argv[2] ?? '{}') as Command;
-const log = openSync(command.logPath, 'a');
-const server = spawn(command.program, command.args, {
-  cwd: '/',
+const log = openSync(command.logPath, 'a', 0o600);
+// Where util-linux offers it, the kernel ends PostgreSQL should this process be killed together with its agent.
+const deathSignal = ['--pdeathsig', 'KILL'];
+const hasDeathSignal = spawnSync('setpriv', [...deathSignal, 'true']).status === 0;
+const words = [
+  ...(hasDeathSignal ? ['setpriv', ...deathSignal] : []),
+  command.program,
+  '-D',
+  command.dataDir,
+];
+const server = spawn(words[0] ?? '', words.slice(1), {
+  // There from its first moment, so that a search by working folder finds it.
+  cwd: command.dataDir,
   stdio: ['ignore', log, log],
   ...(command.uid === undefined ? {} : { uid: command.uid }),
   ...(command.gid === undefined ? {} : { gid: command.gid }),
@@ -66,7 +76,9 @@ server.on('exit', (code, signal) => {
   report({ exit: { code, signal } });
   process.exit(0);
 });
-// The terminal's Ctrl-C is for the agent, which stops PostgreSQL in order.
+// Its end would leave PostgreSQL alone.
+process.on('uncaughtException', (error) => killServer(`the watchdog failed: ${error.message}`));
+process.on('SIGHUP', () => undefined);
 process.on('SIGINT', () => undefined);
 process.on('SIGTERM', () => undefined);
 process.stdout.on('error', () => undefined);

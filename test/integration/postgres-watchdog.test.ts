@@ -1,0 +1,273 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { readFile, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type pg from 'pg';
+import { describe, expect, it } from 'vitest';
+import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts';
+import { findPostgres } from '../../src/postgres/binaries.ts';
+import { killProcesses, listProcesses } from '../../src/postgres/leftover.ts';
+import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
+import { PostgresServer } from '../../src/postgres/server.ts';
+import { freePort, ServerFixture, until } from './fixture.ts';
+
+const AGENT = fileURLToPath(new URL('./watchdog-agent.ts', import.meta.url));
+const hasDeathSignal = existsSync('/usr/bin/setpriv');
+const binaries = await reachableBinaries(await findPostgres(), await resolveAccount());
+
+/** An agent in a process of its own, with its watchdog and PostgreSQL; all are killed when the test ends. */
+class AgentProcess implements AsyncDisposable {
+  readonly fixture: ServerFixture;
+  readonly port: number;
+  readonly pid: number;
+  readonly watchdogPid: number;
+  readonly postmasterPid: number;
+  readonly lines: Record<string, unknown>[];
+
+  private constructor(fixture: ServerFixture, port: number, pid: number, lines: Record<string, unknown>[]) {
+    this.fixture = fixture;
+    this.port = port;
+    this.pid = pid;
+    this.lines = lines;
+    this.postmasterPid = Number(lines[0]?.['pid']);
+    this.watchdogPid = parentOf(this.postmasterPid);
+  }
+
+  static async start(leaseMs: number): Promise<AgentProcess> {
+    const fixture = await ServerFixture.create(binaries);
+    const port = await freePort();
+    await fixture.initialize('a');
+    await fixture.configure('a', port, null);
+    const options = {
+      binaries,
+      account: fixture.account,
+      dataDir: fixture.dataDir('a'),
+      logPath: join(fixture.root, 'a', 'postgres.log'),
+      host: '127.0.0.1',
+      port,
+      superuserPassword: fixture.address(port).password,
+      leaseMs,
+    };
+    // A process group of its own, as a shell gives to a command.
+    const child = spawn(process.execPath, [AGENT, JSON.stringify(options)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      detached: true,
+    });
+    const lines: Record<string, unknown>[] = [];
+    createInterface({ input: child.stdout }).on('line', (line) => lines.push(JSON.parse(line)));
+    try {
+      await until('the agent leads', () => lines.length > 0 && child.pid !== undefined, 30_000);
+      return new AgentProcess(fixture, port, child.pid ?? 0, lines);
+    } catch (error) {
+      child.kill('SIGKILL');
+      await fixture[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  connect(): Promise<pg.Client> {
+    return this.fixture.server('a', this.port).connect();
+  }
+
+  /** Polls until no process of PostgreSQL works in the data folder, and tells how long that took. */
+  async untilServerIsGone(deadlineMs: number): Promise<number> {
+    const startedAtMs = monotonicMs();
+    await until(
+      'PostgreSQL is gone',
+      () => listProcesses(this.fixture.dataDir('a')).length === 0 && !isAlive(this.postmasterPid),
+      deadlineMs,
+    );
+    return monotonicMs() - startedAtMs;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    killProcesses([this.pid]);
+    if (
+      isAlive(this.watchdogPid) &&
+      readFileSync(`/proc/${this.watchdogPid}/cmdline`, 'utf8').includes('watchdog')
+    ) {
+      killProcesses([this.watchdogPid]);
+    }
+    killProcesses(listProcesses(this.fixture.dataDir('a')));
+    await this.fixture[Symbol.asyncDispose]();
+  }
+}
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}
+
+/** Whether the process runs or is suspended; a zombie does not. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s*[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+describe('the watchdog', () => {
+  it('ends PostgreSQL with its busy backends when the agent is killed', async () => {
+    await using agent = await AgentProcess.start(60_000);
+    const client = await agent.connect();
+    const busy = client.query('SELECT pg_sleep(60)').catch((error: Error) => error);
+    await until('the statement runs', () => listProcesses(agent.fixture.dataDir('a')).length > 1);
+    process.kill(agent.pid, 'SIGKILL');
+    await agent.untilServerIsGone(3_000);
+    expect(await busy).toBeInstanceOf(Error);
+    await until('the watchdog ended too', () => !isAlive(agent.watchdogPid), 3_000);
+  });
+
+  it('ends PostgreSQL at the deadline, not before, when the agent is suspended', async () => {
+    await using agent = await AgentProcess.start(1_500);
+    process.kill(agent.pid, 'SIGSTOP');
+    const client = await agent.connect();
+    await client.query('CREATE TABLE still_within_the_lease ()');
+    const goneAfterMs = await agent.untilServerIsGone(5_000);
+    // The last renewal was at most a quarter of the lease before the suspension.
+    expect(goneAfterMs).toBeGreaterThan(500);
+    expect(goneAfterMs).toBeLessThan(2_500);
+    expect(readFileSync(`/proc/${agent.pid}/status`, 'utf8')).toMatch(/State:\s*T/);
+    process.kill(agent.pid, 'SIGCONT');
+    await until('the woken agent learns it', () =>
+      agent.lines.some((line) => /lease ran out/.test(String(line['ended']))),
+    );
+  });
+
+  it('looks at the deadline first when it was suspended itself', async () => {
+    await using agent = await AgentProcess.start(1_000);
+    process.kill(agent.pid, 'SIGSTOP');
+    process.kill(agent.watchdogPid, 'SIGSTOP');
+    const deadlineMs = monotonicMs() + 1_200;
+    await until('the lease is over', () => monotonicMs() > deadlineMs);
+    expect(isAlive(agent.postmasterPid)).toBe(true);
+    process.kill(agent.watchdogPid, 'SIGCONT');
+    expect(await agent.untilServerIsGone(3_000)).toBeLessThan(1_000);
+  });
+
+  it('is missed at once by its agent when it is killed', async () => {
+    await using agent = await AgentProcess.start(60_000);
+    process.kill(agent.watchdogPid, 'SIGKILL');
+    await agent.untilServerIsGone(2_000);
+    await until('the agent says so', () =>
+      agent.lines.some((line) => line['ended'] === 'the watchdog ended'),
+    );
+  });
+
+  it.runIf(hasDeathSignal)('takes PostgreSQL along when agent and watchdog are killed together', async () => {
+    await using agent = await AgentProcess.start(60_000);
+    process.kill(agent.pid, 'SIGSTOP');
+    process.kill(agent.watchdogPid, 'SIGKILL');
+    process.kill(agent.pid, 'SIGKILL');
+    await agent.untilServerIsGone(3_000);
+  });
+
+  it("keeps the terminal's signals away from PostgreSQL: they are the agent's to answer", async () => {
+    await using agent = await AgentProcess.start(60_000);
+    const client = await agent.connect();
+    process.kill(-agent.pid, 'SIGINT');
+    await until('the agent got it', () => agent.lines.some((line) => line['interrupted'] === true));
+    expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+    expect(isAlive(agent.postmasterPid)).toBe(true);
+    await client.end();
+  });
+});
+
+describe('a start', () => {
+  it('does not trust a stale pid file: the process of that number lives on', async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    await fixture.initialize('a');
+    const bystander = spawn('sleep', ['60']);
+    try {
+      await writeFile(
+        join(fixture.dataDir('a'), 'postmaster.pid'),
+        `${bystander.pid}\n${fixture.dataDir('a')}\n`,
+      );
+      const a = await fixture.start('a', await freePort());
+      expect(a.isRunning).toBe(true);
+      expect(isAlive(bystander.pid ?? 0)).toBe(true);
+    } finally {
+      bystander.kill('SIGKILL');
+    }
+  });
+
+  it('ends a whole PostgreSQL that nobody watches, also when its folder is named through a link', async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    const port = await freePort();
+    await fixture.initialize('a');
+    await fixture.configure('a', port, null);
+    const { account } = fixture;
+    const orphan = spawn(join(binaries.binDir, 'postgres'), ['-D', fixture.dataDir('a')], {
+      stdio: 'ignore',
+      cwd: '/',
+      ...(account === null ? {} : { uid: account.uid, gid: account.gid }),
+    });
+    try {
+      const client = await until('the orphan accepts sessions', () => fixture.server('a', port).connect());
+      await symlink(dirname(fixture.dataDir('a')), join(fixture.root, 'link'));
+      const server = await fixture.start('link', port);
+      expect(isAlive(orphan.pid ?? 0)).toBe(false);
+      expect(server.pid).not.toBe(orphan.pid);
+      await expect(client.query('SELECT 1')).rejects.toThrow();
+    } finally {
+      orphan.kill('SIGKILL');
+    }
+  });
+
+  it('ends a backend that outlived its postmaster and still holds the shared memory', async () => {
+    await using agent = await AgentProcess.start(60_000);
+    const client = await agent.connect();
+    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    const backend = rows[0]?.pid ?? 0;
+    // Suspended, it cannot notice that its postmaster died.
+    process.kill(backend, 'SIGSTOP');
+    process.kill(agent.pid, 'SIGSTOP');
+    process.kill(agent.watchdogPid, 'SIGKILL');
+    process.kill(agent.postmasterPid, 'SIGKILL');
+    process.kill(agent.pid, 'SIGKILL');
+    await until(
+      'only the backend is left',
+      () => listProcesses(agent.fixture.dataDir('a')).join() === String(backend),
+    );
+    const server = await agent.fixture.start('a', agent.port);
+    expect(isAlive(backend)).toBe(false);
+    expect(await readFile(join(agent.fixture.root, 'a', 'postgres.log'), 'utf8')).not.toContain(
+      'pre-existing shared memory',
+    );
+    await server.stop('fast');
+  });
+
+  it('that fails throws, and does not report an exit besides', async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    await fixture.initialize('a');
+    await fixture.configure('a', await freePort(), null);
+    await writeFile(join(fixture.dataDir('a'), 'postgresql.conf'), "shared_buffers = 'plenty'\n");
+    const ended: string[] = [];
+    const server: PostgresServer = fixture.server('a', 1, (reason) => ended.push(reason));
+    await expect(server.startAsFollower()).rejects.toMatchObject({
+      code: 'POSTGRES_FAILED',
+      message: expect.stringContaining('invalid value for parameter "shared_buffers"'),
+    });
+    expect(ended).toEqual([]);
+    expect(server.isRunning).toBe(false);
+  });
+});
+
+describe('a stop', () => {
+  it('ends PostgreSQL also when its watchdog is suspended and a session is in the way', async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    await fixture.initialize('a');
+    const server = await fixture.start('a', await freePort());
+    const pid = server.pid ?? 0;
+    const client = await server.connect();
+    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    process.kill(rows[0]?.pid ?? 0, 'SIGSTOP');
+    process.kill(parentOf(pid), 'SIGSTOP');
+    await server.stop('fast', 200);
+    expect(server.isRunning).toBe(false);
+    await until('all its processes are gone', () => listProcesses(fixture.dataDir('a')).length === 0, 2_000);
+    expect(isAlive(pid)).toBe(false);
+  });
+});
