@@ -14,7 +14,11 @@ const args = process.argv.slice(2);
 /** Static checks count as tests: each passes or fails as a whole. */
 const checks = [
   ['types', 'tsc', ['-p', 'tsconfig.json']],
-  ['lint', 'oxlint', ['--type-aware', '--deny-warnings', 'src', 'test', 'examples', 'bench', 'scripts', 'bin']],
+  [
+    'lint',
+    'oxlint',
+    ['--type-aware', '--deny-warnings', 'src', 'test', 'examples', 'bench', 'scripts', 'bin'],
+  ],
   ['format', 'prettier', ['--check', '--log-level=warn', '.']],
   ['unused', 'knip', []],
 ];
@@ -35,7 +39,14 @@ const folder = mkdtempSync(join(tmpdir(), 'lockstep-report-'));
 const report = join(folder, 'report.json');
 const vitest = spawnSync(
   pinnedNode,
-  [`${root}node_modules/vitest/vitest.mjs`, 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...args],
+  [
+    `${root}node_modules/vitest/vitest.mjs`,
+    'run',
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile.json=${report}`,
+    ...args,
+  ],
   { cwd: root, env, stdio: 'inherit' },
 );
 try {

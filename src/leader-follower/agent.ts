@@ -85,8 +85,11 @@ export class Agent implements AgentApi {
       cluster: config.id,
       node: node.name,
     });
-    return new Agent(config, node, acceptor, (onUnexpectedExit) =>
-      new LocalNode({ config, node, stateDir, binaries, account, onUnexpectedExit }),
+    return new Agent(
+      config,
+      node,
+      acceptor,
+      (onUnexpectedExit) => new LocalNode({ config, node, stateDir, binaries, account, onUnexpectedExit }),
     );
   }
 
@@ -160,8 +163,11 @@ export class Agent implements AgentApi {
     const isLeading = this.#register.ownLease.kind === 'held';
     await this.#local.close();
     if (isLeading) {
-      const answers = await Promise.all(this.#peers.reports().map((report) => this.#peers.ask(report.node, 300)));
-      const hasMajority = (1 + answers.filter((answer) => answer !== null).length) * 2 > this.#config.nodes.length;
+      const answers = await Promise.all(
+        this.#peers.reports().map((report) => this.#peers.ask(report.node, 300)),
+      );
+      const hasMajority =
+        (1 + answers.filter((answer) => answer !== null).length) * 2 > this.#config.nodes.length;
       if (hasMajority) await this.#register.release(null);
     }
     this.#register.drop();
@@ -174,7 +180,8 @@ export class Agent implements AgentApi {
   status(): NodeStatus {
     const { view, probe } = this.#last ?? { view: null, probe: null };
     const { state, detail } = this.#local.activity;
-    const history = view?.local.kind === 'leader' || view?.local.kind === 'follower' ? view.local.history : null;
+    const history =
+      view?.local.kind === 'leader' || view?.local.kind === 'follower' ? view.local.history : null;
     return {
       cluster: this.#config.id,
       node: this.#node.name,
@@ -246,7 +253,11 @@ export class Agent implements AgentApi {
     this.#fencedAtVersion = Math.max(this.#fencedAtVersion ?? 0, version);
     const position = await this.#local.fencedPosition();
     if (position === null) return { kind: 'refused', reason: 'PostgreSQL does not run here' };
-    return { kind: 'fenced', history: encodeHistory(position.history), receivedLsn: formatLsn(position.receivedLsn) };
+    return {
+      kind: 'fenced',
+      history: encodeHistory(position.history),
+      receivedLsn: formatLsn(position.receivedLsn),
+    };
   }
 
   /** Hands the leadership over; see Executor.switchover. */
@@ -256,7 +267,9 @@ export class Agent implements AgentApi {
       throw new LockstepError('CONFIG_INVALID', `${target} leads already; name another node.`);
     }
     if (this.#switchover !== null) {
-      throw new LockstepError('NOT_LEADER', 'A switchover is under way already; see "lockstep status".', { retryable: true });
+      throw new LockstepError('NOT_LEADER', 'A switchover is under way already; see "lockstep status".', {
+        retryable: true,
+      });
     }
     return new Promise((resolve, reject) => {
       this.#switchover = { to: target, resolve, reject };
@@ -286,7 +299,8 @@ export class Agent implements AgentApi {
       if (isSteady) return TICK_MS;
       return actions.some((action) => action.kind === 'campaign') ? TICK_MS / 2 : 0;
     } catch (error) {
-      if (error instanceof LockstepError && (error.code === 'CONFIG_INVALID' || error.code === 'INVARIANT')) throw error;
+      if (error instanceof LockstepError && (error.code === 'CONFIG_INVALID' || error.code === 'INVARIANT'))
+        throw error;
       const message = (error as Error).message;
       if (message !== this.#lastError && !this.#closing.signal.aborted) this.#events.add('error', message);
       this.#lastError = message;
@@ -337,4 +351,3 @@ export class Agent implements AgentApi {
     for (const listener of this.#listeners) listener(change);
   }
 }
-

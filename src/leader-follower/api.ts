@@ -34,7 +34,9 @@ export async function serveAgent(options: {
 }): Promise<{ close(): Promise<void> }> {
   const app = createApp(options.api, options.authorization);
   const server = await new Promise<ServerType>((resolve, reject) => {
-    const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () => resolve(listening));
+    const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () =>
+      resolve(listening),
+    );
     listening.once('error', (error: NodeJS.ErrnoException) => {
       reject(
         error.code === 'EADDRINUSE'
@@ -62,7 +64,8 @@ function createApp(api: AgentApi, authorization: string): Hono {
   app.get('/v1/topology', (context) => context.json(api.topology()));
   app.get('/v1/events', (context) =>
     streamSSE(context, async (stream) => {
-      const send = (event: string, data: unknown): void => void stream.writeSSE({ event, data: JSON.stringify(data) });
+      const send = (event: string, data: unknown): void =>
+        void stream.writeSSE({ event, data: JSON.stringify(data) });
       send('topology', api.topology());
       for (const event of api.events()) send('event', event);
       const unsubscribe = api.subscribe((change) =>
@@ -77,10 +80,15 @@ function createApp(api: AgentApi, authorization: string): Hono {
 
   app.use('/v1/*', async (context, next) => {
     if (isSame(context.req.header('authorization') ?? '', authorization)) return next();
-    return context.json({ code: 'CONFIG_INVALID', message: "This needs the cluster's agent token.", outcome: 'not-applied' }, 401);
+    return context.json(
+      { code: 'CONFIG_INVALID', message: "This needs the cluster's agent token.", outcome: 'not-applied' },
+      401,
+    );
   });
   app.get('/v1/status', (context) => context.json(api.status()));
-  app.post(CONSENSUS_PATH, async (context) => context.json(await api.consensus(await context.req.json<ConsensusMessage>())));
+  app.post(CONSENSUS_PATH, async (context) =>
+    context.json(await api.consensus(await context.req.json<ConsensusMessage>())),
+  );
   app.post('/v1/fence', async (context) => {
     const { version } = await context.req.json<{ version: number }>();
     return context.json(await api.fence(version));
@@ -90,7 +98,8 @@ function createApp(api: AgentApi, authorization: string): Hono {
     return context.json(await api.switchover(to ?? null));
   });
   app.onError((error, context) => {
-    if (!(error instanceof LockstepError)) return context.json({ code: 'INVARIANT', message: error.message, outcome: 'unknown' }, 500);
+    if (!(error instanceof LockstepError))
+      return context.json({ code: 'INVARIANT', message: error.message, outcome: 'unknown' }, 500);
     const { code, message, outcome } = error;
     return context.json({ code, message, outcome }, code === 'CONFIG_INVALID' ? 400 : 409);
   });

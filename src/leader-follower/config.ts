@@ -48,7 +48,12 @@ const schema: z.ZodType<ClusterConfig> = z.strictObject({
   name: z.string().min(1),
   nodes: z
     .array(
-      z.strictObject({ name: z.string().transform(parseNodeId), host: z.string().min(1), port: port, agentPort: port }),
+      z.strictObject({
+        name: z.string().transform(parseNodeId),
+        host: z.string().min(1),
+        port: port,
+        agentPort: port,
+      }),
     )
     .min(1),
   leaseTtlMs: z.int().min(500).max(60_000).default(2_500),
@@ -81,17 +86,25 @@ export function parseClusterConfig(value: unknown, origin: string): ClusterConfi
 /** Reads and checks `cluster.json`. Throws CONFIG_INVALID when it is missing, no JSON or not valid. */
 export async function readClusterConfig(path: string): Promise<ClusterConfig> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new LockstepError('CONFIG_INVALID', `${path} cannot be read. Start a cluster with "lockstep dev" first, or name its folder with --state.`, {
-      cause: error,
-    });
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${path} cannot be read. Start a cluster with "lockstep dev" first, or name its folder with --state.`,
+      {
+        cause: error,
+      },
+    );
   });
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new LockstepError('CONFIG_INVALID', `${path} is not JSON: ${(error as Error).message}. Correct it and start again.`, {
-      cause: error,
-    });
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${path} is not JSON: ${(error as Error).message}. Correct it and start again.`,
+      {
+        cause: error,
+      },
+    );
   }
   return parseClusterConfig(value, path);
 }

@@ -15,8 +15,7 @@ const FENCE_TIMEOUT_MS = 1_500;
 const LATECOMER_MS = 50;
 
 export type CampaignResult =
-  | { readonly kind: 'won'; readonly reason: string }
-  | { readonly kind: 'lost'; readonly reason: string };
+  { readonly kind: 'won'; readonly reason: string } | { readonly kind: 'lost'; readonly reason: string };
 
 /**
  * One attempt to become the leader: cut everyone reachable off from the old leader, compare positions,

@@ -47,9 +47,7 @@ export class Executor {
     const { config, register, local, events } = this.#options;
     switch (action.kind) {
       case 'found-cluster':
-        if (await register.found({ required: config.synchronousFollowers, members: [] })) {
-          events.add('elected', `leads the new cluster ${config.name}`);
-        }
+        if (await this.#found()) events.add('elected', `leads the new cluster ${config.name}`);
         return;
       case 'create-data-folder':
         return local.create();
@@ -83,10 +81,21 @@ export class Executor {
         events.add('demoted', `gave the lease up: ${action.reason}`);
         return;
       case 'refuse':
-        throw new LockstepError('CONFIG_INVALID', `Node ${this.#options.self} does not take part: ${action.reason}. Nothing was changed.`);
+        throw new LockstepError(
+          'CONFIG_INVALID',
+          `Node ${this.#options.self} does not take part: ${action.reason}. Nothing was changed.`,
+        );
       default:
         action satisfies never;
     }
+  }
+
+  #found(): Promise<boolean> {
+    const { config, register } = this.#options;
+    const { version, state } = register.known;
+    return state === null
+      ? register.found({ required: config.synchronousFollowers, members: [] })
+      : register.campaign(version, state, state.sync);
   }
 
   async #clone(from: NodeId, reason: string): Promise<void> {
@@ -134,7 +143,10 @@ export class Executor {
     }
     this.#lastCampaignNote = '';
     const term = register.known.state?.leadership.term ?? 0;
-    events.add('elected', `elected for term ${term} in ${seconds(startedAtMs)} (${result.reason}); ${reason}`);
+    events.add(
+      'elected',
+      `elected for term ${term} in ${seconds(startedAtMs)} (${result.reason}); ${reason}`,
+    );
     if (observation.view.local.kind === 'follower') await this.#promote();
   }
 
@@ -146,7 +158,10 @@ export class Executor {
     const startedAtMs = monotonicMs();
     await local.promote(state.sync.members.filter((name) => name !== self));
     this.#syncSet = new SyncSetKeeper(this.#options);
-    events.add('promoted', `accepts writes in term ${state.leadership.term}, promoted in ${seconds(startedAtMs)}`);
+    events.add(
+      'promoted',
+      `accepts writes in term ${state.leadership.term}, promoted in ${seconds(startedAtMs)}`,
+    );
     const followers = config.nodes.filter((node) => node.name !== self).map((node) => node.name);
     await local.withClient(async (client) => {
       await ensureSlots(client, followers);
@@ -190,10 +205,14 @@ export class Executor {
     const { self, config, register, local, peers, events } = this.#options;
     const seen = await local.probe();
     if (register.ownLease.kind !== 'held' || seen === null || seen.isInRecovery) {
-      throw new LockstepError('NOT_LEADER', `${self} does not lead; ask the leader for the switchover.`, { retryable: true });
+      throw new LockstepError('NOT_LEADER', `${self} does not lead; ask the leader for the switchover.`, {
+        retryable: true,
+      });
     }
     const members = register.known.state?.sync.members ?? [];
-    const ready = seen.followers.filter((follower) => follower.isStreaming && members.includes(follower.name as NodeId));
+    const ready = seen.followers.filter(
+      (follower) => follower.isStreaming && members.includes(follower.name as NodeId),
+    );
     const target = to === null ? ready[0]?.name : ready.find((follower) => follower.name === to)?.name;
     if (target === undefined) {
       throw new LockstepError(
@@ -219,9 +238,13 @@ export class Executor {
       }
       await delay(20);
     }
-    throw new LockstepError('NO_LEADER', `${target} did not take over within 10 s; the others elect a leader now. See "lockstep status".`, {
-      outcome: 'unknown',
-    });
+    throw new LockstepError(
+      'NO_LEADER',
+      `${target} did not take over within 10 s; the others elect a leader now. See "lockstep status".`,
+      {
+        outcome: 'unknown',
+      },
+    );
   }
 }
 

@@ -1,5 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { expiredForMs, isHolderLeaseHeld, observeLease, renewHolderLease } from '../coordination/core/lease.ts';
+import {
+  expiredForMs,
+  isHolderLeaseHeld,
+  observeLease,
+  renewHolderLease,
+} from '../coordination/core/lease.ts';
 import type { HolderLease, LeaseObservation } from '../coordination/core/lease.ts';
 import type { Coordination } from '../coordination/contract.ts';
 import type { NodeId, Term } from '../model/node.ts';
@@ -93,7 +98,8 @@ export class LeadershipRegister {
   async update(change: Change): Promise<boolean> {
     return this.#enqueue(async () => {
       const { version, state } = this.#known;
-      if (state === null || this.ownLease.kind !== 'held' || state.leadership.holder !== this.#self) return false;
+      if (state === null || this.ownLease.kind !== 'held' || state.leadership.holder !== this.#self)
+        return false;
       const changed = change(state);
       return this.#write(version, { ...changed, leadership: { ...changed.leadership, nonce: randomUUID() } });
     });
@@ -136,7 +142,10 @@ export class LeadershipRegister {
         this.drop();
         return false;
       }
-      this.#timer = setInterval(() => void this.update((current) => current).catch(() => undefined), this.#ttlMs / 4);
+      this.#timer = setInterval(
+        () => void this.update((current) => current).catch(() => undefined),
+        this.#ttlMs / 4,
+      );
       return true;
     });
   }
@@ -166,7 +175,11 @@ export class LeadershipRegister {
     this.#known = { version, state };
     if (state === null) return;
     const { holder, term, nonce, ttlMs, isReleased } = state.leadership;
-    this.#observation = observeLease(this.#observation, { nonce, ttlMs: isReleased ? 0 : ttlMs }, monotonicMs());
+    this.#observation = observeLease(
+      this.#observation,
+      { nonce, ttlMs: isReleased ? 0 : ttlMs },
+      monotonicMs(),
+    );
     const isMine = holder === this.#self && term === this.#term && !isReleased;
     if (this.#timer !== null && !isMine) this.drop();
   }

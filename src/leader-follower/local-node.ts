@@ -25,7 +25,12 @@ import type { Probe } from '../postgres/probe.ts';
 import type { ServerAddress } from '../postgres/replication-connection.ts';
 import { rewindDataFolder } from '../postgres/rewind.ts';
 import { PostgresServer } from '../postgres/server.ts';
-import { renderConnInfo, REPLICATED_NODE_SETTINGS, REPLICATION_USER, SUPERUSER } from '../postgres/settings.ts';
+import {
+  renderConnInfo,
+  REPLICATED_NODE_SETTINGS,
+  REPLICATION_USER,
+  SUPERUSER,
+} from '../postgres/settings.ts';
 import { slotName } from '../postgres/slots.ts';
 import { agentUrl, nodeFolder } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
@@ -205,7 +210,10 @@ export class LocalNode {
         if (seen !== null && !seen.isInRecovery) return null;
         // Right after a start, the position counts only once all that lies in pg_wal has been read.
         if (seen !== null && !seen.hasReceiver && (seen.hasStreamed || seen.isAtLogEnd)) {
-          return { history: await this.history(seen), receivedLsn: maxLsn(seen.receivedLsn, seen.replayedLsn) };
+          return {
+            history: await this.history(seen),
+            receivedLsn: maxLsn(seen.receivedLsn, seen.replayedLsn),
+          };
         }
         await delay(5);
       }
@@ -322,7 +330,10 @@ export class LocalNode {
       cluster_name: `${config.name}/${this.#node.name}`,
       listen_addresses: this.#node.host,
       port: this.#node.port,
-      synchronous_standby_names: formatSynchronousStandbyNames(config.synchronousFollowers, this.#synchronousNames),
+      synchronous_standby_names: formatSynchronousStandbyNames(
+        config.synchronousFollowers,
+        this.#synchronousNames,
+      ),
       primary_slot_name: leader === null ? '' : slotName(this.#node.name),
       primary_conninfo:
         leader === null

@@ -19,7 +19,12 @@ export async function ensureRoles(client: pg.Client, config: ClusterConfig): Pro
   }
 }
 
-async function ensureRole(client: pg.Client, name: string, attributes: string, password: string): Promise<void> {
+async function ensureRole(
+  client: pg.Client,
+  name: string,
+  attributes: string,
+  password: string,
+): Promise<void> {
   const { rowCount } = await client.query('SELECT 1 FROM pg_roles WHERE rolname = $1', [name]);
   if (rowCount !== 0) return;
   await client.query(

@@ -36,7 +36,10 @@ export type FenceReply =
 export function encodeHistory(history: TimelineHistory): WireHistory {
   return {
     timeline: history.timeline,
-    ancestors: history.ancestors.map(({ timeline, forkedAt }) => ({ timeline, forkedAt: formatLsn(forkedAt) })),
+    ancestors: history.ancestors.map(({ timeline, forkedAt }) => ({
+      timeline,
+      forkedAt: formatLsn(forkedAt),
+    })),
   };
 }
 

@@ -69,7 +69,10 @@ export class SyncSetKeeper {
       }
       case 'activate':
         await this.#local.setSynchronousNames(step.members);
-        this.#events.add('sync-set', `synchronous commits wait for one of ${step.members.join(', ')}: ${step.reason}`);
+        this.#events.add(
+          'sync-set',
+          `synchronous commits wait for one of ${step.members.join(', ')}: ${step.reason}`,
+        );
     }
   }
 

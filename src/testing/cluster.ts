@@ -165,7 +165,11 @@ class ProcessCluster implements TestCluster {
     return this.#until('a whole cluster', deadlineMs, (topology) => {
       const isWhole =
         topology.leader !== null &&
-        topology.nodes.every((node) => node.role === 'leader' || (node.state === 'running' && node.sync && node.timeline === topology.timeline));
+        topology.nodes.every(
+          (node) =>
+            node.role === 'leader' ||
+            (node.state === 'running' && node.sync && node.timeline === topology.timeline),
+        );
       return isWhole ? topology : null;
     });
   }

@@ -5,7 +5,7 @@ import { decideRejoin } from './rejoin.ts';
 import type { PeerView, View } from './view.ts';
 
 export type Action =
-  /** Take the empty register, then create the first data folder. */
+  /** Take the register, empty or left by an interrupted attempt of this node; the first data folder comes next. */
   | { readonly kind: 'found-cluster' }
   | { readonly kind: 'create-data-folder' }
   /** Start PostgreSQL as a follower of nobody, whatever it was before (I7). */
@@ -78,7 +78,8 @@ function decideFounding(view: View): readonly Action[] {
     return [
       {
         kind: 'refuse',
-        reason: 'the data folder holds a cluster that coordination knows nothing of; its files were lost or belong to another cluster',
+        reason:
+          'the data folder holds a cluster that coordination knows nothing of; its files were lost or belong to another cluster',
       },
     ];
   }
@@ -121,7 +122,7 @@ function canHandOver(view: View, state: ClusterState): boolean {
 function decideAsFormerHolder(view: View, state: ClusterState): readonly Action[] {
   switch (view.local.kind) {
     case 'absent':
-      return state.systemIdentifier === null ? [{ kind: 'campaign', reason: 'founding was interrupted' }] : [];
+      return state.systemIdentifier === null ? [{ kind: 'found-cluster' }] : [];
     case 'stopped':
       return [{ kind: 'start', reason: 'a node starts as a follower' }];
     case 'silent':
@@ -164,7 +165,10 @@ function decideCandidacy(view: View, state: ClusterState): readonly Action[] {
   if (view.leaseExpiredForMs < waitMs) return [];
   const { holder, isReleased } = state.leadership;
   return [
-    { kind: 'campaign', reason: isReleased ? `${holder} gave the lease up` : `the lease of ${holder} ran out` },
+    {
+      kind: 'campaign',
+      reason: isReleased ? `${holder} gave the lease up` : `the lease of ${holder} ran out`,
+    },
   ];
 }
 

@@ -45,7 +45,10 @@ export function decideElection(view: ElectionView): ElectionDecision {
 
   const quorum = electionQuorum(view.sync);
   if (view.sync.members.length === 0) {
-    return { kind: 'wait', reason: `no synchronous follower was ever recorded; only ${view.lastHolder} may lead` };
+    return {
+      kind: 'wait',
+      reason: `no synchronous follower was ever recorded; only ${view.lastHolder} may lead`,
+    };
   }
   const heard = view.positions.filter((position) => view.sync.members.includes(position.node));
   if (heard.length < quorum && !view.positions.some((position) => position.node === view.lastHolder)) {
@@ -70,11 +73,7 @@ export function rankCandidates(
 ): readonly FencedPosition[] {
   return positions
     .filter((position) => isOnTimeline(position.history, timeline))
-    .toSorted(
-      (a, b) =>
-        comparePositions(b, a) ||
-        (a.node < b.node ? -1 : a.node > b.node ? 1 : 0),
-    );
+    .toSorted((a, b) => comparePositions(b, a) || (a.node < b.node ? -1 : a.node > b.node ? 1 : 0));
 }
 
 function isOnTimeline(history: TimelineHistory, timeline: Timeline | null): boolean {

@@ -41,7 +41,9 @@ export type SyncSetStep =
 export function decideSyncSet(view: SyncSetView): SyncSetStep {
   const recorded = new Set(view.recorded.members);
   const active = new Set(view.active);
-  const streaming = view.followers.filter((follower) => follower.isStreaming).map((follower) => follower.name);
+  const streaming = view.followers
+    .filter((follower) => follower.isStreaming)
+    .map((follower) => follower.name);
 
   const unrecorded = streaming.filter((name) => !recorded.has(name));
   if (unrecorded.length > 0) {
@@ -88,7 +90,10 @@ export function syncSetForElection(
   if (recorded.members.length === 0) return { recorded, active: [] };
   const active = remaining.length >= recorded.required ? remaining : sorted(others);
   return {
-    recorded: { required: recorded.required, members: sorted([...new Set([...recorded.members, self, ...active])]) },
+    recorded: {
+      required: recorded.required,
+      members: sorted([...new Set([...recorded.members, self, ...active])]),
+    },
     active,
   };
 }

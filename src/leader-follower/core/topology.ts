@@ -73,7 +73,10 @@ function describeNode(
     replayedLsn: node.replayedLsn,
     lagBytes: bytes,
     lagMs: bytes === null ? null : bytes === 0 ? 0 : node.replayAgeMs,
-    sync: !isLeader && node.isReachable && (state?.sync.members as readonly string[] | undefined)?.includes(node.name) === true,
+    sync:
+      !isLeader &&
+      node.isReachable &&
+      (state?.sync.members as readonly string[] | undefined)?.includes(node.name) === true,
     kind: 'plain',
   };
 }
