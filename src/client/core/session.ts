@@ -1,0 +1,65 @@
+import type { Lsn } from '../../model/lsn.ts';
+import { mergeTokens } from '../../model/token.ts';
+import type { ConsistencyToken } from '../../model/token.ts';
+
+/** A position that no server reaches: stands for "newer than anything known" on its timeline. */
+export const UNREACHED_LSN: Lsn = 0xffffffffffffffffn as Lsn;
+
+/** A follower's replay position and the monotonic time at which the question for it was sent. */
+export interface Watermark {
+  readonly lsn: Lsn;
+  readonly observedAtMs: number;
+}
+
+/** What must be checked before a follower's connection may answer a session. */
+export type FreshnessCheck = 'none' | 'gate';
+
+/**
+ * Whether a follower can be judged for a token at all. An LSN on another timeline proves nothing: a
+ * follower that replayed more of the old leader's log than the new leader had would look far enough. Where
+ * no follower timeline is proven, only the first timeline is safe, since nothing ever forked from it.
+ */
+export function isComparable(token: ConsistencyToken, followerTimeline: number | null): boolean {
+  return followerTimeline === null ? token.timeline === 1 : followerTimeline === token.timeline;
+}
+
+/**
+ * Whether this connection surely shows the token's state already. Replay positions only grow while a
+ * server runs, but a follower that crashed may come back at an earlier one. A connection does not survive
+ * that, so a watermark counts only when it was asked for after the connection was opened.
+ */
+export function decideFreshness(
+  token: ConsistencyToken | null,
+  watermark: Watermark | null,
+  connectionOpenedAtMs: number,
+): FreshnessCheck {
+  if (token === null) return 'none';
+  if (watermark === null || watermark.observedAtMs < connectionOpenedAtMs) return 'gate';
+  return watermark.lsn >= token.lsn ? 'none' : 'gate';
+}
+
+/** The watermark after one more answer. */
+export function advanceWatermark(current: Watermark | null, observed: Watermark): Watermark {
+  return current === null || observed.lsn >= current.lsn ? observed : current;
+}
+
+/** The token after the session has seen a state up to `seen`. It never moves back on its timeline. */
+export function advanceToken(current: ConsistencyToken | null, seen: ConsistencyToken): ConsistencyToken {
+  return current === null ? seen : mergeTokens(current, seen);
+}
+
+/**
+ * The position that a write at the end of the log must be waited for. An insert position right behind a
+ * page header is one that no follower ever reports: the record before it ended at the page's start, and
+ * replay stops there. Source: PostgreSQL, `XLogBytePosToRecPtr` against `XLogBytePosToEndRecPtr`.
+ */
+export function endOfLastRecord(insertLsn: Lsn, walSegmentBytes: number): Lsn {
+  const isBehindLongHeader = insertLsn % BigInt(walSegmentBytes) === LONG_PAGE_HEADER_BYTES;
+  if (isBehindLongHeader) return (insertLsn - LONG_PAGE_HEADER_BYTES) as Lsn;
+  const isBehindHeader = insertLsn % PAGE_BYTES === PAGE_HEADER_BYTES;
+  return isBehindHeader ? ((insertLsn - PAGE_HEADER_BYTES) as Lsn) : insertLsn;
+}
+
+const PAGE_BYTES = 8192n;
+const PAGE_HEADER_BYTES = 24n;
+const LONG_PAGE_HEADER_BYTES = 40n;

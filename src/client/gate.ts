@@ -1,0 +1,92 @@
+import { formatLsn, parseLsn } from '../model/lsn.ts';
+import type { Lsn } from '../model/lsn.ts';
+import type { SynchronousCommit } from '../model/durability.ts';
+import { parseTimeline } from '../model/timeline.ts';
+import type { ConsistencyToken } from '../model/token.ts';
+import { endOfLastRecord } from './core/session.ts';
+import type { ExchangeReport, Prelude } from './exchange.ts';
+
+/**
+ * Waits on the follower, a millisecond at a time, until it has replayed up to $1, and divides by zero when
+ * it has not after about $2 steps. It also does so where the transaction would keep its first snapshot
+ * (REPEATABLE READ as the default): the user's statement would then see the state from before the wait.
+ * The statement behind it takes a snapshot of its own; were the two one statement, its snapshot could be
+ * older than the check.
+ */
+const GATE_SQL = `WITH RECURSIVE wait(step, lsn) AS (
+  SELECT 0, pg_catalog.pg_last_wal_replay_lsn()
+  UNION ALL
+  SELECT step + 1, CASE WHEN pg_catalog.pg_sleep(0.001) IS NOT NULL THEN pg_catalog.pg_last_wal_replay_lsn() END
+  FROM wait WHERE lsn < $1::pg_catalog.pg_lsn AND step < $2::pg_catalog.int4)
+SELECT max(lsn), 1 / (max(lsn) >= $1::pg_catalog.pg_lsn
+  AND pg_catalog.current_setting('transaction_isolation') IN ('read committed', 'read uncommitted'))::pg_catalog.int4
+FROM wait`;
+
+const DIVISION_BY_ZERO = '22012';
+
+/** The prelude that lets a statement run on a follower only at or past `lsn`. `waitMs` 0 only looks. */
+export function createGate(lsn: Lsn, waitMs: number): Prelude {
+  return { name: 'lockstep_gate', text: GATE_SQL, values: [formatLsn(lsn), String(Math.round(waitMs))] };
+}
+
+/** Whether the follower was not far enough: the gate raised, and the statement did not run. */
+export function isGateMiss(report: ExchangeReport): boolean {
+  if (report.failedIn !== 'prelude' || report.isBroken || report.error === null) return false;
+  return 'code' in report.error && report.error.code === DIVISION_BY_ZERO;
+}
+
+/** The prelude that sets the durability of a single statement's own implicit transaction. */
+export function createDurabilityPrelude(level: SynchronousCommit): Prelude {
+  return {
+    name: 'lockstep_durability',
+    text: `SELECT pg_catalog.set_config('synchronous_commit', $1, true)`,
+    values: [level],
+  };
+}
+
+/** Asked of a follower behind a read: how far it has replayed, and how far it can have. */
+export const FOLLOWER_QUESTION = `SELECT pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_last_wal_receive_lsn()`;
+
+/**
+ * Asked of the leader behind a commit: the flushed position covers every commit that waited for the disk;
+ * where the setting says that commits do not, the insert position covers them.
+ */
+export const LEADER_QUESTION = `SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(f), 1, 8), f, pg_catalog.pg_current_wal_insert_lsn(),
+ pg_catalog.current_setting('synchronous_commit'), pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))
+ FROM pg_catalog.pg_current_wal_flush_lsn() AS f`;
+
+/**
+ * The token that the leader's answer stands for. `isUnflushed`: the commit was asked not to wait for the
+ * disk, whatever the server's setting says. Null when the question was not answered.
+ */
+export function readLeaderAnswer(
+  answer: ExchangeReport['answer'],
+  isUnflushed: boolean,
+): ConsistencyToken | null {
+  const [timeline, flushed, inserted, setting, segmentBytes] = answer ?? [];
+  if (timeline == null || flushed == null || inserted == null) return null;
+  const lsn =
+    isUnflushed || setting === 'off'
+      ? endOfLastRecord(parseLsn(inserted), Number(segmentBytes))
+      : parseLsn(flushed);
+  return { timeline: parseTimeline(Number.parseInt(timeline, 16)), lsn };
+}
+
+/** A follower's replay position, and a position that nothing visible there is past. */
+export interface FollowerPosition {
+  readonly replayed: Lsn;
+  /**
+   * A commit becomes visible just before its position is reported as replayed. What was received bounds
+   * it; a follower that restores from an archive reports less received than replayed.
+   */
+  readonly bound: Lsn;
+}
+
+/** Null when the question was not answered, or the server reports no positions. */
+export function readFollowerAnswer(answer: ExchangeReport['answer']): FollowerPosition | null {
+  const [replayedText, receivedText] = answer ?? [];
+  if (replayedText == null) return null;
+  const replayed = parseLsn(replayedText);
+  const received = receivedText == null ? replayed : parseLsn(receivedText);
+  return { replayed, bound: received > replayed ? received : replayed };
+}

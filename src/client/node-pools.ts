@@ -1,0 +1,123 @@
+import type { EventEmitter } from 'node:events';
+import pg from 'pg';
+import type { PoolClient, PoolConfig } from 'pg';
+import type { NodeKey } from './core/topology.ts';
+import type { ResolvedOptions } from './options.ts';
+
+/** A connection to one server, held until it is released. */
+export interface Lease {
+  readonly node: NodeKey;
+  readonly client: PoolClient;
+  /** Monotonic time at which the connection was ready. */
+  readonly openedAtMs: number;
+  /** Gives the connection back; with an error or true it is closed instead. */
+  release(error?: Error | boolean): void;
+}
+
+/** A connect must not hang for ever on a server that is suspended or cut off. */
+const DEFAULT_CONNECT_TIMEOUT_MS = 3000;
+
+interface NodePool {
+  readonly pool: pg.Pool;
+  readonly clients: Set<PoolClient>;
+}
+
+/** A pool of connections per server. Callers hold a place of the budget for each lease. */
+export class NodePools {
+  readonly #pools = new Map<NodeKey, NodePool>();
+  readonly #openedAtMs = new WeakMap<PoolClient, number>();
+  readonly #max: number;
+  readonly #events: EventEmitter;
+
+  /** `events` is where the connections' `connect`, `remove` and `error` events are told. */
+  constructor(options: ResolvedOptions, max: number, events: EventEmitter) {
+    this.#max = max;
+    this.#events = events;
+    for (const { host, port } of options.hosts) {
+      const config: PoolConfig = {
+        ...options.connection,
+        host,
+        port,
+        max,
+        connectionTimeoutMillis: options.connection.connectionTimeoutMillis || DEFAULT_CONNECT_TIMEOUT_MS,
+      };
+      this.#pools.set(`${host}:${port}`, this.#createPool(config));
+    }
+  }
+
+  get totalCount(): number {
+    return this.#sum((pool) => pool.totalCount);
+  }
+
+  get idleCount(): number {
+    return this.#sum((pool) => pool.idleCount);
+  }
+
+  get expiredCount(): number {
+    return this.#sum((pool) => pool.expiredCount);
+  }
+
+  /** Throws what pg throws when the server cannot be reached: the statement was then never sent. */
+  async acquire(node: NodeKey): Promise<Lease> {
+    const { pool } = this.#get(node);
+    if (pool.idleCount === 0 && this.totalCount >= this.#max) await this.#closeIdleOf(pool);
+    const client = await pool.connect();
+    return {
+      node,
+      client,
+      openedAtMs: this.#openedAtMs.get(client) ?? performance.now(),
+      release: (error) => client.release(error),
+    };
+  }
+
+  /** Ends every connection to a server, also those in use: what they carry fails as broken. */
+  destroyConnections(node: NodeKey, reason: string): void {
+    for (const client of this.#get(node).clients) client.connection.stream.destroy(new Error(reason));
+  }
+
+  async end(): Promise<void> {
+    await Promise.all([...this.#pools.values()].map(({ pool }) => pool.end()));
+  }
+
+  #createPool(config: PoolConfig): NodePool {
+    const pool = new pg.Pool(config);
+    const clients = new Set<PoolClient>();
+    pool.on('connect', (client: PoolClient) => {
+      this.#openedAtMs.set(client, performance.now());
+      clients.add(client);
+      // A connection that breaks while in use fails its statement; the event must not end the process.
+      client.on('error', () => undefined);
+      this.#events.emit('connect', client);
+    });
+    pool.on('remove', (client: PoolClient) => {
+      clients.delete(client);
+      this.#events.emit('remove', client);
+    });
+    pool.on('error', (error, client) => {
+      if (this.#events.listenerCount('error') > 0) this.#events.emit('error', error, client);
+    });
+    return { pool, clients };
+  }
+
+  /** Makes room under `max` by closing an idle connection to another server. */
+  async #closeIdleOf(except: pg.Pool): Promise<void> {
+    for (const { pool } of this.#pools.values()) {
+      if (pool === except || pool.idleCount === 0) continue;
+      const client = await pool.connect();
+      client.release(true);
+      return;
+    }
+  }
+
+  #get(node: NodeKey): NodePool {
+    const entry = this.#pools.get(node);
+    if (entry === undefined) throw new Error(`There is no pool for ${node}.`);
+    return entry;
+  }
+
+  #sum(count: (pool: pg.Pool) => number): number {
+    let sum = 0;
+    for (const { pool } of this.#pools.values()) sum += count(pool);
+    return sum;
+  }
+}

@@ -1,0 +1,44 @@
+import type { QueryArrayConfig, QueryArrayResult, QueryConfig, QueryResult, QueryResultRow } from 'pg';
+import { LockstepError } from '../model/errors.ts';
+import type { StatementConfig } from './exchange.ts';
+
+/** Runs SQL and answers with pg's results. */
+export interface Queryable {
+  // oxlint-disable-next-line typescript/no-explicit-any -- pg's own signature, so that code written for pg compiles
+  query<R extends any[] = any[]>(config: QueryArrayConfig, values?: unknown[]): Promise<QueryArrayResult<R>>;
+  // oxlint-disable-next-line typescript/no-explicit-any -- as above
+  query<R extends QueryResultRow = any>(
+    textOrConfig: string | QueryConfig,
+    values?: unknown[],
+  ): Promise<QueryResult<R>>;
+}
+
+/** What pg's `query` takes: text, or a config; values beside it win over those inside. */
+export function readStatement(textOrConfig: unknown, values: unknown): StatementConfig {
+  if (typeof textOrConfig === 'string') {
+    return values == null ? { text: textOrConfig } : { text: textOrConfig, values: values as unknown[] };
+  }
+  if (textOrConfig == null || typeof textOrConfig !== 'object') {
+    throw new TypeError('Client was passed a null or undefined query');
+  }
+  const config = textOrConfig as StatementConfig;
+  if (typeof config.text !== 'string') {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'A query needs its text also when it is prepared under a name, since the text decides where it may run.',
+    );
+  }
+  return values == null ? config : { ...config, values: values as unknown[] };
+}
+
+/** A query object that sends itself: pg's Query, pg-cursor, pg-query-stream. */
+export interface SelfSubmitting {
+  submit(connection: unknown): unknown;
+  callback?: unknown;
+}
+
+export function isSelfSubmitting(query: unknown): query is SelfSubmitting {
+  return (
+    typeof query === 'object' && query !== null && 'submit' in query && typeof query.submit === 'function'
+  );
+}

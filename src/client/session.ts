@@ -1,0 +1,53 @@
+import type { QueryResult } from 'pg';
+import type { Durability } from '../model/durability.ts';
+import { readStatement } from './queryable.ts';
+import type { Queryable } from './queryable.ts';
+import type { LeaseSource, StatementRunner } from './runner.ts';
+import { SessionState } from './session-state.ts';
+import { runTransaction } from './transaction.ts';
+import type { Transaction, TransactionOptions } from './transaction.ts';
+
+/**
+ * Reads its own writes and never goes back in time, whichever servers answer: each answer moves `token`
+ * on, and a follower answers only when it is at or past it.
+ */
+export interface Session extends Queryable {
+  /**
+   * What this session has seen, as a short string for a cookie or header: `pool.session({ token })` in
+   * another process goes on from there. Null before anything was seen.
+   */
+  readonly token: string | null;
+  /** See {@link runTransaction}: the transaction's commit moves the token. */
+  transaction<T>(fn: (transaction: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
+}
+
+export function createSession(
+  runner: StatementRunner,
+  source: LeaseSource,
+  token: string | undefined,
+): Session {
+  const state = new SessionState(token);
+  return {
+    get token(): string | null {
+      return state.text;
+    },
+    query: createQuery(runner, source, state, 'auto'),
+    transaction: (fn, options = {}) => runTransaction({ runner, source, session: state }, fn, options),
+  };
+}
+
+/** A `query` that always takes one way, with or without a session. */
+export function createQuery(
+  runner: StatementRunner,
+  source: LeaseSource,
+  session: SessionState | null,
+  access: 'auto' | 'leader' | 'follower',
+): Queryable['query'] {
+  const query = async (textOrConfig: unknown, values?: unknown): Promise<QueryResult> => {
+    const statement = readStatement(textOrConfig, values);
+    const { durability } = statement as { durability?: Durability };
+    return runner.run({ statement, access, session, durability }, source);
+  };
+  // pg's overloads tell the rows' type by the config; here the rows pass through unseen.
+  return query as Queryable['query'];
+}

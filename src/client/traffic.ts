@@ -1,0 +1,78 @@
+import type { NodeKey } from './core/topology.ts';
+
+/** How much one new measurement moves the average. */
+const SMOOTHING = 0.1;
+
+interface NodeTraffic {
+  outstanding: number;
+  latencyMs: number;
+  reads: number;
+}
+
+/** Counts since the pool was made. */
+export interface TrafficCounts {
+  /** Statements that wrote or may have written. */
+  writes: number;
+  /** Session reads that a watermark let through without a check. */
+  watermarkHits: number;
+  /** Session reads that the gate let through on a follower. */
+  gatePasses: number;
+  /** Session reads that a follower was not far enough for. */
+  gateMisses: number;
+  /** Statements that a follower refused and the leader answered. */
+  redirected: number;
+  /** Statements tried again because surely nothing had been applied. */
+  retried: number;
+  /** Writes whose outcome a broken connection left unknown. */
+  unknownOutcomes: number;
+}
+
+/** What this pool has sent where, and how quickly each server answers. */
+export class Traffic {
+  readonly counts: TrafficCounts = {
+    writes: 0,
+    watermarkHits: 0,
+    gatePasses: 0,
+    gateMisses: 0,
+    redirected: 0,
+    retried: 0,
+    unknownOutcomes: 0,
+  };
+  readonly #nodes = new Map<NodeKey, NodeTraffic>();
+
+  outstanding(key: NodeKey): number {
+    return this.#nodes.get(key)?.outstanding ?? 0;
+  }
+
+  latencyMs(key: NodeKey): number {
+    return this.#nodes.get(key)?.latencyMs ?? 0;
+  }
+
+  /** Reads answered per node. */
+  get reads(): ReadonlyMap<NodeKey, number> {
+    return new Map([...this.#nodes].map(([key, node]) => [key, node.reads]));
+  }
+
+  countRead(key: NodeKey): void {
+    this.#node(key).reads += 1;
+  }
+
+  started(key: NodeKey): void {
+    this.#node(key).outstanding += 1;
+  }
+
+  ended(key: NodeKey, tookMs: number): void {
+    const node = this.#node(key);
+    node.outstanding -= 1;
+    node.latencyMs = node.latencyMs === 0 ? tookMs : node.latencyMs + SMOOTHING * (tookMs - node.latencyMs);
+  }
+
+  #node(key: NodeKey): NodeTraffic {
+    let node = this.#nodes.get(key);
+    if (node === undefined) {
+      node = { outstanding: 0, latencyMs: 0, reads: 0 };
+      this.#nodes.set(key, node);
+    }
+    return node;
+  }
+}

@@ -1,0 +1,301 @@
+import { EventEmitter } from 'node:events';
+import pg from 'pg';
+import type { PoolClient, QueryResult, TransactionStatus } from 'pg';
+import { LockstepError } from '../model/errors.ts';
+import { durabilityTimeout, exchangeWithinLimit } from './durability.ts';
+import type { Classification } from './core/classify.ts';
+import type { Durability } from '../model/durability.ts';
+import type { StatementConfig } from './exchange.ts';
+import type { Lease } from './node-pools.ts';
+import type { NodeKey } from './core/topology.ts';
+import { isSelfSubmitting, readStatement } from './queryable.ts';
+import type { SelfSubmitting } from './queryable.ts';
+import { commitUnknown, isOwnTimeout, toError } from './runner.ts';
+import type { LeaseSource, StatementRunner } from './runner.ts';
+import { transactionLost } from './transaction.ts';
+
+const ROLLED_BACK: QueryResult = { command: 'ROLLBACK', rowCount: null, oid: 0, fields: [], rows: [] };
+
+type Callback = (error: Error | undefined, result?: unknown) => void;
+
+/**
+ * What `pool.connect()` hands out: a client that is bound to a server only while it must be. Each
+ * statement outside a transaction goes where it belongs; from BEGIN until the transaction ends everything
+ * goes to the leader. State left in the connection (SET, LISTEN, temporary tables, session advisory locks)
+ * binds the client to that connection until release, which then closes it.
+ */
+export class VirtualClient extends EventEmitter {
+  readonly #runner: StatementRunner;
+  readonly #pools: { acquire(node: NodeKey): Promise<Lease> };
+  readonly #onRelease: (error: Error | boolean | undefined) => void;
+  readonly #source: LeaseSource;
+  #held: Lease | null = null;
+  /** `kept`: a cursor may be open. `state`: the connection must not serve anyone else afterwards. */
+  #pin: 'none' | 'kept' | 'state' = 'none';
+  #isTransactionLost = false;
+  #isReleased = false;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    runner: StatementRunner,
+    pools: { acquire(node: NodeKey): Promise<Lease> },
+    onRelease: (error: Error | boolean | undefined) => void,
+  ) {
+    super();
+    this.#runner = runner;
+    this.#pools = pools;
+    this.#onRelease = onRelease;
+    this.#source = {
+      acquire: (node) => this.#bind(node),
+      release: (lease, error, state) => this.#keep(lease, error, state),
+    };
+  }
+
+  /** pg's forms: text, values and callback; a config; a query object that submits itself. */
+  query(textOrConfig: unknown, valuesOrCallback?: unknown, maybeCallback?: unknown): unknown {
+    const callback = [maybeCallback, valuesOrCallback].find((value) => typeof value === 'function') as
+      Callback | undefined;
+    if (isSelfSubmitting(textOrConfig)) return this.#submit(textOrConfig, callback);
+    const values = typeof valuesOrCallback === 'function' ? undefined : valuesOrCallback;
+    const statement = readStatement(textOrConfig, values);
+    const answer = this.#enqueue(() => this.#run(statement));
+    const own = callback ?? (statement as { callback?: Callback }).callback;
+    if (own === undefined) return answer;
+    answer.then(
+      (result) => own(undefined, result),
+      (error: Error) => own(error),
+    );
+    return undefined;
+  }
+
+  /** Gives the place back. With an error or true the connection is closed. Throws when called twice. */
+  readonly release = (error?: Error | boolean): void => {
+    if (this.#isReleased)
+      throw new Error('Release called on client which has already been released to the pool.');
+    this.#isReleased = true;
+    const held = this.#held;
+    this.#held = null;
+    if (held !== null) {
+      this.#unwatch(held);
+      const isOpen = held.client.getTransactionStatus() !== 'I';
+      held.release(error || isOpen || this.#pin === 'state');
+    }
+    this.#onRelease(error);
+  };
+
+  /** `T` in a transaction, `E` in a failed or lost one, `I` outside. */
+  getTransactionStatus(): TransactionStatus {
+    if (this.#isTransactionLost) return 'E';
+    return this.#held?.client.getTransactionStatus() ?? 'I';
+  }
+
+  /** Process id of the server process that is bound right now; null while none is. */
+  get processID(): number | null {
+    return (this.#held?.client as { processID?: number } | undefined)?.processID ?? null;
+  }
+
+  get connection(): PoolClient['connection'] | undefined {
+    return this.#held?.client.connection;
+  }
+
+  get host(): string | undefined {
+    return this.#held?.client.host;
+  }
+
+  get port(): number | undefined {
+    return this.#held?.client.port;
+  }
+
+  escapeIdentifier(text: string): string {
+    return pg.escapeIdentifier(text);
+  }
+
+  escapeLiteral(text: string): string {
+    return pg.escapeLiteral(text);
+  }
+
+  setTypeParser(...args: Parameters<PoolClient['setTypeParser']>): void {
+    this.#pin = 'state';
+    void this.#enqueue(async () => {
+      const lease = await this.#bindLeader();
+      lease.client.setTypeParser(...args);
+    }).catch(() => undefined);
+  }
+
+  getTypeParser(...args: Parameters<PoolClient['getTypeParser']>): unknown {
+    return (this.#held?.client.getTypeParser ?? pg.types.getTypeParser)(...args);
+  }
+
+  ref(): void {
+    (this.#held?.client as { ref?(): void } | undefined)?.ref?.();
+  }
+
+  unref(): void {
+    (this.#held?.client as { unref?(): void } | undefined)?.unref?.();
+  }
+
+  /** pg lets a pooled client be ended, which takes its connection out of the pool. */
+  end(callback?: () => void): Promise<void> | undefined {
+    if (!this.#isReleased) this.release(true);
+    if (callback === undefined) return Promise.resolve();
+    process.nextTick(callback);
+    return undefined;
+  }
+
+  #enqueue<T>(work: () => Promise<T>): Promise<T> {
+    const next = this.#last.then(async () => {
+      if (this.#isReleased) throw new Error('Client was closed and is not queryable');
+      return work();
+    });
+    this.#last = next.catch(() => undefined);
+    return next;
+  }
+
+  #run(statement: StatementConfig & { durability?: Durability }): Promise<QueryResult> {
+    const classification = this.#runner.parts.classifier.classify(statement.text);
+    if (this.#isTransactionLost) return this.#runAfterLoss(classification);
+    // A catch block's ROLLBACK after a failed COMMIT has nothing to do, and must not wait for a leader.
+    if (classification.kind === 'rollback' && this.getTransactionStatus() === 'I')
+      return Promise.resolve(ROLLED_BACK);
+    if (this.#held !== null && (this.#pin !== 'none' || this.#isInTransaction(this.#held))) {
+      return this.#runHeld(this.#held, statement, classification);
+    }
+    const { durability } = statement;
+    const access = this.#pin === 'none' ? 'auto' : 'leader';
+    return this.#runner.run({ statement, access, session: null, durability }, this.#source);
+  }
+
+  #isInTransaction(lease: Lease): boolean {
+    return lease.client.getTransactionStatus() !== 'I';
+  }
+
+  /** Nothing of a lost transaction may run outside it: only its end is accepted. */
+  async #runAfterLoss({ kind }: Classification): Promise<QueryResult> {
+    if (kind === 'rollback' || kind === 'commit') this.#isTransactionLost = false;
+    if (kind === 'rollback') return ROLLED_BACK;
+    throw transactionLost('of this client', new Error('Connection terminated unexpectedly'));
+  }
+
+  async #runHeld(
+    lease: Lease,
+    statement: StatementConfig,
+    classification: Classification,
+  ): Promise<QueryResult> {
+    const { monitor, limits, traffic } = this.#runner.parts;
+    const wasInTransaction = this.#isInTransaction(lease);
+    const mayCommit = !wasInTransaction || endsTransaction(classification);
+    const limitMs = mayCommit ? limits.durabilityTimeoutMs : 0;
+    const isCommit = classification.kind === 'commit';
+    const report = await exchangeWithinLimit(lease, { statement }, monitor, limitMs, isCommit);
+    if (classification.kind === 'session') this.#pin = 'state';
+    if (isCommit || classification.kind === 'write') traffic.counts.writes += 1;
+    if (report === null) {
+      this.#drop(lease, true);
+      throw durabilityTimeout(monitor.nameOf(lease.node), 'limit', limits.durabilityTimeoutMs);
+    }
+    if (!report.isBroken) {
+      if (report.error !== null) throw report.error;
+      if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(lease.node), 'cancelled', 0);
+      return report.result as QueryResult;
+    }
+    const error = report.error ?? new Error('Connection terminated unexpectedly');
+    this.#drop(lease, error);
+    void monitor.probeNow(lease.node);
+    const isHarmless = classification.kind === 'read' || classification.kind === 'leader-read';
+    this.#isTransactionLost = wasInTransaction && !mayCommit;
+    if (isOwnTimeout(error)) throw error;
+    if (report.isSent && mayCommit && !isHarmless) {
+      traffic.counts.unknownOutcomes += 1;
+      throw commitUnknown(monitor.nameOf(lease.node), error);
+    }
+    throw wasInTransaction ? transactionLost(monitor.nameOf(lease.node), error) : stateLost(error);
+  }
+
+  /** Cursors read on over many messages, so the connection stays with this client until release. */
+  #submit(query: SelfSubmitting, callback: Callback | undefined): SelfSubmitting {
+    void this.#enqueue(async () => {
+      const lease = this.#held ?? (await this.#bindLeader());
+      if (this.#pin === 'none') this.#pin = 'kept';
+      const submit = lease.client.query as (this: PoolClient, query: unknown, callback?: Callback) => void;
+      submit.call(lease.client, query, callback);
+    }).catch((error: unknown) => failSubmitted(query, callback, toError(error)));
+    return query;
+  }
+
+  async #bindLeader(): Promise<Lease> {
+    const deadlineMs = performance.now() + this.#runner.parts.limits.failoverTimeoutMs;
+    return this.#runner.acquireLeader(this.#source, null, deadlineMs);
+  }
+
+  /** The one place of this client may hold one connection, so the one to another server goes back first. */
+  async #bind(node: NodeKey): Promise<Lease> {
+    const held = this.#held;
+    if (held !== null) {
+      if (held.node === node && isUsable(held)) return held;
+      this.#drop(held, undefined);
+    }
+    const lease = await this.#pools.acquire(node);
+    if (this.#isReleased) {
+      lease.release();
+      throw new Error('Client was closed and is not queryable');
+    }
+    this.#held = lease;
+    lease.client.on('notice', this.#onNotice);
+    lease.client.on('notification', this.#onNotification);
+    lease.client.on('error', this.#onError);
+    return lease;
+  }
+
+  #keep(lease: Lease, error: Error | boolean | undefined, leavesState: boolean): void {
+    if (error !== undefined) this.#drop(lease, error);
+    else if (leavesState && !this.#isInTransaction(lease)) this.#pin = 'state';
+  }
+
+  #drop(lease: Lease, error: Error | boolean | undefined): void {
+    if (this.#held !== lease) return;
+    this.#held = null;
+    this.#pin = this.#pin === 'state' ? 'state' : 'none';
+    this.#unwatch(lease);
+    lease.release(error);
+  }
+
+  #unwatch({ client }: Lease): void {
+    client.removeListener('notice', this.#onNotice);
+    client.removeListener('notification', this.#onNotification);
+    client.removeListener('error', this.#onError);
+  }
+
+  readonly #onNotice = (notice: unknown): void => void this.emit('notice', notice);
+
+  readonly #onNotification = (message: unknown): void => void this.emit('notification', message);
+
+  readonly #onError = (error: Error): void => {
+    const held = this.#held;
+    if (held !== null && held.client.getTransactionStatus() === 'T') this.#isTransactionLost = true;
+    if (this.listenerCount('error') > 0) this.emit('error', error);
+  };
+}
+
+/** Whether the statement may end the transaction it runs in, so that its effect is unknown when it breaks. */
+function endsTransaction({ kind, isSingle, reason }: Classification): boolean {
+  return kind === 'commit' || !isSingle || reason === 'PREPARE';
+}
+
+function isUsable(lease: Lease): boolean {
+  return lease.client.connection.stream.writable;
+}
+
+function failSubmitted(query: SelfSubmitting, callback: Callback | undefined, error: Error): void {
+  if (callback !== undefined) return callback(error);
+  const { handleError } = query as { handleError?: (error: Error) => void };
+  handleError?.call(query, error);
+}
+
+/** What the app had put into the connection (SET, LISTEN, a temporary table) is gone with it. */
+function stateLost(cause: Error): LockstepError {
+  return new LockstepError(
+    'NOT_LEADER',
+    "The connection that held this client's settings broke, and they are lost; release the client and connect again.",
+    { retryable: true, cause },
+  );
+}
