@@ -1,0 +1,46 @@
+import pg from 'pg';
+import type { Pool, PoolClient, QueryArrayResult, QueryResult } from 'pg';
+import { describe, expectTypeOf, it } from 'vitest';
+import { connect, LockstepPool } from '../../src/index.ts';
+import type { Session, Transaction } from '../../src/index.ts';
+
+declare function takesPool(pool: Pool): void;
+declare const pool: LockstepPool;
+declare const session: Session;
+
+describe('LockstepPool', () => {
+  it('is accepted where pg.Pool is wanted', () => {
+    expectTypeOf<LockstepPool>().toExtend<Pool>();
+    expectTypeOf(takesPool).toBeCallableWith(pool);
+    expectTypeOf(connect).returns.toEqualTypeOf<LockstepPool>();
+    expectTypeOf<InstanceType<typeof pg.Pool>>().toEqualTypeOf<Pool>();
+  });
+
+  it('types results as pg does', () => {
+    expectTypeOf(pool.query<{ id: number }>('SELECT 1', [1])).resolves.toEqualTypeOf<
+      QueryResult<{ id: number }>
+    >();
+    expectTypeOf(pool.query<[number]>({ text: '', rowMode: 'array' })).resolves.toEqualTypeOf<
+      QueryArrayResult<[number]>
+    >();
+    expectTypeOf(pool.connect()).resolves.toEqualTypeOf<PoolClient>();
+    expectTypeOf(pool.leader.query<{ id: number }>('')).resolves.toEqualTypeOf<QueryResult<{ id: number }>>();
+  });
+
+  it('takes a durability in a config and knows its names', () => {
+    expectTypeOf(pool.query({ text: '', durability: 'async' })).resolves.toExtend<QueryResult>();
+    // @ts-expect-error -- not a durability
+    void pool.query({ text: '', durability: 'fast' });
+    // @ts-expect-error -- not an isolation
+    void pool.transaction(async () => 1, { isolation: 'dirty' });
+  });
+
+  it('returns what the function of a transaction returns', () => {
+    expectTypeOf(
+      pool.transaction(async (transaction: Transaction) => transaction.query('').then(() => 1)),
+    ).resolves.toEqualTypeOf<number>();
+    expectTypeOf(session.token).toEqualTypeOf<string | null>();
+    // @ts-expect-error -- a typo
+    connect({ hosts: [], failoverTimeout: 1 });
+  });
+});

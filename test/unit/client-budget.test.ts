@@ -1,0 +1,30 @@
+import { describe, expect, it } from 'vitest';
+import { Budget } from '../../src/client/budget.ts';
+
+describe('Budget', () => {
+  it('hands places on in order of arrival', async () => {
+    const budget = new Budget(1);
+    const order: string[] = [];
+    await budget.take(0);
+    const first = budget.take(0).then(() => order.push('first'));
+    const second = budget.take(0).then(() => order.push('second'));
+    expect(budget.waiting).toBe(2);
+    expect(budget.tryTake()).toBe(false);
+    budget.give();
+    await first;
+    budget.give();
+    await second;
+    expect(order).toEqual(['first', 'second']);
+    budget.give();
+    expect(budget.tryTake()).toBe(true);
+  });
+
+  it('gives up a wait with pg-pool’s error and loses no place by it', async () => {
+    const budget = new Budget(1);
+    await budget.take(0);
+    await expect(budget.take(5)).rejects.toThrow('timeout exceeded when trying to connect');
+    expect(budget.waiting).toBe(0);
+    budget.give();
+    expect(budget.tryTake()).toBe(true);
+  });
+});

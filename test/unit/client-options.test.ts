@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest';
+import { resolveOptions } from '../../src/client/options.ts';
+import type { LockstepOptions } from '../../src/client/options.ts';
+
+const message = (input: unknown): string => {
+  try {
+    resolveOptions(input as LockstepOptions);
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'CONFIG_INVALID', outcome: 'not-applied' });
+    return (error as Error).message;
+  }
+  throw new Error('It was accepted.');
+};
+
+describe('resolveOptions', () => {
+  it('reads a URL with several servers', () => {
+    const { hosts, connection } = resolveOptions(
+      'postgresql://app:p%40ss%2Fw%25@127.0.0.1:5441,[::1]:5442,db3.example.com/my%20app?application_name=shop',
+    );
+    expect(hosts).toEqual([
+      { host: '127.0.0.1', port: 5441 },
+      { host: '::1', port: 5442 },
+      { host: 'db3.example.com', port: 5432 },
+    ]);
+    expect(connection).toEqual({
+      user: 'app',
+      password: 'p@ss/w%',
+      database: 'my app',
+      application_name: 'shop',
+    });
+  });
+
+  it('takes options, also beside a URL', () => {
+    const { hosts, connection, limits } = resolveOptions({
+      connectionString: 'postgres://app@a:1/x',
+      password: 'secret',
+      max: 3,
+      failoverTimeoutMs: 5000,
+      ssl: undefined,
+    });
+    expect(hosts).toEqual([{ host: 'a', port: 1 }]);
+    expect(connection).toEqual({ user: 'app', database: 'x', password: 'secret', max: 3 });
+    expect(limits).toMatchObject({ failoverTimeoutMs: 5000, durabilityTimeoutMs: 10_000, gateWaitMs: 20 });
+    expect(resolveOptions({ host: 'a', port: 7 }).hosts).toEqual([{ host: 'a', port: 7 }]);
+  });
+
+  it.each([
+    ['a typo', { hosts: [{ host: 'a' }], failoverTimeoutms: 1 }, /did you mean "failoverTimeoutMs"\?/],
+    ['an unknown option', { hosts: [{ host: 'a' }], turbo: true }, /"turbo" is not a known option/],
+    ['an unknown URL parameter', 'postgresql://a/x?pool=3', /"pool" is not a known URL parameter/],
+    ['no server', {}, /No server is given/],
+    ['no servers', { hosts: [] }, /No server is given/],
+    ['a server twice', 'postgresql://a:1,a:1/x', /given twice/],
+    ['a port that is none', 'postgresql://a:99999/x', /port from 1 to 65535/],
+    ['a port in words', 'postgresql://a:http/x', /is not a host with a port/],
+    ['an empty server', 'postgresql://a:1,,b:1/x', /is not a host with a port/],
+    ['another scheme', 'mysql://a/x', /not one of a cluster/],
+    ['a lone percent sign', 'postgresql://u:50%@a/x', /%25/],
+    ['a negative limit', { host: 'a', gateWaitMs: -1 }, /"gateWaitMs" is -1/],
+    ['a fraction of a connection', { host: 'a', max: 0.5 }, /"max" is 0.5/],
+    ['sslmode nonsense', 'postgresql://a/x?sslmode=maybe', /sslmode "maybe"/],
+  ] as [string, unknown, RegExp][])('refuses %s in one sentence', (_, input, expected) => {
+    expect(message(input)).toMatch(expected);
+    expect(message(input)).not.toMatch(/\n/);
+  });
+
+  it('never shows the password', () => {
+    expect(message('postgresql://app:hunter2@a:99999/x')).not.toContain('hunter2');
+    expect(message('mysql://app:hunter2@a/x')).not.toContain('hunter2');
+  });
+});

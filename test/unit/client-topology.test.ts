@@ -1,0 +1,152 @@
+import { describe, expect, it } from 'vitest';
+import { decideLeadership, NO_LEADERSHIP, viewNodes } from '../../src/client/core/topology.ts';
+import type { AgentStatement, Leadership, Probe } from '../../src/client/core/topology.ts';
+import { parseTopologyEvent } from '../../src/client/agent-feed.ts';
+import { parseLsn } from '../../src/model/lsn.ts';
+
+const leader = (timeline: number, lsn = '0/5000000'): Probe => ({
+  kind: 'up',
+  isInRecovery: false,
+  timeline,
+  lsn: parseLsn(lsn),
+  receivedLsn: null,
+});
+const follower = (timeline: number | null, lsn: string | null = '0/4000000'): Probe => ({
+  kind: 'up',
+  isInRecovery: true,
+  timeline,
+  lsn: lsn === null ? null : parseLsn(lsn),
+  receivedLsn: lsn === null ? null : parseLsn(lsn),
+});
+const down: Probe = { kind: 'down', reason: 'connect ECONNREFUSED' };
+const probes = (...list: Probe[]): Map<string, Probe> =>
+  new Map(list.map((probe, index) => [`n${index + 1}`, probe]));
+const agents = (over: Partial<AgentStatement> = {}): AgentStatement => ({
+  term: 1,
+  version: 1,
+  leader: 'n1',
+  leaderTimeline: 1,
+  isServing: true,
+  isFresh: true,
+  ...over,
+});
+const decide = (
+  previous: Leadership,
+  nodes: Map<string, Probe>,
+  told: AgentStatement | null = null,
+): Leadership => decideLeadership({ previous, probes: nodes, agents: told });
+
+describe('decideLeadership by probes', () => {
+  it('takes the one writable node', () => {
+    expect(decide(NO_LEADERSHIP, probes(follower(1), leader(1), follower(1))).leader).toBe('n2');
+  });
+
+  it('has none while none is writable, and remembers the timeline', () => {
+    const first = decide(NO_LEADERSHIP, probes(leader(3), follower(3)));
+    const then = decide(first, probes(down, follower(3)));
+    expect(then).toMatchObject({ leader: null, timeline: 3 });
+  });
+
+  it('takes the higher timeline of two writable nodes', () => {
+    const first = decide(NO_LEADERSHIP, probes(leader(1), follower(1)));
+    expect(decide(first, probes(leader(1), leader(2))).leader).toBe('n2');
+  });
+
+  it('never goes back to a woken former leader, also when the new one is gone', () => {
+    let now = decide(NO_LEADERSHIP, probes(leader(1), follower(1)));
+    now = decide(now, probes(down, leader(2)));
+    expect(now.leader).toBe('n2');
+    now = decide(now, probes(leader(1), down));
+    expect(now).toMatchObject({ leader: null, timeline: 2 });
+    expect(decide(now, probes(leader(1), leader(2))).leader).toBe('n2');
+  });
+
+  it('takes neither of two leaders on one timeline, but keeps the one in use', () => {
+    expect(decide(NO_LEADERSHIP, probes(leader(2), leader(2))).leader).toBeNull();
+    const first = decide(NO_LEADERSHIP, probes(down, leader(2)));
+    expect(decide(first, probes(leader(2), leader(2))).leader).toBe('n2');
+  });
+});
+
+describe('decideLeadership by agents', () => {
+  it('believes the agents before the next probe', () => {
+    const told = agents({ term: 2, leader: 'n2', leaderTimeline: 2 });
+    expect(decide(NO_LEADERSHIP, probes(leader(1), follower(1)), told)).toMatchObject({
+      leader: 'n2',
+      term: 2,
+    });
+  });
+
+  it('refuses a writable node that the agents do not name', () => {
+    const told = agents({ term: 2, leader: 'n2', leaderTimeline: null, isServing: false });
+    expect(decide(NO_LEADERSHIP, probes(leader(1), follower(1)), told).leader).toBeNull();
+    expect(decide(NO_LEADERSHIP, probes(leader(1)), agents({ leader: null })).leader).toBeNull();
+  });
+
+  it('never goes back to an older term', () => {
+    const now = decide(
+      NO_LEADERSHIP,
+      probes(down, leader(2)),
+      agents({ term: 5, leader: 'n2', leaderTimeline: 2 }),
+    );
+    const stale = agents({ term: 4, leader: 'n1', leaderTimeline: 1 });
+    expect(decide(now, probes(leader(1), down), stale)).toMatchObject({ leader: null, term: 5, timeline: 2 });
+  });
+
+  it('never follows agents to an older timeline', () => {
+    const now = decide(NO_LEADERSHIP, probes(down, leader(2)));
+    const told = agents({ term: 9, leader: 'n1', leaderTimeline: 1 });
+    expect(decide(now, probes(leader(1), leader(2)), told).leader).toBeNull();
+  });
+
+  it('falls back on probes when no agent is connected, without going back', () => {
+    const now = decide(
+      NO_LEADERSHIP,
+      probes(leader(1), leader(2)),
+      agents({ term: 2, leader: 'n2', leaderTimeline: 2 }),
+    );
+    const silent = agents({ term: 2, leader: 'n2', leaderTimeline: 2, isFresh: false });
+    expect(decide(now, probes(leader(1), down), silent).leader).toBeNull();
+    expect(decide(now, probes(leader(3), down), silent).leader).toBe('n1');
+  });
+
+  it('has no leader while the named one is not reachable', () => {
+    expect(decide(NO_LEADERSHIP, probes(down, follower(1)), agents()).leader).toBeNull();
+  });
+});
+
+describe('viewNodes', () => {
+  it('measures lag against the leader, and without one against what was received', () => {
+    const nodes = probes(leader(1, '0/5000000'), follower(1, '0/4FFFFF0'), down);
+    const view = viewNodes(decide(NO_LEADERSHIP, nodes), nodes);
+    expect(view.map(({ role, lagBytes }) => [role, lagBytes])).toEqual([
+      ['leader', 0],
+      ['follower', 16],
+      ['unknown', null],
+    ]);
+    const leaderless = probes(down, follower(1, '0/20'), follower(1, '0/10'));
+    expect(viewNodes(NO_LEADERSHIP, leaderless).map(({ lagBytes }) => lagBytes)).toEqual([null, 0, 16]);
+  });
+
+  it('shows a second writable node as no follower', () => {
+    const nodes = probes(leader(1), leader(2));
+    const view = viewNodes(decide(NO_LEADERSHIP, nodes), nodes);
+    expect(view[0]).toMatchObject({ role: 'unknown', isUp: true });
+  });
+});
+
+describe('parseTopologyEvent', () => {
+  const topology = { cluster: 'c', version: 1, term: 2, timeline: 1, leader: 'n1', nodes: [] };
+
+  it('reads topology events only', () => {
+    expect(parseTopologyEvent(`event: topology\ndata: ${JSON.stringify(topology)}`)).toEqual(topology);
+    expect(parseTopologyEvent(`event: event\ndata: ${JSON.stringify(topology)}`)).toBeNull();
+    expect(parseTopologyEvent(': keep-alive')).toBeNull();
+  });
+
+  it('survives what is no topology', () => {
+    for (const data of ['', '{', '[]', 'null', '{"term":"1"}']) {
+      expect(parseTopologyEvent(`event: topology\ndata: ${data}`)).toBeNull();
+    }
+  });
+});
