@@ -43,6 +43,7 @@ export class PostgresServer {
   #pid: number | null = null;
   #exited: Promise<string> = Promise.resolve('');
   #isExitExpected = true;
+  #deadlineMs: number | null = null;
 
   constructor(options: PostgresServerOptions) {
     this.#options = options;
@@ -99,6 +100,8 @@ export class PostgresServer {
    */
   async promote(timeoutMs: number): Promise<void> {
     const { dataDir, account } = this.#options;
+    // The deadline may have been given to an earlier watchdog: a follower that starts anew has none.
+    this.setDeadline(this.#deadlineMs);
     await replaceFile(join(dataDir, 'promote'), '', account);
     this.#signal('SIGUSR1');
     const client = await this.connect();
@@ -133,7 +136,7 @@ export class PostgresServer {
     this.#isExitExpected = true;
     this.#signal(mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
     if (await this.#hasExitedWithin(timeoutMs)) return;
-    this.setDeadline(0);
+    this.#tellWatchdog(0);
     if (await this.#hasExitedWithin(WATCHDOG_PATIENCE_MS)) return;
     killProcesses(listProcesses(this.#options.dataDir));
     this.#watchdog?.kill('SIGKILL');
@@ -142,8 +145,8 @@ export class PostgresServer {
 
   /** PostgreSQL is killed when the machine's monotonic clock passes this; null takes the deadline away. */
   setDeadline(deadlineMs: number | null): void {
-    const input = this.#watchdog?.stdin;
-    if (input?.writable === true) input.write(`${JSON.stringify({ deadlineMs })}\n`);
+    this.#deadlineMs = deadlineMs;
+    this.#tellWatchdog(deadlineMs);
   }
 
   /** A new connection as superuser, to the database `postgres` unless another is named. */
@@ -163,6 +166,11 @@ export class PostgresServer {
     // The agent's own statements must not wait for a follower.
     await client.query('SET synchronous_commit = local');
     return client;
+  }
+
+  #tellWatchdog(deadlineMs: number | null): void {
+    const input = this.#watchdog?.stdin;
+    if (input?.writable === true) input.write(`${JSON.stringify({ deadlineMs })}\n`);
   }
 
   async #hasExitedWithin(timeoutMs: number): Promise<boolean> {

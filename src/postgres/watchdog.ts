@@ -19,11 +19,13 @@ interface Command {
 
 /** How often the deadline is looked at; also bounds how late a woken watchdog acts. */
 const CHECK_INTERVAL_MS = 20;
+/** How long the postmaster may take for its own end; it accepts nobody meanwhile. */
+const POSTMASTER_PATIENCE_MS = 500;
 
 const command = JSON.parse(process.argv[2] ?? '{}') as Command;
 const log = openSync(command.logPath, 'a', 0o600);
 // Where util-linux offers it, the kernel ends PostgreSQL should this process be killed together with its agent.
-const deathSignal = ['--pdeathsig', 'KILL'];
+const deathSignal = ['--pdeathsig', 'QUIT'];
 const hasDeathSignal = spawnSync('setpriv', [...deathSignal, 'true']).status === 0;
 const words = [
   ...(hasDeathSignal ? ['setpriv', ...deathSignal] : []),
@@ -44,18 +46,26 @@ function report(line: Readonly<Record<string, unknown>>): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-/** SIGKILL reaches suspended processes too, and the backends: one may acknowledge after its postmaster died. */
+/**
+ * The backends get SIGKILL at once, which reaches suspended ones too: one may acknowledge after its postmaster
+ * died. The postmaster gets a moment to give back its shared memory, which outlives a killed one.
+ */
 function killServer(reason: string): void {
-  if (server.pid === undefined || server.exitCode !== null) return;
-  const backends = listChildren(server.pid);
-  for (const pid of [server.pid, ...backends]) {
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch {
-      // It was gone before.
-    }
-  }
+  const { pid } = server;
+  if (pid === undefined || server.exitCode !== null) return;
+  const backends = listChildren(pid);
+  send(pid, 'SIGQUIT');
+  for (const backend of backends) send(backend, 'SIGKILL');
+  setTimeout(() => send(pid, 'SIGKILL'), POSTMASTER_PATIENCE_MS);
   report({ killed: reason });
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It was gone before.
+  }
 }
 
 function listChildren(pid: number): number[] {

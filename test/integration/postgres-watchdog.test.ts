@@ -10,7 +10,7 @@ import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import { killProcesses, listProcesses } from '../../src/postgres/leftover.ts';
 import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
-import { PostgresServer } from '../../src/postgres/server.ts';
+import type { PostgresServer } from '../../src/postgres/server.ts';
 import { freePort, ServerFixture, until } from './fixture.ts';
 
 const AGENT = fileURLToPath(new URL('./watchdog-agent.ts', import.meta.url));
@@ -158,9 +158,15 @@ describe('the watchdog', () => {
 
   it.runIf(hasDeathSignal)('takes PostgreSQL along when agent and watchdog are killed together', async () => {
     await using agent = await AgentProcess.start(60_000);
+    const client = await agent.connect();
+    // It waits for nothing, so it would not notice for long that its postmaster died.
+    const busy = client
+      .query('SELECT count(*) FROM generate_series(1, 1000000000)')
+      .catch((error: Error) => error);
     process.kill(agent.pid, 'SIGSTOP');
     process.kill(agent.watchdogPid, 'SIGKILL');
     process.kill(agent.pid, 'SIGKILL');
+    expect(await busy).toBeInstanceOf(Error);
     await agent.untilServerIsGone(3_000);
   });
 
@@ -252,6 +258,23 @@ describe('a start', () => {
     });
     expect(ended).toEqual([]);
     expect(server.isRunning).toBe(false);
+  });
+});
+
+describe('a promotion', () => {
+  it('after the lease ran out does not last: the deadline outlives the watchdog it was given to', async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    await fixture.initialize('a');
+    const ended: string[] = [];
+    const server = await fixture.start('a', await freePort(), null, (reason) => ended.push(reason));
+    server.setDeadline(monotonicMs() + 100);
+    await until('the first one is killed', () => ended.length === 1);
+    await server.startAsFollower();
+    expect(ended).toHaveLength(1);
+    await server.promote(10_000).catch(() => undefined);
+    await until('the second one is killed', () => ended.length === 2, 3_000);
+    expect(ended[1]).toContain('the lease ran out');
+    server.setDeadline(null);
   });
 });
 
