@@ -74,7 +74,7 @@ describe('acceptor store', () => {
     expect(accepted).toEqual(['k']);
   });
 
-  test('finds every truncation and every flipped byte, and leaves the file as it is', async () => {
+  test('finds every truncation and every flipped byte, and leaves the file as it is', { timeout: 30_000 }, async () => {
     const store = await open();
     await store.handle(accept('k', 1));
     const whole = await readFile(path);

@@ -54,7 +54,7 @@ export function describeCoordination(name: string, createCluster: () => Promise<
       for (const result of results) if (result.kind === 'conflict') expect(result.current).toEqual(final);
     });
 
-    test('nothing is lost or done twice when all change one register', async () => {
+    test('nothing is lost or done twice when all change one register', { timeout: 15_000 }, async () => {
       const names = cluster.participants.flatMap((_, index) =>
         ['x', 'y', 'z'].map((round) => `${index}${round}`),
       );
