@@ -74,28 +74,32 @@ describe('acceptor store', () => {
     expect(accepted).toEqual(['k']);
   });
 
-  test('finds every truncation and every flipped byte, and leaves the file as it is', { timeout: 30_000 }, async () => {
-    const store = await open();
-    await store.handle(accept('k', 1));
-    const whole = await readFile(path);
-    const end = whole.lastIndexOf(0x0a);
-    const damaged = [
-      ...Array.from({ length: end }, (_, length) => whole.subarray(0, length)),
-      ...Array.from({ length: end }, (_, at) => {
-        const copy = Buffer.from(whole);
-        copy[at]! ^= 1;
-        return copy;
-      }),
-    ];
-    for (const bytes of damaged) {
-      await writeFile(path, bytes);
-      await expect(open()).rejects.toMatchObject({
-        code: 'CONFIG_INVALID',
-        message: expect.stringContaining('damaged'),
-      });
-      expect((await readFile(path)).equals(bytes)).toBe(true);
-    }
-  });
+  test(
+    'finds every truncation and every flipped byte, and leaves the file as it is',
+    { timeout: 30_000 },
+    async () => {
+      const store = await open();
+      await store.handle(accept('k', 1));
+      const whole = await readFile(path);
+      const end = whole.lastIndexOf(0x0a);
+      const damaged = [
+        ...Array.from({ length: end }, (_, length) => whole.subarray(0, length)),
+        ...Array.from({ length: end }, (_, at) => {
+          const copy = Buffer.from(whole);
+          copy[at]! ^= 1;
+          return copy;
+        }),
+      ];
+      for (const bytes of damaged) {
+        await writeFile(path, bytes);
+        await expect(open()).rejects.toMatchObject({
+          code: 'CONFIG_INVALID',
+          message: expect.stringContaining('damaged'),
+        });
+        expect((await readFile(path)).equals(bytes)).toBe(true);
+      }
+    },
+  );
 
   test('survives a crash that left half a next file', async () => {
     const store = await open();
