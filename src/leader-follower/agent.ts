@@ -79,12 +79,20 @@ export class Agent implements AgentApi {
     const node = findNode(config, options.node);
     const account = await resolveAccount();
     const binaries = await reachableBinaries(await findPostgres(config.postgres), account);
-    const folder = await claimFolder(stateDir, config, node.name, account);
+    const { folder, isNew } = await claimFolder(stateDir, config, node.name, account);
     const acceptor = await openAcceptorStore({
       path: join(folder, 'consensus.json'),
       cluster: config.id,
       node: node.name,
     });
+    // A voter that forgot its promises could let two leaders be chosen.
+    if (acceptor.isNew && !isNew) {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `${join(folder, 'consensus.json')} is gone, so this node no longer knows what it voted for. Put the file back, or stop all nodes and see "A voter lost its file" in docs/internals/consensus.md.`,
+        { details: { folder } },
+      );
+    }
     return new Agent(
       config,
       node,

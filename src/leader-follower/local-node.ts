@@ -17,6 +17,7 @@ import {
   readDataVersion,
   readSystemIdentifier,
   readTimelineHistory,
+  replaceFile,
   writeSettings,
 } from '../postgres/data-folder.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
@@ -271,7 +272,7 @@ export class LocalNode {
     });
   }
 
-  /** Undoes what this node has and the leader has not. Returns the reason when it must be cloned instead. */
+  /** Undoes what this node has and the leader has not, and follows it. Returns the reason when it must be cloned instead. */
   rewind(source: NodeConfig): Promise<string | null> {
     return this.#change('rejoining', 'rewinding', async () => {
       await this.#server.stop('fast');
@@ -284,8 +285,16 @@ export class LocalNode {
         source: this.#superuserAt(source),
       });
       if (result.kind === 'failed') return result.reason;
-      await rm(this.#brokenMarker, { force: true });
-      return null;
+      // The folder is consistent only after it replayed what the source wrote meanwhile, so it starts
+      // attached; it may, because the decision to rewind was a decision to follow this leader.
+      this.#following = source.name;
+      await this.#writeSettings(source);
+      const failure = await this.#server.startAsFollower().then(
+        () => null,
+        (error: unknown) => (error as Error).message,
+      );
+      if (failure === null) await rm(this.#brokenMarker, { force: true });
+      return failure;
     });
   }
 
@@ -297,6 +306,11 @@ export class LocalNode {
     await this.#server.stop('fast');
   }
 
+  get #passFile(): string {
+    return join(this.#folder, 'replication.pgpass');
+  }
+
+  /** Present while the data folder is not usable: pg_rewind has begun and its result did not start yet. */
   get #brokenMarker(): string {
     return join(this.#folder, 'data.broken');
   }
@@ -342,7 +356,8 @@ export class LocalNode {
               host: leader.host,
               port: leader.port,
               user: REPLICATION_USER,
-              password: config.secrets.replication,
+              // Not the password itself: PostgreSQL logs changed settings.
+              passfile: this.#passFile,
               application_name: this.#node.name,
               keepalives_idle: 2,
               connect_timeout: 3,
@@ -350,6 +365,11 @@ export class LocalNode {
       'lockstep.agent_url': agentUrl(this.#node),
       'lockstep.node': this.#node.name,
     };
+    await replaceFile(
+      this.#passFile,
+      `*:*:*:${REPLICATION_USER}:${config.secrets.replication}\n`,
+      this.#account,
+    );
     await writeSettings(this.dataDir, this.#account, settings, [...LOOPBACK, ...config.allowedNetworks]);
   }
 
@@ -377,20 +397,23 @@ function rejectAfter(timeoutMs: number): Promise<never> {
   });
 }
 
-/** Ties a node's folder to its cluster. Throws CONFIG_INVALID when it belongs to another one. */
+/**
+ * Ties a node's folder to its cluster; `isNew` when it was never used before. Throws CONFIG_INVALID when it
+ * belongs to another one.
+ */
 export async function claimFolder(
   stateDir: string,
   config: ClusterConfig,
   name: NodeId,
   account: PostgresAccount | null,
-): Promise<string> {
+): Promise<{ readonly folder: string; readonly isNew: boolean }> {
   const folder = nodeFolder(stateDir, name);
   await mkdir(folder, { recursive: true, mode: 0o755 });
   const path = join(folder, 'node.json');
   const text = await readFile(path, 'utf8').catch(() => null);
   if (text !== null) {
     const owner = JSON.parse(text) as { cluster: string; node: string };
-    if (owner.cluster === config.id && owner.node === name) return folder;
+    if (owner.cluster === config.id && owner.node === name) return { folder, isNew: false };
     throw new LockstepError(
       'CONFIG_INVALID',
       `${folder} belongs to node ${owner.node} of another cluster (${owner.cluster}). Nothing was changed; name another folder with --state.`,
@@ -399,5 +422,5 @@ export async function claimFolder(
   }
   await writeFile(path, `${JSON.stringify({ cluster: config.id, node: name })}\n`, { mode: 0o600 });
   if (account !== null) await chown(folder, account.uid, account.gid);
-  return folder;
+  return { folder, isNew: true };
 }

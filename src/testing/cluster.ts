@@ -83,9 +83,8 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
     await cluster.startAll();
     return cluster;
   } catch (error) {
-    const logs = await cluster.logs();
     await cluster[Symbol.asyncDispose]();
-    throw new Error(`the test cluster did not start: ${(error as Error).message}\n${logs}`, { cause: error });
+    throw new Error(`the test cluster did not start: ${(error as Error).message}`, { cause: error });
   }
 }
 
@@ -202,7 +201,9 @@ class ProcessCluster implements TestCluster {
       if (topology !== null) last = JSON.stringify(topology);
       await delay(30);
     }
-    throw new Error(`${this.#exit ?? `not within ${deadlineMs} ms`}: ${what} (last: ${last})`);
+    throw new Error(
+      `${this.#exit ?? `not within ${deadlineMs} ms`}: ${what} (last: ${last})\n${await this.logs()}`,
+    );
   }
 }
 

@@ -251,7 +251,9 @@ export class World {
         const source = this.node(action.from);
         node.log = [...source.log];
         node.history = source.history;
-        node.process = 'stopped';
+        // A rewound folder is consistent only with what its source wrote meanwhile, so it starts attached.
+        node.process = action.kind === 'rewind' ? 'follower' : 'stopped';
+        node.following = action.kind === 'rewind' ? action.from : null;
         return;
       }
       case 'detach':

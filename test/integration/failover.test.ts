@@ -1,0 +1,173 @@
+import pg from 'pg';
+import { describe, expect, it } from 'vitest';
+import { startTestCluster } from '../../src/testing/cluster.ts';
+import type { TestCluster } from '../../src/testing/cluster.ts';
+import { until } from './fixture.ts';
+
+/** Writes numbered rows one after the other to whoever leads, and remembers what was acknowledged. */
+class Writer {
+  readonly acknowledged: { readonly id: number; readonly atMs: number; readonly node: string }[] = [];
+  readonly #cluster: TestCluster;
+  readonly #level: 'on' | 'local';
+  #isStopped = false;
+  #next = 1;
+  #done: Promise<void> = Promise.resolve();
+
+  constructor(cluster: TestCluster, level: 'on' | 'local' = 'on') {
+    this.#cluster = cluster;
+    this.#level = level;
+  }
+
+  start(): void {
+    this.#done = this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#done;
+  }
+
+  /** The longest time without an acknowledged write. */
+  longestGapMs(): number {
+    return Math.max(
+      ...this.acknowledged.slice(1).map((write, index) => write.atMs - (this.acknowledged[index]?.atMs ?? 0)),
+    );
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#isStopped) {
+      const topology = await this.#cluster.status().catch(() => null);
+      const leader = topology?.nodes.find((node) => node.name === topology.leader);
+      const dsn = this.#cluster.nodes.find((node) => node.name === leader?.name)?.dsn;
+      if (leader === undefined || dsn === undefined) continue;
+      const client = new pg.Client({
+        connectionString: dsn,
+        connectionTimeoutMillis: 1_000,
+        query_timeout: 3_000,
+      });
+      client.on('error', () => undefined);
+      try {
+        await client.connect();
+        await client.query(`SET synchronous_commit = ${this.#level}`);
+        while (!this.#isStopped) {
+          const id = this.#next++;
+          await client.query('INSERT INTO written VALUES ($1)', [id]);
+          this.acknowledged.push({ id, atMs: performance.now(), node: leader.name });
+        }
+      } catch {
+        // The next round asks again who leads.
+      } finally {
+        await client.end().catch(() => undefined);
+      }
+    }
+  }
+}
+
+async function onLeader<T>(cluster: TestCluster, run: (client: pg.Client) => Promise<T>): Promise<T> {
+  const leader = await cluster.leader();
+  const node = cluster.nodes.find((candidate) => candidate.name === leader);
+  const client = new pg.Client({ connectionString: node?.dsn ?? '' });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return await run(client);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+async function missing(cluster: TestCluster, writer: Writer): Promise<number[]> {
+  const { rows } = await onLeader(cluster, (client) =>
+    client.query<{ id: number }>('SELECT id FROM written'),
+  );
+  const found = new Set(rows.map((row) => row.id));
+  return writer.acknowledged.map((write) => write.id).filter((id) => !found.has(id));
+}
+
+describe('a cluster of real processes', () => {
+  it('survives the death of its leader three times, losing no acknowledged synchronous commit', async () => {
+    await using cluster = await startTestCluster();
+    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+    const writer = new Writer(cluster);
+    writer.start();
+    for (let round = 0; round < 3; round++) {
+      const before = writer.acknowledged.length;
+      await until('writes flow', () => writer.acknowledged.length > before + 50);
+      const old = await cluster.leader();
+      await cluster.kill(old);
+      await until('another leads', async () => {
+        const { leader } = await cluster.status();
+        return leader !== null && leader !== old;
+      });
+      await cluster.start(old);
+      await cluster.untilWhole(20_000);
+    }
+    await writer.stop();
+    expect(await missing(cluster, writer)).toEqual([]);
+    expect(writer.longestGapMs()).toBeLessThan(5_000);
+    const { nodes, timeline } = await cluster.status();
+    expect(nodes.map((node) => node.timeline)).toEqual([timeline, timeline, timeline]);
+  });
+
+  it('hands over in a switchover with writes paused for less than a second', async () => {
+    await using cluster = await startTestCluster();
+    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+    const writer = new Writer(cluster);
+    writer.start();
+    await until('writes flow', () => writer.acknowledged.length > 50);
+    const old = await cluster.leader();
+    const target = old === 'n3' ? 'n2' : 'n3';
+    const result = await cluster.switchover(target);
+    expect(result).toMatchObject({ from: old, to: target });
+    expect(result.pausedMs).toBeLessThan(1_000);
+    await cluster.untilWhole(20_000);
+    await writer.stop();
+    expect(await missing(cluster, writer)).toEqual([]);
+    expect(writer.longestGapMs()).toBeLessThan(1_000);
+    await expect(cluster.switchover('n9')).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+  });
+
+  it('lets a suspended leader acknowledge nothing after it was replaced, and takes it back', async () => {
+    await using cluster = await startTestCluster();
+    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+    const old = await cluster.leader();
+    const oldNode = cluster.nodes.find((node) => node.name === old);
+    const stuck = new pg.Client({ connectionString: oldNode?.dsn ?? '' });
+    stuck.on('error', () => undefined);
+    await stuck.connect();
+    await cluster.pause(old);
+    // Sent while it sleeps: it will be the first thing that the woken server reads.
+    const late = stuck.query('INSERT INTO written VALUES (-1)').then(
+      () => 'acknowledged',
+      () => 'failed',
+    );
+    await until('another leads', async () => {
+      const { leader } = await cluster.status();
+      return leader !== null && leader !== old;
+    });
+    const writer = new Writer(cluster);
+    writer.start();
+    await until('writes flow', () => writer.acknowledged.length > 50);
+    await cluster.resume(old);
+    expect(await late).toBe('failed');
+    await cluster.untilWhole(20_000);
+    await writer.stop();
+    await stuck.end().catch(() => undefined);
+    expect(await missing(cluster, writer)).toEqual([]);
+    const { rows } = await onLeader(cluster, (client) => client.query('SELECT 1 FROM written WHERE id = -1'));
+    expect(rows).toEqual([]);
+  });
+
+  it('comes back after everything died at once, with all that was acknowledged', async () => {
+    await using cluster = await startTestCluster();
+    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+    const writer = new Writer(cluster);
+    writer.start();
+    await until('writes flow', () => writer.acknowledged.length > 50);
+    await Promise.all(cluster.nodes.map((node) => cluster.kill(node.name)));
+    await writer.stop();
+    for (const node of cluster.nodes) await cluster.start(node.name);
+    await cluster.untilWhole(20_000);
+    expect(await missing(cluster, writer)).toEqual([]);
+  });
+});
