@@ -44,7 +44,7 @@ export interface StatementConfig extends pg.QueryConfig<unknown[]> {
   readonly query_timeout?: number | undefined;
 }
 
-/** A statement with one row of text for an answer, parsed once per connection. */
+/** A statement whose rows nobody needs, parsed once per connection. */
 export interface Prelude {
   readonly name: string;
   readonly text: string;
@@ -72,7 +72,6 @@ export interface ExchangeReport {
   /** Whether the connection ended, or is of no further use, before the answer was whole. */
   readonly isBroken: boolean;
   readonly result: unknown;
-  readonly preludeRow: readonly (string | null)[] | null;
   /** The question's row; null when it was not asked, or failed. */
   readonly answer: readonly (string | null)[] | null;
   /** Whether the server gave up waiting for a follower: the commit is applied on the leader only. */
@@ -107,7 +106,6 @@ class Exchange {
   #isDone = false;
   #isSyncWaitCancelled = false;
   #result: unknown = null;
-  #preludeRow: RowMessage['fields'] | null = null;
   #answer: RowMessage['fields'] | null = null;
 
   constructor(client: pg.ClientBase, plan: ExchangePlan, finish: (report: ExchangeReport) => void) {
@@ -176,9 +174,8 @@ class Exchange {
   }
 
   handleDataRow(message: RowMessage): void {
-    if (this.#stage === 'prelude') this.#preludeRow = message.fields;
+    if (this.#stage === 'statement') this.#query.handleDataRow(message);
     else if (this.#stage === 'question') this.#answer = message.fields;
-    else this.#query.handleDataRow(message);
   }
 
   handleCommandComplete(message: unknown, connection: WireConnection): void {
@@ -258,7 +255,6 @@ class Exchange {
       isSent: this.#isSent,
       isBroken,
       result: this.#result,
-      preludeRow: this.#preludeRow,
       answer: this.#answer,
       isSyncWaitCancelled: this.#isSyncWaitCancelled,
     });

@@ -18,7 +18,28 @@ const GATE_SQL = `WITH RECURSIVE wait(step, lsn) AS (
   UNION ALL
   SELECT step + 1, CASE WHEN pg_catalog.pg_sleep(0.001) IS NOT NULL THEN pg_catalog.pg_last_wal_replay_lsn() END
   FROM wait WHERE lsn < $1::pg_catalog.pg_lsn AND step < $2::pg_catalog.int4)
-SELECT max(lsn), 1 / (max(lsn) >= $1::pg_catalog.pg_lsn
+SELECT 1 / (max(lsn) >= $1::pg_catalog.pg_lsn
+  AND pg_catalog.current_setting('transaction_isolation') IN ('read committed', 'read uncommitted'))::pg_catalog.int4
+FROM wait`;
+
+/**
+ * Waits on the leader until every transaction that a follower may have shown as committed is visible here
+ * too: a commit is replayed, and visible, on a follower while it still waits on the leader for that
+ * follower's confirmation. $1 is the end of the follower's snapshot. A statement's own snapshot stands
+ * still, hence pg_xact_status, which looks at the running transactions each time.
+ */
+const LEADER_GATE_SQL = `WITH RECURSIVE doubtful(xids) AS MATERIALIZED (
+  SELECT array(SELECT x FROM pg_catalog.pg_snapshot_xip(s) AS x WHERE x < $1::pg_catalog.xid8)
+    || array(SELECT n::pg_catalog.text::pg_catalog.xid8 FROM pg_catalog.generate_series(
+      pg_catalog.pg_snapshot_xmax(s)::pg_catalog.text::pg_catalog.int8, $1::pg_catalog.text::pg_catalog.int8 - 1) AS n)
+  FROM pg_catalog.pg_current_snapshot() AS s
+), wait(step, is_open) AS (
+  SELECT 0, EXISTS (SELECT FROM unnest(xids) AS x WHERE pg_catalog.pg_xact_status(x) = 'in progress') FROM doubtful
+  UNION ALL
+  SELECT step + 1, CASE WHEN pg_catalog.pg_sleep(0.001) IS NOT NULL
+    THEN EXISTS (SELECT FROM unnest(xids) AS x WHERE pg_catalog.pg_xact_status(x) = 'in progress') END
+  FROM wait, doubtful WHERE is_open AND step < $2::pg_catalog.int4)
+SELECT 1 / (NOT bool_and(is_open)
   AND pg_catalog.current_setting('transaction_isolation') IN ('read committed', 'read uncommitted'))::pg_catalog.int4
 FROM wait`;
 
@@ -27,6 +48,15 @@ const DIVISION_BY_ZERO = '22012';
 /** The prelude that lets a statement run on a follower only at or past `lsn`. `waitMs` 0 only looks. */
 export function createGate(lsn: Lsn, waitMs: number): Prelude {
   return { name: 'lockstep_gate', text: GATE_SQL, values: [formatLsn(lsn), String(Math.round(waitMs))] };
+}
+
+/** The prelude that lets a statement run on the leader only when it shows what a follower has shown. */
+export function createLeaderGate(snapshotEnd: string, waitMs: number): Prelude {
+  return {
+    name: 'lockstep_leader_gate',
+    text: LEADER_GATE_SQL,
+    values: [snapshotEnd, String(Math.round(waitMs))],
+  };
 }
 
 /** Whether the follower was not far enough: the gate raised, and the statement did not run. */
@@ -44,14 +74,15 @@ export function createDurabilityPrelude(level: SynchronousCommit): Prelude {
   };
 }
 
-/** Asked of a follower behind a read: how far it has replayed, and how far it can have. */
-export const FOLLOWER_QUESTION = `SELECT pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_last_wal_receive_lsn()`;
+/** Asked of a follower behind a read: how far it has replayed, how far it can have, its snapshot's end. */
+export const FOLLOWER_QUESTION: string = `SELECT pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_last_wal_receive_lsn(),
+ pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())`;
 
 /**
  * Asked of the leader behind a commit: the flushed position covers every commit that waited for the disk;
  * where the setting says that commits do not, the insert position covers them.
  */
-export const LEADER_QUESTION = `SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(f), 1, 8), f, pg_catalog.pg_current_wal_insert_lsn(),
+export const LEADER_QUESTION: string = `SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(f), 1, 8), f, pg_catalog.pg_current_wal_insert_lsn(),
  pg_catalog.current_setting('synchronous_commit'), pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))
  FROM pg_catalog.pg_current_wal_flush_lsn() AS f`;
 
@@ -80,13 +111,15 @@ export interface FollowerPosition {
    * it; a follower that restores from an archive reports less received than replayed.
    */
   readonly bound: Lsn;
+  /** The first transaction id that was surely not visible there. */
+  readonly snapshotEnd: string | null;
 }
 
 /** Null when the question was not answered, or the server reports no positions. */
 export function readFollowerAnswer(answer: ExchangeReport['answer']): FollowerPosition | null {
-  const [replayedText, receivedText] = answer ?? [];
+  const [replayedText, receivedText, snapshotEnd] = answer ?? [];
   if (replayedText == null) return null;
   const replayed = parseLsn(replayedText);
   const received = receivedText == null ? replayed : parseLsn(receivedText);
-  return { replayed, bound: received > replayed ? received : replayed };
+  return { replayed, bound: received > replayed ? received : replayed, snapshotEnd: snapshotEnd ?? null };
 }

@@ -17,6 +17,7 @@ import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.t
 import {
   createDurabilityPrelude,
   createGate,
+  createLeaderGate,
   FOLLOWER_QUESTION,
   isGateMiss,
   LEADER_QUESTION,
@@ -25,7 +26,7 @@ import {
 } from './gate.ts';
 import type { Lease } from './node-pools.ts';
 import type { ClientLimits } from './options.ts';
-import type { SessionState } from './session-state.ts';
+import type { FollowerSight, SessionState } from './session-state.ts';
 import type { TopologyMonitor } from './topology.ts';
 import type { Traffic } from './traffic.ts';
 
@@ -74,6 +75,14 @@ interface Progress extends RouteProgress {
   readonly source: LeaseSource;
   readonly classification: Classification;
   readonly level: SynchronousCommit | null;
+  /** Set once the leader was not seen to show what a follower had shown: the wait is not repeated. */
+  isLeaderGateSpent: boolean;
+}
+
+/** What an exchange carries, and which check rides in front. */
+interface CheckedPlan extends ExchangePlan {
+  readonly check: 'none' | 'follower-gate' | 'leader-gate';
+  readonly sight: FollowerSight | null;
 }
 
 /**
@@ -125,6 +134,7 @@ export class StatementRunner {
       excluded: new Set(),
       access: isRead && level === null ? 'any' : 'leader',
       lastError: null,
+      isLeaderGateSpent: false,
     };
   }
 
@@ -217,27 +227,43 @@ export class StatementRunner {
     return exchangeWithinLimit(lease, plan, monitor, limits.durabilityTimeoutMs, false);
   }
 
-  #plan({ request, level, classification }: Progress, route: NodeRoute, lease: Lease): ExchangePlan {
-    const { statement, session } = request;
+  #plan(progress: Progress, route: NodeRoute, lease: Lease): CheckedPlan {
+    const { session, statement } = progress.request;
+    if (route.role === 'leader') return this.#planForLeader(progress);
+    if (session === null) return { statement, check: 'none', sight: null };
     const { monitor, limits } = this.parts;
-    if (route.role === 'leader') {
-      const prelude = level === null ? undefined : createDurabilityPrelude(level);
-      // While COPY moves data, the server would take the question for a part of it.
-      const question = session === null || classification.reason === 'COPY' ? undefined : LEADER_QUESTION;
-      return { statement, prelude, question };
-    }
-    if (session === null) return { statement };
     const { token } = session;
-    const check = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs);
-    const prelude = token === null || check === 'none' ? undefined : createGate(token.lsn, limits.gateWaitMs);
-    return { statement, prelude, question: FOLLOWER_QUESTION };
+    const freshness = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs);
+    const question = FOLLOWER_QUESTION;
+    if (token === null || freshness === 'none') return { statement, question, check: 'none', sight: null };
+    const prelude = createGate(token.lsn, limits.gateWaitMs);
+    return { statement, prelude, question, check: 'follower-gate', sight: null };
+  }
+
+  #planForLeader(progress: Progress): CheckedPlan {
+    const { level, classification, request } = progress;
+    const { session, statement } = request;
+    const { monitor, limits } = this.parts;
+    // While COPY moves data, the server would take the question for a part of it.
+    const question = session === null || classification.reason === 'COPY' ? undefined : LEADER_QUESTION;
+    const plain = { statement, question, check: 'none', sight: null } as const;
+    if (level !== null) return { ...plain, prelude: createDurabilityPrelude(level) };
+    const sight = session?.followerSight ?? null;
+    if (sight === null || progress.isLeaderGateSpent || !canFollowPrelude(classification)) return plain;
+    if (sight.timeline !== monitor.leadership.timeline) return plain;
+    return {
+      ...plain,
+      prelude: createLeaderGate(sight.snapshotEnd, limits.gateWaitMs),
+      check: 'leader-gate',
+      sight,
+    };
   }
 
   async #settle(
     progress: Progress,
     route: NodeRoute,
     lease: Lease,
-    plan: ExchangePlan,
+    plan: CheckedPlan,
     report: ExchangeReport | null,
     startedAtMs: number,
   ): Promise<QueryResult | null> {
@@ -255,10 +281,17 @@ export class StatementRunner {
       if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(route.node), 'cancelled', 0);
       return report.result as QueryResult;
     }
-    if (isGateMiss(report)) {
+    if (plan.check === 'follower-gate' && isGateMiss(report)) {
       traffic.counts.gateMisses += 1;
       if (monitor.leadership.leader === null) progress.excluded.add(route.node);
       else progress.access = 'leader';
+      return null;
+    }
+    if (plan.check === 'leader-gate' && report.failedIn === 'prelude' && !report.isBroken) {
+      traffic.counts.leaderGateMisses += 1;
+      progress.isLeaderGateSpent = true;
+      if (progress.classification.kind === 'read' && progress.request.access === 'auto')
+        progress.access = 'any';
       return null;
     }
     return this.#afterFailure(progress, route, phaseOf(report), report.error);
@@ -268,8 +301,8 @@ export class StatementRunner {
   #learn(
     { request, classification, level }: Progress,
     { node, role }: NodeRoute,
-    plan: ExchangePlan,
-    report: Pick<ExchangeReport, 'answer' | 'preludeRow'>,
+    plan: CheckedPlan,
+    report: Pick<ExchangeReport, 'answer'>,
     startedAtMs: number,
   ): void {
     const { monitor, traffic } = this.parts;
@@ -277,14 +310,23 @@ export class StatementRunner {
     else traffic.countRead(node);
     const { session } = request;
     if (session === null) return;
-    if (role === 'leader') {
-      const token = readLeaderAnswer(report.answer, level === 'off');
-      if (token !== null) session.advance(token, startedAtMs);
-      else session.advanceBeyondKnowledge(monitor.leadership.timeline, performance.now());
-      return;
-    }
-    if (plan.prelude === undefined) traffic.counts.watermarkHits += session.token === null ? 0 : 1;
-    else traffic.counts.gatePasses += 1;
+    if (role === 'follower') return this.#learnFromFollower(session, node, plan, report, startedAtMs);
+    if (plan.sight !== null) session.leaderShowed(plan.sight);
+    const token = readLeaderAnswer(report.answer, level === 'off');
+    if (token !== null) session.advance(token, startedAtMs);
+    else session.advanceBeyondKnowledge(monitor.leadership.timeline, performance.now());
+  }
+
+  #learnFromFollower(
+    session: SessionState,
+    node: NodeKey,
+    plan: CheckedPlan,
+    report: Pick<ExchangeReport, 'answer'>,
+    startedAtMs: number,
+  ): void {
+    const { monitor, traffic } = this.parts;
+    if (plan.check === 'follower-gate') traffic.counts.gatePasses += 1;
+    else if (session.token !== null) traffic.counts.watermarkHits += 1;
     const position = readFollowerAnswer(report.answer);
     if (position === null) return;
     monitor.observe(node, position.replayed, startedAtMs);
@@ -292,6 +334,7 @@ export class StatementRunner {
     const timeline =
       session.token?.timeline ?? parseTimeline(viewed?.timeline ?? monitor.leadership.timeline);
     session.advance({ timeline, lsn: position.bound }, startedAtMs);
+    if (position.snapshotEnd !== null) session.sawOnFollower(timeline, position.snapshotEnd);
   }
 
   async #afterFailure(
@@ -341,7 +384,16 @@ export class StatementRunner {
   }
 }
 
-const NOTHING_LEARNED: Pick<ExchangeReport, 'answer' | 'preludeRow'> = { answer: null, preludeRow: null };
+const NOTHING_LEARNED: Pick<ExchangeReport, 'answer'> = { answer: null };
+
+const STATEMENTS_IN_ANY_TRANSACTION = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE', 'row locks']);
+
+/** A prelude makes a transaction around both, which VACUUM and its like refuse. */
+function canFollowPrelude({ kind, reason, isSingle }: Classification): boolean {
+  if (!isSingle) return false;
+  if (kind === 'read' || kind === 'leader-read') return reason !== 'empty' && reason !== 'SET';
+  return STATEMENTS_IN_ANY_TRANSACTION.has(reason) || reason.startsWith('unknown function');
+}
 
 function mayWrite({ kind }: Classification): boolean {
   return kind !== 'read' && kind !== 'leader-read';

@@ -19,6 +19,8 @@ export interface TrafficCounts {
   gatePasses: number;
   /** Session reads that a follower was not far enough for. */
   gateMisses: number;
+  /** Session statements before which the leader did not yet show what a follower had shown. */
+  leaderGateMisses: number;
   /** Statements that a follower refused and the leader answered. */
   redirected: number;
   /** Statements tried again because surely nothing had been applied. */
@@ -34,6 +36,7 @@ export class Traffic {
     watermarkHits: 0,
     gatePasses: 0,
     gateMisses: 0,
+    leaderGateMisses: 0,
     redirected: 0,
     retried: 0,
     unknownOutcomes: 0,

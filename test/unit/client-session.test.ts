@@ -68,9 +68,17 @@ describe('the position to wait for', () => {
   });
 
   it('on a follower is bounded by what was received, not by what is reported as replayed', () => {
-    expect(readFollowerAnswer(['0/10', '0/20'])).toEqual({ replayed: 0x10n, bound: 0x20n });
-    expect(readFollowerAnswer(['0/10', null])).toEqual({ replayed: 0x10n, bound: 0x10n });
-    expect(readFollowerAnswer(['0/30', '0/20'])).toEqual({ replayed: 0x30n, bound: 0x30n });
+    expect(readFollowerAnswer(['0/10', '0/20', '735'])).toEqual({
+      replayed: 0x10n,
+      bound: 0x20n,
+      snapshotEnd: '735',
+    });
+    expect(readFollowerAnswer(['0/10', null])).toEqual({ replayed: 0x10n, bound: 0x10n, snapshotEnd: null });
+    expect(readFollowerAnswer(['0/30', '0/20'])).toEqual({
+      replayed: 0x30n,
+      bound: 0x30n,
+      snapshotEnd: null,
+    });
     expect(readFollowerAnswer([null, null])).toBeNull();
   });
 });
@@ -96,6 +104,20 @@ describe('SessionState', () => {
     expect(state.token?.lsn).toBe(UNREACHED_LSN);
     state.advance(parseToken('1-0/300'), 51);
     expect(state.text).toBe('1-0/300');
+  });
+
+  it('holds the leader to what a follower has shown, until the leader has shown it', () => {
+    const state = new SessionState(undefined);
+    state.sawOnFollower(1, '900');
+    state.sawOnFollower(1, '1000');
+    state.sawOnFollower(1, '950');
+    const sight = state.followerSight;
+    expect(sight).toEqual({ timeline: 1, snapshotEnd: '1000' });
+    state.sawOnFollower(1, '1001');
+    if (sight !== null) state.leaderShowed(sight);
+    expect(state.followerSight?.snapshotEnd).toBe('1001');
+    if (state.followerSight !== null) state.leaderShowed(state.followerSight);
+    expect(state.followerSight).toBeNull();
   });
 
   it('refuses what is not a token', () => {
