@@ -1,0 +1,69 @@
+import { Hono } from 'hono';
+import type { Context } from 'hono';
+import { csrf } from 'hono/csrf';
+import { HTTPException } from 'hono/http-exception';
+import { secureHeaders } from 'hono/secure-headers';
+import { LockstepError } from '../../src/index.ts';
+import { createApi } from './api.ts';
+import type { CardProvider } from './card-provider.ts';
+import type { ShopDatabase } from './database.ts';
+import { forgetSeen, recogniseVisitor } from './visitor.ts';
+import type { ShopEnv } from './visitor.ts';
+import { createAssets } from './web/assets.ts';
+import { renderNotice, renderPage } from './web/layout.ts';
+import { createWebRoutes, showMissing } from './web/routes.ts';
+
+export interface AppOptions {
+  readonly db: ShopDatabase;
+  readonly cards: CardProvider;
+  /** What `createSchema` returned. */
+  readonly shopId: string;
+  /** Told about every request that failed for a reason of ours. */
+  readonly onError?: (error: unknown) => void;
+}
+
+/** The whole shop: pages, API, pictures and health. */
+export function createApp({ db, cards, shopId, onError }: AppOptions): Hono<ShopEnv> {
+  const app = new Hono<ShopEnv>();
+  app.use(
+    secureHeaders({
+      contentSecurityPolicy: { defaultSrc: ["'self'"], imgSrc: ["'self'", 'data:'], formAction: ["'self'"], frameAncestors: ["'none'"] },
+      strictTransportSecurity: false,
+    }),
+  );
+  app.route('/', createAssets());
+  app.get('/health', async (c) => {
+    const { rows } = await db.query<{ products: number }>({ text: 'SELECT count(*)::int AS products FROM products' });
+    return c.json({ ok: true, products: rows[0]?.products ?? 0, readsByNode: db.stats().readsByNode });
+  });
+  app.use(csrf());
+  app.use(recogniseVisitor(db, shopId));
+  app.route('/api', createApi(db, cards));
+  app.route('/', createWebRoutes(db, cards));
+  app.notFound((c) => showMissing(c));
+  app.onError((error, c) => answerError(error, c, onError));
+  return app;
+}
+
+async function answerError(error: Error, c: Context, onError: AppOptions['onError']): Promise<Response> {
+  const { status, message } = describeError(error);
+  if (status >= 500) onError?.(error);
+  if (error instanceof LockstepError && error.code === 'WRITE_LOST') forgetSeen(c);
+  if (status === 503) c.header('retry-after', '2');
+  if (c.req.path.startsWith('/api/') || c.req.path === '/health') return c.json({ error: message }, status);
+  const title = status === 503 ? 'One moment, please' : status === 404 ? 'There is nothing here' : 'That did not work';
+  const link = status === 503 ? { href: c.req.path, label: 'Try again' } : { href: '/', label: 'Back to the shop' };
+  const body = renderNotice(title, message, link);
+  return c.html(await renderPage({ title, account: null, cartCount: 0, body }), status);
+}
+
+type ErrorStatus = 400 | 401 | 403 | 404 | 500 | 503;
+
+function describeError(error: Error): { readonly status: ErrorStatus; readonly message: string } {
+  if (error instanceof HTTPException) return { status: error.status as ErrorStatus, message: error.message || 'The request was refused.' };
+  if (error instanceof LockstepError) {
+    if (error.code === 'WRITE_LOST') return { status: 503, message: 'The last change was lost in a failover; please look again and repeat it.' };
+    return { status: 503, message: 'The shop is changing over to another server. What you ordered is safe; try again in a moment.' };
+  }
+  return { status: 500, message: 'Something went wrong on our side.' };
+}

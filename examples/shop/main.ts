@@ -1,0 +1,118 @@
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { createAdaptorServer } from '@hono/node-server';
+import { connect, LockstepError } from '../../src/index.ts';
+import { createApp } from './app.ts';
+import { createCardProvider } from './card-provider.ts';
+import { captureOutstanding } from './payments.ts';
+import { createSchema } from './schema.ts';
+import { seedCatalogue } from './seed/seed.ts';
+import type { SeedProgress } from './seed/seed.ts';
+import { settle } from './settle.ts';
+
+export interface ShopOptions {
+  /** Connection URL that names all servers of the cluster. */
+  readonly url: string;
+  /** Where to listen on 127.0.0.1; the next free port when it is taken. Default 3000. */
+  readonly port?: number;
+  readonly onProgress?: (progress: SeedProgress) => void;
+  /** Told about every request that failed for a reason of the shop's own. */
+  readonly onError?: (error: unknown) => void;
+}
+
+export interface Shop {
+  /** Base address without a slash at its end. */
+  readonly address: string;
+  readonly port: number;
+  /** Whether the catalogue was filled on this start. */
+  readonly isSeeded: boolean;
+  /** Lets requests under way finish, then closes every connection. */
+  close(): Promise<void>;
+}
+
+const PORTS_TO_TRY = 20;
+
+/** Creates the schema, fills an empty catalogue and serves the shop. */
+export async function startShop(options: ShopOptions): Promise<Shop> {
+  const { url, port = 3000, onProgress, onError } = options;
+  const db = connect(url);
+  db.on('error', () => undefined);
+  try {
+    const cards = createCardProvider({ latencyMs: 40 });
+    const shopId = await settle(() => createSchema(db));
+    const isSeeded = await seedCatalogue(db, onProgress === undefined ? {} : { onProgress });
+    await captureOutstanding(db, cards);
+    const app = createApp({ db, cards, shopId, ...(onError === undefined ? {} : { onError }) });
+    const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+    const boundPort = await listen(server, port);
+    return {
+      address: `http://127.0.0.1:${boundPort}`,
+      port: boundPort,
+      isSeeded,
+      async close() {
+        const closed = once(server, 'close');
+        server.close();
+        server.closeIdleConnections();
+        const impatience = setTimeout(() => server.closeAllConnections(), 3_000);
+        await closed;
+        clearTimeout(impatience);
+        await db.end();
+      },
+    };
+  } catch (error) {
+    await db.end();
+    throw error;
+  }
+}
+
+/** Takes the port, or the next free one after it. */
+async function listen(server: Server, port: number): Promise<number> {
+  for (let candidate = port; ; candidate += 1) {
+    try {
+      server.listen(candidate, '127.0.0.1');
+      await once(server, 'listening');
+      const address = server.address();
+      return typeof address === 'object' && address !== null ? address.port : candidate;
+    } catch (error) {
+      const isTaken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+      if (!isTaken || candidate >= port + PORTS_TO_TRY) throw error;
+    }
+  }
+}
+
+function showProgress({ done, total }: SeedProgress): void {
+  const line = `Filling the catalogue: ${Math.round((done / total) * 100)}% (${done.toLocaleString('en')} of ${total.toLocaleString('en')} rows)`;
+  process.stderr.write(process.stderr.isTTY ? `\r${line}${done === total ? '\n' : ''}` : `${line}\n`);
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { url: { type: 'string' }, port: { type: 'string', default: '3000' }, json: { type: 'boolean', default: false } },
+  });
+  const url = values.url ?? process.env['DATABASE_URL'];
+  const port = Number(values.port);
+  if (url === undefined) throw new LockstepError('CONFIG_INVALID', 'No database is given; pass --url postgresql://… or set DATABASE_URL.');
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw new LockstepError('CONFIG_INVALID', `"${values.port}" is not a port; pass --port with a number from 0 to 65535.`);
+  }
+  const shop = await startShop({ url, port, onProgress: showProgress, onError: (error) => console.error(error) });
+  const note = port !== 0 && shop.port !== port ? ` (port ${port} is taken)` : '';
+  console.log(values.json ? JSON.stringify({ address: shop.address, port: shop.port, seeded: shop.isSeeded }) : `The shop is open at ${shop.address}${note}`);
+  const stop = (): void => {
+    shop.close().then(
+      () => process.exit(0),
+      () => process.exit(1),
+    );
+  };
+  process.once('SIGINT', stop);
+  process.once('SIGTERM', stop);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  main().catch((error: unknown) => {
+    console.error(error instanceof LockstepError ? error.message : error);
+    process.exitCode = 1;
+  });
+}
