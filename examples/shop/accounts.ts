@@ -28,7 +28,11 @@ export async function createAccount(
 }
 
 /** The account with this address and password, or null. Takes as long when the address is unknown. */
-export async function findByPassword(db: Queryable, email: string, password: string): Promise<Account | null> {
+export async function findByPassword(
+  db: Queryable,
+  email: string,
+  password: string,
+): Promise<Account | null> {
   const { rows } = await db.query<{ id: string; email: string; name: string; password_hash: string }>({
     text: 'SELECT id, email, name, password_hash FROM accounts WHERE email = lower($1)',
     values: [email],
@@ -96,6 +100,8 @@ function deriveKey(
   cost: { readonly N: number; readonly r: number; readonly p: number },
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    scrypt(password.normalize('NFKC'), salt, keyBytes, cost, (error, key) => (error === null ? resolve(key) : reject(error)));
+    scrypt(password.normalize('NFKC'), salt, keyBytes, cost, (error, key) =>
+      error === null ? resolve(key) : reject(error),
+    );
   });
 }

@@ -7,7 +7,17 @@ import type { CardProvider } from './card-provider.ts';
 import { addToCart, readCart, setQuantity } from './carts.ts';
 import { findProduct, listCategories, listProducts } from './catalog.ts';
 import type { ShopDatabase } from './database.ts';
-import { accountInput, addInput, checkoutInput, describeProblems, listInput, productIdInput, quantityInput, reviewInput, signInInput } from './input.ts';
+import {
+  accountInput,
+  addInput,
+  checkoutInput,
+  describeProblems,
+  listInput,
+  productIdInput,
+  quantityInput,
+  reviewInput,
+  signInInput,
+} from './input.ts';
 import { listOrders } from './orders.ts';
 import { buyCart } from './purchase.ts';
 import { listReviews, writeReview } from './reviews.ts';
@@ -35,12 +45,16 @@ function addCatalogue(api: Hono<ShopEnv>, db: ShopDatabase): void {
   });
   api.get('/products/:id', async (c) => {
     const { product, servedBy } = await findProduct(db, check(productIdInput, c.req.param('id')));
-    return product === null ? c.json({ error: 'There is no such product.' }, 404) : c.json({ product, servedBy });
+    return product === null
+      ? c.json({ error: 'There is no such product.' }, 404)
+      : c.json({ product, servedBy });
   });
   api.get('/products/:id/reviews', async (c) => {
     const { page = 1 } = check(listInput, c.req.query());
     const id = check(productIdInput, c.req.param('id'));
-    return c.json(await listReviews(c.get('visitor').session, id, REVIEWS_PER_PAGE, (page - 1) * REVIEWS_PER_PAGE));
+    return c.json(
+      await listReviews(c.get('visitor').session, id, REVIEWS_PER_PAGE, (page - 1) * REVIEWS_PER_PAGE),
+    );
   });
   api.post('/products/:id/reviews', async (c) => {
     const account = requireAccount(c);
@@ -56,7 +70,8 @@ function addAccounts(api: Hono<ShopEnv>): void {
     const request = check(accountInput, await readJson(c));
     const { session } = c.get('visitor');
     const account = await createAccount(session, request);
-    if (account === null) return c.json({ error: 'There is an account with this address already; sign in instead.' }, 409);
+    if (account === null)
+      return c.json({ error: 'There is an account with this address already; sign in instead.' }, 409);
     rememberSignIn(c, await signIn(session, account.id));
     return c.json({ account }, 201);
   });
@@ -89,7 +104,8 @@ function addCart(api: Hono<ShopEnv>): void {
   api.put('/cart/items/:id', async (c) => {
     const { quantity } = check(quantityInput, await readJson(c));
     const { session, cartId } = c.get('visitor');
-    if (cartId !== null) await setQuantity(session, cartId, check(productIdInput, c.req.param('id')), quantity);
+    if (cartId !== null)
+      await setQuantity(session, cartId, check(productIdInput, c.req.param('id')), quantity);
     return answer(c, cartId);
   });
 }
@@ -105,9 +121,15 @@ function addOrders(api: Hono<ShopEnv>, db: ShopDatabase, cards: CardProvider): v
     const result = await buyCart(db, cards, c.get('visitor'), { ...request, accountId: account.id });
     switch (result.kind) {
       case 'placed':
-        return c.json({ orderId: result.orderId, totalCents: result.totalCents, isRepeat: result.isRepeat }, 201);
+        return c.json(
+          { orderId: result.orderId, totalCents: result.totalCents, isRepeat: result.isRepeat },
+          201,
+        );
       case 'sold-out':
-        return c.json({ error: `Product ${result.productId} is sold out.`, productId: result.productId }, 409);
+        return c.json(
+          { error: `Product ${result.productId} is sold out.`, productId: result.productId },
+          409,
+        );
       case 'declined':
         return c.json({ error: result.reason }, 402);
       case 'rejected':
@@ -116,9 +138,14 @@ function addOrders(api: Hono<ShopEnv>, db: ShopDatabase, cards: CardProvider): v
   });
 }
 
-function requireAccount(c: Context<ShopEnv>): { readonly id: number; readonly email: string; readonly name: string } {
+function requireAccount(c: Context<ShopEnv>): {
+  readonly id: number;
+  readonly email: string;
+  readonly name: string;
+} {
   const { account } = c.get('visitor');
-  if (account === null) throw new HTTPException(401, { message: 'Sign in first: POST /api/sign-in or /api/accounts.' });
+  if (account === null)
+    throw new HTTPException(401, { message: 'Sign in first: POST /api/sign-in or /api/accounts.' });
   return account;
 }
 

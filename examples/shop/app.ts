@@ -27,13 +27,20 @@ export function createApp({ db, cards, shopId, onError }: AppOptions): Hono<Shop
   const app = new Hono<ShopEnv>();
   app.use(
     secureHeaders({
-      contentSecurityPolicy: { defaultSrc: ["'self'"], imgSrc: ["'self'", 'data:'], formAction: ["'self'"], frameAncestors: ["'none'"] },
+      contentSecurityPolicy: {
+        defaultSrc: ["'self'"],
+        imgSrc: ["'self'", 'data:'],
+        formAction: ["'self'"],
+        frameAncestors: ["'none'"],
+      },
       strictTransportSecurity: false,
     }),
   );
   app.route('/', createAssets());
   app.get('/health', async (c) => {
-    const { rows } = await db.query<{ products: number }>({ text: 'SELECT count(*)::int AS products FROM products' });
+    const { rows } = await db.query<{ products: number }>({
+      text: 'SELECT count(*)::int AS products FROM products',
+    });
     return c.json({ ok: true, products: rows[0]?.products ?? 0, readsByNode: db.stats().readsByNode });
   });
   app.use(csrf());
@@ -51,8 +58,10 @@ async function answerError(error: Error, c: Context, onError: AppOptions['onErro
   if (error instanceof LockstepError && error.code === 'WRITE_LOST') forgetSeen(c);
   if (status === 503) c.header('retry-after', '2');
   if (c.req.path.startsWith('/api/') || c.req.path === '/health') return c.json({ error: message }, status);
-  const title = status === 503 ? 'One moment, please' : status === 404 ? 'There is nothing here' : 'That did not work';
-  const link = status === 503 ? { href: c.req.path, label: 'Try again' } : { href: '/', label: 'Back to the shop' };
+  const title =
+    status === 503 ? 'One moment, please' : status === 404 ? 'There is nothing here' : 'That did not work';
+  const link =
+    status === 503 ? { href: c.req.path, label: 'Try again' } : { href: '/', label: 'Back to the shop' };
   const body = renderNotice(title, message, link);
   return c.html(await renderPage({ title, account: null, cartCount: 0, body }), status);
 }
@@ -60,10 +69,19 @@ async function answerError(error: Error, c: Context, onError: AppOptions['onErro
 type ErrorStatus = 400 | 401 | 403 | 404 | 500 | 503;
 
 function describeError(error: Error): { readonly status: ErrorStatus; readonly message: string } {
-  if (error instanceof HTTPException) return { status: error.status as ErrorStatus, message: error.message || 'The request was refused.' };
+  if (error instanceof HTTPException)
+    return { status: error.status as ErrorStatus, message: error.message || 'The request was refused.' };
   if (error instanceof LockstepError) {
-    if (error.code === 'WRITE_LOST') return { status: 503, message: 'The last change was lost in a failover; please look again and repeat it.' };
-    return { status: 503, message: 'The shop is changing over to another server. What you ordered is safe; try again in a moment.' };
+    if (error.code === 'WRITE_LOST')
+      return {
+        status: 503,
+        message: 'The last change was lost in a failover; please look again and repeat it.',
+      };
+    return {
+      status: 503,
+      message:
+        'The shop is changing over to another server. What you ordered is safe; try again in a moment.',
+    };
   }
   return { status: 500, message: 'Something went wrong on our side.' };
 }

@@ -62,7 +62,9 @@ export function createCardProvider(options: CardProviderOptions = {}): CardProvi
       const known = answers.get(key);
       if (known !== undefined) {
         if (known.amountCents === amountCents) return known.answer;
-        throw new Error(`Payment key ${key} was used for ${known.amountCents} cents before, not ${amountCents}.`);
+        throw new Error(
+          `Payment key ${key} was used for ${known.amountCents} cents before, not ${amountCents}.`,
+        );
       }
       const answer = decideAuthorization(seed, key, card, amountCents);
       answers.set(key, { amountCents, answer });

@@ -54,7 +54,12 @@ export async function readCart(db: Queryable, cartId: string | null): Promise<Ca
  * Puts pieces into the cart, up to {@link MAX_QUANTITY} of one product. Carts commit asynchronously: they
  * change with every click, and nothing is promised before checkout. Returns whether the product exists.
  */
-export async function addToCart(session: ShopSession, cartId: string, productId: number, quantity: number): Promise<boolean> {
+export async function addToCart(
+  session: ShopSession,
+  cartId: string,
+  productId: number,
+  quantity: number,
+): Promise<boolean> {
   return session.transaction(
     async (tx) => {
       const product = await tx.query({ text: 'SELECT FROM products WHERE id = $1', values: [productId] });
@@ -73,7 +78,12 @@ export async function addToCart(session: ShopSession, cartId: string, productId:
 }
 
 /** Sets how many of a product the cart holds; 0 takes it out. */
-export async function setQuantity(session: ShopSession, cartId: string, productId: number, quantity: number): Promise<void> {
+export async function setQuantity(
+  session: ShopSession,
+  cartId: string,
+  productId: number,
+  quantity: number,
+): Promise<void> {
   await session.query(
     quantity === 0
       ? {

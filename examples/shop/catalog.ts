@@ -74,7 +74,7 @@ const SERVED = 's.node AS served_node, s.role AS served_role';
 
 const ORDER: Readonly<Record<Sort, string>> = {
   popular: 'p.review_count DESC, p.id',
-  rating: '(p.review_count >= 5) DESC, p.rating_total::float / greatest(p.review_count, 1) DESC, p.id',
+  rating: 'p.rating_score DESC, p.id',
   'price-asc': 'p.price_cents, p.id',
   'price-desc': 'p.price_cents DESC, p.id DESC',
   newest: 'p.id DESC',
@@ -113,7 +113,9 @@ export async function findProduct(
   db: Queryable,
   id: number,
 ): Promise<{ readonly product: Product | null; readonly servedBy: ServedBy }> {
-  const { rows } = await db.query<ServedRow & ProductRow & { description: string; stock: number; pieces: number }>({
+  const { rows } = await db.query<
+    ServedRow & ProductRow & { description: string; stock: number; pieces: number }
+  >({
     text: `SELECT ${COLUMNS}, p.description, i.stock, ${SERVED},
              (SELECT count(*)::int FROM limited_pieces l WHERE l.product_id = p.id) AS pieces
            FROM serving_node s LEFT JOIN products p ON p.id = $1 LEFT JOIN inventory i ON i.product_id = p.id`,
@@ -147,7 +149,12 @@ export async function listCategories(db: Queryable): Promise<Category[]> {
            LEFT JOIN (SELECT category, count(*) AS n FROM products GROUP BY category) p ON p.category = c.slug
            ORDER BY c.position`,
   });
-  return rows.map(({ slug, name, tagline, product_count }) => ({ slug, name, tagline, productCount: product_count }));
+  return rows.map(({ slug, name, tagline, product_count }) => ({
+    slug,
+    name,
+    tagline,
+    productCount: product_count,
+  }));
 }
 
 /** Every word must match, the last one also as a beginning; null when there is nothing to search for. */

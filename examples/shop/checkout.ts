@@ -37,7 +37,11 @@ export type CheckoutResult =
  * payment and items and takes the stock, and commits synchronously. When the commit's outcome is unknown,
  * call again with the same key on whoever leads then: an order that exists is answered as a repeat.
  */
-export async function placeOrder(session: ShopSession, cards: CardProvider, request: CheckoutRequest): Promise<CheckoutResult> {
+export async function placeOrder(
+  session: ShopSession,
+  cards: CardProvider,
+  request: CheckoutRequest,
+): Promise<CheckoutResult> {
   const items = request.items.toSorted((a, b) => a.productId - b.productId);
   if (items.length === 0) return { kind: 'rejected', reason: 'The cart is empty.' };
   const prices = await readPrices(session, items);
@@ -127,7 +131,10 @@ async function insertOrder(
   });
   const row = rows[0];
   if (row === undefined || Number(row.account_id) !== request.accountId) {
-    throw new Refusal({ kind: 'rejected', reason: 'This order key belongs to somebody else; choose a new one.' });
+    throw new Refusal({
+      kind: 'rejected',
+      reason: 'This order key belongs to somebody else; choose a new one.',
+    });
   }
   return { orderId: Number(row.id), totalCents: row.total_cents, isRepeat: row.attempts > 1 };
 }

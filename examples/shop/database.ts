@@ -15,7 +15,10 @@ export interface Queryable {
 
 /** Reads its own writes: every answer is at least as new as what this session wrote or saw before. */
 export interface ShopSession extends Queryable {
-  transaction<T>(work: (tx: Queryable) => Promise<T>, options?: { readonly durability?: Durability }): Promise<T>;
+  transaction<T>(
+    work: (tx: Queryable) => Promise<T>,
+    options?: { readonly durability?: Durability },
+  ): Promise<T>;
   /** What the session has seen, for the next request of the same visitor; null before anything was. */
   readonly token: string | null;
 }
@@ -23,7 +26,10 @@ export interface ShopSession extends Queryable {
 /** The part of the Lockstep client that the shop stands on. */
 export interface ShopDatabase extends Queryable {
   session(options?: { readonly token?: string | undefined }): ShopSession;
-  transaction<T>(work: (tx: Queryable) => Promise<T>, options?: { readonly durability?: Durability }): Promise<T>;
+  transaction<T>(
+    work: (tx: Queryable) => Promise<T>,
+    options?: { readonly durability?: Durability },
+  ): Promise<T>;
   stats(): { readonly readsByNode: Readonly<Record<string, number>> };
   end(): Promise<void>;
 }

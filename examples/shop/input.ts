@@ -29,7 +29,11 @@ interface CheckoutInput {
 }
 
 /** What visitors and API callers send. Numbers may come as text, from forms and query strings. */
-export const productIdInput: z.ZodType<number> = z.coerce.number().int().positive().max(Number.MAX_SAFE_INTEGER);
+export const productIdInput: z.ZodType<number> = z.coerce
+  .number()
+  .int()
+  .positive()
+  .max(Number.MAX_SAFE_INTEGER);
 
 export const pageInput: z.ZodType<number> = z.coerce.number().int().min(1).max(100_000);
 
@@ -48,7 +52,9 @@ export const addInput: z.ZodType<{ readonly productId: number; readonly quantity
   quantity: z.coerce.number().int().min(1).max(MAX_QUANTITY).default(1),
 });
 
-export const quantityInput: z.ZodType<{ readonly quantity: number }> = z.object({ quantity: z.coerce.number().int().min(0).max(MAX_QUANTITY) });
+export const quantityInput: z.ZodType<{ readonly quantity: number }> = z.object({
+  quantity: z.coerce.number().int().min(0).max(MAX_QUANTITY),
+});
 
 export const reviewInput: z.ZodType<ReviewInput> = z.object({
   rating: z.coerce.number().int().min(1).max(5),
@@ -62,7 +68,10 @@ export const accountInput: z.ZodType<SignInInput & { readonly name: string }> = 
   password: z.string().min(8).max(200),
 });
 
-export const signInInput: z.ZodType<SignInInput> = z.object({ email: z.string().trim().max(200), password: z.string().max(200) });
+export const signInInput: z.ZodType<SignInInput> = z.object({
+  email: z.string().trim().max(200),
+  password: z.string().max(200),
+});
 
 const cardInput: z.ZodType<Card> = z.object({
   number: z

@@ -89,17 +89,37 @@ function showProgress({ done, total }: SeedProgress): void {
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { url: { type: 'string' }, port: { type: 'string', default: '3000' }, json: { type: 'boolean', default: false } },
+    options: {
+      url: { type: 'string' },
+      port: { type: 'string', default: '3000' },
+      json: { type: 'boolean', default: false },
+    },
   });
   const url = values.url ?? process.env['DATABASE_URL'];
   const port = Number(values.port);
-  if (url === undefined) throw new LockstepError('CONFIG_INVALID', 'No database is given; pass --url postgresql://… or set DATABASE_URL.');
+  if (url === undefined)
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'No database is given; pass --url postgresql://… or set DATABASE_URL.',
+    );
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    throw new LockstepError('CONFIG_INVALID', `"${values.port}" is not a port; pass --port with a number from 0 to 65535.`);
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `"${values.port}" is not a port; pass --port with a number from 0 to 65535.`,
+    );
   }
-  const shop = await startShop({ url, port, onProgress: showProgress, onError: (error) => console.error(error) });
+  const shop = await startShop({
+    url,
+    port,
+    onProgress: showProgress,
+    onError: (error) => console.error(error),
+  });
   const note = port !== 0 && shop.port !== port ? ` (port ${port} is taken)` : '';
-  console.log(values.json ? JSON.stringify({ address: shop.address, port: shop.port, seeded: shop.isSeeded }) : `The shop is open at ${shop.address}${note}`);
+  console.log(
+    values.json
+      ? JSON.stringify({ address: shop.address, port: shop.port, seeded: shop.isSeeded })
+      : `The shop is open at ${shop.address}${note}`,
+  );
   const stop = (): void => {
     shop.close().then(
       () => process.exit(0),

@@ -4,7 +4,12 @@ import type { Queryable, ShopDatabase } from './database.ts';
 type Authorized = Extract<Authorization, { kind: 'authorized' }>;
 
 /** Writes the payment into the order's own transaction, so that neither exists without the other. */
-export async function recordPayment(tx: Queryable, orderId: number, key: string, authorized: Authorized): Promise<void> {
+export async function recordPayment(
+  tx: Queryable,
+  orderId: number,
+  key: string,
+  authorized: Authorized,
+): Promise<void> {
   await tx.query({
     text: `INSERT INTO payments (order_id, idempotency_key, amount_cents, card_brand, card_last4, provider_reference)
            VALUES ($1, $2, $3, $4, $5, $6)`,

@@ -31,10 +31,17 @@ export async function buyCart(
   db: ShopDatabase,
   cards: CardProvider,
   visitor: { readonly session: ShopSession; readonly cartId: string | null },
-  request: { readonly orderKey: string; readonly accountId: number; readonly shipTo: string; readonly card: Card },
+  request: {
+    readonly orderKey: string;
+    readonly accountId: number;
+    readonly shipTo: string;
+    readonly card: Card;
+  },
 ): Promise<CheckoutResult> {
   const { session, cartId } = visitor;
-  const placed = await settle(() => confirmOrder(session, request.accountId, request.orderKey), { deadlineMs: 20_000 });
+  const placed = await settle(() => confirmOrder(session, request.accountId, request.orderKey), {
+    deadlineMs: 20_000,
+  });
   if (placed !== null) return placed;
   const cart = await readCart(session, cartId);
   if (cart.lines.length === 0 || cartId === null) return { kind: 'rejected', reason: 'The cart is empty.' };

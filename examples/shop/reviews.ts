@@ -24,8 +24,16 @@ export interface NewReview {
 }
 
 /** The newest reviews of a product, and how its ratings are spread. */
-export async function listReviews(db: Queryable, productId: number, limit: number, offset = 0): Promise<ReviewPage> {
-  const { rows } = await db.query<{ reviews: (Omit<Review, 'writtenAt'> & { written_at: string })[]; counts: number[] }>({
+export async function listReviews(
+  db: Queryable,
+  productId: number,
+  limit: number,
+  offset = 0,
+): Promise<ReviewPage> {
+  const { rows } = await db.query<{
+    reviews: (Omit<Review, 'writtenAt'> & { written_at: string })[];
+    counts: number[];
+  }>({
     text: `SELECT
              (SELECT coalesce(json_agg(page), '[]') FROM
                (SELECT id, author, rating, title, body, written_at FROM reviews
@@ -36,7 +44,10 @@ export async function listReviews(db: Queryable, productId: number, limit: numbe
     values: [productId, limit, offset],
   });
   const row = rows[0];
-  const reviews = (row?.reviews ?? []).map(({ written_at, ...review }) => ({ ...review, writtenAt: new Date(written_at) }));
+  const reviews = (row?.reviews ?? []).map(({ written_at, ...review }) => ({
+    ...review,
+    writtenAt: new Date(written_at),
+  }));
   return { reviews, histogram: row?.counts ?? [0, 0, 0, 0, 0] };
 }
 
@@ -48,7 +59,10 @@ export async function listReviews(db: Queryable, productId: number, limit: numbe
 export async function writeReview(session: ShopSession, review: NewReview): Promise<boolean> {
   const { productId, account, rating, title, body } = review;
   const write = async (tx: Queryable): Promise<boolean> => {
-    const product = await tx.query({ text: 'SELECT FROM products WHERE id = $1 FOR NO KEY UPDATE', values: [productId] });
+    const product = await tx.query({
+      text: 'SELECT FROM products WHERE id = $1 FOR NO KEY UPDATE',
+      values: [productId],
+    });
     if (product.rowCount === 0) return false;
     const before = await tx.query<{ rating: number }>({
       text: 'SELECT rating FROM reviews WHERE product_id = $1 AND account_id = $2',

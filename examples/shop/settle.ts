@@ -27,7 +27,14 @@ export async function settle<T>(work: () => Promise<T>, options: SettleOptions =
 }
 
 /** Lockstep's codes after which the same keyed work may be asked for again. */
-const LOCKSTEP_CODES = new Set(['COMMIT_UNKNOWN', 'NO_LEADER', 'NOT_LEADER', 'FENCED', 'DURABILITY_TIMEOUT', 'LAG_EXCEEDED']);
+const LOCKSTEP_CODES = new Set([
+  'COMMIT_UNKNOWN',
+  'NO_LEADER',
+  'NOT_LEADER',
+  'FENCED',
+  'DURABILITY_TIMEOUT',
+  'LAG_EXCEEDED',
+]);
 
 /** Connection lost or refused, server stopping, read-only after a change of role, or conflict: SQLSTATE. */
 const SQL_STATES = /^(08...|57P0[1235]|25006|40001|40P01|53300)$/;

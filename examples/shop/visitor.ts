@@ -39,7 +39,8 @@ export function recogniseVisitor(db: ShopDatabase, shopId: string): MiddlewareHa
       cartId: UUID.test(cartId) ? cartId : null,
     });
     await next();
-    if (session.token !== null && session.token !== token) setCookie(c, SEEN_COOKIE, `${shopId}.${session.token}`, COOKIE);
+    if (session.token !== null && session.token !== token)
+      setCookie(c, SEEN_COOKIE, `${shopId}.${session.token}`, COOKIE);
   };
 }
 

@@ -15,7 +15,12 @@ export interface Edition {
 }
 
 /** Puts a new limited edition on sale, with an account for every shopper, in one synchronous commit. */
-export async function createEdition(db: ShopDatabase, pieces: number, shoppers: number, seed: number): Promise<Edition> {
+export async function createEdition(
+  db: ShopDatabase,
+  pieces: number,
+  shoppers: number,
+  seed: number,
+): Promise<Edition> {
   const runId = randomUUID();
   return db.transaction(
     async (tx) => {
@@ -31,7 +36,10 @@ export async function createEdition(db: ShopDatabase, pieces: number, shoppers: 
         ],
       });
       const productId = Number(product.rows[0]?.id);
-      await tx.query({ text: 'INSERT INTO inventory (product_id, stock) VALUES ($1, $2)', values: [productId, pieces] });
+      await tx.query({
+        text: 'INSERT INTO inventory (product_id, stock) VALUES ($1, $2)',
+        values: [productId, pieces],
+      });
       await tx.query({
         text: 'INSERT INTO limited_pieces (product_id, serial) SELECT $1, serial FROM generate_series(1, $2::int) serial',
         values: [productId, pieces],
@@ -42,7 +50,9 @@ export async function createEdition(db: ShopDatabase, pieces: number, shoppers: 
                FROM generate_series(1, $2::int) n RETURNING id`,
         values: [runId, shoppers],
       });
-      const size = await tx.query<{ last: string | null }>({ text: 'SELECT max(id) AS last FROM products WHERE id < 1000001' });
+      const size = await tx.query<{ last: string | null }>({
+        text: 'SELECT max(id) AS last FROM products WHERE id < 1000001',
+      });
       const accountIds = accounts.rows.map((row) => Number(row.id));
       return { runId, productId, pieces, accountIds, catalogueSize: Number(size.rows[0]?.last ?? 0) };
     },

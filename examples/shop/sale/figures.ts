@@ -15,7 +15,8 @@ export interface FiguresSnapshot {
   readonly unavailableMs: number;
 }
 
-export type Counter = 'limitedSold' | 'soldOut' | 'reads' | 'reviews' | 'staleViews' | 'retries' | 'failures' | 'shoppersDone';
+export type Counter =
+  'limitedSold' | 'soldOut' | 'reads' | 'reviews' | 'staleViews' | 'retries' | 'failures' | 'shoppersDone';
 
 /**
  * Unavailability is the longest time in which at least one order was waiting and none was acknowledged: it

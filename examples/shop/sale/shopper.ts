@@ -70,7 +70,11 @@ async function browse({ world, random, session }: Visit): Promise<void> {
   const { db, edition } = world;
   const pages = random.int(1, 2);
   for (let page = 0; page < pages; page += 1) {
-    const request = { category: random.pick(CATEGORIES).slug, sort: random.pick(SORTS), page: random.int(1, 4) };
+    const request = {
+      category: random.pick(CATEGORIES).slug,
+      sort: random.pick(SORTS),
+      page: random.int(1, 4),
+    };
     await read(world, () => listProducts(db, request));
   }
   await read(world, () => findProduct(db, edition.productId));
@@ -78,7 +82,10 @@ async function browse({ world, random, session }: Visit): Promise<void> {
 }
 
 async function read<T>(world: SaleWorld, work: () => Promise<T>): Promise<T> {
-  const answer = await settle(work, { deadlineMs: world.patienceMs, onRetry: () => world.figures.count('retries') });
+  const answer = await settle(work, {
+    deadlineMs: world.patienceMs,
+    onRetry: () => world.figures.count('retries'),
+  });
   world.figures.count('reads');
   return answer;
 }
@@ -98,7 +105,10 @@ async function purchase(visit: Visit, productId: number, number: number): Promis
   figures.orderStarted(startedAtMs);
   let result: CheckoutResult | null = null;
   try {
-    result = await buy(db, session, cards, request, { deadlineMs: patienceMs, onRetry: () => figures.count('retries') });
+    result = await buy(db, session, cards, request, {
+      deadlineMs: patienceMs,
+      onRetry: () => figures.count('retries'),
+    });
   } finally {
     if (result?.kind !== 'placed') figures.orderRefused();
   }
@@ -122,8 +132,13 @@ async function lookAtOrders({ world, session, accountId }: Visit, key: string): 
 }
 
 async function review({ world, random, session, accountId, index }: Visit): Promise<void> {
-  const productId = random.next() < 0.3 ? world.edition.productId : random.int(1, Math.max(1, world.edition.catalogueSize));
-  const text = { rating: random.int(3, 5), title: 'From the holiday sale', body: 'Seen in the sale, and glad that I looked.' };
+  const productId =
+    random.next() < 0.3 ? world.edition.productId : random.int(1, Math.max(1, world.edition.catalogueSize));
+  const text = {
+    rating: random.int(3, 5),
+    title: 'From the holiday sale',
+    body: 'Seen in the sale, and glad that I looked.',
+  };
   const account = { id: accountId, name: `Shopper ${index}` };
   const write = (): Promise<boolean> => writeReview(session, { productId, account, ...text });
   await settle(write, { deadlineMs: world.patienceMs, onRetry: () => world.figures.count('retries') });

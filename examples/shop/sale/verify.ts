@@ -13,14 +13,20 @@ export interface Verdict {
 }
 
 /** Counts what matters, from the rows alone: nothing the sale itself counted is believed. */
-export async function verifySale(db: ShopDatabase, edition: Edition, acknowledged: readonly string[]): Promise<Verdict> {
+export async function verifySale(
+  db: ShopDatabase,
+  edition: Edition,
+  acknowledged: readonly string[],
+): Promise<Verdict> {
   return db.transaction(async (tx) => {
     const { productId, pieces, accountIds } = edition;
     const number = async (text: string, values: unknown[]): Promise<number> => {
       const { rows } = await tx.query<{ n: string | null }>({ text, values });
       return Number(rows[0]?.n ?? 0);
     };
-    const sold = await number('SELECT sum(quantity) AS n FROM order_items WHERE product_id = $1', [productId]);
+    const sold = await number('SELECT sum(quantity) AS n FROM order_items WHERE product_id = $1', [
+      productId,
+    ]);
     const stockLeft = await number('SELECT stock AS n FROM inventory WHERE product_id = $1', [productId]);
     const acknowledgedLost = await number(
       `SELECT count(*) AS n FROM unnest($1::uuid[]) AS told(key)

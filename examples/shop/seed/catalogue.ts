@@ -71,7 +71,13 @@ export function createCatalogue(seed: number, size: CatalogueSize = FULL_SIZE): 
   };
 }
 
-function createProduct(random: Random, id: number, names: Set<string>, reviewCount: number, ratingTotal: number): SeedProduct {
+function createProduct(
+  random: Random,
+  id: number,
+  names: Set<string>,
+  reviewCount: number,
+  ratingTotal: number,
+): SeedProduct {
   const category = random.pick(CATEGORIES);
   let kind = random.pick(category.kinds);
   let material = random.pick(category.materials);
@@ -130,7 +136,11 @@ function createReview(random: Random, id: number, plan: RatingPlan, slug: string
   const praise = random.pick(category.praise);
   const blame = random.pick(category.blame);
   const body =
-    mood === 'happy' ? `${opening} ${praise}.` : mood === 'mixed' ? `${opening} ${praise}, but ${blame}.` : `${opening} ${blame}.`;
+    mood === 'happy'
+      ? `${opening} ${praise}.`
+      : mood === 'mixed'
+        ? `${opening} ${praise}, but ${blame}.`
+        : `${opening} ${blame}.`;
   return {
     id,
     productId,

@@ -36,7 +36,9 @@ export async function seedCatalogue(db: ShopDatabase, options: SeedOptions = {})
     const total = size.products + size.reviews;
     await seedCategories(db);
     await seedProducts(db, catalogue, (done) => onProgress?.({ done, total }));
-    await seedReviews(db, catalogue, size.reviews, (done) => onProgress?.({ done: size.products + done, total }));
+    await seedReviews(db, catalogue, size.reviews, (done) =>
+      onProgress?.({ done: size.products + done, total }),
+    );
     const isComplete = await finish(db, name, size);
     if (!isComplete) return seedCatalogue(db, options);
     return true;
@@ -56,7 +58,12 @@ async function seedCategories(db: Queryable): Promise<void> {
   await db.query({
     text: `INSERT INTO categories (slug, name, tagline, position)
            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[]) ON CONFLICT DO NOTHING`,
-    values: [all.map((c) => c.slug), all.map((c) => c.name), all.map((c) => c.tagline), all.map((_, index) => index)],
+    values: [
+      all.map((c) => c.slug),
+      all.map((c) => c.name),
+      all.map((c) => c.tagline),
+      all.map((_, index) => index),
+    ],
     durability: 'async',
   });
 }
@@ -73,7 +80,11 @@ async function lastSeededId(db: ShopDatabase, table: 'inventory' | 'reviews'): P
   });
 }
 
-async function seedProducts(db: ShopDatabase, catalogue: Catalogue, onDone: (done: number) => void): Promise<void> {
+async function seedProducts(
+  db: ShopDatabase,
+  catalogue: Catalogue,
+  onDone: (done: number) => void,
+): Promise<void> {
   const { products } = catalogue;
   let done = await lastSeededId(db, 'inventory');
   while (done < products.length) {
@@ -153,8 +164,12 @@ async function finish(db: ShopDatabase, name: string, size: CatalogueSize): Prom
         values: [FIRST_FREE_ID],
       });
       const counted = rows[0];
-      if (counted === undefined || counted.products < size.products || counted.reviews < size.reviews) return false;
-      await tx.query({ text: 'INSERT INTO seed_runs (catalogue) VALUES ($1) ON CONFLICT DO NOTHING', values: [name] });
+      if (counted === undefined || counted.products < size.products || counted.reviews < size.reviews)
+        return false;
+      await tx.query({
+        text: 'INSERT INTO seed_runs (catalogue) VALUES ($1) ON CONFLICT DO NOTHING',
+        values: [name],
+      });
       return true;
     },
     { durability: 'sync' },

@@ -41,14 +41,32 @@ export const CATEGORIES: readonly CategoryWords[] = [
       'The shade is spun by hand, so that every {it} throws a slightly different light.',
       'Small enough for a shelf, bright enough for a good book.',
     ],
-    praise: ['the light is warm without being dim', 'the dimmer is silent', 'it throws the loveliest pool of light', 'the cord is long enough'],
-    blame: ['the cord is shorter than I hoped', 'the switch feels a little light', 'it gets warm after an evening'],
+    praise: [
+      'the light is warm without being dim',
+      'the dimmer is silent',
+      'it throws the loveliest pool of light',
+      'the cord is long enough',
+    ],
+    blame: [
+      'the cord is shorter than I hoped',
+      'the switch feels a little light',
+      'it gets warm after an evening',
+    ],
   },
   {
     slug: 'tableware',
     name: 'Tableware',
     tagline: 'Thrown, glazed and made to be used',
-    materials: ['Stoneware', 'Porcelain', 'Speckled Clay', 'Terracotta', 'Bone China', 'Celadon', 'Raku', 'Salt-Glazed'],
+    materials: [
+      'Stoneware',
+      'Porcelain',
+      'Speckled Clay',
+      'Terracotta',
+      'Bone China',
+      'Celadon',
+      'Raku',
+      'Salt-Glazed',
+    ],
     kinds: [
       { noun: 'Mug', form: 'mug', price: [14, 42] },
       { noun: 'Espresso Cup', form: 'mug', price: [12, 34] },
@@ -61,14 +79,32 @@ export const CATEGORIES: readonly CategoryWords[] = [
       'The {it} is fired twice, so it shrugs off dishwashers and hurried mornings.',
       'Unglazed at the foot, silky at the rim.',
     ],
-    praise: ['the glaze has real depth', 'it sits in the hand beautifully', 'it survived the dishwasher all year', 'the rim is pleasantly thin'],
-    blame: ['it is a little heavier than it looks', 'the colour is greyer than in the picture', 'mine wobbles a touch'],
+    praise: [
+      'the glaze has real depth',
+      'it sits in the hand beautifully',
+      'it survived the dishwasher all year',
+      'the rim is pleasantly thin',
+    ],
+    blame: [
+      'it is a little heavier than it looks',
+      'the colour is greyer than in the picture',
+      'mine wobbles a touch',
+    ],
   },
   {
     slug: 'kitchen',
     name: 'Kitchen',
     tagline: 'Tools that outlive recipes',
-    materials: ['Cast Iron', 'Copper', 'Carbon Steel', 'Walnut', 'Enamel', 'Olive Wood', 'Brushed Steel', 'Beech'],
+    materials: [
+      'Cast Iron',
+      'Copper',
+      'Carbon Steel',
+      'Walnut',
+      'Enamel',
+      'Olive Wood',
+      'Brushed Steel',
+      'Beech',
+    ],
     kinds: [
       { noun: 'Casserole', form: 'pot', price: [69, 289] },
       { noun: 'Stock Pot', form: 'pot', price: [59, 210] },
@@ -81,14 +117,32 @@ export const CATEGORIES: readonly CategoryWords[] = [
       'A {it} to hand down: the handle is riveted, the base will not warp.',
       'Weighs just enough to stay where you put it.',
     ],
-    praise: ['it heats evenly', 'nothing sticks once it is seasoned', 'the handle stays cool', 'it pours without a drip'],
-    blame: ['it is heavy when full', 'the lid rattles at a rolling boil', 'it needs seasoning before the first use'],
+    praise: [
+      'it heats evenly',
+      'nothing sticks once it is seasoned',
+      'the handle stays cool',
+      'it pours without a drip',
+    ],
+    blame: [
+      'it is heavy when full',
+      'the lid rattles at a rolling boil',
+      'it needs seasoning before the first use',
+    ],
   },
   {
     slug: 'textiles',
     name: 'Textiles',
     tagline: 'Wool, linen and quiet colours',
-    materials: ['Merino', 'Washed Linen', 'Alpaca', 'Organic Cotton', 'Bouclé', 'Lambswool', 'Waffle Cotton', 'Mohair'],
+    materials: [
+      'Merino',
+      'Washed Linen',
+      'Alpaca',
+      'Organic Cotton',
+      'Bouclé',
+      'Lambswool',
+      'Waffle Cotton',
+      'Mohair',
+    ],
     kinds: [
       { noun: 'Cushion', form: 'cushion', price: [29, 89] },
       { noun: 'Floor Cushion', form: 'cushion', price: [49, 139] },
@@ -101,7 +155,12 @@ export const CATEGORIES: readonly CategoryWords[] = [
       'The {it} softens with every wash and keeps its colour in the sun.',
       'Finished with a hand-rolled hem.',
     ],
-    praise: ['it is soft from the first day', 'the colour is exactly as pictured', 'it warms without weighing', 'the weave is beautifully dense'],
+    praise: [
+      'it is soft from the first day',
+      'the colour is exactly as pictured',
+      'it warms without weighing',
+      'the weave is beautifully dense',
+    ],
     blame: ['it sheds a little at first', 'it creases more than I expected', 'I wish it came a size larger'],
   },
   {
@@ -121,7 +180,12 @@ export const CATEGORIES: readonly CategoryWords[] = [
       'The {it} arrives in one piece and is meant to stay in one piece for decades.',
       'Made to order from timber grown within two hundred kilometres.',
     ],
-    praise: ['the joints are flawless', 'it is far more comfortable than it looks', 'the grain is gorgeous', 'it arrived fully built'],
+    praise: [
+      'the joints are flawless',
+      'it is far more comfortable than it looks',
+      'the grain is gorgeous',
+      'it arrived fully built',
+    ],
     blame: ['delivery took three weeks', 'the felt pads came loose', 'one leg needed a small shim'],
   },
   {
@@ -141,7 +205,12 @@ export const CATEGORIES: readonly CategoryWords[] = [
       'A {it} that earns its place on the desk and is hard to leave in the drawer.',
       'Bound with thread, so that pages stay where you wrote them.',
     ],
-    praise: ['the paper takes ink perfectly', 'it opens completely flat', 'it ages gracefully', 'my desk is finally tidy'],
+    praise: [
+      'the paper takes ink perfectly',
+      'it opens completely flat',
+      'it ages gracefully',
+      'my desk is finally tidy',
+    ],
     blame: ['the corners bruise in a bag', 'I would like one more colour', 'the ribbon frayed'],
   },
   {
@@ -161,7 +230,12 @@ export const CATEGORIES: readonly CategoryWords[] = [
       'Every part of the {it} can be replaced with one screwdriver.',
       'Thirty hours between charges, and a real volume knob.',
     ],
-    praise: ['voices sound present and natural', 'the battery lasts for days', 'the knob is a joy to turn', 'the bass is deep but tidy'],
+    praise: [
+      'voices sound present and natural',
+      'the battery lasts for days',
+      'the knob is a joy to turn',
+      'the bass is deep but tidy',
+    ],
     blame: ['pairing took two tries', 'it is a bit shy at low volume', 'the case is bulky'],
   },
   {
@@ -181,14 +255,32 @@ export const CATEGORIES: readonly CategoryWords[] = [
       'The {it} breathes, so that roots stay cool and leaves stay green.',
       'Balanced to carry full, even one-handed.',
     ],
-    praise: ['my basil has never looked better', 'it survived the winter outside', 'the saucer really fits', 'it is balanced even when full'],
-    blame: ['it is paler when dry', 'the drainage hole is small', 'it scratched the sill before I added felt'],
+    praise: [
+      'my basil has never looked better',
+      'it survived the winter outside',
+      'the saucer really fits',
+      'it is balanced even when full',
+    ],
+    blame: [
+      'it is paler when dry',
+      'the drainage hole is small',
+      'it scratched the sill before I added felt',
+    ],
   },
   {
     slug: 'travel',
     name: 'Travel',
     tagline: 'Pack light, go far',
-    materials: ['Waxed Canvas', 'Ripstop', 'Saddle Leather', 'Recycled Nylon', 'Wool Felt', 'Steel', 'Titanium', 'Cork'],
+    materials: [
+      'Waxed Canvas',
+      'Ripstop',
+      'Saddle Leather',
+      'Recycled Nylon',
+      'Wool Felt',
+      'Steel',
+      'Titanium',
+      'Cork',
+    ],
     kinds: [
       { noun: 'Backpack', form: 'backpack', price: [79, 269] },
       { noun: 'Daypack', form: 'backpack', price: [59, 179] },
@@ -201,7 +293,12 @@ export const CATEGORIES: readonly CategoryWords[] = [
       'The {it} has exactly the pockets you need, and none that you have to remember.',
       'Shrugs off rain, dust and overhead lockers.',
     ],
-    praise: ['it carries far more than it looks', 'it kept everything dry in a downpour', 'the zips run like butter', 'it has been round the world with me'],
+    praise: [
+      'it carries far more than it looks',
+      'it kept everything dry in a downpour',
+      'the zips run like butter',
+      'it has been round the world with me',
+    ],
     blame: ['the strap needs breaking in', 'there is no pocket for a pen', 'it was stiff in the first weeks'],
   },
   {
@@ -221,23 +318,45 @@ export const CATEGORIES: readonly CategoryWords[] = [
       'A {it} without batteries, screens or instructions.',
       'Rounded where it matters, sturdy where it counts.',
     ],
-    praise: ['it is played with every single day', 'the colours are lovely', 'it survived two toddlers', 'the edges are perfectly smooth'],
+    praise: [
+      'it is played with every single day',
+      'the colours are lovely',
+      'it survived two toddlers',
+      'the edges are perfectly smooth',
+    ],
     blame: ['the box is too small to tidy it away', 'one piece had a rough edge', 'the paint faded a little'],
   },
 ];
 
-export const SERIES: readonly string[] = `Halden Alder Solveig Mira Tofte Nara Linnea Bruno Ostra Fjell Kaia Vesper
+export const SERIES: readonly string[] =
+  `Halden Alder Solveig Mira Tofte Nara Linnea Bruno Ostra Fjell Kaia Vesper
   Lund Soren Marlow Isla Koto Ravn Elin Havn Juno Arden Birk Cleo Dune Ember Faro Greta Hollis Inka Jura Kelda
   Lark Moss Niko Orla Pico Quill Runa Sage Tilda Umbra Vanja Willa Yara Zephyr`.split(/\s+/);
 
-export const FIRST_NAMES: readonly string[] = `Ada Amir Anna Ben Bianca Carlos Chen Clara Daniel Diego Elena Emma
+export const FIRST_NAMES: readonly string[] =
+  `Ada Amir Anna Ben Bianca Carlos Chen Clara Daniel Diego Elena Emma
   Erik Fatima Felix Freya George Grace Hana Hugo Ines Ivan Jack Jana Jonas Julia Kenji Lara Leo Lina Liam Luca
   Maja Marco Maria Mateo Mei Mila Mohamed Nadia Nina Noah Nora Oliver Olga Omar Oscar Paula Pedro Priya Rosa Ruth
   Sam Sara Sofia Stefan Tara Theo Tom Uma Vera Victor Yuki Zoe`.split(/\s+/);
 
 export const TITLES: Readonly<Record<number, readonly string[]>> = {
-  5: ['Simply lovely', 'Better than hoped', 'Bought a second one', 'A keeper', 'Worth every cent', 'Could not be happier', 'My favourite thing'],
-  4: ['Very good', 'Nearly perfect', 'Solid and pretty', 'Glad I bought it', 'Good value', 'Does what it should'],
+  5: [
+    'Simply lovely',
+    'Better than hoped',
+    'Bought a second one',
+    'A keeper',
+    'Worth every cent',
+    'Could not be happier',
+    'My favourite thing',
+  ],
+  4: [
+    'Very good',
+    'Nearly perfect',
+    'Solid and pretty',
+    'Glad I bought it',
+    'Good value',
+    'Does what it should',
+  ],
   3: ['Fine, not more', 'Good with a catch', 'It is all right', 'Mixed feelings', 'Decent'],
   2: ['Expected more', 'Not quite there', 'A little let down'],
   1: ['Sent it back', 'Not for me', 'Disappointed'],
@@ -255,7 +374,18 @@ export const OPENINGS: readonly string[] = [
 ];
 
 export const CLOSINGS: Readonly<Record<'happy' | 'mixed' | 'unhappy', readonly string[]>> = {
-  happy: ['Would buy again.', 'Highly recommended.', 'It makes me smile every day.', 'Everyone asks where it is from.', 'Exactly as described.'],
-  mixed: ['All in all a fair buy.', 'For the price it is fine.', 'I am keeping it.', 'Good, with that one wish.'],
+  happy: [
+    'Would buy again.',
+    'Highly recommended.',
+    'It makes me smile every day.',
+    'Everyone asks where it is from.',
+    'Exactly as described.',
+  ],
+  mixed: [
+    'All in all a fair buy.',
+    'For the price it is fine.',
+    'I am keeping it.',
+    'Good, with that one wish.',
+  ],
   unhappy: ['Returning it was easy, at least.', 'I hoped for more.', 'Support was kind about it.'],
 };

@@ -21,11 +21,23 @@ export function renderSignInPage(mode: 'sign-in' | 'sign-up', form: SignInForm):
     <form method="post" action="/${mode}" class="stack">
       <input type="hidden" name="next" value="${form.next}" />
       ${isNew ? html`<label>Name<input name="name" required maxlength="80" autocomplete="name" value="${form.name ?? ''}" /></label>` : ''}
-      <label>E-mail<input name="email" type="email" required autocomplete="email" value="${form.email ?? ''}" /></label>
-      <label>Password<input name="password" type="password" required minlength="8" autocomplete="${isNew ? 'new-password' : 'current-password'}" /></label>
+      <label
+        >E-mail<input name="email" type="email" required autocomplete="email" value="${form.email ?? ''}"
+      /></label>
+      <label
+        >Password<input
+          name="password"
+          type="password"
+          required
+          minlength="8"
+          autocomplete="${isNew ? 'new-password' : 'current-password'}"
+      /></label>
       <button class="button wide">${isNew ? 'Create account' : 'Sign in'}</button>
     </form>
-    <p class="quiet">${isNew ? 'Been here before?' : 'New here?'} <a href="/${other}?next=${encodeURIComponent(form.next)}">${isNew ? 'Sign in' : 'Create an account'}</a></p>
+    <p class="quiet">
+      ${isNew ? 'Been here before?' : 'New here?'}
+      <a href="/${other}?next=${encodeURIComponent(form.next)}">${isNew ? 'Sign in' : 'Create an account'}</a>
+    </p>
   </section>`;
 }
 
@@ -40,7 +52,10 @@ export function renderAccountPage(account: Account): Html {
 
 export function renderOrdersPage(orders: readonly Order[], placedId: number | null): Html {
   if (orders.length === 0) {
-    return renderNotice('No orders yet', 'When you buy something, it shows here at once.', { href: '/', label: 'Look around' });
+    return renderNotice('No orders yet', 'When you buy something, it shows here at once.', {
+      href: '/',
+      label: 'Look around',
+    });
   }
   return html`<div class="wrap narrow">
     <h1>My orders</h1>
@@ -53,15 +68,26 @@ function renderOrder(order: Order, isNew: boolean): Html {
   return html`<article class="order ${isNew ? 'new' : ''}">
     <header>
       <div><b>Order ${order.id}</b><span class="quiet">${formatDate(order.placedAt)}</span></div>
-      <div><b>${formatMoney(order.totalCents)}</b><span class="quiet">${order.card.brand} ···· ${order.card.last4}</span></div>
+      <div>
+        <b>${formatMoney(order.totalCents)}</b
+        ><span class="quiet">${order.card.brand} ···· ${order.card.last4}</span>
+      </div>
     </header>
     <ul>
       ${order.items.map(
-        (item) => html`<li>
-          <a class="pic" href="/products/${item.productId}"><img src="/art/${item.art}.svg" width="64" height="64" alt="" /></a>
-          <span><a href="/products/${item.productId}">${item.name}</a>
-          <span class="quiet">${item.quantity} × ${formatMoney(item.unitPriceCents)}${item.serials.length > 0 ? html` · <b class="serial">No. ${item.serials.join(', ')}</b>` : ''}</span></span>
-        </li>`,
+        (item) =>
+          html`<li>
+            <a class="pic" href="/products/${item.productId}"
+              ><img src="/art/${item.art}.svg" width="64" height="64" alt=""
+            /></a>
+            <span
+              ><a href="/products/${item.productId}">${item.name}</a>
+              <span class="quiet"
+                >${item.quantity} ×
+                ${formatMoney(item.unitPriceCents)}${item.serials.length > 0 ? html` · <b class="serial">No. ${item.serials.join(', ')}</b>` : ''}</span
+              ></span
+            >
+          </li>`,
       )}
     </ul>
     <footer class="quiet">To ${order.shipTo.split('\n').join(', ')}</footer>

@@ -3,8 +3,27 @@ import type { Random } from '../seed/random.ts';
 
 /** What can be drawn. Each product names its form and a number that decides colours and proportions. */
 export const ART_FORMS = [
-  'table-lamp', 'pendant', 'mug', 'bowl', 'pot', 'kettle', 'cushion', 'throw', 'chair', 'side-table', 'notebook',
-  'pencil-cup', 'headphones', 'speaker', 'planter', 'watering-can', 'backpack', 'flask', 'blocks', 'whale', 'lantern',
+  'table-lamp',
+  'pendant',
+  'mug',
+  'bowl',
+  'pot',
+  'kettle',
+  'cushion',
+  'throw',
+  'chair',
+  'side-table',
+  'notebook',
+  'pencil-cup',
+  'headphones',
+  'speaker',
+  'planter',
+  'watering-can',
+  'backpack',
+  'flask',
+  'blocks',
+  'whale',
+  'lantern',
 ] as const;
 export type ArtForm = (typeof ART_FORMS)[number];
 
@@ -19,19 +38,96 @@ interface Palette {
 }
 
 const PALETTES: readonly Palette[] = [
-  { sky: ['#f6e7d8', '#efd3b8'], floor: '#e3bd9b', main: '#c65d3b', shade: '#9f4429', light: '#e58f6c', accent: '#274046' },
-  { sky: ['#e4ede6', '#c9dccf'], floor: '#b1cab9', main: '#2f6f5e', shade: '#20524a', light: '#5d9c87', accent: '#e0a458' },
-  { sky: ['#e6ebf5', '#cbd6ea'], floor: '#b4c3de', main: '#3b5b92', shade: '#2a4473', light: '#7290c4', accent: '#e07a5f' },
-  { sky: ['#fbeee0', '#f7d9b0'], floor: '#ecc48f', main: '#e09f3e', shade: '#b97c22', light: '#f3c677', accent: '#540b0e' },
-  { sky: ['#f3e6ec', '#e4c7d4'], floor: '#d4aebf', main: '#a44a6c', shade: '#7d3350', light: '#cc7f9c', accent: '#2b3a55' },
-  { sky: ['#ecebe6', '#d8d5cb'], floor: '#c6c1b3', main: '#4a4e57', shade: '#33363d', light: '#7b808b', accent: '#d98e5f' },
-  { sky: ['#e2eff0', '#bfdcdf'], floor: '#a5cacf', main: '#1f7a8c', shade: '#155a68', light: '#58a9b8', accent: '#f2b134' },
-  { sky: ['#f0eadf', '#e0d2b8'], floor: '#cfbd9c', main: '#8a6240', shade: '#67472c', light: '#b58a63', accent: '#3f6b5b' },
-  { sky: ['#efe7f4', '#d8c8e6'], floor: '#c3b0d6', main: '#6b4c9a', shade: '#4f3676', light: '#9b80c4', accent: '#f29e4c' },
-  { sky: ['#f7f1e8', '#eadfce'], floor: '#d9cab3', main: '#e8dcc8', shade: '#c7b699', light: '#faf4ea', accent: '#b5533c' },
+  {
+    sky: ['#f6e7d8', '#efd3b8'],
+    floor: '#e3bd9b',
+    main: '#c65d3b',
+    shade: '#9f4429',
+    light: '#e58f6c',
+    accent: '#274046',
+  },
+  {
+    sky: ['#e4ede6', '#c9dccf'],
+    floor: '#b1cab9',
+    main: '#2f6f5e',
+    shade: '#20524a',
+    light: '#5d9c87',
+    accent: '#e0a458',
+  },
+  {
+    sky: ['#e6ebf5', '#cbd6ea'],
+    floor: '#b4c3de',
+    main: '#3b5b92',
+    shade: '#2a4473',
+    light: '#7290c4',
+    accent: '#e07a5f',
+  },
+  {
+    sky: ['#fbeee0', '#f7d9b0'],
+    floor: '#ecc48f',
+    main: '#e09f3e',
+    shade: '#b97c22',
+    light: '#f3c677',
+    accent: '#540b0e',
+  },
+  {
+    sky: ['#f3e6ec', '#e4c7d4'],
+    floor: '#d4aebf',
+    main: '#a44a6c',
+    shade: '#7d3350',
+    light: '#cc7f9c',
+    accent: '#2b3a55',
+  },
+  {
+    sky: ['#ecebe6', '#d8d5cb'],
+    floor: '#c6c1b3',
+    main: '#4a4e57',
+    shade: '#33363d',
+    light: '#7b808b',
+    accent: '#d98e5f',
+  },
+  {
+    sky: ['#e2eff0', '#bfdcdf'],
+    floor: '#a5cacf',
+    main: '#1f7a8c',
+    shade: '#155a68',
+    light: '#58a9b8',
+    accent: '#f2b134',
+  },
+  {
+    sky: ['#f0eadf', '#e0d2b8'],
+    floor: '#cfbd9c',
+    main: '#8a6240',
+    shade: '#67472c',
+    light: '#b58a63',
+    accent: '#3f6b5b',
+  },
+  {
+    sky: ['#efe7f4', '#d8c8e6'],
+    floor: '#c3b0d6',
+    main: '#6b4c9a',
+    shade: '#4f3676',
+    light: '#9b80c4',
+    accent: '#f29e4c',
+  },
+  {
+    sky: ['#f7f1e8', '#eadfce'],
+    floor: '#d9cab3',
+    main: '#e8dcc8',
+    shade: '#c7b699',
+    light: '#faf4ea',
+    accent: '#b5533c',
+  },
 ];
 
-const NIGHT: Palette = { sky: ['#16233b', '#243a5e'], floor: '#1b2c49', main: '#b23a48', shade: '#7f2634', light: '#dd6b74', accent: '#f7c873' };
+const NIGHT: Palette = {
+  sky: ['#16233b', '#243a5e'],
+  floor: '#1b2c49',
+  main: '#b23a48',
+  shade: '#7f2634',
+  light: '#dd6b74',
+  accent: '#f7c873',
+};
 
 type Draw = (palette: Palette, random: Random) => string;
 
@@ -54,8 +150,14 @@ const drawTableLamp: Draw = (p, random) => {
       ? box(194, 196, 12, 112, 6, p.accent) + box(150, 300, 100, 14, 7, p.accent)
       : base === 1
         ? path('M200 190c34 28 48 56 48 78 0 26-20 44-48 44s-48-18-48-44c0-22 14-50 48-78Z', p.accent) +
-          path('M176 250c2-16 8-28 16-38', 'none', 'stroke="#fff" stroke-width="6" stroke-linecap="round" opacity=".3"')
-        : disc(200, 276, 36, p.accent) + disc(200, 222, 22, p.accent) + disc(190, 264, 8, '#fff', 'opacity=".25"');
+          path(
+            'M176 250c2-16 8-28 16-38',
+            'none',
+            'stroke="#fff" stroke-width="6" stroke-linecap="round" opacity=".3"',
+          )
+        : disc(200, 276, 36, p.accent) +
+          disc(200, 222, 22, p.accent) +
+          disc(190, 264, 8, '#fff', 'opacity=".25"');
   return `${disc(200, 170, 150, '#fff8d6', 'opacity=".45"')}${shadow(200, 314, 82)}${foot}
     ${path(`M${200 - top} 90h${top * 2}l${bottom - top} 108h${-bottom * 2}Z`, p.main)}
     ${path(`M${200 - top} 90h${top * 0.8}l${-(bottom - top) * 0.3} 108h${-(bottom - (bottom - top) * 0.3 - top * 0.2)}Z`, p.light, 'opacity=".55"')}
@@ -68,11 +170,18 @@ const drawPendant: Draw = (p, random) => {
   const y = drop;
   const body =
     shade === 0
-      ? path(`M100 ${y + 110}c0-64 44-104 100-104s100 40 100 104Z`, p.main) + path(`M118 ${y + 104}c4-46 30-78 62-90-20 26-30 54-32 90Z`, p.light, 'opacity=".6"')
+      ? path(`M100 ${y + 110}c0-64 44-104 100-104s100 40 100 104Z`, p.main) +
+        path(`M118 ${y + 104}c4-46 30-78 62-90-20 26-30 54-32 90Z`, p.light, 'opacity=".6"')
       : shade === 1
-        ? disc(200, y + 80, 82, p.main) + disc(172, y + 54, 24, p.light, 'opacity=".7"') + box(182, y - 8, 36, 18, 6, p.accent)
-        : path(`M170 ${y + 6}h60l64 104H106Z`, p.main) + path(`M170 ${y + 6}h24l-28 104h-60Z`, p.light, 'opacity=".55"');
-  const glow = shade === 1 ? '' : `<ellipse cx="200" cy="${y + 112}" rx="${shade === 0 ? 92 : 86}" ry="13" fill="#fff3c4"/>`;
+        ? disc(200, y + 80, 82, p.main) +
+          disc(172, y + 54, 24, p.light, 'opacity=".7"') +
+          box(182, y - 8, 36, 18, 6, p.accent)
+        : path(`M170 ${y + 6}h60l64 104H106Z`, p.main) +
+          path(`M170 ${y + 6}h24l-28 104h-60Z`, p.light, 'opacity=".55"');
+  const glow =
+    shade === 1
+      ? ''
+      : `<ellipse cx="200" cy="${y + 112}" rx="${shade === 0 ? 92 : 86}" ry="13" fill="#fff3c4"/>`;
   return `${path(`M110 ${y + 112}L30 400h340L290 ${y + 112}Z`, '#fff8d6', 'opacity=".38"')}
     ${line(`M200 0V${y}`, p.accent, 4)}${body}${glow}${box(188, y - 10, 24, 20, 6, p.accent)}`;
 };
@@ -85,7 +194,9 @@ const drawMug: Draw = (p, random) => {
     band === 0
       ? box(118, y + h * 0.55, 150, h * 0.45 - 6, 18, p.light, 'opacity=".75"')
       : band === 1
-        ? Array.from({ length: 16 }, () => disc(random.int(130, 256), random.int(y + 24, 290), random.int(2, 4), p.accent, 'opacity=".7"')).join('')
+        ? Array.from({ length: 16 }, () =>
+            disc(random.int(130, 256), random.int(y + 24, 290), random.int(2, 4), p.accent, 'opacity=".7"'),
+          ).join('')
         : box(118, y + h * 0.34, 150, 9, 0, p.accent) + box(118, y + h * 0.34 + 18, 150, 4, 0, p.accent);
   return `${shadow(200, 306, 100)}${line(`M262 ${y + 34}c62-8 62 ${h * 0.55} 0 ${h * 0.5}`, p.shade, 20)}
     ${path(`M118 ${y}h150v${h - 36}c0 24-16 36-36 36h-78c-20 0-36-12-36-36Z`, p.main)}${pattern}
@@ -97,7 +208,10 @@ const drawBowl: Draw = (p, random) => {
   const y = random.int(184, 206);
   const fruit = random.int(0, 1) === 0;
   const inside = fruit
-    ? disc(160, y - 18, 36, p.accent) + disc(226, y - 14, 40, '#d9573f') + disc(194, y - 36, 34, '#e8b23a') + path(`M194 ${y - 70}q14-20 26-14-4 16-26 14`, '#4f8a4f')
+    ? disc(160, y - 18, 36, p.accent) +
+      disc(226, y - 14, 40, '#d9573f') +
+      disc(194, y - 36, 34, '#e8b23a') +
+      path(`M194 ${y - 70}q14-20 26-14-4 16-26 14`, '#4f8a4f')
     : '';
   return `${shadow(200, 308, 92)}${inside}
     ${path(`M76 ${y}h248c0 68-46 106-92 106h-64c-46 0-92-38-92-106Z`, p.main)}
@@ -129,9 +243,13 @@ const drawCushion: Draw = (p, random) => {
   const clip = 'clip-path="url(#c)"';
   const pattern =
     motif === 0
-      ? Array.from({ length: 6 }, (_, index) => box(60, 96 + index * 36, 280, 12, 0, index % 2 === 0 ? p.light : p.accent, clip)).join('')
+      ? Array.from({ length: 6 }, (_, index) =>
+          box(60, 96 + index * 36, 280, 12, 0, index % 2 === 0 ? p.light : p.accent, clip),
+        ).join('')
       : motif === 1
-        ? Array.from({ length: 25 }, (_, index) => disc(108 + (index % 5) * 46, 108 + Math.floor(index / 5) * 46, 9, p.light, clip)).join('')
+        ? Array.from({ length: 25 }, (_, index) =>
+            disc(108 + (index % 5) * 46, 108 + Math.floor(index / 5) * 46, 9, p.light, clip),
+          ).join('')
         : `<g ${clip}>${disc(200, 200, 84, p.light)}${disc(200, 200, 52, p.accent)}${disc(200, 200, 22, p.main)}</g>`;
   const d = 'M84 96c40 14 190 14 232 0-10 60-10 150 4 214-48-12-196-12-240 0 14-62 14-154 4-214Z';
   return `<clipPath id="c"><path d="${d}"/></clipPath>${shadow(200, 314, 122)}${path(d, p.main)}${pattern}
@@ -144,16 +262,25 @@ const drawThrow: Draw = (p, random) => {
   const layers = Array.from({ length: folds }, (_, index) => {
     const y = 300 - (index + 1) * h;
     const fill = [p.main, p.light, p.shade][index % 3] ?? p.main;
-    return box(92 - (index % 2) * 5, y, 216 + (index % 2) * 10, h + 2, h / 2, fill) + box(120, y + h * 0.35, 150, 3, 1.5, '#fff', 'opacity=".25"');
+    return (
+      box(92 - (index % 2) * 5, y, 216 + (index % 2) * 10, h + 2, h / 2, fill) +
+      box(120, y + h * 0.35, 150, 3, 1.5, '#fff', 'opacity=".25"')
+    );
   }).join('');
-  const fringe = Array.from({ length: 11 }, (_, index) => line(`M${226 + index * 7} 236v${28 + (index % 2) * 8}`, p.accent, 3)).join('');
+  const fringe = Array.from({ length: 11 }, (_, index) =>
+    line(`M${226 + index * 7} 236v${28 + (index % 2) * 8}`, p.accent, 3),
+  ).join('');
   return `${shadow(200, 304, 124)}${layers}${path(`M218 ${300 - 130}h86v68h-86Z`, p.accent, 'opacity=".92"')}
     ${box(218, 186, 86, 7, 0, p.light)}${box(218, 206, 86, 7, 0, p.light)}${fringe}`;
 };
 
 const drawChair: Draw = (p, random) => {
   const round = random.int(0, 1) === 0 ? 44 : 18;
-  const legs = line('M132 262l-18 66', p.accent, 11) + line('M268 262l18 66', p.accent, 11) + line('M166 262l-6 52', p.accent, 9) + line('M234 262l6 52', p.accent, 9);
+  const legs =
+    line('M132 262l-18 66', p.accent, 11) +
+    line('M268 262l18 66', p.accent, 11) +
+    line('M166 262l-6 52', p.accent, 9) +
+    line('M234 262l6 52', p.accent, 9);
   return `${shadow(200, 328, 116)}${legs}${box(116, 86, 168, 150, round, p.main)}
     ${box(132, 102, 24, 104, 12, p.light, 'opacity=".55"')}
     ${box(84, 168, 44, 90, 20, p.shade)}${box(272, 168, 44, 90, 20, p.shade)}
@@ -164,17 +291,27 @@ const drawSideTable: Draw = (p, random) => {
   const y = random.int(168, 194);
   const three = random.int(0, 1) === 0;
   const legs = three
-    ? line(`M140 ${y + 12}l-26 ${314 - y}`, p.shade, 11) + line(`M260 ${y + 12}l26 ${314 - y}`, p.shade, 11) + line(`M200 ${y + 12}v${300 - y}`, p.shade, 10)
+    ? line(`M140 ${y + 12}l-26 ${314 - y}`, p.shade, 11) +
+      line(`M260 ${y + 12}l26 ${314 - y}`, p.shade, 11) +
+      line(`M200 ${y + 12}v${300 - y}`, p.shade, 10)
     : box(190, y, 20, 316 - y, 8, p.shade) + box(136, 308, 128, 14, 7, p.shade);
-  const vase = path(`M222 ${y - 4}c-20 0-26-22-18-38 5-10 6-16 4-26h28c-2 10-1 16 4 26 8 16 2 38-18 38Z`, p.accent) +
-    line(`M222 ${y - 66}c0-22-8-36-20-48M222 ${y - 66}c0-24 8-38 22-50`, '#5d8a5a', 4) + disc(202, y - 116, 9, '#e9c46a') + disc(245, y - 118, 8, '#f4a261');
+  const vase =
+    path(`M222 ${y - 4}c-20 0-26-22-18-38 5-10 6-16 4-26h28c-2 10-1 16 4 26 8 16 2 38-18 38Z`, p.accent) +
+    line(`M222 ${y - 66}c0-22-8-36-20-48M222 ${y - 66}c0-24 8-38 22-50`, '#5d8a5a', 4) +
+    disc(202, y - 116, 9, '#e9c46a') +
+    disc(245, y - 118, 8, '#f4a261');
   return `${shadow(200, 326, 100)}${legs}${vase}<ellipse cx="200" cy="${y + 8}" rx="112" ry="18" fill="${p.shade}"/>
     <ellipse cx="200" cy="${y}" rx="112" ry="18" fill="${p.main}"/><ellipse cx="180" cy="${y - 3}" rx="64" ry="7" fill="${p.light}" opacity=".5"/>${vase}`;
 };
 
 const drawNotebook: Draw = (p, random) => {
   const tilt = random.int(-9, 9);
-  const label = random.int(0, 1) === 0 ? box(150, 136, 86, 50, 4, '#fff', 'opacity=".88"') + box(162, 150, 62, 4, 2, p.shade) + box(162, 164, 42, 4, 2, p.shade) : disc(196, 164, 30, p.accent);
+  const label =
+    random.int(0, 1) === 0
+      ? box(150, 136, 86, 50, 4, '#fff', 'opacity=".88"') +
+        box(162, 150, 62, 4, 2, p.shade) +
+        box(162, 164, 42, 4, 2, p.shade)
+      : disc(196, 164, 30, p.accent);
   return `${shadow(206, 326, 96)}<g transform="rotate(${tilt} 200 200)">${box(124, 90, 168, 230, 12, p.shade)}${box(120, 92, 160, 222, 6, '#fffaf0')}
     ${box(112, 84, 164, 230, 12, p.main)}${box(112, 84, 26, 230, 10, p.shade, 'opacity=".6"')}${label}
     ${box(250, 84, 9, 230, 0, p.accent)}${path('M220 314h14v34l-7-8-7 8Z', p.accent)}</g>`;
@@ -208,14 +345,19 @@ const drawSpeaker: Draw = (p, random) => {
     return `${shadow(200, 320, 88)}${box(120, 70, 160, 248, 18, p.main)}${box(132, 82, 136, 224, 10, p.shade, 'opacity=".5"')}
       ${disc(200, 132, 32, p.accent)}${disc(200, 132, 14, p.light)}${disc(200, 230, 58, p.accent)}${disc(200, 230, 40, p.shade)}${disc(200, 230, 16, p.light)}`;
   }
-  const dots = Array.from({ length: 40 }, (_, index) => disc(100 + (index % 8) * 17, 196 + Math.floor(index / 8) * 18, 4, p.shade)).join('');
+  const dots = Array.from({ length: 40 }, (_, index) =>
+    disc(100 + (index % 8) * 17, 196 + Math.floor(index / 8) * 18, 4, p.shade),
+  ).join('');
   return `${shadow(200, 306, 134)}${line('M130 158c0-40 140-40 140 0', p.accent, 10)}${box(72, 154, 256, 150, 34, p.main)}${dots}
     ${disc(276, 212, 27, p.accent)}${disc(276, 212, 18, p.light)}${line('M276 212v-14', p.shade, 4)}${box(252, 258, 48, 10, 5, p.shade)}`;
 };
 
 const drawPlanter: Draw = (p, random) => {
   const leaf = ['#4d7c59', '#6a994e', '#386641', '#588157'];
-  const leaves = Array.from({ length: random.int(7, 10) }, () => ({ fill: random.pick(leaf), length: random.int(92, 142) }));
+  const leaves = Array.from({ length: random.int(7, 10) }, () => ({
+    fill: random.pick(leaf),
+    length: random.int(92, 142),
+  }));
   const drawn = leaves.map(({ fill, length }, index) => {
     const angle = -70 + (140 / Math.max(1, leaves.length - 1)) * index;
     return `<g transform="rotate(${angle} 200 214)">${path(`M200 214c-30 ${-length * 0.4}-20 ${-length * 0.85} 0 ${-length} 20 ${length * 0.15} 30 ${length * 0.6} 0 ${length}Z`, fill)}${line(`M200 210v${-length * 0.75}`, '#ffffff40', 3)}</g>`;
@@ -236,7 +378,8 @@ const drawWateringCan: Draw = (p, random) => {
 const drawBackpack: Draw = (p, random) => {
   const flap = random.int(0, 1) === 0;
   const top = flap
-    ? path('M118 164c0-60 34-88 82-88s82 28 82 88v22c-50 16-114 16-164 0Z', p.shade) + box(190, 170, 20, 40, 6, p.accent)
+    ? path('M118 164c0-60 34-88 82-88s82 28 82 88v22c-50 16-114 16-164 0Z', p.shade) +
+      box(190, 170, 20, 40, 6, p.accent)
     : line('M136 148c20-44 108-44 128 0', p.shade, 6) + disc(264, 150, 7, p.accent);
   return `${shadow(200, 324, 104)}${line('M172 84c0-44 56-44 56 0', p.accent, 10)}
     ${box(84, 190, 40, 104, 18, p.shade)}${box(276, 190, 40, 104, 18, p.shade)}
@@ -247,7 +390,9 @@ const drawBackpack: Draw = (p, random) => {
 const drawFlask: Draw = (p, random) => {
   const w = random.int(42, 56);
   const bands = random.int(1, 3);
-  const stripes = Array.from({ length: bands }, (_, index) => box(200 - w, 232 + index * 20, w * 2, 9, 0, p.accent)).join('');
+  const stripes = Array.from({ length: bands }, (_, index) =>
+    box(200 - w, 232 + index * 20, w * 2, 9, 0, p.accent),
+  ).join('');
   return `${shadow(200, 322, 66)}${box(200 - 24, 66, 48, 46, 10, p.accent)}${box(200 - 18, 108, 36, 18, 2, p.shade)}
     ${path(`M${200 - w} 166c0-28 16-42 30-46h${w * 2 - 60}c14 4 30 18 30 46v132c0 14-10 24-24 24h${-(w * 2 - 48)}c-14 0-24-10-24-24Z`, p.main)}
     ${box(200 - w + 12, 160, 13, 130, 6.5, p.light, 'opacity=".75"')}${stripes}${line('M200 66c0-26 34-26 34 4', p.shade, 7)}`;
@@ -256,7 +401,11 @@ const drawFlask: Draw = (p, random) => {
 const drawBlocks: Draw = (p, random) => {
   const colors = [p.main, p.accent, p.light, '#e9c46a', '#e76f51', '#457b9d', '#6a994e'];
   const color = (): string => random.pick(colors);
-  const tops = [path('M152 112l48-62 48 62Z', color()), path('M152 112c0-64 96-64 96 0Z', color()), disc(200, 72, 40, color())];
+  const tops = [
+    path('M152 112l48-62 48 62Z', color()),
+    path('M152 112c0-64 96-64 96 0Z', color()),
+    disc(200, 72, 40, color()),
+  ];
   return `${shadow(200, 320, 126)}${box(80, 232, 80, 86, 8, color())}${box(240, 232, 80, 86, 8, color())}${box(164, 232, 72, 86, 8, color())}
     ${path('M180 318c0-44 40-44 40 0Z', '#00000030')}${box(112, 172, 176, 56, 8, color())}${box(152, 116, 96, 52, 8, color())}${random.pick(tops)}
     ${disc(120, 274, 15, '#ffffff66')}${path('M280 256l16 32h-32Z', '#ffffff66')}`;
@@ -265,7 +414,11 @@ const drawBlocks: Draw = (p, random) => {
 const drawWhale: Draw = (p, random) => {
   const wheels = random.int(0, 1) === 0;
   const under = wheels
-    ? disc(140, 304, 21, p.accent) + disc(248, 304, 21, p.accent) + disc(140, 304, 7, p.light) + disc(248, 304, 7, p.light) + line('M74 264l-44 30', p.shade, 4)
+    ? disc(140, 304, 21, p.accent) +
+      disc(248, 304, 21, p.accent) +
+      disc(140, 304, 7, p.light) +
+      disc(248, 304, 7, p.light) +
+      line('M74 264l-44 30', p.shade, 4)
     : line('M40 312c20-16 40 16 60 0s40 16 60 0 40 16 60 0 40 16 60 0 40 16 60 0', '#6bb6d6', 9);
   return `${shadow(200, 326, 134)}${line('M150 118c0-26-14-34-30-34M150 118c0-26 14-34 30-34', '#6bb6d6', 8)}
     ${path('M66 226c0-62 42-100 96-100 66 0 92 56 138 60 20 2 30-14 32-34-18-4-28-20-26-36 20 0 30 10 34 22 8-12 20-20 38-16-2 20-14 32-30 34 2 80-56 138-144 138H142c-44 0-76-24-76-68Z', p.main)}
@@ -274,7 +427,15 @@ const drawWhale: Draw = (p, random) => {
 };
 
 const drawLantern: Draw = (p, random) => {
-  const flakes = Array.from({ length: 34 }, () => disc(random.int(6, 394), random.int(6, 300), random.int(1, 4), '#fff', `opacity="${(0.35 + random.next() * 0.6).toFixed(2)}"`));
+  const flakes = Array.from({ length: 34 }, () =>
+    disc(
+      random.int(6, 394),
+      random.int(6, 300),
+      random.int(1, 4),
+      '#fff',
+      `opacity="${(0.35 + random.next() * 0.6).toFixed(2)}"`,
+    ),
+  );
   return `${flakes.join('')}${disc(200, 214, 150, p.accent, 'opacity=".16"')}${disc(200, 214, 104, p.accent, 'opacity=".2"')}${shadow(200, 332, 96)}
     ${line('M168 92c0-52 64-52 64 0', p.accent, 6)}${path('M200 76l74 52H126Z', p.shade)}${box(186, 62, 28, 20, 6, p.main)}
     ${box(132, 128, 136, 176, 8, '#fff1c9')}${disc(200, 232, 56, '#ffd978', 'opacity=".75"')}

@@ -11,8 +11,12 @@ const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect 
 export function createAssets(): Hono {
   const css = readFileSync(new URL('shop.css', import.meta.url), 'utf8') + STAR_WIDTHS;
   const assets = new Hono();
-  assets.get('/assets/shop.css', (c) => c.body(css, 200, { 'content-type': 'text/css; charset=utf-8', 'cache-control': 'no-cache' }));
-  assets.get('/assets/icon.svg', (c) => c.body(ICON, 200, { 'content-type': 'image/svg+xml', 'cache-control': 'max-age=86400' }));
+  assets.get('/assets/shop.css', (c) =>
+    c.body(css, 200, { 'content-type': 'text/css; charset=utf-8', 'cache-control': 'no-cache' }),
+  );
+  assets.get('/assets/icon.svg', (c) =>
+    c.body(ICON, 200, { 'content-type': 'image/svg+xml', 'cache-control': 'max-age=86400' }),
+  );
   assets.get('/art/:file', (c) => {
     const svg = renderArt(c.req.param('file').replace(/\.svg$/, ''));
     if (svg === null) return c.notFound();

@@ -27,7 +27,11 @@ const CATEGORY_ART: Readonly<Record<string, string>> = {
   [LIMITED_CATEGORY]: 'lantern-1',
 };
 
-export function renderCataloguePage(page: ProductPage, categories: readonly Category[], request: ListRequest): Html {
+export function renderCataloguePage(
+  page: ProductPage,
+  categories: readonly Category[],
+  request: ListRequest,
+): Html {
   const category = categories.find((candidate) => candidate.slug === request.category);
   const isHome = category === undefined && !request.search && page.page === 1;
   const isFirst = page.page === 1;
@@ -37,13 +41,21 @@ export function renderCataloguePage(page: ProductPage, categories: readonly Cate
       <div class="bar">
         <div>
           <h2>${renderHeading(category, request)}</h2>
-          <p class="quiet">${describeCount(page.total)}${category === undefined ? '' : html` · ${category.tagline}`}</p>
+          <p class="quiet">
+            ${describeCount(page.total)}${category === undefined ? '' : html` · ${category.tagline}`}
+          </p>
         </div>
         ${renderSortForm(request)}
       </div>
-      ${page.products.length === 0
-        ? html`<p class="empty">Nothing matches. Try fewer or shorter words, or <a href="/">look around</a>.</p>`
-        : html`<div class="grid">${page.products.map((product, index) => renderProductCard(product, isFirst && index < 4))}</div>`}
+      ${
+        page.products.length === 0
+          ? html`<p class="empty">
+              Nothing matches. Try fewer or shorter words, or <a href="/">look around</a>.
+            </p>`
+          : html`<div class="grid">
+              ${page.products.map((product, index) => renderProductCard(product, isFirst && index < 4))}
+            </div>`
+      }
       ${renderPager(page, request)}
     </section>`;
 }
@@ -63,12 +75,18 @@ function renderHero(categories: readonly Category[]): Html {
     <div class="hero-in">
       <div>
         <p class="kicker">The winter collection</p>
-        <h1>Good things for<br />the darker half of the year.</h1>
-        <p class="lead">${formatCount(total)} well-made objects, chosen slowly. Every one reviewed by people who live with it.</p>
-        <p class="actions"><a class="button" href="/?category=lighting">Shop lighting</a><a class="button ghost" href="/?sort=rating">Best rated</a></p>
+        <h1>Good things for the darker half of the year.</h1>
+        <p class="lead">
+          ${formatCount(total)} well-made objects, chosen slowly. Every one reviewed by people who live with
+          it.
+        </p>
+        <p class="actions">
+          <a class="button" href="/?category=lighting">Shop lighting</a
+          ><a class="button ghost" href="/?sort=rating">Best rated</a>
+        </p>
       </div>
       <div class="hero-art" aria-hidden="true">
-        ${['pendant-18', 'chair-12', 'mug-4', 'lantern-1'].map((art) => html`<img src="/art/${art}.svg" width="400" height="400" alt="" />`)}
+        ${['pendant-18', 'chair-12', 'planter-15', 'lantern-1'].map((art) => html`<img src="/art/${art}.svg" width="400" height="400" alt="" />`)}
       </div>
     </div>
   </section>`;
@@ -80,7 +98,11 @@ function renderShelf(categories: readonly Category[]): Html {
       .filter((category) => category.productCount > 0)
       .map(
         (category) =>
-          html`<a href="/?category=${category.slug}"><img src="/art/${CATEGORY_ART[category.slug] ?? 'mug-4'}.svg" width="80" height="80" alt="" /><b>${category.name}</b><span class="quiet">${formatCount(category.productCount)}</span></a>`,
+          html`<a href="/?category=${category.slug}"
+            ><img src="/art/${CATEGORY_ART[category.slug] ?? 'mug-4'}.svg" width="80" height="80" alt="" /><b
+              >${category.name}</b
+            ><span class="quiet">${formatCount(category.productCount)}</span></a
+          >`,
       )}
   </nav>`;
 }
@@ -91,13 +113,25 @@ function renderTabs(categories: readonly Category[], request: ListRequest): Html
     <a href="${link(undefined)}" ${request.category === undefined ? 'aria-current=page' : ''}>All</a>
     ${categories
       .filter((category) => category.productCount > 0)
-      .map((category) => html`<a href="${link(category.slug)}" ${category.slug === request.category ? 'aria-current=page' : ''}>${category.name}</a>`)}
+      .map(
+        (category) =>
+          html`<a
+            href="${link(category.slug)}"
+            ${category.slug === request.category ? 'aria-current=page' : ''}
+            >${category.name}</a
+          >`,
+      )}
   </nav>`;
 }
 
 function renderSortForm(request: ListRequest): Html {
   const options = Object.entries(SORT_NAMES).map(
-    ([sort, name]) => html`<a href="${href({ ...request, sort: sort as Sort, page: 1 })}" ${sort === (request.sort ?? 'popular') ? 'aria-current=true' : ''}>${name}</a>`,
+    ([sort, name]) =>
+      html`<a
+        href="${href({ ...request, sort: sort as Sort, page: 1 })}"
+        ${sort === (request.sort ?? 'popular') ? 'aria-current=true' : ''}
+        >${name}</a
+      >`,
   );
   return html`<details class="sort">
     <summary>${SORT_NAMES[request.sort ?? 'popular']}</summary>
@@ -107,7 +141,8 @@ function renderSortForm(request: ListRequest): Html {
 
 function renderPager(page: ProductPage, request: ListRequest): Html | '' {
   if (page.pageCount === 1) return '';
-  const link = (to: number, label: string, rel: string): Html => html`<a class="button ghost" rel="${rel}" href="${href({ ...request, page: to })}">${label}</a>`;
+  const link = (to: number, label: string, rel: string): Html =>
+    html`<a class="button ghost" rel="${rel}" href="${href({ ...request, page: to })}">${label}</a>`;
   return html`<nav class="pager" aria-label="Pages">
     ${page.page > 1 ? link(page.page - 1, '← Previous', 'prev') : html`<span></span>`}
     <span class="quiet">Page ${formatCount(page.page)} of ${formatCount(page.pageCount)}</span>

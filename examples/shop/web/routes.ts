@@ -7,7 +7,18 @@ import { addToCart, readCart, setQuantity } from '../carts.ts';
 import { findProduct, listCategories, listProducts, listSimilar } from '../catalog.ts';
 import type { Category, ServedBy } from '../catalog.ts';
 import type { ShopDatabase } from '../database.ts';
-import { accountInput, addInput, checkoutInput, describeProblems, listInput, pageInput, productIdInput, quantityInput, reviewInput, signInInput } from '../input.ts';
+import {
+  accountInput,
+  addInput,
+  checkoutInput,
+  describeProblems,
+  listInput,
+  pageInput,
+  productIdInput,
+  quantityInput,
+  reviewInput,
+  signInInput,
+} from '../input.ts';
 import { listOrders } from '../orders.ts';
 import { buyCart } from '../purchase.ts';
 import { listReviews, writeReview } from '../reviews.ts';
@@ -59,7 +70,12 @@ function addCataloguePages(web: Hono<ShopEnv>, db: ShopDatabase): void {
     const tookMs = performance.now() - startedAt;
     const category = categories.find((candidate) => candidate.slug === request.category);
     const title = request.search ?? category?.name ?? 'Good things for the home';
-    return show(c, { title, body: renderCataloguePage(page, categories, request), search: request.search, served: { ...page.servedBy, tookMs } });
+    return show(c, {
+      title,
+      body: renderCataloguePage(page, categories, request),
+      search: request.search,
+      served: { ...page.servedBy, tookMs },
+    });
   });
   web.get('/products/:id', (c) => showProduct(c, db));
   web.post('/products/:id/reviews', async (c) => {
@@ -89,12 +105,21 @@ async function showProduct(c: ShopContext, db: ShopDatabase, problem?: string): 
   const category: Category | undefined = categories.find((candidate) => candidate.slug === product.category);
   const similar = await listSimilar(db, product);
   const body = renderProductPage({ product, category, reviews, similar, account, reviewPage, problem });
-  return show(c, { title: product.name, body, served: { ...servedBy, tookMs }, status: problem === undefined ? 200 : 400 });
+  return show(c, {
+    title: product.name,
+    body,
+    served: { ...servedBy, tookMs },
+    status: problem === undefined ? 200 : 400,
+  });
 }
 
 export function showMissing(c: ShopContext): Promise<Response> {
   const text = 'It may have moved, or it was never here.';
-  return show(c, { title: 'Not found', body: renderNotice('There is nothing here', text, { href: '/', label: 'Back to the shop' }), status: 404 });
+  return show(c, {
+    title: 'Not found',
+    body: renderNotice('There is nothing here', text, { href: '/', label: 'Back to the shop' }),
+    status: 404,
+  });
 }
 
 function addCartPages(web: Hono<ShopEnv>): void {
@@ -131,9 +156,20 @@ function addCheckoutPages(web: Hono<ShopEnv>, db: ShopDatabase, cards: CardProvi
       case 'placed':
         return c.redirect(`/orders?placed=${result.orderId}`, 303);
       case 'sold-out':
-        return showCheckout(c, { ...form, problem: 'Somebody was faster: something in your cart is sold out. Nothing was charged.' }, 409);
+        return showCheckout(
+          c,
+          {
+            ...form,
+            problem: 'Somebody was faster: something in your cart is sold out. Nothing was charged.',
+          },
+          409,
+        );
       case 'declined':
-        return showCheckout(c, { orderKey: crypto.randomUUID(), shipTo: form.shipTo, problem: result.reason }, 402);
+        return showCheckout(
+          c,
+          { orderKey: crypto.randomUUID(), shipTo: form.shipTo, problem: result.reason },
+          402,
+        );
       case 'rejected':
         return showCheckout(c, { ...form, problem: result.reason }, 422);
     }
@@ -158,15 +194,25 @@ function addAccountPages(web: Hono<ShopEnv>): void {
     if (account === null) return c.redirect('/sign-in?next=/orders', 303);
     const placed = productIdInput.safeParse(c.req.query('placed'));
     const orders = await listOrders(session, account.id);
-    return show(c, { title: 'My orders', body: renderOrdersPage(orders, placed.success ? placed.data : null) });
+    return show(c, {
+      title: 'My orders',
+      body: renderOrdersPage(orders, placed.success ? placed.data : null),
+    });
   });
   web.get('/account', async (c) => {
     const { account } = c.get('visitor');
     if (account === null) return c.redirect('/sign-in', 303);
     return show(c, { title: 'Account', body: renderAccountPage(account) });
   });
-  web.get('/sign-in', (c) => show(c, { title: 'Sign in', body: renderSignInPage('sign-in', { next: readNext(c.req.query('next')) }) }));
-  web.get('/sign-up', (c) => show(c, { title: 'Create an account', body: renderSignInPage('sign-up', { next: readNext(c.req.query('next')) }) }));
+  web.get('/sign-in', (c) =>
+    show(c, { title: 'Sign in', body: renderSignInPage('sign-in', { next: readNext(c.req.query('next')) }) }),
+  );
+  web.get('/sign-up', (c) =>
+    show(c, {
+      title: 'Create an account',
+      body: renderSignInPage('sign-up', { next: readNext(c.req.query('next')) }),
+    }),
+  );
   web.post('/sign-in', (c) => handleSignIn(c));
   web.post('/sign-up', (c) => handleSignUp(c));
   web.post('/sign-out', async (c) => {
@@ -183,7 +229,11 @@ async function handleSignIn(c: ShopContext): Promise<Response> {
   const input = signInInput.safeParse(form);
   const account = input.success ? await findByPassword(session, input.data.email, input.data.password) : null;
   if (account === null) {
-    const body = renderSignInPage('sign-in', { next, email: String(form['email'] ?? ''), problem: 'The address or the password is not right.' });
+    const body = renderSignInPage('sign-in', {
+      next,
+      email: String(form['email'] ?? ''),
+      problem: 'The address or the password is not right.',
+    });
     return show(c, { title: 'Sign in', body, status: 401 });
   }
   rememberSignIn(c, await signIn(session, account.id));
@@ -196,7 +246,11 @@ async function handleSignUp(c: ShopContext): Promise<Response> {
   const next = readNext(form['next']);
   const refuse = (problem: string): Promise<Response> => {
     const typed = { next, email: String(form['email'] ?? ''), name: String(form['name'] ?? '') };
-    return show(c, { title: 'Create an account', body: renderSignInPage('sign-up', { ...typed, problem }), status: 400 });
+    return show(c, {
+      title: 'Create an account',
+      body: renderSignInPage('sign-up', { ...typed, problem }),
+      status: 400,
+    });
   };
   const input = accountInput.safeParse(form);
   if (!input.success) return refuse(describeProblems(input.error));
