@@ -226,15 +226,12 @@ function bindView(source: ClusterSource): Pick<ClusterSource, 'topology' | 'even
   };
 }
 
-/** A leader, and every other node streaming and counted for synchronous commits. */
+/** Every node runs on the leader's timeline, and any one of them may die. */
 function isWhole(topology: Topology | null): boolean {
   return (
     topology?.leader != null &&
-    topology.nodes.every(
-      (node) =>
-        node.role === 'leader' ||
-        (node.state === 'running' && node.sync && node.timeline === topology.timeline),
-    )
+    (topology.isFailoverReady || topology.nodes.length === 1) &&
+    topology.nodes.every((node) => node.state === 'running' && node.timeline === topology.timeline)
   );
 }
 
@@ -246,6 +243,7 @@ function emptyTopology(config: ClusterConfig): Topology {
     term: 0,
     timeline: null,
     leader: null,
+    isFailoverReady: false,
     nodes: config.nodes.map((node) => ({
       name: node.name,
       role: 'unknown',

@@ -122,6 +122,7 @@ function clusterLine(topology: Topology | null): Line {
     span(`cluster ${topology.cluster} · `),
     ...leader,
     span(` · term ${topology.term}${timeline} · ${running} of ${topology.nodes.length} nodes running`),
+    topology.isFailoverReady ? span(' · failover ready', 'lead') : span(' · no failover possible', 'dim'),
   ];
 }
 

@@ -12,10 +12,10 @@ export async function printStatus(options: {
   const config = await readClusterConfig(join(resolve(options.state), 'cluster.json'));
   const topology = await fetchTopology(config);
   if (options.json) {
-    const { cluster, term, timeline, leader } = topology;
+    const { cluster, term, timeline, leader, isFailoverReady } = topology;
     const nodes = topology.nodes.map((node) => ({ ...node, dsn: nodeDsn(config, node) }));
     process.stdout.write(
-      `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, nodes }, null, 2)}\n`,
+      `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, isFailoverReady, nodes }, null, 2)}\n`,
     );
     return;
   }

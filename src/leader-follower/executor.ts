@@ -6,6 +6,7 @@ import { ensureSlots } from '../postgres/slots.ts';
 import { findNode } from './config.ts';
 import type { ClusterConfig } from './config.ts';
 import type { Action } from './core/decide.ts';
+import { formatSynchronousStandbyNames } from './core/sync-set.ts';
 import { campaign } from './election.ts';
 import type { EventLog } from './event-log.ts';
 import type { LeadershipRegister } from './leadership.ts';
@@ -36,7 +37,7 @@ export class Executor {
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
-    this.#syncSet = new SyncSetKeeper(options);
+    this.#syncSet = new SyncSetKeeper({ ...options, initialNames: '' });
   }
 
   get hasRewindFailed(): boolean {
@@ -156,8 +157,12 @@ export class Executor {
     // The process may have been suspended since it won: the lease tells.
     if (state === null || register.ownLease.kind !== 'held') return;
     const startedAtMs = monotonicMs();
-    await local.promote(state.sync.members.filter((name) => name !== self));
-    this.#syncSet = new SyncSetKeeper(this.#options);
+    const names = state.sync.members.filter((name) => name !== self);
+    await local.promote(names);
+    this.#syncSet = new SyncSetKeeper({
+      ...this.#options,
+      initialNames: formatSynchronousStandbyNames(config.synchronousFollowers, names),
+    });
     events.add(
       'promoted',
       `accepts writes in term ${state.leadership.term}, promoted in ${seconds(startedAtMs)}`,

@@ -22,18 +22,22 @@ export class SyncSetKeeper {
   readonly #local: LocalNode;
   readonly #events: EventLog;
   readonly #lastStreamedAtMs = new Map<NodeId, number>();
-  #barrier: { readonly names: string; readonly changedAtMs: number; lsn: Lsn | null } | null = null;
+  /** The names set before the promotion hold from its first walsender on; only later changes have to settle. */
+  #barrier: { readonly names: string; readonly changedAtMs: number; lsn: Lsn | null };
 
   constructor(options: {
     readonly self: NodeId;
     readonly register: LeadershipRegister;
     readonly local: LocalNode;
     readonly events: EventLog;
+    /** PostgreSQL's synchronous_standby_names since before it was promoted. */
+    readonly initialNames: string;
   }) {
     this.#self = options.self;
     this.#register = options.register;
     this.#local = options.local;
     this.#events = options.events;
+    this.#barrier = { names: options.initialNames, changedAtMs: Number.NEGATIVE_INFINITY, lsn: null };
     // A new leader's followers get the same time to come back as after any other hiccup.
     const members = options.register.known.state?.sync.members ?? [];
     for (const name of members) this.#lastStreamedAtMs.set(name, monotonicMs());
@@ -78,7 +82,7 @@ export class SyncSetKeeper {
 
   /** The leader's position once the names have stood unchanged long enough; everything before may rest on others. */
   #barrierLsn(seen: Probe, nowMs: number): Lsn | null {
-    if (this.#barrier?.names !== seen.synchronousStandbyNames) {
+    if (this.#barrier.names !== seen.synchronousStandbyNames) {
       this.#barrier = { names: seen.synchronousStandbyNames, changedAtMs: nowMs, lsn: null };
     }
     if (nowMs - this.#barrier.changedAtMs < RELOAD_SETTLES_MS) return null;

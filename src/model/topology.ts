@@ -44,6 +44,11 @@ export interface Topology {
   readonly timeline: number | null;
   /** Name of the node that holds the lease, null while there is none. */
   readonly leader: string | null;
+  /**
+   * Whether another node could take over right now without losing a synchronous commit. False for a
+   * moment after each promotion, and while too few of the sync set run.
+   */
+  readonly isFailoverReady: boolean;
   readonly nodes: readonly NodeTopology[];
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
-import { chown, lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
+import { chown, mkdir, open, readdir, rm } from 'node:fs/promises';
 import { createWriteStream } from 'node:fs';
 import { once } from 'node:events';
 import { join, normalize, sep } from 'node:path';
@@ -234,15 +234,17 @@ function damaged(what: string): LockstepError {
   );
 }
 
+/** How many fsyncs are under way at once: the file system commits them together. */
+const SYNC_LANES = 16;
+
 /** Makes every file and folder durable. */
-async function syncTree(folder: string): Promise<void> {
-  const names = await readdir(folder);
-  for (const name of names) {
-    const path = join(folder, name);
-    if ((await lstat(path)).isDirectory()) await syncTree(path);
-    else await syncPath(path);
-  }
-  await syncPath(folder);
+async function syncTree(root: string): Promise<void> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true });
+  const paths = [root, ...entries.map((entry) => join(entry.parentPath, entry.name))];
+  const lane = async (): Promise<void> => {
+    for (let path = paths.pop(); path !== undefined; path = paths.pop()) await syncPath(path);
+  };
+  await Promise.all(Array.from({ length: SYNC_LANES }, lane));
 }
 
 async function syncPath(path: string): Promise<void> {
@@ -252,13 +254,4 @@ async function syncPath(path: string): Promise<void> {
   } finally {
     await handle.close();
   }
-}
-
-/** Bytes of all files below a folder. */
-export async function folderSize(folder: string): Promise<number> {
-  let bytes = 0;
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
-    if (entry.isFile()) bytes += (await stat(join(entry.parentPath, entry.name))).size;
-  }
-  return bytes;
 }

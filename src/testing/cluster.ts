@@ -45,7 +45,7 @@ export interface TestCluster extends AsyncDisposable {
   pause(node: string): Promise<void>;
   resume(node: string): Promise<void>;
   switchover(to?: string): Promise<{ from: string; to: string; pausedMs: number }>;
-  /** Resolves when there is a leader and every other node follows, counted for synchronous commits. */
+  /** Resolves when every node runs on the leader's timeline and any one of them may die. */
   untilWhole(deadlineMs?: number): Promise<Topology>;
   /** The last lines of every node's logs, for a failure's report. */
   logs(): Promise<string>;
@@ -164,11 +164,8 @@ class ProcessCluster implements TestCluster {
     return this.#until('a whole cluster', deadlineMs, (topology) => {
       const isWhole =
         topology.leader !== null &&
-        topology.nodes.every(
-          (node) =>
-            node.role === 'leader' ||
-            (node.state === 'running' && node.sync && node.timeline === topology.timeline),
-        );
+        (topology.isFailoverReady || topology.nodes.length === 1) &&
+        topology.nodes.every((node) => node.state === 'running' && node.timeline === topology.timeline);
       return isWhole ? topology : null;
     });
   }

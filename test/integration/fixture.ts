@@ -19,7 +19,11 @@ export async function freePort(): Promise<number> {
     probe.once('error', reject);
     probe.listen(0, '127.0.0.1', () => {
       const address = probe.address();
-      probe.close(() => (typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port'))));
+      probe.close(() =>
+        typeof address === 'object' && address !== null
+          ? resolve(address.port)
+          : reject(new Error('no port')),
+      );
     });
   });
 }
@@ -40,7 +44,8 @@ export async function until<T>(
     } catch (error) {
       last = error;
     }
-    if (Date.now() > deadline) throw new Error(`not within ${deadlineMs} ms: ${what} (last: ${String(last)})`);
+    if (Date.now() > deadline)
+      throw new Error(`not within ${deadlineMs} ms: ${what} (last: ${String(last)})`);
     await delay(20);
   }
 }
@@ -100,7 +105,11 @@ export class ServerFixture implements AsyncDisposable {
     return server;
   }
 
-  server(name: string, port: number, onUnexpectedExit: (reason: string) => void = () => undefined): PostgresServer {
+  server(
+    name: string,
+    port: number,
+    onUnexpectedExit: (reason: string) => void = () => undefined,
+  ): PostgresServer {
     const server = new PostgresServer({
       binaries: this.#binaries,
       account: this.account,

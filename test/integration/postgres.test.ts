@@ -13,7 +13,9 @@ import { isSharedHistory } from '../../src/model/timeline.ts';
 import { freePort, ServerFixture, until } from './fixture.ts';
 
 const system = await findPostgres('system').catch(() => null);
-const embedded = await findPostgres('embedded').then(async (found) => reachableBinaries(found, await resolveAccount()));
+const embedded = await findPostgres('embedded').then(async (found) =>
+  reachableBinaries(found, await resolveAccount()),
+);
 const builds = [...(system === null ? [] : [system]), embedded];
 
 describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) => {
@@ -37,13 +39,18 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
       onProgress: ({ doneBytes }) => progress.push(doneBytes),
     });
     expect(progress.length).toBeGreaterThan(1);
-    expect(await readSystemIdentifier(fixture.dataDir('b'))).toBe(await readSystemIdentifier(fixture.dataDir('a')));
+    expect(await readSystemIdentifier(fixture.dataDir('b'))).toBe(
+      await readSystemIdentifier(fixture.dataDir('a')),
+    );
 
     const b = await fixture.start('b', portB, portA);
     const clientB = await b.connect();
     await until('b streams', async () => (await probe(clientB)).isReceiving);
     await clientA.query('INSERT INTO t VALUES (5000)');
-    await until('the row arrives', async () => (await clientB.query('SELECT 1 FROM t WHERE id = 5000')).rowCount === 1);
+    await until(
+      'the row arrives',
+      async () => (await clientB.query('SELECT 1 FROM t WHERE id = 5000')).rowCount === 1,
+    );
     expect((await probe(clientA)).followers).toMatchObject([{ name: 'b', isStreaming: true }]);
     expect(await probe(clientB)).toMatchObject({ isInRecovery: true, timeline: 2, isReceiving: true });
 
@@ -61,7 +68,11 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     await fixture.initialize('a');
     const a = await fixture.start('a', portA);
     await a.promote(10_000);
-    await takeBaseBackup({ source: fixture.address(portA), dataDir: fixture.dataDir('b'), account: fixture.account });
+    await takeBaseBackup({
+      source: fixture.address(portA),
+      dataDir: fixture.dataDir('b'),
+      account: fixture.account,
+    });
     const b = await fixture.start('b', portB, portA);
     const clientB = await b.connect();
     await until('b streams', async () => (await probe(clientB)).isReceiving);
@@ -86,14 +97,22 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     await clientAgain.end();
     await again.stop('fast');
 
-    const rewind = await rewindDataFolder({ binaries, account: fixture.account, dataDir: fixture.dataDir('a'), source: fixture.address(portB) });
+    const rewind = await rewindDataFolder({
+      binaries,
+      account: fixture.account,
+      dataDir: fixture.dataDir('a'),
+      source: fixture.address(portB),
+    });
     if (binaries.pgRewind === null) {
       expect(rewind).toEqual({ kind: 'failed', reason: 'this PostgreSQL ships no pg_rewind' });
     } else {
       expect(rewind).toEqual({ kind: 'rewound' });
       const follower = await fixture.start('a', portA, portB);
       const client = await follower.connect();
-      await until('the new history', async () => (await client.query(`SELECT to_regclass('only_on_b') AS t`)).rows[0]?.t !== null);
+      await until(
+        'the new history',
+        async () => (await client.query(`SELECT to_regclass('only_on_b') AS t`)).rows[0]?.t !== null,
+      );
       const { rows } = await client.query(`SELECT to_regclass('only_on_a') AS t`);
       expect(rows).toEqual([{ t: null }]);
       await client.end();

@@ -1,5 +1,4 @@
 import { expiredForMs, observeLease } from '../../src/coordination/core/lease.ts';
-import type { LeaseObservation } from '../../src/coordination/core/lease.ts';
 import { decide } from '../../src/leader-follower/core/decide.ts';
 import type { Action } from '../../src/leader-follower/core/decide.ts';
 import { decideElection } from '../../src/leader-follower/core/elect.ts';
@@ -10,38 +9,8 @@ import type { Lsn } from '../../src/model/lsn.ts';
 import { parseNodeId, parseTerm } from '../../src/model/node.ts';
 import type { NodeId, Term } from '../../src/model/node.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
-import type { TimelineHistory } from '../../src/model/timeline.ts';
-
-/** A commit in the modelled log; its LSN is its index + 1. */
-interface Entry {
-  readonly id: string;
-}
-
-interface ModelNode {
-  readonly name: NodeId;
-  isUp: boolean;
-  isPaused: boolean;
-  process: 'absent' | 'stopped' | 'leader' | 'follower';
-  log: Entry[];
-  history: TimelineHistory;
-  following: NodeId | null;
-  fencedAtVersion: number | null;
-  leaseUntilMs: number;
-  term: Term | null;
-  observation: LeaseObservation | null;
-  synchronousNames: readonly NodeId[];
-  barrierAtMs: number;
-  barrierLsn: Lsn | null;
-}
-
-/** A safety rule broken on purpose, to show that the checks would see it. */
-export type Mutant =
-  /** One member of the sync set fewer is heard before an election. */
-  | 'small-quorum'
-  /** A node leaves the record without waiting for the rest to pass what it acknowledged. */
-  | 'no-barrier'
-  /** Followers tell a candidate their position and go on receiving from the old leader. */
-  | 'no-fence';
+import { describeAction } from './model-node.ts';
+import type { ModelNode, Mutant } from './model-node.ts';
 
 const TTL_MS = 1_000;
 const TICK_MS = 100;
@@ -229,7 +198,7 @@ export class World {
   }
 
   #act(node: ModelNode, action: Action): void {
-    if (action.kind !== 'lead') this.trace.push(`${node.name} ${describe(action)}`);
+    if (action.kind !== 'lead') this.trace.push(`${node.name} ${describeAction(action)}`);
     switch (action.kind) {
       case 'found-cluster':
         this.#take(
@@ -446,12 +415,4 @@ export class World {
   #nonce(): string {
     return `nonce-${++this.#nonces}`;
   }
-}
-
-function describe(action: Action): string {
-  const { kind, ...rest } = action;
-  const words = Object.entries(rest).map(([name, value]) =>
-    name === 'reason' ? `(${value})` : `${name} ${value}`,
-  );
-  return [kind, ...words].join(' ');
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { World } from '../scenario/world.ts';
-import type { Mutant } from '../scenario/world.ts';
+import type { Mutant } from '../scenario/model-node.ts';
 
 const SEEDS = Number(process.env['SIM_SEEDS'] ?? 400);
 const STEPS = 250;

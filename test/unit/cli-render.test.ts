@@ -50,7 +50,7 @@ describe('renderStatus', () => {
   test('a table for a person', () => {
     expect(renderStatus(mixed, { columns: 130, color: false })).toBe(
       [
-        'cluster demo · leader n2 · term 4 · timeline 2 · 2 of 4 nodes running',
+        'cluster demo · leader n2 · term 4 · timeline 2 · 2 of 4 nodes running · failover ready',
         '',
         '   NODE  ROLE      STATE        SYNC   LAG    BEHIND  RECEIVED   REPLAYED   TL  ADDRESS         DETAIL',
         '◐  n1    follower  rejoining    async  –      –       0/3000060  0/3000060  1   127.0.0.1:5441  cloning 42%',
@@ -90,7 +90,9 @@ describe('renderLive', () => {
       ],
     }).split('\n');
     expect(lines[0]).toContain('n2 leads, n4 is away');
-    expect(lines[1]).toBe('cluster demo · leader n2 · term 4 · timeline 2 · 2 of 4 nodes running');
+    expect(lines[1]).toBe(
+      'cluster demo · leader n2 · term 4 · timeline 2 · 2 of 4 nodes running · failover ready',
+    );
     expect(lines.find((line) => line.startsWith('●  n3'))).toContain('12 ms  ■■■···');
     expect(lines).toContainEqual(expect.stringMatching(/^ +5 s ago {2}n2 {2}promoted {5}timeline 2$/));
     expect(lines).toContainEqual(expect.stringMatching(/^ +\d\d:\d\d:\d\d {2}n1 {2}started/));

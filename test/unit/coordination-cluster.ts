@@ -104,7 +104,14 @@ export class HttpCluster implements ConformanceCluster {
     const [a, b, c] = VOTERS.map((self, index) => {
       const acceptor = acceptors[index]!;
       const transport = createHttpTransport({ self, acceptor, peerUrls: urls, authorization: SECRET });
-      const coordination = createEmbeddedCoordination({ voters: VOTERS, transport, proposerId: `${self}-1` });
+      const coordination = createEmbeddedCoordination({
+        voters: VOTERS,
+        transport,
+        proposerId: `${self}-1`,
+        // A busy machine must not turn an answer into "unknown".
+        messageTimeoutMs: 5_000,
+        callTimeoutMs: 20_000,
+      });
       acceptor.onAccepted((key) => coordination.notify(key));
       return coordination;
     });

@@ -30,6 +30,7 @@ const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
   term: z.number(),
   timeline: z.number().nullable(),
   leader: z.string().nullable(),
+  isFailoverReady: z.boolean(),
   nodes: z.array(NODE).max(1000),
 });
 

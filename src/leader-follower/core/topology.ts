@@ -1,5 +1,6 @@
 import { lagBytes, parseLsn } from '../../model/lsn.ts';
 import type { NodeTopology, Topology } from '../../model/topology.ts';
+import { electionQuorum } from './cluster-state.ts';
 import type { ClusterState } from './cluster-state.ts';
 
 /** What is known of one node when a topology is put together. */
@@ -43,8 +44,23 @@ export function buildTopology(options: {
     term: state?.leadership.term ?? 0,
     timeline: leader?.timeline ?? null,
     leader: leader?.name ?? null,
+    isFailoverReady: state !== null && leader !== undefined && canFailOver(state, options.nodes),
     nodes: options.nodes.map((node) => describeNode(node, leader, state)),
   };
+}
+
+/** Enough of the sync set would be heard in an election that the present leader does not take part in. */
+function canFailOver(state: ClusterState, nodes: readonly NodeReport[]): boolean {
+  const members = state.sync.members as readonly string[];
+  const voters = nodes.filter(
+    (node) =>
+      node.name !== state.leadership.holder &&
+      members.includes(node.name) &&
+      node.isReachable &&
+      node.role === 'follower' &&
+      node.timeline === state.leadership.timeline,
+  );
+  return members.length > 0 && voters.length >= electionQuorum(state.sync);
 }
 
 function describeNode(

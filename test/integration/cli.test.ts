@@ -1,0 +1,223 @@
+import { execFile, spawn } from 'node:child_process';
+import { createServer } from 'node:net';
+import { chmod, cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import { describe, expect, it } from 'vitest';
+import { freePort, until } from './fixture.ts';
+
+const run = promisify(execFile);
+const main = join(import.meta.dirname, '../../src/cli/main.ts');
+
+interface Failure {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function lockstep(cwd: string, ...args: string[]): Promise<string> {
+  const { stdout } = await run(process.execPath, [main, ...args], { cwd });
+  return stdout;
+}
+
+async function failing(cwd: string, ...args: string[]): Promise<Failure> {
+  return run(process.execPath, [main, ...args], { cwd, timeout: 60_000 }).then(
+    () => {
+      throw new Error(`lockstep ${args.join(' ')} did not fail`);
+    },
+    (error: unknown) => error as Failure,
+  );
+}
+
+/** One sentence with a remedy, and nothing like a stack. */
+function expectClear(failure: Failure, pattern: RegExp): void {
+  expect(failure.stderr).toMatch(pattern);
+  expect(failure.stderr).not.toMatch(/\n\s+at /);
+  expect(failure.code).toBe(1);
+}
+
+/** A folder for one `lockstep dev` and the process itself; both are gone afterwards. */
+class DevRun implements AsyncDisposable {
+  readonly folder: string;
+  #child: ReturnType<typeof spawn> | null = null;
+  output = '';
+
+  private constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  static async create(): Promise<DevRun> {
+    const folder = await mkdtemp(join(tmpdir(), 'lockstep-cli-'));
+    await chmod(folder, 0o755);
+    return new DevRun(folder);
+  }
+
+  async start(...args: string[]): Promise<void> {
+    this.output = '';
+    this.#child = spawn(process.execPath, [main, 'dev', ...args], {
+      cwd: this.folder,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
+    }
+    await until(`the cluster is ready\n${this.output}`, () => this.output.includes('cluster ready'), 60_000);
+  }
+
+  /** Ctrl-C, and the exit code. */
+  async stop(): Promise<number | null> {
+    const child = this.#child;
+    this.#child = null;
+    if (child === null) return null;
+    const ended = new Promise<number | null>((resolve) => child.on('exit', (code) => resolve(code)));
+    child.kill('SIGINT');
+    return ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+describe('the commands', () => {
+  it('run a cluster, show it, break and mend it, keep its data and stop cleanly', async () => {
+    await using dev = await DevRun.create();
+    const dashboard = String(await freePort());
+    await dev.start('--dashboard-port', dashboard);
+    const status = JSON.parse(await lockstep(dev.folder, 'status', '--json')) as {
+      topology: string;
+      term: number;
+      nodes: { name: string; role: string; dsn: string; sync: boolean; kind: string }[];
+    };
+    expect(status.topology).toBe('leader-follower');
+    expect(status.nodes.map((node) => node.role).toSorted()).toEqual(['follower', 'follower', 'leader']);
+    const leader = status.nodes.find((node) => node.role === 'leader');
+    const client = new pg.Client({ connectionString: leader?.dsn ?? '' });
+    client.on('error', () => undefined);
+    await client.connect();
+    await client.query('CREATE TABLE kept (id int); INSERT INTO kept VALUES (42)');
+    await client.end();
+    expect(await lockstep(dev.folder, 'status')).toContain('★');
+    expect((await fetch(`http://127.0.0.1:${dashboard}/`)).status).toBe(200);
+
+    const moved = JSON.parse(await lockstep(dev.folder, 'switchover', '--json')) as {
+      from: string;
+      to: string;
+    };
+    expect(moved.from).toBe(leader?.name);
+    await until('the new leader may die', async () => {
+      const now = JSON.parse(await lockstep(dev.folder, 'status', '--json')) as { isFailoverReady: boolean };
+      return now.isFailoverReady;
+    });
+    await lockstep(dev.folder, 'kill', moved.to);
+    await until('another leads', async () => {
+      const now = JSON.parse(await lockstep(dev.folder, 'status', '--json')) as { leader: string | null };
+      return now.leader !== null && now.leader !== moved.to;
+    });
+    await lockstep(dev.folder, 'start', moved.to);
+    expect((await stat(join(dev.folder, '.lockstep/cluster.json'))).mode & 0o777).toBe(0o600);
+    expectClear(await failing(dev.folder, 'dev'), /runs already .* Stop it with Ctrl-C there/);
+    expectClear(
+      await failing(dev.folder, 'kill', 'n9'),
+      /There is no node "n9" in cluster dev; it has n1, n2, n3/,
+    );
+    expectClear(await failing(dev.folder, 'switchover', 'n9'), /There is no node "n9"/);
+
+    expect(await dev.stop()).toBe(0);
+    await dev.start('--dashboard-port', dashboard);
+    const again = JSON.parse(await lockstep(dev.folder, 'status', '--json')) as typeof status;
+    const now = new pg.Client({
+      connectionString: again.nodes.find((node) => node.role === 'leader')?.dsn ?? '',
+    });
+    await now.connect();
+    expect((await now.query('SELECT id FROM kept')).rows).toEqual([{ id: 42 }]);
+    await now.end();
+    expect(await dev.stop()).toBe(0);
+    expectClear(await failing(dev.folder, 'kill', 'n1'), /No cluster runs on .*\. Start it with/);
+    expectClear(await failing(dev.folder, 'dev', '--nodes', '5'), /has 3 nodes, not 5/);
+
+    // A node's data replaced by that of another cluster: refused, and left as it is.
+    const other = await DevRun.create();
+    await using _other = other;
+    await other.start('--dashboard-port', String(await freePort()));
+    expect(await other.stop()).toBe(0);
+    const foreign = join(other.folder, '.lockstep/nodes/n2/data');
+    const target = join(dev.folder, '.lockstep/nodes/n2/data');
+    await rm(target, { recursive: true });
+    await cp(foreign, target, { recursive: true, preserveTimestamps: true });
+    const before = await readFile(join(target, 'global/pg_control'));
+    expectClear(
+      await failing(dev.folder, 'dev', '--dashboard-port', dashboard),
+      /n2 could not start: .*belongs to another cluster/,
+    );
+    expect(await readFile(join(target, 'global/pg_control'))).toEqual(before);
+    // The whole folder of another cluster's node.
+    await rm(join(dev.folder, '.lockstep/nodes/n2'), { recursive: true });
+    await cp(join(other.folder, '.lockstep/nodes/n2'), join(dev.folder, '.lockstep/nodes/n2'), {
+      recursive: true,
+    });
+    expectClear(
+      await failing(dev.folder, 'dev', '--dashboard-port', dashboard),
+      /belongs to node n2 of another cluster/,
+    );
+  });
+
+  it('answer bad input with one clear sentence and damage nothing', async () => {
+    await using dev = await DevRun.create();
+    const taken = createServer();
+    const port = await freePort();
+    await new Promise<void>((resolve) => taken.listen(port, '127.0.0.1', resolve));
+    try {
+      expectClear(
+        await failing(dev.folder, 'dev', '--pg-port', String(port)),
+        /Port \d+ is in use\. Stop what listens there, or choose another with --pg-port/,
+      );
+      expectClear(
+        await failing(dev.folder, 'dev', '--dashboard-port', String(port)),
+        /Port \d+ is in use\..*--dashboard-port/,
+      );
+    } finally {
+      taken.close();
+    }
+    expectClear(await failing(dev.folder, 'dev', '--pg-port', 'abc'), /A port is a number from 1 to 65535/);
+    expectClear(await failing(dev.folder, 'dev', '--nodse', '3'), /unknown option '--nodse'/);
+    expectClear(
+      await failing(dev.folder, 'dev', '--postgres', '/nowhere'),
+      /holds no postgres and initdb|Name the folder/,
+    );
+    expectClear(
+      await failing(dev.folder, 'status', '--state', 'nowhere'),
+      /cannot be read\. Start a cluster with/,
+    );
+    const config = join(dev.folder, '.lockstep/cluster.json');
+    const text = await readFile(config, 'utf8');
+    await writeFile(config, text.replace('"leaseTtlMs"', '"leaseTtlMS"'));
+    expectClear(
+      await failing(dev.folder, 'dev'),
+      /cluster\.json is not valid.*leaseTtlMS.*Correct it and start again/,
+    );
+    await writeFile(config, text.slice(0, -20));
+    expectClear(await failing(dev.folder, 'status'), /is not JSON/);
+  });
+
+  it.skipIf(process.getuid?.() !== 0 || process.platform !== 'linux')(
+    'refuse a disk that is too small',
+    async () => {
+      await using dev = await DevRun.create();
+      const disk = join(dev.folder, '.lockstep');
+      await run('mkdir', [disk]);
+      await run('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', disk]);
+      try {
+        expectClear(
+          await failing(dev.folder, 'dev'),
+          /has \d+ MB free and \d+ MB are needed\. Free some space, or put the data elsewhere with --state/,
+        );
+      } finally {
+        await run('umount', [disk]);
+      }
+    },
+  );
+});

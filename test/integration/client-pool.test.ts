@@ -1,0 +1,330 @@
+import { EventEmitter, once } from 'node:events';
+import pg from 'pg';
+import type { PoolClient } from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { connect, LockstepPool } from '../../src/index.ts';
+import type { LockstepOptions } from '../../src/index.ts';
+import { startTestCluster } from '../../src/testing/cluster.ts';
+import type { TestCluster } from '../../src/testing/cluster.ts';
+
+let cluster: TestCluster;
+let pool: LockstepPool;
+let leaderPort: number;
+
+beforeAll(async () => {
+  cluster = await startTestCluster();
+  const leader = await cluster.leader();
+  leaderPort = cluster.nodes.find(({ name }) => name === leader)?.port ?? 0;
+  const setup = open();
+  await setup.query('CREATE TABLE item (id int PRIMARY KEY, v text)');
+  await setup.query(`CREATE FUNCTION add_item() RETURNS int LANGUAGE sql VOLATILE AS
+    'INSERT INTO item SELECT coalesce(max(id), 0) + 1, NULL FROM item RETURNING id'`);
+  await setup.query('CREATE VIEW writing_view AS SELECT add_item() AS id');
+  await setup.query({ text: `INSERT INTO item VALUES (0, 'seen')`, durability: 'sync' });
+  await setup.end();
+});
+
+afterAll(() => cluster?.[Symbol.asyncDispose]());
+
+const checkedOut = new Set<PoolClient>();
+
+beforeEach(async () => {
+  await reopen();
+});
+
+afterEach(async () => {
+  for (const client of checkedOut) client.release();
+  checkedOut.clear();
+  if (!pool.ending) await pool.end();
+});
+
+/** Another pool for this test, which has looked at every server. */
+async function reopen(options: LockstepOptions = {}): Promise<void> {
+  if (pool !== undefined && !pool.ending) await pool.end();
+  pool = open(options);
+  await pool.topology();
+}
+
+/** A client that is released also when the test fails. */
+async function checkout(): Promise<PoolClient> {
+  const client = await pool.connect();
+  checkedOut.add(client);
+  return client;
+}
+
+function giveBack(client: PoolClient): void {
+  checkedOut.delete(client);
+  client.release();
+}
+
+function open(options: LockstepOptions = {}): LockstepPool {
+  return connect({ connectionString: cluster.url, ...options });
+}
+
+const whereSql = 'SELECT inet_server_port() AS port';
+
+async function portOf(
+  client: { query(sql: string): Promise<pg.QueryResult> },
+  sql: string = whereSql,
+): Promise<number> {
+  return (await client.query(sql)).rows[0].port;
+}
+
+describe('pool.query', () => {
+  it('takes every form that pg takes', async () => {
+    expect(pool).toBeInstanceOf(pg.Pool);
+    expect(pool).toBeInstanceOf(EventEmitter);
+    const expected = [{ a: 1 }];
+    expect((await pool.query('SELECT 1 AS a')).rows).toEqual(expected);
+    expect((await pool.query('SELECT $1::int AS a', [1])).rows).toEqual(expected);
+    expect((await pool.query({ text: 'SELECT $1::int AS a', values: [1] })).rows).toEqual(expected);
+    expect((await pool.query({ name: 'n', text: 'SELECT $1::int AS a' }, [1])).rows).toEqual(expected);
+    expect((await pool.query({ text: 'SELECT 1 AS a', rowMode: 'array' })).rows).toEqual([[1]]);
+    const types = { getTypeParser: () => (): string => 'parsed' };
+    expect((await pool.query({ text: 'SELECT 1 AS a', types } as pg.QueryConfig)).rows).toEqual([
+      { a: 'parsed' },
+    ]);
+    expect(await pool.query('SELECT 1; SELECT 2')).toHaveLength(2);
+    expect((await pool.query('')).rows).toEqual([]);
+    const viaCallback = await new Promise<pg.QueryResult>((resolve, reject) => {
+      pool.query('SELECT $1::int AS a', [1], (error, result) => (error ? reject(error) : resolve(result)));
+    });
+    expect(viaCallback.rows).toEqual(expected);
+    const viaShortCallback = await new Promise<pg.QueryResult>((resolve) => {
+      pool.query('SELECT 1 AS a', (_, result) => resolve(result));
+    });
+    expect(viaShortCallback.rows).toEqual(expected);
+    const rows: unknown[] = [];
+    const submitted = new pg.Query('SELECT 1 AS a');
+    submitted.on('row', (row: unknown) => rows.push(row));
+    await pool.query(submitted);
+    expect(rows).toEqual(expected);
+  });
+
+  it('passes PostgreSQL’s errors unchanged and goes on afterwards', async () => {
+    await expect(pool.query('SELECT nonsense')).rejects.toMatchObject({ code: '42703' });
+    await expect(pool.query('SELECT 1 / 0')).rejects.toMatchObject({ code: '22012' });
+    await expect(pool.query(`INSERT INTO item VALUES (0, 'x')`)).rejects.toMatchObject({ code: '23505' });
+    await expect(pool.query('SELECT $1::int', 'x' as never)).rejects.toThrow('Query values must be an array');
+    await expect(new Promise((_, reject) => pool.query('SELECT 1 / 0', reject))).rejects.toMatchObject({
+      code: '22012',
+    });
+    expect((await pool.query('SELECT 1 AS a')).rows).toEqual([{ a: 1 }]);
+  });
+
+  it('sends reads to followers and the rest to the leader', async () => {
+    expect(await portOf(pool)).not.toBe(leaderPort);
+    expect(await portOf(pool, `${whereSql} /* lockstep: leader */`)).toBe(leaderPort);
+    expect(await portOf(pool.leader)).toBe(leaderPort);
+    expect(await portOf(pool.follower)).not.toBe(leaderPort);
+    expect(await portOf(pool, `${whereSql}, pg_advisory_xact_lock(1)`)).toBe(leaderPort);
+    expect(await portOf(pool, `${whereSql}, set_config('a.b', 'c', false)`)).toBe(leaderPort);
+  });
+
+  it('repeats on the leader what a follower refuses, and remembers it', async () => {
+    expect((await pool.query('SELECT id FROM writing_view')).rows).toHaveLength(1);
+    expect(pool.stats().redirected).toBe(1);
+    expect((await pool.query('SELECT id FROM writing_view')).rows).toHaveLength(1);
+    expect(pool.stats().redirected).toBe(1);
+  });
+
+  it('leaves no setting and no open transaction in a shared connection', async () => {
+    await reopen({ max: 1 });
+    await pool.query(`SET application_name TO 'left behind'`);
+    expect((await pool.query('SHOW application_name')).rows[0].application_name).not.toBe('left behind');
+    await pool.query('BEGIN');
+    expect((await pool.leader.query('SELECT now() = statement_timestamp() AS fresh')).rows).toEqual([
+      { fresh: true },
+    ]);
+  });
+
+  it('keeps all connections together under max', async () => {
+    await reopen({ max: 3 });
+    await Promise.all(
+      Array.from({ length: 30 }, (_, index) =>
+        index % 3 === 0 ? pool.leader.query(whereSql) : pool.query(whereSql),
+      ),
+    );
+    expect(pool.totalCount).toBeLessThanOrEqual(3);
+    expect(pool.waitingCount).toBe(0);
+  });
+});
+
+describe('pool.connect', () => {
+  it('binds a statement at a time outside transactions, and to the leader inside', async () => {
+    const client = await checkout();
+    expect(await portOf(client)).not.toBe(leaderPort);
+    expect(client.getTransactionStatus()).toBe('I');
+    await client.query('BEGIN');
+    expect(client.getTransactionStatus()).toBe('T');
+    expect(await portOf(client)).toBe(leaderPort);
+    await expect(client.query('SELECT 1 / 0')).rejects.toMatchObject({ code: '22012' });
+    expect(client.getTransactionStatus()).toBe('E');
+    await client.query('ROLLBACK');
+    expect(client.getTransactionStatus()).toBe('I');
+    expect(await portOf(client)).not.toBe(leaderPort);
+    giveBack(client);
+    expect(() => client.release()).toThrow(/already been released/);
+    expect(client.escapeIdentifier('a"b')).toBe('"a""b"');
+  });
+
+  it('runs queries in order, also when they are not awaited one by one', async () => {
+    const client = await checkout();
+    const results = await Promise.all([
+      client.query('BEGIN'),
+      client.query(`INSERT INTO item VALUES (-1, 'x')`),
+      client.query('SELECT v FROM item WHERE id = -1'),
+      client.query('ROLLBACK'),
+      client.query('SELECT v FROM item WHERE id = -1 /* lockstep: leader */'),
+    ]);
+    expect(results.map(({ rows }) => rows.length)).toEqual([0, 0, 1, 0, 0]);
+    giveBack(client);
+  });
+
+  it('keeps session state on one connection until release, then discards it', async () => {
+    await reopen({ max: 1 });
+    const client = await checkout();
+    await client.query('CREATE TEMP TABLE mine (id int)');
+    await client.query('INSERT INTO mine VALUES (7)');
+    expect((await client.query('SELECT id FROM mine')).rows).toEqual([{ id: 7 }]);
+    giveBack(client);
+    const next = await checkout();
+    await expect(next.query('SELECT id FROM mine')).rejects.toMatchObject({ code: '42P01' });
+    giveBack(next);
+  });
+
+  it('delivers notifications', async () => {
+    const client = await checkout();
+    const heard = new Promise<pg.Notification>((resolve) => client.on('notification', resolve));
+    await client.query('LISTEN news');
+    await pool.query(`NOTIFY news, 'hello'`);
+    expect(await heard).toMatchObject({ channel: 'news', payload: 'hello' });
+    giveBack(client);
+  });
+
+  it('refuses nothing that a transaction lost with its connection would have undone', async () => {
+    const client = await checkout();
+    client.on('error', () => undefined);
+    await client.query('BEGIN');
+    await client.query(`INSERT INTO item VALUES (-2, 'x')`);
+    const { rows } = await client.query('SELECT pg_backend_pid() AS pid');
+    await pool.leader.query('SELECT pg_terminate_backend($1)', [rows[0].pid]);
+    const lost = { code: 'NOT_LEADER', outcome: 'not-applied' };
+    await expect(client.query(`INSERT INTO item VALUES (-3, 'x')`)).rejects.toMatchObject(lost);
+    await expect(client.query(`INSERT INTO item VALUES (-4, 'x')`)).rejects.toMatchObject(lost);
+    await client.query('ROLLBACK');
+    expect((await client.query('SELECT id FROM item WHERE id < 0 /* lockstep: leader */')).rows).toEqual([]);
+    giveBack(client);
+  });
+
+  it('emits pg’s events and hands out to callbacks', async () => {
+    const seen: string[] = [];
+    for (const event of ['connect', 'acquire', 'release', 'remove'] as const) {
+      pool.on(event, () => seen.push(event));
+    }
+    const removed = once(pool, 'remove');
+    await new Promise<void>((resolve, reject) => {
+      pool.connect((error, client, done) => {
+        if (error) return reject(error);
+        client?.query('SELECT 1', (queryError: Error | null) => {
+          done(true);
+          return queryError ? reject(queryError) : resolve();
+        });
+      });
+    });
+    await removed;
+    expect(seen).toEqual(['acquire', 'connect', 'release', 'remove']);
+  });
+
+  it('waits for a place, and gives up by connectionTimeoutMillis', async () => {
+    await reopen({ max: 1, connectionTimeoutMillis: 500 });
+    const client = await checkout();
+    const second = pool.connect();
+    expect(pool.waitingCount).toBe(1);
+    await expect(second).rejects.toThrow('timeout exceeded when trying to connect');
+    giveBack(client);
+    const third = await checkout();
+    giveBack(third);
+  });
+});
+
+describe('pool.transaction', () => {
+  it('commits, rolls back, and runs again on a serialization failure', async () => {
+    const insert = (id: number) =>
+      pool.transaction((transaction) => transaction.query('INSERT INTO item VALUES ($1)', [id]));
+    await insert(100);
+    await expect(insert(100)).rejects.toMatchObject({ code: '23505' });
+    const failing = pool.transaction(async (transaction) => {
+      await transaction.query('INSERT INTO item VALUES (101)');
+      throw new Error('changed my mind');
+    });
+    await expect(failing).rejects.toThrow('changed my mind');
+    expect((await pool.leader.query('SELECT id FROM item WHERE id > 99')).rows).toEqual([{ id: 100 }]);
+
+    let runs = 0;
+    const isolation = 'serializable' as const;
+    await pool.transaction(
+      async (transaction) => {
+        runs += 1;
+        const { rows } = await transaction.query('SELECT count(*)::int AS n FROM item');
+        if (runs === 1) await pool.query(`UPDATE item SET v = 'y' WHERE id = 100`);
+        await transaction.query('UPDATE item SET v = $1 WHERE id = 100', [rows[0].n]);
+      },
+      { isolation },
+    );
+    expect(runs).toBe(2);
+  });
+
+  it('does not report a transaction as committed whose error its function swallowed', async () => {
+    const swallowing = pool.transaction(async (transaction) => {
+      await transaction.query('INSERT INTO item VALUES (102)');
+      await transaction.query('SELECT 1 / 0').catch(() => undefined);
+    });
+    await expect(swallowing).rejects.toMatchObject({ code: '22012' });
+    expect((await pool.leader.query('SELECT id FROM item WHERE id = 102')).rows).toEqual([]);
+  });
+
+  it('begins and ends by itself', async () => {
+    const committing = pool.transaction((transaction) => transaction.query('COMMIT'));
+    await expect(committing).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    await expect(pool.transaction(async () => 1, { isolation: 'dirty' as never })).rejects.toThrow(
+      /not an isolation/,
+    );
+    await expect(pool.transaction(async () => 1, { durability: 'fast' as never })).rejects.toThrow(
+      /not a durability/,
+    );
+    await expect(
+      pool.transaction((transaction) => transaction.query('INSERT INTO item VALUES (103)'), {
+        readOnly: true,
+      }),
+    ).rejects.toMatchObject({ code: '25006' });
+  });
+});
+
+describe('pool.end', () => {
+  it('refuses later use and a second end', async () => {
+    await pool.query('SELECT 1');
+    await pool.end();
+    expect(pool.ended).toBe(true);
+    expect(pool.totalCount).toBe(0);
+    await expect(pool.query('SELECT 1')).rejects.toThrow('Cannot use a pool after calling end on the pool');
+    await expect(pool.connect()).rejects.toThrow('Cannot use a pool after calling end on the pool');
+    await expect(pool.end()).rejects.toThrow('Called end on pool more than once');
+  });
+});
+
+describe('a server that cannot be used', () => {
+  it('says what is wrong at once when waiting cannot help', async () => {
+    const wrong = open({ password: 'not the password' });
+    await expect(wrong.query('SELECT 1')).rejects.toMatchObject({ code: '28P01' });
+    await wrong.end();
+  });
+
+  it('says NO_LEADER, not applied, when nothing answers in time', async () => {
+    const nowhere = connect({ hosts: [{ host: '127.0.0.1', port: 1 }], user: 'app', failoverTimeoutMs: 300 });
+    const expected = { code: 'NO_LEADER', outcome: 'not-applied', retryable: true };
+    await expect(nowhere.query('INSERT INTO item VALUES (1)')).rejects.toMatchObject(expected);
+    await expect(nowhere.connect()).rejects.toMatchObject(expected);
+    await nowhere.end();
+  });
+});
