@@ -33,6 +33,7 @@ export class VirtualClient extends EventEmitter {
   /** `kept`: a cursor may be open. `state`: the connection must not serve anyone else afterwards. */
   #pin: 'none' | 'kept' | 'state' = 'none';
   #isTransactionLost = false;
+  #isStateLost = false;
   #isReleased = false;
   #last: Promise<unknown> = Promise.resolve();
 
@@ -154,6 +155,7 @@ export class VirtualClient extends EventEmitter {
   #run(statement: StatementConfig & { durability?: Durability }): Promise<QueryResult> {
     const classification = this.#runner.parts.classifier.classify(statement.text);
     if (this.#isTransactionLost) return this.#runAfterLoss(classification);
+    if (this.#isStateLost) return Promise.reject(stateLost(new Error('Connection terminated unexpectedly')));
     // A catch block's ROLLBACK after a failed COMMIT has nothing to do, and must not wait for a leader.
     if (classification.kind === 'rollback' && this.getTransactionStatus() === 'I')
       return Promise.resolve(ROLLED_BACK);
@@ -199,6 +201,7 @@ export class VirtualClient extends EventEmitter {
       return report.result as QueryResult;
     }
     const error = report.error ?? new Error('Connection terminated unexpectedly');
+    if (this.#pin === 'state') this.#isStateLost = true;
     this.#drop(lease, error);
     void monitor.probeNow(lease.node);
     const isHarmless = classification.kind === 'read' || classification.kind === 'leader-read';
@@ -271,7 +274,11 @@ export class VirtualClient extends EventEmitter {
 
   readonly #onError = (error: Error): void => {
     const held = this.#held;
-    if (held !== null && held.client.getTransactionStatus() === 'T') this.#isTransactionLost = true;
+    if (held !== null) {
+      if (this.#isInTransaction(held)) this.#isTransactionLost = true;
+      if (this.#pin === 'state') this.#isStateLost = true;
+      this.#drop(held, error);
+    }
     if (this.listenerCount('error') > 0) this.emit('error', error);
   };
 }

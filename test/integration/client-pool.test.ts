@@ -202,7 +202,7 @@ describe('pool.connect', () => {
     giveBack(client);
   });
 
-  it('refuses nothing that a transaction lost with its connection would have undone', async () => {
+  it('runs nothing of a lost transaction outside it', async () => {
     const client = await checkout();
     client.on('error', () => undefined);
     await client.query('BEGIN');
@@ -215,6 +215,18 @@ describe('pool.connect', () => {
     await client.query('ROLLBACK');
     expect((await client.query('SELECT id FROM item WHERE id < 0 /* lockstep: leader */')).rows).toEqual([]);
     giveBack(client);
+  });
+
+  it('does not go on without its settings when the connection that held them is gone', async () => {
+    const client = await checkout();
+    await client.query(`SET search_path TO pg_catalog`);
+    const { rows } = await client.query('SELECT pg_backend_pid() AS pid');
+    await pool.leader.query('SELECT pg_terminate_backend($1)', [rows[0].pid]);
+    const lost = { code: 'NOT_LEADER', outcome: 'not-applied' };
+    await expect(client.query('SELECT 1')).rejects.toMatchObject(lost);
+    await expect(client.query(`INSERT INTO item VALUES (-5, 'x')`)).rejects.toMatchObject(lost);
+    giveBack(client);
+    expect((await pool.leader.query('SELECT id FROM item WHERE id < 0')).rows).toEqual([]);
   });
 
   it('emits pg’s events and hands out to callbacks', async () => {
