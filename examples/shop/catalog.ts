@@ -1,3 +1,4 @@
+import { prepared } from './database.ts';
 import type { Queryable } from './database.ts';
 
 /** Catalogue reads carry no session: any follower may answer them, a moment behind at most. */
@@ -90,14 +91,16 @@ export async function listProducts(db: Queryable, request: ListRequest): Promise
   if (search !== null) conditions.push(`p.search @@ to_tsquery('english', $${values.push(search)})`);
   const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '';
   const limit = `LIMIT $${values.push(pageSize)} OFFSET $${values.push((page - 1) * pageSize)}`;
-  const { rows } = await db.query<ServedRow & { total: string; products: ProductRow[] }>({
-    text: `SELECT ${SERVED},
+  const { rows } = await db.query<ServedRow & { total: string; products: ProductRow[] }>(
+    prepared(
+      `SELECT ${SERVED},
              (SELECT count(*) FROM products p ${where}) AS total,
              (SELECT coalesce(json_agg(page), '[]') FROM
                (SELECT ${COLUMNS} FROM products p ${where} ORDER BY ${ORDER[sort]} ${limit}) page) AS products
            FROM serving_node s`,
-    values,
-  });
+      values,
+    ),
+  );
   const row = rows[0];
   const total = Number(row?.total ?? 0);
   return {
@@ -115,12 +118,14 @@ export async function findProduct(
 ): Promise<{ readonly product: Product | null; readonly servedBy: ServedBy }> {
   const { rows } = await db.query<
     ServedRow & ProductRow & { description: string; stock: number; pieces: number }
-  >({
-    text: `SELECT ${COLUMNS}, p.description, i.stock, ${SERVED},
+  >(
+    prepared(
+      `SELECT ${COLUMNS}, p.description, i.stock, ${SERVED},
              (SELECT count(*)::int FROM limited_pieces l WHERE l.product_id = p.id) AS pieces
            FROM serving_node s LEFT JOIN products p ON p.id = $1 LEFT JOIN inventory i ON i.product_id = p.id`,
-    values: [id],
-  });
+      [id],
+    ),
+  );
   const row = rows[0];
   if (row === undefined || row.id === null) return { product: null, servedBy: toServedBy(row) };
   const product = {
@@ -134,11 +139,13 @@ export async function findProduct(
 
 /** Well-reviewed products of the same category, for the foot of a product's page. */
 export async function listSimilar(db: Queryable, product: ProductSummary): Promise<ProductSummary[]> {
-  const { rows } = await db.query<ProductRow>({
-    text: `SELECT ${COLUMNS} FROM products p WHERE p.category = $1 AND p.id <> $2
+  const { rows } = await db.query<ProductRow>(
+    prepared(
+      `SELECT ${COLUMNS} FROM products p WHERE p.category = $1 AND p.id <> $2
              AND p.art LIKE $3 ORDER BY p.review_count DESC, p.id LIMIT 4`,
-    values: [product.category, product.id, `${product.art.slice(0, product.art.lastIndexOf('-'))}-%`],
-  });
+      [product.category, product.id, `${product.art.slice(0, product.art.lastIndexOf('-'))}-%`],
+    ),
+  );
   return rows.map(toSummary);
 }
 

@@ -1,3 +1,4 @@
+import { prepared } from './database.ts';
 import type { Card, CardProvider } from './card-provider.ts';
 import type { Queryable, ShopSession } from './database.ts';
 import { recordPayment } from './payments.ts';
@@ -60,7 +61,7 @@ export async function placeOrder(
         await recordPayment(tx, order.orderId, request.orderKey, authorization);
         await insertItems(tx, order.orderId, items, prices);
         if (request.cartId !== undefined) {
-          await tx.query({ text: 'DELETE FROM cart_items WHERE cart_id = $1', values: [request.cartId] });
+          await tx.query(prepared('DELETE FROM cart_items WHERE cart_id = $1', [request.cartId]));
         }
         for (const item of items) await takeStock(tx, order.orderId, item);
         return { kind: 'placed', ...order, paymentReference: reference };
@@ -107,10 +108,11 @@ class Refusal extends Error {
 }
 
 async function readPrices(db: Queryable, items: readonly CheckoutItem[]): Promise<Map<number, number>> {
-  const { rows } = await db.query<{ id: string; price_cents: number }>({
-    text: 'SELECT id, price_cents FROM products WHERE id = ANY ($1::bigint[])',
-    values: [items.map((item) => item.productId)],
-  });
+  const { rows } = await db.query<{ id: string; price_cents: number }>(
+    prepared('SELECT id, price_cents FROM products WHERE id = ANY ($1::bigint[])', [
+      items.map((item) => item.productId),
+    ]),
+  );
   return new Map(rows.map((row) => [Number(row.id), row.price_cents]));
 }
 
@@ -123,12 +125,14 @@ async function insertOrder(
   request: CheckoutRequest,
   totalCents: number,
 ): Promise<{ orderId: number; totalCents: number; isRepeat: boolean }> {
-  const { rows } = await tx.query<{ id: string; account_id: string; total_cents: number; attempts: number }>({
-    text: `INSERT INTO orders (order_key, account_id, total_cents, ship_to) VALUES ($1, $2, $3, $4)
+  const { rows } = await tx.query<{ id: string; account_id: string; total_cents: number; attempts: number }>(
+    prepared(
+      `INSERT INTO orders (order_key, account_id, total_cents, ship_to) VALUES ($1, $2, $3, $4)
            ON CONFLICT (order_key) DO UPDATE SET attempts = orders.attempts + 1
            RETURNING id, account_id, total_cents, attempts`,
-    values: [request.orderKey, request.accountId, totalCents, request.shipTo],
-  });
+      [request.orderKey, request.accountId, totalCents, request.shipTo],
+    ),
+  );
   const row = rows[0];
   if (row === undefined || Number(row.account_id) !== request.accountId) {
     throw new Refusal({
@@ -145,30 +149,36 @@ async function insertItems(
   items: readonly CheckoutItem[],
   prices: ReadonlyMap<number, number>,
 ): Promise<void> {
-  await tx.query({
-    text: `INSERT INTO order_items (order_id, product_id, quantity, unit_price_cents)
+  await tx.query(
+    prepared(
+      `INSERT INTO order_items (order_id, product_id, quantity, unit_price_cents)
            SELECT $1, * FROM unnest($2::bigint[], $3::int[], $4::int[])`,
-    values: [
-      orderId,
-      items.map((item) => item.productId),
-      items.map((item) => item.quantity),
-      items.map((item) => prices.get(item.productId)),
-    ],
-  });
+      [
+        orderId,
+        items.map((item) => item.productId),
+        items.map((item) => item.quantity),
+        items.map((item) => prices.get(item.productId)),
+      ],
+    ),
+  );
 }
 
 /** Callers go through products in order of their ids: two carts with the same products cannot deadlock. */
 async function takeStock(tx: Queryable, orderId: number, item: CheckoutItem): Promise<void> {
   const { productId, quantity } = item;
-  const taken = await tx.query({
-    text: 'UPDATE inventory SET stock = stock - $2 WHERE product_id = $1 AND stock >= $2',
-    values: [productId, quantity],
-  });
+  const taken = await tx.query(
+    prepared('UPDATE inventory SET stock = stock - $2 WHERE product_id = $1 AND stock >= $2', [
+      productId,
+      quantity,
+    ]),
+  );
   if (taken.rowCount === 0) throw new Refusal({ kind: 'sold-out', productId });
-  await tx.query({
-    text: `UPDATE limited_pieces SET order_id = $2 WHERE product_id = $1 AND serial IN
+  await tx.query(
+    prepared(
+      `UPDATE limited_pieces SET order_id = $2 WHERE product_id = $1 AND serial IN
              (SELECT serial FROM limited_pieces WHERE product_id = $1 AND order_id IS NULL
               ORDER BY serial LIMIT $3 FOR UPDATE SKIP LOCKED)`,
-    values: [productId, orderId, quantity],
-  });
+      [productId, orderId, quantity],
+    ),
+  );
 }

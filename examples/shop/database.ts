@@ -1,8 +1,11 @@
+import { createHash } from 'node:crypto';
 import type { QueryResult, QueryResultRow } from 'pg';
 import type { Durability } from '../../src/model/durability.ts';
 
 /** One statement, as pg takes it, and what its commit waits for. */
 export interface Statement {
+  /** Prepared once per connection under this name. */
+  readonly name?: string;
   readonly text: string;
   readonly values?: unknown[];
   readonly durability?: Durability;
@@ -32,4 +35,16 @@ export interface ShopDatabase extends Queryable {
   ): Promise<T>;
   stats(): { readonly readsByNode: Readonly<Record<string, number>> };
   end(): Promise<void>;
+}
+
+const NAMES = new Map<string, string>();
+
+/** A statement that each connection plans once: planning costs more than running for most reads of the shop. */
+export function prepared(text: string, values: unknown[]): Statement {
+  let name = NAMES.get(text);
+  if (name === undefined) {
+    name = `shop_${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
+    NAMES.set(text, name);
+  }
+  return { name, text, values };
 }

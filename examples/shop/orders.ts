@@ -1,3 +1,4 @@
+import { prepared } from './database.ts';
 import type { Queryable } from './database.ts';
 
 export interface OrderItem {
@@ -42,19 +43,17 @@ const SELECT_ORDERS = `
 
 /** An account's newest orders. Ask through the visitor's session, so that a fresh order is in it. */
 export async function listOrders(db: Queryable, accountId: number, limit = 50): Promise<Order[]> {
-  const { rows } = await db.query<OrderRow>({
-    text: `${SELECT_ORDERS} WHERE o.account_id = $1 ORDER BY o.id DESC LIMIT $2`,
-    values: [accountId, limit],
-  });
+  const { rows } = await db.query<OrderRow>(
+    prepared(`${SELECT_ORDERS} WHERE o.account_id = $1 ORDER BY o.id DESC LIMIT $2`, [accountId, limit]),
+  );
   return rows.map(toOrder);
 }
 
 /** The account's order with this key, null when there is none. */
 export async function findOrder(db: Queryable, accountId: number, orderKey: string): Promise<Order | null> {
-  const { rows } = await db.query<OrderRow>({
-    text: `${SELECT_ORDERS} WHERE o.account_id = $1 AND o.order_key = $2`,
-    values: [accountId, orderKey],
-  });
+  const { rows } = await db.query<OrderRow>(
+    prepared(`${SELECT_ORDERS} WHERE o.account_id = $1 AND o.order_key = $2`, [accountId, orderKey]),
+  );
   return rows[0] === undefined ? null : toOrder(rows[0]);
 }
 

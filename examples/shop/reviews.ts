@@ -1,3 +1,4 @@
+import { prepared } from './database.ts';
 import type { Queryable, ShopSession } from './database.ts';
 
 export interface Review {
@@ -33,16 +34,18 @@ export async function listReviews(
   const { rows } = await db.query<{
     reviews: (Omit<Review, 'writtenAt'> & { written_at: string })[];
     counts: number[];
-  }>({
-    text: `SELECT
+  }>(
+    prepared(
+      `SELECT
              (SELECT coalesce(json_agg(page), '[]') FROM
                (SELECT id, author, rating, title, body, written_at FROM reviews
                 WHERE product_id = $1 ORDER BY written_at DESC, id DESC LIMIT $2 OFFSET $3) page) AS reviews,
              (SELECT array_agg(n ORDER BY star) FROM
                (SELECT star, count(r.id)::int AS n FROM generate_series(1, 5) star
                 LEFT JOIN reviews r ON r.product_id = $1 AND r.rating = star GROUP BY star) spread) AS counts`,
-    values: [productId, limit, offset],
-  });
+      [productId, limit, offset],
+    ),
+  );
   const row = rows[0];
   const reviews = (row?.reviews ?? []).map(({ written_at, ...review }) => ({
     ...review,
@@ -59,26 +62,31 @@ export async function listReviews(
 export async function writeReview(session: ShopSession, review: NewReview): Promise<boolean> {
   const { productId, account, rating, title, body } = review;
   const write = async (tx: Queryable): Promise<boolean> => {
-    const product = await tx.query({
-      text: 'SELECT FROM products WHERE id = $1 FOR NO KEY UPDATE',
-      values: [productId],
-    });
+    const product = await tx.query(
+      prepared('SELECT FROM products WHERE id = $1 FOR NO KEY UPDATE', [productId]),
+    );
     if (product.rowCount === 0) return false;
-    const before = await tx.query<{ rating: number }>({
-      text: 'SELECT rating FROM reviews WHERE product_id = $1 AND account_id = $2',
-      values: [productId, account.id],
-    });
-    await tx.query({
-      text: `INSERT INTO reviews (product_id, account_id, author, rating, title, body) VALUES ($1, $2, $3, $4, $5, $6)
+    const before = await tx.query<{ rating: number }>(
+      prepared('SELECT rating FROM reviews WHERE product_id = $1 AND account_id = $2', [
+        productId,
+        account.id,
+      ]),
+    );
+    await tx.query(
+      prepared(
+        `INSERT INTO reviews (product_id, account_id, author, rating, title, body) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (product_id, account_id) WHERE account_id IS NOT NULL
              DO UPDATE SET rating = excluded.rating, title = excluded.title, body = excluded.body, written_at = now()`,
-      values: [productId, account.id, account.name, rating, title, body],
-    });
+        [productId, account.id, account.name, rating, title, body],
+      ),
+    );
     const replaced = before.rows[0];
-    await tx.query({
-      text: 'UPDATE products SET review_count = review_count + $2, rating_total = rating_total + $3 WHERE id = $1',
-      values: [productId, replaced === undefined ? 1 : 0, rating - (replaced?.rating ?? 0)],
-    });
+    await tx.query(
+      prepared(
+        'UPDATE products SET review_count = review_count + $2, rating_total = rating_total + $3 WHERE id = $1',
+        [productId, replaced === undefined ? 1 : 0, rating - (replaced?.rating ?? 0)],
+      ),
+    );
     return true;
   };
   return session.transaction(write, { durability: 'async' });

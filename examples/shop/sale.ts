@@ -105,6 +105,22 @@ async function startAgain(local: LocalCluster, name: string): Promise<number> {
   }
 }
 
+/** What was measured is told also when the killed node does not come back. */
+async function rejoin(
+  local: LocalCluster | null,
+  killed: string | null,
+): Promise<{ rejoinedMs: number | null; problems: string[] }> {
+  if (local === null || killed === null) return { rejoinedMs: null, problems: [] };
+  try {
+    return { rejoinedMs: await startAgain(local, killed), problems: [] };
+  } catch (error) {
+    return {
+      rejoinedMs: null,
+      problems: [error instanceof Error ? error.message.replace(/\.$/, '') : String(error)],
+    };
+  }
+}
+
 function renderResult(result: SaleResult, rejoinedMs: number | null): string {
   const rows: [string, string][] = [
     ['Sold', `${result.sold}, oversold ${result.oversold}, left ${result.stockLeft}`],
@@ -159,12 +175,14 @@ async function main(): Promise<number> {
     killLeader: args.isKillWanted && local !== null ? () => killLeader(local) : undefined,
     onView: (view) => (progress = showProgress(process.stderr, view)),
   }).finally(() => progress?.stop());
-  const rejoinedMs =
-    local !== null && result.killedLeader !== null ? await startAgain(local, result.killedLeader) : null;
+  const { rejoinedMs, problems } = await rejoin(local, result.killedLeader);
+  const broken = [...result.broken, ...problems];
   process.stdout.write(
-    args.isJson ? `${JSON.stringify({ ...result, rejoinedMs })}\n` : renderResult(result, rejoinedMs),
+    args.isJson
+      ? `${JSON.stringify({ ...result, broken, rejoinedMs })}\n`
+      : renderResult({ ...result, broken }, rejoinedMs),
   );
-  return result.broken.length === 0 ? 0 : EXIT_BROKEN;
+  return broken.length === 0 ? 0 : EXIT_BROKEN;
 }
 
 try {
