@@ -31,7 +31,9 @@ import { Peers } from './peers.ts';
 import { encodeHistory } from './status.ts';
 import type { FenceReply, NodeStatus } from './status.ts';
 
-const TICK_MS = 200;
+const TICK_MS = 250;
+/** Each tick reads the register anyway; the watch is for news in between, of which the own acceptor hears. */
+const WATCH_INTERVAL_MS = 2_000;
 /** An unchanged topology is told again this often. */
 const PUBLISH_INTERVAL_MS = 1_000;
 /** A failing action is tried again, but not in a tight loop. */
@@ -122,6 +124,7 @@ export class Agent implements AgentApi {
     this.#coordination = createEmbeddedCoordination({
       voters: config.nodes.map((voter) => voter.name),
       proposerId: `${node.name}-${randomUUID()}`,
+      watchIntervalMs: WATCH_INTERVAL_MS,
       transport: createHttpTransport({
         self: node.name,
         acceptor,
