@@ -28,7 +28,12 @@ export class Classifier {
   /** From now on this text goes to the leader. */
   teachLeader(sql: string): void {
     this.#cache.delete(sql);
-    this.#remember(sql, { kind: 'write', reason: 'a follower refused it', isSingle: true });
+    this.#remember(sql, {
+      kind: 'write',
+      reason: 'a follower refused it',
+      isSingle: true,
+      mayUseFollower: false,
+    });
   }
 
   #remember(sql: string, classification: Classification): void {

@@ -1,4 +1,3 @@
-import { LockstepError } from '../model/errors.ts';
 import { exchange } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport } from './exchange.ts';
 import type { Lease } from './node-pools.ts';
@@ -54,18 +53,4 @@ class SyncWaitWatch {
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }
-}
-
-/** The commit is on the leader's disk and visible, but no follower has confirmed it. */
-export function durabilityTimeout(
-  node: string,
-  cause: 'limit' | 'cancelled',
-  limitMs: number,
-): LockstepError {
-  const why = cause === 'limit' ? `for ${limitMs} ms` : 'and the server gave up the wait';
-  return new LockstepError(
-    'DURABILITY_TIMEOUT',
-    `The commit is applied on leader ${node}, but no follower confirmed it ${why}; it would be lost with the leader, so check the followers before relying on it.`,
-    { outcome: 'applied', details: { node, cause } },
-  );
 }

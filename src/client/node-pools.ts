@@ -22,16 +22,18 @@ interface NodePool {
   readonly clients: Set<PoolClient>;
 }
 
-/** A pool of connections per server. Callers hold a place of the budget for each lease. */
+/**
+ * A pool of connections per server, each of at most `max`. Callers hold a place of the budget for each lease,
+ * so that no more than `max` are in use over all servers; idle ones stay open, because statements move
+ * between leader and followers all the time and a new connection costs more than many statements.
+ */
 export class NodePools {
   readonly #pools = new Map<NodeKey, NodePool>();
   readonly #openedAtMs = new WeakMap<PoolClient, number>();
-  readonly #max: number;
   readonly #events: EventEmitter;
 
   /** `events` is where the connections' `connect`, `remove` and `error` events are told. */
   constructor(options: ResolvedOptions, max: number, events: EventEmitter) {
-    this.#max = max;
     this.#events = events;
     for (const { host, port } of options.hosts) {
       const config: PoolConfig = {
@@ -60,7 +62,6 @@ export class NodePools {
   /** Throws what pg throws when the server cannot be reached: the statement was then never sent. */
   async acquire(node: NodeKey): Promise<Lease> {
     const { pool } = this.#get(node);
-    if (pool.idleCount === 0 && this.totalCount >= this.#max) await this.#closeIdleOf(pool);
     const client = await pool.connect();
     return {
       node,
@@ -97,16 +98,6 @@ export class NodePools {
       if (this.#events.listenerCount('error') > 0) this.#events.emit('error', error, client);
     });
     return { pool, clients };
-  }
-
-  /** Makes room under `max` by closing an idle connection to another server. */
-  async #closeIdleOf(except: pg.Pool): Promise<void> {
-    for (const { pool } of this.#pools.values()) {
-      if (pool === except || pool.idleCount === 0) continue;
-      const client = await pool.connect();
-      client.release(true);
-      return;
-    }
   }
 
   #get(node: NodeKey): NodePool {

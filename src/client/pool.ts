@@ -5,14 +5,14 @@ import { formatLsn } from '../model/lsn.ts';
 import { Budget } from './budget.ts';
 import { Classifier } from './classifier.ts';
 import type { NodeKey } from './core/topology.ts';
+import type { LeaseSource } from './node-finder.ts';
 import { NodePools } from './node-pools.ts';
 import type { Lease } from './node-pools.ts';
 import { resolveOptions } from './options.ts';
 import type { LockstepOptions, ResolvedOptions } from './options.ts';
-import { isSelfSubmitting, readStatement } from './queryable.ts';
+import { isSelfSubmitting, readStatement, settleCallback } from './queryable.ts';
 import type { Queryable } from './queryable.ts';
 import { StatementRunner } from './runner.ts';
-import type { LeaseSource } from './runner.ts';
 import { createQuery, createSession } from './session.ts';
 import type { Session } from './session.ts';
 import { TopologyMonitor } from './topology.ts';
@@ -155,10 +155,7 @@ export class LockstepPool extends pg.Pool {
     const values = isFunction(valuesOrCallback) ? undefined : valuesOrCallback;
     const answer = this.#query(textOrConfig, values);
     if (callback === undefined) return answer;
-    answer.then(
-      (result) => callback(undefined, result),
-      (error: Error) => callback(error),
-    );
+    void settleCallback(answer, callback);
     return undefined;
   }
 
@@ -168,10 +165,10 @@ export class LockstepPool extends pg.Pool {
   override connect(callback?: ConnectCallback): Promise<PoolClient> | undefined {
     const checkout = this.#checkout();
     if (callback === undefined) return checkout;
-    checkout.then(
-      (client) => callback(undefined, client, client.release as (release?: unknown) => void),
-      (error: Error) => callback(error, undefined, () => undefined),
-    );
+    void settleCallback(checkout, (error, client) => {
+      const done = client === undefined ? () => undefined : (client.release as (release?: unknown) => void);
+      callback(error, client, done);
+    });
     return undefined;
   }
 
@@ -181,7 +178,7 @@ export class LockstepPool extends pg.Pool {
   override end(callback?: (error?: Error) => void): Promise<void> | undefined {
     const ended = this.#end();
     if (callback === undefined) return ended;
-    ended.then(() => callback(), callback);
+    void settleCallback(ended, callback);
     return undefined;
   }
 
@@ -254,7 +251,7 @@ export class LockstepPool extends pg.Pool {
   /** As in pg-pool, the promise settles when the query object calls its callback. */
   async #submit(query: Submittable): Promise<QueryResult> {
     const deadlineMs = performance.now() + this.#runner.parts.limits.failoverTimeoutMs;
-    const lease = await this.#runner.acquireLeader(this.#source, null, deadlineMs);
+    const lease = await this.#runner.finder.acquireLeader(this.#source, null, deadlineMs);
     return new Promise((resolve, reject) => {
       const done = (error: Error | null, result: QueryResult): void => {
         this.#release(lease, error ?? undefined, false);
@@ -299,7 +296,7 @@ export class LockstepPool extends pg.Pool {
       access: 'any' as const,
       lastError: null,
     };
-    await this.#runner.awaitRoute(progress);
+    await this.#runner.finder.awaitRoute(progress);
   }
 
   #onClientReleased(client: VirtualClient, error: Error | boolean | undefined): void {

@@ -42,3 +42,18 @@ export function isSelfSubmitting(query: unknown): query is SelfSubmitting {
     typeof query === 'object' && query !== null && 'submit' in query && typeof query.submit === 'function'
   );
 }
+
+/** Tells an answer to a callback in Node's manner. What the callback throws ends the process, as in pg. */
+export async function settleCallback<T>(
+  answer: Promise<T>,
+  callback: (error: Error | undefined, result?: T) => void,
+): Promise<void> {
+  let result: T;
+  try {
+    result = await answer;
+  } catch (error) {
+    callback(error as Error);
+    return;
+  }
+  callback(undefined, result);
+}

@@ -4,16 +4,16 @@ import type { Durability, SynchronousCommit } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
 import { parseTimeline } from '../model/timeline.ts';
 import type { Classifier } from './classifier.ts';
+import { isUndecided } from './core/classify.ts';
 import type { Classification } from './core/classify.ts';
-import { codeOf, decideRetry, isTransient } from './core/retry.ts';
+import { codeOf, decideRetry } from './core/retry.ts';
 import type { FailurePhase } from './core/retry.ts';
-import { decideRoute } from './core/route.ts';
-import type { Route } from './core/route.ts';
 import { decideFreshness } from './core/session.ts';
 import type { NodeKey } from './core/topology.ts';
-import { durabilityTimeout, exchangeWithinLimit } from './durability.ts';
+import { exchangeWithinLimit } from './durability.ts';
 import { exchange } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.ts';
+import { commitUnknown, durabilityTimeout, isOwnTimeout, toError } from './failures.ts';
 import {
   createDurabilityPrelude,
   createGate,
@@ -24,21 +24,10 @@ import {
   readFollowerAnswer,
   readLeaderAnswer,
 } from './gate.ts';
+import { NodeFinder } from './node-finder.ts';
+import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from './node-finder.ts';
 import type { Lease } from './node-pools.ts';
-import type { ClientLimits } from './options.ts';
 import type { FollowerSight, SessionState } from './session-state.ts';
-import type { TopologyMonitor } from './topology.ts';
-import type { Traffic } from './traffic.ts';
-
-/** Where a caller's connections come from: the pool, or the one place of a checked-out client. */
-export interface LeaseSource {
-  acquire(node: NodeKey): Promise<Lease>;
-  /**
-   * Called once per acquired lease. `error` means that the connection is of no further use; `leavesState`
-   * that the statement left something behind in it, or a transaction open.
-   */
-  release(lease: Lease, error: Error | boolean | undefined, leavesState: boolean): void;
-}
 
 /** One statement outside a transaction. */
 export interface StatementRequest {
@@ -50,23 +39,8 @@ export interface StatementRequest {
 }
 
 /** What {@link StatementRunner} works with. */
-export interface RunnerParts {
+export interface RunnerParts extends FinderParts {
   readonly classifier: Classifier;
-  readonly monitor: TopologyMonitor;
-  readonly traffic: Traffic;
-  readonly limits: ClientLimits;
-  readonly random: () => number;
-}
-
-type NodeRoute = Extract<Route, { kind: 'node' }>;
-
-/** What choosing a node goes by. */
-interface RouteProgress {
-  readonly session: SessionState | null;
-  readonly deadlineMs: number;
-  readonly excluded: Set<NodeKey>;
-  access: 'any' | 'leader';
-  lastError: Error | null;
 }
 
 /** What one statement has been through so far. */
@@ -91,9 +65,11 @@ interface CheckedPlan extends ExchangePlan {
  */
 export class StatementRunner {
   readonly parts: RunnerParts;
+  readonly finder: NodeFinder;
 
   constructor(parts: RunnerParts) {
     this.parts = parts;
+    this.finder = new NodeFinder(parts);
   }
 
   /**
@@ -104,7 +80,7 @@ export class StatementRunner {
   async run(request: StatementRequest, source: LeaseSource): Promise<QueryResult> {
     const progress = this.#begin(request, source);
     for (;;) {
-      const route = await this.awaitRoute(progress);
+      const route = await this.finder.awaitRoute(progress);
       const result = await this.#attempt(progress, route);
       if (result !== null) return result;
       this.parts.traffic.counts.retried += 1;
@@ -120,10 +96,9 @@ export class StatementRunner {
         'A durability applies to a single statement; use transaction() for several.',
       );
     }
-    const isRead =
-      request.access === 'follower'
-        ? classification.kind === 'read' || classification.reason.startsWith('unknown function')
-        : request.access === 'auto' && classification.kind === 'read';
+    const mayUseFollower =
+      request.access !== 'leader' &&
+      (classification.mayUseFollower || (request.access === 'follower' && isUndecided(classification)));
     return {
       request,
       session: request.session,
@@ -132,70 +107,10 @@ export class StatementRunner {
       level,
       deadlineMs: performance.now() + this.parts.limits.failoverTimeoutMs,
       excluded: new Set(),
-      access: isRead && level === null ? 'any' : 'leader',
+      access: mayUseFollower && level === null ? 'any' : 'leader',
       lastError: null,
       isLeaderGateSpent: false,
     };
-  }
-
-  /** Waits until some node may take the statement. Throws NO_LEADER when none did in time. */
-  async awaitRoute(progress: RouteProgress): Promise<NodeRoute> {
-    const { monitor, limits } = this.parts;
-    if (monitor.leadership.leader === null) void monitor.start();
-    for (;;) {
-      const route = this.#route(progress);
-      if (route.kind === 'node') return route;
-      const { commonError } = monitor;
-      if (commonError !== null && !isTransient(codeOf(commonError))) throw commonError;
-      const leftMs = progress.deadlineMs - performance.now();
-      if (leftMs <= 0) throw noLeader(route.reason, limits.failoverTimeoutMs, monitor, progress.lastError);
-      await monitor.nextChange(Math.min(leftMs, 100));
-      progress.excluded.clear();
-    }
-  }
-
-  #route(progress: RouteProgress): Route {
-    const { monitor, traffic, limits, random } = this.parts;
-    const nodes = monitor.view.map((node) => ({
-      ...node,
-      outstanding: traffic.outstanding(node.key),
-      latencyMs: traffic.latencyMs(node.key),
-    }));
-    return decideRoute(
-      {
-        access: progress.access,
-        token: progress.session?.token ?? null,
-        maxLagBytes: limits.maxReadLagBytes,
-        excluded: progress.excluded,
-        leaderTimeline: monitor.leadership.timeline,
-      },
-      nodes,
-      [random(), random()],
-    );
-  }
-
-  /** A lease on the leader, waiting for one as long as an operation may. Throws NO_LEADER. */
-  async acquireLeader(source: LeaseSource, session: SessionState | null, deadlineMs: number): Promise<Lease> {
-    const progress: RouteProgress = {
-      session,
-      deadlineMs,
-      excluded: new Set(),
-      access: 'leader',
-      lastError: null,
-    };
-    for (;;) {
-      const { node } = await this.awaitRoute(progress);
-      try {
-        const lease = await source.acquire(node);
-        if (this.parts.monitor.leadership.leader === node) return lease;
-        source.release(lease, undefined, false);
-      } catch (error) {
-        progress.lastError = toError(error);
-        if (isOwnTimeout(progress.lastError) || !isTransient(codeOf(error))) throw error;
-        progress.excluded.add(node);
-        void this.parts.monitor.probeNow(node);
-      }
-    }
   }
 
   /** Null means: surely not applied, try again. */
@@ -215,15 +130,20 @@ export class StatementRunner {
     const plan = this.#plan(progress, route, lease);
     const startedAtMs = performance.now();
     traffic.started(route.node);
-    const report = await this.#exchange(progress, lease, plan);
+    const report = await this.#exchange(progress, route, lease, plan);
     traffic.ended(route.node, performance.now() - startedAtMs);
     return this.#settle(progress, route, lease, plan, report, startedAtMs);
   }
 
-  #exchange(progress: Progress, lease: Lease, plan: ExchangePlan): Promise<ExchangeReport | null> {
+  #exchange(
+    progress: Progress,
+    route: NodeRoute,
+    lease: Lease,
+    plan: ExchangePlan,
+  ): Promise<ExchangeReport | null> {
     const { monitor, limits } = this.parts;
-    if (!mayWrite(progress.classification) || !mayWaitForFollowers(progress.level))
-      return exchange(lease.client, plan);
+    const mayCommit = route.role === 'leader' && mayWrite(progress.classification);
+    if (!mayCommit || !mayWaitForFollowers(progress.level)) return exchange(lease.client, plan);
     return exchangeWithinLimit(lease, plan, monitor, limits.durabilityTimeoutMs, false);
   }
 
@@ -306,7 +226,7 @@ export class StatementRunner {
     startedAtMs: number,
   ): void {
     const { monitor, traffic } = this.parts;
-    if (mayWrite(classification)) traffic.counts.writes += 1;
+    if (role === 'leader' && mayWrite(classification)) traffic.counts.writes += 1;
     else traffic.countRead(node);
     const { session } = request;
     if (session === null) return;
@@ -361,7 +281,7 @@ export class StatementRunner {
         progress.access = 'leader';
         return null;
       case 'recheck-leader':
-        if (await this.confirmsLeader(route.node)) throw error;
+        if (await this.finder.confirmsLeader(route.node)) throw error;
         return null;
       case 'outcome-unknown':
         void monitor.probeNow(route.node);
@@ -370,17 +290,6 @@ export class StatementRunner {
       case 'give-up':
         throw error;
     }
-  }
-
-  /**
-   * Asks a node that refused a write whether it leads. While it does, the refusal is the statement's own
-   * (a transaction declared READ ONLY), not a change of leadership.
-   */
-  async confirmsLeader(node: NodeKey): Promise<boolean> {
-    const { monitor } = this.parts;
-    await monitor.probeNow(node);
-    const probed = monitor.view.find(({ key }) => key === node);
-    return monitor.leadership.leader === node && probed?.lsn != null;
   }
 }
 
@@ -404,40 +313,7 @@ function phaseOf(report: ExchangeReport): FailurePhase {
   return report.isSent ? 'broken' : 'unreached';
 }
 
-/** pg's `query_timeout` is the app's own limit on the answer, also for a read that could run again. */
-export function isOwnTimeout(error: Error): boolean {
-  return (
-    error.message === 'Query read timeout' || error.message === 'timeout exceeded when trying to connect'
-  );
-}
-
 /** Whether a level waits for followers; null is the server's default, which may. */
-export function mayWaitForFollowers(level: SynchronousCommit | null): boolean {
+function mayWaitForFollowers(level: SynchronousCommit | null): boolean {
   return level === null || isSynchronous(level);
-}
-
-export function toError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
-}
-
-/** The write may or may not be applied: its connection broke before the answer. */
-export function commitUnknown(node: string, cause: Error): LockstepError {
-  return new LockstepError(
-    'COMMIT_UNKNOWN',
-    `The connection to leader ${node} broke while a write was in flight, so it may or may not be applied; read back before trying again.`,
-    { outcome: 'unknown', details: { node }, cause },
-  );
-}
-
-function noLeader(
-  reason: string,
-  waitedMs: number,
-  monitor: TopologyMonitor,
-  cause: Error | null,
-): LockstepError {
-  return new LockstepError(
-    'NO_LEADER',
-    `No server could take the statement within ${waitedMs} ms (${reason}); nothing was applied, try again when the cluster has a leader.`,
-    { retryable: true, details: { nodes: monitor.describeNodes() }, ...(cause === null ? {} : { cause }) },
-  );
 }

@@ -299,7 +299,8 @@ export class TopologyMonitor {
   }
 
   #wake(): void {
-    for (const waiter of [...this.#waiters]) waiter();
+    // A waiter takes itself off the set, which a Set's iteration allows.
+    for (const waiter of this.#waiters) waiter();
   }
 }
 

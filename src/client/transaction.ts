@@ -3,15 +3,16 @@ import { isSynchronous, parseDurability } from '../model/durability.ts';
 import type { Durability, SynchronousCommit } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
 import { codeOf, isSerializationConflict, READ_ONLY_TRANSACTION } from './core/retry.ts';
-import { durabilityTimeout, exchangeWithinLimit } from './durability.ts';
+import { exchangeWithinLimit } from './durability.ts';
 import { exchange } from './exchange.ts';
 import type { ExchangeReport } from './exchange.ts';
+import { commitUnknown, durabilityTimeout, isOwnTimeout, transactionLost } from './failures.ts';
 import { LEADER_QUESTION, readLeaderAnswer } from './gate.ts';
+import type { LeaseSource } from './node-finder.ts';
 import type { Lease } from './node-pools.ts';
 import { readStatement } from './queryable.ts';
 import type { Queryable } from './queryable.ts';
-import { commitUnknown, isOwnTimeout, toError } from './runner.ts';
-import type { LeaseSource, StatementRunner } from './runner.ts';
+import type { StatementRunner } from './runner.ts';
 import type { SessionState } from './session-state.ts';
 
 /** How a transaction runs. */
@@ -55,7 +56,7 @@ export async function runTransaction<T>(
   const deadlineMs = performance.now() + runner.parts.limits.failoverTimeoutMs;
   let retriesLeft = options.maxRetries ?? DEFAULT_MAX_RETRIES;
   for (;;) {
-    const lease = await runner.acquireLeader(source, session, deadlineMs);
+    const lease = await runner.finder.acquireLeader(source, session, deadlineMs);
     const active = new ActiveTransaction(parts, lease, level);
     try {
       await active.begin(beginSql);
@@ -84,7 +85,7 @@ async function ledElsewhere(
   error: unknown,
 ): Promise<boolean> {
   if (codeOf(error) !== READ_ONLY_TRANSACTION || options.readOnly === true) return false;
-  return !(await runner.confirmsLeader(lease.node));
+  return !(await runner.finder.confirmsLeader(lease.node));
 }
 
 function renderBegin(options: TransactionOptions, level: SynchronousCommit | null): string {
@@ -243,13 +244,4 @@ class ActiveTransaction {
 function commandOf(report: ExchangeReport): string | null {
   const result = report.result as Partial<QueryResult> | null;
   return result?.command ?? null;
-}
-
-/** The server rolls a transaction back when its connection ends before COMMIT. */
-export function transactionLost(node: string, cause: unknown): LockstepError {
-  return new LockstepError(
-    'NOT_LEADER',
-    `The connection to leader ${node} broke before COMMIT was sent, so the transaction is rolled back; run it again.`,
-    { retryable: true, details: { node }, cause: toError(cause) },
-  );
 }

@@ -1,18 +1,24 @@
 import { EventEmitter } from 'node:events';
 import pg from 'pg';
 import type { PoolClient, QueryResult, TransactionStatus } from 'pg';
-import { LockstepError } from '../model/errors.ts';
-import { durabilityTimeout, exchangeWithinLimit } from './durability.ts';
+import { exchangeWithinLimit } from './durability.ts';
 import type { Classification } from './core/classify.ts';
 import type { Durability } from '../model/durability.ts';
 import type { StatementConfig } from './exchange.ts';
 import type { Lease } from './node-pools.ts';
 import type { NodeKey } from './core/topology.ts';
-import { isSelfSubmitting, readStatement } from './queryable.ts';
+import { isSelfSubmitting, readStatement, settleCallback } from './queryable.ts';
 import type { SelfSubmitting } from './queryable.ts';
-import { commitUnknown, isOwnTimeout, toError } from './runner.ts';
-import type { LeaseSource, StatementRunner } from './runner.ts';
-import { transactionLost } from './transaction.ts';
+import {
+  commitUnknown,
+  durabilityTimeout,
+  isOwnTimeout,
+  stateLost,
+  toError,
+  transactionLost,
+} from './failures.ts';
+import type { LeaseSource } from './node-finder.ts';
+import type { StatementRunner } from './runner.ts';
 
 const ROLLED_BACK: QueryResult = { command: 'ROLLBACK', rowCount: null, oid: 0, fields: [], rows: [] };
 
@@ -62,10 +68,7 @@ export class VirtualClient extends EventEmitter {
     const answer = this.#enqueue(() => this.#run(statement));
     const own = callback ?? (statement as { callback?: Callback }).callback;
     if (own === undefined) return answer;
-    answer.then(
-      (result) => own(undefined, result),
-      (error: Error) => own(error),
-    );
+    void settleCallback(answer, own);
     return undefined;
   }
 
@@ -227,7 +230,7 @@ export class VirtualClient extends EventEmitter {
 
   async #bindLeader(): Promise<Lease> {
     const deadlineMs = performance.now() + this.#runner.parts.limits.failoverTimeoutMs;
-    return this.#runner.acquireLeader(this.#source, null, deadlineMs);
+    return this.#runner.finder.acquireLeader(this.#source, null, deadlineMs);
   }
 
   /** The one place of this client may hold one connection, so the one to another server goes back first. */
@@ -296,13 +299,4 @@ function failSubmitted(query: SelfSubmitting, callback: Callback | undefined, er
   if (callback !== undefined) return callback(error);
   const { handleError } = query as { handleError?: (error: Error) => void };
   handleError?.call(query, error);
-}
-
-/** What the app had put into the connection (SET, LISTEN, a temporary table) is gone with it. */
-function stateLost(cause: Error): LockstepError {
-  return new LockstepError(
-    'NOT_LEADER',
-    "The connection that held this client's settings broke, and they are lost; release the client and connect again.",
-    { retryable: true, cause },
-  );
 }

@@ -73,6 +73,7 @@ async function portOf(
 describe('pool.query', () => {
   it('takes every form that pg takes', async () => {
     expect(pool).toBeInstanceOf(pg.Pool);
+    expect(pool).toBeInstanceOf(LockstepPool);
     expect(pool).toBeInstanceOf(EventEmitter);
     const expected = [{ a: 1 }];
     expect((await pool.query('SELECT 1 AS a')).rows).toEqual(expected);

@@ -36,13 +36,15 @@ async function until(what: string, isTrue: () => Promise<boolean>): Promise<void
 
 /**
  * Stops replay on both followers: each has a reader of a table that the leader then truncates, and replay
- * waits for the reader. The result lets replay go on.
+ * waits for the reader. Replay goes on with `resume`, or when the result is disposed of.
  */
-async function pauseReplay(): Promise<() => Promise<void>> {
+async function pauseReplay(): Promise<AsyncDisposable & { resume(): Promise<void> }> {
   const readers: pg.Client[] = [];
   for (const { name, dsn } of cluster.nodes) {
     if (!followers.includes(name)) continue;
     const reader = new pg.Client(dsn);
+    // PostgreSQL ends it when a test leaves replay waiting for too long.
+    reader.on('error', () => undefined);
     await reader.connect();
     await until('the table on the follower', async () => {
       const { rows } = await reader.query(`SELECT to_regclass('brake') IS NOT NULL AS exists`);
@@ -56,7 +58,7 @@ async function pauseReplay(): Promise<() => Promise<void>> {
   const resume = async (): Promise<void> => {
     await Promise.all(readers.splice(0).map((reader) => reader.end()));
   };
-  return resume;
+  return { resume, [Symbol.asyncDispose]: resume };
 }
 
 let nextId = 1_000_000;
@@ -96,7 +98,7 @@ describe('a session', () => {
   it('goes to the leader when followers stand still, with and without parameters and by name', async () => {
     const own = open();
     const session = own.session();
-    const resume = await pauseReplay();
+    await using replay = await pauseReplay();
     const id = newId();
     const named = { name: 'by-id', text: 'SELECT v FROM item WHERE id = $1', values: [id] };
     try {
@@ -108,7 +110,7 @@ describe('a session', () => {
       expect((await session.query(named)).rows).toEqual([{ v: 'x' }]);
       expect(own.stats().gateMisses).toBe(3);
     } finally {
-      await resume();
+      await replay.resume();
     }
     // On the very connections where the gate failed before the statement's Parse, it is parsed again.
     await until('a named read on a follower', async () => {
@@ -126,12 +128,12 @@ describe('a session', () => {
   it('waits in the gate for a follower that is about to catch up', async () => {
     const own = open({ gateWaitMs: 15_000 });
     const session = own.session();
-    const resume = await pauseReplay();
+    await using replay = await pauseReplay();
     const id = newId();
     await session.query(insert, [id, 'x']);
     const reading = session.query('SELECT v FROM item WHERE id = $1', [id]);
     await until('the gate waits', async () => (await waitingGates()) > 0);
-    await resume();
+    await replay.resume();
     expect((await reading).rows).toEqual([{ v: 'x' }]);
     expect(own.stats()).toMatchObject({ gateMisses: 0, gatePasses: 1 });
     await own.end();
@@ -140,12 +142,12 @@ describe('a session', () => {
   it('does not trust a gate under REPEATABLE READ, whose snapshot is older than the wait', async () => {
     const own = open({ gateWaitMs: 15_000, options: '-c default_transaction_isolation=repeatable\\ read' });
     const session = own.session();
-    const resume = await pauseReplay();
+    await using replay = await pauseReplay();
     const id = newId();
     await session.query(insert, [id, 'x']);
     const reading = session.query('SELECT v FROM item WHERE id = $1', [id]);
     await until('the gate waits', async () => (await waitingGates()) > 0);
-    await resume();
+    await replay.resume();
     expect((await reading).rows).toEqual([{ v: 'x' }]);
     expect(own.stats().gateMisses).toBe(1);
     await own.end();
@@ -213,7 +215,7 @@ async function waitingGates(): Promise<number> {
 describe('durability', () => {
   it('tells DURABILITY_TIMEOUT, applied, when followers do not confirm in time', async () => {
     const own = open({ durabilityTimeoutMs: 200 });
-    const resume = await pauseReplay();
+    await using replay = await pauseReplay();
     const ids = [newId(), newId(), newId()];
     try {
       const outcome = { code: 'DURABILITY_TIMEOUT', outcome: 'applied' };
@@ -227,7 +229,7 @@ describe('durability', () => {
       // A level that waits for less is not held up.
       await own.query({ text: insert, values: [ids[2], 'x'], durability: 'sync' });
     } finally {
-      await resume();
+      await replay.resume();
     }
     const { rows } = await own.leader.query('SELECT id FROM item WHERE id = ANY ($1) ORDER BY id', [ids]);
     expect(rows.map(({ id }) => id)).toEqual(ids);
@@ -236,7 +238,7 @@ describe('durability', () => {
 
   it('does not take a cancelled wait for a success', async () => {
     const own = open({ durabilityTimeoutMs: 0 });
-    const resume = await pauseReplay();
+    await using replay = await pauseReplay();
     const id = newId();
     try {
       const writing = own.query({ text: insert, values: [id, 'x'], durability: 'visible' });
@@ -253,7 +255,7 @@ describe('durability', () => {
       await refused;
       expect((await own.leader.query('SELECT v FROM item WHERE id = $1', [id])).rows).toHaveLength(1);
     } finally {
-      await resume();
+      await replay.resume();
       await own.end();
     }
   });

@@ -1,8 +1,8 @@
-import pg from 'pg';
+import type pg from 'pg';
 import type { Pool, PoolClient, QueryArrayResult, QueryResult } from 'pg';
 import { describe, expectTypeOf, it } from 'vitest';
-import { connect, LockstepPool } from '../../src/index.ts';
-import type { Session, Transaction } from '../../src/index.ts';
+import { connect } from '../../src/index.ts';
+import type { LockstepPool, Session, Transaction } from '../../src/index.ts';
 
 declare function takesPool(pool: Pool): void;
 declare const pool: LockstepPool;

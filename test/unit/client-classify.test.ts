@@ -33,7 +33,6 @@ const table: Record<StatementKind, string[]> = {
     "SELECT * FROM t WHERE tags && ARRAY['a'] AND doc->>'k' = 'v' -- for update",
     'SELECT * FROM unnest($1::int[]) AS u(id)',
     'SELECT 1 /* outer /* nested; delete from t */ still a comment */',
-    '/* lockstep: follower */ SELECT my_function(1)',
     'SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY x) FILTER (WHERE y) FROM t',
   ],
   'leader-read': [
@@ -148,6 +147,16 @@ describe('classify', () => {
     expect(classify('SELECT 1;').isSingle).toBe(true);
     expect(classify('SELECT 1; SELECT 2').isSingle).toBe(false);
     expect(classify("SELECT ';'").isSingle).toBe(true);
+  });
+
+  it('sends by a hint what is unknown to a follower, but never takes it for harmless', () => {
+    const hinted = classify('/* lockstep: follower */ SELECT my_function(1)');
+    expect(hinted).toMatchObject({ kind: 'write', mayUseFollower: true });
+    expect(classify('SELECT my_function(1)').mayUseFollower).toBe(false);
+    expect(classify('/* lockstep: leader */ SELECT 1').mayUseFollower).toBe(false);
+    for (const kind of ['leader-read', 'write', 'session', 'begin', 'commit', 'rollback'] as const) {
+      for (const sql of table[kind]) expect(classify(sql).mayUseFollower).toBe(false);
+    }
   });
 
   it('stays on the leader for every text cut short anywhere, unless what is left is a read itself', () => {

@@ -24,6 +24,11 @@ describe('decideRetry', () => {
     ['nor is one that leaves state', { phase: 'broken', kind: 'session' }, 'outcome-unknown'],
     ['a read is', { phase: 'broken', kind: 'read' }, 'retry-elsewhere'],
     ['also on a follower', { phase: 'broken', kind: 'read', role: 'follower' }, 'retry-elsewhere'],
+    [
+      'and so is what a follower cannot have written',
+      { phase: 'broken', role: 'follower' },
+      'retry-elsewhere',
+    ],
     ['and BEGIN, which changes nothing', { phase: 'broken', kind: 'begin' }, 'retry-elsewhere'],
     ['a read-only leader may not be one any more', { code: '25006' }, 'recheck-leader'],
     ['a unique violation is final', { code: '23505' }, 'give-up'],

@@ -15,9 +15,11 @@ export interface Classification {
   readonly reason: string;
   /** Whether the text holds exactly one statement; several can only travel by the simple protocol. */
   readonly isSingle: boolean;
+  /** True for reads, and where a hint sends what is unknown to a follower. */
+  readonly mayUseFollower: boolean;
 }
 
-type Verdict = Omit<Classification, 'isSingle'>;
+type Verdict = Pick<Classification, 'kind' | 'reason'>;
 
 const HINT = /^lockstep:\s*(leader|follower)$/i;
 const MODIFYING_WORDS = new Set(['insert', 'update', 'delete', 'merge', 'into', 'truncate']);
@@ -33,10 +35,14 @@ export function classify(sql: string): Classification {
   const { tokens, comments, isCertain } = lexSql(sql);
   const statements = splitStatements(tokens);
   const first = statements[0];
-  if (first === undefined) return { kind: 'leader-read', reason: 'empty', isSingle: isCertain };
-  if (!isCertain) return { kind: 'write', reason: 'ambiguous quoting', isSingle: false };
+  if (first === undefined) return onLeader('leader-read', 'empty', isCertain);
+  if (!isCertain) return onLeader('write', 'ambiguous quoting', false);
   if (statements.length > 1) return classifyMany(statements);
-  return { ...applyHint(classifyOne(first), findHint(comments), first), isSingle: true };
+  return applyHint(classifyOne(first), findHint(comments), first);
+}
+
+function onLeader(kind: StatementKind, reason: string, isSingle: boolean): Classification {
+  return { kind, reason, isSingle, mayUseFollower: false };
 }
 
 function splitStatements(tokens: readonly SqlToken[]): SqlToken[][] {
@@ -54,7 +60,7 @@ function splitStatements(tokens: readonly SqlToken[]): SqlToken[][] {
 
 function classifyMany(statements: readonly SqlToken[][]): Classification {
   const leavesState = statements.some((statement) => classifyOne(statement).kind === 'session');
-  return { kind: leavesState ? 'session' : 'write', reason: 'several statements', isSingle: false };
+  return onLeader(leavesState ? 'session' : 'write', 'several statements', false);
 }
 
 function findHint(comments: readonly string[]): 'leader' | 'follower' | null {
@@ -66,16 +72,24 @@ function findHint(comments: readonly string[]): 'leader' | 'follower' | null {
 }
 
 function applyHint(
-  verdict: Verdict,
+  { kind, reason }: Verdict,
   hint: 'leader' | 'follower' | null,
   tokens: readonly SqlToken[],
-): Verdict {
-  if (hint === 'leader' && verdict.kind === 'read') return { kind: 'leader-read', reason: 'hint' };
-  const isQuery = startsQuery(wordAt(tokens, firstWordIndex(tokens)));
-  if (hint === 'follower' && isQuery && verdict.kind === 'write' && verdict.reason.startsWith('unknown')) {
-    return { kind: 'read', reason: 'hint' };
+): Classification {
+  if (kind === 'read') {
+    return hint === 'leader'
+      ? onLeader('leader-read', 'hint', true)
+      : { kind, reason, isSingle: true, mayUseFollower: true };
   }
-  return verdict;
+  const isQuery = startsQuery(wordAt(tokens, firstWordIndex(tokens)));
+  // It stays a write: when no follower can take it the leader does, where it must not run twice.
+  const mayUseFollower = hint === 'follower' && isQuery && isUndecided({ kind, reason });
+  return { kind, reason, isSingle: true, mayUseFollower };
+}
+
+/** Whether nothing speaks against a follower but a function that the classifier does not know. */
+export function isUndecided({ kind, reason }: Pick<Classification, 'kind' | 'reason'>): boolean {
+  return kind === 'write' && reason.startsWith('unknown function');
 }
 
 /** `(SELECT …) UNION …` starts with parentheses. */
@@ -153,7 +167,7 @@ function classifyQuery(tokens: readonly SqlToken[]): Verdict {
     if (found === null) continue;
     if (found.kind === 'session') return found;
     // A surely modifying word outweighs a merely unknown function.
-    if (verdict.kind === 'read' || verdict.reason.startsWith('unknown')) verdict = found;
+    if (verdict.kind === 'read' || isUndecided(verdict)) verdict = found;
   }
   return verdict;
 }

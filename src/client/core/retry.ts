@@ -40,7 +40,9 @@ export function decideRetry(failure: Failure): RetryDecision {
     case 'unreached':
       return isTransient(failure.code) ? { kind: 'retry-elsewhere' } : { kind: 'give-up' };
     case 'broken':
-      return isRepeatable(failure.kind) ? { kind: 'retry-elsewhere' } : { kind: 'outcome-unknown' };
+      return failure.role === 'follower' || isRepeatable(failure.kind)
+        ? { kind: 'retry-elsewhere' }
+        : { kind: 'outcome-unknown' };
     case 'refused':
       return failure.role === 'follower'
         ? decideOnFollowerError(failure.code)

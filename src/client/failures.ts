@@ -1,0 +1,67 @@
+import { LockstepError } from '../model/errors.ts';
+
+/** pg's `query_timeout` is the app's own limit on the answer, also for a read that could run again. */
+export function isOwnTimeout(error: Error): boolean {
+  return (
+    error.message === 'Query read timeout' || error.message === 'timeout exceeded when trying to connect'
+  );
+}
+
+export function toError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+/** The write may or may not be applied: its connection broke before the answer. */
+export function commitUnknown(node: string, cause: Error): LockstepError {
+  return new LockstepError(
+    'COMMIT_UNKNOWN',
+    `The connection to leader ${node} broke while a write was in flight, so it may or may not be applied; read back before trying again.`,
+    { outcome: 'unknown', details: { node }, cause },
+  );
+}
+
+/** `nodes` says of each server why it could not be used. */
+export function noLeader(
+  reason: string,
+  waitedMs: number,
+  nodes: Readonly<Record<string, string>>,
+  cause: Error | null,
+): LockstepError {
+  return new LockstepError(
+    'NO_LEADER',
+    `No server could take the statement within ${waitedMs} ms (${reason}); nothing was applied, try again when the cluster has a leader.`,
+    { retryable: true, details: { nodes }, ...(cause === null ? {} : { cause }) },
+  );
+}
+
+/** The server rolls a transaction back when its connection ends before COMMIT. */
+export function transactionLost(node: string, cause: unknown): LockstepError {
+  return new LockstepError(
+    'NOT_LEADER',
+    `The connection to leader ${node} broke before COMMIT was sent, so the transaction is rolled back; run it again.`,
+    { retryable: true, details: { node }, cause: toError(cause) },
+  );
+}
+
+/** What the app had put into the connection (SET, LISTEN, a temporary table) is gone with it. */
+export function stateLost(cause: Error): LockstepError {
+  return new LockstepError(
+    'NOT_LEADER',
+    "The connection that held this client's settings broke, and they are lost; release the client and connect again.",
+    { retryable: true, cause },
+  );
+}
+
+/** The commit is on the leader's disk and visible, but no follower has confirmed it. */
+export function durabilityTimeout(
+  node: string,
+  cause: 'limit' | 'cancelled',
+  limitMs: number,
+): LockstepError {
+  const why = cause === 'limit' ? `for ${limitMs} ms` : 'and the server gave up the wait';
+  return new LockstepError(
+    'DURABILITY_TIMEOUT',
+    `The commit is applied on leader ${node}, but no follower confirmed it ${why}; it would be lost with the leader, so check the followers before relying on it.`,
+    { outcome: 'applied', details: { node, cause } },
+  );
+}
