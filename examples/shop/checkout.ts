@@ -173,12 +173,19 @@ async function takeStock(tx: Queryable, orderId: number, item: CheckoutItem): Pr
     ]),
   );
   if (taken.rowCount === 0) throw new Refusal({ kind: 'sold-out', productId });
-  await tx.query(
+  // A CTE, because a plan may run a sub-select of the WHERE clause once a row, each time locking other pieces.
+  const numbered = await tx.query(
     prepared(
-      `UPDATE limited_pieces SET order_id = $2 WHERE product_id = $1 AND serial IN
-             (SELECT serial FROM limited_pieces WHERE product_id = $1 AND order_id IS NULL
-              ORDER BY serial LIMIT $3 FOR UPDATE SKIP LOCKED)`,
+      `WITH free AS MATERIALIZED (
+             SELECT serial FROM limited_pieces WHERE product_id = $1 AND order_id IS NULL
+              ORDER BY serial LIMIT $3 FOR UPDATE SKIP LOCKED)
+           UPDATE limited_pieces p SET order_id = $2 FROM free WHERE p.product_id = $1 AND p.serial = free.serial`,
       [productId, orderId, quantity],
     ),
   );
+  if (numbered.rowCount !== 0 && numbered.rowCount !== quantity) {
+    throw new Error(
+      `order ${orderId} took ${numbered.rowCount} pieces of product ${productId} instead of ${quantity}`,
+    );
+  }
 }

@@ -13,7 +13,7 @@ const QUIET_MS = 3000;
 export interface ClusterSourceOptions {
   /** Base URL of every agent of the cluster. */
   readonly agentUrls: readonly string[];
-  /** Shown, with all nodes unreachable, until an agent was heard. */
+  /** Shown, with all nodes unreachable, until an agent was heard; agents of another cluster are not believed. */
   readonly fallback?: Topology;
   readonly logger?: AdminLogger;
 }
@@ -30,6 +30,7 @@ export interface ClusterSource extends ClusterView {
  */
 export function createClusterSource(options: ClusterSourceOptions): ClusterSource {
   const views = new Map<string, AgentView>();
+  const foreign = new Set<string>();
   const listeners = new Set<(change: ClusterChange) => void>();
   const fallback = options.fallback === undefined ? null : withoutAgents(options.fallback);
   let events: readonly ClusterEvent[] = [];
@@ -48,6 +49,13 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
     tell({ kind: 'topology', topology: merged });
   }
   function hear(agentUrl: string, change: ClusterChange): void {
+    if (change.kind === 'topology') {
+      // A dead node's port may have gone to another cluster's agent.
+      const isForeign = fallback !== null && change.topology.clusterId !== fallback.clusterId;
+      if (isForeign) foreign.add(agentUrl);
+      else foreign.delete(agentUrl);
+    }
+    if (foreign.has(agentUrl)) return lose(agentUrl);
     if (change.kind === 'topology') {
       views.set(agentUrl, {
         topology: change.topology,

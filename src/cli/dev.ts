@@ -238,6 +238,7 @@ function isWhole(topology: Topology | null): boolean {
 function emptyTopology(config: ClusterConfig): Topology {
   return {
     cluster: config.name,
+    clusterId: config.id,
     topology: 'leader-follower',
     version: 0,
     term: 0,

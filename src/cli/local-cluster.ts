@@ -88,6 +88,7 @@ export async function fetchTopology(config: ClusterConfig): Promise<Topology> {
     topology.nodes.filter((node) => node.state !== 'unreachable').length;
   const newest = answers
     .filter((topology) => topology !== null)
+    .filter((topology) => topology.clusterId === config.id)
     .toSorted(
       (a, b) =>
         Number(b.leader !== null) - Number(a.leader !== null) ||

@@ -10,7 +10,7 @@ export interface HostAddress {
 
 /**
  * Options of {@link connect}: those of `pg.Pool` for every connection, the servers, and Lockstep's own
- * limits. `max` bounds the connections to all servers together.
+ * limits. `max` bounds the connections in use at once over all servers, and those open to each.
  */
 export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' | 'stream' | 'pipeline'> {
   /** All servers of the cluster in any order; which one leads is found out. */

@@ -238,6 +238,7 @@ export class Agent implements AgentApi {
     const isOwn = state?.leadership.holder === this.#node.name;
     return buildTopology({
       cluster: this.#config.name,
+      clusterId: this.#config.id,
       version,
       state,
       isLeaseExpired: isOwn ? this.#register.ownLease.kind === 'none' : this.#register.leaseExpiredForMs > 0,

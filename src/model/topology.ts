@@ -36,6 +36,8 @@ export interface NodeTopology {
 
 export interface Topology {
   readonly cluster: string;
+  /** Random and public: tells two clusters of one name apart, e.g. when one took over the other's port. */
+  readonly clusterId: string;
   readonly topology: 'leader-follower';
   /** Grows with every change of leadership or sync set; the higher one is the newer truth. */
   readonly version: number;

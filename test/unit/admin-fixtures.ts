@@ -27,6 +27,7 @@ export function node(name: string, changes: Partial<NodeTopology> = {}): NodeTop
 export function topology(changes: Partial<Topology> = {}): Topology {
   return {
     cluster: 'demo',
+    clusterId: 'demo-id',
     topology: 'leader-follower',
     version: 1,
     term: 1,

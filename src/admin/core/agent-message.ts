@@ -25,6 +25,7 @@ const NODE: z.ZodType<NodeTopology> = z.looseObject({
 
 const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
   cluster: z.string(),
+  clusterId: z.string(),
   topology: z.literal('leader-follower'),
   version: z.number(),
   term: z.number(),

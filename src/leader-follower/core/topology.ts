@@ -23,6 +23,7 @@ export interface NodeReport {
 /** Puts the picture together that `GET /v1/topology` shows. Only who holds the lease and serves is leader. */
 export function buildTopology(options: {
   readonly cluster: string;
+  readonly clusterId: string;
   readonly version: number;
   readonly state: ClusterState | null;
   readonly isLeaseExpired: boolean;
@@ -39,6 +40,7 @@ export function buildTopology(options: {
   );
   return {
     cluster: options.cluster,
+    clusterId: options.clusterId,
     topology: 'leader-follower',
     version: options.version,
     term: state?.leadership.term ?? 0,
