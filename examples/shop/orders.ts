@@ -49,14 +49,6 @@ export async function listOrders(db: Queryable, accountId: number, limit = 50): 
   return rows.map(toOrder);
 }
 
-/** The account's order with this key, null when there is none. */
-export async function findOrder(db: Queryable, accountId: number, orderKey: string): Promise<Order | null> {
-  const { rows } = await db.query<OrderRow>(
-    prepared(`${SELECT_ORDERS} WHERE o.account_id = $1 AND o.order_key = $2`, [accountId, orderKey]),
-  );
-  return rows[0] === undefined ? null : toOrder(rows[0]);
-}
-
 function toOrder(row: OrderRow): Order {
   return {
     id: Number(row.id),

@@ -45,16 +45,3 @@ export class LockstepError extends Error {
     this.details = options.details ?? {};
   }
 }
-
-/** Throws INVARIANT: the process must not go on with a state its own rules exclude. */
-export function assertInvariant(
-  condition: boolean,
-  name: string,
-  details: Readonly<Record<string, unknown>> = {},
-): asserts condition {
-  if (condition) return;
-  throw new LockstepError('INVARIANT', `Invariant violated: ${name} (${JSON.stringify(details)}).`, {
-    outcome: 'unknown',
-    details,
-  });
-}

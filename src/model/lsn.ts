@@ -13,9 +13,13 @@ const LSN_TEXT = /^([0-9A-Fa-f]{1,8})\/([0-9A-Fa-f]{1,8})$/;
 export function parseLsn(text: string): Lsn {
   const match = LSN_TEXT.exec(text);
   if (!match) {
-    throw new LockstepError('CONFIG_INVALID', `"${text}" is not an LSN; expected two hex numbers like 0/16B3748.`, {
-      details: { text },
-    });
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `"${text}" is not an LSN; expected two hex numbers like 0/16B3748.`,
+      {
+        details: { text },
+      },
+    );
   }
   return ((BigInt(`0x${match[1]}`) << 32n) | BigInt(`0x${match[2]}`)) as Lsn;
 }

@@ -20,7 +20,10 @@ export interface TimelineHistory {
 /** Checks and brands a timeline id (1 to 2^32 - 1). Throws CONFIG_INVALID. */
 export function parseTimeline(value: number): Timeline {
   if (!Number.isInteger(value) || value < 1 || value > 0xffffffff) {
-    throw new LockstepError('CONFIG_INVALID', `${value} is not a timeline id; expected a whole number from 1.`);
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${value} is not a timeline id; expected a whole number from 1.`,
+    );
   }
   return value as Timeline;
 }

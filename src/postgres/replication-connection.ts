@@ -1,6 +1,4 @@
 import pg from 'pg';
-import { parseTimelineHistory } from '../model/timeline.ts';
-import type { Timeline, TimelineHistory } from '../model/timeline.ts';
 
 /** How to reach a PostgreSQL over the network. */
 export interface ServerAddress {
@@ -29,13 +27,6 @@ export async function openReplicationConnection(address: ServerAddress): Promise
   client.on('error', () => undefined);
   await client.connect();
   return client;
-}
-
-/** The ancestors of a server's timeline (TIMELINE_HISTORY). */
-export async function fetchTimelineHistory(client: pg.Client, timeline: Timeline): Promise<TimelineHistory> {
-  if (timeline === 1) return { timeline, ancestors: [] };
-  const { rows } = await client.query<{ content: Buffer | string }>(`TIMELINE_HISTORY ${timeline}`);
-  return parseTimelineHistory(timeline, String(rows[0]?.content ?? ''));
 }
 
 /** Receives the parts of a copy-out; a returned promise holds the server back until it resolves. */

@@ -139,14 +139,19 @@ describe('pool.query', () => {
     ]);
   });
 
-  it('keeps all connections together under max', async () => {
+  it('keeps all connections in use together under max, and opens no new ones for moving between servers', async () => {
     await reopen({ max: 3 });
-    await Promise.all(
-      Array.from({ length: 30 }, (_, index) =>
-        index % 3 === 0 ? pool.leader.query(whereSql) : pool.query(whereSql),
-      ),
+    let inUse = 0;
+    let opened = 0;
+    pool.on('connect', () => opened++);
+    const work = Array.from({ length: 60 }, (_, index) =>
+      index % 3 === 0 ? pool.leader.query(whereSql) : pool.query(whereSql),
     );
-    expect(pool.totalCount).toBeLessThanOrEqual(3);
+    const watch = setInterval(() => (inUse = Math.max(inUse, pool.totalCount - pool.idleCount)), 1);
+    await Promise.all(work);
+    clearInterval(watch);
+    expect(inUse).toBeLessThanOrEqual(3);
+    expect(opened).toBeLessThanOrEqual(3 * 3);
     expect(pool.waitingCount).toBe(0);
   });
 });
