@@ -25,12 +25,13 @@ function isSameLock(marker) {
 export function ensureInstalled() {
   if (isInstalled()) return;
   process.stderr.write('Installing dependencies (only the first time)…\n');
-  const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
+  // Not "npm ci": it refuses a lock without the builds for platforms that a registry mirror does not carry.
+  const npm = spawnSync('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd: root,
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   if (npm.status !== 0 || !existsSync(pinnedNode)) {
-    process.stderr.write('npm ci did not succeed. See what it said above, then run this again.\n');
+    process.stderr.write('npm install did not succeed. See what it said above, then run this again.\n');
     process.exit(1);
   }
 }
