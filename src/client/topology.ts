@@ -229,7 +229,8 @@ export class TopologyMonitor {
   #hear(topology: Topology): void {
     if (this.#isStopped) return;
     const known = this.#topology;
-    if (known !== null && isOlder(topology, known)) return;
+    // A dead node's port may have gone to another cluster's agent.
+    if (known !== null && (topology.clusterId !== known.clusterId || isOlder(topology, known))) return;
     this.#topology = topology;
     for (const told of topology.nodes) {
       const node = this.#find(told);
