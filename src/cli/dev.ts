@@ -204,7 +204,7 @@ class DevCluster {
   }
 
   #note(message: string): void {
-    this.#notes.push({ at: Date.now(), node: 'dev', kind: 'started', message });
+    this.#notes.push({ at: Date.now(), node: 'dev', kind: 'note', message });
     if (this.#notes.length > 100) this.#notes.shift();
     this.#paint();
   }

@@ -100,7 +100,8 @@ export function renderLive(options: RenderLiveOptions): string {
 
 /** One event as one line for logs and pipes: ISO time, node, kind, message. */
 export function renderPlainEvent(event: ClusterEvent): string {
-  return toPlainText(`${isoTime(event.at)} ${event.node} ${event.kind} ${event.message}`);
+  const kind = event.kind === 'note' ? '' : `${event.kind} `;
+  return toPlainText(`${isoTime(event.at)} ${event.node} ${kind}${event.message}`);
 }
 
 function titleLine(options: RenderLiveOptions): Line {

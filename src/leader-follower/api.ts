@@ -21,6 +21,7 @@ export interface AgentApi {
 }
 
 const KEEPALIVE_MS = 5_000;
+const UNSENT_LIMIT = 1_000;
 
 /**
  * Serves an agent over HTTP. Reading the topology needs no secret (it holds none); everything else needs
@@ -64,8 +65,13 @@ function createApp(api: AgentApi, authorization: string): Hono {
   app.get('/v1/topology', (context) => context.json(api.topology()));
   app.get('/v1/events', (context) =>
     streamSSE(context, async (stream) => {
-      const send = (event: string, data: unknown): void =>
-        void stream.writeSSE({ event, data: JSON.stringify(data) });
+      let unsent = 0;
+      const send = (event: string, data: unknown): void => {
+        // A reader that stalls must not grow the agent; it finds everything again when it reconnects.
+        if (unsent > UNSENT_LIMIT) return stream.abort();
+        unsent++;
+        void stream.writeSSE({ event, data: JSON.stringify(data) }).finally(() => unsent--);
+      };
       send('topology', api.topology());
       for (const event of api.events()) send('event', event);
       const unsubscribe = api.subscribe((change) =>

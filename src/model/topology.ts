@@ -72,6 +72,8 @@ export interface ClusterEvent {
     | 'sync-set'
     | 'switchover'
     | 'leader-lost'
-    | 'error';
+    | 'error'
+    /** From whoever runs the agents, not from one of them. */
+    | 'note';
   readonly message: string;
 }

@@ -67,7 +67,7 @@ const insert = 'INSERT INTO item VALUES ($1, $2)';
 
 describe('a session', () => {
   it('always reads its own writes, mostly from followers', async () => {
-    const tries = 1000;
+    const tries = Number(process.env['READ_YOUR_WRITES_TRIES'] ?? 1_000);
     const own = open();
     let next = 0;
     let missing = 0;
