@@ -59,6 +59,7 @@ const EVENT_STYLES: Readonly<Record<ClusterEvent['kind'], Style>> = {
   switchover: 'lead',
   'leader-lost': 'bad',
   error: 'bad',
+  note: 'dim',
 };
 
 /** What `lockstep status` prints: one line about the cluster and a table of its nodes. No newline at the end. */

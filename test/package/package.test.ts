@@ -25,9 +25,10 @@ describe('the published package', () => {
       await symlink(join(root, 'node_modules'), join(installed, 'node_modules'));
       const help = await run(process.execPath, [join(installed, 'bin/lockstep.js'), '--help']);
       expect(help.stdout).toContain('switchover');
+      const entry = './dist/index.js';
       await writeFile(
         join(installed, 'app.mjs'),
-        `import { connect } from './dist/index.js'; console.log(typeof connect);`,
+        `import { connect } from '${entry}'; console.log(typeof connect);`,
       );
       expect((await run(process.execPath, [join(installed, 'app.mjs')])).stdout).toBe('function\n');
       expect(await readFile(join(installed, 'dist/index.d.ts'), 'utf8')).toContain('connect');
