@@ -1,0 +1,251 @@
+import { describe, expect, it } from 'vitest';
+import type { ClusterState } from '../../src/leader-follower/core/cluster-state.ts';
+import { decide } from '../../src/leader-follower/core/decide.ts';
+import type { LocalPostgres, PeerView, View } from '../../src/leader-follower/core/view.ts';
+import type { Lsn } from '../../src/model/lsn.ts';
+import { parseNodeId, parseTerm } from '../../src/model/node.ts';
+import { parseTimeline } from '../../src/model/timeline.ts';
+import type { TimelineHistory } from '../../src/model/timeline.ts';
+
+const n1 = parseNodeId('n1');
+const n2 = parseNodeId('n2');
+const n3 = parseNodeId('n3');
+const first: TimelineHistory = { timeline: parseTimeline(1), ancestors: [] };
+const second: TimelineHistory = {
+  timeline: parseTimeline(2),
+  ancestors: [{ timeline: parseTimeline(1), forkedAt: 100n as Lsn }],
+};
+
+function stateOf(changes: Partial<ClusterState['leadership']> = {}, members = [n2, n3]): ClusterState {
+  return {
+    systemIdentifier: 'cluster',
+    leadership: {
+      holder: n1,
+      term: parseTerm(3),
+      nonce: 'x',
+      ttlMs: 1_000,
+      isReleased: false,
+      successor: null,
+      timeline: parseTimeline(1),
+      ...changes,
+    },
+    sync: { required: 1, members },
+  };
+}
+
+function follower(changes: Partial<Extract<LocalPostgres, { kind: 'follower' }>> = {}): LocalPostgres {
+  return {
+    kind: 'follower',
+    history: first,
+    receivedLsn: 100n as Lsn,
+    endLsn: 100n as Lsn,
+    following: null,
+    isReceiving: false,
+    stalledForMs: 0,
+    ...changes,
+  };
+}
+
+function peer(name: PeerView['name'], changes: Partial<PeerView> = {}): PeerView {
+  return {
+    name,
+    isReachable: true,
+    hasData: true,
+    role: 'follower',
+    term: parseTerm(3),
+    history: first,
+    receivedLsn: 100n as Lsn,
+    ...changes,
+  };
+}
+
+const leads = peer(n1, { role: 'leader' });
+
+function view(changes: Partial<View> = {}): View {
+  return {
+    self: n2,
+    nodes: [n1, n2, n3],
+    register: { version: 9, state: stateOf() },
+    ownLease: { kind: 'none' },
+    isLeaseExpired: false,
+    leaseExpiredForMs: 0,
+    fencedAtVersion: 5,
+    local: follower(),
+    localSystemIdentifier: 'cluster',
+    peers: [leads, peer(n3)],
+    canRewind: true,
+    hasRewindFailed: false,
+    ...changes,
+  };
+}
+
+const lead: LocalPostgres = { kind: 'leader', history: first, flushLsn: 100n as Lsn };
+const held = { kind: 'held', term: parseTerm(3) } as const;
+const expired = { isLeaseExpired: true, leaseExpiredForMs: 1 };
+const empty = {
+  register: { version: 0, state: null },
+  localSystemIdentifier: null,
+  local: { kind: 'absent' } as const,
+};
+const nobodyHasData = [peer(n2, { hasData: false }), peer(n3, { hasData: false })];
+
+/** What a node sees, and what it does. */
+const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = [
+  [
+    'an empty cluster is founded by the first node',
+    { ...empty, self: n1, peers: nobodyHasData },
+    ['found-cluster'],
+  ],
+  ['and by no other', { ...empty, peers: nobodyHasData }, []],
+  [
+    'not while somebody was not heard',
+    {
+      ...empty,
+      self: n1,
+      peers: [peer(n2, { hasData: false }), peer(n3, { isReachable: false, hasData: null })],
+    },
+    [],
+  ],
+  ['not when somebody has data', { ...empty, self: n1, peers: [peer(n2), peer(n3, { hasData: false })] }, []],
+  [
+    'data without a register is no new cluster',
+    { ...empty, localSystemIdentifier: 'other', local: { kind: 'stopped' } },
+    ['refuse'],
+  ],
+  ['data of another cluster is refused', { localSystemIdentifier: 'other' }, ['refuse']],
+  ['a node without data is cloned', { local: { kind: 'absent' }, localSystemIdentifier: null }, ['clone']],
+  [
+    'but not from a leader that is not heard',
+    { local: { kind: 'absent' }, localSystemIdentifier: null, peers: [peer(n1, { isReachable: false })] },
+    [],
+  ],
+  [
+    'nor from one that leads an older term',
+    {
+      local: { kind: 'absent' },
+      localSystemIdentifier: null,
+      peers: [peer(n1, { role: 'leader', term: parseTerm(2) })],
+    },
+    [],
+  ],
+  ['a stopped node starts', { local: { kind: 'stopped' } }, ['start']],
+  ['a follower of nobody follows the leader', {}, ['follow']],
+  ['not before a newer version than it was fenced at', { fencedAtVersion: 9 }, []],
+  ['not before its own end is known', { local: follower({ endLsn: null }) }, []],
+  ['it leaves whoever led before', { local: follower({ following: n3, endLsn: null }) }, ['detach']],
+  ['it stays with the leader', { local: follower({ following: n1, isReceiving: true, endLsn: null }) }, []],
+  [
+    'it is cloned when it cannot stream for long',
+    { local: follower({ following: n1, stalledForMs: 31_000 }) },
+    ['clone'],
+  ],
+  [
+    'it follows across a fork that it has not passed',
+    { peers: [peer(n1, { role: 'leader', history: second })] },
+    ['follow'],
+  ],
+  [
+    'it is rewound when it passed the fork',
+    { local: follower({ endLsn: 101n as Lsn }), peers: [peer(n1, { role: 'leader', history: second })] },
+    ['rewind'],
+  ],
+  [
+    'it is cloned when that failed',
+    {
+      hasRewindFailed: true,
+      local: follower({ endLsn: 101n as Lsn }),
+      peers: [peer(n1, { role: 'leader', history: second })],
+    },
+    ['clone'],
+  ],
+  [
+    'it is cloned where there is no pg_rewind',
+    {
+      canRewind: false,
+      local: follower({ endLsn: 101n as Lsn }),
+      peers: [peer(n1, { role: 'leader', history: second })],
+    },
+    ['clone'],
+  ],
+  ['an expired lease calls for a campaign', expired, ['campaign']],
+  [
+    'but the one with more data goes first',
+    { ...expired, peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })] },
+    [],
+  ],
+  [
+    'for a while',
+    { isLeaseExpired: true, leaseExpiredForMs: 500, peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })] },
+    ['campaign'],
+  ],
+  [
+    'a successor goes first',
+    {
+      ...expired,
+      register: { version: 9, state: stateOf({ isReleased: true, successor: n2 }) },
+      peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })],
+    },
+    ['campaign'],
+  ],
+  ['a leader that is not the holder stops', { local: lead }, ['demote']],
+  ['the holder without a lease stops', { self: n1, local: lead, peers: [peer(n2), peer(n3)] }, ['demote']],
+  ['the holder leads', { self: n1, local: lead, ownLease: held, peers: [peer(n2), peer(n3)] }, ['lead']],
+  [
+    'the holder promotes',
+    { self: n1, local: follower(), ownLease: held, peers: [peer(n2), peer(n3)] },
+    ['promote'],
+  ],
+  [
+    'the holder whose PostgreSQL died hands over',
+    { self: n1, local: { kind: 'stopped' }, ownLease: held, peers: [peer(n2), peer(n3)] },
+    ['release'],
+  ],
+  [
+    'or starts again when nobody could take over',
+    {
+      self: n1,
+      local: { kind: 'stopped' },
+      ownLease: held,
+      peers: [peer(n2, { isReachable: false }), peer(n3)],
+    },
+    ['start'],
+  ],
+  ['who led last stands again', { self: n1, local: follower(), peers: [peer(n2), peer(n3)] }, ['campaign']],
+  [
+    'but not while others may take what it gave up',
+    {
+      self: n1,
+      local: follower(),
+      ...expired,
+      register: { version: 9, state: stateOf({ isReleased: true }) },
+      peers: [peer(n2), peer(n3)],
+    },
+    [],
+  ],
+  [
+    'who led last and has no data waits',
+    { self: n1, local: { kind: 'absent' }, localSystemIdentifier: null, peers: [peer(n2), peer(n3)] },
+    [],
+  ],
+  [
+    'an interrupted founding goes on',
+    {
+      self: n1,
+      local: { kind: 'absent' },
+      localSystemIdentifier: null,
+      register: { version: 1, state: { ...stateOf(), systemIdentifier: null } },
+      peers: [],
+    },
+    ['found-cluster'],
+  ],
+  ['without coordination a leader past its lease stops', { register: null, local: lead }, ['demote']],
+  ['and one within it goes on', { register: null, local: lead, ownLease: held }, []],
+  ['and a follower waits', { register: null }, []],
+  ['a server that does not answer is left alone', { local: { kind: 'silent' } }, []],
+];
+
+describe('decide', () => {
+  it.each(table)('%s', (_, changes, kinds) => {
+    expect(decide(view(changes)).map((action) => action.kind)).toEqual(kinds);
+  });
+});
