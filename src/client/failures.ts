@@ -52,7 +52,7 @@ export function stateLost(cause: Error): LockstepError {
   );
 }
 
-/** The commit is on the leader's disk and visible, but no follower has confirmed it. */
+/** The commit is on the leader's disk, but no follower has confirmed it; others see it when its wait ends. */
 export function durabilityTimeout(
   node: string,
   cause: 'limit' | 'cancelled',

@@ -231,8 +231,11 @@ describe('durability', () => {
     } finally {
       await replay.resume();
     }
-    const { rows } = await own.leader.query('SELECT id FROM item WHERE id = ANY ($1) ORDER BY id', [ids]);
-    expect(rows.map(({ id }) => id)).toEqual(ids);
+    // Others see a commit only when its wait ends, which is a moment after the followers go on.
+    await until('every commit shows', async () => {
+      const { rows } = await own.leader.query('SELECT id FROM item WHERE id = ANY ($1)', [ids]);
+      return rows.length === ids.length;
+    });
     await own.end();
   });
 
