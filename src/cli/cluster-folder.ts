@@ -60,6 +60,7 @@ export async function openClusterFolder(options: ClusterOptions): Promise<Cluste
     : await createConfig(options, notes);
   await replaceFile(configPath, `${JSON.stringify(config, null, 2)}\n`, null);
   await replaceFile(join(stateDir, 'pgpass'), renderPassFile(config), null);
+  await replaceFile(join(stateDir, SERVICE_FILE), renderServiceFile(config, stateDir), null);
   return { config, configPath, dataRoot, notes };
 }
 
@@ -150,12 +151,25 @@ export function nodeDsn(
   return `postgresql://${config.appUser}:${config.secrets.app}@${node.host}:${node.port}/${config.database}`;
 }
 
-/** A psql command that reaches whoever leads. */
-export function psqlLine(config: ClusterConfig, stateDir: string): string {
-  const hosts = config.nodes.map((node) => node.host).join(',');
-  const ports = config.nodes.map((node) => node.port).join(',');
-  const passFile = join(resolve(stateDir), 'pgpass');
-  return `psql "host=${hosts} port=${ports} user=${config.appUser} dbname=${config.database} target_session_attrs=read-write passfile=${passFile}"`;
+const SERVICE_FILE = 'pg_service.conf';
+
+/** A psql command that reaches whoever leads; short enough to be copied from a terminal. */
+export function psqlLine(stateDir: string): string {
+  return `PGSERVICEFILE=${join(resolve(stateDir), SERVICE_FILE)} psql service=lockstep`;
+}
+
+/** A libpq service file (PostgreSQL documentation, "The Connection Service File") that finds the leader. */
+function renderServiceFile(config: ClusterConfig, stateDir: string): string {
+  const lines = [
+    '[lockstep]',
+    `host=${config.nodes.map((node) => node.host).join(',')}`,
+    `port=${config.nodes.map((node) => node.port).join(',')}`,
+    `user=${config.appUser}`,
+    `dbname=${config.database}`,
+    'target_session_attrs=read-write',
+    `passfile=${join(stateDir, 'pgpass')}`,
+  ];
+  return `${lines.join('\n')}\n`;
 }
 
 export async function writeRunFile(stateDir: string, run: RunFile): Promise<void> {

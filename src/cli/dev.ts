@@ -102,7 +102,7 @@ class DevCluster {
       flag: '--dashboard-port',
     });
     const links: DashboardLinks & { shopUrl?: string } = Object.defineProperties(
-      { psql: psqlLine(this.#config, this.#stateDir) },
+      { psql: psqlLine(this.#stateDir) },
       { shopUrl: { enumerable: true, get: () => this.#links.shopUrl } },
     );
     this.#admin = await startAdminServer({
@@ -115,7 +115,7 @@ class DevCluster {
       this.#note(`port ${DEFAULT_DASHBOARD_PORT} is in use; the dashboard is on ${port}`);
     }
     this.#links.dashboardUrl = this.#admin.url;
-    this.#links.psql = psqlLine(this.#config, this.#stateDir);
+    this.#links.psql = psqlLine(this.#stateDir);
     await writeRunFile(this.#stateDir, { pid: process.pid, adminUrl: this.#admin.url });
     await this.#supervisor.startAll();
     this.#paint();
