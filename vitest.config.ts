@@ -25,6 +25,16 @@ const config: ViteUserConfig = defineConfig({
       },
       {
         test: {
+          name: 'compat',
+          include: ['test/compat/**/*.test.ts'],
+          exclude: ['**/node_modules/**'],
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
           name: 'chaos',
           include: ['test/chaos/**/*.test.ts'],
           fileParallelism: false,
