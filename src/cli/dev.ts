@@ -244,6 +244,7 @@ function emptyTopology(config: ClusterConfig): Topology {
     term: 0,
     timeline: null,
     leader: null,
+    forks: [],
     isFailoverReady: false,
     nodes: config.nodes.map((node) => ({
       name: node.name,

@@ -229,6 +229,7 @@ export class Agent implements AgentApi {
         detail: status?.detail ?? null,
         term: status?.term ?? 0,
         timeline: status?.history?.timeline ?? null,
+        ancestors: status?.history?.ancestors ?? [],
         receivedLsn: status?.receivedLsn ?? null,
         replayedLsn: status?.replayedLsn ?? null,
         replayAgeMs: status?.replayAgeMs ?? null,

@@ -34,6 +34,12 @@ export interface NodeTopology {
   readonly kind: FollowerKind;
 }
 
+/** Where the leader's history left an older timeline: what that one holds past it is no part of the cluster. */
+export interface TopologyFork {
+  readonly timeline: number;
+  readonly forkedAt: string;
+}
+
 export interface Topology {
   readonly cluster: string;
   /** Random and public: tells two clusters of one name apart, e.g. when one took over the other's port. */
@@ -44,6 +50,8 @@ export interface Topology {
   readonly term: number;
   /** The leader's timeline, null while there is no leader. */
   readonly timeline: number | null;
+  /** The newest ancestors of the leader's timeline, oldest first; empty while there is no leader. */
+  readonly forks: readonly TopologyFork[];
   /** Name of the node that holds the lease, null while there is none. */
   readonly leader: string | null;
   /**

@@ -32,6 +32,7 @@ export function topology(changes: Partial<Topology> = {}): Topology {
     version: 1,
     term: 1,
     timeline: 1,
+    forks: [],
     leader: 'n1',
     isFailoverReady: true,
     nodes: [node('n1', { role: 'leader', sync: false }), node('n2'), node('n3')],

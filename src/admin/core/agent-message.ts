@@ -30,6 +30,7 @@ const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
   version: z.number(),
   term: z.number(),
   timeline: z.number().nullable(),
+  forks: z.array(z.looseObject({ timeline: z.number(), forkedAt: LSN })).max(1000),
   leader: z.string().nullable(),
   isFailoverReady: z.boolean(),
   nodes: z.array(NODE).max(1000),

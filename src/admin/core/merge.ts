@@ -30,7 +30,13 @@ export function mergeTopologies(
 
 /** The same cluster as nobody can see it any more: nothing known but names, places and versions. */
 export function withoutAgents(topology: Topology): Topology {
-  return { ...topology, leader: null, isFailoverReady: false, nodes: topology.nodes.map(unreachableNode) };
+  return {
+    ...topology,
+    leader: null,
+    forks: [],
+    isFailoverReady: false,
+    nodes: topology.nodes.map(unreachableNode),
+  };
 }
 
 /** Whether an older event list plus new ones changed anything, and the list to keep. */

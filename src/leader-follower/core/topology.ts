@@ -1,5 +1,5 @@
 import { lagBytes, parseLsn } from '../../model/lsn.ts';
-import type { NodeTopology, Topology } from '../../model/topology.ts';
+import type { NodeTopology, Topology, TopologyFork } from '../../model/topology.ts';
 import { electionQuorum } from './cluster-state.ts';
 import type { ClusterState } from './cluster-state.ts';
 
@@ -15,10 +15,15 @@ export interface NodeReport {
   readonly detail: string | null;
   readonly term: number;
   readonly timeline: number | null;
+  /** Ancestors of its timeline, oldest first. */
+  readonly ancestors: readonly TopologyFork[];
   readonly receivedLsn: string | null;
   readonly replayedLsn: string | null;
   readonly replayAgeMs: number | null;
 }
+
+/** A client needs those that happened while a session of its own was open. */
+const MAX_FORKS = 16;
 
 /** Puts the picture together that `GET /v1/topology` shows. Only who holds the lease and serves is leader. */
 export function buildTopology(options: {
@@ -45,6 +50,7 @@ export function buildTopology(options: {
     version: options.version,
     term: state?.leadership.term ?? 0,
     timeline: leader?.timeline ?? null,
+    forks: leader?.ancestors.slice(-MAX_FORKS) ?? [],
     leader: leader?.name ?? null,
     isFailoverReady: state !== null && leader !== undefined && canFailOver(state, options.nodes),
     nodes: options.nodes.map((node) => describeNode(node, leader, state)),
