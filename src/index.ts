@@ -7,3 +7,7 @@ export type { Transaction, TransactionOptions } from './client/transaction.ts';
 export type { Durability } from './model/durability.ts';
 export { LockstepError } from './model/errors.ts';
 export type { ErrorCode, Outcome } from './model/errors.ts';
+export { fastifySession, expressSession, nodeSession } from './client/web/node-session.ts';
+export { honoSession, webSession } from './client/web/fetch-session.ts';
+export type { SessionCookieOptions } from './client/web/session-cookies.ts';
+export type { SessionOptions } from './client/sessions.ts';

@@ -25,6 +25,13 @@ export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' |
   readonly gateWaitMs?: number | undefined;
   /** How often every server is asked for its role and position. Default 250. */
   readonly probeIntervalMs?: number | undefined;
+  /**
+   * Signs sessions' tokens, so that they can go through a browser: 16 characters or more, kept for this
+   * alone. Of several the first signs and all are accepted, so that a secret can be replaced.
+   */
+  readonly tokenSecret?: string | readonly string[] | undefined;
+  /** A signed token older than this is refused, and its cookie ends. Default 3600000 (an hour). */
+  readonly tokenMaxAgeMs?: number | undefined;
 }
 
 /** Lockstep's own limits with their defaults filled in. */
@@ -34,6 +41,7 @@ export interface ClientLimits {
   readonly maxReadLagBytes: number;
   readonly gateWaitMs: number;
   readonly probeIntervalMs: number;
+  readonly tokenMaxAgeMs: number;
 }
 
 export interface ResolvedOptions {
@@ -41,6 +49,8 @@ export interface ResolvedOptions {
   /** What every connection needs, without host and port. */
   readonly connection: PoolConfig;
   readonly limits: ClientLimits;
+  /** Newest first; empty when tokens are not signed. */
+  readonly tokenSecrets: readonly string[];
 }
 
 const DEFAULT_LIMITS: ClientLimits = {
@@ -49,6 +59,7 @@ const DEFAULT_LIMITS: ClientLimits = {
   maxReadLagBytes: 16 * 1024 * 1024,
   gateWaitMs: 20,
   probeIntervalMs: 250,
+  tokenMaxAgeMs: 3_600_000,
 };
 
 const POOL_OPTIONS = new Set(
@@ -58,7 +69,7 @@ const POOL_OPTIONS = new Set(
    idleTimeoutMillis log allowExitOnIdle maxUses maxLifetimeSeconds onConnect verify`.split(/\s+/),
 );
 
-const OWN_OPTIONS = new Set(['hosts', ...Object.keys(DEFAULT_LIMITS)]);
+const OWN_OPTIONS = new Set(['hosts', 'tokenSecret', ...Object.keys(DEFAULT_LIMITS)]);
 
 /**
  * Checks a URL or options object. A URL names all servers: `postgresql://user:password@a:5432,b:5432/db`.
@@ -80,7 +91,24 @@ export function resolveOptions(input: string | LockstepOptions): ResolvedOptions
     hosts: resolveHosts(hosts, host, port),
     connection: connection as PoolConfig,
     limits: resolveLimits(given),
+    tokenSecrets: resolveSecrets(given.tokenSecret),
   };
+}
+
+const LEAST_SECRET_CHARACTERS = 16;
+
+function resolveSecrets(given: LockstepOptions['tokenSecret']): readonly string[] {
+  if (given === undefined) return [];
+  const secrets = typeof given === 'string' ? [given] : given;
+  const areUsable =
+    Array.isArray(secrets) &&
+    secrets.length > 0 &&
+    secrets.every((secret) => typeof secret === 'string' && secret.length >= LEAST_SECRET_CHARACTERS);
+  if (areUsable) return [...secrets];
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `"tokenSecret" is not usable; pass one random string of at least ${LEAST_SECRET_CHARACTERS} characters, or a list of such.`,
+  );
 }
 
 function withoutUndefined(options: LockstepOptions): LockstepOptions {
@@ -91,7 +119,7 @@ function resolveLimits(given: LockstepOptions): ClientLimits {
   const limits: Record<string, number> = { ...DEFAULT_LIMITS };
   for (const name of Object.keys(DEFAULT_LIMITS)) {
     const value = given[name as keyof ClientLimits];
-    checkCount(name, value, name === 'probeIntervalMs' ? 10 : 0);
+    checkCount(name, value, name === 'probeIntervalMs' ? 10 : name === 'tokenMaxAgeMs' ? 1000 : 0);
     if (value !== undefined) limits[name] = value;
   }
   return limits as unknown as ClientLimits;

@@ -13,9 +13,13 @@ import type { LockstepOptions, ResolvedOptions } from './options.ts';
 import { isSelfSubmitting, readStatement, settleCallback } from './queryable.ts';
 import type { Queryable } from './queryable.ts';
 import { StatementRunner } from './runner.ts';
-import { createQuery, createSession } from './session.ts';
+import { createQuery } from './session.ts';
 import type { Session } from './session.ts';
+import { Sessions } from './sessions.ts';
+import type { SessionOptions } from './sessions.ts';
+import { SessionTokens } from './session-tokens.ts';
 import { TopologyMonitor } from './topology.ts';
+import type { SessionState } from './session-state.ts';
 import { Traffic } from './traffic.ts';
 import type { TrafficCounts } from './traffic.ts';
 import { runTransaction } from './transaction.ts';
@@ -51,6 +55,8 @@ export interface ClientTopology {
 /** Counts since the pool was made. */
 export interface ClientStats extends Readonly<TrafficCounts> {
   readonly readsByNode: Readonly<Record<string, number>>;
+  /** Session tokens left out because they were malformed, forged or too old. */
+  readonly tokensRefused: number;
 }
 
 type ConnectCallback = (
@@ -83,6 +89,7 @@ export class LockstepPool extends pg.Pool {
   readonly #monitor: TopologyMonitor;
   readonly #runner: StatementRunner;
   readonly #source: LeaseSource;
+  readonly #sessions: Sessions;
   readonly #connectTimeoutMs: number;
   readonly #checkedOut = new Set<VirtualClient>();
   #leaderSilentSinceMs: number | null = null;
@@ -112,9 +119,11 @@ export class LockstepPool extends pg.Pool {
       acquire: (node) => this.#acquire(node),
       release: (lease, error, leavesState) => this.#release(lease, error, leavesState),
     };
+    this.#sessions = new Sessions(this.#runner, this.#source, new SessionTokens(options));
     this.#defineCounts();
-    this.leader = { query: createQuery(this.#runner, this.#source, null, 'leader') };
-    this.follower = { query: createQuery(this.#runner, this.#source, null, 'follower') };
+    const ambient = (): SessionState | null => this.#sessions.current;
+    this.leader = { query: createQuery(this.#runner, this.#source, ambient, 'leader') };
+    this.follower = { query: createQuery(this.#runner, this.#source, ambient, 'follower') };
   }
 
   // The overloads are pg's own, so that its types accept this pool; a config may carry a `durability`.
@@ -182,9 +191,29 @@ export class LockstepPool extends pg.Pool {
     return undefined;
   }
 
-  /** Read-your-writes and monotonic reads, within this process or on from another one's `token`. */
-  session(options: { readonly token?: string | undefined } = {}): Session {
-    return createSession(this.#runner, this.#source, options.token);
+  /**
+   * Read-your-writes and monotonic reads, within this process or on from another one's `token`. Throws
+   * CONFIG_INVALID for what is not a token of this pool's.
+   */
+  session(options: SessionOptions = {}): Session {
+    return this.#sessions.create(options);
+  }
+
+  /**
+   * Runs `fn` so that everything below it, however deep and asynchronous, uses the session without being
+   * handed it: this pool's `query`, `transaction`, `leader` and `follower`. An inner call's session takes the place of the outer one until it returns, and
+   * stands alone: to let the outer one see what the inner one wrote, pass the same session. A session's own
+   * methods always mean that session. Returns what `fn` returns. Throws CONFIG_INVALID for another pool's
+   * session.
+   */
+  withSession<T>(sessionOrOptions: Session | SessionOptions, fn: (session: Session) => T): T {
+    return this.#sessions.run(sessionOrOptions, fn);
+  }
+
+  /** Whether sessions' tokens are signed, so that they may go through a browser, and how long they are good. */
+  get tokenPolicy(): { readonly areSigned: boolean; readonly maxAgeMs: number } {
+    const { areSigned, maxAgeMs } = this.#sessions.tokens;
+    return { areSigned, maxAgeMs };
   }
 
   /**
@@ -196,7 +225,11 @@ export class LockstepPool extends pg.Pool {
     options: TransactionOptions = {},
   ): Promise<T> {
     this.#requireOpen();
-    return runTransaction({ runner: this.#runner, source: this.#source, session: null }, fn, options);
+    return runTransaction(
+      { runner: this.#runner, source: this.#source, session: this.#sessions.current },
+      fn,
+      options,
+    );
   }
 
   /** The cluster as last seen; waits for the first look at every server. */
@@ -224,7 +257,8 @@ export class LockstepPool extends pg.Pool {
   stats(): ClientStats {
     const { traffic } = this.#runner.parts;
     const reads = [...traffic.reads].map(([key, count]) => [this.#monitor.nameOf(key), count] as const);
-    return { ...traffic.counts, readsByNode: Object.fromEntries(reads) };
+    const { refused } = this.#sessions.tokens;
+    return { ...traffic.counts, readsByNode: Object.fromEntries(reads), tokensRefused: refused };
   }
 
   /** pg's types call the counts properties, which a subclass cannot declare as accessors. */
@@ -245,7 +279,10 @@ export class LockstepPool extends pg.Pool {
     if (isSelfSubmitting(textOrConfig)) return this.#submit(textOrConfig as unknown as Submittable);
     const statement = readStatement(textOrConfig, values);
     const { durability } = statement as { durability?: Durability };
-    return this.#runner.run({ statement, access: 'auto', session: null, durability }, this.#source);
+    return this.#runner.run(
+      { statement, access: 'auto', session: this.#sessions.current, durability },
+      this.#source,
+    );
   }
 
   /** As in pg-pool, the promise settles when the query object calls its callback. */

@@ -4,7 +4,8 @@ import { readStatement } from './queryable.ts';
 import type { Queryable } from './queryable.ts';
 import type { LeaseSource } from './node-finder.ts';
 import type { StatementRunner } from './runner.ts';
-import { SessionState } from './session-state.ts';
+import type { SessionState } from './session-state.ts';
+import type { SessionTokens } from './session-tokens.ts';
 import { runTransaction } from './transaction.ts';
 import type { Transaction, TransactionOptions } from './transaction.ts';
 
@@ -15,7 +16,8 @@ import type { Transaction, TransactionOptions } from './transaction.ts';
 export interface Session extends Queryable {
   /**
    * What this session has seen, as a short string for a cookie or header: `pool.session({ token })` in
-   * another process goes on from there. Null before anything was seen.
+   * another process goes on from there. Null before anything was seen. Signed when the pool has a
+   * `tokenSecret`; unsigned it must not come from where somebody could write another.
    */
   readonly token: string | null;
   /** See {@link runTransaction}: the transaction's commit moves the token. */
@@ -25,29 +27,29 @@ export interface Session extends Queryable {
 export function createSession(
   runner: StatementRunner,
   source: LeaseSource,
-  token: string | undefined,
+  state: SessionState,
+  tokens: SessionTokens,
 ): Session {
-  const state = new SessionState(token);
   return {
     get token(): string | null {
-      return state.text;
+      return state.text === null ? null : tokens.render(state.text);
     },
-    query: createQuery(runner, source, state, 'auto'),
+    query: createQuery(runner, source, () => state, 'auto'),
     transaction: (fn, options = {}) => runTransaction({ runner, source, session: state }, fn, options),
   };
 }
 
-/** A `query` that always takes one way, with or without a session. */
+/** A `query` that always takes one way, in the session that `sessionOf` tells, if any. */
 export function createQuery(
   runner: StatementRunner,
   source: LeaseSource,
-  session: SessionState | null,
+  sessionOf: () => SessionState | null,
   access: 'auto' | 'leader' | 'follower',
 ): Queryable['query'] {
   const query = async (textOrConfig: unknown, values?: unknown): Promise<QueryResult> => {
     const statement = readStatement(textOrConfig, values);
     const { durability } = statement as { durability?: Durability };
-    return runner.run({ statement, access, session, durability }, source);
+    return runner.run({ statement, access, session: sessionOf(), durability }, source);
   };
   // pg's overloads tell the rows' type by the config; here the rows pass through unseen.
   return query as Queryable['query'];
