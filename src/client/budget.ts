@@ -1,14 +1,18 @@
+import { poolSaturated } from './failures.ts';
+
 /**
  * How many connections may be in use at once, over all servers. First come, first served; a place given
  * back goes to the one who waited longest.
  */
 export class Budget {
   readonly #max: number;
+  readonly #maxWaiting: number;
   readonly #waiters: (() => void)[] = [];
   #inUse = 0;
 
-  constructor(max: number) {
+  constructor(max: number, maxWaiting: number) {
     this.#max = max;
+    this.#maxWaiting = maxWaiting;
   }
 
   get waiting(): number {
@@ -22,9 +26,14 @@ export class Budget {
     return true;
   }
 
-  /** Waits for a place, for `timeoutMs` at most (0: for ever); then it throws pg-pool's own error. */
+  /**
+   * Waits for a place, for `timeoutMs` at most (0: for ever); then it throws pg-pool's own error. Throws
+   * POOL_SATURATED (not applied) when too many wait already.
+   */
   take(timeoutMs: number): Promise<void> {
     if (this.tryTake()) return Promise.resolve();
+    const { length } = this.#waiters;
+    if (length >= this.#maxWaiting) return Promise.reject(poolSaturated(length, 'a connection'));
     return new Promise((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined;
       const waiter = (): void => {

@@ -34,6 +34,15 @@ export function noLeader(
   );
 }
 
+/** Turned away at once: whoever waits behind so many others would hardly be served in time. */
+export function poolSaturated(waiting: number, awaited: 'a connection' | 'a leader'): LockstepError {
+  return new LockstepError(
+    'POOL_SATURATED',
+    `${waiting} statements wait for ${awaited} already, as many as "maxWaiting" allows; the statement was not sent, so try again later or raise "max".`,
+    { retryable: true, details: { waiting, awaited } },
+  );
+}
+
 /** The server rolls a transaction back when its connection ends before COMMIT. */
 export function transactionLost(node: string, cause: unknown): LockstepError {
   return new LockstepError(

@@ -1,8 +1,10 @@
 import { codeOf, isTransient } from './core/retry.ts';
-import { decideRoute } from './core/route.ts';
-import type { Route } from './core/route.ts';
+import { admitTrial, CLOSED_BREAKER, isBlocked, isOpen, recordFailure } from './core/breaker.ts';
+import type { Breaker } from './core/breaker.ts';
+import { createRouteTable, decideRoute } from './core/route.ts';
+import type { Route, RouteRules, RouteTable } from './core/route.ts';
 import type { NodeKey } from './core/topology.ts';
-import { isOwnTimeout, noLeader, toError } from './failures.ts';
+import { isOwnTimeout, noLeader, poolSaturated, toError } from './failures.ts';
 import type { Lease } from './node-pools.ts';
 import type { ClientLimits } from './options.ts';
 import type { SessionState } from './session-state.ts';
@@ -35,6 +37,7 @@ export interface FinderParts {
   readonly monitor: TopologyMonitor;
   readonly traffic: Traffic;
   readonly limits: ClientLimits;
+  readonly rules: RouteRules;
   /** Numbers in [0, 1). */
   readonly random: () => number;
 }
@@ -42,46 +45,108 @@ export interface FinderParts {
 /** Finds the node for a statement, waiting for one where the cluster has none just now. */
 export class NodeFinder {
   readonly parts: FinderParts;
+  /** Only nodes that failed lately. */
+  readonly #breakers = new Map<NodeKey, Breaker>();
+  #table: RouteTable | null = null;
+  #tableVersion = -1;
+  #waiting = 0;
 
   constructor(parts: FinderParts) {
     this.parts = parts;
   }
 
-  /** Waits until some node may take the statement. Throws NO_LEADER when none did in time. */
+  /**
+   * Waits until some node may take the statement. Throws NO_LEADER when none did in time, and POOL_SATURATED
+   * when too many wait already.
+   */
   async awaitRoute(progress: RouteProgress): Promise<NodeRoute> {
     const { monitor, limits } = this.parts;
     if (monitor.leadership.leader === null) void monitor.start();
+    const route = this.routeNow(progress);
+    if (route.kind === 'node') return route;
+    if (this.#waiting >= limits.maxWaiting) throw poolSaturated(this.#waiting, 'a leader');
+    this.#waiting += 1;
+    try {
+      return await this.#awaitNews(progress, route.reason);
+    } finally {
+      this.#waiting -= 1;
+    }
+  }
+
+  async #awaitNews(progress: RouteProgress, firstReason: string): Promise<NodeRoute> {
+    const { monitor, limits } = this.parts;
+    let reason = firstReason;
     for (;;) {
-      const route = this.#route(progress);
-      if (route.kind === 'node') return route;
       const { commonError } = monitor;
       if (commonError !== null && !isTransient(codeOf(commonError))) throw commonError;
       const leftMs = progress.deadlineMs - performance.now();
       if (leftMs <= 0)
-        throw noLeader(route.reason, limits.failoverTimeoutMs, monitor.describeNodes(), progress.lastError);
+        throw noLeader(reason, limits.failoverTimeoutMs, monitor.describeNodes(), progress.lastError);
       await monitor.nextChange(Math.min(leftMs, 100));
       progress.excluded.clear();
+      const route = this.routeNow(progress);
+      if (route.kind === 'node') return route;
+      ({ reason } = route);
     }
   }
 
-  #route(progress: RouteProgress): Route {
-    const { monitor, traffic, limits, random } = this.parts;
-    const nodes = monitor.view.map((node) => ({
-      ...node,
-      outstanding: traffic.outstanding(node.key),
-      latencyMs: traffic.latencyMs(node.key),
-    }));
-    return decideRoute(
+  /** A node failed a statement for reasons of its own: this one goes elsewhere, and after several all do. */
+  failed(progress: Pick<RouteProgress, 'excluded'>, node: NodeKey): void {
+    progress.excluded.add(node);
+    this.#breakers.set(node, recordFailure(this.#breakers.get(node) ?? CLOSED_BREAKER, performance.now()));
+    this.#table = null;
+    void this.parts.monitor.probeNow(node);
+  }
+
+  /** A node answered: nothing is held against it any more. */
+  answered(node: NodeKey): void {
+    if (this.#breakers.size > 0 && this.#breakers.delete(node)) this.#table = null;
+  }
+
+  /** The node for a statement as things stand, or why it must wait. */
+  routeNow(progress: RouteProgress): Route {
+    const { random } = this.parts;
+    const route = decideRoute(
       {
         access: progress.access,
+        isSession: progress.session !== null,
         token: progress.session?.token ?? null,
-        maxLagBytes: limits.maxReadLagBytes,
+        preferred: null,
+        completeAsOfMs: 0,
         excluded: progress.excluded,
-        leaderTimeline: monitor.leadership.timeline,
       },
-      nodes,
-      [random(), random()],
+      this.#currentTable(),
+      random(),
+      random(),
     );
+    if (this.#breakers.size > 0 && route.kind === 'node') this.#admitTrial(route.node);
+    return route;
+  }
+
+  #admitTrial(node: NodeKey): void {
+    const breaker = this.#breakers.get(node);
+    if (breaker === undefined || !isOpen(breaker)) return;
+    this.#breakers.set(node, admitTrial(breaker, performance.now()));
+    this.#table = null;
+  }
+
+  /** News about the cluster arrives several times a second; between them the table stands. */
+  #currentTable(): RouteTable {
+    const { version } = this.parts.monitor;
+    if (this.#table !== null && this.#tableVersion === version) return this.#table;
+    const { monitor, traffic, rules } = this.parts;
+    const nowMs = performance.now();
+    traffic.fade(nowMs);
+    const nodes = monitor.view.map((viewed) => {
+      const { zone, weight } = monitor.memberOf(viewed.key) ?? { zone: null, weight: 1 };
+      return { ...viewed, zone, weight, load: traffic.load(viewed.key) };
+    });
+    const blocked = [...this.#breakers]
+      .filter(([, breaker]) => isBlocked(breaker, nowMs))
+      .map(([key]) => key);
+    this.#table = createRouteTable(nodes, monitor.leadership.timeline, rules, new Set(blocked), nowMs);
+    this.#tableVersion = version;
+    return this.#table;
   }
 
   /** A lease on the leader, waiting for one as long as an operation may. Throws NO_LEADER. */
@@ -102,8 +167,7 @@ export class NodeFinder {
       } catch (error) {
         progress.lastError = toError(error);
         if (isOwnTimeout(progress.lastError) || !isTransient(codeOf(error))) throw error;
-        progress.excluded.add(node);
-        void this.parts.monitor.probeNow(node);
+        this.failed(progress, node);
       }
     }
   }

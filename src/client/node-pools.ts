@@ -1,7 +1,10 @@
 import type { EventEmitter } from 'node:events';
 import pg from 'pg';
 import type { PoolClient, PoolConfig } from 'pg';
+import type { Member } from './core/membership.ts';
 import type { NodeKey } from './core/topology.ts';
+import { GuardedClient } from './guarded-client.ts';
+import { connectionTo } from './members.ts';
 import type { ResolvedOptions } from './options.ts';
 
 /** A connection to one server, held until it is released. */
@@ -30,21 +33,22 @@ interface NodePool {
 export class NodePools {
   readonly #pools = new Map<NodeKey, NodePool>();
   readonly #openedAtMs = new WeakMap<PoolClient, number>();
+  readonly #options: ResolvedOptions;
+  readonly #max: number;
   readonly #events: EventEmitter;
+  readonly #memberOf: (key: NodeKey) => Member | undefined;
 
   /** `events` is where the connections' `connect`, `remove` and `error` events are told. */
-  constructor(options: ResolvedOptions, max: number, events: EventEmitter) {
+  constructor(
+    options: ResolvedOptions,
+    max: number,
+    events: EventEmitter,
+    memberOf: (key: NodeKey) => Member | undefined,
+  ) {
+    this.#options = options;
+    this.#max = max;
     this.#events = events;
-    for (const { host, port } of options.hosts) {
-      const config: PoolConfig = {
-        ...options.connection,
-        host,
-        port,
-        max,
-        connectionTimeoutMillis: options.connection.connectionTimeoutMillis || DEFAULT_CONNECT_TIMEOUT_MS,
-      };
-      this.#pools.set(`${host}:${port}`, this.#createPool(config));
-    }
+    this.#memberOf = memberOf;
   }
 
   get totalCount(): number {
@@ -73,7 +77,15 @@ export class NodePools {
 
   /** Ends every connection to a server, also those in use: what they carry fails as broken. */
   destroyConnections(node: NodeKey, reason: string): void {
-    for (const client of this.#get(node).clients) client.connection.stream.destroy(new Error(reason));
+    for (const client of this.#pools.get(node)?.clients ?? [])
+      client.connection.stream.destroy(new Error(reason));
+  }
+
+  /** Closes what is open to a server that is none of the cluster's any more, when it is given back. */
+  forget(node: NodeKey): void {
+    const entry = this.#pools.get(node);
+    this.#pools.delete(node);
+    void entry?.pool.end();
   }
 
   async end(): Promise<void> {
@@ -101,8 +113,21 @@ export class NodePools {
   }
 
   #get(node: NodeKey): NodePool {
-    const entry = this.#pools.get(node);
-    if (entry === undefined) throw new Error(`There is no pool for ${node}.`);
+    const known = this.#pools.get(node);
+    if (known !== undefined) return known;
+    const member = this.#memberOf(node);
+    // As a connection that is refused: the statement goes elsewhere.
+    if (member === undefined)
+      throw Object.assign(new Error(`${node} has left the cluster`), { code: 'EHOSTGONE' });
+    const { connection } = this.#options;
+    const entry = this.#createPool({
+      ...connection,
+      ...connectionTo(member, connection.ssl),
+      Client: GuardedClient,
+      max: this.#max,
+      connectionTimeoutMillis: connection.connectionTimeoutMillis || DEFAULT_CONNECT_TIMEOUT_MS,
+    });
+    this.#pools.set(node, entry);
     return entry;
   }
 

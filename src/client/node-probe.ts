@@ -3,31 +3,53 @@ import type { ClientConfig } from 'pg';
 import { parseLsn } from '../model/lsn.ts';
 import { codeOf } from './core/retry.ts';
 import type { Probe } from './core/topology.ts';
+import { GuardedClient } from './guarded-client.ts';
+import type { GuardedClientConfig } from './guarded-client.ts';
 
-/** One round trip for all there is to know. A server in recovery refuses pg_walfile_name, hence the CASE. */
-const probeSql = (checkpointTimeline: string): string => `SELECT r AS in_recovery,
-  CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END AS lsn,
-  CASE WHEN r THEN pg_last_wal_receive_lsn() END AS received,
-  CASE WHEN r THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS writing_timeline,
-  (SELECT received_tli FROM pg_stat_wal_receiver) AS received_timeline,
-  ${checkpointTimeline} AS checkpoint_timeline,
-  current_setting('lockstep.agent_url', true) AS agent_url
-  FROM pg_is_in_recovery() AS r`;
+/**
+ * What is asked besides whether the server is in recovery (`r`). Each part may be refused or unknown on some
+ * service, and is then left out. Names are qualified, since the app's search path is not ours; a server
+ * checks the right to a function also in a branch that is not taken, so that none has two.
+ */
+const PARTS = {
+  replayed: 'CASE WHEN r THEN pg_catalog.pg_last_wal_replay_lsn() END',
+  flushed: 'CASE WHEN NOT r THEN pg_catalog.pg_current_wal_flush_lsn() END',
+  received: 'CASE WHEN r THEN pg_catalog.pg_last_wal_receive_lsn() END',
+  writing_timeline: `CASE WHEN NOT r THEN
+    pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END`,
+  received_timeline: '(SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver)',
+  checkpoint_timeline: '(SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())',
+  system_identifier: '(SELECT system_identifier::text FROM pg_catalog.pg_control_system())',
+  started_at: 'extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text',
+  server_address: 'pg_catalog.host(pg_catalog.inet_server_addr())',
+  server_port: 'pg_catalog.inet_server_port()',
+  agent_url: `pg_catalog.current_setting('lockstep.agent_url', true)`,
+} as const;
 
-const FULL_PROBE_SQL = probeSql('(SELECT timeline_id FROM pg_control_checkpoint())');
+/**
+ * Some services' replicas do not count as in recovery, but refuse every write all the same; a role or
+ * database that only reads by default says nothing about its server.
+ */
+const IN_RECOVERY = `(pg_catalog.pg_is_in_recovery()
+  OR pg_catalog.current_setting('transaction_read_only')::bool
+  AND NOT pg_catalog.current_setting('default_transaction_read_only')::bool)`;
 
-/** For services that allow ordinary roles no look at the control file. */
-const PLAIN_PROBE_SQL = probeSql('NULL::int4');
+type PartName = keyof typeof PARTS;
 
-const INSUFFICIENT_PRIVILEGE = '42501';
+const PART_NAMES = Object.keys(PARTS) as PartName[];
 
 interface ProbeRow {
   readonly in_recovery: boolean;
-  readonly lsn: string | null;
+  readonly replayed: string | null;
+  readonly flushed: string | null;
   readonly received: string | null;
   readonly writing_timeline: string | null;
   readonly received_timeline: number | null;
   readonly checkpoint_timeline: number | null;
+  readonly system_identifier: string | null;
+  readonly started_at: string | null;
+  readonly server_address: string | null;
+  readonly server_port: number | null;
   readonly agent_url: string | null;
 }
 
@@ -36,6 +58,8 @@ export interface ProbeAnswer {
   /** Monotonic time at which the question was sent. */
   readonly sentAtMs: number;
   readonly agentUrl: string | null;
+  /** The address and port at which the server itself sees the connection; null when it does not say. */
+  readonly servedAt: string | null;
   /** Whether the server was silent rather than gone. */
   readonly isTimeout: boolean;
   /** What pg threw, when the server is down. */
@@ -45,14 +69,23 @@ export interface ProbeAnswer {
 /** A server that does not answer for this long counts as down. */
 const PROBE_TIMEOUT_MS = 2000;
 
+/** An answer of a few hundred bytes is expected. */
+const MAX_PROBE_MESSAGE_BYTES = 64 * 1024;
+
 /** Asks one server over a connection of its own, which does not keep the process alive. */
 export class NodeProbe {
-  readonly #config: ClientConfig;
+  readonly #config: GuardedClientConfig;
+  readonly #refused = new Set<PartName>();
   #client: pg.Client | null = null;
-  #sql: string = FULL_PROBE_SQL;
+  #wasInRecovery: boolean | null = null;
 
   constructor(config: ClientConfig) {
-    this.#config = { ...config, connectionTimeoutMillis: PROBE_TIMEOUT_MS, query_timeout: PROBE_TIMEOUT_MS };
+    this.#config = {
+      ...config,
+      connectionTimeoutMillis: PROBE_TIMEOUT_MS,
+      query_timeout: PROBE_TIMEOUT_MS,
+      maxMessageBytes: MAX_PROBE_MESSAGE_BYTES,
+    };
   }
 
   /** Never throws: a server that cannot be asked is `down`, with the reason. */
@@ -61,25 +94,27 @@ export class NodeProbe {
     try {
       const client = await this.#connected();
       sentAtMs = performance.now();
-      const { rows } = await client.query<ProbeRow>(this.#sql);
-      const row = rows[0];
-      if (row === undefined) throw new Error('The server answered the probe with no row.');
+      const row = await this.#ask(client);
+      // Another role means other functions that answer.
+      if (row.in_recovery !== this.#wasInRecovery) this.#refused.clear();
+      this.#wasInRecovery = row.in_recovery;
       return {
         probe: readProbe(row),
         sentAtMs,
         agentUrl: row.agent_url || null,
+        servedAt: row.server_address === null ? null : `${row.server_address}:${row.server_port}`,
         isTimeout: false,
         error: null,
       };
     } catch (error) {
       this.close();
-      if (codeOf(error) === INSUFFICIENT_PRIVILEGE) this.#sql = PLAIN_PROBE_SQL;
       const cause = error instanceof Error ? error : new Error(String(error));
       const isTimeout = performance.now() - sentAtMs >= PROBE_TIMEOUT_MS * 0.9;
       return {
         probe: { kind: 'down', reason: cause.message },
         sentAtMs,
         agentUrl: null,
+        servedAt: null,
         isTimeout,
         error: cause,
       };
@@ -111,20 +146,67 @@ export class NodeProbe {
     client.connection.stream.destroy();
   }
 
+  async #ask(client: pg.Client): Promise<ProbeRow> {
+    try {
+      return await this.#askOnce(client);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      await this.#findRefused(client);
+      return this.#askOnce(client);
+    }
+  }
+
+  async #askOnce(client: pg.Client): Promise<ProbeRow> {
+    const { rows } = await client.query<ProbeRow>(probeSql(this.#refused));
+    const row = rows[0];
+    if (typeof row?.in_recovery !== 'boolean') throw new Error('The server did not answer the probe.');
+    return row;
+  }
+
+  async #findRefused(client: pg.Client): Promise<void> {
+    for (const name of PART_NAMES) {
+      if (this.#refused.has(name)) continue;
+      try {
+        await client.query(probeSql(new Set(PART_NAMES.filter((other) => other !== name))));
+      } catch (error) {
+        if (!isRefusal(error)) throw error;
+        this.#refused.add(name);
+      }
+    }
+  }
+
   async #connected(): Promise<pg.Client> {
     if (this.#client !== null) return this.#client;
-    const client = new pg.Client(this.#config);
+    const client = new GuardedClient(this.#config);
     client.on('error', () => undefined);
     client.on('end', () => {
       if (this.#client !== client) return;
       this.#client = null;
       this.onLost();
     });
-    await client.connect();
+    try {
+      await client.connect();
+    } catch (error) {
+      client.connection.stream.destroy();
+      throw error;
+    }
     (client as unknown as { unref(): void }).unref();
     this.#client = client;
+    this.#refused.clear();
     return client;
   }
+}
+
+/** One round trip for all there is to know. */
+function probeSql(refused: ReadonlySet<PartName>): string {
+  const parts = PART_NAMES.map((name) => `${refused.has(name) ? 'NULL' : PARTS[name]} AS ${name}`);
+  return `SELECT r AS in_recovery, ${parts.join(', ')} FROM (SELECT ${IN_RECOVERY} AS r OFFSET 0) AS server`;
+}
+
+/** An error of the statement, upon which the server goes on, rather than of the server or the connection. */
+function isRefusal(error: unknown): boolean {
+  const code = codeOf(error);
+  return error instanceof pg.DatabaseError && !/^(?:57|08|53)/.test(code) && code !== '';
 }
 
 function readProbe(row: ProbeRow): Probe {
@@ -134,11 +216,13 @@ function readProbe(row: ProbeRow): Probe {
     row.checkpoint_timeline ?? 0,
   ];
   const timeline = Math.max(...proven);
+  const lsn = row.in_recovery ? row.replayed : row.flushed;
   return {
     kind: 'up',
     isInRecovery: row.in_recovery,
+    server: row.started_at === null ? null : `${row.system_identifier ?? ''}/${row.started_at}`,
     timeline: timeline === 0 ? null : timeline,
-    lsn: row.lsn === null ? null : parseLsn(row.lsn),
+    lsn: lsn === null ? null : parseLsn(lsn),
     receivedLsn: row.received === null ? null : parseLsn(row.received),
   };
 }

@@ -1,11 +1,20 @@
 import type { PoolConfig } from 'pg';
 import { LockstepError } from '../model/errors.ts';
+import { parseClusterUrl } from './cluster-url.ts';
+import type { Place } from './core/membership.ts';
+import { lookupAll } from './members.ts';
+import type { Lookup } from './members.ts';
+import { unknownName } from './unknown-name.ts';
 
-/** One PostgreSQL server of the cluster. */
+/** Where PostgreSQL servers of the cluster are: an address, or a name for one or several. */
 export interface HostAddress {
   readonly host: string;
   /** Default 5432. */
-  readonly port?: number;
+  readonly port?: number | undefined;
+  /** Where it is, in any words; see the option `zone`. */
+  readonly zone?: string | undefined;
+  /** Its share of reads in relation to other followers; 0 serves none. Default 1. */
+  readonly weight?: number | undefined;
 }
 
 /**
@@ -32,6 +41,21 @@ export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' |
   readonly tokenSecret?: string | readonly string[] | undefined;
   /** A signed token older than this is refused, and its cookie ends. Default 3600000 (an hour). */
   readonly tokenMaxAgeMs?: number | undefined;
+  /**
+   * Followers that may miss what the leader had committed this long ago serve no reads. What is compared was
+   * asked by the pool itself, at intervals of `probeIntervalMs`, so that less than twice that leaves hardly a
+   * follower. Default 0: no limit.
+   */
+  readonly maxReadLagMs?: number | undefined;
+  /** Statements that may wait for a connection before more are refused with POOL_SATURATED. Default 10000. */
+  readonly maxWaiting?: number | undefined;
+  /** The zone of this process: followers there are preferred for reads. */
+  readonly zone?: string | undefined;
+  /**
+   * Whether followers that report no position (as Aurora's) may answer reads outside of sessions, however
+   * far behind they are. Default false.
+   */
+  readonly allowUnknownLag?: boolean | undefined;
 }
 
 /** Lockstep's own limits with their defaults filled in. */
@@ -42,10 +66,17 @@ export interface ClientLimits {
   readonly gateWaitMs: number;
   readonly probeIntervalMs: number;
   readonly tokenMaxAgeMs: number;
+  /** 0 for no limit. */
+  readonly maxReadLagMs: number;
+  readonly maxWaiting: number;
 }
 
 export interface ResolvedOptions {
-  readonly hosts: readonly Required<HostAddress>[];
+  readonly hosts: readonly Place[];
+  /** How names are resolved. */
+  readonly lookup: Lookup;
+  readonly zone: string | null;
+  readonly allowsUnknownLag: boolean;
   /** What every connection needs, without host and port. */
   readonly connection: PoolConfig;
   readonly limits: ClientLimits;
@@ -60,6 +91,8 @@ const DEFAULT_LIMITS: ClientLimits = {
   gateWaitMs: 20,
   probeIntervalMs: 250,
   tokenMaxAgeMs: 3_600_000,
+  maxReadLagMs: 0,
+  maxWaiting: 10_000,
 };
 
 const POOL_OPTIONS = new Set(
@@ -69,7 +102,13 @@ const POOL_OPTIONS = new Set(
    idleTimeoutMillis log allowExitOnIdle maxUses maxLifetimeSeconds onConnect verify`.split(/\s+/),
 );
 
-const OWN_OPTIONS = new Set(['hosts', 'tokenSecret', ...Object.keys(DEFAULT_LIMITS)]);
+const OWN_OPTIONS = new Set([
+  'hosts',
+  'tokenSecret',
+  'zone',
+  'allowUnknownLag',
+  ...Object.keys(DEFAULT_LIMITS),
+]);
 
 /**
  * Checks a URL or options object. A URL names all servers: `postgresql://user:password@a:5432,b:5432/db`.
@@ -89,6 +128,9 @@ export function resolveOptions(input: string | LockstepOptions): ResolvedOptions
   checkCount('max', rest.max, 1);
   return {
     hosts: resolveHosts(hosts, host, port),
+    lookup: lookupAll,
+    zone: given.zone ?? null,
+    allowsUnknownLag: given.allowUnknownLag ?? false,
     connection: connection as PoolConfig,
     limits: resolveLimits(given),
     tokenSecrets: resolveSecrets(given.tokenSecret),
@@ -140,7 +182,7 @@ function resolveHosts(
   hosts: readonly HostAddress[] | undefined,
   host: string | undefined,
   port: number | undefined,
-): Required<HostAddress>[] {
+): Place[] {
   const list = hosts ?? (host === undefined ? [] : [{ host, port: port ?? 5432 }]);
   if (!Array.isArray(list) || list.length === 0) {
     throw new LockstepError(
@@ -157,106 +199,19 @@ function resolveHosts(
   );
 }
 
-function checkHost(entry: HostAddress): Required<HostAddress> {
-  const { host, port = 5432 } = entry;
+function checkHost(entry: HostAddress): Place {
+  const { host, port = 5432, zone = null, weight = 1 } = entry;
   if (typeof host !== 'string' || host === '' || !Number.isInteger(port) || port < 1 || port > 65_535) {
     throw new LockstepError(
       'CONFIG_INVALID',
       `"hosts" has an entry with host "${String(host)}" and port ${String(port)}; expected a name and a port from 1 to 65535.`,
     );
   }
-  return { host, port };
-}
-
-const CLUSTER_URL = /^postgres(?:ql)?:\/\/(?:([^@/]*)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/;
-
-function parseClusterUrl(url: string): LockstepOptions {
-  const match = CLUSTER_URL.exec(url);
-  if (match === null) {
+  if (!Number.isFinite(weight) || weight < 0) {
     throw new LockstepError(
       'CONFIG_INVALID',
-      'The URL is not one of a cluster; expected postgresql://user:password@host:port,host:port/database.',
+      `"hosts" has an entry for ${host} with weight ${String(weight)}; expected a number from 0.`,
     );
   }
-  const [, credentials = '', authority = '', database = '', query = ''] = match;
-  const colon = credentials.indexOf(':');
-  const user = decode(colon < 0 ? credentials : credentials.slice(0, colon));
-  const options: Record<string, unknown> = { hosts: authority.split(',').map(parseAuthority) };
-  if (user !== '') options['user'] = user;
-  if (colon >= 0) options['password'] = decode(credentials.slice(colon + 1));
-  if (database !== '') options['database'] = decode(database);
-  for (const [name, value] of new URLSearchParams(query))
-    Object.assign(options, parseUrlParameter(name, value));
-  return options as LockstepOptions;
-}
-
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    throw new LockstepError('CONFIG_INVALID', 'The URL has a % that starts no escape; write it as %25.');
-  }
-}
-
-function parseAuthority(text: string): HostAddress {
-  const match = /^(?:\[([^\]]+)\]|([^:]*))(?::(\d+))?$/.exec(text);
-  const host = match?.[1] ?? match?.[2] ?? '';
-  if (match === null || host === '') {
-    throw new LockstepError(
-      'CONFIG_INVALID',
-      `"${text}" in the URL is not a host with a port, like db1.example.com:5432.`,
-    );
-  }
-  return match[3] === undefined ? { host: decode(host) } : { host: decode(host), port: Number(match[3]) };
-}
-
-const SSL_MODES: Readonly<Record<string, PoolConfig['ssl']>> = {
-  disable: false,
-  'no-verify': { rejectUnauthorized: false },
-  'verify-ca': { checkServerIdentity: () => undefined },
-  'verify-full': true,
-};
-
-const URL_PARAMETERS = ['application_name', 'options', 'connect_timeout', 'sslmode'];
-
-function parseUrlParameter(name: string, value: string): LockstepOptions {
-  switch (name) {
-    case 'application_name':
-      return { application_name: value };
-    case 'options':
-      return { options: value };
-    case 'connect_timeout':
-      return { connectionTimeoutMillis: Number(value) * 1000 };
-    case 'sslmode': {
-      if (Object.hasOwn(SSL_MODES, value)) return { ssl: SSL_MODES[value] };
-      const modes = Object.keys(SSL_MODES).join(', ');
-      throw new LockstepError(
-        'CONFIG_INVALID',
-        `sslmode "${value}" in the URL is not supported; use one of ${modes}, or the option "ssl".`,
-      );
-    }
-    default:
-      throw unknownName('URL parameter', name, URL_PARAMETERS);
-  }
-}
-
-function unknownName(what: string, name: string, known: readonly string[]): LockstepError {
-  const near = known.filter((candidate) => editDistance(candidate.toLowerCase(), name.toLowerCase()) <= 2);
-  const remedy = near.length > 0 ? `did you mean "${near[0]}"?` : 'see docs/client.md for all of them.';
-  return new LockstepError('CONFIG_INVALID', `"${name}" is not a known ${what}; ${remedy}`, {
-    details: { name },
-  });
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
+  return { host, port, zone, weight };
 }

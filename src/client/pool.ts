@@ -99,13 +99,15 @@ export class LockstepPool extends pg.Pool {
     super(options.connection);
     const max = this.options.max;
     this.#connectTimeoutMs = options.connection.connectionTimeoutMillis ?? 0;
-    this.#budget = new Budget(max);
-    this.#pools = new NodePools(options, max, this);
+    this.#budget = new Budget(max, options.limits.maxWaiting);
+    this.#pools = new NodePools(options, max, this, (key) => this.#monitor.memberOf(key));
     this.#monitor = new TopologyMonitor(options, {
       leaderChanged: (former, leader) => {
         this.#leaderSilentSinceMs = null;
         this.#pools.destroyConnections(former, `${leader} leads now instead of ${former}`);
       },
+      leaderReplaced: (node) => this.#pools.destroyConnections(node, `another server answers at ${node} now`),
+      nodeGone: (node) => this.#pools.forget(node),
       nodeSilent: (node, isLeader) => this.#onSilence(node, isLeader, options.limits.failoverTimeoutMs),
     });
     this.#runner = new StatementRunner({
@@ -113,6 +115,12 @@ export class LockstepPool extends pg.Pool {
       monitor: this.#monitor,
       traffic: new Traffic(),
       limits: options.limits,
+      rules: {
+        maxLagBytes: options.limits.maxReadLagBytes,
+        maxLagMs: options.limits.maxReadLagMs || Number.POSITIVE_INFINITY,
+        zone: options.zone,
+        allowsUnknownLag: options.allowsUnknownLag,
+      },
       random: Math.random,
     });
     this.#source = {

@@ -196,6 +196,7 @@ export class StatementRunner {
     const leavesState =
       progress.classification.kind === 'session' || lease.client.getTransactionStatus() !== 'I';
     progress.source.release(lease, report.isBroken ? (report.error ?? true) : undefined, leavesState);
+    if (!report.isBroken) this.finder.answered(route.node);
     if (report.error === null) {
       this.#learn(progress, route, plan, report, startedAtMs);
       if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(route.node), 'cancelled', 0);
@@ -271,8 +272,7 @@ export class StatementRunner {
       : decideRetry({ phase, code: codeOf(error), role: route.role, kind });
     switch (decision.kind) {
       case 'retry-elsewhere':
-        progress.excluded.add(route.node);
-        void monitor.probeNow(route.node);
+        this.finder.failed(progress, route.node);
         if (performance.now() > progress.deadlineMs) throw error;
         return null;
       case 'retry-on-leader':

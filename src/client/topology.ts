@@ -1,12 +1,18 @@
-import type { ClientConfig } from 'pg';
 import type { Lsn } from '../model/lsn.ts';
 import type { NodeTopology, Topology } from '../model/topology.ts';
 import { AgentFeed } from './agent-feed.ts';
+import { addSample } from './core/freshness-clock.ts';
+import type { LeaderSample } from './core/freshness-clock.ts';
+import { isDeparted } from './core/membership.ts';
+import type { Member } from './core/membership.ts';
+import { codeOf, isTransient } from './core/retry.ts';
 import { advanceWatermark } from './core/session.ts';
 import type { Watermark } from './core/session.ts';
-import { decideLeadership, NO_LEADERSHIP, viewNodes } from './core/topology.ts';
+import { decideLeadership, NO_LEADERSHIP, preferNamed, viewNodes } from './core/topology.ts';
 import type { AgentStatement, Leadership, NodeKey, Probe, ViewedNode } from './core/topology.ts';
-import { NodeProbe } from './node-probe.ts';
+import { createKnownNode, describeProbe } from './known-node.ts';
+import type { KnownNode } from './known-node.ts';
+import { MemberDirectory } from './members.ts';
 import type { ProbeAnswer } from './node-probe.ts';
 import type { ResolvedOptions } from './options.ts';
 
@@ -22,23 +28,10 @@ export interface TopologyListener {
   leaderChanged(former: NodeKey, leader: NodeKey): void;
   /** The server is silent: what waits for it may wait for ever. */
   nodeSilent(node: NodeKey, isLeader: boolean): void;
-}
-
-interface KnownNode {
-  readonly key: NodeKey;
-  readonly host: string;
-  readonly port: number;
-  readonly probe: NodeProbe;
-  last: Probe;
-  lastError: Error | null;
-  agentUrl: string | null;
-  /** What the agents call it; null without agents. */
-  name: string | null;
-  /** The timeline that the agents say it is on. */
-  agentTimeline: number | null;
-  watermark: Watermark | null;
-  timer: NodeJS.Timeout | null;
-  running: Promise<void> | null;
+  /** Another server answers at the leader's address: no connection to it may be trusted to reach the leader. */
+  leaderReplaced(node: NodeKey): void;
+  /** Nobody names the address any more. */
+  nodeGone(node: NodeKey): void;
 }
 
 /**
@@ -49,38 +42,24 @@ export class TopologyMonitor {
   readonly #nodes = new Map<NodeKey, KnownNode>();
   readonly #feeds = new Map<string, AgentFeed>();
   readonly #listener: TopologyListener;
-  readonly #probeIntervalMs: number;
+  readonly #options: ResolvedOptions;
+  readonly #directory: MemberDirectory;
   readonly #waiters = new Set<() => void>();
   #leadership: Leadership = NO_LEADERSHIP;
   #lastLeader: NodeKey | null = null;
   #topology: Topology | null = null;
   #view: readonly ViewedNode[] = [];
+  #version = 0;
+  #leaderSamples: readonly LeaderSample[] = [];
   #firstRound: Promise<void> | null = null;
   #started: Promise<void> | null = null;
   #isStopped = false;
 
   constructor(options: ResolvedOptions, listener: TopologyListener) {
+    this.#options = options;
     this.#listener = listener;
-    this.#probeIntervalMs = options.limits.probeIntervalMs;
-    for (const { host, port } of options.hosts) {
-      const key = `${host}:${port}`;
-      const node: KnownNode = {
-        key,
-        host,
-        port,
-        probe: new NodeProbe(probeConfig(options, host, port)),
-        last: { kind: 'unknown' },
-        lastError: null,
-        agentUrl: null,
-        name: null,
-        agentTimeline: null,
-        watermark: null,
-        timer: null,
-        running: null,
-      };
-      node.probe.onLost = (): void => void this.probeNow(key);
-      this.#nodes.set(key, node);
-    }
+    this.#directory = new MemberDirectory(options.hosts, options.lookup, () => this.#syncMembers());
+    this.#syncMembers();
   }
 
   /** Starts probing once; resolves as soon as there is a leader, or every server was asked. */
@@ -97,11 +76,9 @@ export class TopologyMonitor {
 
   stop(): void {
     this.#isStopped = true;
+    this.#directory.stop();
     for (const feed of this.#feeds.values()) feed.close();
-    for (const node of this.#nodes.values()) {
-      if (node.timer !== null) clearTimeout(node.timer);
-      node.probe.close();
-    }
+    for (const node of this.#nodes.values()) stopProbing(node);
     this.#wake();
   }
 
@@ -113,8 +90,25 @@ export class TopologyMonitor {
     return this.#view;
   }
 
+  /** Changes whenever {@link view} or {@link leadership} may have. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** The agents' name; without agents the host as the app wrote it, with its address where it has several. */
   nameOf(key: NodeKey): string {
-    return this.#nodes.get(key)?.name ?? key;
+    const node = this.#nodes.get(key);
+    if (node === undefined) return key;
+    if (node.name !== null) return node.name;
+    const { serverName, port } = node.member;
+    if (serverName === null) return key;
+    const others = [...this.#nodes.values()].filter(({ member }) => member.serverName === serverName);
+    return others.length === 1 ? `${serverName}:${port}` : `${serverName}/${key}`;
+  }
+
+  /** Where a node is and how it is to be reached; undefined when it is none of the cluster's any more. */
+  memberOf(key: NodeKey): Member | undefined {
+    return this.#nodes.get(key)?.member;
   }
 
   watermarkOf(key: NodeKey): Watermark | null {
@@ -124,23 +118,29 @@ export class TopologyMonitor {
   /** Records a replay position that a follower told in answer to a question sent at `observedAtMs`. */
   observe(key: NodeKey, lsn: Lsn, observedAtMs: number): void {
     const node = this.#nodes.get(key);
-    if (node !== undefined) node.watermark = advanceWatermark(node.watermark, { lsn, observedAtMs });
+    if (node?.isDirect === true) node.watermark = advanceWatermark(node.watermark, { lsn, observedAtMs });
   }
 
   /** Why each server cannot be used, for errors. */
   describeNodes(): Record<NodeKey, string> {
     const lines = [...this.#nodes.values()].map(({ key, last }) => [key, describeProbe(last)] as const);
-    return Object.fromEntries(lines);
+    const missing = [...this.#directory.unresolved].map(
+      ([name, error]) => [name, error?.message ?? 'not resolved yet'] as const,
+    );
+    return Object.fromEntries([...lines, ...missing]);
   }
 
   /** The error of a server, when all of them failed: waiting does not help where none can be asked. */
   get commonError(): Error | null {
-    let error: Error | null = null;
+    const unresolved = [...this.#directory.unresolved.values()];
+    if (unresolved.includes(null)) return null;
+    const errors = unresolved.filter((error) => error !== null);
     for (const node of this.#nodes.values()) {
       if (node.last.kind !== 'down' || node.lastError === null) return null;
-      error = node.lastError;
+      errors.push(node.lastError);
     }
-    return error;
+    // A name may have addresses that never answer: what another one says about the password counts.
+    return errors.find((error) => !isTransient(codeOf(error))) ?? errors.at(-1) ?? null;
   }
 
   /** Asks one server now; resolves when it has answered or been found down. */
@@ -172,10 +172,35 @@ export class TopologyMonitor {
   }
 
   #askAll(): Promise<void> {
-    this.#firstRound ??= Promise.all([...this.#nodes.keys()].map((key) => this.probeNow(key))).then(
-      () => undefined,
-    );
+    this.#firstRound ??= this.#directory.start().then(async () => {
+      await Promise.all([...this.#nodes.keys()].map((key) => this.probeNow(key)));
+    });
     return this.#firstRound;
+  }
+
+  #syncMembers(): void {
+    if (this.#isStopped) return;
+    const { members } = this.#directory;
+    for (const node of this.#nodes.values()) {
+      if (members.has(node.key)) continue;
+      this.#nodes.delete(node.key);
+      stopProbing(node);
+      this.#unsubscribe(node.agentUrl);
+      this.#listener.nodeGone(node.key);
+    }
+    for (const member of members.values()) {
+      const known = this.#nodes.get(member.key);
+      if (known !== undefined) known.member = member;
+      else this.#takeUp(member);
+    }
+    this.#refresh();
+  }
+
+  #takeUp(member: Member): void {
+    const node = createKnownNode(member, this.#options);
+    node.probe.onLost = (): void => void this.probeNow(node.key);
+    this.#nodes.set(node.key, node);
+    if (this.#firstRound !== null) void this.probeNow(node.key);
   }
 
   async #untilLed(): Promise<void> {
@@ -195,35 +220,65 @@ export class TopologyMonitor {
   async #probe(node: KnownNode): Promise<void> {
     if (node.timer !== null) clearTimeout(node.timer);
     const answer = await node.probe.probe();
-    if (this.#isStopped) {
+    if (this.#isStopped || this.#nodes.get(node.key) !== node) {
       node.probe.close();
       return;
     }
     this.#take(node, answer);
     this.#refresh();
-    const delayMs = this.#leadership.leader === null ? SEARCH_INTERVAL_MS : this.#probeIntervalMs;
+    const { leader } = this.#leadership;
+    if (leader === null) this.#directory.hurry();
+    const delayMs = leader === null ? SEARCH_INTERVAL_MS : this.#options.limits.probeIntervalMs;
     node.timer = setTimeout(() => void this.probeNow(node.key), delayMs);
     node.timer.unref();
   }
 
   #take(node: KnownNode, answer: ProbeAnswer): void {
-    node.last = answer.probe;
+    node.last = this.#isOwn(node, answer)
+      ? answer.probe
+      : { kind: 'down', reason: 'it is not the server that the agents mean' };
     node.lastError = answer.error;
-    if (answer.probe.kind === 'down') {
+    if (node.last.kind !== 'up' || answer.probe.kind !== 'up') {
       node.watermark = null;
       if (answer.isTimeout) this.#listener.nodeSilent(node.key, node.key === this.#lastLeader);
       return;
     }
+    this.#recogniseServer(node, answer.probe.server);
+    node.isDirect = answer.servedAt === (isSocket(node.member) ? null : node.key);
+    if (!node.isDirect) node.watermark = null;
     node.agentUrl = answer.agentUrl;
     if (answer.agentUrl !== null) this.#subscribe(answer.agentUrl);
-    if (answer.probe.kind === 'up' && answer.probe.isInRecovery && answer.probe.lsn !== null) {
-      this.observe(node.key, answer.probe.lsn, answer.sentAtMs);
-    }
+    if (answer.probe.lsn === null) return;
+    const { lsn, isInRecovery } = answer.probe;
+    if (isInRecovery) this.observe(node.key, lsn, answer.sentAtMs);
+    else if (node.key === this.#leadership.leader)
+      this.#leaderSamples = addSample(this.#leaderSamples, { lsn, askedAtMs: answer.sentAtMs });
+  }
+
+  /** An address that only agents know may be another server's as seen from here: it must name an agent of theirs. */
+  #isOwn(node: KnownNode, { probe, agentUrl }: ProbeAnswer): boolean {
+    if (probe.kind !== 'up' || this.#directory.isListed(node.key)) return true;
+    return this.#topology?.nodes.some((told) => told.agentUrl === agentUrl) === true;
+  }
+
+  /** A failover behind a name or address shows as another server; what the former one had reached is void. */
+  #recogniseServer(node: KnownNode, server: string | null): void {
+    const former = node.server;
+    node.server = server;
+    if (former === null || former === server) return;
+    node.watermark = null;
+    if (node.key === this.#lastLeader) this.#listener.leaderReplaced(node.key);
   }
 
   #subscribe(agentUrl: string): void {
     if (this.#feeds.has(agentUrl) || this.#feeds.size >= MAX_AGENT_FEEDS || !URL.canParse(agentUrl)) return;
     this.#feeds.set(agentUrl, new AgentFeed(agentUrl, (topology) => this.#hear(topology)));
+  }
+
+  #unsubscribe(agentUrl: string | null): void {
+    if (agentUrl === null) return;
+    this.#feeds.get(agentUrl)?.close();
+    this.#feeds.delete(agentUrl);
   }
 
   #hear(topology: Topology): void {
@@ -238,12 +293,28 @@ export class TopologyMonitor {
       node.name = told.name;
       node.agentTimeline = told.timeline;
     }
+    this.#takeUpTold(topology);
     const former = this.#leadership;
     this.#refresh();
     const isNews = known === null || topology.term !== known.term || topology.leader !== known.leader;
     if (isNews || former.leader !== this.#leadership.leader) {
       for (const key of this.#nodes.keys()) void this.probeNow(key);
     }
+  }
+
+  /** Once every server of the app's list was asked, it is known which of the agents' are on it under another name. */
+  #takeUpTold(topology: Topology): void {
+    void this.#askAll().then(() => {
+      if (this.#isStopped || this.#topology !== topology) return;
+      const unknown = topology.nodes.filter((told) => this.#findListed(told) === null);
+      const rest = { zone: null, weight: 1 };
+      this.#directory.tell(unknown.map(({ host, port }) => ({ host, port, ...rest })));
+    });
+  }
+
+  #findListed(told: NodeTopology): KnownNode | null {
+    const node = this.#find(told);
+    return node !== null && this.#directory.isListed(node.key) ? node : null;
   }
 
   /** Agents and client may name one server differently; its agent's address settles it. */
@@ -253,20 +324,24 @@ export class TopologyMonitor {
   }
 
   #refresh(): void {
-    const probes = this.#probesWithAgentTimelines();
-    this.#leadership = decideLeadership({
-      previous: this.#leadership,
-      probes,
-      agents: this.#agentStatement(),
-    });
-    this.#view = viewNodes(this.#leadership, probes);
-    const { leader } = this.#leadership;
+    const former = this.#leadership;
+    const probes = preferNamed(this.#probesWithAgentTimelines(), this.#departed());
+    this.#leadership = decideLeadership({ previous: former, probes, agents: this.#agentStatement() });
+    const { leader, timeline } = this.#leadership;
+    if (leader !== former.leader || timeline !== former.timeline) this.#leaderSamples = [];
+    this.#view = viewNodes(this.#leadership, probes, this.#leaderSamples);
+    this.#version += 1;
     if (leader !== null && leader !== this.#lastLeader) {
       const former = this.#lastLeader;
       this.#lastLeader = leader;
       if (former !== null) this.#listener.leaderChanged(former, leader);
     }
     this.#wake();
+  }
+
+  #departed(): Set<NodeKey> {
+    const departed = [...this.#nodes.values()].filter(({ member }) => isDeparted(member));
+    return new Set(departed.map(({ key }) => key));
   }
 
   #probesWithAgentTimelines(): Map<NodeKey, Probe> {
@@ -309,23 +384,12 @@ function isOlder(topology: Topology, known: Topology): boolean {
   return topology.term < known.term || (topology.term === known.term && topology.version < known.version);
 }
 
-function probeConfig(options: ResolvedOptions, host: string, port: number): ClientConfig {
-  const { user, password, database, ssl, client_encoding } = options.connection;
-  const config: ClientConfig = { host, port, application_name: 'lockstep-probe' };
-  return Object.assign(config, dropUndefined({ user, password, database, ssl, client_encoding }));
+/** A local socket has no address, and leads to one server only. */
+function isSocket({ address }: Member): boolean {
+  return address.startsWith('/');
 }
 
-function dropUndefined(values: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
-}
-
-function describeProbe(probe: Probe): string {
-  switch (probe.kind) {
-    case 'unknown':
-      return 'not asked yet';
-    case 'down':
-      return probe.reason;
-    case 'up':
-      return probe.isInRecovery ? 'follower' : `writable on timeline ${probe.timeline ?? 'unknown'}`;
-  }
+function stopProbing(node: KnownNode): void {
+  if (node.timer !== null) clearTimeout(node.timer);
+  node.probe.close();
 }

@@ -1,11 +1,17 @@
+import type { NodeLoad } from './core/route.ts';
 import type { NodeKey } from './core/topology.ts';
 
 /** How much one new measurement moves the average. */
 const SMOOTHING = 0.1;
 
+/** While nothing is sent to a node, its last times lose their meaning, so that it is tried again. */
+const FADING_AFTER_MS = 1000;
+const FADING = 0.8;
+
 interface NodeTraffic {
   outstanding: number;
   latencyMs: number;
+  measuredAtMs: number;
   reads: number;
 }
 
@@ -43,12 +49,16 @@ export class Traffic {
   };
   readonly #nodes = new Map<NodeKey, NodeTraffic>();
 
-  outstanding(key: NodeKey): number {
-    return this.#nodes.get(key)?.outstanding ?? 0;
+  /** A node's load, which goes on changing. */
+  load(key: NodeKey): NodeLoad {
+    return this.#node(key);
   }
 
-  latencyMs(key: NodeKey): number {
-    return this.#nodes.get(key)?.latencyMs ?? 0;
+  /** Called a few times a second: lets old measurements fade. */
+  fade(nowMs: number): void {
+    for (const node of this.#nodes.values()) {
+      if (nowMs - node.measuredAtMs > FADING_AFTER_MS) node.latencyMs *= FADING;
+    }
   }
 
   /** Reads answered per node. */
@@ -66,6 +76,7 @@ export class Traffic {
 
   ended(key: NodeKey, tookMs: number): void {
     const node = this.#node(key);
+    node.measuredAtMs = performance.now();
     node.outstanding -= 1;
     node.latencyMs = node.latencyMs === 0 ? tookMs : node.latencyMs + SMOOTHING * (tookMs - node.latencyMs);
   }
@@ -73,7 +84,7 @@ export class Traffic {
   #node(key: NodeKey): NodeTraffic {
     let node = this.#nodes.get(key);
     if (node === undefined) {
-      node = { outstanding: 0, latencyMs: 0, reads: 0 };
+      node = { outstanding: 0, latencyMs: 0, measuredAtMs: 0, reads: 0 };
       this.#nodes.set(key, node);
     }
     return node;

@@ -5,6 +5,7 @@ export type Outcome = 'not-applied' | 'applied' | 'unknown';
 export type ErrorCode =
   | 'NO_LEADER'
   | 'NOT_LEADER'
+  | 'POOL_SATURATED'
   | 'FENCED'
   | 'LAG_EXCEEDED'
   | 'DURABILITY_TIMEOUT'

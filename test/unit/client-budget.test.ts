@@ -3,7 +3,7 @@ import { Budget } from '../../src/client/budget.ts';
 
 describe('Budget', () => {
   it('hands places on in order of arrival', async () => {
-    const budget = new Budget(1);
+    const budget = new Budget(1, 10);
     const order: string[] = [];
     await budget.take(0);
     const first = budget.take(0).then(() => order.push('first'));
@@ -19,8 +19,25 @@ describe('Budget', () => {
     expect(budget.tryTake()).toBe(true);
   });
 
+  it('turns away whoever comes when too many wait', async () => {
+    const budget = new Budget(1, 2);
+    await budget.take(0);
+    const waiting = [budget.take(0), budget.take(0)];
+    await expect(budget.take(0)).rejects.toMatchObject({
+      code: 'POOL_SATURATED',
+      outcome: 'not-applied',
+      retryable: true,
+    });
+    budget.give();
+    await waiting[0];
+    const next = budget.take(0);
+    budget.give();
+    budget.give();
+    await Promise.all([waiting[1], next]);
+  });
+
   it('gives up a wait with pg-pool’s error and loses no place by it', async () => {
-    const budget = new Budget(1);
+    const budget = new Budget(1, 10);
     await budget.take(0);
     await expect(budget.take(5)).rejects.toThrow('timeout exceeded when trying to connect');
     expect(budget.waiting).toBe(0);

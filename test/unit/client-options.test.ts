@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { resolveOptions } from '../../src/client/options.ts';
 import type { LockstepOptions } from '../../src/client/options.ts';
@@ -18,9 +20,9 @@ describe('resolveOptions', () => {
       'postgresql://app:p%40ss%2Fw%25@127.0.0.1:5441,[::1]:5442,db3.example.com/my%20app?application_name=shop',
     );
     expect(hosts).toEqual([
-      { host: '127.0.0.1', port: 5441 },
-      { host: '::1', port: 5442 },
-      { host: 'db3.example.com', port: 5432 },
+      { host: '127.0.0.1', port: 5441, zone: null, weight: 1 },
+      { host: '::1', port: 5442, zone: null, weight: 1 },
+      { host: 'db3.example.com', port: 5432, zone: null, weight: 1 },
     ]);
     expect(connection).toEqual({
       user: 'app',
@@ -38,10 +40,10 @@ describe('resolveOptions', () => {
       failoverTimeoutMs: 5000,
       ssl: undefined,
     });
-    expect(hosts).toEqual([{ host: 'a', port: 1 }]);
+    expect(hosts).toMatchObject([{ host: 'a', port: 1 }]);
     expect(connection).toEqual({ user: 'app', database: 'x', password: 'secret', max: 3 });
     expect(limits).toMatchObject({ failoverTimeoutMs: 5000, durabilityTimeoutMs: 10_000, gateWaitMs: 20 });
-    expect(resolveOptions({ host: 'a', port: 7 }).hosts).toEqual([{ host: 'a', port: 7 }]);
+    expect(resolveOptions({ host: 'a', port: 7 }).hosts).toMatchObject([{ host: 'a', port: 7 }]);
   });
 
   it.each([
@@ -58,10 +60,31 @@ describe('resolveOptions', () => {
     ['a lone percent sign', 'postgresql://u:50%@a/x', /%25/],
     ['a negative limit', { host: 'a', gateWaitMs: -1 }, /"gateWaitMs" is -1/],
     ['a fraction of a connection', { host: 'a', max: 0.5 }, /"max" is 0.5/],
+    ['a negative weight', { hosts: [{ host: 'a', weight: -1 }] }, /weight -1/],
+    ['an authority that is not there', 'postgresql://a/x?sslrootcert=/nowhere.pem', /cannot be read/],
     ['sslmode nonsense', 'postgresql://a/x?sslmode=maybe', /sslmode "maybe"/],
   ] as [string, unknown, RegExp][])('refuses %s in one sentence', (_, input, expected) => {
     expect(message(input)).toMatch(expected);
     expect(message(input)).not.toMatch(/\n/);
+  });
+
+  it('takes the parameters of managed services, with the meaning that libpq gives them', () => {
+    const ssl = (parameters: string): unknown =>
+      resolveOptions(`postgresql://a/x?${parameters}`).connection.ssl;
+    expect(ssl('sslmode=disable')).toBe(false);
+    expect(ssl('sslmode=require')).toEqual({ rejectUnauthorized: false });
+    expect(ssl('sslmode=verify-full')).toBe(true);
+    const ca = fileURLToPath(import.meta.url);
+    const text = readFileSync(ca, 'utf8');
+    expect(ssl(`sslmode=verify-full&sslrootcert=${ca}`)).toEqual({ ca: text });
+    expect(ssl(`sslrootcert=${ca}`)).toEqual({ ca: text });
+    expect(ssl(`sslmode=require&sslrootcert=${ca}`)).toMatchObject({
+      ca: text,
+      checkServerIdentity: expect.any(Function),
+    });
+    expect(ssl(`sslmode=require&sslrootcert=${ca}`)).not.toHaveProperty('rejectUnauthorized');
+    const { connection } = resolveOptions('postgresql://a/x?sslmode=verify-full&channel_binding=require');
+    expect(connection).toMatchObject({ enableChannelBinding: true, ssl: true });
   });
 
   it('never shows the password', () => {

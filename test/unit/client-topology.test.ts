@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { decideLeadership, NO_LEADERSHIP, viewNodes } from '../../src/client/core/topology.ts';
+import { decideLeadership, NO_LEADERSHIP, preferNamed, viewNodes } from '../../src/client/core/topology.ts';
 import type { AgentStatement, Leadership, Probe } from '../../src/client/core/topology.ts';
 import { parseTopologyEvent } from '../../src/client/agent-feed.ts';
 import { parseLsn } from '../../src/model/lsn.ts';
@@ -7,6 +7,7 @@ import { parseLsn } from '../../src/model/lsn.ts';
 const leader = (timeline: number, lsn = '0/5000000'): Probe => ({
   kind: 'up',
   isInRecovery: false,
+  server: null,
   timeline,
   lsn: parseLsn(lsn),
   receivedLsn: null,
@@ -14,6 +15,7 @@ const leader = (timeline: number, lsn = '0/5000000'): Probe => ({
 const follower = (timeline: number | null, lsn: string | null = '0/4000000'): Probe => ({
   kind: 'up',
   isInRecovery: true,
+  server: null,
   timeline,
   lsn: lsn === null ? null : parseLsn(lsn),
   receivedLsn: lsn === null ? null : parseLsn(lsn),
@@ -115,7 +117,69 @@ describe('decideLeadership by agents', () => {
   });
 });
 
+describe('one server at several addresses', () => {
+  const at = (probe: Probe, server: string): Probe => ({ ...probe, server }) as Probe;
+
+  it('is one leader, not a split history', () => {
+    const nodes = probes(at(leader(2), 'a'), at(leader(2), 'a'), at(follower(2), 'b'));
+    const first = decide(NO_LEADERSHIP, nodes);
+    expect(first.leader).toBe('n1');
+    expect(viewNodes(first, nodes).map(({ role }) => role)).toEqual(['leader', 'unknown', 'follower']);
+  });
+
+  it('stays the leader under the address in use', () => {
+    const first = decide(NO_LEADERSHIP, probes(down, at(leader(2), 'a')));
+    const nodes = probes(at(leader(2), 'a'), at(leader(2), 'a'));
+    expect(decide(first, nodes).leader).toBe('n2');
+    expect(viewNodes(first, nodes).map(({ role }) => role)).toEqual(['unknown', 'leader']);
+  });
+
+  it('gets one share of the reads', () => {
+    const nodes = probes(
+      at(leader(1), 'a'),
+      at(follower(1), 'b'),
+      at(follower(1), 'b'),
+      follower(1),
+      follower(1),
+    );
+    const view = viewNodes(decide(NO_LEADERSHIP, nodes), nodes);
+    expect(view.map(({ role }) => role)).toEqual(['leader', 'follower', 'unknown', 'follower', 'follower']);
+  });
+});
+
+describe('preferNamed', () => {
+  it('takes no writes to an address that its name has left for another writable server', () => {
+    const nodes = probes(leader(1), leader(1));
+    const first = decide(NO_LEADERSHIP, probes(leader(1)));
+    expect(decide(first, nodes).leader).toBe('n1');
+    expect(decide(first, preferNamed(nodes, new Set(['n1'])) as Map<string, Probe>).leader).toBe('n2');
+  });
+
+  it('keeps the only writable one, and reads from followers that left', () => {
+    const nodes = probes(leader(1), follower(1));
+    expect(preferNamed(nodes, new Set(['n1', 'n2']))).toBe(nodes);
+    expect([...preferNamed(probes(leader(1), follower(1)), new Set(['n2'])).values()][1]?.kind).toBe('up');
+  });
+});
+
 describe('viewNodes', () => {
+  it('dates what a follower surely shows by what the leader was seen to have', () => {
+    const nodes = probes(
+      leader(2),
+      follower(2, '0/20'),
+      follower(2, '0/10'),
+      follower(2, '0/1'),
+      follower(1, '0/20'),
+    );
+    const samples = [
+      { lsn: parseLsn('0/10'), askedAtMs: 100 },
+      { lsn: parseLsn('0/18'), askedAtMs: 200 },
+      { lsn: parseLsn('0/30'), askedAtMs: 300 },
+    ];
+    const view = viewNodes(decide(NO_LEADERSHIP, nodes), nodes, samples);
+    expect(view.map(({ freshAsOfMs }) => freshAsOfMs)).toEqual([null, 200, 100, null, null]);
+  });
+
   it('measures lag against the leader, and without one against what was received', () => {
     const nodes = probes(leader(1, '0/5000000'), follower(1, '0/4FFFFF0'), down);
     const view = viewNodes(decide(NO_LEADERSHIP, nodes), nodes);

@@ -2,23 +2,45 @@ import type { ConsistencyToken } from '../../model/token.ts';
 import { isComparable } from './session.ts';
 import type { NodeKey, ViewedNode } from './topology.ts';
 
-/** A node as routing sees it: its role and position, and how busy and how quick it is from here. */
-export interface RouteNode extends ViewedNode {
+/** How busy and how quick a node is from here. It changes while a {@link RouteTable} holds it. */
+export interface NodeLoad {
   /** Statements in flight from this pool. */
   readonly outstanding: number;
   /** Moving average of a statement's time; 0 while nothing was measured. */
   readonly latencyMs: number;
 }
 
+/** A node as routing sees it. */
+export interface RouteNode extends ViewedNode {
+  readonly zone: string | null;
+  /** Its share of reads in relation to others; 0 takes none. */
+  readonly weight: number;
+  readonly load: NodeLoad;
+}
+
+/** What every statement of a pool is held to. */
+export interface RouteRules {
+  readonly maxLagBytes: number;
+  /** Longest time that a follower may be behind; infinite for no limit. */
+  readonly maxLagMs: number;
+  /** Followers here are preferred, the others serve when there is none. */
+  readonly zone: string | null;
+  /** Whether a follower that reports no position may answer reads outside of sessions. */
+  readonly allowsUnknownLag: boolean;
+}
+
 export interface RouteRequest {
   /** `any`: a read that a follower may answer. */
   readonly access: 'any' | 'leader';
+  /** Whether the read belongs to a session, which must learn the position of what it saw. */
+  readonly isSession: boolean;
   readonly token: ConsistencyToken | null;
-  readonly maxLagBytes: number;
+  /** The follower that this session read from last: it surely shows what the session has seen there. */
+  readonly preferred: NodeKey | null;
+  /** Monotonic time as of which the answer must be complete; 0 for no limit. */
+  readonly completeAsOfMs: number;
   /** Nodes that already failed this statement. */
   readonly excluded: ReadonlySet<NodeKey>;
-  /** Timeline of the current leader. */
-  readonly leaderTimeline: number;
 }
 
 export type Route =
@@ -30,58 +52,155 @@ export type Route =
     }
   | { readonly kind: 'wait'; readonly reason: string };
 
+interface Target {
+  readonly node: RouteNode;
+  readonly route: Route;
+}
+
+/** Followers that one kind of read may use. Those near are drawn from first. */
+interface Candidates {
+  readonly near: readonly Target[];
+  readonly all: readonly Target[];
+}
+
+/**
+ * What can be decided before a statement is known. It is made at each news about the cluster, so that a
+ * statement costs two draws and a comparison.
+ */
+export interface RouteTable {
+  readonly leader: Target | null;
+  readonly leaderTimeline: number;
+  /** For reads outside of sessions. */
+  readonly plain: Candidates;
+  /** For sessions: every follower that reports its position. */
+  readonly causal: Candidates;
+}
+
+/** `blocked` nodes are left out; `nowMs` is the monotonic time by which lag in time is judged. */
+export function createRouteTable(
+  nodes: readonly RouteNode[],
+  leaderTimeline: number,
+  rules: RouteRules,
+  blocked: ReadonlySet<NodeKey>,
+  nowMs: number,
+): RouteTable {
+  const followers = nodes.filter((node) => !blocked.has(node.key) && canRead(node, rules, nowMs));
+  const plain = followers.filter((node) => rules.allowsUnknownLag || isLagKnown(node));
+  const leader = nodes.find((node) => node.role === 'leader');
+  return {
+    leader: leader === undefined ? null : createTarget(leader, 'must run on the leader'),
+    leaderTimeline,
+    plain: createCandidates(plain, rules),
+    causal: createCandidates(followers.filter(isLagKnown), rules),
+  };
+}
+
+function canRead(node: RouteNode, rules: RouteRules, nowMs: number): boolean {
+  if (node.role !== 'follower' || !node.isUp || node.weight === 0) return false;
+  if (!isLagKnown(node)) return true;
+  const lagMs = nowMs - (node.freshAsOfMs ?? Number.NEGATIVE_INFINITY);
+  return (
+    (node.lagBytes ?? 0) <= rules.maxLagBytes && (rules.maxLagMs === Infinity || lagMs <= rules.maxLagMs)
+  );
+}
+
+function isLagKnown({ lsn, lagBytes }: RouteNode): boolean {
+  return lsn !== null && lagBytes !== null;
+}
+
+function createTarget(node: RouteNode, reason: string): Target {
+  const role = node.role === 'leader' ? 'leader' : 'follower';
+  return { node, route: { kind: 'node', node: node.key, role, reason } };
+}
+
+function createCandidates(nodes: readonly RouteNode[], { zone }: RouteRules): Candidates {
+  const reason = `read, ${nodes.length} eligible follower${nodes.length === 1 ? '' : 's'}`;
+  const all = nodes.map((node) => createTarget(node, reason));
+  const near = zone === null ? all : all.filter(({ node }) => node.zone === zone);
+  return { all, near: near.length === 0 ? all : near };
+}
+
 /**
  * Chooses the node for one statement. Reads go to the better of two randomly drawn eligible followers: the
  * one with the lower expected time (in flight × latency), which balances nearly as well as asking all and
- * does not herd. Without an eligible follower they go to the leader. `random` are two numbers in [0, 1).
- * Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
+ * does not herd. Without an eligible follower they go to the leader. `first` and `second` are random numbers
+ * in [0, 1). Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
  */
-export function decideRoute(
+export function decideRoute(request: RouteRequest, table: RouteTable, first: number, second: number): Route {
+  if (request.access === 'leader') return routeToLeader(request, table, null);
+  const { near, all } = request.isSession ? table.causal : table.plain;
+  const target =
+    chooseOfTwo(usable(request, near), request.preferred, first, second) ??
+    (near === all ? null : chooseOfTwo(usable(request, all), request.preferred, first, second));
+  return target === null ? routeToLeader(request, table, 'read, no eligible follower') : target.route;
+}
+
+function routeToLeader(
   request: RouteRequest,
-  nodes: readonly RouteNode[],
-  random: readonly [number, number],
+  { leader, leaderTimeline }: RouteTable,
+  reason: string | null,
 ): Route {
-  let whyLeader = 'must run on the leader';
-  if (request.access === 'any') {
-    const eligible = nodes.filter((node) => isEligible(request, node));
-    const follower = chooseOfTwo(eligible, random);
-    if (follower !== null) {
-      const reason = `read, ${eligible.length} eligible follower${eligible.length === 1 ? '' : 's'}`;
-      return { kind: 'node', node: follower.key, role: 'follower', reason };
-    }
-    whyLeader = 'read, no eligible follower';
-  }
-  return routeToLeader(request, nodes, whyLeader);
-}
-
-function routeToLeader(request: RouteRequest, nodes: readonly RouteNode[], reason: string): Route {
-  const leader = nodes.find((node) => node.role === 'leader');
-  if (leader === undefined) return { kind: 'wait', reason: 'there is no leader' };
-  if (request.excluded.has(leader.key))
-    return { kind: 'wait', reason: `leader ${leader.key} did not answer` };
-  if (request.token !== null && request.token.timeline > request.leaderTimeline) {
+  if (leader === null) return { kind: 'wait', reason: 'there is no leader' };
+  const { key } = leader.node;
+  if (request.excluded.has(key)) return { kind: 'wait', reason: `leader ${key} did not answer` };
+  if (request.token !== null && request.token.timeline > leaderTimeline)
     return { kind: 'wait', reason: `the session has seen newer timeline ${request.token.timeline}` };
+  return reason === null ? leader.route : { kind: 'node', node: key, role: 'leader', reason };
+}
+
+/** Usually all of them, and then nothing is copied. */
+function usable(request: RouteRequest, targets: readonly Target[]): readonly Target[] {
+  for (const target of targets) {
+    if (!isUsable(request, target)) return targets.filter((other) => isUsable(request, other));
   }
-  return { kind: 'node', node: leader.key, role: 'leader', reason };
+  return targets;
 }
 
-function isEligible(request: RouteRequest, node: RouteNode): boolean {
-  if (node.role !== 'follower' || !node.isUp || request.excluded.has(node.key)) return false;
-  if (node.lsn === null || node.lagBytes === null || node.lagBytes > request.maxLagBytes) return false;
-  return request.token === null || isComparable(request.token, node.timeline);
+function isUsable({ excluded, token, completeAsOfMs }: RouteRequest, { node }: Target): boolean {
+  if (excluded.size > 0 && excluded.has(node.key)) return false;
+  if (token !== null && !isComparable(token, node.timeline)) return false;
+  return completeAsOfMs === 0 || (node.freshAsOfMs ?? 0) >= completeAsOfMs;
 }
 
-function chooseOfTwo(nodes: readonly RouteNode[], random: readonly [number, number]): RouteNode | null {
-  if (nodes.length === 0) return null;
-  const firstIndex = Math.floor(random[0] * nodes.length);
-  const first = nodes[firstIndex];
-  if (nodes.length === 1 || first === undefined) return nodes[0] ?? null;
-  const others = nodes.filter((_, index) => index !== firstIndex);
-  const second = others[Math.floor(random[1] * others.length)] ?? first;
-  return expectedMs(second) < expectedMs(first) ? second : first;
+/** Measured times are never quite equal; what differs less is, so that equals share the load. */
+const CLEARLY_BETTER = 0.75;
+
+/** What another follower must be for a session to leave the one it reads from. */
+const WORTH_LEAVING = 0.5;
+
+function chooseOfTwo(
+  targets: readonly Target[],
+  preferred: NodeKey | null,
+  first: number,
+  second: number,
+): Target | null {
+  if (targets.length <= 1) return targets[0] ?? null;
+  const home = preferred === null ? -1 : targets.findIndex(({ node }) => node.key === preferred);
+  const drawn = home >= 0 ? home : draw(targets, first, -1);
+  const one = targets[drawn];
+  const two = targets[draw(targets, second, drawn)];
+  if (one === undefined || two === undefined) return one ?? two ?? null;
+  const factor = home >= 0 ? WORTH_LEAVING : CLEARLY_BETTER;
+  return expectedMs(two.node.load) < expectedMs(one.node.load) * factor ? two : one;
+}
+
+/** The index of one target, each with the probability of its weight, without the one at `excluded`. */
+function draw(targets: readonly Target[], random: number, excluded: number): number {
+  let total = 0;
+  for (let index = 0; index < targets.length; index += 1)
+    if (index !== excluded) total += targets[index]?.node.weight ?? 0;
+  let left = random * total;
+  let last = -1;
+  for (let index = 0; index < targets.length; index += 1) {
+    if (index === excluded) continue;
+    last = index;
+    left -= targets[index]?.node.weight ?? 0;
+    if (left < 0) return index;
+  }
+  return last;
 }
 
 /** An unmeasured node counts as quick, so that it gets measured. */
-function expectedMs(node: RouteNode): number {
-  return (node.outstanding + 1) * Math.max(node.latencyMs, 0.05);
+function expectedMs({ outstanding, latencyMs }: NodeLoad): number {
+  return (outstanding + 1) * Math.max(latencyMs, 0.05);
 }

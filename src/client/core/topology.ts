@@ -1,7 +1,9 @@
 import type { Lsn } from '../../model/lsn.ts';
 import { lagBytes } from '../../model/lsn.ts';
+import { freshAsOf } from './freshness-clock.ts';
+import type { LeaderSample } from './freshness-clock.ts';
 
-/** `host:port`, the way the client tells nodes apart whether or not they have agents. */
+/** `address:port`, the way the client tells nodes apart whether or not they have agents. */
 export type NodeKey = string;
 
 /** What the last probe of a node said. `timeline` is what is proven: a follower may be further. */
@@ -11,6 +13,8 @@ export type Probe =
   | {
       readonly kind: 'up';
       readonly isInRecovery: boolean;
+      /** Tells one start of one server from every other; null where it cannot be told. */
+      readonly server: string | null;
       readonly timeline: number | null;
       /** Flushed on a leader, replayed on a follower; null where the server reports none. */
       readonly lsn: Lsn | null;
@@ -79,6 +83,7 @@ function leadershipByProbes({ previous, probes }: LeadershipInput): Leadership {
   const writable: { key: NodeKey; timeline: number }[] = [];
   for (const [key, probe] of probes) {
     if (probe.kind !== 'up' || probe.isInRecovery) continue;
+    if (isSameServerAsEarlier(key, probe, probes, previous.leader)) continue;
     writable.push({ key, timeline: probe.timeline ?? 0 });
     timeline = Math.max(timeline, probe.timeline ?? 0);
   }
@@ -88,6 +93,44 @@ function leadershipByProbes({ previous, probes }: LeadershipInput): Leadership {
   if (chosen !== undefined)
     return { leader: chosen.key, term, timeline, reason: `writable on timeline ${timeline}` };
   return { leader: null, term, timeline, reason: reasonForNone(newest.length, writable.length, timeline) };
+}
+
+/**
+ * Whether another node is the very same server, reached at another address. The first of them stands for
+ * all, or the one that leads.
+ */
+function isSameServerAsEarlier(
+  key: NodeKey,
+  probe: Probe,
+  probes: ReadonlyMap<NodeKey, Probe>,
+  leader: NodeKey | null,
+): boolean {
+  const server = probe.kind === 'up' ? probe.server : null;
+  if (server === null || key === leader) return false;
+  const leading = leader === null ? undefined : probes.get(leader);
+  if (leading?.kind === 'up' && leading.server === server) return true;
+  for (const [other, probed] of probes) {
+    if (other === key) return false;
+    if (probed.kind === 'up' && probed.server === server) return true;
+  }
+  return false;
+}
+
+/**
+ * The probes without the writable nodes whose address nobody names any more, as long as another one is
+ * writable: a name that moved to a new server tells that the old one is not to be written to.
+ */
+export function preferNamed(
+  probes: ReadonlyMap<NodeKey, Probe>,
+  departed: ReadonlySet<NodeKey>,
+): ReadonlyMap<NodeKey, Probe> {
+  const isWritable = (probe: Probe): boolean => probe.kind === 'up' && !probe.isInRecovery;
+  const hasNamed = [...probes].some(([key, probe]) => !departed.has(key) && isWritable(probe));
+  if (!hasNamed || departed.size === 0) return probes;
+  const left: Probe = { kind: 'down', reason: 'its name belongs to another server now' };
+  return new Map(
+    [...probes].map(([key, probe]) => [key, departed.has(key) && isWritable(probe) ? left : probe]),
+  );
 }
 
 function reasonForNone(newest: number, writable: number, timeline: number): string {
@@ -104,25 +147,52 @@ export interface ViewedNode {
   readonly lsn: Lsn | null;
   /** Bytes of the leader's log not replayed here when both were last probed; null when unknown. */
   readonly lagBytes: number | null;
+  /** Monotonic time as of which a follower surely shows all that was committed; null when unknown. */
+  readonly freshAsOfMs: number | null;
 }
 
 /** Gives every node its role and lag under a leadership. */
-export function viewNodes(leadership: Leadership, probes: ReadonlyMap<NodeKey, Probe>): ViewedNode[] {
+export function viewNodes(
+  leadership: Leadership,
+  probes: ReadonlyMap<NodeKey, Probe>,
+  samples: readonly LeaderSample[] = [],
+): ViewedNode[] {
   const newest = newestLsn(leadership, probes);
-  return [...probes].map(([key, probe]) => viewNode(key, probe, leadership, newest));
+  return [...probes].map(([key, probe]) => {
+    const isAgain = isSameServerAsEarlier(key, probe, probes, leadership.leader);
+    const viewed = viewNode(key, probe, leadership, newest, samples);
+    // One server under two addresses would get twice its share of reads.
+    return isAgain ? { ...viewed, role: 'unknown' } : viewed;
+  });
 }
 
-function viewNode(key: NodeKey, probe: Probe, leadership: Leadership, newest: Lsn | null): ViewedNode {
+function viewNode(
+  key: NodeKey,
+  probe: Probe,
+  leadership: Leadership,
+  newest: Lsn | null,
+  samples: readonly LeaderSample[],
+): ViewedNode {
+  const nothing = {
+    key,
+    role: 'unknown',
+    timeline: null,
+    lsn: null,
+    lagBytes: null,
+    freshAsOfMs: null,
+  } as const;
   if (key === leadership.leader) {
     const lsn = probe.kind === 'up' && !probe.isInRecovery ? probe.lsn : null;
-    return { key, role: 'leader', isUp: true, timeline: leadership.timeline, lsn, lagBytes: 0 };
+    return { ...nothing, role: 'leader', isUp: true, timeline: leadership.timeline, lsn, lagBytes: 0 };
   }
-  if (probe.kind !== 'up')
-    return { key, role: 'unknown', isUp: false, timeline: null, lsn: null, lagBytes: null };
+  if (probe.kind !== 'up') return { ...nothing, isUp: false };
   const { lsn, timeline } = probe;
-  if (!probe.isInRecovery) return { key, role: 'unknown', isUp: true, timeline, lsn, lagBytes: null };
+  if (!probe.isInRecovery) return { ...nothing, isUp: true, timeline, lsn };
   const lag = lsn === null || newest === null ? null : lagBytes(newest, lsn);
-  return { key, role: 'follower', isUp: true, timeline, lsn, lagBytes: lag };
+  // A position of another history proves nothing; nothing forked from the first timeline.
+  const isOnTimeline = (timeline ?? 1) === leadership.timeline;
+  const freshAsOfMs = lsn === null || !isOnTimeline ? null : freshAsOf(samples, lsn);
+  return { key, role: 'follower', isUp: true, timeline, lsn, lagBytes: lag, freshAsOfMs };
 }
 
 /** The leader's position, or without a leader the furthest that any follower has received. */

@@ -1,0 +1,23 @@
+import { LockstepError } from '../model/errors.ts';
+
+/** The error for a name that is not known, with the nearest one that is. */
+export function unknownName(what: string, name: string, known: readonly string[]): LockstepError {
+  const near = known.filter((candidate) => editDistance(candidate.toLowerCase(), name.toLowerCase()) <= 2);
+  const remedy = near.length > 0 ? `did you mean "${near[0]}"?` : 'see docs/client.md for all of them.';
+  return new LockstepError('CONFIG_INVALID', `"${name}" is not a known ${what}; ${remedy}`, {
+    details: { name },
+  });
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
