@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { appUrl, nodeDsn } from '../cli/cluster-folder.ts';
 import { fetchTopology } from '../cli/local-cluster.ts';
+import { signalProcessTree } from '../cli/process-tree.ts';
 import { Supervisor } from '../cli/supervisor.ts';
-import { agentUrl, findNode, parseClusterConfig } from '../leader-follower/config.ts';
+import { agentUrl, findNode, nodeFolder, parseClusterConfig } from '../leader-follower/config.ts';
 import type { ClusterConfig } from '../leader-follower/config.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { Topology } from '../model/topology.ts';
@@ -40,6 +41,8 @@ export interface TestCluster extends AsyncDisposable {
   leader(): Promise<string>;
   /** SIGKILL for a node's agent and PostgreSQL. */
   kill(node: string): Promise<void>;
+  /** SIGKILL for a node's PostgreSQL alone: its agent lives on. */
+  killPostgres(node: string): Promise<void>;
   start(node: string): Promise<void>;
   /** SIGSTOP for a node's agent and PostgreSQL. */
   pause(node: string): Promise<void>;
@@ -132,6 +135,12 @@ class ProcessCluster implements TestCluster {
   async kill(node: string): Promise<void> {
     await this.#supervisor.kill(node);
     this.#paused.delete(node);
+  }
+
+  async killPostgres(node: string): Promise<void> {
+    const path = join(nodeFolder(this.#root, findNode(this.#config, node).name), 'data', 'postmaster.pid');
+    const pid = Number.parseInt(await readFile(path, 'utf8'), 10);
+    await signalProcessTree(pid, 'SIGKILL');
   }
 
   async start(node: string): Promise<void> {
