@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { classify } from '../../src/client/core/classify.ts';
 import type { StatementKind } from '../../src/client/core/classify.ts';
-import { Classifier } from '../../src/client/classifier.ts';
+import { readCatalog } from '../../src/client/core/catalog-names.ts';
 
 const table: Record<StatementKind, string[]> = {
   read: [
@@ -28,7 +28,8 @@ const table: Record<StatementKind, string[]> = {
     'SELECT x::numeric(10, 2), cast(y as varchar(3)) FROM t',
     'SELECT rank() OVER (PARTITION BY a ORDER BY b) FROM t',
     'SELECT now(), current_timestamp, random(), gen_random_uuid()',
-    'SELECT pg_catalog.lower(name) FROM t',
+    'SELECT date(created_at), box(a, b) FROM t',
+    'SELECT pg_catalog.lower(name), "lower"(name), "pg_catalog"."upper"(name) FROM t',
     'SELECT a.b.c FROM a.b',
     "SELECT * FROM t WHERE tags && ARRAY['a'] AND doc->>'k' = 'v' -- for update",
     'SELECT * FROM unnest($1::int[]) AS u(id)',
@@ -73,9 +74,45 @@ const table: Record<StatementKind, string[]> = {
     'WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d',
     'WITH u AS (update t set a = 1 returning a) SELECT * FROM u',
     "SELECT nextval('s')",
+    'SELECT currval($1), lastval()',
+    "SELECT setval('s', 1)",
+    'SELECT * FROM (SELECT * FROM t FOR UPDATE) q',
+    'SELECT (SELECT a FROM t LIMIT 1 FOR SHARE)',
+    'WITH m AS (MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE RETURNING *) SELECT * FROM m',
+    'WITH i AS (INSERT INTO t VALUES (1) RETURNING id) SELECT * FROM i',
+    'WITH a AS (WITH b AS (DELETE FROM t RETURNING 1) TABLE b) TABLE a',
+    'MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE RETURNING *',
+    'REFRESH MATERIALIZED VIEW v',
+    'EXPLAIN (ANALYZE, BUFFERS) DELETE FROM t',
+    'EXPLAIN ANALYZE SELECT my_function()',
+    'COPY (SELECT 1) TO STDOUT',
+    'DECLARE c CURSOR WITHOUT BINARY FOR SELECT 1',
+    'MOVE 1 IN c',
+    'CLOSE c',
+    'LOCK TABLE t IN SHARE MODE',
+    "NOTIFY channel, 'x'",
+    "SELECT pg_notify('channel', 'x')",
+    'SELECT pg_cancel_backend(1), pg_reload_conf()',
+    'SELECT pg_current_xact_id(), pg_current_wal_lsn()',
+    'SELECT pg_stat_get_activity(NULL)',
+    'SELECT pg_stat_reset()',
+    'SELECT * FROM pg_stat_user_tables, pg_stat_replication',
+    "SELECT * FROM dblink('c', 'DELETE FROM t') AS d(a int)",
+    "SELECT dblink_exec('c', 'DELETE FROM t')",
+    "SELECT lo_create(0), lo_import('/x')",
+    'SELECT pg_sleep(1)',
+    "SELECT ts_rewrite('a', 'SELECT 1')",
+    "SELECT query_to_xml('SELECT 1', true, true, '')",
+    "SELECT current_setting('work_mem')",
+    'SELECT ran\u212a() OVER () FROM t',
+    'SELECT U&"pg\\005fnotify"(1, 2)',
+    'SELECT * FROM U&"pg\\005fstat_activity"',
+    'SELECT 1for update',
+    'SELECT 1\0',
+    'SELECT OPERATOR(+) 1',
     'SELECT my_function()',
     'SELECT app.lower(name) FROM t',
-    'SELECT "lower"(name) FROM t',
+    'SELECT "Lower"(name) FROM t',
     'SELECT pg_advisory_xact_lock(1)',
     'SELECT pg_terminate_backend(1)',
     'SELECT pg_export_snapshot()',
@@ -119,6 +156,24 @@ const table: Record<StatementKind, string[]> = {
     'PREPARE p AS SELECT 1',
     'DEALLOCATE p',
     "LOAD 'auto_explain'",
+    'SET SESSION AUTHORIZATION admin',
+    'SET ROLE admin',
+    'DISCARD TEMP',
+    'SELECT 1 INTO TEMP u',
+    'SELECT 1 INTO TEMPORARY TABLE u',
+    'SELECT a INTO pg_temp.u FROM t',
+    'CREATE TABLE pg_temp.u (a int)',
+    'SELECT * FROM pg_temp.u',
+    'INSERT INTO t SELECT pg_try_advisory_lock(1)',
+    'WITH d AS (DELETE FROM t RETURNING 1) SELECT pg_advisory_lock(1) FROM d',
+    'EXPLAIN ANALYZE SELECT pg_advisory_lock(1)',
+    "COPY (SELECT set_config('a.b', 'c', false)) TO STDOUT",
+    'SELECT "pg_catalog"."set_config"($1, $2, $3)',
+    'VALUES (pg_catalog . set_config ($1, $2, $3))',
+    'SELECT (SELECT setseed(0.5))',
+    "SELECT dblink_connect('c', 'host=x')",
+    'SELECT pg_advisory_unlock_all()',
+    'BEGIN; SELECT pg_advisory_lock(1); COMMIT',
     'CREATE TEMP TABLE x (id int)',
     'create local temporary table x (id int)',
     'CREATE OR REPLACE TEMP VIEW v AS SELECT 1',
@@ -147,6 +202,11 @@ describe('classify', () => {
     expect(classify('SELECT 1;').isSingle).toBe(true);
     expect(classify('SELECT 1; SELECT 2').isSingle).toBe(false);
     expect(classify("SELECT ';'").isSingle).toBe(true);
+    const atomic =
+      'CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE a WHEN 1 THEN 2 END; SELECT 2; END';
+    expect(classify(atomic).isSingle).toBe(true);
+    expect(classify(`${atomic}; SELECT 1`).isSingle).toBe(false);
+    expect(classify('CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2)').isSingle).toBe(true);
   });
 
   it('sends by a hint what is unknown to a follower, but never takes it for harmless', () => {
@@ -167,22 +227,44 @@ describe('classify', () => {
   });
 });
 
-describe('Classifier', () => {
-  it('sends a text to the leader once a follower refused it', () => {
-    const classifier = new Classifier();
-    expect(classifier.classify('SELECT * FROM v').kind).toBe('read');
-    classifier.teachLeader('SELECT * FROM v');
-    expect(classifier.classify('SELECT * FROM v').kind).toBe('write');
+describe('classify with what the catalog tells', () => {
+  const known = readCatalog([
+    { kind: 'stable-function', name: 'price_of' },
+    { kind: 'stable-function', name: 'Mixed' },
+    { kind: 'volatile-function', name: 'lower' },
+    { kind: 'volatile-function', name: 'filter' },
+    { kind: 'volatile-function', name: 'write_log' },
+    { kind: 'volatile', name: 'logging_view' },
+    { kind: 'volatile', name: 'locking_view' },
+    { kind: 'session', name: 'locking_view' },
+    { kind: 'server-specific', name: 'activity' },
+    { kind: 'server-specific', name: 'orders_id_seq' },
+    { kind: 'volatile', name: 'computed' },
+  ]);
+
+  it.each([
+    ['SELECT price_of(id) FROM t', 'read', 'read only'],
+    ['SELECT app.price_of(id), "Mixed"(1) FROM t', 'read', 'read only'],
+    ['SELECT Mixed(1)', 'write', 'unknown function mixed()'],
+    ['SELECT write_log(1)', 'write', 'volatile function write_log()'],
+    ['SELECT lower(name) FROM t', 'write', 'volatile function lower()'],
+    ['SELECT pg_catalog.lower(name) FROM t', 'read', 'read only'],
+    ['SELECT count(*) FILTER (WHERE a) FROM t', 'write', 'volatile function filter()'],
+    ['SELECT * FROM logging_view', 'write', 'volatile view logging_view'],
+    ['SELECT * FROM app."locking_view" v(a)', 'session', 'view locking_view'],
+    ['SELECT * FROM activity', 'write', 'server-specific activity'],
+    ['SELECT last_value FROM orders_id_seq', 'write', 'server-specific orders_id_seq'],
+    ['SELECT t.computed FROM t', 'write', 'volatile view computed'],
+    ["SELECT 'activity' FROM t", 'read', 'read only'],
+    ['SELECT price_of(id), write_log(1), pg_sleep(1) FROM t', 'write', 'server-specific pg_sleep()'],
+  ] as const)('%s: %s', (sql, kind, reason) => {
+    expect(classify(sql, known)).toMatchObject({ kind, reason });
   });
 
-  it('forgets the least recently used texts and keeps what is in use', () => {
-    const classifier = new Classifier();
-    classifier.teachLeader('SELECT * FROM v');
-    for (let index = 0; index < 10_000; index += 1) {
-      classifier.classify(`SELECT ${index}`);
-      if (index % 500 === 0) expect(classifier.classify('SELECT * FROM v').kind).toBe('write');
-    }
-    for (let index = 0; index < 10_000; index += 1) classifier.classify(`SELECT ${index}`);
-    expect(classifier.classify('SELECT * FROM v').kind).toBe('read');
+  it('lets a hint send a volatile function to a follower, but nothing that means one server', () => {
+    expect(classify('/* lockstep: follower */ SELECT write_log(1)', known).mayUseFollower).toBe(true);
+    expect(classify('/* lockstep: follower */ SELECT * FROM logging_view', known).mayUseFollower).toBe(true);
+    expect(classify('/* lockstep: follower */ SELECT * FROM activity', known).mayUseFollower).toBe(false);
+    expect(classify('/* lockstep: follower */ SELECT * FROM locking_view', known).mayUseFollower).toBe(false);
   });
 });

@@ -1,13 +1,13 @@
-import { READ_ONLY_FUNCTIONS, SESSION_FUNCTIONS, WORDS_BEFORE_PARENTHESIS } from './functions.ts';
+import { NOTHING_KNOWN } from './catalog-names.ts';
+import type { CatalogNames } from './catalog-names.ts';
+import { SESSION_FUNCTIONS, WORDS_BEFORE_PARENTHESIS } from './functions.ts';
+import { graver, isUndecided, judgeFunction, judgeName, READS_ONLY } from './judge.ts';
+import type { StatementKind, Verdict } from './judge.ts';
 import { lexSql } from './lexer.ts';
 import type { SqlToken } from './lexer.ts';
 
-/**
- * What a statement does to routing. `read`: surely only reads, may go to a follower. `leader-read`: only
- * reads, but means the leader. `write`: may write, or is unknown. `session`: leaves something behind in the
- * connection. `begin`, `commit`, `rollback` delimit a transaction.
- */
-export type StatementKind = 'read' | 'leader-read' | 'write' | 'session' | 'begin' | 'commit' | 'rollback';
+export { isUndecided } from './judge.ts';
+export type { StatementKind } from './judge.ts';
 
 export interface Classification {
   readonly kind: StatementKind;
@@ -19,11 +19,27 @@ export interface Classification {
   readonly mayUseFollower: boolean;
 }
 
-type Verdict = Pick<Classification, 'kind' | 'reason'>;
+export type Hint = 'leader' | 'follower' | null;
+
+/** A classification, and what else the text tells to whoever keeps it. */
+export interface Analysis {
+  readonly classification: Classification;
+  /** Whether it is a query of which PostgreSQL's grammar might find that it only reads: see {@link applyHint}. */
+  readonly isDoubtful: boolean;
+  readonly hint: Hint;
+  /** Whether it may change functions, views or what else {@link CatalogNames} tells. */
+  readonly changesCatalog: boolean;
+}
 
 const HINT = /^lockstep:\s*(leader|follower)$/i;
 const MODIFYING_WORDS = new Set(['insert', 'update', 'delete', 'merge', 'into', 'truncate']);
 const LOCKING_STRENGTHS = new Set(['update', 'share', 'no', 'key']);
+const TEMPORARY_WORDS = new Set(['temp', 'temporary']);
+
+/** What can be created, altered or dropped that changes what a name in a query does. */
+const CATALOG_OBJECTS = new Set(
+  'function procedure routine aggregate view rule extension schema sequence'.split(' '),
+);
 
 /**
  * Decides where a statement may run. It says `read` only when the text is one SELECT, WITH, VALUES or TABLE
@@ -31,39 +47,89 @@ const LOCKING_STRENGTHS = new Set(['update', 'share', 'no', 'key']);
  * `lockstep: leader` or `lockstep: follower` in the text moves what is otherwise undecided: a hint never
  * sends to a follower what surely writes or what would silently take effect in the wrong place.
  */
-export function classify(sql: string): Classification {
+export function classify(sql: string, known: CatalogNames = NOTHING_KNOWN): Classification {
+  return analyze(sql, known).classification;
+}
+
+/** {@link classify}, with what else the text tells. */
+export function analyze(sql: string, known: CatalogNames): Analysis {
   const { tokens, comments, isCertain } = lexSql(sql);
   const statements = splitStatements(tokens);
+  const hint = findHint(comments);
+  const told = { isDoubtful: false, hint, changesCatalog: statements.some(isCatalogChange) };
   const first = statements[0];
-  if (first === undefined) return onLeader('leader-read', 'empty', isCertain);
-  if (!isCertain) return onLeader('write', 'ambiguous quoting', false);
-  if (statements.length > 1) return classifyMany(statements);
-  return applyHint(classifyOne(first), findHint(comments), first);
+  if (first === undefined) return { ...told, classification: onLeader('leader-read', 'empty', isCertain) };
+  if (!isCertain) return { ...told, classification: onLeader('write', 'ambiguous quoting', false) };
+  if (statements.length > 1) return { ...told, classification: classifyMany(statements, known) };
+  const isQuery = startsQuery(wordAt(first, firstWordIndex(first)));
+  const verdict = isQuery ? classifyQuery(first, known) : classifyOther(first, known);
+  const classification = applyHint(verdict, hint, isQuery);
+  return { ...told, classification, isDoubtful: isQuery && isDoubtful(verdict) };
+}
+
+/** What the catalog or the name itself told is not in doubt; a word that only looks like a keyword is. */
+function isDoubtful({ kind, reason }: Verdict): boolean {
+  return kind === 'write' && !reason.startsWith('server-specific') && !reason.startsWith('volatile ');
 }
 
 function onLeader(kind: StatementKind, reason: string, isSingle: boolean): Classification {
   return { kind, reason, isSingle, mayUseFollower: false };
 }
 
+/**
+ * Splits at semicolons, but not at those inside a rule's list of actions or a function's body between
+ * BEGIN ATOMIC and END, in which only CASE has an END of its own.
+ */
 function splitStatements(tokens: readonly SqlToken[]): SqlToken[][] {
   const statements: SqlToken[][] = [];
   let current: SqlToken[] = [];
+  let depth = 0;
+  let atomicDepth = 0;
   for (const token of tokens) {
-    if (token.kind === 'symbol' && token.text === ';') {
+    if (isSymbol(token, ';') && depth + atomicDepth === 0) {
       if (current.length > 0) statements.push(current);
       current = [];
-    } else current.push(token);
+      continue;
+    }
+    if (wordAt(current, 0) === 'create') {
+      depth = Math.max(0, depth + parenthesisStep(token));
+      atomicDepth += atomicStep(token, current.at(-1), atomicDepth > 0);
+    }
+    current.push(token);
   }
   if (current.length > 0) statements.push(current);
   return statements;
 }
 
-function classifyMany(statements: readonly SqlToken[][]): Classification {
-  const leavesState = statements.some((statement) => classifyOne(statement).kind === 'session');
+function parenthesisStep(token: SqlToken): number {
+  if (isSymbol(token, '(')) return 1;
+  return isSymbol(token, ')') ? -1 : 0;
+}
+
+function atomicStep(token: SqlToken, before: SqlToken | undefined, isInside: boolean): number {
+  if (token.kind !== 'word') return 0;
+  if (!isInside) return token.text === 'atomic' && before?.text === 'begin' ? 1 : 0;
+  if (token.text === 'case') return 1;
+  return token.text === 'end' ? -1 : 0;
+}
+
+function classifyMany(statements: readonly SqlToken[][], known: CatalogNames): Classification {
+  const leavesState = statements.some((statement) => classifyOne(statement, known).kind === 'session');
   return onLeader(leavesState ? 'session' : 'write', 'several statements', false);
 }
 
-function findHint(comments: readonly string[]): 'leader' | 'follower' | null {
+function classifyOne(tokens: readonly SqlToken[], known: CatalogNames): Verdict {
+  const isQuery = startsQuery(wordAt(tokens, firstWordIndex(tokens)));
+  return isQuery ? classifyQuery(tokens, known) : classifyOther(tokens, known);
+}
+
+function isCatalogChange(tokens: readonly SqlToken[]): boolean {
+  const first = wordAt(tokens, 0);
+  if (first !== 'create' && first !== 'alter' && first !== 'drop') return false;
+  return tokens.slice(1, 6).some(({ kind, text }) => kind === 'word' && CATALOG_OBJECTS.has(text));
+}
+
+function findHint(comments: readonly string[]): Hint {
   for (const comment of comments) {
     const match = HINT.exec(comment);
     if (match?.[1] !== undefined) return match[1].toLowerCase() === 'leader' ? 'leader' : 'follower';
@@ -71,31 +137,22 @@ function findHint(comments: readonly string[]): 'leader' | 'follower' | null {
   return null;
 }
 
-function applyHint(
-  { kind, reason }: Verdict,
-  hint: 'leader' | 'follower' | null,
-  tokens: readonly SqlToken[],
-): Classification {
+/** The classification of a single statement, with what a hint in it asks for. */
+export function applyHint({ kind, reason }: Verdict, hint: Hint, isQuery: boolean): Classification {
   if (kind === 'read') {
     return hint === 'leader'
       ? onLeader('leader-read', 'hint', true)
       : { kind, reason, isSingle: true, mayUseFollower: true };
   }
-  const isQuery = startsQuery(wordAt(tokens, firstWordIndex(tokens)));
   // It stays a write: when no follower can take it the leader does, where it must not run twice.
   const mayUseFollower = hint === 'follower' && isQuery && isUndecided({ kind, reason });
   return { kind, reason, isSingle: true, mayUseFollower };
 }
 
-/** Whether nothing speaks against a follower but a function that the classifier does not know. */
-export function isUndecided({ kind, reason }: Pick<Classification, 'kind' | 'reason'>): boolean {
-  return kind === 'write' && reason.startsWith('unknown function');
-}
-
 /** `(SELECT …) UNION …` starts with parentheses. */
 function firstWordIndex(tokens: readonly SqlToken[]): number {
   let index = 0;
-  while (tokens[index]?.kind === 'symbol' && tokens[index]?.text === '(') index += 1;
+  while (isSymbol(tokens[index], '(')) index += 1;
   return index;
 }
 
@@ -104,15 +161,31 @@ function wordAt(tokens: readonly SqlToken[], index: number): string {
   return token?.kind === 'word' ? token.text : '';
 }
 
+function isSymbol(token: SqlToken | undefined, text: string): boolean {
+  return token?.kind === 'symbol' && token.text === text;
+}
+
 function startsQuery(word: string): boolean {
   return word === 'select' || word === 'with' || word === 'values' || word === 'table';
 }
 
-function classifyOne(tokens: readonly SqlToken[]): Verdict {
-  const start = firstWordIndex(tokens);
-  const word = wordAt(tokens, start);
-  if (startsQuery(word)) return classifyQuery(tokens);
-  const next = wordAt(tokens, start + 1);
+/** A statement other than a query: it goes to the leader, but may leave state in its connection. */
+function classifyOther(tokens: readonly SqlToken[], known: CatalogNames): Verdict {
+  let verdict = judgeFirstWords(tokens);
+  for (const [index, token] of tokens.entries()) {
+    if (token.kind !== 'word' && token.kind !== 'quoted') continue;
+    const isCall = isSymbol(tokens[index + 1], '(');
+    const found = isCall && SESSION_FUNCTIONS.has(token.text) ? judgeFunction(null, token.text, known) : null;
+    if (found !== null || token.text === 'pg_temp') verdict = graver(verdict, found ?? TEMPORARY_OBJECT);
+  }
+  return verdict;
+}
+
+const TEMPORARY_OBJECT: Verdict = { kind: 'session', reason: 'temporary object' };
+
+function judgeFirstWords(tokens: readonly SqlToken[]): Verdict {
+  const word = wordAt(tokens, 0);
+  const next = wordAt(tokens, 1);
   switch (word) {
     case 'show':
       return { kind: 'leader-read', reason: 'SHOW' };
@@ -130,7 +203,7 @@ function classifyOne(tokens: readonly SqlToken[]): Verdict {
         reason: 'transaction',
       };
     case 'set':
-      return classifySet(next);
+      return judgeSet(next);
     case 'reset':
     case 'discard':
     case 'listen':
@@ -143,78 +216,73 @@ function classifyOne(tokens: readonly SqlToken[]): Verdict {
     case 'declare':
       return { kind: hasWord(tokens, 'hold') ? 'session' : 'write', reason: 'cursor' };
     case 'create':
-      return hasWord(tokens.slice(0, start + 5), 'temp') || hasWord(tokens.slice(0, start + 5), 'temporary')
-        ? { kind: 'session', reason: 'temporary object' }
+      return tokens.slice(1, 5).some(isTemporaryWord)
+        ? TEMPORARY_OBJECT
         : { kind: 'write', reason: 'CREATE' };
     default:
       return { kind: 'write', reason: word === '' ? 'unknown statement' : word.toUpperCase() };
   }
 }
 
-function classifySet(next: string): Verdict {
+function judgeSet(next: string): Verdict {
   const isLocal = next === 'local' || next === 'transaction' || next === 'constraints';
   return { kind: isLocal ? 'leader-read' : 'session', reason: 'SET' };
+}
+
+function isTemporaryWord({ kind, text }: SqlToken): boolean {
+  return kind === 'word' && TEMPORARY_WORDS.has(text);
 }
 
 function hasWord(tokens: readonly SqlToken[], word: string): boolean {
   return tokens.some((token) => token.kind === 'word' && token.text === word);
 }
 
-function classifyQuery(tokens: readonly SqlToken[]): Verdict {
-  let verdict: Verdict = { kind: 'read', reason: 'read only' };
+function classifyQuery(tokens: readonly SqlToken[], known: CatalogNames): Verdict {
+  let verdict = READS_ONLY;
   for (const [index, token] of tokens.entries()) {
-    const found = judgeToken(tokens, index, token);
-    if (found === null) continue;
-    if (found.kind === 'session') return found;
-    // A surely modifying word outweighs a merely unknown function.
-    if (verdict.kind === 'read' || isUndecided(verdict)) verdict = found;
+    const found = judgeToken(tokens, index, token, known);
+    if (found !== null) verdict = graver(verdict, found);
   }
   return verdict;
 }
 
-function judgeToken(tokens: readonly SqlToken[], index: number, token: SqlToken): Verdict | null {
-  const isCall = isSymbol(tokens[index + 1], '(');
-  if (token.kind === 'quoted') return isCall ? judgeCall(tokens, index, token) : judgeName(token.text);
-  if (token.kind !== 'word') return null;
-  if (MODIFYING_WORDS.has(token.text)) return { kind: 'write', reason: token.text.toUpperCase() };
-  if (token.text === 'for' && LOCKING_STRENGTHS.has(wordAt(tokens, index + 1))) {
-    return { kind: 'write', reason: 'row locks' };
+function judgeToken(
+  tokens: readonly SqlToken[],
+  index: number,
+  token: SqlToken,
+  known: CatalogNames,
+): Verdict | null {
+  const { kind, text } = token;
+  if (kind !== 'word' && kind !== 'quoted') return null;
+  if (kind === 'word') {
+    if (MODIFYING_WORDS.has(text)) return judgeModifyingWord(tokens, index, text);
+    if (text === 'for' && LOCKING_STRENGTHS.has(wordAt(tokens, index + 1))) {
+      return { kind: 'write', reason: 'row locks' };
+    }
   }
-  return isCall ? judgeCall(tokens, index, token) : judgeName(token.text);
+  return isSymbol(tokens[index + 1], '(') ? judgeCall(tokens, index, token, known) : judgeName(text, known);
 }
 
-function isSymbol(token: SqlToken | undefined, text: string): boolean {
-  return token?.kind === 'symbol' && token.text === text;
+function judgeModifyingWord(tokens: readonly SqlToken[], index: number, word: string): Verdict {
+  if (word === 'into' && tokens.slice(index + 1, index + 3).some(isTemporaryWord)) return TEMPORARY_OBJECT;
+  return { kind: 'write', reason: word.toUpperCase() };
 }
 
-/**
- * Views such as pg_stat_activity, pg_locks and pg_settings describe the server that answers, so on a
- * follower they would silently describe the wrong one; catalogs are rarely worth a follower.
- */
-function judgeName(name: string): Verdict | null {
-  return name.startsWith('pg_') && name !== 'pg_catalog'
-    ? { kind: 'write', reason: `server-specific ${name}` }
-    : null;
-}
-
-function judgeCall(tokens: readonly SqlToken[], index: number, token: SqlToken): Verdict | null {
+function judgeCall(
+  tokens: readonly SqlToken[],
+  index: number,
+  token: SqlToken,
+  known: CatalogNames,
+): Verdict | null {
   const name = token.text;
-  if (SESSION_FUNCTIONS.has(name)) return { kind: 'session', reason: `${name}()` };
-  const before = wordAt(tokens, index - 1);
+  // A column list may follow the name of a view or of a query in WITH, so it may be no call at all.
+  if (known.hazards.has(name)) return judgeName(name, known);
+  const isQualified = isSymbol(tokens[index - 1], '.');
   // After AS, WITH or RECURSIVE stands an alias with a column list, which calls nothing.
-  if (before === 'as' || before === 'with' || before === 'recursive') return null;
-  if (token.kind === 'word' && !isSymbol(tokens[index - 1], '.')) {
-    if (WORDS_BEFORE_PARENTHESIS.has(name) || READ_ONLY_FUNCTIONS.has(name)) return null;
-  }
-  const isCatalogCall = isSymbol(tokens[index - 1], '.') && wordAt(tokens, index - 2) === 'pg_catalog';
-  if (token.kind === 'word' && isCatalogCall && READ_ONLY_FUNCTIONS.has(name)) return null;
-  const silent = isSilentInTheWrongPlace(name);
-  return { kind: 'write', reason: silent ? `server-specific ${name}()` : `unknown function ${name}()` };
+  if (!isQualified && WORDS_BEFORE_ALIAS.has(wordAt(tokens, index - 1))) return null;
+  const isKeyword = token.kind === 'word' && !isQualified && WORDS_BEFORE_PARENTHESIS.has(name);
+  if (isKeyword && !known.volatileFunctions.has(name)) return null;
+  return judgeFunction(isQualified ? (tokens[index - 2]?.text ?? '') : null, name, known);
 }
 
-/** Functions that a follower executes without complaint, though the caller means the leader. */
-function isSilentInTheWrongPlace(name: string): boolean {
-  return (
-    name.startsWith('pg_') || name.startsWith('dblink') || name.startsWith('txid_') || name.startsWith('lo_')
-  );
-}
+const WORDS_BEFORE_ALIAS = new Set(['as', 'with', 'recursive']);

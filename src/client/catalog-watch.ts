@@ -1,0 +1,97 @@
+import { distrust, isSameCatalog, NOTHING_KNOWN, readCatalog } from './core/catalog-names.ts';
+import type { CatalogNames, CatalogRow } from './core/catalog-names.ts';
+
+/** Where {@link CatalogRow}s come from: one query on the leader. */
+export interface CatalogSource {
+  /** Throws when there is no leader, or it cannot be asked. */
+  load(): Promise<readonly CatalogRow[]>;
+  /** Ends what is under way. */
+  close(): void;
+}
+
+/** How long a change made by others may go unseen. */
+const REFRESH_MS = 60_000;
+
+/** The first try comes while the pool still looks for its leader. */
+const FIRST_RETRY_MS = 25;
+
+/** A change that this pool sent may be committed a little later; what follows commits soon after. */
+const AFTER_CHANGE_MS = [50, 1000];
+
+/**
+ * Keeps what the leader's catalog says about functions and views: asked once it is first needed, again every
+ * minute, and soon after this pool sent a statement that may change it. Its timers keep no process alive.
+ */
+export class CatalogWatch {
+  readonly #source: CatalogSource;
+  readonly #onChange: () => void;
+  #names = NOTHING_KNOWN;
+  #timer: NodeJS.Timeout | null = null;
+  #isStarted = false;
+  #isLoading = false;
+  #isClosed = false;
+  #failures = 0;
+  /** Pauses before the loads that a change asked for. */
+  #owed: number[] = [];
+
+  /** `onChange` is called when `names` differ from before. */
+  constructor(source: CatalogSource, onChange: () => void) {
+    this.#source = source;
+    this.#onChange = onChange;
+  }
+
+  get names(): CatalogNames {
+    return this.#names;
+  }
+
+  /** Starts asking, once. */
+  start(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    void this.#load();
+  }
+
+  /** Tells that a statement is on its way that may change the catalog. */
+  expectChange(): void {
+    this.#isStarted = true;
+    this.#owed = [...AFTER_CHANGE_MS];
+    this.#take(distrust(this.#names));
+    if (!this.#isLoading) this.#scheduleNext();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#source.close();
+  }
+
+  async #load(): Promise<void> {
+    if (this.#isLoading || this.#isClosed) return;
+    this.#isLoading = true;
+    try {
+      const names = readCatalog(await this.#source.load());
+      this.#failures = 0;
+      // While a change is on its way, the answer may be older than the change.
+      this.#take(this.#owed.length > 0 ? distrust(names) : names);
+    } catch {
+      this.#failures += 1;
+    }
+    this.#isLoading = false;
+    this.#scheduleNext();
+  }
+
+  #scheduleNext(): void {
+    if (this.#isClosed) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    const pauseMs =
+      this.#owed.shift() ??
+      (this.#failures === 0 ? REFRESH_MS : Math.min(FIRST_RETRY_MS * 2 ** this.#failures, REFRESH_MS));
+    this.#timer = setTimeout(() => void this.#load(), pauseMs).unref();
+  }
+
+  #take(names: CatalogNames): void {
+    if (isSameCatalog(this.#names, names)) return;
+    this.#names = names;
+    this.#onChange();
+  }
+}
