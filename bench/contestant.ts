@@ -11,6 +11,8 @@ export interface ContestantPlan {
   /** URL of a module that exports `createWorkload(options)`. */
   readonly workload: string;
   readonly options: unknown;
+  /** Why it cannot run at all, for example because a program is not installed. */
+  readonly missing?: string;
 }
 
 export type Order =
@@ -56,6 +58,7 @@ export class Contestant implements AsyncDisposable {
 
   /** Throws {@link Unsupported} with the workload's words. */
   static async start(plan: ContestantPlan): Promise<Contestant> {
+    if (plan.missing !== undefined) throw new Unsupported(plan.missing);
     const contestant = new Contestant(plan);
     try {
       await contestant.#order({ kind: 'prepare', workload: plan.workload, options: plan.options });

@@ -18,6 +18,11 @@ export function readTreeMemoryMb(rootPid: number): number | null {
   return kilobytes === 0 ? null : kilobytes / 1024;
 }
 
+/** The process ids of a process and all that descend from it. */
+export function listTree(rootPid: number): number[] {
+  return treeOf(rootPid).map(({ pid }) => pid);
+}
+
 interface ProcessLine {
   readonly pid: number;
   readonly parent: number;

@@ -3,7 +3,12 @@ import { describeMachine } from '../machine.ts';
 import type { BenchResult, Row } from '../result.ts';
 import { judge } from '../row-plan.ts';
 import type { Scenario } from './scenario.ts';
+import { causalMix } from './scenarios/causal-mix.ts';
+import { gate } from './scenarios/gate.ts';
+import { checkout, sessionOnLeader } from './scenarios/overheads.ts';
 import { pointReads } from './scenarios/point-reads.ts';
+import { balancingProxies, proxies } from './scenarios/proxies.ts';
+import { readScaling } from './scenarios/read-scaling.ts';
 import { transactions } from './scenarios/transactions.ts';
 import { BenchServers } from './servers.ts';
 
@@ -12,6 +17,15 @@ const SCENARIOS: readonly Scenario[] = [
   pointReads(20, false),
   pointReads(10, true),
   transactions,
+  checkout,
+  sessionOnLeader,
+  ...proxies,
+  // From here on followers take part, and stream on to the end.
+  gate('known'),
+  gate('new'),
+  causalMix,
+  ...balancingProxies,
+  readScaling,
 ];
 
 export interface BenchOptions {
@@ -45,7 +59,7 @@ export async function runClientBench(options: BenchOptions): Promise<BenchResult
 }
 
 function fits(name: string, prefix: string): boolean {
-  return prefix.startsWith(name) || name.startsWith(prefix);
+  return prefix.startsWith(`${name}/`) || name.startsWith(prefix);
 }
 
 async function runScenario(scenario: Scenario, servers: BenchServers, options: BenchOptions): Promise<Row[]> {

@@ -47,6 +47,11 @@ export class BenchServers implements AsyncDisposable {
     }
   }
 
+  /** For {@link start}: the same PostgreSQL. */
+  get binDir(): string {
+    return this.#fixture.binaries.binDir;
+  }
+
   get version(): string {
     return this.#fixture.binaries.version;
   }
