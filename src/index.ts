@@ -1,5 +1,6 @@
 export { connect, LockstepPool } from './client/pool.ts';
 export type { ClientNode, ClientStats, ClientTopology } from './client/pool.ts';
+export type { ListenOptions, Notification, Subscription } from './client/notifications.ts';
 export type { HostAddress, LockstepOptions } from './client/options.ts';
 export type { Queryable } from './client/queryable.ts';
 export type { Session } from './client/session.ts';

@@ -63,6 +63,15 @@ export class NodePools {
     return this.#sum((pool) => pool.expiredCount);
   }
 
+  /** What a connection to a node needs; null when the node has left. */
+  configOf(node: NodeKey): PoolConfig | null {
+    const member = this.#memberOf(node);
+    if (member === undefined) return null;
+    const { connection } = this.#options;
+    const connectionTimeoutMillis = connection.connectionTimeoutMillis || DEFAULT_CONNECT_TIMEOUT_MS;
+    return { ...connection, ...connectionTo(member, connection.ssl), connectionTimeoutMillis };
+  }
+
   /** Throws what pg throws when the server cannot be reached: the statement was then never sent. */
   async acquire(node: NodeKey): Promise<Lease> {
     const { pool } = this.#get(node);
@@ -115,18 +124,11 @@ export class NodePools {
   #get(node: NodeKey): NodePool {
     const known = this.#pools.get(node);
     if (known !== undefined) return known;
-    const member = this.#memberOf(node);
+    const config = this.configOf(node);
     // As a connection that is refused: the statement goes elsewhere.
-    if (member === undefined)
+    if (config === null)
       throw Object.assign(new Error(`${node} has left the cluster`), { code: 'EHOSTGONE' });
-    const { connection } = this.#options;
-    const entry = this.#createPool({
-      ...connection,
-      ...connectionTo(member, connection.ssl),
-      Client: GuardedClient,
-      max: this.#max,
-      connectionTimeoutMillis: connection.connectionTimeoutMillis || DEFAULT_CONNECT_TIMEOUT_MS,
-    });
+    const entry = this.#createPool({ ...config, Client: GuardedClient, max: this.#max });
     this.#pools.set(node, entry);
     return entry;
   }

@@ -7,6 +7,8 @@ import { Classifier } from './classifier.ts';
 import type { NodeKey } from './core/topology.ts';
 import type { LeaseSource } from './node-finder.ts';
 import { NodePools } from './node-pools.ts';
+import { Notifications } from './notifications.ts';
+import type { ListenOptions, Notification, Subscription } from './notifications.ts';
 import type { Lease } from './node-pools.ts';
 import { resolveOptions } from './options.ts';
 import type { LockstepOptions, ResolvedOptions } from './options.ts';
@@ -59,6 +61,9 @@ export interface ClientStats extends Readonly<TrafficCounts> {
   readonly tokensRefused: number;
 }
 
+/** A dead connection to the leader is found out within twice this. */
+const LISTEN_HEARTBEAT_MS = 5000;
+
 type ConnectCallback = (
   error: Error | undefined,
   client: PoolClient | undefined,
@@ -87,6 +92,7 @@ export class LockstepPool extends pg.Pool {
   readonly #budget: Budget;
   readonly #pools: NodePools;
   readonly #monitor: TopologyMonitor;
+  readonly #notifications: Notifications;
   readonly #runner: StatementRunner;
   readonly #source: LeaseSource;
   readonly #sessions: Sessions;
@@ -105,10 +111,21 @@ export class LockstepPool extends pg.Pool {
       leaderChanged: (former, leader) => {
         this.#leaderSilentSinceMs = null;
         this.#pools.destroyConnections(former, `${leader} leads now instead of ${former}`);
+        this.#notifications.leave(former);
       },
-      leaderReplaced: (node) => this.#pools.destroyConnections(node, `another server answers at ${node} now`),
+      leaderReplaced: (node) => {
+        this.#pools.destroyConnections(node, `another server answers at ${node} now`);
+        this.#notifications.leave(node);
+      },
       nodeGone: (node) => this.#pools.forget(node),
       nodeSilent: (node, isLeader) => this.#onSilence(node, isLeader, options.limits.failoverTimeoutMs),
+    });
+    this.#notifications = new Notifications({
+      leadership: () => this.#monitor.leadership,
+      describeNodes: () => this.#monitor.describeNodes(),
+      configOf: (node) => this.#pools.configOf(node),
+      failoverTimeoutMs: options.limits.failoverTimeoutMs,
+      heartbeatMs: LISTEN_HEARTBEAT_MS,
     });
     this.#runner = new StatementRunner({
       classifier: new Classifier(),
@@ -240,6 +257,21 @@ export class LockstepPool extends pg.Pool {
     );
   }
 
+  /**
+   * Calls `handler` for each notification on a channel, over one connection of the pool's own to whoever
+   * leads. It survives failovers, but what was sent while no leader was listened to is lost: see `onGap`.
+   * Throws NO_LEADER (not applied) when none listens within `failoverTimeoutMs`, and CONFIG_INVALID.
+   */
+  async listen(
+    channel: string,
+    handler: (notification: Notification) => void,
+    options: ListenOptions = {},
+  ): Promise<Subscription> {
+    this.#requireOpen();
+    void this.#monitor.start();
+    return this.#notifications.listen(channel, handler, options);
+  }
+
   /** The cluster as last seen; waits for the first look at every server. */
   async topology(): Promise<ClientTopology> {
     await this.#monitor.whenAllAsked();
@@ -369,6 +401,7 @@ export class LockstepPool extends pg.Pool {
   async #end(): Promise<void> {
     if (this.ending) throw new Error('Called end on pool more than once');
     this.#setFlag('ending');
+    this.#notifications.close();
     if (this.#checkedOut.size > 0) await new Promise<void>((resolve) => (this.#whenReturned = resolve));
     await this.#pools.end();
     this.#monitor.stop();

@@ -63,7 +63,8 @@ export class Traffic {
 
   /** Reads answered per node. */
   get reads(): ReadonlyMap<NodeKey, number> {
-    return new Map([...this.#nodes].map(([key, node]) => [key, node.reads]));
+    const served = [...this.#nodes].filter(([, node]) => node.reads > 0);
+    return new Map(served.map(([key, node]) => [key, node.reads]));
   }
 
   countRead(key: NodeKey): void {

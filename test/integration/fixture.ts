@@ -56,6 +56,8 @@ export class ServerFixture implements AsyncDisposable {
   readonly #password = randomBytes(12).toString('hex');
   readonly #servers: PostgresServer[] = [];
   readonly root: string;
+  /** Where servers listen, by name; 127.0.0.1 for those not in it. */
+  readonly hosts: Map<string, string> = new Map();
   readonly account: PostgresAccount | null;
 
   private constructor(binaries: PostgresBinaries, root: string, account: PostgresAccount | null) {
@@ -115,7 +117,7 @@ export class ServerFixture implements AsyncDisposable {
       account: this.account,
       dataDir: this.dataDir(name),
       logPath: join(this.root, name, 'postgres.log'),
-      host: '127.0.0.1',
+      host: this.#hostsOf(name)[0] ?? '127.0.0.1',
       port,
       superuserPassword: this.#password,
       onUnexpectedExit,
@@ -130,13 +132,17 @@ export class ServerFixture implements AsyncDisposable {
       this.account,
       {
         ...REPLICATED_NODE_SETTINGS,
-        listen_addresses: '127.0.0.1',
+        listen_addresses: this.#hostsOf(name).join(','),
         port,
         primary_conninfo:
           leaderPort === null ? '' : renderConnInfo({ ...this.address(leaderPort), application_name: name }),
       },
       ['127.0.0.1/32'],
     );
+  }
+
+  #hostsOf(name: string): string[] {
+    return (this.hosts.get(name) ?? '127.0.0.1').split(',');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

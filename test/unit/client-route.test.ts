@@ -148,6 +148,11 @@ describe('decideRoute', () => {
     expect(at(stay, [leader, node('n2', { isUp: false }), node('n3')])).toBe('follower n3');
   });
 
+  it('asks no follower for a write whose position is unknown', () => {
+    const token = parseToken('1-FFFFFFFF/FFFFFFFF');
+    expect(at({ token }, [leader, node('n2')])).toBe('leader n1');
+  });
+
   it('waits when the session has seen a newer leader than this pool', () => {
     expect(at({ token: parseToken('2-0/50'), leaderTimeline: 1 }, [leader])).toMatch(/^wait: the session/);
   });

@@ -63,6 +63,17 @@ describe('decideLeadership by probes', () => {
     expect(decide(now, probes(leader(1), leader(2))).leader).toBe('n2');
   });
 
+  it('takes the one writable node whose timeline is hidden, but not two', () => {
+    const hidden: Probe = { ...leader(1), timeline: null } as Probe;
+    expect(decide(NO_LEADERSHIP, probes(hidden, follower(null)))).toMatchObject({
+      leader: 'n1',
+      timeline: 1,
+    });
+    expect(decide(NO_LEADERSHIP, probes(hidden, hidden)).leader).toBeNull();
+    const first = decide(NO_LEADERSHIP, probes(leader(3)));
+    expect(decide(first, probes(hidden, follower(3)))).toMatchObject({ leader: 'n1', timeline: 3 });
+  });
+
   it('takes neither of two leaders on one timeline, but keeps the one in use', () => {
     expect(decide(NO_LEADERSHIP, probes(leader(2), leader(2))).leader).toBeNull();
     const first = decide(NO_LEADERSHIP, probes(down, leader(2)));

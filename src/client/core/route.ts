@@ -1,5 +1,5 @@
 import type { ConsistencyToken } from '../../model/token.ts';
-import { isComparable } from './session.ts';
+import { isComparable, UNREACHED_LSN } from './session.ts';
 import type { NodeKey, ViewedNode } from './topology.ts';
 
 /** How busy and how quick a node is from here. It changes while a {@link RouteTable} holds it. */
@@ -158,7 +158,8 @@ function usable(request: RouteRequest, targets: readonly Target[]): readonly Tar
 
 function isUsable({ excluded, token, completeAsOfMs }: RouteRequest, { node }: Target): boolean {
   if (excluded.size > 0 && excluded.has(node.key)) return false;
-  if (token !== null && !isComparable(token, node.timeline)) return false;
+  // A write of unknown position is shown by the leader alone; a follower would only be asked in vain.
+  if (token !== null && (token.lsn === UNREACHED_LSN || !isComparable(token, node.timeline))) return false;
   return completeAsOfMs === 0 || (node.freshAsOfMs ?? 0) >= completeAsOfMs;
 }
 

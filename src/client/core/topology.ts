@@ -84,8 +84,10 @@ function leadershipByProbes({ previous, probes }: LeadershipInput): Leadership {
   for (const [key, probe] of probes) {
     if (probe.kind !== 'up' || probe.isInRecovery) continue;
     if (isSameServerAsEarlier(key, probe, probes, previous.leader)) continue;
-    writable.push({ key, timeline: probe.timeline ?? 0 });
-    timeline = Math.max(timeline, probe.timeline ?? 0);
+    // Where a service hides its timelines, one cannot be told from another.
+    const on = probe.timeline ?? Math.max(previous.timeline, 1);
+    writable.push({ key, timeline: on });
+    timeline = Math.max(timeline, on);
   }
   const newest = writable.filter((candidate) => candidate.timeline === timeline);
   const incumbent = newest.find((candidate) => candidate.key === previous.leader);

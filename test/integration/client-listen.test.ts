@@ -1,0 +1,145 @@
+import { connect as connectSocket, createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Notifications } from '../../src/client/notifications.ts';
+import type { Notification } from '../../src/client/notifications.ts';
+import { resolveOptions } from '../../src/client/options.ts';
+import { connect } from '../../src/index.ts';
+import type { LockstepPool } from '../../src/index.ts';
+import { startTestCluster } from '../../src/testing/cluster.ts';
+import type { TestCluster } from '../../src/testing/cluster.ts';
+import { until } from './fixture.ts';
+
+let cluster: TestCluster;
+let pool: LockstepPool;
+let leaderName: string;
+
+beforeAll(async () => {
+  cluster = await startTestCluster();
+  pool = connect({ connectionString: cluster.url, failoverTimeoutMs: 30_000 });
+  await pool.topology();
+  leaderName = await cluster.leader();
+});
+
+afterAll(async () => {
+  await pool?.end();
+  await cluster?.[Symbol.asyncDispose]();
+});
+
+const notify = (channel: string, payload: string): Promise<unknown> =>
+  pool.query('SELECT pg_notify($1, $2)', [channel, payload]);
+
+describe('pool.listen', () => {
+  it('hands over what is sent to its channel, whatever its name, until unlisten', async () => {
+    const name = 'Odd "name"; DROP TABLE x --';
+    const heard: Notification[] = [];
+    const subscription = await pool.listen(name, (notification) => heard.push(notification));
+    const other = await pool.listen('other', ({ payload }) =>
+      heard.push({ channel: '', payload, processId: 0 }),
+    );
+    await notify(name, 'one');
+    await notify('other', 'two');
+    await notify('nobody', 'three');
+    await until('both', () => heard.length === 2);
+    expect(heard[0]).toMatchObject({
+      channel: name,
+      payload: 'one',
+      processId: expect.any(Number) as number,
+    });
+    await subscription.unlisten();
+    await notify(name, 'four');
+    await notify('other', 'five');
+    await until('the last', () => heard.length === 3);
+    expect(heard.map(({ payload }) => payload)).toEqual(['one', 'two', 'five']);
+    await other.unlisten();
+  });
+
+  it('refuses a name that PostgreSQL would cut', async () => {
+    for (const name of ['', 'é'.repeat(32)]) {
+      await expect(pool.listen(name, () => undefined)).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    }
+  });
+
+  it('finds out that its connection died without a word', async () => {
+    const leader = cluster.nodes.find(({ name }) => name === leaderName) ?? cluster.nodes[0];
+    const isSilent = new Set<Socket>();
+    const sockets: Socket[] = [];
+    const proxy = createServer((client) => {
+      const server = connectSocket(leader?.port ?? 0, '127.0.0.1');
+      sockets.push(client, server);
+      server.on('data', (chunk) => isSilent.has(client) || client.write(chunk));
+      client.on('data', (chunk) => isSilent.has(client) || server.write(chunk));
+      for (const socket of [client, server]) socket.on('error', () => undefined);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const { connection } = resolveOptions(cluster.url);
+    const notifications = new Notifications({
+      leadership: () => ({ leader: 'proxy', term: 0, timeline: 1, reason: '' }),
+      describeNodes: () => ({}),
+      configOf: () => ({ ...connection, host: '127.0.0.1', port: (proxy.address() as AddressInfo).port }),
+      failoverTimeoutMs: 5000,
+      heartbeatMs: 100,
+    });
+    try {
+      const heard: string[] = [];
+      const gaps: string[] = [];
+      const onGap = (channel: string): void => void gaps.push(channel);
+      await notifications.listen('quiet', ({ payload }) => heard.push(payload), { onGap });
+      for (const socket of sockets) isSilent.add(socket);
+      await notify('quiet', 'lost');
+      await until('the gap', () => gaps.length === 1);
+      await notify('quiet', 'found');
+      await until('the next one', () => heard.length === 1);
+      expect([heard, gaps]).toEqual([['found'], ['quiet']]);
+    } finally {
+      notifications.close();
+      for (const socket of sockets) socket.destroy();
+      proxy.close();
+    }
+  });
+});
+
+describe('a follower that hangs without closing', () => {
+  it('holds up no read for longer than it takes to find it silent', async () => {
+    const follower = cluster.nodes.find(({ name }) => name !== leaderName)?.name ?? '';
+    await until('a read there', async () => {
+      await pool.query('SELECT 1');
+      return (pool.stats().readsByNode[follower] ?? 0) > 0;
+    });
+    await cluster.pause(follower);
+    let longestMs = 0;
+    const startedAtMs = performance.now();
+    while (performance.now() - startedAtMs < 4000) {
+      const beforeMs = performance.now();
+      await pool.query('SELECT 1');
+      longestMs = Math.max(longestMs, performance.now() - beforeMs);
+    }
+    expect(longestMs).toBeLessThan(3500);
+    const others = await pool.topology();
+    expect(others.nodes.find(({ name }) => name === follower)?.isUp).toBe(false);
+    await cluster.resume(follower);
+    await until('its return', async () =>
+      (await pool.topology()).nodes.some(({ name, isUp }) => name === follower && isUp),
+    );
+  });
+});
+
+describe('a failover', () => {
+  it('is followed by those who listen, and they are told of the gap', async () => {
+    await cluster.untilWhole();
+    const heard: string[] = [];
+    const gaps: string[] = [];
+    const subscription = await pool.listen('orders', ({ payload }) => heard.push(payload), {
+      onGap: (channel) => gaps.push(channel),
+    });
+    await notify('orders', 'before');
+    await until('the first', () => heard.length === 1);
+    await cluster.kill(leaderName);
+    await until('the gap', () => gaps.length > 0, 30_000);
+    await notify('orders', 'after');
+    await until('the second', () => heard.length === 2);
+    expect(heard).toEqual(['before', 'after']);
+    expect(new Set(gaps)).toEqual(new Set(['orders']));
+    await subscription.unlisten();
+  });
+});
