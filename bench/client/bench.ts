@@ -68,7 +68,7 @@ async function runScenario(scenario: Scenario, servers: BenchServers, options: B
   const performances = await runContest(contestants, shared, {
     rounds: Math.max(1, Math.ceil(options.runs * scenario.roundShare)),
     roundMs: scenario.roundMs,
-    warmupMs: 1_500,
+    warmupMs: 1_200,
     signal: options.signal,
     progress: (line) => options.progress(`${scenario.name}: ${line}`),
   });

@@ -7,7 +7,7 @@ import type { Target } from '../workloads/target.ts';
 function overhead(name: string, workload: string, connections: number): Scenario {
   return {
     name,
-    roundShare: 0.5,
+    roundShare: 0.4,
     roundMs: 1_000,
     prepare: async (servers) => {
       const contestant = (pool: Target['pool'], title: string) => ({

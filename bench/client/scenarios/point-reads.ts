@@ -16,7 +16,7 @@ export function pointReads(connections: number, isPrepared: boolean): Scenario {
   });
   return {
     name,
-    roundShare: isPrepared ? 0.5 : 1,
+    roundShare: isPrepared ? 0.4 : 1,
     roundMs: 1_000,
     prepare: async (servers) => {
       const contestant = (pool: 'lockstep' | 'pg', title: string) => ({

@@ -39,7 +39,7 @@ function throughProxies(field: Field, operation: Operation): Scenario {
   const name = `${field.name}-${operation}`;
   return {
     name,
-    roundShare: 0.6,
+    roundShare: 0.5,
     roundMs: 1_000,
     prepare: async (servers, resources) => {
       const hosts = [servers.leader, ...(await servers.followers(field.followers))];
