@@ -49,7 +49,8 @@ export function createKnownNode(member: Member, options: ResolvedOptions): Known
   };
 }
 
-function probeConfig(member: Member, options: ResolvedOptions): ClientConfig {
+/** What a connection of the pool's own needs to reach a server. */
+export function probeConfig(member: Member, options: ResolvedOptions): ClientConfig {
   const { user, password, database, ssl, sslnegotiation, enableChannelBinding, client_encoding } =
     options.connection;
   const config: ClientConfig = { ...connectionTo(member, ssl), application_name: 'lockstep-probe' };

@@ -3,9 +3,9 @@ import type { PoolClient, QueryResult, Submittable } from 'pg';
 import type { Durability } from '../model/durability.ts';
 import { formatLsn } from '../model/lsn.ts';
 import { Budget } from './budget.ts';
-import { Classifier } from './classifier.ts';
 import type { NodeKey } from './core/topology.ts';
 import type { LeaseSource } from './node-finder.ts';
+import { createClassifier } from './leader-catalog.ts';
 import { NodePools } from './node-pools.ts';
 import { Notifications } from './notifications.ts';
 import type { ListenOptions, Notification, Subscription } from './notifications.ts';
@@ -128,7 +128,7 @@ export class LockstepPool extends pg.Pool {
       heartbeatMs: LISTEN_HEARTBEAT_MS,
     });
     this.#runner = new StatementRunner({
-      classifier: new Classifier(),
+      classifier: createClassifier(this.#monitor, options),
       monitor: this.#monitor,
       traffic: new Traffic(),
       limits: options.limits,
@@ -401,6 +401,7 @@ export class LockstepPool extends pg.Pool {
   async #end(): Promise<void> {
     if (this.ending) throw new Error('Called end on pool more than once');
     this.#setFlag('ending');
+    this.#runner.parts.classifier.close();
     this.#notifications.close();
     if (this.#checkedOut.size > 0) await new Promise<void>((resolve) => (this.#whenReturned = resolve));
     await this.#pools.end();

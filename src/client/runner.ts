@@ -301,7 +301,7 @@ const STATEMENTS_IN_ANY_TRANSACTION = new Set(['INSERT', 'UPDATE', 'DELETE', 'ME
 function canFollowPrelude({ kind, reason, isSingle }: Classification): boolean {
   if (!isSingle) return false;
   if (kind === 'read' || kind === 'leader-read') return reason !== 'empty' && reason !== 'SET';
-  return STATEMENTS_IN_ANY_TRANSACTION.has(reason) || reason.startsWith('unknown function');
+  return STATEMENTS_IN_ANY_TRANSACTION.has(reason) || isUndecided({ kind, reason });
 }
 
 function mayWrite({ kind }: Classification): boolean {
