@@ -1,5 +1,5 @@
 export { connect, LockstepPool } from './client/pool.ts';
-export type { ClientNode, ClientStats, ClientTopology } from './client/pool.ts';
+export type { ClientNode, ClientStats, ClientTopology } from './client/pool-view.ts';
 export type { ListenOptions, Notification, Subscription } from './client/notifications.ts';
 export type { HostAddress, LockstepOptions } from './client/options.ts';
 export type { Queryable } from './client/queryable.ts';

@@ -1,4 +1,4 @@
-import { exchange } from './exchange.ts';
+import { startExchange } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport } from './exchange.ts';
 import type { Lease } from './node-pools.ts';
 import type { TopologyMonitor } from './topology.ts';
@@ -7,24 +7,37 @@ import type { TopologyMonitor } from './topology.ts';
  * Runs an exchange that may commit, and bounds its wait for followers. When the time is up the server is
  * asked what the commit waits for: in `SyncRep` it is applied on the leader, so the caller is told so and
  * the connection is given up. It is never cancelled, since PostgreSQL would then report success. Anything
- * else (a long statement, a lock) goes on. Returns null when the wait was given up.
+ * else (a long statement, a lock) goes on. `finish` gets null when the wait was given up.
  * Source: PostgreSQL documentation, "Synchronous Replication", and table "Wait Events of Type IPC".
  */
-export async function exchangeWithinLimit(
+export function startExchangeWithinLimit(
   lease: Lease,
   plan: ExchangePlan,
-  monitor: TopologyMonitor,
-  durabilityTimeoutMs: number,
-  isCommit: boolean,
+  { monitor, limitMs, isCommit }: SyncWaitLimit,
+  finish: (report: ExchangeReport | null) => void,
+): void {
+  if (limitMs <= 0) return startExchange(lease, plan, finish);
+  const watch = new SyncWaitWatch(lease, monitor, limitMs, isCommit ? 1 : 2, () => finish(null));
+  startExchange(lease, plan, (report) => {
+    if (watch.stop()) finish(report);
+  });
+}
+
+/** {@link startExchangeWithinLimit} as a promise. */
+export function exchangeWithinLimit(
+  lease: Lease,
+  plan: ExchangePlan,
+  limit: SyncWaitLimit,
 ): Promise<ExchangeReport | null> {
-  const running = exchange(lease.client, plan);
-  if (durabilityTimeoutMs <= 0) return running;
-  const watch = new SyncWaitWatch(lease, monitor, durabilityTimeoutMs, isCommit ? 1 : 2);
-  try {
-    return await Promise.race([running, watch.exceeded]);
-  } finally {
-    watch.stop();
-  }
+  return new Promise((resolve) => startExchangeWithinLimit(lease, plan, limit, resolve));
+}
+
+export interface SyncWaitLimit {
+  readonly monitor: TopologyMonitor;
+  /** 0: for ever. */
+  readonly limitMs: number;
+  /** Whether the exchange is nothing but a COMMIT, or a statement that may run long before it commits. */
+  readonly isCommit: boolean;
 }
 
 /**
@@ -32,25 +45,32 @@ export async function exchangeWithinLimit(
  * waiting twice, one limit apart.
  */
 class SyncWaitWatch {
-  readonly exceeded: Promise<null>;
   #timer: NodeJS.Timeout | undefined;
   #sightings = 0;
 
-  constructor(lease: Lease, monitor: TopologyMonitor, limitMs: number, neededSightings: number) {
-    const pid = (lease.client as unknown as { processID: number }).processID;
-    this.exceeded = new Promise((resolve) => {
-      const check = async (): Promise<void> => {
-        const isWaiting = (await monitor.waitEventOf(lease.node, pid)) === 'SyncRep';
-        this.#sightings = isWaiting ? this.#sightings + 1 : 0;
-        if (this.#sightings >= neededSightings) resolve(null);
-        else if (this.#timer !== undefined) this.#timer = setTimeout(() => void check(), limitMs);
-      };
-      this.#timer = setTimeout(() => void check(), limitMs);
-    });
+  constructor(
+    lease: Lease,
+    monitor: TopologyMonitor,
+    limitMs: number,
+    neededSightings: number,
+    onExceeded: () => void,
+  ) {
+    const check = async (): Promise<void> => {
+      const pid = (lease.client as unknown as { processID: number }).processID;
+      const isWaiting = (await monitor.waitEventOf(lease.node, pid)) === 'SyncRep';
+      if (this.#timer === undefined) return;
+      this.#sightings = isWaiting ? this.#sightings + 1 : 0;
+      if (this.#sightings < neededSightings) this.#timer = setTimeout(() => void check(), limitMs);
+      else if (this.stop()) onExceeded();
+    };
+    this.#timer = setTimeout(() => void check(), limitMs);
   }
 
-  stop(): void {
+  /** Whether it was still watching. */
+  stop(): boolean {
+    const wasWatching = this.#timer !== undefined;
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    return wasWatching;
   }
 }

@@ -1,42 +1,7 @@
 import pg from 'pg';
-
-/**
- * The part of pg's Connection that a Submittable may use. pg-cursor and pg-query-stream stand on the same
- * calls. Source: node-postgres, "Submittable", and PostgreSQL documentation, "Extended Query".
- */
-interface WireConnection extends NodeJS.EventEmitter {
-  readonly stream: { cork(): void; uncork(): void; readonly writable: boolean };
-  readonly parsedStatements: Record<string, string | undefined>;
-  readonly submittedNamedStatements: Record<string, string | undefined>;
-  query(text: string): void;
-  parse(statement: { name: string; text: string }): void;
-  bind(binding: { statement: string; values: readonly string[] }): void;
-  execute(portal: { portal: string }): void;
-  sync(): void;
-}
-
-interface RowMessage {
-  readonly fields: readonly (string | null)[];
-}
-
-interface NoticeMessage {
-  readonly code?: string | undefined;
-  readonly routine?: string | undefined;
-}
-
-/** The calls by which pg's Client hands the server's messages to a query. */
-interface QueryInternals {
-  callback: ((error: Error | null, result?: unknown) => void) | undefined;
-  readonly _result: unknown;
-  submit(connection: WireConnection): Error | null;
-  handleRowDescription(message: unknown): void;
-  handleDataRow(message: unknown): void;
-  handleCommandComplete(message: unknown, connection: WireConnection): void;
-  handleEmptyQuery(connection: WireConnection): void;
-  handlePortalSuspended(connection: WireConnection): void;
-  handleCopyInResponse(connection: WireConnection): void;
-  handleReadyForQuery(connection: WireConnection): void;
-}
+import { sendBatch } from './batch.ts';
+import type { PreparedQuery, QueryInternals, Rider, RowMessage, Step, WireConnection } from './batch.ts';
+import type { Lease } from './node-pools.ts';
 
 /** What an app passes to `query` as a config, with what pg accepts beyond its types. */
 export interface StatementConfig extends pg.QueryConfig<unknown[]> {
@@ -44,230 +9,300 @@ export interface StatementConfig extends pg.QueryConfig<unknown[]> {
   readonly query_timeout?: number | undefined;
 }
 
-/** A statement whose rows nobody needs, parsed once per connection. */
-export interface Prelude {
-  readonly name: string;
-  readonly text: string;
-  readonly values: readonly string[];
-}
-
+/**
+ * What goes to the server in one flight. `before`, the statements and `after` share one Sync: when one of
+ * them fails, the server skips the rest. `question` follows behind it, when their implicit transaction has
+ * ended.
+ */
 export interface ExchangePlan {
-  readonly statement: StatementConfig;
-  /**
-   * Runs before the statement in the same message batch and the same implicit transaction, with one Sync for
-   * both: when it fails, the server skips the statement.
-   */
-  readonly prelude?: Prelude | undefined;
-  /** SQL that runs after the statement's transaction has ended, sent in the same flight. */
-  readonly question?: string | undefined;
+  readonly statements: readonly StatementConfig[];
+  readonly before?: readonly Rider[] | undefined;
+  readonly after?: readonly Rider[] | undefined;
+  readonly question?: Rider | undefined;
 }
 
 /** What came of an exchange. It never rejects: `error` says what failed, and where. */
 export interface ExchangeReport {
   readonly error: Error | null;
   /** Which part failed; `statement` also when nothing did. */
-  readonly failedIn: 'prelude' | 'statement';
-  /** Whether the statement was handed to the network. */
+  readonly failedIn: 'before' | 'statement' | 'after';
+  /** Whether anything was handed to the network. */
   readonly isSent: boolean;
   /** Whether the connection ended, or is of no further use, before the answer was whole. */
   readonly isBroken: boolean;
-  readonly result: unknown;
-  /** The question's row; null when it was not asked, or failed. */
-  readonly answer: readonly (string | null)[] | null;
+  /** pg's results, one for each statement that was answered. */
+  readonly results: readonly unknown[];
+  /** The last row of the rider with this name; null when it was not asked, or failed. */
+  answerOf(name: string): RowMessage['fields'] | null;
+  /** What the rider with this name did, such as COMMIT; null when it was not reached. */
+  commandOf(name: string): string | null;
   /** Whether the server gave up waiting for a follower: the commit is applied on the leader only. */
   readonly isSyncWaitCancelled: boolean;
 }
 
-/** Sends one statement with what rides along, and waits until the connection is ready again. */
-export function exchange(client: pg.ClientBase, plan: ExchangePlan): Promise<ExchangeReport> {
-  return new Promise((resolve) => {
-    client.query(new Exchange(client, plan, resolve) as unknown as pg.Submittable);
-  });
+/** Sends what the plan holds, and resolves when the connection is ready again or broken. */
+export function exchange(lease: Lease, plan: ExchangePlan): Promise<ExchangeReport> {
+  return new Promise((resolve) => startExchange(lease, plan, resolve));
 }
 
+/** {@link exchange} for the hot path: `finish` is called once. */
+export function startExchange(
+  lease: Lease,
+  plan: ExchangePlan,
+  finish: (report: ExchangeReport) => void,
+): void {
+  lease.isSyncWaitCancelled = false;
+  lease.client.query(new Exchange(lease, plan, finish) as unknown as pg.Submittable);
+}
+
+const NO_RIDERS: readonly Rider[] = [];
+const LOST = 'Connection terminated unexpectedly';
+
 /**
- * A Submittable that sends prelude, statement and question in one flight. pg reports an error before the
- * connection is ready again; an exchange ends only when it is, so that the transaction status read
- * afterwards is the statement's own.
+ * A Submittable that sends everything of a plan in one flight. pg reports an error before the connection is
+ * ready again; an exchange ends only when it is, so that the transaction status read afterwards is the
+ * statement's own. It is its own report.
  */
-class Exchange {
+class Exchange implements ExchangeReport {
   readonly query_timeout: number | undefined;
   /** Set by pg's Client when a query timeout runs; calling it ends the timeout. */
   callback: ((error: Error | null) => void) | undefined = undefined;
-  readonly #client: pg.ClientBase;
+  error: Error | null = null;
+  isSent = false;
+  isBroken = false;
+  readonly #lease: Lease;
   readonly #plan: ExchangePlan;
-  readonly #query: QueryInternals;
+  readonly #steps: readonly Step[];
+  readonly #queries: QueryInternals[];
   readonly #finish: (report: ExchangeReport) => void;
   #connection: WireConnection | null = null;
-  #stage: 'prelude' | 'statement' | 'question';
-  #error: Error | null = null;
-  #failedIn: 'prelude' | 'statement' = 'statement';
-  #isSent = false;
-  #isDone = false;
-  #isSyncWaitCancelled = false;
-  #result: unknown = null;
-  #answer: RowMessage['fields'] | null = null;
+  #at = 0;
+  #failedAt = 0;
+  #phase: 'batch' | 'question' | 'done' = 'batch';
+  #rows: Map<string, RowMessage['fields']> | null = null;
+  #commands: Map<string, string> | null = null;
+  #isAwaitingReady = false;
 
-  constructor(client: pg.ClientBase, plan: ExchangePlan, finish: (report: ExchangeReport) => void) {
-    this.#client = client;
+  constructor(lease: Lease, plan: ExchangePlan, finish: (report: ExchangeReport) => void) {
+    this.#lease = lease;
     this.#plan = plan;
     this.#finish = finish;
-    this.#stage = plan.prelude === undefined ? 'statement' : 'prelude';
-    this.query_timeout = plan.statement.query_timeout;
-    // Without parameters pg would send a simple query, which the server does not skip behind a failed
-    // prelude and answers out of step.
-    const config = plan.prelude === undefined ? plan.statement : { ...plan.statement, queryMode: 'extended' };
-    this.#query = new pg.Query(config as pg.QueryConfig) as unknown as QueryInternals;
-    this.#query.callback = (error, result): void => {
-      if (error !== null) this.#fail(error, 'statement');
-      else this.#result = result;
-    };
+    const { statements, before = NO_RIDERS, after = NO_RIDERS } = plan;
+    const isBatch = before.length > 0 || after.length > 0 || statements.length > 1;
+    this.#queries = statements.map((statement) => this.#createQuery(statement, isBatch));
+    this.#steps = isBatch ? [...before, ...this.#queries, ...after] : this.#queries;
+    this.query_timeout = statements[0]?.query_timeout;
   }
 
-  /** pg's Client puts its type parsers here. */
-  get _result(): unknown {
-    return this.#query._result;
+  #createQuery(statement: StatementConfig, isBatch: boolean): QueryInternals {
+    // Without parameters pg would send a simple query, which the server does not skip behind a failure.
+    const config = isBatch ? { ...statement, queryMode: 'extended' } : statement;
+    const query = new pg.Query(config as pg.QueryConfig) as unknown as QueryInternals;
+    query._result._types ??= (this.#lease.client as unknown as { _types: unknown })._types;
+    query.callback = (error): void => {
+      if (error !== null) this.#fail(error, this.#at);
+    };
+    return query;
   }
 
   /** pg's Client records the parsed statement under this name: the one whose turn it is. */
   get name(): string | undefined {
-    return this.#stage === 'prelude' ? this.#plan.prelude?.name : this.#plan.statement.name;
+    return this.#phase === 'batch' ? this.#steps[this.#at]?.name : undefined;
   }
 
   get text(): string | undefined {
-    return this.#stage === 'prelude' ? this.#plan.prelude?.text : this.#plan.statement.text;
+    return this.#phase === 'batch' ? this.#steps[this.#at]?.text : undefined;
+  }
+
+  get failedIn(): 'before' | 'statement' | 'after' {
+    const first = this.#plan.before?.length ?? 0;
+    if (this.error === null) return 'statement';
+    if (this.#failedAt < first) return 'before';
+    return this.#failedAt < first + this.#queries.length ? 'statement' : 'after';
+  }
+
+  get isSyncWaitCancelled(): boolean {
+    return this.#lease.isSyncWaitCancelled;
+  }
+
+  get results(): readonly unknown[] {
+    return this.#queries.map((query) => query._results);
+  }
+
+  answerOf(name: string): RowMessage['fields'] | null {
+    return this.#rows?.get(name) ?? null;
+  }
+
+  commandOf(name: string): string | null {
+    return this.#commands?.get(name) ?? null;
   }
 
   submit(connection: WireConnection): Error | null {
-    if (!connection.stream.writable) return new Error('Connection terminated unexpectedly');
+    if (!connection.stream.writable) return new Error(LOST);
     this.#connection = connection;
-    connection.on('readyForQuery', this.#onReady);
-    connection.once('end', this.#onEnd);
-    this.#client.on('notice', this.#onNotice);
+    const { question } = this.#plan;
+    const [only] = this.#queries;
+    const isPlain = this.#steps === this.#queries;
+    if (isPlain && question === undefined) {
+      const refusal = only?.submit(connection) ?? null;
+      if (refusal === null) this.isSent = true;
+      else this.#fail(refusal, 0);
+      return refusal;
+    }
     connection.stream.cork();
     try {
-      return this.#write(connection);
+      const refusal = isPlain ? (only?.submit(connection) ?? null) : sendBatch(connection, this.#steps);
+      if (refusal !== null) {
+        this.#fail(refusal, this.#at);
+        return refusal;
+      }
+      this.isSent = true;
+      if (question !== undefined) sendBatch(connection, [question]);
+      return null;
     } finally {
       connection.stream.uncork();
     }
   }
 
-  #write(connection: WireConnection): Error | null {
-    const { prelude, question } = this.#plan;
-    if (prelude !== undefined) writePrelude(connection, prelude);
-    const refusal = this.#query.submit(connection);
-    if (refusal !== null && prelude === undefined) {
-      this.#fail(refusal, 'statement');
-      return refusal;
-    }
-    this.#isSent = true;
-    if (refusal !== null) {
-      this.#fail(refusal, 'statement');
-      connection.sync();
-    }
-    if (question !== undefined) connection.query(question);
-    return null;
-  }
-
   handleRowDescription(message: unknown): void {
-    if (this.#stage === 'statement') this.#query.handleRowDescription(message);
+    const step = this.#steps[this.#at];
+    if (step !== undefined && 'callback' in step) step.handleRowDescription(message);
   }
 
   handleDataRow(message: RowMessage): void {
-    if (this.#stage === 'statement') this.#query.handleDataRow(message);
-    else if (this.#stage === 'question') this.#answer = message.fields;
+    const step = this.#steps[this.#at];
+    if (step === undefined) return;
+    if ('callback' in step) step.handleDataRow(message);
+    else this.keepRow(step.name, message);
   }
 
-  handleCommandComplete(message: unknown, connection: WireConnection): void {
-    if (this.#stage === 'prelude') this.#stage = 'statement';
-    else if (this.#stage === 'statement') this.#query.handleCommandComplete(message, connection);
+  keepRow(rider: string, message: RowMessage): void {
+    this.#rows ??= new Map();
+    this.#rows.set(rider, message.fields);
+  }
+
+  handleCommandComplete(message: { text: string }, connection: WireConnection): void {
+    const step = this.#steps[this.#at];
+    if (step === undefined) return;
+    if ('callback' in step) step.handleCommandComplete(message, connection);
+    else {
+      this.#commands ??= new Map();
+      this.#commands.set(step.name, message.text);
+    }
+    this.#advance();
   }
 
   handleEmptyQuery(connection: WireConnection): void {
-    this.#query.handleEmptyQuery(connection);
+    const step = this.#steps[this.#at];
+    if (step !== undefined && 'callback' in step) step.handleEmptyQuery(connection);
+    this.#advance();
+  }
+
+  /** A plain statement may hold several, which all answer to the one query. */
+  #advance(): void {
+    if (this.#steps !== this.#queries) this.#at += 1;
   }
 
   handlePortalSuspended(connection: WireConnection): void {
-    this.#query.handlePortalSuspended(connection);
+    (this.#steps[this.#at] as QueryInternals).handlePortalSuspended(connection);
   }
 
   handleCopyInResponse(connection: WireConnection): void {
-    this.#query.handleCopyInResponse(connection);
+    (this.#steps[this.#at] as QueryInternals).handleCopyInResponse(connection);
   }
 
   handleCopyData(): void {}
 
   handleError(error: Error): void {
-    if (this.#stage !== 'question') this.#fail(error, this.#stage);
-    if (this.#stage === 'prelude') this.#forgetSkippedStatement();
+    if (this.#phase === 'batch') {
+      this.#fail(error, this.#at);
+      this.#forgetSkipped();
+    }
     // After an error of the server's own, the connection becomes ready again, or ends.
-    if (error instanceof pg.DatabaseError && this.#connection !== null) return;
+    if (error instanceof pg.DatabaseError && this.#connection !== null) return this.#awaitReady();
     const isRefusedUnsent =
-      !this.#isSent && error === this.#error && this.#connection?.stream.writable === true;
+      !this.isSent && error === this.error && this.#connection?.stream.writable === true;
     this.#end(!isRefusedUnsent);
   }
 
+  /** pg's Client forgets a query at its error, so what follows is read off the connection. */
+  #awaitReady(): void {
+    if (this.#isAwaitingReady || this.#phase === 'done') return;
+    this.#isAwaitingReady = true;
+    this.#connection?.once('readyForQuery', this.#onReady);
+    this.#connection?.once('end', this.#onEnd);
+  }
+
   handleReadyForQuery(connection: WireConnection): void {
-    if (this.#stage === 'statement' && this.#error === null) this.#query.handleReadyForQuery(connection);
+    for (const query of this.#queries) {
+      if (this.error !== null) break;
+      query.handleReadyForQuery(connection);
+    }
+    this.#proceed();
   }
 
   readonly #onReady = (): void => {
-    if (this.#stage === 'question' || this.#plan.question === undefined) return this.#end(false);
-    this.#stage = 'question';
-    // The question is on its way already: this only makes the Client hand its answer to this exchange.
-    this.#client.query(new Continuation(this) as unknown as pg.Submittable);
+    this.#connection?.removeListener('end', this.#onEnd);
+    this.#isAwaitingReady = false;
+    this.#proceed();
   };
 
   readonly #onEnd = (): void => {
-    if (this.#stage !== 'question') this.#fail(new Error('Connection terminated unexpectedly'), this.#stage);
+    this.#connection?.removeListener('readyForQuery', this.#onReady);
     this.#end(true);
   };
 
-  readonly #onNotice = (notice: NoticeMessage): void => {
-    // PostgreSQL's messages are translated, its function names are not.
-    if (notice.routine === 'SyncRepWaitForLSN' && notice.code === '01000') this.#isSyncWaitCancelled = true;
-  };
-
-  #fail(error: Error, failedIn: 'prelude' | 'statement'): void {
-    if (this.#error !== null) return;
-    this.#error = error;
-    this.#failedIn = failedIn;
+  #proceed(): void {
+    const { question } = this.#plan;
+    if (this.#phase === 'question' || question === undefined || !this.isSent) return this.#end(false);
+    this.#phase = 'question';
+    // The question is on its way already: this only makes the Client hand its answer to this exchange.
+    this.#lease.client.query(new Continuation(this, question) as unknown as pg.Submittable);
   }
 
-  /** The server skipped the Parse behind the failed prelude, so the name must be parsed again next time. */
-  #forgetSkippedStatement(): void {
-    const { name } = this.#plan.statement;
+  #fail(error: Error, at: number): void {
+    if (this.error !== null) return;
+    this.error = error;
+    this.#failedAt = at;
+  }
+
+  /** The server skipped the Parse of what stood behind the failure, so it must be parsed again next time. */
+  #forgetSkipped(): void {
     const connection = this.#connection;
-    if (name === undefined || connection === null || connection.parsedStatements[name] !== undefined) return;
-    delete connection.submittedNamedStatements[name];
+    if (connection === null || this.#steps === this.#queries) return;
+    for (const { name } of this.#steps.slice(this.#at)) {
+      if (name !== undefined && connection.parsedStatements[name] === undefined)
+        delete connection.submittedNamedStatements[name];
+    }
+  }
+
+  /** Called when the question was answered, or failed: `error` null or the server's own, else it broke. */
+  endQuestion(error: Error | null): void {
+    if (error === null) this.#end(false);
+    else if (error instanceof pg.DatabaseError) this.#awaitReady();
+    else this.#end(true);
   }
 
   #end(isBroken: boolean): void {
-    if (this.#isDone) return;
-    this.#isDone = true;
-    this.#connection?.removeListener('readyForQuery', this.#onReady);
-    this.#connection?.removeListener('end', this.#onEnd);
-    this.#client.removeListener('notice', this.#onNotice);
+    if (this.#phase === 'done') return;
+    this.#phase = 'done';
+    this.isBroken = isBroken;
     this.callback?.(null);
-    this.#finish({
-      error: this.#error,
-      failedIn: this.#failedIn,
-      isSent: this.#isSent,
-      isBroken,
-      result: this.#result,
-      answer: this.#answer,
-      isSyncWaitCancelled: this.#isSyncWaitCancelled,
-    });
+    this.#finish(this);
   }
 }
 
 /** Takes the place of a query on pg's Client for an answer that was asked for earlier. */
 class Continuation {
   callback: ((error: Error | null) => void) | undefined = undefined;
+  readonly name: string;
+  readonly text: string;
   readonly #exchange: Exchange;
 
-  constructor(owner: Exchange) {
+  constructor(owner: Exchange, question: PreparedQuery) {
     this.#exchange = owner;
+    this.name = question.name;
+    this.text = question.text;
   }
 
   submit(): null {
@@ -277,30 +312,18 @@ class Continuation {
   handleRowDescription(): void {}
 
   handleDataRow(message: RowMessage): void {
-    this.#exchange.handleDataRow(message);
+    this.#exchange.keepRow(this.name, message);
   }
 
   handleCommandComplete(): void {}
 
   handleError(error: Error): void {
     this.callback?.(null);
-    this.#exchange.handleError(error);
+    this.#exchange.endQuestion(error);
   }
 
   handleReadyForQuery(): void {
     this.callback?.(null);
+    this.#exchange.endQuestion(null);
   }
-}
-
-function writePrelude(connection: WireConnection, prelude: Prelude): void {
-  const { name, text, values } = prelude;
-  const isParsed =
-    connection.parsedStatements[name] !== undefined ||
-    connection.submittedNamedStatements[name] !== undefined;
-  if (!isParsed) {
-    connection.parse({ name, text });
-    connection.submittedNamedStatements[name] = text;
-  }
-  connection.bind({ statement: name, values });
-  connection.execute({ portal: '' });
 }

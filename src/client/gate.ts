@@ -4,7 +4,8 @@ import type { SynchronousCommit } from '../model/durability.ts';
 import { parseTimeline } from '../model/timeline.ts';
 import type { ConsistencyToken } from '../model/token.ts';
 import { endOfLastRecord } from './core/session.ts';
-import type { ExchangeReport, Prelude } from './exchange.ts';
+import type { Rider } from './batch.ts';
+import type { ExchangeReport } from './exchange.ts';
 
 /**
  * Waits on the follower, a millisecond at a time, until it has replayed up to $1, and divides by zero when
@@ -45,13 +46,16 @@ FROM wait`;
 
 const DIVISION_BY_ZERO = '22012';
 
-/** The prelude that lets a statement run on a follower only at or past `lsn`. `waitMs` 0 only looks. */
-export function createGate(lsn: Lsn, waitMs: number): Prelude {
+/** A rider's row; null when it was not asked, or failed. */
+type Answer = ReturnType<ExchangeReport['answerOf']>;
+
+/** In front of a statement: it runs on a follower only at or past `lsn`. `waitMs` 0 only looks. */
+export function createGate(lsn: Lsn, waitMs: number): Rider {
   return { name: 'lockstep_gate', text: GATE_SQL, values: [formatLsn(lsn), String(Math.round(waitMs))] };
 }
 
-/** The prelude that lets a statement run on the leader only when it shows what a follower has shown. */
-export function createLeaderGate(snapshotEnd: string, waitMs: number): Prelude {
+/** In front of a statement: it runs on the leader only when that shows what a follower has shown. */
+export function createLeaderGate(snapshotEnd: string, waitMs: number): Rider {
   return {
     name: 'lockstep_leader_gate',
     text: LEADER_GATE_SQL,
@@ -59,14 +63,14 @@ export function createLeaderGate(snapshotEnd: string, waitMs: number): Prelude {
   };
 }
 
-/** Whether the follower was not far enough: the gate raised, and the statement did not run. */
+/** Whether the server was not far enough: the gate raised, and the statement did not run. */
 export function isGateMiss(report: ExchangeReport): boolean {
-  if (report.failedIn !== 'prelude' || report.isBroken || report.error === null) return false;
+  if (report.failedIn !== 'before' || report.isBroken || report.error === null) return false;
   return 'code' in report.error && report.error.code === DIVISION_BY_ZERO;
 }
 
-/** The prelude that sets the durability of a single statement's own implicit transaction. */
-export function createDurabilityPrelude(level: SynchronousCommit): Prelude {
+/** In front of a statement: the durability of the transaction that it runs in. */
+export function createDurability(level: SynchronousCommit): Rider {
   return {
     name: 'lockstep_durability',
     text: `SELECT pg_catalog.set_config('synchronous_commit', $1, true)`,
@@ -74,26 +78,40 @@ export function createDurabilityPrelude(level: SynchronousCommit): Prelude {
   };
 }
 
+/** Behind BEGIN: its transaction's durability. Unlike a SELECT it takes no snapshot. */
+export function createLocalDurability(level: SynchronousCommit): Rider {
+  return {
+    name: `lockstep_durability_${level}`,
+    text: `SET LOCAL synchronous_commit TO ${level}`,
+    values: [],
+  };
+}
+
 /** Asked of a follower behind a read: how far it has replayed, how far it can have, its snapshot's end. */
-export const FOLLOWER_QUESTION: string = `SELECT pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_last_wal_receive_lsn(),
- pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())`;
+export const FOLLOWER_SIGHT: Rider = {
+  name: 'lockstep_sight',
+  text: `SELECT pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_last_wal_receive_lsn(),
+ pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())`,
+  values: [],
+};
 
 /**
  * Asked of the leader behind a commit: the flushed position covers every commit that waited for the disk;
  * where the setting says that commits do not, the insert position covers them.
  */
-export const LEADER_QUESTION: string = `SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(f), 1, 8), f, pg_catalog.pg_current_wal_insert_lsn(),
+export const LEADER_QUESTION: Rider = {
+  name: 'lockstep_position',
+  text: `SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(f), 1, 8), f, pg_catalog.pg_current_wal_insert_lsn(),
  pg_catalog.current_setting('synchronous_commit'), pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))
- FROM pg_catalog.pg_current_wal_flush_lsn() AS f`;
+ FROM pg_catalog.pg_current_wal_flush_lsn() AS f`,
+  values: [],
+};
 
 /**
  * The token that the leader's answer stands for. `isUnflushed`: the commit was asked not to wait for the
  * disk, whatever the server's setting says. Null when the question was not answered.
  */
-export function readLeaderAnswer(
-  answer: ExchangeReport['answer'],
-  isUnflushed: boolean,
-): ConsistencyToken | null {
+export function readLeaderAnswer(answer: Answer, isUnflushed: boolean): ConsistencyToken | null {
   const [timeline, flushed, inserted, setting, segmentBytes] = answer ?? [];
   if (timeline == null || flushed == null || inserted == null) return null;
   const lsn =
@@ -116,7 +134,7 @@ export interface FollowerPosition {
 }
 
 /** Null when the question was not answered, or the server reports no positions. */
-export function readFollowerAnswer(answer: ExchangeReport['answer']): FollowerPosition | null {
+export function readFollowerAnswer(answer: Answer): FollowerPosition | null {
   const [replayedText, receivedText, snapshotEnd] = answer ?? [];
   if (replayedText == null) return null;
   const replayed = parseLsn(replayedText);

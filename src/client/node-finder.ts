@@ -13,6 +13,8 @@ import type { Traffic } from './traffic.ts';
 
 /** Where a caller's connections come from: the pool, or the one place of a checked-out client. */
 export interface LeaseSource {
+  /** A connection that is there at once; null when it takes waiting for a place or connecting. */
+  tryAcquire(node: NodeKey): Lease | null;
   acquire(node: NodeKey): Promise<Lease>;
   /**
    * Called once per acquired lease. `error` means that the connection is of no further use; `leavesState`
@@ -41,6 +43,8 @@ export interface FinderParts {
   /** Numbers in [0, 1). */
   readonly random: () => number;
 }
+
+const NONE_EXCLUDED = new Set<NodeKey>();
 
 /** Finds the node for a statement, waiting for one where the cluster has none just now. */
 export class NodeFinder {
@@ -111,7 +115,7 @@ export class NodeFinder {
         access: progress.access,
         isSession: progress.session !== null,
         token: progress.session?.token ?? null,
-        preferred: null,
+        preferred: progress.session?.lastFollower ?? null,
         completeAsOfMs: 0,
         excluded: progress.excluded,
       },
@@ -147,6 +151,18 @@ export class NodeFinder {
     this.#table = createRouteTable(nodes, monitor.leadership.timeline, rules, new Set(blocked), nowMs);
     this.#tableVersion = version;
     return this.#table;
+  }
+
+  /** A lease on the leader when there is a free connection to it right now. */
+  tryAcquireLeader(source: LeaseSource, session: SessionState | null): Lease | null {
+    const route = this.routeNow({
+      session,
+      deadlineMs: 0,
+      excluded: NONE_EXCLUDED,
+      access: 'leader',
+      lastError: null,
+    });
+    return route.kind === 'node' ? source.tryAcquire(route.node) : null;
   }
 
   /** A lease on the leader, waiting for one as long as an operation may. Throws NO_LEADER. */

@@ -1,68 +1,26 @@
 import pg from 'pg';
 import type { PoolClient, QueryResult, Submittable } from 'pg';
 import type { Durability } from '../model/durability.ts';
-import { formatLsn } from '../model/lsn.ts';
-import { Budget } from './budget.ts';
 import type { NodeKey } from './core/topology.ts';
-import type { LeaseSource } from './node-finder.ts';
 import { createClassifier } from './leader-catalog.ts';
-import { NodePools } from './node-pools.ts';
-import { Notifications } from './notifications.ts';
 import type { ListenOptions, Notification, Subscription } from './notifications.ts';
-import type { Lease } from './node-pools.ts';
 import { resolveOptions } from './options.ts';
 import type { LockstepOptions, ResolvedOptions } from './options.ts';
+import { describeTopology, describeTraffic } from './pool-view.ts';
+import type { ClientStats, ClientTopology } from './pool-view.ts';
 import { isSelfSubmitting, readStatement, settleCallback } from './queryable.ts';
 import type { Queryable } from './queryable.ts';
 import { StatementRunner } from './runner.ts';
-import { createQuery } from './session.ts';
+import { Servers } from './servers.ts';
+import { createQuery, createTransaction } from './session.ts';
 import type { Session } from './session.ts';
 import { Sessions } from './sessions.ts';
 import type { SessionOptions } from './sessions.ts';
 import { SessionTokens } from './session-tokens.ts';
-import { TopologyMonitor } from './topology.ts';
 import type { SessionState } from './session-state.ts';
 import { Traffic } from './traffic.ts';
-import type { TrafficCounts } from './traffic.ts';
-import { runTransaction } from './transaction.ts';
 import type { Transaction, TransactionOptions } from './transaction.ts';
 import { VirtualClient } from './virtual-client.ts';
-
-/** One server as this pool sees it. */
-export interface ClientNode {
-  /** The agents' name for it; `host:port` without agents. */
-  readonly name: string;
-  readonly host: string;
-  readonly port: number;
-  readonly role: 'leader' | 'follower' | 'unknown';
-  readonly isUp: boolean;
-  readonly timeline: number | null;
-  /** Flushed on the leader, replayed on a follower. */
-  readonly lsn: string | null;
-  readonly lagBytes: number | null;
-}
-
-/** The cluster as this pool sees it. */
-export interface ClientTopology {
-  /** The leader's name; null while there is none. */
-  readonly leader: string | null;
-  /** The agents' term; 0 without agents. */
-  readonly term: number;
-  readonly timeline: number;
-  /** Why this node leads, or none does. */
-  readonly reason: string;
-  readonly nodes: readonly ClientNode[];
-}
-
-/** Counts since the pool was made. */
-export interface ClientStats extends Readonly<TrafficCounts> {
-  readonly readsByNode: Readonly<Record<string, number>>;
-  /** Session tokens left out because they were malformed, forged or too old. */
-  readonly tokensRefused: number;
-}
-
-/** A dead connection to the leader is found out within twice this. */
-const LISTEN_HEARTBEAT_MS = 5000;
 
 type ConnectCallback = (
   error: Error | undefined,
@@ -89,47 +47,19 @@ export class LockstepPool extends pg.Pool {
    * follower is near enough or one refuses. What surely writes goes to the leader.
    */
   readonly follower: Queryable;
-  readonly #budget: Budget;
-  readonly #pools: NodePools;
-  readonly #monitor: TopologyMonitor;
-  readonly #notifications: Notifications;
+  readonly #servers: Servers;
   readonly #runner: StatementRunner;
-  readonly #source: LeaseSource;
   readonly #sessions: Sessions;
-  readonly #connectTimeoutMs: number;
+  readonly #transaction: Session['transaction'];
   readonly #checkedOut = new Set<VirtualClient>();
-  #leaderSilentSinceMs: number | null = null;
   #whenReturned: (() => void) | null = null;
 
   constructor(options: ResolvedOptions) {
     super(options.connection);
-    const max = this.options.max;
-    this.#connectTimeoutMs = options.connection.connectionTimeoutMillis ?? 0;
-    this.#budget = new Budget(max, options.limits.maxWaiting);
-    this.#pools = new NodePools(options, max, this, (key) => this.#monitor.memberOf(key));
-    this.#monitor = new TopologyMonitor(options, {
-      leaderChanged: (former, leader) => {
-        this.#leaderSilentSinceMs = null;
-        this.#pools.destroyConnections(former, `${leader} leads now instead of ${former}`);
-        this.#notifications.leave(former);
-      },
-      leaderReplaced: (node) => {
-        this.#pools.destroyConnections(node, `another server answers at ${node} now`);
-        this.#notifications.leave(node);
-      },
-      nodeGone: (node) => this.#pools.forget(node),
-      nodeSilent: (node, isLeader) => this.#onSilence(node, isLeader, options.limits.failoverTimeoutMs),
-    });
-    this.#notifications = new Notifications({
-      leadership: () => this.#monitor.leadership,
-      describeNodes: () => this.#monitor.describeNodes(),
-      configOf: (node) => this.#pools.configOf(node),
-      failoverTimeoutMs: options.limits.failoverTimeoutMs,
-      heartbeatMs: LISTEN_HEARTBEAT_MS,
-    });
+    this.#servers = new Servers(options, this.options.max, this);
     this.#runner = new StatementRunner({
-      classifier: createClassifier(this.#monitor, options),
-      monitor: this.#monitor,
+      classifier: createClassifier(this.#servers.monitor, options),
+      monitor: this.#servers.monitor,
       traffic: new Traffic(),
       limits: options.limits,
       rules: {
@@ -140,15 +70,12 @@ export class LockstepPool extends pg.Pool {
       },
       random: Math.random,
     });
-    this.#source = {
-      acquire: (node) => this.#acquire(node),
-      release: (lease, error, leavesState) => this.#release(lease, error, leavesState),
-    };
-    this.#sessions = new Sessions(this.#runner, this.#source, new SessionTokens(options));
+    this.#sessions = new Sessions(this.#runner, this.#servers, new SessionTokens(options));
     this.#defineCounts();
     const ambient = (): SessionState | null => this.#sessions.current;
-    this.leader = { query: createQuery(this.#runner, this.#source, ambient, 'leader') };
-    this.follower = { query: createQuery(this.#runner, this.#source, ambient, 'follower') };
+    this.leader = { query: createQuery(this.#runner, this.#servers, ambient, 'leader') };
+    this.follower = { query: createQuery(this.#runner, this.#servers, ambient, 'follower') };
+    this.#transaction = createTransaction(this.#runner, this.#servers, ambient);
   }
 
   // The overloads are pg's own, so that its types accept this pool; a config may carry a `durability`.
@@ -184,12 +111,12 @@ export class LockstepPool extends pg.Pool {
     callback: (err: Error, result: QueryResult<R>) => void,
   ): void;
   override query(textOrConfig: unknown, valuesOrCallback?: unknown, maybeCallback?: unknown): unknown {
-    const callback = [maybeCallback, valuesOrCallback, callbackOf(textOrConfig)].find(isFunction) as
-      QueryCallback | undefined;
     const values = isFunction(valuesOrCallback) ? undefined : valuesOrCallback;
     const answer = this.#query(textOrConfig, values);
-    if (callback === undefined) return answer;
-    void settleCallback(answer, callback);
+    const callback = maybeCallback ?? (isFunction(valuesOrCallback) ? valuesOrCallback : undefined);
+    const own = callback ?? callbackOf(textOrConfig);
+    if (!isFunction(own)) return answer;
+    void settleCallback(answer, own as QueryCallback);
     return undefined;
   }
 
@@ -245,16 +172,12 @@ export class LockstepPool extends pg.Pool {
    * Runs `fn` in a transaction on the leader. It runs again when the attempt surely had no effect: the
    * connection broke before COMMIT was sent, or PostgreSQL reported a serialization failure or deadlock.
    */
-  async transaction<T>(
-    fn: (transaction: Transaction) => Promise<T>,
-    options: TransactionOptions = {},
-  ): Promise<T> {
+  transaction<T>(fn: (transaction: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
+  /** The same for statements that are known in advance, in one round trip: see {@link runBatch}. */
+  transaction(statements: readonly pg.QueryConfig[], options?: TransactionOptions): Promise<QueryResult[]>;
+  async transaction(work: never, options?: TransactionOptions): Promise<unknown> {
     this.#requireOpen();
-    return runTransaction(
-      { runner: this.#runner, source: this.#source, session: this.#sessions.current },
-      fn,
-      options,
-    );
+    return this.#transaction(work, options);
   }
 
   /**
@@ -268,70 +191,54 @@ export class LockstepPool extends pg.Pool {
     options: ListenOptions = {},
   ): Promise<Subscription> {
     this.#requireOpen();
-    void this.#monitor.start();
-    return this.#notifications.listen(channel, handler, options);
+    void this.#servers.monitor.start();
+    return this.#servers.notifications.listen(channel, handler, options);
   }
 
   /** The cluster as last seen; waits for the first look at every server. */
   async topology(): Promise<ClientTopology> {
-    await this.#monitor.whenAllAsked();
-    const { leadership, view } = this.#monitor;
-    return {
-      leader: leadership.leader === null ? null : this.#monitor.nameOf(leadership.leader),
-      term: leadership.term,
-      timeline: leadership.timeline,
-      reason: leadership.reason,
-      nodes: view.map(({ key, role, isUp, timeline, lsn, lagBytes }) => ({
-        name: this.#monitor.nameOf(key),
-        host: key.slice(0, key.lastIndexOf(':')),
-        port: Number(key.slice(key.lastIndexOf(':') + 1)),
-        role,
-        isUp,
-        timeline,
-        lsn: lsn === null ? null : formatLsn(lsn),
-        lagBytes,
-      })),
-    };
+    const { monitor } = this.#servers;
+    await monitor.whenAllAsked();
+    return describeTopology(monitor);
   }
 
   stats(): ClientStats {
-    const { traffic } = this.#runner.parts;
-    const reads = [...traffic.reads].map(([key, count]) => [this.#monitor.nameOf(key), count] as const);
-    const { refused } = this.#sessions.tokens;
-    return { ...traffic.counts, readsByNode: Object.fromEntries(reads), tokensRefused: refused };
+    return describeTraffic(this.#runner.parts.traffic, this.#servers.monitor, this.#sessions.tokens.refused);
   }
 
   /** pg's types call the counts properties, which a subclass cannot declare as accessors. */
   #defineCounts(): void {
     Object.defineProperties(this, {
-      totalCount: { get: () => this.#pools.totalCount },
-      idleCount: { get: () => this.#pools.idleCount },
-      waitingCount: { get: () => this.#budget.waiting },
-      expiredCount: { get: () => this.#pools.expiredCount },
+      totalCount: { get: () => this.#servers.pools.totalCount },
+      idleCount: { get: () => this.#servers.pools.idleCount },
+      waitingCount: { get: () => this.#servers.budget.waiting },
+      expiredCount: { get: () => this.#servers.pools.expiredCount },
     });
   }
 
-  async #query(textOrConfig: unknown, values: unknown): Promise<QueryResult> {
-    if (isFunction(textOrConfig)) {
-      throw new Error('Passing a function as the first parameter to pool.query is not supported');
+  #query(textOrConfig: unknown, values: unknown): Promise<QueryResult> {
+    try {
+      if (isFunction(textOrConfig)) {
+        throw new Error('Passing a function as the first parameter to pool.query is not supported');
+      }
+      this.#requireOpen();
+      if (isSelfSubmitting(textOrConfig)) return this.#submit(textOrConfig as unknown as Submittable);
+      const statement = readStatement(textOrConfig, values);
+      const { durability } = statement as { durability?: Durability };
+      const session = this.#sessions.current;
+      return this.#runner.run({ statement, access: 'auto', session, durability }, this.#servers);
+    } catch (error) {
+      return Promise.reject(error);
     }
-    this.#requireOpen();
-    if (isSelfSubmitting(textOrConfig)) return this.#submit(textOrConfig as unknown as Submittable);
-    const statement = readStatement(textOrConfig, values);
-    const { durability } = statement as { durability?: Durability };
-    return this.#runner.run(
-      { statement, access: 'auto', session: this.#sessions.current, durability },
-      this.#source,
-    );
   }
 
   /** As in pg-pool, the promise settles when the query object calls its callback. */
   async #submit(query: Submittable): Promise<QueryResult> {
     const deadlineMs = performance.now() + this.#runner.parts.limits.failoverTimeoutMs;
-    const lease = await this.#runner.finder.acquireLeader(this.#source, null, deadlineMs);
+    const lease = await this.#runner.finder.acquireLeader(this.#servers, null, deadlineMs);
     return new Promise((resolve, reject) => {
       const done = (error: Error | null, result: QueryResult): void => {
-        this.#release(lease, error ?? undefined, false);
+        this.#servers.release(lease, error ?? undefined, false);
         if (error) reject(error);
         else resolve(result);
       };
@@ -346,14 +253,14 @@ export class LockstepPool extends pg.Pool {
 
   async #checkout(): Promise<PoolClient> {
     this.#requireOpen();
-    await this.#budget.take(this.#connectTimeoutMs);
+    await this.#servers.takePlace();
     try {
       await this.#awaitAnyServer();
     } catch (error) {
-      this.#budget.give();
+      this.#servers.budget.give();
       throw error;
     }
-    const client = new VirtualClient(this.#runner, this.#pools, (error) =>
+    const client = new VirtualClient(this.#runner, this.#servers.pools, (error) =>
       this.#onClientReleased(client, error),
     );
     this.#checkedOut.add(client);
@@ -363,8 +270,8 @@ export class LockstepPool extends pg.Pool {
 
   /** pg-pool connects before it hands out a client, so that a wrong address shows here. */
   async #awaitAnyServer(): Promise<void> {
-    if (this.#monitor.view.some((node) => node.isUp)) return;
-    await this.#monitor.start();
+    if (this.#servers.monitor.view.some((node) => node.isUp)) return;
+    await this.#servers.monitor.start();
     const deadlineMs = performance.now() + this.#runner.parts.limits.failoverTimeoutMs;
     const progress = {
       session: null,
@@ -378,34 +285,18 @@ export class LockstepPool extends pg.Pool {
 
   #onClientReleased(client: VirtualClient, error: Error | boolean | undefined): void {
     this.#checkedOut.delete(client);
-    this.#budget.give();
+    this.#servers.budget.give();
     this.emit('release', error, client);
     if (this.#checkedOut.size === 0) this.#whenReturned?.();
-  }
-
-  async #acquire(node: NodeKey): Promise<Lease> {
-    await this.#budget.take(this.#connectTimeoutMs);
-    try {
-      return await this.#pools.acquire(node);
-    } catch (error) {
-      this.#budget.give();
-      throw error;
-    }
-  }
-
-  #release(lease: Lease, error: Error | boolean | undefined, leavesState: boolean): void {
-    lease.release(error ?? leavesState);
-    this.#budget.give();
   }
 
   async #end(): Promise<void> {
     if (this.ending) throw new Error('Called end on pool more than once');
     this.#setFlag('ending');
     this.#runner.parts.classifier.close();
-    this.#notifications.close();
+    this.#servers.notifications.close();
     if (this.#checkedOut.size > 0) await new Promise<void>((resolve) => (this.#whenReturned = resolve));
-    await this.#pools.end();
-    this.#monitor.stop();
+    await this.#servers.end();
     this.#setFlag('ended');
   }
 
@@ -416,16 +307,6 @@ export class LockstepPool extends pg.Pool {
 
   #requireOpen(): void {
     if (this.ending) throw new Error('Cannot use a pool after calling end on the pool');
-  }
-
-  /** A silent follower's reads go elsewhere at once; a silent leader may yet answer what it was sent. */
-  #onSilence(node: NodeKey, isLeader: boolean, patienceMs: number): void {
-    const nowMs = performance.now();
-    if (isLeader) this.#leaderSilentSinceMs ??= nowMs;
-    const silentMs = isLeader ? nowMs - (this.#leaderSilentSinceMs ?? nowMs) : Number.POSITIVE_INFINITY;
-    if (silentMs < patienceMs) return;
-    this.#leaderSilentSinceMs = isLeader ? null : this.#leaderSilentSinceMs;
-    this.#pools.destroyConnections(node, `${node} does not answer`);
   }
 }
 

@@ -9,16 +9,15 @@ import type { Classification } from './core/classify.ts';
 import { codeOf, decideRetry } from './core/retry.ts';
 import type { FailurePhase } from './core/retry.ts';
 import { decideFreshness } from './core/session.ts';
-import type { NodeKey } from './core/topology.ts';
-import { exchangeWithinLimit } from './durability.ts';
-import { exchange } from './exchange.ts';
+import { startExchangeWithinLimit } from './durability.ts';
+import { startExchange } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.ts';
 import { commitUnknown, durabilityTimeout, isOwnTimeout, toError } from './failures.ts';
 import {
-  createDurabilityPrelude,
+  createDurability,
   createGate,
   createLeaderGate,
-  FOLLOWER_QUESTION,
+  FOLLOWER_SIGHT,
   isGateMiss,
   LEADER_QUESTION,
   readFollowerAnswer,
@@ -49,6 +48,8 @@ interface Progress extends RouteProgress {
   readonly source: LeaseSource;
   readonly classification: Classification;
   readonly level: SynchronousCommit | null;
+  readonly resolve: (result: QueryResult) => void;
+  readonly reject: (error: Error) => void;
   /** Set once the leader was not seen to show what a follower had shown: the wait is not repeated. */
   isLeaderGateSpent: boolean;
 }
@@ -59,9 +60,17 @@ interface CheckedPlan extends ExchangePlan {
   readonly sight: FollowerSight | null;
 }
 
+/** One attempt: where the statement went, and when. */
+interface Attempt {
+  readonly route: NodeRoute;
+  readonly lease: Lease;
+  readonly plan: CheckedPlan;
+  readonly startedAtMs: number;
+}
+
 /**
  * Runs single statements: classify, choose a node, send, and where that fails decide between another try
- * and an honest error.
+ * and an honest error. While all goes well it takes no turn of the event loop but the server's answer.
  */
 export class StatementRunner {
   readonly parts: RunnerParts;
@@ -73,21 +82,20 @@ export class StatementRunner {
   }
 
   /**
-   * Throws PostgreSQL's own errors unchanged; NO_LEADER (not applied) when no server could take the
+   * Rejects with PostgreSQL's own errors unchanged; NO_LEADER (not applied) when no server could take the
    * statement in time; COMMIT_UNKNOWN (unknown) when the connection broke under a write;
    * DURABILITY_TIMEOUT (applied) when followers did not confirm in time.
    */
-  async run(request: StatementRequest, source: LeaseSource): Promise<QueryResult> {
-    const progress = this.#begin(request, source);
-    for (;;) {
-      const route = await this.finder.awaitRoute(progress);
-      const result = await this.#attempt(progress, route);
-      if (result !== null) return result;
-      this.parts.traffic.counts.retried += 1;
-    }
+  run(request: StatementRequest, source: LeaseSource): Promise<QueryResult> {
+    return new Promise((resolve, reject) => this.#advance(this.#begin(request, source, resolve, reject)));
   }
 
-  #begin(request: StatementRequest, source: LeaseSource): Progress {
+  #begin(
+    request: StatementRequest,
+    source: LeaseSource,
+    resolve: Progress['resolve'],
+    reject: Progress['reject'],
+  ): Progress {
     const classification = this.parts.classifier.classify(request.statement.text);
     const level = request.durability === undefined ? null : parseDurability(request.durability);
     if (level !== null && !classification.isSingle) {
@@ -105,6 +113,8 @@ export class StatementRunner {
       source,
       classification,
       level,
+      resolve,
+      reject,
       deadlineMs: performance.now() + this.parts.limits.failoverTimeoutMs,
       excluded: new Set(),
       access: mayUseFollower && level === null ? 'any' : 'leader',
@@ -113,51 +123,75 @@ export class StatementRunner {
     };
   }
 
-  /** Null means: surely not applied, try again. */
-  async #attempt(progress: Progress, route: NodeRoute): Promise<QueryResult | null> {
+  #advance(progress: Progress): void {
+    const route = this.finder.routeNow(progress);
+    if (route.kind === 'wait') return void this.#advanceLater(progress);
+    const lease = progress.source.tryAcquire(route.node);
+    if (lease === null) return void this.#acquire(progress, route);
+    this.#send(progress, route, lease);
+  }
+
+  #again(progress: Progress): void {
+    this.parts.traffic.counts.retried += 1;
+    this.#advance(progress);
+  }
+
+  async #advanceLater(progress: Progress): Promise<void> {
+    try {
+      await this.#acquire(progress, await this.finder.awaitRoute(progress));
+    } catch (error) {
+      progress.reject(toError(error));
+    }
+  }
+
+  async #acquire(progress: Progress, route: NodeRoute): Promise<void> {
     let lease: Lease;
     try {
       lease = await progress.source.acquire(route.node);
     } catch (error) {
-      return this.#afterFailure(progress, route, 'unreached', toError(error));
+      await this.#afterFailure(progress, route, 'unreached', toError(error));
+      return;
     }
-    const { traffic, monitor } = this.parts;
     // Connecting took time in which the leader may have changed: a former one must not get the statement.
-    if (route.role === 'leader' && monitor.leadership.leader !== route.node) {
+    if (route.role === 'leader' && this.parts.monitor.leadership.leader !== route.node) {
       progress.source.release(lease, undefined, false);
-      return null;
+      this.#again(progress);
+      return;
     }
-    const plan = this.#plan(progress, route, lease);
-    const startedAtMs = performance.now();
-    traffic.started(route.node);
-    const report = await this.#exchange(progress, route, lease, plan);
-    traffic.ended(route.node, performance.now() - startedAtMs);
-    return this.#settle(progress, route, lease, plan, report, startedAtMs);
+    this.#send(progress, route, lease);
   }
 
-  #exchange(
-    progress: Progress,
-    route: NodeRoute,
-    lease: Lease,
-    plan: ExchangePlan,
-  ): Promise<ExchangeReport | null> {
-    const { monitor, limits } = this.parts;
+  #send(progress: Progress, route: NodeRoute, lease: Lease): void {
+    const { monitor, limits, traffic } = this.parts;
+    const plan = this.#plan(progress, route, lease);
+    const attempt: Attempt = { route, lease, plan, startedAtMs: performance.now() };
+    traffic.started(route.node);
+    const finish = (report: ExchangeReport | null): void => {
+      traffic.ended(route.node, performance.now() - attempt.startedAtMs);
+      try {
+        this.#settle(progress, attempt, report);
+      } catch (error) {
+        progress.reject(toError(error));
+      }
+    };
     const mayCommit = route.role === 'leader' && mayWrite(progress.classification);
-    if (!mayCommit || !mayWaitForFollowers(progress.level)) return exchange(lease.client, plan);
-    return exchangeWithinLimit(lease, plan, monitor, limits.durabilityTimeoutMs, false);
+    if (!mayCommit || !mayWaitForFollowers(progress.level)) return startExchange(lease, plan, finish);
+    const limit = { monitor, limitMs: limits.durabilityTimeoutMs, isCommit: false };
+    startExchangeWithinLimit(lease, plan, limit, finish);
   }
 
   #plan(progress: Progress, route: NodeRoute, lease: Lease): CheckedPlan {
     const { session, statement } = progress.request;
     if (route.role === 'leader') return this.#planForLeader(progress);
-    if (session === null) return { statement, check: 'none', sight: null };
+    const statements = [statement];
+    if (session === null) return { statements, check: 'none', sight: null };
     const { monitor, limits } = this.parts;
-    const { token } = session;
+    const token = session.requirementOn(lease);
     const freshness = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs);
-    const question = FOLLOWER_QUESTION;
-    if (token === null || freshness === 'none') return { statement, question, check: 'none', sight: null };
-    const prelude = createGate(token.lsn, limits.gateWaitMs);
-    return { statement, prelude, question, check: 'follower-gate', sight: null };
+    const after = FOLLOWER_SIGHTS;
+    if (token === null || freshness === 'none') return { statements, after, check: 'none', sight: null };
+    const before = [createGate(token.lsn, limits.gateWaitMs)];
+    return { statements, before, after, check: 'follower-gate', sight: null };
   }
 
   #planForLeader(progress: Progress): CheckedPlan {
@@ -166,30 +200,20 @@ export class StatementRunner {
     const { monitor, limits } = this.parts;
     // While COPY moves data, the server would take the question for a part of it.
     const question = session === null || classification.reason === 'COPY' ? undefined : LEADER_QUESTION;
-    const plain = { statement, question, check: 'none', sight: null } as const;
-    if (level !== null) return { ...plain, prelude: createDurabilityPrelude(level) };
+    const plain = { statements: [statement], question, check: 'none', sight: null } as const;
+    if (level !== null) return { ...plain, before: [createDurability(level)] };
     const sight = session?.followerSight ?? null;
-    if (sight === null || progress.isLeaderGateSpent || !canFollowPrelude(classification)) return plain;
+    if (sight === null || progress.isLeaderGateSpent || !canFollowRider(classification)) return plain;
     if (sight.timeline !== monitor.leadership.timeline) return plain;
-    return {
-      ...plain,
-      prelude: createLeaderGate(sight.snapshotEnd, limits.gateWaitMs),
-      check: 'leader-gate',
-      sight,
-    };
+    const before = [createLeaderGate(sight.snapshotEnd, limits.gateWaitMs)];
+    return { ...plain, before, check: 'leader-gate', sight };
   }
 
-  async #settle(
-    progress: Progress,
-    route: NodeRoute,
-    lease: Lease,
-    plan: CheckedPlan,
-    report: ExchangeReport | null,
-    startedAtMs: number,
-  ): Promise<QueryResult | null> {
+  #settle(progress: Progress, attempt: Attempt, report: ExchangeReport | null): void {
     const { monitor, limits, traffic } = this.parts;
+    const { route, lease, plan } = attempt;
     if (report === null) {
-      this.#learn(progress, route, plan, NOTHING_LEARNED, startedAtMs);
+      this.#learn(progress, attempt, null);
       progress.source.release(lease, true, false);
       throw durabilityTimeout(monitor.nameOf(route.node), 'limit', limits.durabilityTimeoutMs);
     }
@@ -198,72 +222,64 @@ export class StatementRunner {
     progress.source.release(lease, report.isBroken ? (report.error ?? true) : undefined, leavesState);
     if (!report.isBroken) this.finder.answered(route.node);
     if (report.error === null) {
-      this.#learn(progress, route, plan, report, startedAtMs);
+      this.#learn(progress, attempt, report);
       if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(route.node), 'cancelled', 0);
-      return report.result as QueryResult;
+      return progress.resolve(report.results[0] as QueryResult);
     }
     if (plan.check === 'follower-gate' && isGateMiss(report)) {
       traffic.counts.gateMisses += 1;
       if (monitor.leadership.leader === null) progress.excluded.add(route.node);
       else progress.access = 'leader';
-      return null;
+      return this.#again(progress);
     }
-    if (plan.check === 'leader-gate' && report.failedIn === 'prelude' && !report.isBroken) {
+    if (plan.check === 'leader-gate' && report.failedIn === 'before' && !report.isBroken) {
       traffic.counts.leaderGateMisses += 1;
       progress.isLeaderGateSpent = true;
       if (progress.classification.kind === 'read' && progress.request.access === 'auto')
         progress.access = 'any';
-      return null;
+      return this.#again(progress);
     }
-    return this.#afterFailure(progress, route, phaseOf(report), report.error);
+    void this.#afterFailure(progress, route, phaseOf(report), report.error);
   }
 
-  /** Moves counters, watermark and token on by what an answer told. */
-  #learn(
-    { request, classification, level }: Progress,
-    { node, role }: NodeRoute,
-    plan: CheckedPlan,
-    report: Pick<ExchangeReport, 'answer'>,
-    startedAtMs: number,
-  ): void {
+  /** Moves counters, watermark and token on by what an answer told; null when its wait was given up. */
+  #learn(progress: Progress, attempt: Attempt, report: ExchangeReport | null): void {
     const { monitor, traffic } = this.parts;
-    if (role === 'leader' && mayWrite(classification)) traffic.counts.writes += 1;
-    else traffic.countRead(node);
-    const { session } = request;
+    const { route, plan, startedAtMs } = attempt;
+    const { session, classification, level } = progress;
+    if (route.role === 'leader' && mayWrite(classification)) traffic.counts.writes += 1;
+    else traffic.countRead(route.node);
     if (session === null) return;
-    if (role === 'follower') return this.#learnFromFollower(session, node, plan, report, startedAtMs);
+    if (route.role === 'follower' && report !== null)
+      return this.#learnFromFollower(session, attempt, report);
     if (plan.sight !== null) session.leaderShowed(plan.sight);
-    const token = readLeaderAnswer(report.answer, level === 'off');
+    const token = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level === 'off');
     if (token !== null) session.advance(token, startedAtMs);
     else session.advanceBeyondKnowledge(monitor.leadership.timeline, performance.now());
   }
 
-  #learnFromFollower(
-    session: SessionState,
-    node: NodeKey,
-    plan: CheckedPlan,
-    report: Pick<ExchangeReport, 'answer'>,
-    startedAtMs: number,
-  ): void {
+  #learnFromFollower(session: SessionState, attempt: Attempt, report: ExchangeReport): void {
     const { monitor, traffic } = this.parts;
+    const { lease, plan, startedAtMs } = attempt;
     if (plan.check === 'follower-gate') traffic.counts.gatePasses += 1;
     else if (session.token !== null) traffic.counts.watermarkHits += 1;
-    const position = readFollowerAnswer(report.answer);
+    const position = readFollowerAnswer(report.answerOf(FOLLOWER_SIGHT.name));
     if (position === null) return;
-    monitor.observe(node, position.replayed, startedAtMs);
-    const viewed = monitor.view.find(({ key }) => key === node);
+    monitor.observe(lease.node, position.replayed, startedAtMs);
+    const viewed = monitor.view.find(({ key }) => key === lease.node);
     const timeline =
       session.token?.timeline ?? parseTimeline(viewed?.timeline ?? monitor.leadership.timeline);
-    session.advance({ timeline, lsn: position.bound }, startedAtMs);
+    session.readOnFollower(lease.node, { timeline, lsn: position.bound }, startedAtMs);
     if (position.snapshotEnd !== null) session.sawOnFollower(timeline, position.snapshotEnd);
   }
 
+  /** Tries again, or rejects: what failed in which phase decides. */
   async #afterFailure(
     progress: Progress,
     route: NodeRoute,
     phase: FailurePhase,
     error: Error,
-  ): Promise<null> {
+  ): Promise<void> {
     const { monitor, classifier, traffic } = this.parts;
     progress.lastError = error;
     const { kind } = progress.classification;
@@ -273,32 +289,32 @@ export class StatementRunner {
     switch (decision.kind) {
       case 'retry-elsewhere':
         this.finder.failed(progress, route.node);
-        if (performance.now() > progress.deadlineMs) throw error;
-        return null;
+        if (performance.now() > progress.deadlineMs) return progress.reject(error);
+        return this.#again(progress);
       case 'retry-on-leader':
         if (decision.teach) classifier.teachLeader(progress.request.statement.text);
         traffic.counts.redirected += 1;
         progress.access = 'leader';
-        return null;
+        return this.#again(progress);
       case 'recheck-leader':
-        if (await this.finder.confirmsLeader(route.node)) throw error;
-        return null;
+        if (await this.finder.confirmsLeader(route.node)) return progress.reject(error);
+        return this.#again(progress);
       case 'outcome-unknown':
         void monitor.probeNow(route.node);
         traffic.counts.unknownOutcomes += 1;
-        throw commitUnknown(monitor.nameOf(route.node), error);
+        return progress.reject(commitUnknown(monitor.nameOf(route.node), error));
       case 'give-up':
-        throw error;
+        return progress.reject(error);
     }
   }
 }
 
-const NOTHING_LEARNED: Pick<ExchangeReport, 'answer'> = { answer: null };
+const FOLLOWER_SIGHTS = [FOLLOWER_SIGHT];
 
 const STATEMENTS_IN_ANY_TRANSACTION = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE', 'row locks']);
 
-/** A prelude makes a transaction around both, which VACUUM and its like refuse. */
-function canFollowPrelude({ kind, reason, isSingle }: Classification): boolean {
+/** A rider makes a transaction around both, which VACUUM and its like refuse. */
+function canFollowRider({ kind, reason, isSingle }: Classification): boolean {
   if (!isSingle) return false;
   if (kind === 'read' || kind === 'leader-read') return reason !== 'empty' && reason !== 'SET';
   return STATEMENTS_IN_ANY_TRANSACTION.has(reason) || isUndecided({ kind, reason });

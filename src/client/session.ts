@@ -1,4 +1,4 @@
-import type { QueryResult } from 'pg';
+import type { QueryConfig, QueryResult } from 'pg';
 import type { Durability } from '../model/durability.ts';
 import { readStatement } from './queryable.ts';
 import type { Queryable } from './queryable.ts';
@@ -6,7 +6,7 @@ import type { LeaseSource } from './node-finder.ts';
 import type { StatementRunner } from './runner.ts';
 import type { SessionState } from './session-state.ts';
 import type { SessionTokens } from './session-tokens.ts';
-import { runTransaction } from './transaction.ts';
+import { runBatch, runTransaction } from './transaction.ts';
 import type { Transaction, TransactionOptions } from './transaction.ts';
 
 /**
@@ -22,6 +22,8 @@ export interface Session extends Queryable {
   readonly token: string | null;
   /** See {@link runTransaction}: the transaction's commit moves the token. */
   transaction<T>(fn: (transaction: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
+  /** See {@link runBatch}. */
+  transaction(statements: readonly QueryConfig[], options?: TransactionOptions): Promise<QueryResult[]>;
 }
 
 export function createSession(
@@ -35,8 +37,24 @@ export function createSession(
       return state.text === null ? null : tokens.render(state.text);
     },
     query: createQuery(runner, source, () => state, 'auto'),
-    transaction: (fn, options = {}) => runTransaction({ runner, source, session: state }, fn, options),
+    transaction: createTransaction(runner, source, () => state),
   };
+}
+
+/** The two forms of `transaction`: a function, or statements known in advance. */
+export function createTransaction(
+  runner: StatementRunner,
+  source: LeaseSource,
+  sessionOf: () => SessionState | null,
+): Session['transaction'] {
+  const transaction = (
+    work: ((transaction: Transaction) => Promise<unknown>) | readonly QueryConfig[],
+    options: TransactionOptions = {},
+  ): Promise<unknown> => {
+    const parts = { runner, source, session: sessionOf() };
+    return typeof work === 'function' ? runTransaction(parts, work, options) : runBatch(parts, work, options);
+  };
+  return transaction as Session['transaction'];
 }
 
 /** A `query` that always takes one way, in the session that `sessionOf` tells, if any. */

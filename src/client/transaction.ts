@@ -4,13 +4,16 @@ import type { Durability, SynchronousCommit } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
 import { codeOf, isSerializationConflict, READ_ONLY_TRANSACTION } from './core/retry.ts';
 import { exchangeWithinLimit } from './durability.ts';
+import type { Rider } from './batch.ts';
+import type { Classification } from './core/classify.ts';
 import { exchange } from './exchange.ts';
-import type { ExchangeReport } from './exchange.ts';
+import type { ExchangeReport, StatementConfig } from './exchange.ts';
 import { commitUnknown, durabilityTimeout, isOwnTimeout, transactionLost } from './failures.ts';
-import { LEADER_QUESTION, readLeaderAnswer } from './gate.ts';
+import { createLocalDurability, LEADER_QUESTION, readLeaderAnswer } from './gate.ts';
 import type { LeaseSource } from './node-finder.ts';
 import type { Lease } from './node-pools.ts';
 import { readStatement } from './queryable.ts';
+import { Sequence } from './sequence.ts';
 import type { Queryable } from './queryable.ts';
 import type { StatementRunner } from './runner.ts';
 import type { SessionState } from './session-state.ts';
@@ -22,8 +25,10 @@ export interface TransactionOptions {
   /** Default: the server's `default_transaction_isolation`. */
   readonly isolation?: 'read committed' | 'repeatable read' | 'serializable' | undefined;
   readonly readOnly?: boolean | undefined;
-  /** How often the function may run again after a serialization failure or deadlock. Default 5. */
-  readonly maxRetries?: number | undefined;
+  /** With `serializable` and `readOnly`: wait for a snapshot that cannot fail. */
+  readonly deferrable?: boolean | undefined;
+  /** How often it may run again after a serialization failure or deadlock; `false` is 0. Default 5. */
+  readonly retry?: number | boolean | undefined;
 }
 
 /** What `transaction()` hands to its function: statements of that transaction, one after another. */
@@ -43,26 +48,61 @@ export interface TransactionParts {
 /**
  * Runs `fn` between BEGIN and COMMIT on the leader. `fn` runs again when the transaction surely had no
  * effect: the connection broke before COMMIT was sent (within `failoverTimeoutMs`), or PostgreSQL rolled it
- * back as a serialization failure or deadlock. So `fn` should touch nothing but the transaction.
+ * back as a serialization failure or deadlock. So `fn` should touch nothing but the transaction. BEGIN
+ * travels with the first statement.
  */
 export async function runTransaction<T>(
   parts: TransactionParts,
   fn: (transaction: Transaction) => Promise<T>,
   options: TransactionOptions,
 ): Promise<T> {
+  return runAttempts(parts, options, async (active) => {
+    const value = await fn(active);
+    await active.commit();
+    return value;
+  });
+}
+
+/**
+ * Runs statements that are known in advance as one transaction in one round trip. It runs again under the
+ * same conditions as {@link runTransaction}; when a statement fails, none of them has an effect.
+ */
+export async function runBatch(
+  parts: TransactionParts,
+  statements: readonly StatementConfig[],
+  options: TransactionOptions,
+): Promise<QueryResult[]> {
+  if (statements.length === 0) return [];
+  const { classifier } = parts.runner.parts;
+  for (const { text } of statements) {
+    const classification = classifier.classify(text);
+    refuseTransactionControl(classification);
+    if (classification.isSingle) continue;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'A batch takes one statement in each text; split the text at its semicolons.',
+    );
+  }
+  return runAttempts(parts, options, (active) => active.runWhole(statements));
+}
+
+async function runAttempts<T>(
+  parts: TransactionParts,
+  options: TransactionOptions,
+  attempt: (active: ActiveTransaction) => Promise<T>,
+): Promise<T> {
   const { runner, source, session } = parts;
   const level = options.durability === undefined ? null : parseDurability(options.durability);
-  const beginSql = renderBegin(options, level);
+  const opening = planOpening(options, level);
   const deadlineMs = performance.now() + runner.parts.limits.failoverTimeoutMs;
-  let retriesLeft = options.maxRetries ?? DEFAULT_MAX_RETRIES;
+  let retriesLeft = retriesOf(options);
   for (;;) {
-    const lease = await runner.finder.acquireLeader(source, session, deadlineMs);
-    const active = new ActiveTransaction(parts, lease, level);
+    const lease =
+      runner.finder.tryAcquireLeader(source, session) ??
+      (await runner.finder.acquireLeader(source, session, deadlineMs));
+    const active = new ActiveTransaction(parts, lease, level, opening);
     try {
-      await active.begin(beginSql);
-      const value = await fn(active);
-      await active.commit();
-      return value;
+      return await attempt(active);
     } catch (error) {
       await active.rollback();
       const isConflict = isSerializationConflict(codeOf(error));
@@ -77,6 +117,23 @@ export async function runTransaction<T>(
   }
 }
 
+function retriesOf({ retry = true }: TransactionOptions): number {
+  if (typeof retry === 'boolean') return retry ? DEFAULT_MAX_RETRIES : 0;
+  if (Number.isInteger(retry) && retry >= 0) return retry;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `"retry" is ${String(retry)}; expected true, false or a whole number from 0.`,
+  );
+}
+
+function refuseTransactionControl({ kind }: Classification): void {
+  if (kind !== 'begin' && kind !== 'commit' && kind !== 'rollback') return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    'transaction() begins and commits by itself; throw an error from its function to roll back.',
+  );
+}
+
 /** Whether a write was refused because the node had become a follower in the meantime. */
 async function ledElsewhere(
   runner: StatementRunner,
@@ -88,8 +145,9 @@ async function ledElsewhere(
   return !(await runner.finder.confirmsLeader(lease.node));
 }
 
-function renderBegin(options: TransactionOptions, level: SynchronousCommit | null): string {
-  const { isolation, readOnly } = options;
+/** BEGIN and what must hold from the start. */
+function planOpening(options: TransactionOptions, level: SynchronousCommit | null): readonly Rider[] {
+  const { isolation, readOnly, deferrable } = options;
   if (isolation !== undefined && !ISOLATIONS.has(isolation)) {
     const known = [...ISOLATIONS].join(', ');
     throw new LockstepError(
@@ -99,26 +157,38 @@ function renderBegin(options: TransactionOptions, level: SynchronousCommit | nul
   }
   const isolationSql = isolation === undefined ? '' : ` ISOLATION LEVEL ${isolation.toUpperCase()}`;
   const accessSql = readOnly === true ? ' READ ONLY' : '';
-  const durabilitySql = level === null ? '' : `; SET LOCAL synchronous_commit TO ${level}`;
-  return `BEGIN${isolationSql}${accessSql}${durabilitySql}`;
+  const deferrableSql = deferrable === true ? ' DEFERRABLE' : '';
+  const text = `BEGIN${isolationSql}${accessSql}${deferrableSql}`;
+  const begin: Rider = { name: `lockstep_${text}`, text, values: [] };
+  return level === null ? [begin] : [begin, createLocalDurability(level)];
 }
+
+const COMMIT: Rider = { name: 'lockstep_commit', text: 'COMMIT', values: [] };
 
 /** One attempt of a transaction, on one connection. */
 class ActiveTransaction {
   readonly #parts: TransactionParts;
   readonly #lease: Lease;
   readonly #level: SynchronousCommit | null;
-  #state: 'open' | 'ended' | 'lost' = 'open';
+  /** What the first statement carries in front; then nothing. */
+  #opening: readonly Rider[];
+  #state: 'unopened' | 'open' | 'ended' | 'failed' | 'lost' = 'unopened';
   #lostThrough: Error | null = null;
   /** The first error of PostgreSQL's: why COMMIT turns into ROLLBACK when the function swallowed it. */
   #firstError: Error | null = null;
   #leavesState = false;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #sequence: Sequence = new Sequence();
 
-  constructor(parts: TransactionParts, lease: Lease, level: SynchronousCommit | null) {
+  constructor(
+    parts: TransactionParts,
+    lease: Lease,
+    level: SynchronousCommit | null,
+    opening: readonly Rider[],
+  ) {
     this.#parts = parts;
     this.#lease = lease;
     this.#level = level;
+    this.#opening = opening;
   }
 
   /** Whether `error` tells that the connection broke before COMMIT was sent. */
@@ -127,81 +197,115 @@ class ActiveTransaction {
     return error === this.#lostThrough || (error instanceof Error && error.cause === this.#lostThrough);
   }
 
-  begin(sql: string): Promise<unknown> {
-    return this.#send({ text: sql });
+  query(textOrConfig: unknown, values?: unknown): Promise<never> {
+    const run = (): Promise<QueryResult> => this.#run(textOrConfig, values);
+    // The overloads of Queryable say what the statement's rows are; here they pass through unseen.
+    return this.#sequence.run(run) as Promise<never>;
   }
 
-  query(textOrConfig: unknown, values?: unknown): Promise<never> {
-    const run = async (): Promise<QueryResult> => {
-      const statement = readStatement(textOrConfig, values);
-      const { kind } = this.#parts.runner.parts.classifier.classify(statement.text);
-      if (kind === 'begin' || kind === 'commit' || kind === 'rollback') {
-        throw new LockstepError(
-          'CONFIG_INVALID',
-          'transaction() begins and commits by itself; throw an error from its function to roll back.',
-        );
-      }
-      if (kind === 'session') this.#leavesState = true;
-      return this.#send(statement);
-    };
-    const next = this.#last.then(run, run);
-    this.#last = next.catch(() => undefined);
-    // The overloads of Queryable say what the statement's rows are; here they pass through unseen.
-    return next as Promise<never>;
+  async #run(textOrConfig: unknown, values: unknown): Promise<QueryResult> {
+    const statement = readStatement(textOrConfig, values);
+    const classification = this.#parts.runner.parts.classifier.classify(statement.text);
+    refuseTransactionControl(classification);
+    if (classification.kind === 'session') this.#leavesState = true;
+    if (this.#state === 'unopened' && !classification.isSingle) await this.#open();
+    return this.#send(statement);
+  }
+
+  /** For several statements in one text, which BEGIN cannot travel with. */
+  async #open(): Promise<void> {
+    const report = await exchange(this.#lease, { statements: [], before: this.#takeOpening() });
+    this.#requireAnswer(report);
+  }
+
+  #takeOpening(): readonly Rider[] {
+    const opening = this.#opening;
+    this.#opening = [];
+    if (this.#state === 'unopened') this.#state = 'open';
+    return opening;
+  }
+
+  #giveBack(opening: readonly Rider[]): void {
+    this.#opening = opening;
+    this.#state = 'unopened';
   }
 
   async commit(): Promise<void> {
-    await this.#last;
-    if (this.#state === 'lost') throw this.#lostThrough ?? new Error('The transaction was lost.');
+    await this.#sequence.whenIdle();
+    this.#requireUsable();
+    const isEmpty = this.#state === 'unopened';
+    this.#state = 'ended';
+    if (isEmpty) return;
+    await this.#commitWith([]);
+  }
+
+  /** BEGIN, all statements and COMMIT in one flight. */
+  async runWhole(statements: readonly StatementConfig[]): Promise<QueryResult[]> {
+    const { classifier } = this.#parts.runner.parts;
+    this.#leavesState = statements.some(({ text }) => classifier.classify(text).kind === 'session');
+    return this.#commitWith(statements);
+  }
+
+  async #commitWith(statements: readonly StatementConfig[]): Promise<QueryResult[]> {
     const { runner, session } = this.#parts;
     const { monitor, limits, traffic } = runner.parts;
     const { node } = this.#lease;
-    this.#state = 'ended';
     const startedAtMs = performance.now();
-    const plan = { statement: { text: 'COMMIT' }, question: session === null ? undefined : LEADER_QUESTION };
+    const before = this.#takeOpening();
+    const after = session === null ? [COMMIT] : [COMMIT, LEADER_QUESTION];
     const mayWait = this.#level === null || isSynchronous(this.#level);
-    const limitMs = mayWait ? limits.durabilityTimeoutMs : 0;
-    const report = await exchangeWithinLimit(this.#lease, plan, monitor, limitMs, true);
+    const report = await exchangeWithinLimit(
+      this.#lease,
+      { statements, before, after },
+      { monitor, limitMs: mayWait ? limits.durabilityTimeoutMs : 0, isCommit: statements.length === 0 },
+    );
     traffic.counts.writes += 1;
-    const isApplied = report === null || (report.error === null && commandOf(report) === 'COMMIT');
-    if (isApplied) this.#learn(report, startedAtMs);
+    const isApplied = report === null || report.commandOf(COMMIT.name) === 'COMMIT';
+    if (isApplied) {
+      this.#state = 'ended';
+      this.#learn(report, startedAtMs);
+    }
     if (report === null) {
       this.#leavesState = true;
       throw durabilityTimeout(monitor.nameOf(node), 'limit', limits.durabilityTimeoutMs);
     }
+    if (!isApplied) this.#explain(report);
     if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(node), 'cancelled', 0);
-    this.#requireCommitted(report);
+    return report.results as QueryResult[];
   }
 
-  #requireCommitted(report: ExchangeReport): void {
+  /** Throws what kept COMMIT from taking effect, as far as it did. */
+  #explain(report: ExchangeReport): never {
     const { monitor, traffic } = this.#parts.runner.parts;
     const { node } = this.#lease;
     if (report.isBroken) {
       const error = report.error ?? new Error('The connection ended.');
       if (!report.isSent) throw this.#lose(error);
+      this.#state = 'ended';
       this.#leavesState = true;
       void monitor.probeNow(node);
       traffic.counts.unknownOutcomes += 1;
       throw commitUnknown(monitor.nameOf(node), error);
     }
+    // A statement of the batch that fails leaves the transaction open.
+    this.#state = this.#lease.client.getTransactionStatus() === 'I' ? 'ended' : 'open';
     if (report.error !== null) throw report.error;
-    if (commandOf(report) !== 'COMMIT')
-      throw this.#firstError ?? new Error('PostgreSQL rolled the transaction back.');
+    throw this.#firstError ?? new Error('PostgreSQL rolled the transaction back.');
   }
 
   #learn(report: ExchangeReport | null, startedAtMs: number): void {
     const { session, runner } = this.#parts;
     if (session === null) return;
-    const token = readLeaderAnswer(report?.answer ?? null, this.#level === 'off');
+    const token = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, this.#level === 'off');
     if (token !== null) session.advance(token, startedAtMs);
     else session.advanceBeyondKnowledge(runner.parts.monitor.leadership.timeline, performance.now());
   }
 
   async rollback(): Promise<void> {
-    await this.#last;
+    await this.#sequence.whenIdle();
     if (this.#state !== 'open') return;
     this.#state = 'ended';
-    const report = await exchange(this.#lease.client, { statement: { text: 'ROLLBACK' } });
+    const report = await exchange(this.#lease, { statements: [{ text: 'ROLLBACK' }] });
     if (report.error !== null) this.#leavesState = true;
   }
 
@@ -211,25 +315,38 @@ class ActiveTransaction {
     this.#parts.source.release(this.#lease, isUseless ? (this.#lostThrough ?? true) : undefined, isOpen);
   }
 
-  async #send(statement: Parameters<typeof exchange>[1]['statement']): Promise<QueryResult> {
-    if (this.#state === 'lost') throw this.#lostThrough ?? new Error('The transaction was lost.');
+  async #send(statement: StatementConfig): Promise<QueryResult> {
+    this.#requireUsable();
     if (this.#state === 'ended') {
       throw new LockstepError(
         'CONFIG_INVALID',
         'The transaction has ended; await every query inside its function.',
       );
     }
-    const report = await exchange(this.#lease.client, { statement });
+    const before = this.#takeOpening();
+    const report = await exchange(this.#lease, { statements: [statement], before });
+    // What cannot be sent (a value that cannot be converted) has not begun the transaction either.
+    if (!report.isSent && !report.isBroken && before.length > 0) this.#giveBack(before);
+    this.#requireAnswer(report);
+    return report.results[0] as QueryResult;
+  }
+
+  #requireAnswer(report: ExchangeReport): void {
     if (report.error !== null && isOwnTimeout(report.error)) {
       this.#state = 'lost';
       throw report.error;
     }
     if (report.isBroken) throw this.#lose(report.error ?? new Error('The connection ended.'));
-    if (report.error !== null) {
-      this.#firstError ??= report.error;
-      throw report.error;
-    }
-    return report.result as QueryResult;
+    if (report.error === null) return;
+    if (report.isSent) this.#firstError ??= report.error;
+    const hasBegun = this.#lease.client.getTransactionStatus() !== 'I';
+    if (!hasBegun && report.isSent) this.#state = 'failed';
+    throw report.error;
+  }
+
+  #requireUsable(): void {
+    if (this.#state === 'lost') throw this.#lostThrough ?? new Error('The transaction was lost.');
+    if (this.#state === 'failed') throw this.#firstError ?? new Error('BEGIN failed.');
   }
 
   #lose(error: Error): Error {
@@ -239,9 +356,4 @@ class ActiveTransaction {
     this.#lostThrough = transactionLost(monitor.nameOf(this.#lease.node), error);
     return this.#lostThrough;
   }
-}
-
-function commandOf(report: ExchangeReport): string | null {
-  const result = report.result as Partial<QueryResult> | null;
-  return result?.command ?? null;
 }

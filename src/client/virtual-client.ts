@@ -5,7 +5,7 @@ import { exchangeWithinLimit } from './durability.ts';
 import type { Classification } from './core/classify.ts';
 import type { Durability } from '../model/durability.ts';
 import type { StatementConfig } from './exchange.ts';
-import type { Lease } from './node-pools.ts';
+import type { Lease, NodePools } from './node-pools.ts';
 import type { NodeKey } from './core/topology.ts';
 import { isSelfSubmitting, readStatement, settleCallback } from './queryable.ts';
 import type { SelfSubmitting } from './queryable.ts';
@@ -18,11 +18,15 @@ import {
   transactionLost,
 } from './failures.ts';
 import type { LeaseSource } from './node-finder.ts';
+import { Sequence } from './sequence.ts';
 import type { StatementRunner } from './runner.ts';
 
 const ROLLED_BACK: QueryResult = { command: 'ROLLBACK', rowCount: null, oid: 0, fields: [], rows: [] };
 
 type Callback = (error: Error | undefined, result?: unknown) => void;
+
+/** The part of the pools that a client draws on. */
+type LeasePools = Pick<NodePools, 'tryAcquire' | 'acquire'>;
 
 /**
  * What `pool.connect()` hands out: a client that is bound to a server only while it must be. Each
@@ -32,7 +36,7 @@ type Callback = (error: Error | undefined, result?: unknown) => void;
  */
 export class VirtualClient extends EventEmitter {
   readonly #runner: StatementRunner;
-  readonly #pools: { acquire(node: NodeKey): Promise<Lease> };
+  readonly #pools: LeasePools;
   readonly #onRelease: (error: Error | boolean | undefined) => void;
   readonly #source: LeaseSource;
   #held: Lease | null = null;
@@ -41,11 +45,11 @@ export class VirtualClient extends EventEmitter {
   #isTransactionLost = false;
   #isStateLost = false;
   #isReleased = false;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #sequence: Sequence = new Sequence();
 
   constructor(
     runner: StatementRunner,
-    pools: { acquire(node: NodeKey): Promise<Lease> },
+    pools: LeasePools,
     onRelease: (error: Error | boolean | undefined) => void,
   ) {
     super();
@@ -53,6 +57,7 @@ export class VirtualClient extends EventEmitter {
     this.#pools = pools;
     this.#onRelease = onRelease;
     this.#source = {
+      tryAcquire: (node) => this.#tryBind(node),
       acquire: (node) => this.#bind(node),
       release: (lease, error, state) => this.#keep(lease, error, state),
     };
@@ -147,12 +152,9 @@ export class VirtualClient extends EventEmitter {
   }
 
   #enqueue<T>(work: () => Promise<T>): Promise<T> {
-    const next = this.#last.then(async () => {
-      if (this.#isReleased) throw new Error('Client was closed and is not queryable');
-      return work();
-    });
-    this.#last = next.catch(() => undefined);
-    return next;
+    return this.#sequence.run(() =>
+      this.#isReleased ? Promise.reject(new Error('Client was closed and is not queryable')) : work(),
+    );
   }
 
   #run(statement: StatementConfig & { durability?: Durability }): Promise<QueryResult> {
@@ -191,7 +193,8 @@ export class VirtualClient extends EventEmitter {
     const mayCommit = !wasInTransaction || endsTransaction(classification);
     const limitMs = mayCommit ? limits.durabilityTimeoutMs : 0;
     const isCommit = classification.kind === 'commit';
-    const report = await exchangeWithinLimit(lease, { statement }, monitor, limitMs, isCommit);
+    const plan = { statements: [statement] };
+    const report = await exchangeWithinLimit(lease, plan, { monitor, limitMs, isCommit });
     if (classification.kind === 'session') this.#pin = 'state';
     if (isCommit || classification.kind === 'write') traffic.counts.writes += 1;
     if (report === null) {
@@ -201,7 +204,7 @@ export class VirtualClient extends EventEmitter {
     if (!report.isBroken) {
       if (report.error !== null) throw report.error;
       if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(lease.node), 'cancelled', 0);
-      return report.result as QueryResult;
+      return report.results[0] as QueryResult;
     }
     const error = report.error ?? new Error('Connection terminated unexpectedly');
     if (this.#pin === 'state') this.#isStateLost = true;
@@ -245,6 +248,19 @@ export class VirtualClient extends EventEmitter {
       lease.release();
       throw new Error('Client was closed and is not queryable');
     }
+    return this.#hold(lease);
+  }
+
+  #tryBind(node: NodeKey): Lease | null {
+    const held = this.#held;
+    if (held !== null && held.node === node) return isUsable(held) ? held : null;
+    const lease = this.#isReleased ? null : this.#pools.tryAcquire(node);
+    if (lease === null) return null;
+    if (held !== null) this.#drop(held, undefined);
+    return this.#hold(lease);
+  }
+
+  #hold(lease: Lease): Lease {
     this.#held = lease;
     lease.client.on('notice', this.#onNotice);
     lease.client.on('notification', this.#onNotification);

@@ -8,6 +8,7 @@ import {
 import { readFollowerAnswer, readLeaderAnswer } from '../../src/client/gate.ts';
 import { SessionState } from '../../src/client/session-state.ts';
 import { formatLsn, parseLsn } from '../../src/model/lsn.ts';
+import { parseTimeline } from '../../src/model/timeline.ts';
 import { formatToken, parseToken } from '../../src/model/token.ts';
 
 const token = parseToken('1-0/200');
@@ -122,5 +123,25 @@ describe('SessionState', () => {
 
   it('refuses what is not a token', () => {
     expect(() => new SessionState('nonsense')).toThrow(/not a consistency token/);
+  });
+
+  it('asks nothing of the follower it read from but what it saw elsewhere', () => {
+    const lsn = (text: string) => parseLsn(text);
+    const at = (text: string) => ({ timeline: parseTimeline(1), lsn: lsn(text) });
+    const state = new SessionState('1-0/200');
+    state.readOnFollower('n2', at('0/300'), 10);
+    expect(state.text).toBe('1-0/300');
+    expect(state.requirementOn({ node: 'n2', openedAtMs: 5 })?.lsn).toBe(lsn('0/200'));
+    // A connection opened since: the server may have crashed and come back at an earlier state.
+    expect(state.requirementOn({ node: 'n2', openedAtMs: 11 })?.lsn).toBe(lsn('0/300'));
+    expect(state.requirementOn({ node: 'n3', openedAtMs: 5 })?.lsn).toBe(lsn('0/300'));
+    // An answer that comes late takes nothing back.
+    state.readOnFollower('n2', at('0/250'), 9);
+    expect(state.text).toBe('1-0/300');
+    state.readOnFollower('n3', at('0/310'), 12);
+    expect(state.requirementOn({ node: 'n3', openedAtMs: 5 })?.lsn).toBe(lsn('0/300'));
+    expect(state.requirementOn({ node: 'n2', openedAtMs: 5 })?.lsn).toBe(lsn('0/310'));
+    state.advance(at('0/400'), 20);
+    expect(state.requirementOn({ node: 'n3', openedAtMs: 5 })?.lsn).toBe(lsn('0/400'));
   });
 });

@@ -1,0 +1,110 @@
+import wire from 'pg/lib/utils.js';
+
+/**
+ * The part of pg's Connection that a Submittable may use. pg-cursor and pg-query-stream stand on the same
+ * calls. Source: node-postgres, "Submittable", and PostgreSQL documentation, "Extended Query".
+ */
+export interface WireConnection extends NodeJS.EventEmitter {
+  readonly stream: { cork(): void; uncork(): void; readonly writable: boolean };
+  readonly parsedStatements: Record<string, string | undefined>;
+  readonly submittedNamedStatements: Record<string, string | undefined>;
+  parse(statement: { name: string | undefined; text: string; types: unknown }): void;
+  bind(binding: {
+    portal: string;
+    statement: string | undefined;
+    values: readonly unknown[];
+    binary: boolean | undefined;
+  }): void;
+  describe(target: { type: 'P'; name: string }): void;
+  execute(portal: { portal: string }): void;
+  sync(): void;
+}
+
+export interface RowMessage {
+  readonly fields: readonly (string | null)[];
+}
+
+/** A statement of Lockstep's own, parsed once per connection under its name. */
+export interface Rider {
+  readonly name: string;
+  readonly text: string;
+  readonly values: readonly string[];
+}
+
+/** What names a prepared statement. */
+export type PreparedQuery = Pick<Rider, 'name' | 'text'>;
+
+/** The calls by which pg's Client hands the server's messages to a query. */
+export interface QueryInternals {
+  callback: ((error: Error | null, result?: unknown) => void) | undefined;
+  readonly name: string | undefined;
+  readonly text: string;
+  readonly values: unknown;
+  readonly types: unknown;
+  readonly binary: boolean | undefined;
+  readonly portal: string;
+  readonly _result: { _types: unknown };
+  readonly _results: unknown;
+  submit(connection: WireConnection): Error | null;
+  handleRowDescription(message: unknown): void;
+  handleDataRow(message: unknown): void;
+  handleCommandComplete(message: unknown, connection: WireConnection): void;
+  handleEmptyQuery(connection: WireConnection): void;
+  handlePortalSuspended(connection: WireConnection): void;
+  handleCopyInResponse(connection: WireConnection): void;
+  handleReadyForQuery(connection: WireConnection): void;
+}
+
+export type Step = Rider | QueryInternals;
+
+const NO_VALUES: readonly unknown[] = [];
+
+/**
+ * Writes all steps and one Sync. Values are converted before anything is written, so that what cannot be
+ * sent is refused as a whole. The caller corks the stream.
+ */
+export function sendBatch(connection: WireConnection, steps: readonly Step[]): Error | null {
+  const values: (readonly unknown[])[] = [];
+  for (const step of steps) {
+    const refusal = refuse(connection, step);
+    if (refusal !== null) return refusal;
+    try {
+      values.push('callback' in step ? convert(step.values) : step.values);
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error));
+    }
+  }
+  for (const [index, step] of steps.entries()) write(connection, step, values[index] ?? NO_VALUES);
+  connection.sync();
+  return null;
+}
+
+function convert(values: unknown): readonly unknown[] {
+  return values == null ? NO_VALUES : (values as unknown[]).map((value) => wire.prepareValue(value));
+}
+
+/** pg's own refusals. */
+function refuse(connection: WireConnection, { name, text, values }: Step): Error | null {
+  if (values != null && !Array.isArray(values)) return new Error('Query values must be an array');
+  const known = name === undefined ? undefined : textOf(connection, name);
+  if (known === undefined || known === text) return null;
+  return new Error(`Prepared statements must be unique - '${name}' was used for a different statement`);
+}
+
+function textOf(connection: WireConnection, name: string): string | undefined {
+  return connection.parsedStatements[name] ?? connection.submittedNamedStatements[name];
+}
+
+function write(connection: WireConnection, step: Step, values: readonly unknown[]): void {
+  const { name, text } = step;
+  const isQuery = 'callback' in step;
+  if (name === undefined || textOf(connection, name) === undefined) {
+    connection.parse({ name, text, types: isQuery ? step.types : undefined });
+    if (name !== undefined) connection.submittedNamedStatements[name] = text;
+  }
+  const portal = isQuery ? step.portal : '';
+  connection.bind({ portal, statement: name, values, binary: isQuery ? step.binary : undefined });
+  // Nobody needs to know the columns of a rider's row.
+  if (isQuery) connection.describe({ type: 'P', name: portal });
+  connection.execute({ portal });
+}
