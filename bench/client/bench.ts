@@ -49,13 +49,15 @@ export async function runClientBench(options: BenchOptions): Promise<BenchResult
   }
   const when = new Date().toISOString();
   await using servers = await BenchServers.start(options.postgres);
+  const machine = describeMachine(servers.version);
+  progress(machine);
   const rows: Row[] = [];
   for (const scenario of chosen) {
     progress(`${scenario.name} …`);
     rows.push(...(await runScenario(scenario, servers, options)));
   }
   const wanted = rows.filter(({ metric }) => only === null || metric.startsWith(only));
-  return { when, machine: describeMachine(servers.version), rows: wanted };
+  return { when, machine, rows: wanted };
 }
 
 function fits(name: string, prefix: string): boolean {

@@ -94,7 +94,8 @@ async function runBatch(session: unknown, statements: readonly Statement[]): Pro
   try {
     await batching.transaction(statements, { durability: 'async' });
   } catch (error) {
-    if (error instanceof TypeError) throw new Unsupported('transaction() takes no list of statements yet.');
+    if (error instanceof TypeError && error.message.includes('not a function'))
+      throw new Unsupported('transaction() takes no list of statements yet.');
     throw error;
   }
 }
