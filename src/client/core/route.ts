@@ -61,6 +61,8 @@ interface Target {
 interface Candidates {
   readonly near: readonly Target[];
   readonly all: readonly Target[];
+  /** Whether all have the same weight. */
+  readonly isEven: boolean;
 }
 
 /**
@@ -117,7 +119,8 @@ function createCandidates(nodes: readonly RouteNode[], { zone }: RouteRules): Ca
   const reason = `read, ${nodes.length} eligible follower${nodes.length === 1 ? '' : 's'}`;
   const all = nodes.map((node) => createTarget(node, reason));
   const near = zone === null ? all : all.filter(({ node }) => node.zone === zone);
-  return { all, near: near.length === 0 ? all : near };
+  const isEven = nodes.every(({ weight }) => weight === nodes[0]?.weight);
+  return { all, near: near.length === 0 ? all : near, isEven };
 }
 
 /**
@@ -128,10 +131,11 @@ function createCandidates(nodes: readonly RouteNode[], { zone }: RouteRules): Ca
  */
 export function decideRoute(request: RouteRequest, table: RouteTable, first: number, second: number): Route {
   if (request.access === 'leader') return routeToLeader(request, table, null);
-  const { near, all } = request.isSession ? table.causal : table.plain;
+  const candidates = request.isSession ? table.causal : table.plain;
+  const { near, all } = candidates;
   const target =
-    chooseOfTwo(usable(request, near), request.preferred, first, second) ??
-    (near === all ? null : chooseOfTwo(usable(request, all), request.preferred, first, second));
+    chooseOfTwo(request, usable(request, near), candidates.isEven, first, second) ??
+    (near === all ? null : chooseOfTwo(request, usable(request, all), candidates.isEven, first, second));
   return target === null ? routeToLeader(request, table, 'read, no eligible follower') : target.route;
 }
 
@@ -170,16 +174,21 @@ const CLEARLY_BETTER = 0.75;
 const WORTH_LEAVING = 0.5;
 
 function chooseOfTwo(
+  { preferred }: RouteRequest,
   targets: readonly Target[],
-  preferred: NodeKey | null,
+  isEven: boolean,
   first: number,
   second: number,
 ): Target | null {
-  if (targets.length <= 1) return targets[0] ?? null;
+  const { length } = targets;
+  if (length <= 1) return targets[0] ?? null;
   const home = preferred === null ? -1 : targets.findIndex(({ node }) => node.key === preferred);
-  const drawn = home >= 0 ? home : draw(targets, first, -1);
+  const drawn = home >= 0 ? home : isEven ? Math.floor(first * length) : draw(targets, first, -1);
+  const other = isEven
+    ? (drawn + 1 + Math.floor(second * (length - 1))) % length
+    : draw(targets, second, drawn);
   const one = targets[drawn];
-  const two = targets[draw(targets, second, drawn)];
+  const two = targets[other];
   if (one === undefined || two === undefined) return one ?? two ?? null;
   const factor = home >= 0 ? WORTH_LEAVING : CLEARLY_BETTER;
   return expectedMs(two.node.load) < expectedMs(one.node.load) * factor ? two : one;

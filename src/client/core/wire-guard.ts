@@ -1,5 +1,6 @@
 /** All that a server may send. Source: PostgreSQL documentation, "Message Formats". */
-const MESSAGE_TYPES: ReadonlySet<number> = new Set(new TextEncoder().encode('RKSNEZ123nstTDCIAGHWcdvV'));
+const IS_MESSAGE_TYPE = new Uint8Array(256);
+for (const type of new TextEncoder().encode('RKSNEZ123nstTDCIAGHWcdvV')) IS_MESSAGE_TYPE[type] = 1;
 
 const ERROR = 0x45;
 const NOTICE = 0x4e;
@@ -48,13 +49,11 @@ export class WireGuard {
         if (fault !== null) return fault;
       }
       const end = Math.min(at + this.#bodyBytes, chunk.length);
+      this.#bodyBytes -= end - at;
       if ((this.#type === ERROR || this.#type === NOTICE) && !this.#followFields(chunk, at, end))
         return 'an error message has no end';
-      this.#bodyBytes -= end - at;
       at = end;
       if (this.#bodyBytes > 0) return null;
-      if ((this.#type === ERROR || this.#type === NOTICE) && this.#fields !== 'end')
-        return 'an error message has no end';
       this.#headerBytes = 0;
       if (this.#type === READY) this.#isReady = true;
     }
@@ -81,7 +80,7 @@ export class WireGuard {
   }
 
   #judgeHeader(): string | null {
-    if (!MESSAGE_TYPES.has(this.#type)) return `there is no message type ${this.#type}`;
+    if (IS_MESSAGE_TYPE[this.#type] !== 1) return `there is no message type ${this.#type}`;
     const most = this.#isReady ? this.#maxMessageBytes : MAX_STARTUP_BYTES;
     if (this.#bodyBytes < 0 || this.#bodyBytes > most)
       return `a message cannot have ${this.#bodyBytes + 4} bytes`;
@@ -96,6 +95,6 @@ export class WireGuard {
       if (this.#fields === 'text') this.#fields = isZero ? 'type' : 'text';
       else this.#fields = isZero ? 'end' : 'text';
     }
-    return true;
+    return this.#bodyBytes > 0 || this.#fields === 'end';
   }
 }
