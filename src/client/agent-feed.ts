@@ -6,6 +6,9 @@ import type { Topology } from '../model/topology.ts';
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 2000;
 
+/** Three times the agents' keep-alive: a feed that says nothing for so long would not bring news either. */
+const SILENCE_MS = 15_000;
+
 /** An event that never ends is not an agent's. */
 const MAX_EVENT_CHARACTERS = 1_000_000;
 
@@ -45,6 +48,7 @@ export class AgentFeed {
     this.#request = request;
     request.on('socket', (socket) => socket.unref());
     request.on('response', (response) => this.#read(response));
+    request.setTimeout(SILENCE_MS, () => request.destroy());
     request.on('error', () => undefined);
     request.on('close', () => this.#retry());
     request.end();

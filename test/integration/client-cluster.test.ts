@@ -26,6 +26,18 @@ afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
 
+class Closing implements AsyncDisposable {
+  readonly pool: LockstepPool;
+
+  constructor(opened: LockstepPool) {
+    this.pool = opened;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.pool.end();
+  }
+}
+
 const notify = (channel: string, payload: string): Promise<unknown> =>
   pool.query('SELECT pg_notify($1, $2)', [channel, payload]);
 
@@ -96,6 +108,18 @@ describe('pool.listen', () => {
       for (const socket of sockets) socket.destroy();
       proxy.close();
     }
+  });
+});
+
+describe('a pool that was told of one server', () => {
+  it('takes up the others from the agents, and reads there', async () => {
+    await using one = new Closing(connect(cluster.nodes.find(({ name }) => name === leaderName)?.dsn ?? ''));
+    await until('all nodes', async () => (await one.pool.topology()).nodes.length === cluster.nodes.length);
+    await until('a read on each follower', async () => {
+      await one.pool.query('SELECT 1');
+      return Object.keys(one.pool.stats().readsByNode).filter((name) => name !== leaderName).length === 2;
+    });
+    expect((await one.pool.topology()).nodes.map(({ name }) => name).sort()).toEqual(['n1', 'n2', 'n3']);
   });
 });
 
