@@ -1,6 +1,7 @@
 import type { PoolConfig } from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import { parseClusterUrl } from './cluster-url.ts';
+import type { HedgeDelay } from './core/hedge.ts';
 import type { Place } from './core/membership.ts';
 import { lookupAll } from './members.ts';
 import type { Lookup } from './members.ts';
@@ -49,6 +50,12 @@ export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' |
   readonly maxReadLagMs?: number | undefined;
   /** Statements that may wait for a connection before more are refused with POOL_SATURATED. Default 10000. */
   readonly maxWaiting?: number | undefined;
+  /**
+   * When a read outside of sessions has not been answered for so long, a copy goes to a second follower, and
+   * the first answer counts; `p95`: for as long as 95% of reads take. Of a hundred reads at most five are
+   * sent twice. Default: none is.
+   */
+  readonly hedgeAfterMs?: HedgeDelay | undefined;
   /** The zone of this process: followers there are preferred for reads. */
   readonly zone?: string | undefined;
   /**
@@ -77,6 +84,8 @@ export interface ResolvedOptions {
   readonly lookup: Lookup;
   readonly zone: string | null;
   readonly allowsUnknownLag: boolean;
+  /** Null: no read is sent twice. */
+  readonly hedgeAfterMs: HedgeDelay | null;
   /** What every connection needs, without host and port. */
   readonly connection: PoolConfig;
   readonly limits: ClientLimits;
@@ -107,6 +116,7 @@ const OWN_OPTIONS = new Set([
   'tokenSecret',
   'zone',
   'allowUnknownLag',
+  'hedgeAfterMs',
   ...Object.keys(DEFAULT_LIMITS),
 ]);
 
@@ -126,11 +136,13 @@ export function resolveOptions(input: string | LockstepOptions): ResolvedOptions
   const connection: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(rest)) if (POOL_OPTIONS.has(name)) connection[name] = value;
   checkCount('max', rest.max, 1);
+  if (given.hedgeAfterMs !== 'p95') checkCount('hedgeAfterMs', given.hedgeAfterMs, 0);
   return {
     hosts: resolveHosts(hosts, host, port),
     lookup: lookupAll,
     zone: given.zone ?? null,
     allowsUnknownLag: given.allowUnknownLag ?? false,
+    hedgeAfterMs: given.hedgeAfterMs ?? null,
     connection: connection as PoolConfig,
     limits: resolveLimits(given),
     tokenSecrets: resolveSecrets(given.tokenSecret),

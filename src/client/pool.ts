@@ -4,6 +4,7 @@ import type { Durability } from '../model/durability.ts';
 import type { NodeKey } from './core/topology.ts';
 import { createClassifier } from './leader-catalog.ts';
 import type { ListenOptions, Notification, Subscription } from './notifications.ts';
+import { Hedger } from './hedge.ts';
 import { resolveOptions } from './options.ts';
 import type { LockstepOptions, ResolvedOptions } from './options.ts';
 import { describeTopology, describeTraffic } from './pool-view.ts';
@@ -62,6 +63,7 @@ export class LockstepPool extends pg.Pool {
       monitor: this.#servers.monitor,
       traffic: new Traffic(),
       limits: options.limits,
+      hedger: options.hedgeAfterMs === null ? null : new Hedger(options.hedgeAfterMs),
       rules: {
         maxLagBytes: options.limits.maxReadLagBytes,
         maxLagMs: options.limits.maxReadLagMs || Number.POSITIVE_INFINITY,

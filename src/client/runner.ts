@@ -9,6 +9,7 @@ import type { Classification } from './core/classify.ts';
 import { codeOf, decideRetry } from './core/retry.ts';
 import type { FailurePhase } from './core/retry.ts';
 import { decideFreshness } from './core/session.ts';
+import type { NodeKey } from './core/topology.ts';
 import { startExchangeWithinLimit } from './durability.ts';
 import { startExchange } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.ts';
@@ -23,6 +24,7 @@ import {
   readFollowerAnswer,
   readLeaderAnswer,
 } from './gate.ts';
+import type { Hedger } from './hedge.ts';
 import { NodeFinder } from './node-finder.ts';
 import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from './node-finder.ts';
 import type { Lease } from './node-pools.ts';
@@ -40,6 +42,8 @@ export interface StatementRequest {
 /** What {@link StatementRunner} works with. */
 export interface RunnerParts extends FinderParts {
   readonly classifier: Classifier;
+  /** Null where no read is ever sent twice. */
+  readonly hedger: Hedger | null;
 }
 
 /** What one statement has been through so far. */
@@ -50,6 +54,8 @@ interface Progress extends RouteProgress {
   readonly level: SynchronousCommit | null;
   readonly resolve: (result: QueryResult) => void;
   readonly reject: (error: Error) => void;
+  /** Where it was sent last. */
+  sentTo: NodeKey | null;
   /** Set once the leader was not seen to show what a follower had shown: the wait is not repeated. */
   isLeaderGateSpent: boolean;
 }
@@ -87,7 +93,40 @@ export class StatementRunner {
    * DURABILITY_TIMEOUT (applied) when followers did not confirm in time.
    */
   run(request: StatementRequest, source: LeaseSource): Promise<QueryResult> {
+    const { hedger } = this.parts;
+    if (hedger !== null) return this.#runHedged(hedger, request, source);
     return new Promise((resolve, reject) => this.#advance(this.#begin(request, source, resolve, reject)));
+  }
+
+  /** Only reads outside of sessions are sent twice: nothing but their answer comes of them. */
+  #runHedged(hedger: Hedger, request: StatementRequest, source: LeaseSource): Promise<QueryResult> {
+    const { promise, resolve, reject } = Promise.withResolvers<QueryResult>();
+    let progress: Progress;
+    try {
+      progress = this.#begin(request, source, resolve, reject);
+      this.#advance(progress);
+    } catch (error) {
+      reject(toError(error));
+      return promise;
+    }
+    const { classification, access, session } = progress;
+    if (classification.kind !== 'read' || access !== 'any' || session !== null) return promise;
+    return hedger.race(promise, () => this.#sendCopy(progress));
+  }
+
+  /** Null when no other follower has a connection free at once. */
+  #sendCopy({ request, source, sentTo }: Progress): Promise<QueryResult> | null {
+    if (sentTo === null) return null;
+    const { promise, resolve, reject } = Promise.withResolvers<QueryResult>();
+    const copy = this.#begin(request, source, resolve, reject);
+    copy.excluded.add(sentTo);
+    const route = this.finder.routeNow(copy);
+    const isElsewhere = route.kind === 'node' && route.role === 'follower';
+    const lease = isElsewhere ? source.tryAcquire(route.node) : null;
+    if (lease === null || !isElsewhere) return null;
+    this.parts.traffic.counts.hedged += 1;
+    this.#send(copy, route, lease);
+    return promise;
   }
 
   #begin(
@@ -119,6 +158,7 @@ export class StatementRunner {
       excluded: new Set(),
       access: mayUseFollower && level === null ? 'any' : 'leader',
       lastError: null,
+      sentTo: null,
       isLeaderGateSpent: false,
     };
   }
@@ -165,6 +205,7 @@ export class StatementRunner {
     const { monitor, limits, traffic } = this.parts;
     const plan = this.#plan(progress, route, lease);
     const attempt: Attempt = { route, lease, plan, startedAtMs: performance.now() };
+    progress.sentTo = route.node;
     traffic.started(route.node);
     const finish = (report: ExchangeReport | null): void => {
       traffic.ended(route.node, performance.now() - attempt.startedAtMs);

@@ -31,6 +31,8 @@ export interface TrafficCounts {
   redirected: number;
   /** Statements tried again because surely nothing had been applied. */
   retried: number;
+  /** Reads of which a copy went to a second follower, the first being late. */
+  hedged: number;
   /** Writes whose outcome a broken connection left unknown. */
   unknownOutcomes: number;
 }
@@ -45,6 +47,7 @@ export class Traffic {
     leaderGateMisses: 0,
     redirected: 0,
     retried: 0,
+    hedged: 0,
     unknownOutcomes: 0,
   };
   readonly #nodes = new Map<NodeKey, NodeTraffic>();

@@ -60,6 +60,7 @@ describe('resolveOptions', () => {
     ['a lone percent sign', 'postgresql://u:50%@a/x', /%25/],
     ['a negative limit', { host: 'a', gateWaitMs: -1 }, /"gateWaitMs" is -1/],
     ['a fraction of a connection', { host: 'a', max: 0.5 }, /"max" is 0.5/],
+    ['a hedge in words', { host: 'a', hedgeAfterMs: 'soon' }, /"hedgeAfterMs" is soon/],
     ['a negative weight', { hosts: [{ host: 'a', weight: -1 }] }, /weight -1/],
     ['an authority that is not there', 'postgresql://a/x?sslrootcert=/nowhere.pem', /cannot be read/],
     ['sslmode nonsense', 'postgresql://a/x?sslmode=maybe', /sslmode "maybe"/],
