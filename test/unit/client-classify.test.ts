@@ -130,6 +130,7 @@ const table: Record<StatementKind, string[]> = {
     'BEGIN; DELETE FROM t; COMMIT',
     // With standard_conforming_strings off, the string goes on behind \' and the DELETE is not in it.
     "SELECT 'a\\'; DELETE FROM t; --'",
+    "SELECT 'a\\\\', 'b'",
     "SELECT 'unterminated",
     'SELECT "unterminated',
     'SELECT $$unterminated',
