@@ -7,6 +7,7 @@ import type { Lease } from './node-pools.ts';
 export interface StatementConfig extends pg.QueryConfig<unknown[]> {
   readonly rowMode?: 'array' | undefined;
   readonly query_timeout?: number | undefined;
+  readonly idempotencyKey?: string | undefined;
 }
 
 /**

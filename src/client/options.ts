@@ -63,6 +63,11 @@ export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' |
    * far behind they are. Default false.
    */
   readonly allowUnknownLag?: boolean | undefined;
+  /**
+   * How long an `idempotencyKey` is remembered, at least; this client deletes older ones now and then.
+   * 0 keeps them for ever. Default 604800000 (7 days).
+   */
+  readonly outcomeRetentionMs?: number | undefined;
 }
 
 /** Lockstep's own limits with their defaults filled in. */
@@ -72,6 +77,7 @@ export interface ClientLimits {
   readonly maxReadLagBytes: number;
   readonly gateWaitMs: number;
   readonly probeIntervalMs: number;
+  readonly outcomeRetentionMs: number;
   readonly tokenMaxAgeMs: number;
   /** 0 for no limit. */
   readonly maxReadLagMs: number;
@@ -99,6 +105,7 @@ const DEFAULT_LIMITS: ClientLimits = {
   maxReadLagBytes: 16 * 1024 * 1024,
   gateWaitMs: 20,
   probeIntervalMs: 250,
+  outcomeRetentionMs: 7 * 24 * 3_600_000,
   tokenMaxAgeMs: 3_600_000,
   maxReadLagMs: 0,
   maxWaiting: 10_000,

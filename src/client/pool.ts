@@ -1,7 +1,7 @@
 import pg from 'pg';
 import type { PoolClient, QueryResult, Submittable } from 'pg';
-import type { Durability } from '../model/durability.ts';
 import type { NodeKey } from './core/topology.ts';
+import { OutcomeTable } from './outcome.ts';
 import { createClassifier } from './leader-catalog.ts';
 import type { ListenOptions, Notification, Subscription } from './notifications.ts';
 import { Hedger } from './hedge.ts';
@@ -10,7 +10,7 @@ import type { LockstepOptions, ResolvedOptions } from './options.ts';
 import { describeTopology, describeTraffic } from './pool-view.ts';
 import type { ClientStats, ClientTopology } from './pool-view.ts';
 import { isSelfSubmitting, readStatement, settleCallback } from './queryable.ts';
-import type { Queryable } from './queryable.ts';
+import type { Queryable, StatementOptions } from './queryable.ts';
 import { StatementRunner } from './runner.ts';
 import { Servers } from './servers.ts';
 import { createQuery, createTransaction } from './session.ts';
@@ -20,6 +20,7 @@ import type { SessionOptions } from './sessions.ts';
 import { SessionTokens } from './session-tokens.ts';
 import type { SessionState } from './session-state.ts';
 import { Traffic } from './traffic.ts';
+import { runKeyedStatement } from './transaction.ts';
 import type { Transaction, TransactionOptions } from './transaction.ts';
 import { VirtualClient } from './virtual-client.ts';
 
@@ -62,6 +63,7 @@ export class LockstepPool extends pg.Pool {
       classifier: createClassifier(this.#servers.monitor, options),
       monitor: this.#servers.monitor,
       traffic: new Traffic(),
+      outcomes: new OutcomeTable(options.limits.outcomeRetentionMs, (text) => this.#runOnLeader(text)),
       limits: options.limits,
       hedger: options.hedgeAfterMs === null ? null : new Hedger(options.hedgeAfterMs),
       rules: {
@@ -80,16 +82,16 @@ export class LockstepPool extends pg.Pool {
     this.#transaction = createTransaction(this.#runner, this.#servers, ambient);
   }
 
-  // The overloads are pg's own, so that its types accept this pool; a config may carry a `durability`.
+  // The overloads are pg's own, so that its types accept this pool; a config may carry StatementOptions.
   override query<T extends Submittable>(queryStream: T): T;
   // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
   override query<R extends any[] = any[], I = any[]>(
-    queryConfig: pg.QueryArrayConfig<I> & { durability?: Durability },
+    queryConfig: pg.QueryArrayConfig<I> & StatementOptions,
     values?: pg.QueryConfigValues<I>,
   ): Promise<pg.QueryArrayResult<R>>;
   // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
   override query<R extends pg.QueryResultRow = any, I = any[]>(
-    queryConfig: pg.QueryConfig<I> & { durability?: Durability },
+    queryConfig: pg.QueryConfig<I> & StatementOptions,
   ): Promise<QueryResult<R>>;
   // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
   override query<R extends pg.QueryResultRow = any, I = any[]>(
@@ -226,12 +228,21 @@ export class LockstepPool extends pg.Pool {
       this.#requireOpen();
       if (isSelfSubmitting(textOrConfig)) return this.#submit(textOrConfig as unknown as Submittable);
       const statement = readStatement(textOrConfig, values);
-      const { durability } = statement as { durability?: Durability };
+      const { durability, idempotencyKey } = statement as StatementOptions;
       const session = this.#sessions.current;
+      if (idempotencyKey !== undefined) {
+        const parts = { runner: this.#runner, source: this.#servers, session };
+        return runKeyedStatement(parts, statement, { durability, idempotencyKey });
+      }
       return this.#runner.run({ statement, access: 'auto', session, durability }, this.#servers);
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  async #runOnLeader(text: string): Promise<number> {
+    const request = { statement: { text }, access: 'leader', session: null, durability: undefined } as const;
+    return (await this.#runner.run(request, this.#servers)).rowCount ?? 0;
   }
 
   /** As in pg-pool, the promise settles when the query object calls its callback. */

@@ -1,14 +1,26 @@
 import type { QueryArrayConfig, QueryArrayResult, QueryConfig, QueryResult, QueryResultRow } from 'pg';
+import type { Durability } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { StatementConfig } from './exchange.ts';
+
+/** What a single statement's config may carry besides pg's own. */
+export interface StatementOptions {
+  /** What its commit waits for. Not inside of a transaction. */
+  readonly durability?: Durability | undefined;
+  /** Makes it apply at most once: see {@link TransactionOptions.idempotencyKey}. Not inside of a transaction. */
+  readonly idempotencyKey?: string | undefined;
+}
 
 /** Runs SQL and answers with pg's results. */
 export interface Queryable {
   // oxlint-disable-next-line typescript/no-explicit-any -- pg's own signature, so that code written for pg compiles
-  query<R extends any[] = any[]>(config: QueryArrayConfig, values?: unknown[]): Promise<QueryArrayResult<R>>;
+  query<R extends any[] = any[]>(
+    config: QueryArrayConfig & StatementOptions,
+    values?: unknown[],
+  ): Promise<QueryArrayResult<R>>;
   // oxlint-disable-next-line typescript/no-explicit-any -- as above
   query<R extends QueryResultRow = any>(
-    textOrConfig: string | QueryConfig,
+    textOrConfig: string | (QueryConfig & StatementOptions),
     values?: unknown[],
   ): Promise<QueryResult<R>>;
 }
@@ -29,6 +41,14 @@ export function readStatement(textOrConfig: unknown, values: unknown): Statement
     );
   }
   return values == null ? config : { ...config, values: values as unknown[] };
+}
+
+/** A statement inside a transaction or on a client cannot have an outcome of its own. */
+export function keyRefused(): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    'An idempotencyKey belongs to pool.query, session.query or transaction(), not to a statement inside of a transaction or on a client.',
+  );
 }
 
 /** A query object that sends itself: pg's Query, pg-cursor, pg-query-stream. */

@@ -28,6 +28,7 @@ import type { Hedger } from './hedge.ts';
 import { NodeFinder } from './node-finder.ts';
 import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from './node-finder.ts';
 import type { Lease } from './node-pools.ts';
+import type { OutcomeTable } from './outcome.ts';
 import type { FollowerSight, SessionState } from './session-state.ts';
 
 /** One statement outside a transaction. */
@@ -44,6 +45,7 @@ export interface RunnerParts extends FinderParts {
   readonly classifier: Classifier;
   /** Null where no read is ever sent twice. */
   readonly hedger: Hedger | null;
+  readonly outcomes: OutcomeTable;
 }
 
 /** What one statement has been through so far. */

@@ -1,12 +1,11 @@
 import type { QueryConfig, QueryResult } from 'pg';
-import type { Durability } from '../model/durability.ts';
 import { readStatement } from './queryable.ts';
-import type { Queryable } from './queryable.ts';
+import type { Queryable, StatementOptions } from './queryable.ts';
 import type { LeaseSource } from './node-finder.ts';
 import type { StatementRunner } from './runner.ts';
 import type { SessionState } from './session-state.ts';
 import type { SessionTokens } from './session-tokens.ts';
-import { runBatch, runTransaction } from './transaction.ts';
+import { runBatch, runKeyedStatement, runTransaction } from './transaction.ts';
 import type { Transaction, TransactionOptions } from './transaction.ts';
 
 /**
@@ -66,8 +65,11 @@ export function createQuery(
 ): Queryable['query'] {
   const query = async (textOrConfig: unknown, values?: unknown): Promise<QueryResult> => {
     const statement = readStatement(textOrConfig, values);
-    const { durability } = statement as { durability?: Durability };
-    return runner.run({ statement, access, session: sessionOf(), durability }, source);
+    const { durability, idempotencyKey } = statement as StatementOptions;
+    const session = sessionOf();
+    if (idempotencyKey !== undefined)
+      return runKeyedStatement({ runner, source, session }, statement, { durability, idempotencyKey });
+    return runner.run({ statement, access, session, durability }, source);
   };
   // pg's overloads tell the rows' type by the config; here the rows pass through unseen.
   return query as Queryable['query'];

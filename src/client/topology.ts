@@ -243,9 +243,9 @@ export class TopologyMonitor {
       if (answer.isTimeout) this.#listener.nodeSilent(node.key, node.key === this.#lastLeader);
       return;
     }
-    this.#recogniseServer(node, answer.probe.server);
-    node.isDirect = answer.servedAt === (isSocket(node.member) ? null : node.key);
-    if (!node.isDirect) node.watermark = null;
+    const isDirect = answer.servedAt === (isSocket(node.member) ? null : node.key);
+    this.#recogniseServer(node, answer.probe.server, isDirect);
+    if (!isDirect) node.watermark = null;
     node.agentUrl = answer.agentUrl;
     if (answer.agentUrl !== null) this.#subscribe(answer.agentUrl);
     if (answer.probe.lsn === null) return;
@@ -261,13 +261,18 @@ export class TopologyMonitor {
     return this.#topology?.nodes.some((told) => told.agentUrl === agentUrl) === true;
   }
 
-  /** A failover behind a name or address shows as another server; what the former one had reached is void. */
-  #recogniseServer(node: KnownNode, server: string | null): void {
-    const former = node.server;
+  /**
+   * A failover behind an address, or a restart, shows as another server; what the former one had reached is
+   * void. Connections to a server's own address ended with it; those through something in between may not.
+   */
+  #recogniseServer(node: KnownNode, server: string | null, isDirect: boolean): void {
+    const { server: former, isDirect: wasDirect } = node;
     node.server = server;
+    node.isDirect = isDirect;
     if (former === null || former === server) return;
     node.watermark = null;
-    if (node.key === this.#lastLeader) this.#listener.leaderReplaced(node.key);
+    const mayLeadToFormer = !(wasDirect && isDirect);
+    if (mayLeadToFormer && node.key === this.#lastLeader) this.#listener.leaderReplaced(node.key);
   }
 
   #subscribe(agentUrl: string): void {

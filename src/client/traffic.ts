@@ -35,6 +35,8 @@ export interface TrafficCounts {
   hedged: number;
   /** Writes whose outcome a broken connection left unknown. */
   unknownOutcomes: number;
+  /** Of these, the ones that an `idempotencyKey` settled. */
+  resolvedOutcomes: number;
 }
 
 /** What this pool has sent where, and how quickly each server answers. */
@@ -49,6 +51,7 @@ export class Traffic {
     retried: 0,
     hedged: 0,
     unknownOutcomes: 0,
+    resolvedOutcomes: 0,
   };
   readonly #nodes = new Map<NodeKey, NodeTraffic>();
 

@@ -1,22 +1,18 @@
 import type { QueryResult } from 'pg';
-import { isSynchronous, parseDurability } from '../model/durability.ts';
+import { parseDurability } from '../model/durability.ts';
 import type { Durability, SynchronousCommit } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
 import { codeOf, isSerializationConflict, READ_ONLY_TRANSACTION } from './core/retry.ts';
-import { exchangeWithinLimit } from './durability.ts';
 import type { Rider } from './batch.ts';
-import type { Classification } from './core/classify.ts';
-import { exchange } from './exchange.ts';
-import type { ExchangeReport, StatementConfig } from './exchange.ts';
-import { commitUnknown, durabilityTimeout, isOwnTimeout, transactionLost } from './failures.ts';
-import { createLocalDurability, LEADER_QUESTION, readLeaderAnswer } from './gate.ts';
-import type { LeaseSource } from './node-finder.ts';
+import type { StatementConfig } from './exchange.ts';
+import { createLocalDurability } from './gate.ts';
 import type { Lease } from './node-pools.ts';
-import { readStatement } from './queryable.ts';
-import { Sequence } from './sequence.ts';
+import { keepableResult } from './outcome.ts';
+import type { KeyedCall } from './outcome.ts';
 import type { Queryable } from './queryable.ts';
 import type { StatementRunner } from './runner.ts';
-import type { SessionState } from './session-state.ts';
+import { ActiveTransaction, refuseTransactionControl } from './active-transaction.ts';
+import type { TransactionParts } from './active-transaction.ts';
 
 /** How a transaction runs. */
 export interface TransactionOptions {
@@ -29,6 +25,12 @@ export interface TransactionOptions {
   readonly deferrable?: boolean | undefined;
   /** How often it may run again after a serialization failure or deadlock; `false` is 0. Default 5. */
   readonly retry?: number | boolean | undefined;
+  /**
+   * Makes the call's effects apply at most once, however often it is called with this key: 1 to 200
+   * characters, such as `order-123`. An unknown outcome is settled by asking, also after a failover; a call
+   * whose key is applied already resolves to the stored result (see docs/client.md) without running again.
+   */
+  readonly idempotencyKey?: string | undefined;
 }
 
 /** What `transaction()` hands to its function: statements of that transaction, one after another. */
@@ -37,13 +39,6 @@ export type Transaction = Queryable;
 const DEFAULT_MAX_RETRIES = 5;
 
 const ISOLATIONS = new Set(['read committed', 'repeatable read', 'serializable']);
-
-/** What {@link runTransaction} works with. */
-export interface TransactionParts {
-  readonly runner: StatementRunner;
-  readonly source: LeaseSource;
-  readonly session: SessionState | null;
-}
 
 /**
  * Runs `fn` between BEGIN and COMMIT on the leader. `fn` runs again when the transaction surely had no
@@ -56,11 +51,40 @@ export async function runTransaction<T>(
   fn: (transaction: Transaction) => Promise<T>,
   options: TransactionOptions,
 ): Promise<T> {
+  if (options.idempotencyKey !== undefined)
+    return runKeyed(parts, fn, options, options.idempotencyKey) as Promise<T>;
   return runAttempts(parts, options, async (active) => {
     const value = await fn(active);
     await active.commit();
     return value;
   });
+}
+
+/** `fn` runs only behind a claim that was answered, and its result is kept in front of COMMIT. */
+async function runKeyed(
+  parts: TransactionParts,
+  fn: (transaction: Transaction) => Promise<unknown>,
+  options: TransactionOptions,
+  key: string,
+): Promise<unknown> {
+  if (options.readOnly === true) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'A read only transaction takes no idempotencyKey: its key could not be written.',
+    );
+  }
+  const { limits, outcomes, traffic } = parts.runner.parts;
+  const call = outcomes.call(key, limits.failoverTimeoutMs);
+  const attempt = async (active: ActiveTransaction): Promise<unknown> => {
+    const claim = call.readClaim(await active.claim(call.claimRiders()));
+    const value = claim.kind === 'own' ? await fn(active) : claim.value;
+    await active.commit(claim.kind === 'own' ? call.resultRiders(value) : []);
+    return value;
+  };
+  const value = await runAttempts(parts, options, attempt, call);
+  call.finished();
+  traffic.counts.resolvedOutcomes += call.lostAnswers;
+  return value;
 }
 
 /**
@@ -73,6 +97,7 @@ export async function runBatch(
   options: TransactionOptions,
 ): Promise<QueryResult[]> {
   if (statements.length === 0) return [];
+  if (options.idempotencyKey !== undefined) return runKeyedBatch(parts, statements, options);
   const { classifier } = parts.runner.parts;
   for (const { text } of statements) {
     const classification = classifier.classify(text);
@@ -86,10 +111,44 @@ export async function runBatch(
   return runAttempts(parts, options, (active) => active.runWhole(statements));
 }
 
+/** Statements with a key are answered one by one, since what they answer is kept for a repeat. */
+async function runKeyedBatch(
+  parts: TransactionParts,
+  statements: readonly StatementConfig[],
+  options: TransactionOptions,
+): Promise<QueryResult[]> {
+  const results = await runTransaction(
+    parts,
+    async (transaction) => {
+      const answers: QueryResult[] = [];
+      for (const statement of statements) answers.push(keepableResult(await transaction.query(statement)));
+      return answers;
+    },
+    options,
+  );
+  return (results as QueryResult[] | undefined) ?? statements.map(() => keepableResult(null));
+}
+
+/** A single statement as a transaction of its own with a key. */
+export async function runKeyedStatement(
+  parts: TransactionParts,
+  statement: StatementConfig,
+  options: TransactionOptions,
+): Promise<QueryResult> {
+  const result = await runTransaction(
+    parts,
+    async (transaction) =>
+      keepableResult(await transaction.query({ ...statement, idempotencyKey: undefined })),
+    options,
+  );
+  return (result as QueryResult | undefined) ?? keepableResult(null);
+}
+
 async function runAttempts<T>(
   parts: TransactionParts,
   options: TransactionOptions,
   attempt: (active: ActiveTransaction) => Promise<T>,
+  call: KeyedCall | null = null,
 ): Promise<T> {
   const { runner, source, session } = parts;
   const level = options.durability === undefined ? null : parseDurability(options.durability);
@@ -97,24 +156,40 @@ async function runAttempts<T>(
   const deadlineMs = performance.now() + runner.parts.limits.failoverTimeoutMs;
   let retriesLeft = retriesOf(options);
   for (;;) {
-    const lease =
-      runner.finder.tryAcquireLeader(source, session) ??
-      (await runner.finder.acquireLeader(source, session, deadlineMs));
+    let lease: Lease;
+    try {
+      lease =
+        runner.finder.tryAcquireLeader(source, session) ??
+        (await runner.finder.acquireLeader(source, session, call?.deadlineMs ?? deadlineMs));
+    } catch (error) {
+      await settle(call, error);
+      continue;
+    }
     const active = new ActiveTransaction(parts, lease, level, opening);
+    let failure: { readonly error: unknown } | null = null;
     try {
       return await attempt(active);
     } catch (error) {
       await active.rollback();
       const isConflict = isSerializationConflict(codeOf(error));
       const isElsewhere = active.wasLostThrough(error) || (await ledElsewhere(runner, lease, options, error));
-      const mayRetry = isConflict ? retriesLeft > 0 : isElsewhere && performance.now() < deadlineMs;
-      if (!mayRetry) throw error;
-      if (isConflict) retriesLeft -= 1;
-      runner.parts.traffic.counts.retried += 1;
+      const mayRetry = isConflict
+        ? retriesLeft > 0
+        : isElsewhere && performance.now() < (call?.deadlineMs ?? deadlineMs);
+      if (!mayRetry) failure = { error };
+      else if (isConflict) retriesLeft -= 1;
     } finally {
       active.release();
     }
+    if (failure !== null) await settle(call, failure.error);
+    runner.parts.traffic.counts.retried += 1;
   }
+}
+
+/** Returns when a call with a key is due for another attempt, over a connection of its own where it needs one. */
+async function settle(call: KeyedCall | null, error: unknown): Promise<void> {
+  if (call === null) throw error;
+  await call.afterFailure(error);
 }
 
 function retriesOf({ retry = true }: TransactionOptions): number {
@@ -123,14 +198,6 @@ function retriesOf({ retry = true }: TransactionOptions): number {
   throw new LockstepError(
     'CONFIG_INVALID',
     `"retry" is ${String(retry)}; expected true, false or a whole number from 0.`,
-  );
-}
-
-function refuseTransactionControl({ kind }: Classification): void {
-  if (kind !== 'begin' && kind !== 'commit' && kind !== 'rollback') return;
-  throw new LockstepError(
-    'CONFIG_INVALID',
-    'transaction() begins and commits by itself; throw an error from its function to roll back.',
   );
 }
 
@@ -161,199 +228,4 @@ function planOpening(options: TransactionOptions, level: SynchronousCommit | nul
   const text = `BEGIN${isolationSql}${accessSql}${deferrableSql}`;
   const begin: Rider = { name: `lockstep_${text}`, text, values: [] };
   return level === null ? [begin] : [begin, createLocalDurability(level)];
-}
-
-const COMMIT: Rider = { name: 'lockstep_commit', text: 'COMMIT', values: [] };
-
-/** One attempt of a transaction, on one connection. */
-class ActiveTransaction {
-  readonly #parts: TransactionParts;
-  readonly #lease: Lease;
-  readonly #level: SynchronousCommit | null;
-  /** What the first statement carries in front; then nothing. */
-  #opening: readonly Rider[];
-  #state: 'unopened' | 'open' | 'ended' | 'failed' | 'lost' = 'unopened';
-  #lostThrough: Error | null = null;
-  /** The first error of PostgreSQL's: why COMMIT turns into ROLLBACK when the function swallowed it. */
-  #firstError: Error | null = null;
-  #leavesState = false;
-  readonly #sequence: Sequence = new Sequence();
-
-  constructor(
-    parts: TransactionParts,
-    lease: Lease,
-    level: SynchronousCommit | null,
-    opening: readonly Rider[],
-  ) {
-    this.#parts = parts;
-    this.#lease = lease;
-    this.#level = level;
-    this.#opening = opening;
-  }
-
-  /** Whether `error` tells that the connection broke before COMMIT was sent. */
-  wasLostThrough(error: unknown): boolean {
-    if (this.#lostThrough === null) return false;
-    return error === this.#lostThrough || (error instanceof Error && error.cause === this.#lostThrough);
-  }
-
-  query(textOrConfig: unknown, values?: unknown): Promise<never> {
-    const run = (): Promise<QueryResult> => this.#run(textOrConfig, values);
-    // The overloads of Queryable say what the statement's rows are; here they pass through unseen.
-    return this.#sequence.run(run) as Promise<never>;
-  }
-
-  async #run(textOrConfig: unknown, values: unknown): Promise<QueryResult> {
-    const statement = readStatement(textOrConfig, values);
-    const classification = this.#parts.runner.parts.classifier.classify(statement.text);
-    refuseTransactionControl(classification);
-    if (classification.kind === 'session') this.#leavesState = true;
-    if (this.#state === 'unopened' && !classification.isSingle) await this.#open();
-    return this.#send(statement);
-  }
-
-  /** For several statements in one text, which BEGIN cannot travel with. */
-  async #open(): Promise<void> {
-    const report = await exchange(this.#lease, { statements: [], before: this.#takeOpening() });
-    this.#requireAnswer(report);
-  }
-
-  #takeOpening(): readonly Rider[] {
-    const opening = this.#opening;
-    this.#opening = [];
-    if (this.#state === 'unopened') this.#state = 'open';
-    return opening;
-  }
-
-  #giveBack(opening: readonly Rider[]): void {
-    this.#opening = opening;
-    this.#state = 'unopened';
-  }
-
-  async commit(): Promise<void> {
-    await this.#sequence.whenIdle();
-    this.#requireUsable();
-    const isEmpty = this.#state === 'unopened';
-    this.#state = 'ended';
-    if (isEmpty) return;
-    await this.#commitWith([]);
-  }
-
-  /** BEGIN, all statements and COMMIT in one flight. */
-  async runWhole(statements: readonly StatementConfig[]): Promise<QueryResult[]> {
-    const { classifier } = this.#parts.runner.parts;
-    this.#leavesState = statements.some(({ text }) => classifier.classify(text).kind === 'session');
-    return this.#commitWith(statements);
-  }
-
-  async #commitWith(statements: readonly StatementConfig[]): Promise<QueryResult[]> {
-    const { runner, session } = this.#parts;
-    const { monitor, limits, traffic } = runner.parts;
-    const { node } = this.#lease;
-    const startedAtMs = performance.now();
-    const before = this.#takeOpening();
-    const after = session === null ? [COMMIT] : [COMMIT, LEADER_QUESTION];
-    const mayWait = this.#level === null || isSynchronous(this.#level);
-    const report = await exchangeWithinLimit(
-      this.#lease,
-      { statements, before, after },
-      { monitor, limitMs: mayWait ? limits.durabilityTimeoutMs : 0, isCommit: statements.length === 0 },
-    );
-    traffic.counts.writes += 1;
-    const isApplied = report === null || report.commandOf(COMMIT.name) === 'COMMIT';
-    if (isApplied) {
-      this.#state = 'ended';
-      this.#learn(report, startedAtMs);
-    }
-    if (report === null) {
-      this.#leavesState = true;
-      throw durabilityTimeout(monitor.nameOf(node), 'limit', limits.durabilityTimeoutMs);
-    }
-    if (!isApplied) this.#explain(report);
-    if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(node), 'cancelled', 0);
-    return report.results as QueryResult[];
-  }
-
-  /** Throws what kept COMMIT from taking effect, as far as it did. */
-  #explain(report: ExchangeReport): never {
-    const { monitor, traffic } = this.#parts.runner.parts;
-    const { node } = this.#lease;
-    if (report.isBroken) {
-      const error = report.error ?? new Error('The connection ended.');
-      if (!report.isSent) throw this.#lose(error);
-      this.#state = 'ended';
-      this.#leavesState = true;
-      void monitor.probeNow(node);
-      traffic.counts.unknownOutcomes += 1;
-      throw commitUnknown(monitor.nameOf(node), error);
-    }
-    // A statement of the batch that fails leaves the transaction open.
-    this.#state = this.#lease.client.getTransactionStatus() === 'I' ? 'ended' : 'open';
-    if (report.error !== null) throw report.error;
-    throw this.#firstError ?? new Error('PostgreSQL rolled the transaction back.');
-  }
-
-  #learn(report: ExchangeReport | null, startedAtMs: number): void {
-    const { session, runner } = this.#parts;
-    if (session === null) return;
-    const token = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, this.#level === 'off');
-    if (token !== null) session.advance(token, startedAtMs);
-    else session.advanceBeyondKnowledge(runner.parts.monitor.leadership.timeline, performance.now());
-  }
-
-  async rollback(): Promise<void> {
-    await this.#sequence.whenIdle();
-    if (this.#state !== 'open') return;
-    this.#state = 'ended';
-    const report = await exchange(this.#lease, { statements: [{ text: 'ROLLBACK' }] });
-    if (report.error !== null) this.#leavesState = true;
-  }
-
-  release(): void {
-    const isUseless = this.#state === 'lost' || this.#leavesState;
-    const isOpen = this.#lease.client.getTransactionStatus() !== 'I';
-    this.#parts.source.release(this.#lease, isUseless ? (this.#lostThrough ?? true) : undefined, isOpen);
-  }
-
-  async #send(statement: StatementConfig): Promise<QueryResult> {
-    this.#requireUsable();
-    if (this.#state === 'ended') {
-      throw new LockstepError(
-        'CONFIG_INVALID',
-        'The transaction has ended; await every query inside its function.',
-      );
-    }
-    const before = this.#takeOpening();
-    const report = await exchange(this.#lease, { statements: [statement], before });
-    // What cannot be sent (a value that cannot be converted) has not begun the transaction either.
-    if (!report.isSent && !report.isBroken && before.length > 0) this.#giveBack(before);
-    this.#requireAnswer(report);
-    return report.results[0] as QueryResult;
-  }
-
-  #requireAnswer(report: ExchangeReport): void {
-    if (report.error !== null && isOwnTimeout(report.error)) {
-      this.#state = 'lost';
-      throw report.error;
-    }
-    if (report.isBroken) throw this.#lose(report.error ?? new Error('The connection ended.'));
-    if (report.error === null) return;
-    if (report.isSent) this.#firstError ??= report.error;
-    const hasBegun = this.#lease.client.getTransactionStatus() !== 'I';
-    if (!hasBegun && report.isSent) this.#state = 'failed';
-    throw report.error;
-  }
-
-  #requireUsable(): void {
-    if (this.#state === 'lost') throw this.#lostThrough ?? new Error('The transaction was lost.');
-    if (this.#state === 'failed') throw this.#firstError ?? new Error('BEGIN failed.');
-  }
-
-  #lose(error: Error): Error {
-    this.#state = 'lost';
-    const { monitor } = this.#parts.runner.parts;
-    void monitor.probeNow(this.#lease.node);
-    this.#lostThrough = transactionLost(monitor.nameOf(this.#lease.node), error);
-    return this.#lostThrough;
-  }
 }

@@ -7,7 +7,7 @@ import type { Durability } from '../model/durability.ts';
 import type { StatementConfig } from './exchange.ts';
 import type { Lease, NodePools } from './node-pools.ts';
 import type { NodeKey } from './core/topology.ts';
-import { isSelfSubmitting, readStatement, settleCallback } from './queryable.ts';
+import { isSelfSubmitting, keyRefused, readStatement, settleCallback } from './queryable.ts';
 import type { SelfSubmitting } from './queryable.ts';
 import {
   commitUnknown,
@@ -158,6 +158,7 @@ export class VirtualClient extends EventEmitter {
   }
 
   #run(statement: StatementConfig & { durability?: Durability }): Promise<QueryResult> {
+    if (statement.idempotencyKey !== undefined) return Promise.reject(keyRefused());
     const classification = this.#runner.parts.classifier.classify(statement.text);
     if (this.#isTransactionLost) return this.#runAfterLoss(classification);
     if (this.#isStateLost) return Promise.reject(stateLost(new Error('Connection terminated unexpectedly')));

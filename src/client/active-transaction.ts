@@ -1,0 +1,244 @@
+import type { QueryResult } from 'pg';
+import { isSynchronous } from '../model/durability.ts';
+import type { SynchronousCommit } from '../model/durability.ts';
+import { LockstepError } from '../model/errors.ts';
+import { exchangeWithinLimit } from './durability.ts';
+import type { Rider } from './batch.ts';
+import type { Classification } from './core/classify.ts';
+import { exchange } from './exchange.ts';
+import type { ExchangeReport, StatementConfig } from './exchange.ts';
+import { commitUnknown, durabilityTimeout, isOwnTimeout, transactionLost } from './failures.ts';
+import { LEADER_QUESTION, readLeaderAnswer } from './gate.ts';
+import type { LeaseSource } from './node-finder.ts';
+import type { Lease } from './node-pools.ts';
+import { CLAIM } from './outcome.ts';
+import { keyRefused, readStatement } from './queryable.ts';
+import { Sequence } from './sequence.ts';
+import type { StatementRunner } from './runner.ts';
+import type { SessionState } from './session-state.ts';
+
+/** What a transaction works with. */
+export interface TransactionParts {
+  readonly runner: StatementRunner;
+  readonly source: LeaseSource;
+  readonly session: SessionState | null;
+}
+
+const COMMIT: Rider = { name: 'lockstep_commit', text: 'COMMIT', values: [] };
+
+/** One attempt of a transaction, on one connection. */
+export class ActiveTransaction {
+  readonly #parts: TransactionParts;
+  readonly #lease: Lease;
+  readonly #level: SynchronousCommit | null;
+  /** What the first statement carries in front; then nothing. */
+  #opening: readonly Rider[];
+  #state: 'unopened' | 'open' | 'ended' | 'failed' | 'lost' = 'unopened';
+  #lostThrough: Error | null = null;
+  /** The first error of PostgreSQL's: why COMMIT turns into ROLLBACK when the function swallowed it. */
+  #firstError: Error | null = null;
+  #leavesState = false;
+  readonly #sequence: Sequence = new Sequence();
+
+  constructor(
+    parts: TransactionParts,
+    lease: Lease,
+    level: SynchronousCommit | null,
+    opening: readonly Rider[],
+  ) {
+    this.#parts = parts;
+    this.#lease = lease;
+    this.#level = level;
+    this.#opening = opening;
+  }
+
+  /** Whether `error` tells that the connection broke before COMMIT was sent. */
+  wasLostThrough(error: unknown): boolean {
+    if (this.#lostThrough === null) return false;
+    return error === this.#lostThrough || (error instanceof Error && error.cause === this.#lostThrough);
+  }
+
+  query(textOrConfig: unknown, values?: unknown): Promise<never> {
+    const run = (): Promise<QueryResult> => this.#run(textOrConfig, values);
+    // The overloads of Queryable say what the statement's rows are; here they pass through unseen.
+    return this.#sequence.run(run) as Promise<never>;
+  }
+
+  async #run(textOrConfig: unknown, values: unknown): Promise<QueryResult> {
+    const statement = readStatement(textOrConfig, values);
+    if (statement.idempotencyKey !== undefined) throw keyRefused();
+    const classification = this.#parts.runner.parts.classifier.classify(statement.text);
+    refuseTransactionControl(classification);
+    if (classification.kind === 'session') this.#leavesState = true;
+    if (this.#state === 'unopened' && !classification.isSingle) await this.#open();
+    return this.#send(statement);
+  }
+
+  /** For several statements in one text, which BEGIN cannot travel with. */
+  async #open(): Promise<void> {
+    const report = await exchange(this.#lease, { statements: [], before: this.#takeOpening() });
+    this.#requireAnswer(report);
+  }
+
+  #takeOpening(): readonly Rider[] {
+    const opening = this.#opening;
+    this.#opening = [];
+    if (this.#state === 'unopened') this.#state = 'open';
+    return opening;
+  }
+
+  #giveBack(opening: readonly Rider[]): void {
+    this.#opening = opening;
+    this.#state = 'unopened';
+  }
+
+  /** BEGIN and the claim of a key in one flight. Returns the claim's row. */
+  async claim(riders: readonly Rider[]): Promise<readonly (string | null)[] | null> {
+    const report = await exchange(this.#lease, {
+      statements: [],
+      before: [...this.#takeOpening(), ...riders],
+    });
+    this.#requireAnswer(report);
+    return report.answerOf(CLAIM);
+  }
+
+  /** `riders` go in front of COMMIT, in the same flight. */
+  async commit(riders: readonly Rider[] = []): Promise<void> {
+    await this.#sequence.whenIdle();
+    this.#requireUsable();
+    const isEmpty = this.#state === 'unopened';
+    this.#state = 'ended';
+    if (isEmpty) return;
+    await this.#commitWith([], riders);
+  }
+
+  /** BEGIN, all statements and COMMIT in one flight. */
+  async runWhole(statements: readonly StatementConfig[]): Promise<QueryResult[]> {
+    const { classifier } = this.#parts.runner.parts;
+    this.#leavesState = statements.some(({ text }) => classifier.classify(text).kind === 'session');
+    return this.#commitWith(statements);
+  }
+
+  async #commitWith(
+    statements: readonly StatementConfig[],
+    riders: readonly Rider[] = [],
+  ): Promise<QueryResult[]> {
+    const { runner, session } = this.#parts;
+    const { monitor, limits, traffic } = runner.parts;
+    const { node } = this.#lease;
+    const startedAtMs = performance.now();
+    const before = this.#takeOpening();
+    const after = session === null ? [...riders, COMMIT] : [...riders, COMMIT, LEADER_QUESTION];
+    const mayWait = this.#level === null || isSynchronous(this.#level);
+    const report = await exchangeWithinLimit(
+      this.#lease,
+      { statements, before, after },
+      { monitor, limitMs: mayWait ? limits.durabilityTimeoutMs : 0, isCommit: statements.length === 0 },
+    );
+    traffic.counts.writes += 1;
+    const isApplied = report === null || report.commandOf(COMMIT.name) === 'COMMIT';
+    if (isApplied) {
+      this.#state = 'ended';
+      this.#learn(report, startedAtMs);
+    }
+    if (report === null) {
+      this.#leavesState = true;
+      throw durabilityTimeout(monitor.nameOf(node), 'limit', limits.durabilityTimeoutMs);
+    }
+    if (!isApplied) this.#explain(report);
+    if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(node), 'cancelled', 0);
+    return report.results as QueryResult[];
+  }
+
+  /** Throws what kept COMMIT from taking effect, as far as it did. */
+  #explain(report: ExchangeReport): never {
+    const { monitor, traffic } = this.#parts.runner.parts;
+    const { node } = this.#lease;
+    if (report.isBroken) {
+      const error = report.error ?? new Error('The connection ended.');
+      if (!report.isSent) throw this.#lose(error);
+      this.#state = 'ended';
+      this.#leavesState = true;
+      void monitor.probeNow(node);
+      traffic.counts.unknownOutcomes += 1;
+      throw commitUnknown(monitor.nameOf(node), error);
+    }
+    // A statement of the batch that fails leaves the transaction open.
+    this.#state = this.#lease.client.getTransactionStatus() === 'I' ? 'ended' : 'open';
+    if (report.error !== null) throw report.error;
+    throw this.#firstError ?? new Error('PostgreSQL rolled the transaction back.');
+  }
+
+  #learn(report: ExchangeReport | null, startedAtMs: number): void {
+    const { session, runner } = this.#parts;
+    if (session === null) return;
+    const token = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, this.#level === 'off');
+    if (token !== null) session.advance(token, startedAtMs);
+    else session.advanceBeyondKnowledge(runner.parts.monitor.leadership.timeline, performance.now());
+  }
+
+  async rollback(): Promise<void> {
+    await this.#sequence.whenIdle();
+    if (this.#state !== 'open') return;
+    this.#state = 'ended';
+    const report = await exchange(this.#lease, { statements: [{ text: 'ROLLBACK' }] });
+    if (report.error !== null) this.#leavesState = true;
+  }
+
+  release(): void {
+    const isUseless = this.#state === 'lost' || this.#leavesState;
+    const isOpen = this.#lease.client.getTransactionStatus() !== 'I';
+    this.#parts.source.release(this.#lease, isUseless ? (this.#lostThrough ?? true) : undefined, isOpen);
+  }
+
+  async #send(statement: StatementConfig): Promise<QueryResult> {
+    this.#requireUsable();
+    if (this.#state === 'ended') {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        'The transaction has ended; await every query inside its function.',
+      );
+    }
+    const before = this.#takeOpening();
+    const report = await exchange(this.#lease, { statements: [statement], before });
+    // What cannot be sent (a value that cannot be converted) has not begun the transaction either.
+    if (!report.isSent && !report.isBroken && before.length > 0) this.#giveBack(before);
+    this.#requireAnswer(report);
+    return report.results[0] as QueryResult;
+  }
+
+  #requireAnswer(report: ExchangeReport): void {
+    if (report.error !== null && isOwnTimeout(report.error)) {
+      this.#state = 'lost';
+      throw report.error;
+    }
+    if (report.isBroken) throw this.#lose(report.error ?? new Error('The connection ended.'));
+    if (report.error === null) return;
+    if (report.isSent) this.#firstError ??= report.error;
+    const hasBegun = this.#lease.client.getTransactionStatus() !== 'I';
+    if (!hasBegun && report.isSent) this.#state = 'failed';
+    throw report.error;
+  }
+
+  #requireUsable(): void {
+    if (this.#state === 'lost') throw this.#lostThrough ?? new Error('The transaction was lost.');
+    if (this.#state === 'failed') throw this.#firstError ?? new Error('BEGIN failed.');
+  }
+
+  #lose(error: Error): Error {
+    this.#state = 'lost';
+    const { monitor } = this.#parts.runner.parts;
+    void monitor.probeNow(this.#lease.node);
+    this.#lostThrough = transactionLost(monitor.nameOf(this.#lease.node), error);
+    return this.#lostThrough;
+  }
+}
+
+/** Throws CONFIG_INVALID for what would begin or end the transaction. */
+export function refuseTransactionControl({ kind }: Classification): void {
+  if (kind !== 'begin' && kind !== 'commit' && kind !== 'rollback') return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    'transaction() begins and commits by itself; throw an error from its function to roll back.',
+  );
+}
