@@ -233,6 +233,8 @@ class Connection implements Lease {
   async connect(): Promise<void> {
     const { client } = this;
     client.connection.on('parameterStatus' as never, this.#onParameter as never);
+    // Before it connects: a server that stops may say so in one packet with its readiness.
+    client.on('error', this.#onError);
     let isTimedOut = false;
     const timer = setTimeout(() => {
       isTimedOut = true;
@@ -247,7 +249,6 @@ class Connection implements Lease {
       clearTimeout(timer);
     }
     this.openedAtMs = performance.now();
-    client.on('error', this.#onError);
     client.on('notice', this.#onNotice);
   }
 

@@ -1,8 +1,10 @@
+import { EventEmitter } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { connect } from '../../src/client/pool.ts';
+import { NodePools } from '../../src/client/node-pools.ts';
 import { NodeProbe } from '../../src/client/node-probe.ts';
 
 const sockets = new Set<Socket>();
@@ -143,6 +145,22 @@ describe('a server that is none', () => {
       details: { nodes: { [`127.0.0.1:${ports[0]}`]: expect.stringMatching(/does not speak/) as string } },
     });
     await pool.end();
+  });
+});
+
+describe('a server that stops as soon as it is ready', () => {
+  it('fails the statement, not the process, when both come in one packet', async () => {
+    const fatal = message('E', 'SFATAL\0C57P01\0Mterminating connection\0\0');
+    const port = await listen((socket) => socket.end(Buffer.concat([AUTHENTICATED, fatal])));
+    const config = { host: '127.0.0.1', port, user: 'app', password: 'x', connectionTimeoutMillis: 3000 };
+    const pools = new NodePools(() => config, {
+      emitter: new EventEmitter(),
+      roleChanged: () => undefined,
+    });
+    const lease = await pools.acquire(`127.0.0.1:${port}`);
+    await expect(lease.client.query('SELECT 1')).rejects.toThrow(/not queryable|terminated/);
+    lease.release(true);
+    await pools.end();
   });
 });
 
