@@ -2,6 +2,7 @@ export { connect, LockstepPool } from './client/pool.ts';
 export type { ClientNode, ClientStats, ClientTopology } from './client/pool-view.ts';
 export type { ListenOptions, Notification, Subscription } from './client/notifications.ts';
 export type { HostAddress, LockstepOptions } from './client/options.ts';
+export type { LockstepPoolOptions } from './client/single-server.ts';
 export type { Queryable, StatementOptions } from './client/queryable.ts';
 export type { Session } from './client/session.ts';
 export type { Transaction, TransactionOptions } from './client/transaction.ts';

@@ -7,7 +7,7 @@ import type { Rider } from './batch.ts';
 import type { Classification } from './core/classify.ts';
 import { exchange } from './exchange.ts';
 import type { ExchangeReport, StatementConfig } from './exchange.ts';
-import { commitUnknown, durabilityTimeout, isOwnTimeout, transactionLost } from './failures.ts';
+import { commitUnknown, durabilityTimeout, isAppsOwn, transactionLost } from './failures.ts';
 import { LEADER_QUESTION, readLeaderAnswer } from './gate.ts';
 import type { LeaseSource } from './node-finder.ts';
 import type { Lease } from './node-pools.ts';
@@ -208,7 +208,7 @@ export class ActiveTransaction {
   }
 
   #requireAnswer(report: ExchangeReport): void {
-    if (report.error !== null && isOwnTimeout(report.error)) {
+    if (report.error !== null && isAppsOwn(report.error)) {
       this.#state = 'lost';
       throw report.error;
     }

@@ -1,5 +1,6 @@
 import type { PoolClient, PoolConfig } from 'pg';
 import type { NodeKey } from './core/topology.ts';
+import { fromHook } from './failures.ts';
 import { GuardedClient } from './guarded-client.ts';
 import type { ConnectionEvents } from './node-pools.ts';
 
@@ -18,7 +19,8 @@ export interface Lease {
 const DEFAULT_IDLE_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 1000;
 
-interface NoticeMessage {
+/** The part of a server's notice that tells what it is about, in any language. */
+export interface NoticeMessage {
   readonly code?: string | undefined;
   readonly routine?: string | undefined;
 }
@@ -87,12 +89,12 @@ export class Connections {
     this.#open.add(connection);
     try {
       await connection.connect();
-      if (this.#config.onConnect) await this.#config.onConnect(connection.client);
     } catch (error) {
       this.#open.delete(connection);
       this.#settleEnd();
       throw error;
     }
+    await this.#prepare(connection);
     this.#watchLifetime(connection);
     this.#events.emitter.emit('connect', connection.client);
     await this.#verify(connection);
@@ -144,13 +146,28 @@ export class Connections {
     const index = connection.isIdle ? this.#idle.indexOf(connection) : -1;
     if (index >= 0) this.#idle.splice(index, 1);
     connection.isIdle = false;
-    if (!this.#open.delete(connection)) return;
+    if (!this.#open.has(connection)) return;
+    this.#close(connection, () => this.#events.emitter.emit('remove', connection.client));
+  }
+
+  #close(connection: Connection, tell: () => void): void {
+    this.#open.delete(connection);
     this.#closing += 1;
     connection.close(() => {
       this.#closing -= 1;
-      this.#events.emitter.emit('remove', connection.client);
+      tell();
       this.#settleEnd();
     });
+  }
+
+  async #prepare(connection: Connection): Promise<void> {
+    try {
+      await this.#config.onConnect?.(connection.client);
+    } catch (error) {
+      const isServersFault = !connection.internals._queryable;
+      this.#close(connection, () => undefined);
+      throw isServersFault ? error : fromHook(error);
+    }
   }
 
   #verify(connection: Connection): Promise<void> {
@@ -161,7 +178,7 @@ export class Connections {
       verify(connection.client, (error) => {
         if (!error) return resolve();
         connection.release(error);
-        reject(error);
+        reject(fromHook(error));
       });
     });
   }
@@ -280,9 +297,8 @@ class Connection implements Lease {
     if (this.isIdle) this.#owner.lostIdle(this, error);
   };
 
-  readonly #onNotice = ({ routine, code }: NoticeMessage): void => {
-    // PostgreSQL's messages are translated, its function names are not.
-    if (routine === 'SyncRepWaitForLSN' && code === '01000') this.isSyncWaitCancelled = true;
+  readonly #onNotice = (notice: NoticeMessage): void => {
+    if (isCancelledSyncWait(notice)) this.isSyncWaitCancelled = true;
   };
 
   /** PostgreSQL 14 and later tell a live connection when the server is promoted. */
@@ -293,4 +309,9 @@ class Connection implements Lease {
     this.#isInRecovery = isInRecovery;
     if (hasChanged) this.#owner.roleChanged();
   };
+}
+
+/** Whether the server gave up waiting for a follower. Its messages are translated, its function names are not. */
+export function isCancelledSyncWait({ routine, code }: NoticeMessage): boolean {
+  return routine === 'SyncRepWaitForLSN' && code === '01000';
 }

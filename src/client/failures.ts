@@ -1,10 +1,21 @@
 import { LockstepError } from '../model/errors.ts';
 
-/** pg's `query_timeout` is the app's own limit on the answer, also for a read that could run again. */
-export function isOwnTimeout(error: Error): boolean {
-  return (
-    error.message === 'Query read timeout' || error.message === 'timeout exceeded when trying to connect'
-  );
+const OWN_TIMEOUTS = ['Query read timeout', 'timeout exceeded when trying to connect'];
+const hookErrors = new WeakSet<Error>();
+
+/**
+ * Whether trying again is not ours to decide: the app's own limits on time, also for a read that could run
+ * again, and what its `onConnect` or `verify` threw.
+ */
+export function isAppsOwn(error: Error): boolean {
+  return OWN_TIMEOUTS.includes(error.message) || hookErrors.has(error);
+}
+
+/** Marks what the app's `onConnect` or `verify` threw, which reaches the app unchanged. */
+export function fromHook(thrown: unknown): Error {
+  const error = toError(thrown);
+  hookErrors.add(error);
+  return error;
 }
 
 export function toError(error: unknown): Error {

@@ -4,7 +4,7 @@ import type { Breaker } from './core/breaker.ts';
 import { createRouteTable, decideRoute } from './core/route.ts';
 import type { Route, RouteRules, RouteTable } from './core/route.ts';
 import type { NodeKey } from './core/topology.ts';
-import { isOwnTimeout, noLeader, poolSaturated, toError } from './failures.ts';
+import { isAppsOwn, noLeader, poolSaturated, toError } from './failures.ts';
 import type { Lease } from './node-pools.ts';
 import type { ClientLimits } from './options.ts';
 import type { SessionState } from './session-state.ts';
@@ -182,7 +182,7 @@ export class NodeFinder {
         source.release(lease, undefined, false);
       } catch (error) {
         progress.lastError = toError(error);
-        if (isOwnTimeout(progress.lastError) || !isTransient(codeOf(error))) throw error;
+        if (isAppsOwn(progress.lastError) || !isTransient(codeOf(error))) throw error;
         this.failed(progress, node);
       }
     }

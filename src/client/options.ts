@@ -97,6 +97,8 @@ export interface ResolvedOptions {
   readonly limits: ClientLimits;
   /** Newest first; empty when tokens are not signed. */
   readonly tokenSecrets: readonly string[];
+  /** Whether there is one server by the app's own word, and `connection` is all that pg needs for it. */
+  readonly isSingleServer?: boolean;
 }
 
 const DEFAULT_LIMITS: ClientLimits = {
@@ -118,7 +120,8 @@ const POOL_OPTIONS = new Set(
    idleTimeoutMillis log allowExitOnIdle maxUses maxLifetimeSeconds onConnect verify`.split(/\s+/),
 );
 
-const OWN_OPTIONS = new Set([
+/** Those that pg does not know. */
+export const OWN_OPTIONS: ReadonlySet<string> = new Set([
   'hosts',
   'tokenSecret',
   'zone',

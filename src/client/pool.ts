@@ -3,6 +3,7 @@ import type { PoolClient, QueryResult, Submittable } from 'pg';
 import type { NodeKey } from './core/topology.ts';
 import { OutcomeTable } from './outcome.ts';
 import { createClassifier } from './leader-catalog.ts';
+import type { LeaseSource } from './node-finder.ts';
 import type { ListenOptions, Notification, Subscription } from './notifications.ts';
 import { Hedger } from './hedge.ts';
 import { resolveOptions } from './options.ts';
@@ -13,6 +14,8 @@ import { isSelfSubmitting, readStatement, settleCallback } from './queryable.ts'
 import type { Queryable, StatementOptions } from './queryable.ts';
 import { StatementRunner } from './runner.ts';
 import { Servers } from './servers.ts';
+import { resolvePoolOptions, SingleServerSource } from './single-server.ts';
+import type { LockstepPoolOptions } from './single-server.ts';
 import { createQuery, createTransaction } from './session.ts';
 import type { Session } from './session.ts';
 import { Sessions } from './sessions.ts';
@@ -49,16 +52,24 @@ export class LockstepPool extends pg.Pool {
    * follower is near enough or one refuses. What surely writes goes to the leader.
    */
   readonly follower: Queryable;
+  readonly #isSingleServer: boolean;
   readonly #servers: Servers;
+  readonly #source: LeaseSource;
   readonly #runner: StatementRunner;
   readonly #sessions: Sessions;
   readonly #transaction: Session['transaction'];
-  readonly #checkedOut = new Set<VirtualClient>();
-  #whenReturned: (() => void) | null = null;
 
-  constructor(options: ResolvedOptions) {
-    super(options.connection);
+  /**
+   * Takes what `pg.Pool` takes, `Client` and `Promise` included, and Lockstep's own options. Without `hosts` it
+   * is `pg.Pool` itself in all that `pg.Pool` does, for one server; the rest of this class works on the same
+   * connections. For a cluster see {@link connect}. Throws CONFIG_INVALID.
+   */
+  constructor(given: LockstepPoolOptions | ResolvedOptions = {}, Client?: typeof pg.Client) {
+    const options = 'connection' in given ? given : resolvePoolOptions(given);
+    super(Client === undefined ? options.connection : { Client, ...options.connection });
+    this.#isSingleServer = options.isSingleServer ?? false;
     this.#servers = new Servers(options, this.options.max, this);
+    this.#source = this.#isSingleServer ? new SingleServerSource(() => super.connect()) : this.#servers;
     this.#runner = new StatementRunner({
       classifier: createClassifier(this.#servers.monitor, options),
       monitor: this.#servers.monitor,
@@ -74,12 +85,12 @@ export class LockstepPool extends pg.Pool {
       },
       random: Math.random,
     });
-    this.#sessions = new Sessions(this.#runner, this.#servers, new SessionTokens(options));
-    this.#defineCounts();
+    this.#sessions = new Sessions(this.#runner, this.#source, new SessionTokens(options));
+    if (!this.#isSingleServer) this.#defineCounts();
     const ambient = (): SessionState | null => this.#sessions.current;
-    this.leader = { query: createQuery(this.#runner, this.#servers, ambient, 'leader') };
-    this.follower = { query: createQuery(this.#runner, this.#servers, ambient, 'follower') };
-    this.#transaction = createTransaction(this.#runner, this.#servers, ambient);
+    this.leader = { query: createQuery(this.#runner, this.#source, ambient, 'leader') };
+    this.follower = { query: createQuery(this.#runner, this.#source, ambient, 'follower') };
+    this.#transaction = createTransaction(this.#runner, this.#source, ambient);
   }
 
   // The overloads are pg's own, so that its types accept this pool; a config may carry StatementOptions.
@@ -115,10 +126,12 @@ export class LockstepPool extends pg.Pool {
     callback: (err: Error, result: QueryResult<R>) => void,
   ): void;
   override query(textOrConfig: unknown, valuesOrCallback?: unknown, maybeCallback?: unknown): unknown {
+    if (this.#isSingleServer && this.#sessions.current === null && !hasOwnOptions(textOrConfig))
+      return super.query(textOrConfig as string, valuesOrCallback as [], maybeCallback as () => void);
     const values = isFunction(valuesOrCallback) ? undefined : valuesOrCallback;
     const answer = this.#query(textOrConfig, values);
     const callback = maybeCallback ?? (isFunction(valuesOrCallback) ? valuesOrCallback : undefined);
-    const own = callback ?? callbackOf(textOrConfig);
+    const own = callback ?? (isFunction(textOrConfig) ? textOrConfig : callbackOf(textOrConfig));
     if (!isFunction(own)) return answer;
     void settleCallback(answer, own as QueryCallback);
     return undefined;
@@ -128,6 +141,7 @@ export class LockstepPool extends pg.Pool {
   override connect(): Promise<PoolClient>;
   override connect(callback: ConnectCallback): void;
   override connect(callback?: ConnectCallback): Promise<PoolClient> | undefined {
+    if (this.#isSingleServer) return super.connect(callback as never) as Promise<PoolClient> | undefined;
     const checkout = this.#checkout();
     if (callback === undefined) return checkout;
     void settleCallback(checkout, (error, client) => {
@@ -137,11 +151,11 @@ export class LockstepPool extends pg.Pool {
     return undefined;
   }
 
-  /** Waits for clients in use to be released, then closes every connection. */
+  /** Waits until what was accepted is done and clients in use are released, then closes every connection. */
   override end(): Promise<void>;
   override end(callback: () => void): void;
   override end(callback?: (error?: Error) => void): Promise<void> | undefined {
-    const ended = this.#end();
+    const ended = this.#isSingleServer ? super.end().finally(() => this.#leave()) : this.#end();
     if (callback === undefined) return ended;
     void settleCallback(ended, callback);
     return undefined;
@@ -226,15 +240,17 @@ export class LockstepPool extends pg.Pool {
         throw new Error('Passing a function as the first parameter to pool.query is not supported');
       }
       this.#requireOpen();
-      if (isSelfSubmitting(textOrConfig)) return this.#submit(textOrConfig as unknown as Submittable);
+      if (isSelfSubmitting(textOrConfig)) {
+        return this.#runner.pending.hold(this.#submit(textOrConfig as unknown as Submittable));
+      }
       const statement = readStatement(textOrConfig, values);
       const { durability, idempotencyKey } = statement as StatementOptions;
       const session = this.#sessions.current;
       if (idempotencyKey !== undefined) {
-        const parts = { runner: this.#runner, source: this.#servers, session };
-        return runKeyedStatement(parts, statement, { durability, idempotencyKey });
+        const parts = { runner: this.#runner, source: this.#source, session };
+        return this.#runner.pending.hold(runKeyedStatement(parts, statement, { durability, idempotencyKey }));
       }
-      return this.#runner.run({ statement, access: 'auto', session, durability }, this.#servers);
+      return this.#runner.run({ statement, access: 'auto', session, durability }, this.#source);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -242,16 +258,16 @@ export class LockstepPool extends pg.Pool {
 
   async #runOnLeader(text: string): Promise<number> {
     const request = { statement: { text }, access: 'leader', session: null, durability: undefined } as const;
-    return (await this.#runner.run(request, this.#servers)).rowCount ?? 0;
+    return (await this.#runner.run(request, this.#source)).rowCount ?? 0;
   }
 
   /** As in pg-pool, the promise settles when the query object calls its callback. */
   async #submit(query: Submittable): Promise<QueryResult> {
     const deadlineMs = performance.now() + this.#runner.parts.limits.failoverTimeoutMs;
-    const lease = await this.#runner.finder.acquireLeader(this.#servers, null, deadlineMs);
+    const lease = await this.#runner.finder.acquireLeader(this.#source, null, deadlineMs);
     return new Promise((resolve, reject) => {
       const done = (error: Error | null, result: QueryResult): void => {
-        this.#servers.release(lease, error ?? undefined, false);
+        this.#source.release(lease, error ?? undefined, false);
         if (error) reject(error);
         else resolve(result);
       };
@@ -266,51 +282,69 @@ export class LockstepPool extends pg.Pool {
 
   async #checkout(): Promise<PoolClient> {
     this.#requireOpen();
+    this.#runner.pending.begin();
+    try {
+      await this.#takePlace();
+    } catch (error) {
+      this.#runner.pending.done();
+      throw error;
+    }
+    const client = new VirtualClient(this.#runner, this.#servers.pools, (error) =>
+      this.#onClientReleased(client, error),
+    );
+    this.emit('acquire', client);
+    return client as unknown as PoolClient;
+  }
+
+  /** pg-pool connects before it hands out a client, so that a wrong address shows here. */
+  async #takePlace(): Promise<void> {
     await this.#servers.takePlace();
+    if (this.#servers.monitor.view.some((node) => node.isUp)) return;
     try {
       await this.#awaitAnyServer();
     } catch (error) {
       this.#servers.budget.give();
       throw error;
     }
-    const client = new VirtualClient(this.#runner, this.#servers.pools, (error) =>
-      this.#onClientReleased(client, error),
-    );
-    this.#checkedOut.add(client);
-    this.emit('acquire', client);
-    return client as unknown as PoolClient;
   }
 
-  /** pg-pool connects before it hands out a client, so that a wrong address shows here. */
   async #awaitAnyServer(): Promise<void> {
-    if (this.#servers.monitor.view.some((node) => node.isUp)) return;
-    await this.#servers.monitor.start();
-    const deadlineMs = performance.now() + this.#runner.parts.limits.failoverTimeoutMs;
+    const { failoverTimeoutMs } = this.#runner.parts.limits;
+    const ownLimitMs = this.options.connectionTimeoutMillis || Number.POSITIVE_INFINITY;
     const progress = {
       session: null,
-      deadlineMs,
+      deadlineMs: performance.now() + Math.min(failoverTimeoutMs, ownLimitMs),
       excluded: new Set<NodeKey>(),
       access: 'any' as const,
       lastError: null,
     };
-    await this.#runner.finder.awaitRoute(progress);
+    try {
+      await this.#runner.finder.awaitRoute(progress);
+    } catch (error) {
+      if (ownLimitMs >= failoverTimeoutMs || performance.now() < progress.deadlineMs) throw error;
+      throw new Error('timeout exceeded when trying to connect', { cause: error });
+    }
   }
 
   #onClientReleased(client: VirtualClient, error: Error | boolean | undefined): void {
-    this.#checkedOut.delete(client);
     this.#servers.budget.give();
     this.emit('release', error, client);
-    if (this.#checkedOut.size === 0) this.#whenReturned?.();
+    this.#runner.pending.done();
   }
 
   async #end(): Promise<void> {
     if (this.ending) throw new Error('Called end on pool more than once');
     this.#setFlag('ending');
+    this.#servers.notifications.close();
+    await this.#runner.pending.whenNone();
+    await this.#leave();
+    this.#setFlag('ended');
+  }
+
+  #leave(): Promise<void> {
     this.#runner.parts.classifier.close();
     this.#servers.notifications.close();
-    if (this.#checkedOut.size > 0) await new Promise<void>((resolve) => (this.#whenReturned = resolve));
-    await this.#servers.end();
-    this.#setFlag('ended');
+    return this.#servers.end();
   }
 
   /** pg declares its flags read-only for callers; a subclass keeps them. */
@@ -330,6 +364,13 @@ export class LockstepPool extends pg.Pool {
 export function connect(urlOrOptions: string | LockstepOptions): LockstepPool {
   const options = resolveOptions(urlOrOptions);
   return new LockstepPool(options);
+}
+
+/** Whether the config carries StatementOptions. */
+function hasOwnOptions(config: unknown): boolean {
+  return (
+    typeof config === 'object' && config !== null && ('durability' in config || 'idempotencyKey' in config)
+  );
 }
 
 function isFunction(value: unknown): value is (...args: never[]) => unknown {

@@ -13,7 +13,7 @@ import type { NodeKey } from './core/topology.ts';
 import { startExchangeWithinLimit } from './durability.ts';
 import { startExchange } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.ts';
-import { commitUnknown, durabilityTimeout, isOwnTimeout, toError } from './failures.ts';
+import { commitUnknown, durabilityTimeout, isAppsOwn, toError } from './failures.ts';
 import {
   createDurability,
   createGate,
@@ -29,6 +29,7 @@ import { NodeFinder } from './node-finder.ts';
 import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from './node-finder.ts';
 import type { Lease } from './node-pools.ts';
 import type { OutcomeTable } from './outcome.ts';
+import { Pending } from './pending.ts';
 import type { FollowerSight, SessionState } from './session-state.ts';
 
 /** One statement outside a transaction. */
@@ -83,6 +84,8 @@ interface Attempt {
 export class StatementRunner {
   readonly parts: RunnerParts;
   readonly finder: NodeFinder;
+  /** Its own statements, and whatever else the pool's end waits for. */
+  readonly pending: Pending = new Pending();
 
   constructor(parts: RunnerParts) {
     this.parts = parts;
@@ -97,7 +100,7 @@ export class StatementRunner {
   run(request: StatementRequest, source: LeaseSource): Promise<QueryResult> {
     const { hedger } = this.parts;
     if (hedger !== null) return this.#runHedged(hedger, request, source);
-    return new Promise((resolve, reject) => this.#advance(this.#begin(request, source, resolve, reject)));
+    return new Promise((resolve, reject) => this.#start(this.#begin(request, source, resolve, reject)));
   }
 
   /** Only reads outside of sessions are sent twice: nothing but their answer comes of them. */
@@ -106,11 +109,11 @@ export class StatementRunner {
     let progress: Progress;
     try {
       progress = this.#begin(request, source, resolve, reject);
-      this.#advance(progress);
     } catch (error) {
       reject(toError(error));
       return promise;
     }
+    this.#start(progress);
     const { classification, access, session } = progress;
     if (classification.kind !== 'read' || access !== 'any' || session !== null) return promise;
     return hedger.race(promise, () => this.#sendCopy(progress));
@@ -127,6 +130,7 @@ export class StatementRunner {
     const lease = isElsewhere ? source.tryAcquire(route.node) : null;
     if (lease === null || !isElsewhere) return null;
     this.parts.traffic.counts.hedged += 1;
+    this.pending.begin();
     this.#send(copy, route, lease);
     return promise;
   }
@@ -165,6 +169,25 @@ export class StatementRunner {
     };
   }
 
+  #start(progress: Progress): void {
+    this.pending.begin();
+    try {
+      this.#advance(progress);
+    } catch (error) {
+      this.#fail(progress, toError(error));
+    }
+  }
+
+  #finish(progress: Progress, result: QueryResult): void {
+    this.pending.done();
+    progress.resolve(result);
+  }
+
+  #fail(progress: Progress, error: Error): void {
+    this.pending.done();
+    progress.reject(error);
+  }
+
   #advance(progress: Progress): void {
     const route = this.finder.routeNow(progress);
     if (route.kind === 'wait') return void this.#advanceLater(progress);
@@ -182,7 +205,7 @@ export class StatementRunner {
     try {
       await this.#acquire(progress, await this.finder.awaitRoute(progress));
     } catch (error) {
-      progress.reject(toError(error));
+      this.#fail(progress, toError(error));
     }
   }
 
@@ -214,7 +237,7 @@ export class StatementRunner {
       try {
         this.#settle(progress, attempt, report);
       } catch (error) {
-        progress.reject(toError(error));
+        this.#fail(progress, toError(error));
       }
     };
     const mayCommit = route.role === 'leader' && mayWrite(progress.classification);
@@ -267,7 +290,7 @@ export class StatementRunner {
     if (report.error === null) {
       this.#learn(progress, attempt, report);
       if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(route.node), 'cancelled', 0);
-      return progress.resolve(report.results[0] as QueryResult);
+      return this.#finish(progress, report.results[0] as QueryResult);
     }
     if (plan.check === 'follower-gate' && isGateMiss(report)) {
       traffic.counts.gateMisses += 1;
@@ -326,13 +349,13 @@ export class StatementRunner {
     const { monitor, classifier, traffic } = this.parts;
     progress.lastError = error;
     const { kind } = progress.classification;
-    const decision = isOwnTimeout(error)
+    const decision = isAppsOwn(error)
       ? ({ kind: 'give-up' } as const)
       : decideRetry({ phase, code: codeOf(error), role: route.role, kind });
     switch (decision.kind) {
       case 'retry-elsewhere':
         this.finder.failed(progress, route.node);
-        if (performance.now() > progress.deadlineMs) return progress.reject(error);
+        if (performance.now() > progress.deadlineMs) return this.#fail(progress, error);
         return this.#again(progress);
       case 'retry-on-leader':
         if (decision.teach) classifier.teachLeader(progress.request.statement.text);
@@ -340,14 +363,14 @@ export class StatementRunner {
         progress.access = 'leader';
         return this.#again(progress);
       case 'recheck-leader':
-        if (await this.finder.confirmsLeader(route.node)) return progress.reject(error);
+        if (await this.finder.confirmsLeader(route.node)) return this.#fail(progress, error);
         return this.#again(progress);
       case 'outcome-unknown':
         void monitor.probeNow(route.node);
         traffic.counts.unknownOutcomes += 1;
-        return progress.reject(commitUnknown(monitor.nameOf(route.node), error));
+        return this.#fail(progress, commitUnknown(monitor.nameOf(route.node), error));
       case 'give-up':
-        return progress.reject(error);
+        return this.#fail(progress, error);
     }
   }
 }

@@ -51,7 +51,9 @@ export function createTransaction(
     options: TransactionOptions = {},
   ): Promise<unknown> => {
     const parts = { runner, source, session: sessionOf() };
-    return typeof work === 'function' ? runTransaction(parts, work, options) : runBatch(parts, work, options);
+    return runner.pending.hold(
+      typeof work === 'function' ? runTransaction(parts, work, options) : runBatch(parts, work, options),
+    );
   };
   return transaction as Session['transaction'];
 }
@@ -67,8 +69,10 @@ export function createQuery(
     const statement = readStatement(textOrConfig, values);
     const { durability, idempotencyKey } = statement as StatementOptions;
     const session = sessionOf();
-    if (idempotencyKey !== undefined)
-      return runKeyedStatement({ runner, source, session }, statement, { durability, idempotencyKey });
+    if (idempotencyKey !== undefined) {
+      const parts = { runner, source, session };
+      return runner.pending.hold(runKeyedStatement(parts, statement, { durability, idempotencyKey }));
+    }
     return runner.run({ statement, access, session, durability }, source);
   };
   // pg's overloads tell the rows' type by the config; here the rows pass through unseen.

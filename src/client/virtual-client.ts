@@ -12,7 +12,7 @@ import type { SelfSubmitting } from './queryable.ts';
 import {
   commitUnknown,
   durabilityTimeout,
-  isOwnTimeout,
+  isAppsOwn,
   stateLost,
   toError,
   transactionLost,
@@ -213,7 +213,7 @@ export class VirtualClient extends EventEmitter {
     void monitor.probeNow(lease.node);
     const isHarmless = classification.kind === 'read' || classification.kind === 'leader-read';
     this.#isTransactionLost = wasInTransaction && !mayCommit;
-    if (isOwnTimeout(error)) throw error;
+    if (isAppsOwn(error)) throw error;
     if (report.isSent && mayCommit && !isHarmless) {
       traffic.counts.unknownOutcomes += 1;
       throw commitUnknown(monitor.nameOf(lease.node), error);

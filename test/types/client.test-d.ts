@@ -1,8 +1,8 @@
 import type pg from 'pg';
 import type { Pool, PoolClient, QueryArrayResult, QueryResult } from 'pg';
 import { describe, expectTypeOf, it } from 'vitest';
-import { connect } from '../../src/index.ts';
-import type { LockstepPool, Session, Transaction } from '../../src/index.ts';
+import { connect, LockstepPool } from '../../src/index.ts';
+import type { LockstepPoolOptions, Session, Transaction } from '../../src/index.ts';
 
 declare function takesPool(pool: Pool): void;
 declare const pool: LockstepPool;
@@ -14,6 +14,16 @@ describe('LockstepPool', () => {
     expectTypeOf(takesPool).toBeCallableWith(pool);
     expectTypeOf(connect).returns.toEqualTypeOf<LockstepPool>();
     expectTypeOf<InstanceType<typeof pg.Pool>>().toEqualTypeOf<Pool>();
+  });
+
+  it('takes what pg.Pool takes, and what Lockstep adds', () => {
+    expectTypeOf<pg.PoolConfig>().toExtend<LockstepPoolOptions>();
+    expectTypeOf(new LockstepPool()).toEqualTypeOf<LockstepPool>();
+    expectTypeOf<ConstructorParameters<typeof LockstepPool>[1]>().toEqualTypeOf<
+      typeof pg.Client | undefined
+    >();
+    // @ts-expect-error -- a typo
+    void new LockstepPool({ failoverTimeout: 1 });
   });
 
   it('types results as pg does', () => {

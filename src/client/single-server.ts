@@ -1,0 +1,88 @@
+import pg from 'pg';
+import type { PoolClient, PoolConfig } from 'pg';
+import type { NodeKey } from './core/topology.ts';
+import { lookupAll } from './members.ts';
+import type { LeaseSource } from './node-finder.ts';
+import { isCancelledSyncWait } from './connections.ts';
+import type { NoticeMessage } from './connections.ts';
+import type { Lease } from './node-pools.ts';
+import { OWN_OPTIONS, resolveOptions } from './options.ts';
+import type { LockstepOptions, ResolvedOptions } from './options.ts';
+
+/** What `new LockstepPool()` takes: everything that `pg.Pool` takes, and Lockstep's own options. */
+export type LockstepPoolOptions = PoolConfig & Omit<LockstepOptions, keyof PoolConfig>;
+
+const SEVERAL_HOSTS = /^\w+:\/\/(?:[^/?]*@)?[^/?@]*,/;
+
+/**
+ * Without `hosts`, and with at most one host in the URL, the options are pg's: they reach `pg.Pool` untouched,
+ * and the server is the one it would use, by PGHOST and PGPORT where nothing is said.
+ */
+export function resolvePoolOptions(options: LockstepPoolOptions): ResolvedOptions {
+  const { hosts, connectionString } = options;
+  if (hosts !== undefined || SEVERAL_HOSTS.test(connectionString ?? '')) return resolveOptions(options);
+  const { host, port } = new pg.Client(selectAddress(options));
+  const own = Object.fromEntries(Object.entries(options).filter(([name]) => OWN_OPTIONS.has(name)));
+  return {
+    ...resolveOptions({ ...own, hosts: [{ host, port }] }),
+    // A name with several addresses still means one server to pg.
+    lookup: async (name) => (await lookupAll(name)).slice(0, 1),
+    connection: options,
+    isSingleServer: true,
+  };
+}
+
+function selectAddress({ connectionString, host, port }: PoolConfig): pg.ClientConfig {
+  const address = { connectionString, host, port };
+  return Object.fromEntries(Object.entries(address).filter(([, value]) => value !== undefined));
+}
+
+/** Leases from `pg.Pool` itself, so that what Lockstep runs and what the app runs share its connections. */
+export class SingleServerSource implements LeaseSource {
+  readonly #connect: () => Promise<PoolClient>;
+
+  constructor(connect: () => Promise<PoolClient>) {
+    this.#connect = connect;
+  }
+
+  /** pg's pool knows no way to take a connection at once. */
+  tryAcquire(): null {
+    return null;
+  }
+
+  async acquire(node: NodeKey): Promise<Lease> {
+    return new BorrowedLease(node, await this.#connect());
+  }
+
+  release(lease: Lease, error: Error | boolean | undefined, leavesState: boolean): void {
+    lease.release(error ?? leavesState);
+  }
+}
+
+/** A client of pg's pool, with what is remembered about it while it is lent. */
+class BorrowedLease implements Lease {
+  readonly node: NodeKey;
+  readonly client: PoolClient;
+  readonly openedAtMs: number = performance.now();
+  isSyncWaitCancelled = false;
+
+  constructor(node: NodeKey, client: PoolClient) {
+    this.node = node;
+    this.client = client;
+    client.on('notice', this.#onNotice);
+    client.on('error', ignore);
+  }
+
+  release(error?: Error | boolean): void {
+    this.client.removeListener('notice', this.#onNotice);
+    this.client.removeListener('error', ignore);
+    this.client.release(error);
+  }
+
+  readonly #onNotice = (notice: NoticeMessage): void => {
+    if (isCancelledSyncWait(notice)) this.isSyncWaitCancelled = true;
+  };
+}
+
+/** A connection that breaks while in use fails its statement; the event must not end the process. */
+function ignore(): void {}

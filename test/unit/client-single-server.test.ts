@@ -1,0 +1,42 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { resolvePoolOptions } from '../../src/client/single-server.ts';
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+describe('resolvePoolOptions', () => {
+  it('finds the one server as pg does, and leaves pg its options', () => {
+    vi.stubEnv('PGHOST', 'db.example');
+    vi.stubEnv('PGPORT', '6000');
+    const none = resolvePoolOptions({});
+    expect(none).toMatchObject({
+      isSingleServer: true,
+      connection: {},
+      hosts: [{ host: 'db.example', port: 6000 }],
+    });
+    const connectionString = 'postgres://app:a%2Cb@one.example/shop?application_name=shop';
+    const options = { connectionString, max: 3, failoverTimeoutMs: 100, binary: true };
+    const fromUrl = resolvePoolOptions(options);
+    expect(fromUrl.connection).toBe(options);
+    expect(fromUrl.hosts).toMatchObject([{ host: 'one.example', port: 6000 }]);
+    expect(fromUrl.limits.failoverTimeoutMs).toBe(100);
+    const socket = resolvePoolOptions({ host: '/var/run/postgresql', port: 5433 });
+    expect(socket.hosts).toMatchObject([{ host: '/var/run/postgresql', port: 5433 }]);
+  });
+
+  it('takes hosts, and several of them in a URL, as a cluster', () => {
+    const hosts = [{ host: 'one.example' }];
+    expect(resolvePoolOptions({ hosts }).isSingleServer).toBeUndefined();
+    const url = resolvePoolOptions({ connectionString: 'postgres://app:a,b@one.example,two.example/shop' });
+    expect(url.isSingleServer).toBeUndefined();
+    expect(url.hosts).toMatchObject([{ host: 'one.example' }, { host: 'two.example' }]);
+  });
+
+  it('checks its own options, and in a cluster all of them', () => {
+    expect(() => resolvePoolOptions({ failoverTimeoutMs: -1 })).toThrow('failoverTimeoutMs');
+    expect(() => resolvePoolOptions({ hosts: [{ host: 'one.example' }], pipeline: true })).toThrow(
+      'pipeline',
+    );
+  });
+});
