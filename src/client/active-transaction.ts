@@ -1,8 +1,8 @@
 import type { QueryResult } from 'pg';
 import { isSynchronous } from '../model/durability.ts';
-import type { SynchronousCommit } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
 import { exchangeWithinLimit } from './durability.ts';
+import type { CommitWait, ResolvedCommitWait } from './durability.ts';
 import type { Rider } from './batch.ts';
 import type { Classification } from './core/classify.ts';
 import { exchange } from './exchange.ts';
@@ -30,7 +30,7 @@ const COMMIT: Rider = { name: 'lockstep_commit', text: 'COMMIT', values: [] };
 export class ActiveTransaction {
   readonly #parts: TransactionParts;
   readonly #lease: Lease;
-  readonly #level: SynchronousCommit | null;
+  readonly #commitWait: ResolvedCommitWait;
   /** What the first statement carries in front; then nothing. */
   #opening: readonly Rider[];
   #state: 'unopened' | 'open' | 'ended' | 'failed' | 'lost' = 'unopened';
@@ -43,12 +43,12 @@ export class ActiveTransaction {
   constructor(
     parts: TransactionParts,
     lease: Lease,
-    level: SynchronousCommit | null,
+    commitWait: ResolvedCommitWait,
     opening: readonly Rider[],
   ) {
     this.#parts = parts;
     this.#lease = lease;
-    this.#level = level;
+    this.#commitWait = commitWait;
     this.#opening = opening;
   }
 
@@ -67,6 +67,7 @@ export class ActiveTransaction {
   async #run(textOrConfig: unknown, values: unknown): Promise<QueryResult> {
     const statement = readStatement(textOrConfig, values);
     if (statement.idempotencyKey !== undefined) throw keyRefused();
+    refuseOwnCommitWait(statement);
     const classification = this.#parts.runner.parts.classifier.classify(statement.text);
     refuseTransactionControl(classification);
     if (classification.kind === 'session') this.#leavesState = true;
@@ -124,16 +125,17 @@ export class ActiveTransaction {
     riders: readonly Rider[] = [],
   ): Promise<QueryResult[]> {
     const { runner, session } = this.#parts;
-    const { monitor, limits, traffic } = runner.parts;
+    const { monitor, traffic } = runner.parts;
+    const { level, limitMs } = this.#commitWait;
     const { node } = this.#lease;
     const startedAtMs = performance.now();
     const before = this.#takeOpening();
     const after = session === null ? [...riders, COMMIT] : [...riders, COMMIT, LEADER_QUESTION];
-    const mayWait = this.#level === null || isSynchronous(this.#level);
+    const mayWait = level === null || isSynchronous(level);
     const report = await exchangeWithinLimit(
       this.#lease,
       { statements, before, after },
-      { monitor, limitMs: mayWait ? limits.durabilityTimeoutMs : 0, isCommit: statements.length === 0 },
+      { monitor, limitMs: mayWait ? limitMs : 0, isCommit: statements.length === 0 },
     );
     traffic.counts.writes += 1;
     const isApplied = report === null || report.commandOf(COMMIT.name) === 'COMMIT';
@@ -143,7 +145,7 @@ export class ActiveTransaction {
     }
     if (report === null) {
       this.#leavesState = true;
-      throw durabilityTimeout(monitor.nameOf(node), 'limit', limits.durabilityTimeoutMs);
+      throw durabilityTimeout(monitor.nameOf(node), 'limit', limitMs);
     }
     if (!isApplied) this.#explain(report);
     if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(node), 'cancelled', 0);
@@ -172,7 +174,10 @@ export class ActiveTransaction {
   #learn(report: ExchangeReport | null, startedAtMs: number): void {
     const { session, runner } = this.#parts;
     if (session === null) return;
-    const token = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, this.#level === 'off');
+    const token = readLeaderAnswer(
+      report?.answerOf(LEADER_QUESTION.name) ?? null,
+      this.#commitWait.level === 'off',
+    );
     if (token !== null) session.advance(token, startedAtMs);
     else session.advanceBeyondKnowledge(runner.parts.monitor.leadership.timeline, performance.now());
   }
@@ -232,6 +237,15 @@ export class ActiveTransaction {
     this.#lostThrough = transactionLost(monitor.nameOf(this.#lease.node), error);
     return this.#lostThrough;
   }
+}
+
+/** Throws CONFIG_INVALID for a statement that says what its commit waits for: it commits with the others. */
+export function refuseOwnCommitWait({ durability, durabilityTimeoutMs }: CommitWait): void {
+  if (durability === undefined && durabilityTimeoutMs === undefined) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    'A transaction commits as a whole, so pass its durability to transaction() and not to a statement in it.',
+  );
 }
 
 /** Throws CONFIG_INVALID for what would begin or end the transaction. */

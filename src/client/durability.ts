@@ -1,7 +1,46 @@
+import { parseDurability } from '../model/durability.ts';
+import type { DurabilityLevels, DurabilityName, SynchronousCommit } from '../model/durability.ts';
+import { LockstepError } from '../model/errors.ts';
+import type { Classification } from './core/classify.ts';
 import { startExchange } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport } from './exchange.ts';
 import type { Lease } from './node-pools.ts';
+import { checkCount } from './options.ts';
 import type { TopologyMonitor } from './topology.ts';
+
+/** How long a commit waits, and for what. */
+export interface CommitWait {
+  /** A built-in durability, or a policy of the pool's. Default: the server's `synchronous_commit`. */
+  readonly durability?: DurabilityName | undefined;
+  /** How long it waits for followers before DURABILITY_TIMEOUT; 0 for ever. Default: the pool's. */
+  readonly durabilityTimeoutMs?: number | undefined;
+}
+
+/** A {@link CommitWait} with the pool's own names and limits filled in; `level` null is the server's. */
+export interface ResolvedCommitWait {
+  readonly level: SynchronousCommit | null;
+  readonly limitMs: number;
+}
+
+/** Throws CONFIG_INVALID for an unknown durability, or a limit that is none. */
+export function resolveCommitWait(
+  { durability, durabilityTimeoutMs }: CommitWait,
+  levels: DurabilityLevels,
+  defaultLimitMs: number,
+): ResolvedCommitWait {
+  checkCount('durabilityTimeoutMs', durabilityTimeoutMs, 0);
+  const level = durability === undefined ? null : parseDurability(durability, levels);
+  return { level, limitMs: durabilityTimeoutMs ?? defaultLimitMs };
+}
+
+/** A durability rides in front of its statement by the extended protocol, which takes one at a time. */
+export function refuseManyStatements({ isSingle }: Classification): void {
+  if (isSingle) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    'A durability applies to a single statement; use transaction() for several.',
+  );
+}
 
 /**
  * Runs an exchange that may commit, and bounds its wait for followers. When the time is up the server is

@@ -2,12 +2,12 @@ import pg from 'pg';
 import { sendBatch } from './batch.ts';
 import type { PreparedQuery, QueryInternals, Rider, RowMessage, Step, WireConnection } from './batch.ts';
 import type { Lease } from './node-pools.ts';
+import type { StatementOptions } from './queryable.ts';
 
 /** What an app passes to `query` as a config, with what pg accepts beyond its types. */
-export interface StatementConfig extends pg.QueryConfig<unknown[]> {
+export interface StatementConfig extends pg.QueryConfig<unknown[]>, StatementOptions {
   readonly rowMode?: 'array' | undefined;
   readonly query_timeout?: number | undefined;
-  readonly idempotencyKey?: string | undefined;
 }
 
 /**

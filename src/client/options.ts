@@ -1,4 +1,6 @@
 import type { PoolConfig } from 'pg';
+import { createDurabilityLevels } from '../model/durability.ts';
+import type { Durability, DurabilityLevels } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
 import { parseClusterUrl } from './cluster-url.ts';
 import type { HedgeDelay } from './core/hedge.ts';
@@ -27,6 +29,11 @@ export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' |
   readonly hosts?: readonly HostAddress[] | undefined;
   /** How long an operation waits for a leader, or for a server at all, before NO_LEADER. Default 15000. */
   readonly failoverTimeoutMs?: number | undefined;
+  /**
+   * The app's own names for durabilities, such as `{ order: 'visible', review: 'async' }`, so that one place
+   * says what each kind of write waits for. A built-in name cannot be given another meaning.
+   */
+  readonly durability?: Readonly<Record<string, Durability>> | undefined;
   /** How long a commit waits for followers before DURABILITY_TIMEOUT; 0 waits for ever. Default 10000. */
   readonly durabilityTimeoutMs?: number | undefined;
   /** Followers further behind than this serve no reads. Default 16777216 (16 MiB). */
@@ -95,6 +102,7 @@ export interface ResolvedOptions {
   /** What every connection needs, without host and port. */
   readonly connection: PoolConfig;
   readonly limits: ClientLimits;
+  readonly durabilities: DurabilityLevels;
   /** Newest first; empty when tokens are not signed. */
   readonly tokenSecrets: readonly string[];
   /** Whether there is one server by the app's own word, and `connection` is all that pg needs for it. */
@@ -123,6 +131,7 @@ const POOL_OPTIONS = new Set(
 /** Those that pg does not know. */
 export const OWN_OPTIONS: ReadonlySet<string> = new Set([
   'hosts',
+  'durability',
   'tokenSecret',
   'zone',
   'allowUnknownLag',
@@ -155,6 +164,7 @@ export function resolveOptions(input: string | LockstepOptions): ResolvedOptions
     hedgeAfterMs: given.hedgeAfterMs ?? null,
     connection: connection as PoolConfig,
     limits: resolveLimits(given),
+    durabilities: createDurabilityLevels(given.durability ?? {}),
     tokenSecrets: resolveSecrets(given.tokenSecret),
   };
 }
@@ -189,7 +199,8 @@ function resolveLimits(given: LockstepOptions): ClientLimits {
   return limits as unknown as ClientLimits;
 }
 
-function checkCount(name: string, value: number | undefined, least: number): void {
+/** Throws CONFIG_INVALID for what is neither left out nor a whole number from `least`. */
+export function checkCount(name: string, value: number | undefined, least: number): void {
   if (value === undefined || (Number.isInteger(value) && value >= least)) return;
   throw new LockstepError(
     'CONFIG_INVALID',

@@ -76,6 +76,7 @@ export class LockstepPool extends pg.Pool {
       traffic: new Traffic(),
       outcomes: new OutcomeTable(options.limits.outcomeRetentionMs, (text) => this.#runOnLeader(text)),
       limits: options.limits,
+      durabilities: options.durabilities,
       hedger: options.hedgeAfterMs === null ? null : new Hedger(options.hedgeAfterMs),
       rules: {
         maxLagBytes: options.limits.maxReadLagBytes,
@@ -244,20 +245,19 @@ export class LockstepPool extends pg.Pool {
         return this.#runner.pending.hold(this.#submit(textOrConfig as unknown as Submittable));
       }
       const statement = readStatement(textOrConfig, values);
-      const { durability, idempotencyKey } = statement as StatementOptions;
       const session = this.#sessions.current;
-      if (idempotencyKey !== undefined) {
+      if (statement.idempotencyKey !== undefined) {
         const parts = { runner: this.#runner, source: this.#source, session };
-        return this.#runner.pending.hold(runKeyedStatement(parts, statement, { durability, idempotencyKey }));
+        return this.#runner.pending.hold(runKeyedStatement(parts, statement));
       }
-      return this.#runner.run({ statement, access: 'auto', session, durability }, this.#source);
+      return this.#runner.run({ statement, access: 'auto', session }, this.#source);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   async #runOnLeader(text: string): Promise<number> {
-    const request = { statement: { text }, access: 'leader', session: null, durability: undefined } as const;
+    const request = { statement: { text }, access: 'leader', session: null } as const;
     return (await this.#runner.run(request, this.#source)).rowCount ?? 0;
   }
 

@@ -1,26 +1,24 @@
 import type { QueryArrayConfig, QueryArrayResult, QueryConfig, QueryResult, QueryResultRow } from 'pg';
-import type { Durability } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
+import type { CommitWait } from './durability.ts';
 import type { StatementConfig } from './exchange.ts';
 
 /** What a single statement's config may carry besides pg's own. */
-export interface StatementOptions {
-  /** What its commit waits for. Not inside of a transaction. */
-  readonly durability?: Durability | undefined;
+export interface StatementOptions extends CommitWait {
   /** Makes it apply at most once: see {@link TransactionOptions.idempotencyKey}. Not inside of a transaction. */
   readonly idempotencyKey?: string | undefined;
 }
 
-/** Runs SQL and answers with pg's results. */
-export interface Queryable {
+/** Runs SQL and answers with pg's results. `Extra` is what a config may carry beyond pg's. */
+export interface Queryable<Extra = StatementOptions> {
   // oxlint-disable-next-line typescript/no-explicit-any -- pg's own signature, so that code written for pg compiles
   query<R extends any[] = any[]>(
-    config: QueryArrayConfig & StatementOptions,
+    config: QueryArrayConfig & Extra,
     values?: unknown[],
   ): Promise<QueryArrayResult<R>>;
   // oxlint-disable-next-line typescript/no-explicit-any -- as above
   query<R extends QueryResultRow = any>(
-    textOrConfig: string | (QueryConfig & StatementOptions),
+    textOrConfig: string | (QueryConfig & Extra),
     values?: unknown[],
   ): Promise<QueryResult<R>>;
 }

@@ -1,7 +1,6 @@
 import type { QueryResult } from 'pg';
-import { isSynchronous, parseDurability } from '../model/durability.ts';
-import type { Durability, SynchronousCommit } from '../model/durability.ts';
-import { LockstepError } from '../model/errors.ts';
+import { isSynchronous } from '../model/durability.ts';
+import type { DurabilityLevels, SynchronousCommit } from '../model/durability.ts';
 import { parseTimeline } from '../model/timeline.ts';
 import type { Classifier } from './classifier.ts';
 import { isUndecided } from './core/classify.ts';
@@ -10,7 +9,7 @@ import { codeOf, decideRetry } from './core/retry.ts';
 import type { FailurePhase } from './core/retry.ts';
 import { decideFreshness } from './core/session.ts';
 import type { NodeKey } from './core/topology.ts';
-import { startExchangeWithinLimit } from './durability.ts';
+import { refuseManyStatements, resolveCommitWait, startExchangeWithinLimit } from './durability.ts';
 import { startExchange } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.ts';
 import { commitUnknown, durabilityTimeout, isAppsOwn, toError } from './failures.ts';
@@ -38,7 +37,6 @@ export interface StatementRequest {
   /** `auto` goes by the statement's text. */
   readonly access: 'auto' | 'leader' | 'follower';
   readonly session: SessionState | null;
-  readonly durability: Durability | undefined;
 }
 
 /** What {@link StatementRunner} works with. */
@@ -47,6 +45,7 @@ export interface RunnerParts extends FinderParts {
   /** Null where no read is ever sent twice. */
   readonly hedger: Hedger | null;
   readonly outcomes: OutcomeTable;
+  readonly durabilities: DurabilityLevels;
 }
 
 /** What one statement has been through so far. */
@@ -55,6 +54,7 @@ interface Progress extends RouteProgress {
   readonly source: LeaseSource;
   readonly classification: Classification;
   readonly level: SynchronousCommit | null;
+  readonly commitWaitMs: number;
   readonly resolve: (result: QueryResult) => void;
   readonly reject: (error: Error) => void;
   /** Where it was sent last. */
@@ -142,13 +142,9 @@ export class StatementRunner {
     reject: Progress['reject'],
   ): Progress {
     const classification = this.parts.classifier.classify(request.statement.text);
-    const level = request.durability === undefined ? null : parseDurability(request.durability);
-    if (level !== null && !classification.isSingle) {
-      throw new LockstepError(
-        'CONFIG_INVALID',
-        'A durability applies to a single statement; use transaction() for several.',
-      );
-    }
+    const { durabilities, limits } = this.parts;
+    const { level, limitMs } = resolveCommitWait(request.statement, durabilities, limits.durabilityTimeoutMs);
+    if (level !== null) refuseManyStatements(classification);
     const mayUseFollower =
       request.access !== 'leader' &&
       (classification.mayUseFollower || (request.access === 'follower' && isUndecided(classification)));
@@ -158,9 +154,10 @@ export class StatementRunner {
       source,
       classification,
       level,
+      commitWaitMs: limitMs,
       resolve,
       reject,
-      deadlineMs: performance.now() + this.parts.limits.failoverTimeoutMs,
+      deadlineMs: performance.now() + limits.failoverTimeoutMs,
       excluded: new Set(),
       access: mayUseFollower && level === null ? 'any' : 'leader',
       lastError: null,
@@ -227,7 +224,7 @@ export class StatementRunner {
   }
 
   #send(progress: Progress, route: NodeRoute, lease: Lease): void {
-    const { monitor, limits, traffic } = this.parts;
+    const { monitor, traffic } = this.parts;
     const plan = this.#plan(progress, route, lease);
     const attempt: Attempt = { route, lease, plan, startedAtMs: performance.now() };
     progress.sentTo = route.node;
@@ -242,7 +239,7 @@ export class StatementRunner {
     };
     const mayCommit = route.role === 'leader' && mayWrite(progress.classification);
     if (!mayCommit || !mayWaitForFollowers(progress.level)) return startExchange(lease, plan, finish);
-    const limit = { monitor, limitMs: limits.durabilityTimeoutMs, isCommit: false };
+    const limit = { monitor, limitMs: progress.commitWaitMs, isCommit: false };
     startExchangeWithinLimit(lease, plan, limit, finish);
   }
 
@@ -276,12 +273,12 @@ export class StatementRunner {
   }
 
   #settle(progress: Progress, attempt: Attempt, report: ExchangeReport | null): void {
-    const { monitor, limits, traffic } = this.parts;
+    const { monitor, traffic } = this.parts;
     const { route, lease, plan } = attempt;
     if (report === null) {
       this.#learn(progress, attempt, null);
       progress.source.release(lease, true, false);
-      throw durabilityTimeout(monitor.nameOf(route.node), 'limit', limits.durabilityTimeoutMs);
+      throw durabilityTimeout(monitor.nameOf(route.node), 'limit', progress.commitWaitMs);
     }
     const leavesState =
       progress.classification.kind === 'session' || lease.client.getTransactionStatus() !== 'I';

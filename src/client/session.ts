@@ -1,6 +1,6 @@
 import type { QueryConfig, QueryResult } from 'pg';
 import { readStatement } from './queryable.ts';
-import type { Queryable, StatementOptions } from './queryable.ts';
+import type { Queryable } from './queryable.ts';
 import type { LeaseSource } from './node-finder.ts';
 import type { StatementRunner } from './runner.ts';
 import type { SessionState } from './session-state.ts';
@@ -67,13 +67,12 @@ export function createQuery(
 ): Queryable['query'] {
   const query = async (textOrConfig: unknown, values?: unknown): Promise<QueryResult> => {
     const statement = readStatement(textOrConfig, values);
-    const { durability, idempotencyKey } = statement as StatementOptions;
     const session = sessionOf();
-    if (idempotencyKey !== undefined) {
+    if (statement.idempotencyKey !== undefined) {
       const parts = { runner, source, session };
-      return runner.pending.hold(runKeyedStatement(parts, statement, { durability, idempotencyKey }));
+      return runner.pending.hold(runKeyedStatement(parts, statement));
     }
-    return runner.run({ statement, access, session, durability }, source);
+    return runner.run({ statement, access, session }, source);
   };
   // pg's overloads tell the rows' type by the config; here the rows pass through unseen.
   return query as Queryable['query'];

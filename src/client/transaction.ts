@@ -1,9 +1,10 @@
 import type { QueryResult } from 'pg';
-import { parseDurability } from '../model/durability.ts';
-import type { Durability, SynchronousCommit } from '../model/durability.ts';
+import type { SynchronousCommit } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
 import { codeOf, isSerializationConflict, READ_ONLY_TRANSACTION } from './core/retry.ts';
 import type { Rider } from './batch.ts';
+import { resolveCommitWait } from './durability.ts';
+import type { CommitWait } from './durability.ts';
 import type { StatementConfig } from './exchange.ts';
 import { createLocalDurability } from './gate.ts';
 import type { Lease } from './node-pools.ts';
@@ -11,13 +12,11 @@ import { keepableResult } from './outcome.ts';
 import type { KeyedCall } from './outcome.ts';
 import type { Queryable } from './queryable.ts';
 import type { StatementRunner } from './runner.ts';
-import { ActiveTransaction, refuseTransactionControl } from './active-transaction.ts';
+import { ActiveTransaction, refuseOwnCommitWait, refuseTransactionControl } from './active-transaction.ts';
 import type { TransactionParts } from './active-transaction.ts';
 
 /** How a transaction runs. */
-export interface TransactionOptions {
-  /** What the commit waits for. Default: the server's `synchronous_commit`. */
-  readonly durability?: Durability | undefined;
+export interface TransactionOptions extends CommitWait {
   /** Default: the server's `default_transaction_isolation`. */
   readonly isolation?: 'read committed' | 'repeatable read' | 'serializable' | undefined;
   readonly readOnly?: boolean | undefined;
@@ -34,7 +33,7 @@ export interface TransactionOptions {
 }
 
 /** What `transaction()` hands to its function: statements of that transaction, one after another. */
-export type Transaction = Queryable;
+export type Transaction = Queryable<unknown>;
 
 const DEFAULT_MAX_RETRIES = 5;
 
@@ -99,9 +98,10 @@ export async function runBatch(
   if (statements.length === 0) return [];
   if (options.idempotencyKey !== undefined) return runKeyedBatch(parts, statements, options);
   const { classifier } = parts.runner.parts;
-  for (const { text } of statements) {
-    const classification = classifier.classify(text);
+  for (const statement of statements) {
+    const classification = classifier.classify(statement.text);
     refuseTransactionControl(classification);
+    refuseOwnCommitWait(statement);
     if (classification.isSingle) continue;
     throw new LockstepError(
       'CONFIG_INVALID',
@@ -132,14 +132,12 @@ async function runKeyedBatch(
 /** A single statement as a transaction of its own with a key. */
 export async function runKeyedStatement(
   parts: TransactionParts,
-  statement: StatementConfig,
-  options: TransactionOptions,
+  { durability, durabilityTimeoutMs, idempotencyKey, ...statement }: StatementConfig,
 ): Promise<QueryResult> {
   const result = await runTransaction(
     parts,
-    async (transaction) =>
-      keepableResult(await transaction.query({ ...statement, idempotencyKey: undefined })),
-    options,
+    async (transaction) => keepableResult(await transaction.query(statement)),
+    { durability, durabilityTimeoutMs, idempotencyKey },
   );
   return (result as QueryResult | undefined) ?? keepableResult(null);
 }
@@ -151,9 +149,10 @@ async function runAttempts<T>(
   call: KeyedCall | null = null,
 ): Promise<T> {
   const { runner, source, session } = parts;
-  const level = options.durability === undefined ? null : parseDurability(options.durability);
-  const opening = planOpening(options, level);
-  const deadlineMs = performance.now() + runner.parts.limits.failoverTimeoutMs;
+  const { durabilities, limits } = runner.parts;
+  const commitWait = resolveCommitWait(options, durabilities, limits.durabilityTimeoutMs);
+  const opening = planOpening(options, commitWait.level);
+  const deadlineMs = performance.now() + limits.failoverTimeoutMs;
   let retriesLeft = retriesOf(options);
   for (;;) {
     let lease: Lease;
@@ -165,7 +164,7 @@ async function runAttempts<T>(
       await settle(call, error);
       continue;
     }
-    const active = new ActiveTransaction(parts, lease, level, opening);
+    const active = new ActiveTransaction(parts, lease, commitWait, opening);
     let failure: { readonly error: unknown } | null = null;
     try {
       return await attempt(active);

@@ -1,10 +1,10 @@
 import { EventEmitter } from 'node:events';
 import pg from 'pg';
 import type { PoolClient, QueryResult, TransactionStatus } from 'pg';
-import { exchangeWithinLimit } from './durability.ts';
+import { exchangeWithinLimit, refuseManyStatements, resolveCommitWait } from './durability.ts';
 import type { Classification } from './core/classify.ts';
-import type { Durability } from '../model/durability.ts';
-import type { StatementConfig } from './exchange.ts';
+import type { ExchangePlan, StatementConfig } from './exchange.ts';
+import { createDurability } from './gate.ts';
 import type { Lease, NodePools } from './node-pools.ts';
 import type { NodeKey } from './core/topology.ts';
 import { isSelfSubmitting, keyRefused, readStatement, settleCallback } from './queryable.ts';
@@ -157,7 +157,7 @@ export class VirtualClient extends EventEmitter {
     );
   }
 
-  #run(statement: StatementConfig & { durability?: Durability }): Promise<QueryResult> {
+  #run(statement: StatementConfig): Promise<QueryResult> {
     if (statement.idempotencyKey !== undefined) return Promise.reject(keyRefused());
     const classification = this.#runner.parts.classifier.classify(statement.text);
     if (this.#isTransactionLost) return this.#runAfterLoss(classification);
@@ -168,9 +168,8 @@ export class VirtualClient extends EventEmitter {
     if (this.#held !== null && (this.#pin !== 'none' || this.#isInTransaction(this.#held))) {
       return this.#runHeld(this.#held, statement, classification);
     }
-    const { durability } = statement;
     const access = this.#pin === 'none' ? 'auto' : 'leader';
-    return this.#runner.run({ statement, access, session: null, durability }, this.#source);
+    return this.#runner.run({ statement, access, session: null }, this.#source);
   }
 
   #isInTransaction(lease: Lease): boolean {
@@ -189,18 +188,23 @@ export class VirtualClient extends EventEmitter {
     statement: StatementConfig,
     classification: Classification,
   ): Promise<QueryResult> {
-    const { monitor, limits, traffic } = this.#runner.parts;
+    const { monitor, limits, traffic, durabilities } = this.#runner.parts;
+    const { level, limitMs } = resolveCommitWait(statement, durabilities, limits.durabilityTimeoutMs);
+    if (level !== null) refuseManyStatements(classification);
     const wasInTransaction = this.#isInTransaction(lease);
     const mayCommit = !wasInTransaction || endsTransaction(classification);
-    const limitMs = mayCommit ? limits.durabilityTimeoutMs : 0;
     const isCommit = classification.kind === 'commit';
-    const plan = { statements: [statement] };
-    const report = await exchangeWithinLimit(lease, plan, { monitor, limitMs, isCommit });
+    // A failed transaction takes nothing but its end.
+    const isOpen = lease.client.getTransactionStatus() !== 'E';
+    const before = level !== null && isOpen ? [createDurability(level)] : undefined;
+    const plan: ExchangePlan = { statements: [statement], before };
+    const limit = { monitor, limitMs: mayCommit ? limitMs : 0, isCommit };
+    const report = await exchangeWithinLimit(lease, plan, limit);
     if (classification.kind === 'session') this.#pin = 'state';
     if (isCommit || classification.kind === 'write') traffic.counts.writes += 1;
     if (report === null) {
       this.#drop(lease, true);
-      throw durabilityTimeout(monitor.nameOf(lease.node), 'limit', limits.durabilityTimeoutMs);
+      throw durabilityTimeout(monitor.nameOf(lease.node), 'limit', limitMs);
     }
     if (!report.isBroken) {
       if (report.error !== null) throw report.error;

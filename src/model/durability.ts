@@ -10,7 +10,13 @@ export type SynchronousCommit = 'off' | 'local' | 'remote_write' | 'on' | 'remot
  */
 export type Durability = SynchronousCommit | 'async' | 'sync' | 'visible';
 
-const LEVELS: Readonly<Record<Durability, SynchronousCommit>> = {
+/** A {@link Durability}, or the name of a policy that the pool was given. */
+export type DurabilityName = Durability | (string & {});
+
+/** PostgreSQL's level by durability name. */
+export type DurabilityLevels = ReadonlyMap<string, SynchronousCommit>;
+
+const BUILT_IN: Readonly<Record<Durability, SynchronousCommit>> = {
   off: 'off',
   local: 'local',
   remote_write: 'remote_write',
@@ -21,17 +27,39 @@ const LEVELS: Readonly<Record<Durability, SynchronousCommit>> = {
   visible: 'remote_apply',
 };
 
-/** PostgreSQL's level for a durability name. Throws CONFIG_INVALID for an unknown one. */
-export function parseDurability(value: string): SynchronousCommit {
-  const level = Object.hasOwn(LEVELS, value) ? LEVELS[value as Durability] : undefined;
-  if (level === undefined) {
-    throw new LockstepError(
-      'CONFIG_INVALID',
-      `"${value}" is not a durability; use one of ${Object.keys(LEVELS).join(', ')}.`,
-      { details: { value } },
-    );
+const BUILT_IN_LEVELS: DurabilityLevels = new Map(Object.entries(BUILT_IN));
+
+/**
+ * The built-in durabilities and an app's own names for them. Throws CONFIG_INVALID when a name is a built-in
+ * one or stands for none. `default` is refused too: a level for every write would cost each of them a
+ * statement more, while a setting of the connection costs nothing.
+ */
+export function createDurabilityLevels(policies: Readonly<Record<string, Durability>>): DurabilityLevels {
+  const levels = new Map(BUILT_IN_LEVELS);
+  for (const [name, durability] of Object.entries(policies)) {
+    if (BUILT_IN_LEVELS.has(name)) throw policyRefused(name, 'which is built in; choose another name');
+    if (name === 'default')
+      throw policyRefused(name, "which no write names; pass options: '-c synchronous_commit=local' instead");
+    levels.set(name, parseDurability(durability));
   }
-  return level;
+  return levels;
+}
+
+function policyRefused(name: string, why: string): LockstepError {
+  return new LockstepError('CONFIG_INVALID', `"durability" has a policy "${name}", ${why}.`, {
+    details: { name },
+  });
+}
+
+/** PostgreSQL's level for a durability's name. Throws CONFIG_INVALID for an unknown one. */
+export function parseDurability(name: string, levels: DurabilityLevels = BUILT_IN_LEVELS): SynchronousCommit {
+  const level = levels.get(name);
+  if (level !== undefined) return level;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `"${name}" is not a durability; use one of ${[...levels.keys()].join(', ')}.`,
+    { details: { name } },
+  );
 }
 
 /** Whether a commit at this level waits for a follower, so that it survives the loss of the leader. */

@@ -2,7 +2,13 @@ import type pg from 'pg';
 import type { Pool, PoolClient, QueryArrayResult, QueryResult } from 'pg';
 import { describe, expectTypeOf, it } from 'vitest';
 import { connect, LockstepPool } from '../../src/index.ts';
-import type { LockstepPoolOptions, Session, Transaction } from '../../src/index.ts';
+import type {
+  Durability,
+  DurabilityName,
+  LockstepPoolOptions,
+  Session,
+  Transaction,
+} from '../../src/index.ts';
 
 declare function takesPool(pool: Pool): void;
 declare const pool: LockstepPool;
@@ -37,10 +43,19 @@ describe('LockstepPool', () => {
     expectTypeOf(pool.leader.query<{ id: number }>('')).resolves.toEqualTypeOf<QueryResult<{ id: number }>>();
   });
 
-  it('takes a durability in a config and knows its names', () => {
+  it('takes a durability in a config, a built-in one or a policy', () => {
     expectTypeOf(pool.query({ text: '', durability: 'async' })).resolves.toExtend<QueryResult>();
-    // @ts-expect-error -- not a durability
-    void pool.query({ text: '', durability: 'fast' });
+    expectTypeOf(
+      session.query({ text: '', durability: 'order', durabilityTimeoutMs: 1 }),
+    ).resolves.toExtend<QueryResult>();
+    expectTypeOf<Durability>().toExtend<DurabilityName>();
+    connect({ hosts: [], durability: { order: 'visible' } });
+    // @ts-expect-error -- a policy stands for a built-in durability
+    connect({ hosts: [], durability: { order: 'fast' } });
+    // @ts-expect-error -- not a durability's name
+    void pool.query({ text: '', durability: 1 });
+    // @ts-expect-error -- a transaction commits as a whole
+    void pool.transaction((transaction: Transaction) => transaction.query({ text: '', durability: 'sync' }));
     // @ts-expect-error -- not an isolation
     void pool.transaction(async () => 1, { isolation: 'dirty' });
   });

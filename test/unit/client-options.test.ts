@@ -50,6 +50,13 @@ describe('resolveOptions', () => {
     ['a typo', { hosts: [{ host: 'a' }], failoverTimeoutms: 1 }, /did you mean "failoverTimeoutMs"\?/],
     ['an unknown option', { hosts: [{ host: 'a' }], turbo: true }, /"turbo" is not a known option/],
     ['an unknown URL parameter', 'postgresql://a/x?pool=3', /"pool" is not a known URL parameter/],
+    ['a policy that shadows', { host: 'a', durability: { sync: 'off' } }, /"sync", which is built in/],
+    ['a policy for none', { host: 'a', durability: { default: 'off' } }, /synchronous_commit=local/],
+    [
+      'a policy that is none',
+      { host: 'a', durability: { order: 'fast' } },
+      /"fast" is not a durability; use one of off/,
+    ],
     ['no server', {}, /No server is given/],
     ['no servers', { hosts: [] }, /No server is given/],
     ['a server twice', 'postgresql://a:1,a:1/x', /given twice/],
