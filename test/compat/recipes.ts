@@ -68,7 +68,7 @@ export class Recipes implements AsyncDisposable {
         isolatedDeclarations: false,
         declaration: false,
       },
-      include: ['*.ts'],
+      include: ['*.ts', join(root, 'src/**/*.d.ts')],
     };
     await writeFile(join(this.#folder, 'tsconfig.json'), JSON.stringify(config));
     await symlink(packages, join(this.#folder, 'node_modules'));
