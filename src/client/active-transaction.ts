@@ -15,6 +15,7 @@ import { CLAIM } from './outcome.ts';
 import { keyRefused, readStatement } from './queryable.ts';
 import { Sequence } from './sequence.ts';
 import type { StatementRunner } from './runner.ts';
+import { learnFromLeader } from './session-doubt.ts';
 import type { SessionState } from './session-state.ts';
 
 /** What a transaction works with. */
@@ -25,6 +26,10 @@ export interface TransactionParts {
 }
 
 const COMMIT: Rider = { name: 'lockstep_commit', text: 'COMMIT', values: [] };
+
+function isReading({ kind }: Classification): boolean {
+  return kind === 'read' || kind === 'leader-read';
+}
 
 /** One attempt of a transaction, on one connection. */
 export class ActiveTransaction {
@@ -38,6 +43,7 @@ export class ActiveTransaction {
   /** The first error of PostgreSQL's: why COMMIT turns into ROLLBACK when the function swallowed it. */
   #firstError: Error | null = null;
   #leavesState = false;
+  #mayHaveWritten = false;
   readonly #sequence: Sequence = new Sequence();
 
   constructor(
@@ -71,6 +77,7 @@ export class ActiveTransaction {
     const classification = this.#parts.runner.parts.classifier.classify(statement.text);
     refuseTransactionControl(classification);
     if (classification.kind === 'session') this.#leavesState = true;
+    if (!isReading(classification)) this.#mayHaveWritten = true;
     if (this.#state === 'unopened' && !classification.isSingle) await this.#open();
     return this.#send(statement);
   }
@@ -116,6 +123,7 @@ export class ActiveTransaction {
   /** BEGIN, all statements and COMMIT in one flight. */
   async runWhole(statements: readonly StatementConfig[]): Promise<QueryResult[]> {
     const { classifier } = this.#parts.runner.parts;
+    this.#mayHaveWritten = statements.some(({ text }) => !isReading(classifier.classify(text)));
     this.#leavesState = statements.some(({ text }) => classifier.classify(text).kind === 'session');
     return this.#commitWith(statements);
   }
@@ -174,12 +182,9 @@ export class ActiveTransaction {
   #learn(report: ExchangeReport | null, startedAtMs: number): void {
     const { session, runner } = this.#parts;
     if (session === null) return;
-    const token = readLeaderAnswer(
-      report?.answerOf(LEADER_QUESTION.name) ?? null,
-      this.#commitWait.level === 'off',
-    );
-    if (token !== null) session.advance(token, startedAtMs);
-    else session.advanceBeyondKnowledge(runner.parts.monitor.leadership.timeline, performance.now());
+    const { level } = this.#commitWait;
+    const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
+    learnFromLeader(session, runner.parts.monitor, position, { startedAtMs, isWrite: this.#mayHaveWritten });
   }
 
   async rollback(): Promise<void> {

@@ -72,6 +72,21 @@ export function stateLost(cause: Error): LockstepError {
   );
 }
 
+/** The statement was not sent; sessions go on with the new history. `isCertain`: it is gone, not only maybe. */
+export function writeLost(
+  write: string,
+  fork: { readonly timeline: number; readonly forkedAt: string | null },
+  isCertain: boolean,
+): LockstepError {
+  const what = isCertain ? 'is lost' : 'may be lost';
+  const where = fork.forkedAt === null ? '' : `, which began at ${fork.forkedAt}`;
+  return new LockstepError(
+    'WRITE_LOST',
+    `A write of this session up to ${write}, acknowledged without waiting for a follower, ${what}: the leader failed, and history went on with timeline ${fork.timeline}${where}; read back what the session wrote, then go on with it.`,
+    { details: { write, ...fork, isCertain } },
+  );
+}
+
 /** The commit is on the leader's disk, but no follower has confirmed it; others see it when its wait ends. */
 export function durabilityTimeout(
   node: string,

@@ -1,5 +1,6 @@
 import { formatLsn, parseLsn } from '../model/lsn.ts';
 import type { Lsn } from '../model/lsn.ts';
+import { isSynchronous } from '../model/durability.ts';
 import type { SynchronousCommit } from '../model/durability.ts';
 import { parseTimeline } from '../model/timeline.ts';
 import type { ConsistencyToken } from '../model/token.ts';
@@ -102,23 +103,35 @@ export const FOLLOWER_SIGHT: Rider = {
 export const LEADER_QUESTION: Rider = {
   name: 'lockstep_position',
   text: `SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(f), 1, 8), f, pg_catalog.pg_current_wal_insert_lsn(),
- pg_catalog.current_setting('synchronous_commit'), pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))
+ pg_catalog.current_setting('synchronous_commit'), pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),
+ pg_catalog.current_setting('synchronous_standby_names') <> ''
  FROM pg_catalog.pg_current_wal_flush_lsn() AS f`,
   values: [],
 };
 
+/** What the leader's answer stands for as a token. */
+export interface LeaderPosition extends ConsistencyToken {
+  /** The end of its log, which nothing visible there is past. */
+  readonly end: Lsn;
+  /** Whether a commit that it acknowledged had to be on a follower's disk first. */
+  readonly isConfirmed: boolean;
+}
+
 /**
- * The token that the leader's answer stands for. `isUnflushed`: the commit was asked not to wait for the
- * disk, whatever the server's setting says. Null when the question was not answered.
+ * Reads what the leader told behind a commit. `level` is what the commit was asked to wait for, null for the
+ * server's setting. Null when the question was not answered.
  */
-export function readLeaderAnswer(answer: Answer, isUnflushed: boolean): ConsistencyToken | null {
-  const [timeline, flushed, inserted, setting, segmentBytes] = answer ?? [];
+export function readLeaderAnswer(answer: Answer, level: SynchronousCommit | null): LeaderPosition | null {
+  const [timeline, flushed, inserted, setting, segmentBytes, hasStandbys] = answer ?? [];
   if (timeline == null || flushed == null || inserted == null) return null;
-  const lsn =
-    isUnflushed || setting === 'off'
-      ? endOfLastRecord(parseLsn(inserted), Number(segmentBytes))
-      : parseLsn(flushed);
-  return { timeline: parseTimeline(Number.parseInt(timeline, 16)), lsn };
+  const end = parseLsn(inserted);
+  const isUnflushed = level === 'off' || setting === 'off';
+  return {
+    timeline: parseTimeline(Number.parseInt(timeline, 16)),
+    lsn: isUnflushed ? endOfLastRecord(end, Number(segmentBytes)) : parseLsn(flushed),
+    end,
+    isConfirmed: hasStandbys === 't' && isSynchronous(level ?? (setting as SynchronousCommit)),
+  };
 }
 
 /** A follower's replay position, and a position that nothing visible there is past. */

@@ -7,6 +7,7 @@ import type { NodeKey } from './core/topology.ts';
 import { isAppsOwn, noLeader, poolSaturated, toError } from './failures.ts';
 import type { Lease } from './node-pools.ts';
 import type { ClientLimits } from './options.ts';
+import { isInDoubt, settleSession } from './session-doubt.ts';
 import type { SessionState } from './session-state.ts';
 import type { TopologyMonitor } from './topology.ts';
 import type { Traffic } from './traffic.ts';
@@ -31,6 +32,8 @@ export interface RouteProgress {
   readonly deadlineMs: number;
   readonly excluded: Set<NodeKey>;
   access: 'any' | 'leader';
+  /** How old a follower's data may be when the statement is sent; null for no limit. */
+  readonly maxStalenessMs?: number | null;
   lastError: Error | null;
 }
 
@@ -45,6 +48,7 @@ export interface FinderParts {
 }
 
 const NONE_EXCLUDED = new Set<NodeKey>();
+const IN_DOUBT: Route = { kind: 'wait', reason: 'a failover may have cost the session a write' };
 
 /** Finds the node for a statement, waiting for one where the cluster has none just now. */
 export class NodeFinder {
@@ -66,6 +70,7 @@ export class NodeFinder {
   async awaitRoute(progress: RouteProgress): Promise<NodeRoute> {
     const { monitor, limits } = this.parts;
     if (monitor.leadership.leader === null) void monitor.start();
+    if (progress.session !== null) await settleSession(progress.session, monitor);
     const route = this.routeNow(progress);
     if (route.kind === 'node') return route;
     if (this.#waiting >= limits.maxWaiting) throw poolSaturated(this.#waiting, 'a leader');
@@ -88,6 +93,7 @@ export class NodeFinder {
         throw noLeader(reason, limits.failoverTimeoutMs, monitor.describeNodes(), progress.lastError);
       await monitor.nextChange(Math.min(leftMs, 100));
       progress.excluded.clear();
+      if (progress.session !== null) await settleSession(progress.session, monitor);
       const route = this.routeNow(progress);
       if (route.kind === 'node') return route;
       ({ reason } = route);
@@ -109,14 +115,16 @@ export class NodeFinder {
 
   /** The node for a statement as things stand, or why it must wait. */
   routeNow(progress: RouteProgress): Route {
-    const { random } = this.parts;
+    const { random, monitor } = this.parts;
+    const { session, maxStalenessMs = null } = progress;
+    if (session !== null && isInDoubt(session, monitor.leadership)) return IN_DOUBT;
     const route = decideRoute(
       {
         access: progress.access,
-        isSession: progress.session !== null,
-        token: progress.session?.token ?? null,
-        preferred: progress.session?.lastFollower ?? null,
-        completeAsOfMs: 0,
+        isSession: session !== null,
+        token: session?.token ?? null,
+        preferred: session?.lastFollower ?? null,
+        completeAsOfMs: maxStalenessMs === null ? -Infinity : performance.now() - maxStalenessMs,
         excluded: progress.excluded,
       },
       this.#currentTable(),
@@ -125,6 +133,13 @@ export class NodeFinder {
     );
     if (this.#breakers.size > 0 && route.kind === 'node') this.#admitTrial(route.node);
     return route;
+  }
+
+  /** Whether a follower chosen a while ago is still fresh enough for a statement with a bound. */
+  isStillFresh({ maxStalenessMs = null }: RouteProgress, node: NodeKey): boolean {
+    if (maxStalenessMs === null) return true;
+    const viewed = this.parts.monitor.view.find(({ key }) => key === node);
+    return viewed?.freshAsOfMs != null && viewed.freshAsOfMs >= performance.now() - maxStalenessMs;
   }
 
   #admitTrial(node: NodeKey): void {

@@ -1,4 +1,5 @@
 import { formatLsn } from '../model/lsn.ts';
+import type { SessionTokens } from './session-tokens.ts';
 import type { TopologyMonitor } from './topology.ts';
 import type { Traffic, TrafficCounts } from './traffic.ts';
 
@@ -33,6 +34,8 @@ export interface ClientStats extends Readonly<TrafficCounts> {
   readonly readsByNode: Readonly<Record<string, number>>;
   /** Session tokens left out because they were malformed, forged or too old. */
   readonly tokensRefused: number;
+  /** Session tokens set back because they named a position that no server had reached. */
+  readonly tokensDisproved: number;
 }
 
 /** The cluster as the monitor last saw it. */
@@ -60,8 +63,13 @@ export function describeTopology(monitor: TopologyMonitor): ClientTopology {
 export function describeTraffic(
   traffic: Traffic,
   monitor: TopologyMonitor,
-  tokensRefused: number,
+  tokens: Pick<SessionTokens, 'refused' | 'disproved'>,
 ): ClientStats {
   const reads = [...traffic.reads].map(([key, count]) => [monitor.nameOf(key), count] as const);
-  return { ...traffic.counts, readsByNode: Object.fromEntries(reads), tokensRefused };
+  return {
+    ...traffic.counts,
+    readsByNode: Object.fromEntries(reads),
+    tokensRefused: tokens.refused,
+    tokensDisproved: tokens.disproved,
+  };
 }

@@ -172,7 +172,8 @@ export class LockstepPool extends pg.Pool {
 
   /**
    * Runs `fn` so that everything below it, however deep and asynchronous, uses the session without being
-   * handed it: this pool's `query`, `transaction`, `leader` and `follower`. An inner call's session takes the place of the outer one until it returns, and
+   * handed it: this pool's `query`, `transaction`, `leader`, `follower`, and clients of `connect()`, so also an
+   * ORM on this pool. An inner call's session takes the place of the outer one until it returns, and
    * stands alone: to let the outer one see what the inner one wrote, pass the same session. A session's own
    * methods always mean that session. Returns what `fn` returns. Throws CONFIG_INVALID for another pool's
    * session.
@@ -182,9 +183,8 @@ export class LockstepPool extends pg.Pool {
   }
 
   /** Whether sessions' tokens are signed, so that they may go through a browser, and how long they are good. */
-  get tokenPolicy(): { readonly areSigned: boolean; readonly maxAgeMs: number } {
-    const { areSigned, maxAgeMs } = this.#sessions.tokens;
-    return { areSigned, maxAgeMs };
+  get tokenPolicy(): Readonly<Pick<SessionTokens, 'areSigned' | 'maxAgeMs'>> {
+    return this.#sessions.tokens;
   }
 
   /**
@@ -222,7 +222,7 @@ export class LockstepPool extends pg.Pool {
   }
 
   stats(): ClientStats {
-    return describeTraffic(this.#runner.parts.traffic, this.#servers.monitor, this.#sessions.tokens.refused);
+    return describeTraffic(this.#runner.parts.traffic, this.#servers.monitor, this.#sessions.tokens);
   }
 
   /** pg's types call the counts properties, which a subclass cannot declare as accessors. */
@@ -289,8 +289,11 @@ export class LockstepPool extends pg.Pool {
       this.#runner.pending.done();
       throw error;
     }
-    const client = new VirtualClient(this.#runner, this.#servers.pools, (error) =>
-      this.#onClientReleased(client, error),
+    const client = new VirtualClient(
+      this.#runner,
+      this.#servers.pools,
+      (error) => this.#onClientReleased(client, error),
+      () => this.#sessions.current,
     );
     this.emit('acquire', client);
     return client as unknown as PoolClient;

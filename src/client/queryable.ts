@@ -7,6 +7,12 @@ import type { StatementConfig } from './exchange.ts';
 export interface StatementOptions extends CommitWait {
   /** Makes it apply at most once: see {@link TransactionOptions.idempotencyKey}. Not inside of a transaction. */
   readonly idempotencyKey?: string | undefined;
+  /**
+   * A read misses nothing that was committed longer ago than this when it was sent: it goes to followers that
+   * are known to be that fresh, else to the leader. Followers are judged by probes, so that less than twice
+   * `probeIntervalMs` leaves few of them.
+   */
+  readonly maxStalenessMs?: number | undefined;
 }
 
 /** Runs SQL and answers with pg's results. `Extra` is what a config may carry beyond pg's. */

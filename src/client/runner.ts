@@ -29,6 +29,8 @@ import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from './node-
 import type { Lease } from './node-pools.ts';
 import type { OutcomeTable } from './outcome.ts';
 import { Pending } from './pending.ts';
+import { learnFromLeader } from './session-doubt.ts';
+import { checkStaleness } from './sessions.ts';
 import type { FollowerSight, SessionState } from './session-state.ts';
 
 /** One statement outside a transaction. */
@@ -145,6 +147,7 @@ export class StatementRunner {
     const { durabilities, limits } = this.parts;
     const { level, limitMs } = resolveCommitWait(request.statement, durabilities, limits.durabilityTimeoutMs);
     if (level !== null) refuseManyStatements(classification);
+    checkStaleness(request.statement.maxStalenessMs);
     const mayUseFollower =
       request.access !== 'leader' &&
       (classification.mayUseFollower || (request.access === 'follower' && isUndecided(classification)));
@@ -160,6 +163,7 @@ export class StatementRunner {
       deadlineMs: performance.now() + limits.failoverTimeoutMs,
       excluded: new Set(),
       access: mayUseFollower && level === null ? 'any' : 'leader',
+      maxStalenessMs: request.statement.maxStalenessMs ?? request.session?.maxStalenessMs ?? null,
       lastError: null,
       sentTo: null,
       isLeaderGateSpent: false,
@@ -216,6 +220,11 @@ export class StatementRunner {
     }
     // Connecting took time in which the leader may have changed: a former one must not get the statement.
     if (route.role === 'leader' && this.parts.monitor.leadership.leader !== route.node) {
+      progress.source.release(lease, undefined, false);
+      this.#again(progress);
+      return;
+    }
+    if (route.role === 'follower' && !this.finder.isStillFresh(progress, route.node)) {
       progress.source.release(lease, undefined, false);
       this.#again(progress);
       return;
@@ -316,9 +325,8 @@ export class StatementRunner {
     if (route.role === 'follower' && report !== null)
       return this.#learnFromFollower(session, attempt, report);
     if (plan.sight !== null) session.leaderShowed(plan.sight);
-    const token = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level === 'off');
-    if (token !== null) session.advance(token, startedAtMs);
-    else session.advanceBeyondKnowledge(monitor.leadership.timeline, performance.now());
+    const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
+    learnFromLeader(session, monitor, position, { startedAtMs, isWrite: mayWrite(classification) });
   }
 
   #learnFromFollower(session: SessionState, attempt: Attempt, report: ExchangeReport): void {

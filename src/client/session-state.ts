@@ -1,8 +1,9 @@
+import type { Lsn } from '../model/lsn.ts';
 import { parseTimeline } from '../model/timeline.ts';
-import { formatToken, parseToken } from '../model/token.ts';
-import type { ConsistencyToken } from '../model/token.ts';
+import type { ConsistencyToken, SessionToken } from '../model/token.ts';
+import type { UnconfirmedWrite } from './core/lost-write.ts';
 import type { NodeKey } from './core/topology.ts';
-import { advanceToken, UNREACHED_LSN } from './core/session.ts';
+import { advanceToken, judgeClaim, UNREACHED_LSN } from './core/session.ts';
 
 /** The end of a snapshot that the session was shown by a follower, and that the leader may not show yet. */
 export interface FollowerSight {
@@ -16,6 +17,23 @@ interface Connected {
   readonly openedAtMs: number;
 }
 
+/** How a session begins, beyond an empty one. */
+export interface SessionStart {
+  /**
+   * What another process handed on, or somebody made up: what it says was seen is a claim until the leader
+   * shows that it has come that far.
+   */
+  readonly token?: SessionToken | null;
+  readonly maxStalenessMs?: number | null;
+  /** Called when the claim turns out to be false. */
+  readonly onDisproved?: () => void;
+}
+
+/** A state that was seen; `end` is the end of the leader's log, where the leader answered. */
+interface SeenState extends ConsistencyToken {
+  readonly end?: Lsn;
+}
+
 /** What one session has seen so far, moved on by every answer. */
 export class SessionState {
   /** What every server must show: the session's writes, and what it saw on other servers. */
@@ -26,18 +44,47 @@ export class SessionState {
   #shown: { readonly node: NodeKey; readonly bound: ConsistencyToken; readonly atMs: number } | null = null;
   #followerSight: FollowerSight | null = null;
 
-  /** Throws CONFIG_INVALID when `text` is not a token. */
-  constructor(text: string | undefined) {
-    this.#base = text === undefined ? null : parseToken(text);
+  /** What the session is said to have seen, until the leader has shown that it can have. */
+  #claim: ConsistencyToken | null = null;
+  #unconfirmed: UnconfirmedWrite | null;
+  /** When that write was acknowledged. */
+  #unconfirmedSinceMs = 0;
+  readonly #onDisproved: () => void;
+  /** How old what it reads may be; null for no limit. */
+  readonly maxStalenessMs: number | null;
+
+  constructor({ token, maxStalenessMs, onDisproved }: SessionStart = {}) {
+    // A write of unknown position names no position that could be checked.
+    const isClaim = token != null && token.seen.lsn !== UNREACHED_LSN;
+    this.#base = token == null || isClaim ? null : token.seen;
+    if (isClaim) this.#claim = token.seen;
+    this.#unconfirmed = token?.unconfirmed == null ? null : { ...token.unconfirmed, after: null };
+    this.maxStalenessMs = maxStalenessMs ?? null;
+    this.#onDisproved = onDisproved ?? ((): void => undefined);
   }
 
   get token(): ConsistencyToken | null {
-    return this.#shown === null ? this.#base : advanceToken(this.#base, this.#shown.bound);
+    const required = this.#required;
+    return this.#shown === null ? required : advanceToken(required, this.#shown.bound);
   }
 
-  get text(): string | null {
+  /** What this session would hand on; null before it has seen anything. */
+  get handover(): SessionToken | null {
     const { token } = this;
-    return token === null ? null : formatToken(token);
+    return token === null ? null : { seen: token, unconfirmed: this.#unconfirmed };
+  }
+
+  get claim(): ConsistencyToken | null {
+    return this.#claim;
+  }
+
+  /** The newest write that waited for no follower: a failover may take it back. */
+  get unconfirmedWrite(): UnconfirmedWrite | null {
+    return this.#unconfirmed;
+  }
+
+  get #required(): ConsistencyToken | null {
+    return this.#claim === null ? this.#base : advanceToken(this.#base, this.#claim);
   }
 
   /** The follower that this session read from last. */
@@ -51,7 +98,7 @@ export class SessionState {
    */
   requirementOn({ node, openedAtMs }: Connected): ConsistencyToken | null {
     const shown = this.#shown;
-    return shown !== null && shown.node === node && openedAtMs <= shown.atMs ? this.#base : this.token;
+    return shown !== null && shown.node === node && openedAtMs <= shown.atMs ? this.#required : this.token;
   }
 
   /** What the leader must show before it answers again; null when it shows all that was seen. */
@@ -81,10 +128,49 @@ export class SessionState {
   }
 
   /** The leader showed a state in answer to what was sent at `askedAtMs`. */
-  advance(seen: ConsistencyToken, askedAtMs: number): void {
+  advance(seen: SeenState, askedAtMs: number): void {
+    this.#judgeClaim(seen);
+    const write = this.#unconfirmed;
+    if (write?.lsn === UNREACHED_LSN && write.timeline === seen.timeline && askedAtMs >= this.#unknownSinceMs)
+      this.#unconfirmed = { ...write, lsn: seen.lsn };
     const isPlaceholder = this.#base?.lsn === UNREACHED_LSN && this.#base.timeline <= seen.timeline;
     // Whatever was asked after the write of unknown position shows that write too.
     this.#base = isPlaceholder && askedAtMs >= this.#unknownSinceMs ? seen : advanceToken(this.#base, seen);
+  }
+
+  /** Every answer is newer than the claim, so that the leader must have been past it. */
+  #judgeClaim({ timeline, end }: SeenState): void {
+    const claim = this.#claim;
+    if (claim === null || end === undefined) return;
+    const verdict = judgeClaim(claim, timeline, end);
+    if (verdict === 'false') return this.disprove();
+    if (verdict === 'open') return;
+    this.#base = advanceToken(this.#base, claim);
+    this.#claim = null;
+  }
+
+  /** The session cannot have seen what it was said to: only what answers have shown holds. */
+  disprove(): void {
+    this.#claim = null;
+    this.#onDisproved();
+  }
+
+  /** A write that was acknowledged without a follower's confirmation. */
+  wroteUnconfirmed(write: UnconfirmedWrite, nowMs: number): void {
+    const known = this.#unconfirmed;
+    if (known !== null && known.timeline === write.timeline && known.lsn > write.lsn) return;
+    this.#unconfirmed = write;
+    this.#unconfirmedSinceMs = nowMs;
+  }
+
+  /** A follower has the write that was sent at `startedAtMs`, and so everything acknowledged before. */
+  wroteConfirmed(startedAtMs: number): void {
+    if (startedAtMs >= this.#unconfirmedSinceMs) this.#unconfirmed = null;
+  }
+
+  /** The session has been told what became of its write, or need not be. */
+  settleWrite(): void {
+    this.#unconfirmed = null;
   }
 
   /** Something was written whose position is unknown: only the leader can show it for now. */

@@ -1,6 +1,6 @@
 import { LockstepError } from '../model/errors.ts';
-import { formatToken, mergeTokens, parseToken } from '../model/token.ts';
-import type { ConsistencyToken } from '../model/token.ts';
+import { formatSessionToken, mergeSessionTokens, parseSessionToken } from '../model/token.ts';
+import type { SessionToken } from '../model/token.ts';
 import type { ResolvedOptions } from './options.ts';
 import { TokenSigner } from './token-signer.ts';
 
@@ -10,6 +10,8 @@ export class SessionTokens {
   readonly maxAgeMs: number;
   /** Tokens left out because they were malformed, forged or too old. */
   refused = 0;
+  /** Tokens set back because no server had come that far. */
+  disproved = 0;
 
   constructor({ tokenSecrets, connection, limits }: ResolvedOptions) {
     this.maxAgeMs = limits.tokenMaxAgeMs;
@@ -23,7 +25,8 @@ export class SessionTokens {
   }
 
   /** A token's text as it may leave the process. */
-  render(text: string): string {
+  render(token: SessionToken): string {
+    const text = formatSessionToken(token);
     return this.#signer === null ? text : this.#signer.sign(text, Date.now());
   }
 
@@ -31,24 +34,24 @@ export class SessionTokens {
    * The newest of several tokens. Throws CONFIG_INVALID for what is not one of this pool's, or counts it and
    * leaves it out.
    */
-  read(texts: readonly string[], ignoreInvalid: boolean): string | undefined {
-    let newest: ConsistencyToken | null = null;
+  read(texts: readonly string[], ignoreInvalid: boolean): SessionToken | null {
+    let newest: SessionToken | null = null;
     for (const text of texts) {
       try {
         const token = this.#verify(text);
-        newest = newest === null ? token : mergeTokens(newest, token);
+        newest = newest === null ? token : mergeSessionTokens(newest, token);
       } catch (error) {
         if (!ignoreInvalid) throw error;
         this.refused += 1;
       }
     }
-    return newest === null ? undefined : formatToken(newest);
+    return newest;
   }
 
-  #verify(text: string): ConsistencyToken {
-    if (this.#signer === null) return parseToken(text);
+  #verify(text: string): SessionToken {
+    if (this.#signer === null) return parseSessionToken(text);
     const verified = this.#signer.verify(text, Date.now());
-    if (verified.kind === 'valid') return parseToken(verified.token);
+    if (verified.kind === 'valid') return parseSessionToken(verified.token);
     throw new LockstepError(
       'CONFIG_INVALID',
       `The session token is ${verified.reason}; start a session without it, or pass one that this app has signed.`,

@@ -33,7 +33,7 @@ export function createSession(
 ): Session {
   return {
     get token(): string | null {
-      return state.text === null ? null : tokens.render(state.text);
+      return state.handover === null ? null : tokens.render(state.handover);
     },
     query: createQuery(runner, source, () => state, 'auto'),
     transaction: createTransaction(runner, source, () => state),

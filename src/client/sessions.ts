@@ -16,6 +16,21 @@ export interface SessionOptions {
    * `stats().tokensRefused`, instead of the CONFIG_INVALID that it is by default.
    */
   readonly ignoreInvalidToken?: boolean | undefined;
+  /**
+   * What this session reads misses nothing that was committed longer ago than this when the statement was
+   * sent; where no follower is known to be that fresh, the leader answers.
+   */
+  readonly maxStalenessMs?: number | undefined;
+}
+
+/** Throws CONFIG_INVALID for what is not a length of time. */
+export function checkStaleness(maxStalenessMs: number | undefined): void {
+  if (maxStalenessMs === undefined || (Number.isFinite(maxStalenessMs) && maxStalenessMs >= 0)) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `"maxStalenessMs" is ${String(maxStalenessMs)}; expected milliseconds from 0.`,
+    { details: { maxStalenessMs } },
+  );
 }
 
 /** Makes a pool's sessions, and knows the one that is ambient where the caller stands. */
@@ -39,10 +54,15 @@ export class Sessions {
   }
 
   create(options: SessionOptions): Session {
-    const { token, ignoreInvalidToken = false } = options;
+    const { token, ignoreInvalidToken = false, maxStalenessMs = null } = options;
+    checkStaleness(options.maxStalenessMs);
     const texts = token === undefined ? [] : typeof token === 'string' ? [token] : token;
     const { tokens } = this;
-    const state = new SessionState(tokens.read(texts, ignoreInvalidToken));
+    const state = new SessionState({
+      token: tokens.read(texts, ignoreInvalidToken),
+      maxStalenessMs,
+      onDisproved: () => (tokens.disproved += 1),
+    });
     const session = createSession(this.#runner, this.#source, state, tokens);
     this.#states.set(session, state);
     return session;

@@ -1,7 +1,8 @@
 import type { Lsn } from '../model/lsn.ts';
 import type { NodeTopology, Topology } from '../model/topology.ts';
 import { AgentFeed } from './agent-feed.ts';
-import { addSample } from './core/freshness-clock.ts';
+import type { ForkBounds } from './core/lost-write.ts';
+import { addSample, seenBefore } from './core/freshness-clock.ts';
 import type { LeaderSample } from './core/freshness-clock.ts';
 import { isDeparted } from './core/membership.ts';
 import type { Member } from './core/membership.ts';
@@ -10,6 +11,7 @@ import { advanceWatermark } from './core/session.ts';
 import type { Watermark } from './core/session.ts';
 import { decideLeadership, NO_LEADERSHIP, preferNamed, viewNodes } from './core/topology.ts';
 import type { AgentStatement, Leadership, NodeKey, Probe, ViewedNode } from './core/topology.ts';
+import { ForkWatch } from './fork-watch.ts';
 import { createKnownNode, describeProbe } from './known-node.ts';
 import type { KnownNode } from './known-node.ts';
 import { MemberDirectory } from './members.ts';
@@ -45,6 +47,7 @@ export class TopologyMonitor {
   readonly #options: ResolvedOptions;
   readonly #directory: MemberDirectory;
   readonly #waiters = new Set<() => void>();
+  readonly #forks: ForkWatch = new ForkWatch();
   #leadership: Leadership = NO_LEADERSHIP;
   #lastLeader: NodeKey | null = null;
   #topology: Topology | null = null;
@@ -109,6 +112,17 @@ export class TopologyMonitor {
   /** Where a node is and how it is to be reached; undefined when it is none of the cluster's any more. */
   memberOf(key: NodeKey): Member | undefined {
     return this.#nodes.get(key)?.member;
+  }
+
+  /** A position that the leader's log surely had before `atMs`; null when it was not asked in time. */
+  leaderSeenBefore(atMs: number): Lsn | null {
+    return seenBefore(this.#leaderSamples, atMs);
+  }
+
+  /** Where history left an older timeline; null while agents are about to tell. */
+  forkOf(timeline: number): ForkBounds | null {
+    const nowMs = performance.now();
+    return this.#forks.forkOf(timeline, this.#leadership.timeline, this.#feeds.size > 0, nowMs);
   }
 
   watermarkOf(key: NodeKey): Watermark | null {
@@ -245,6 +259,7 @@ export class TopologyMonitor {
     }
     const isDirect = answer.servedAt === (isSocket(node.member) ? null : node.key);
     this.#recogniseServer(node, answer.probe.server, isDirect);
+    this.#forks.saw(node.key, answer.probe, this.#timelineOf(node), performance.now());
     if (!isDirect) node.watermark = null;
     node.agentUrl = answer.agentUrl;
     if (answer.agentUrl !== null) this.#subscribe(answer.agentUrl);
@@ -292,6 +307,7 @@ export class TopologyMonitor {
     // A dead node's port may have gone to another cluster's agent.
     if (known !== null && (topology.clusterId !== known.clusterId || isOlder(topology, known))) return;
     this.#topology = topology;
+    this.#forks.heard(topology);
     for (const told of topology.nodes) {
       const node = this.#find(told);
       if (node === null) continue;
@@ -352,16 +368,17 @@ export class TopologyMonitor {
   #probesWithAgentTimelines(): Map<NodeKey, Probe> {
     const probes = new Map<NodeKey, Probe>();
     for (const node of this.#nodes.values()) {
-      const { last, agentTimeline } = node;
-      const isFollower = last.kind === 'up' && last.isInRecovery;
-      probes.set(
-        node.key,
-        isFollower && agentTimeline !== null
-          ? { ...last, timeline: Math.max(last.timeline ?? 0, agentTimeline) }
-          : last,
-      );
+      const { key, last } = node;
+      probes.set(key, last.kind === 'up' ? { ...last, timeline: this.#timelineOf(node) } : last);
     }
     return probes;
+  }
+
+  /** What is proven of a server's timeline; agents know more of a follower's than it tells itself. */
+  #timelineOf({ last, agentTimeline }: KnownNode): number | null {
+    if (last.kind !== 'up') return null;
+    if (!last.isInRecovery || agentTimeline === null) return last.timeline;
+    return Math.max(last.timeline ?? 0, agentTimeline);
   }
 
   #agentStatement(): AgentStatement | null {

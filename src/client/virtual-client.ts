@@ -3,8 +3,7 @@ import pg from 'pg';
 import type { PoolClient, QueryResult, TransactionStatus } from 'pg';
 import { exchangeWithinLimit, refuseManyStatements, resolveCommitWait } from './durability.ts';
 import type { Classification } from './core/classify.ts';
-import type { ExchangePlan, StatementConfig } from './exchange.ts';
-import { createDurability } from './gate.ts';
+import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.ts';
 import type { Lease, NodePools } from './node-pools.ts';
 import type { NodeKey } from './core/topology.ts';
 import { isSelfSubmitting, keyRefused, readStatement, settleCallback } from './queryable.ts';
@@ -19,6 +18,9 @@ import {
 } from './failures.ts';
 import type { LeaseSource } from './node-finder.ts';
 import { Sequence } from './sequence.ts';
+import { createDurability, LEADER_QUESTION, readLeaderAnswer } from './gate.ts';
+import { learnFromLeader } from './session-doubt.ts';
+import type { SessionState } from './session-state.ts';
 import type { StatementRunner } from './runner.ts';
 
 const ROLLED_BACK: QueryResult = { command: 'ROLLBACK', rowCount: null, oid: 0, fields: [], rows: [] };
@@ -39,6 +41,8 @@ export class VirtualClient extends EventEmitter {
   readonly #pools: LeasePools;
   readonly #onRelease: (error: Error | boolean | undefined) => void;
   readonly #source: LeaseSource;
+  /** The session that is ambient where a query is called. */
+  readonly #sessionOf: () => SessionState | null;
   #held: Lease | null = null;
   /** `kept`: a cursor may be open. `state`: the connection must not serve anyone else afterwards. */
   #pin: 'none' | 'kept' | 'state' = 'none';
@@ -51,11 +55,13 @@ export class VirtualClient extends EventEmitter {
     runner: StatementRunner,
     pools: LeasePools,
     onRelease: (error: Error | boolean | undefined) => void,
+    sessionOf: () => SessionState | null,
   ) {
     super();
     this.#runner = runner;
     this.#pools = pools;
     this.#onRelease = onRelease;
+    this.#sessionOf = sessionOf;
     this.#source = {
       tryAcquire: (node) => this.#tryBind(node),
       acquire: (node) => this.#bind(node),
@@ -70,7 +76,8 @@ export class VirtualClient extends EventEmitter {
     if (isSelfSubmitting(textOrConfig)) return this.#submit(textOrConfig, callback);
     const values = typeof valuesOrCallback === 'function' ? undefined : valuesOrCallback;
     const statement = readStatement(textOrConfig, values);
-    const answer = this.#enqueue(() => this.#run(statement));
+    const session = this.#sessionOf();
+    const answer = this.#enqueue(() => this.#run(statement, session));
     const own = callback ?? (statement as { callback?: Callback }).callback;
     if (own === undefined) return answer;
     void settleCallback(answer, own);
@@ -157,7 +164,7 @@ export class VirtualClient extends EventEmitter {
     );
   }
 
-  #run(statement: StatementConfig): Promise<QueryResult> {
+  #run(statement: StatementConfig, session: SessionState | null): Promise<QueryResult> {
     if (statement.idempotencyKey !== undefined) return Promise.reject(keyRefused());
     const classification = this.#runner.parts.classifier.classify(statement.text);
     if (this.#isTransactionLost) return this.#runAfterLoss(classification);
@@ -166,10 +173,10 @@ export class VirtualClient extends EventEmitter {
     if (classification.kind === 'rollback' && this.getTransactionStatus() === 'I')
       return Promise.resolve(ROLLED_BACK);
     if (this.#held !== null && (this.#pin !== 'none' || this.#isInTransaction(this.#held))) {
-      return this.#runHeld(this.#held, statement, classification);
+      return this.#runHeld(this.#held, statement, classification, session);
     }
     const access = this.#pin === 'none' ? 'auto' : 'leader';
-    return this.#runner.run({ statement, access, session: null }, this.#source);
+    return this.#runner.run({ statement, access, session }, this.#source);
   }
 
   #isInTransaction(lease: Lease): boolean {
@@ -187,6 +194,7 @@ export class VirtualClient extends EventEmitter {
     lease: Lease,
     statement: StatementConfig,
     classification: Classification,
+    session: SessionState | null,
   ): Promise<QueryResult> {
     const { monitor, limits, traffic, durabilities } = this.#runner.parts;
     const { level, limitMs } = resolveCommitWait(statement, durabilities, limits.durabilityTimeoutMs);
@@ -194,12 +202,20 @@ export class VirtualClient extends EventEmitter {
     const wasInTransaction = this.#isInTransaction(lease);
     const mayCommit = !wasInTransaction || endsTransaction(classification);
     const isCommit = classification.kind === 'commit';
+    const isHarmless = classification.kind === 'read' || classification.kind === 'leader-read';
+    const mayApply = session !== null && mayCommit && !isHarmless && classification.reason !== 'COPY';
     // A failed transaction takes nothing but its end.
     const isOpen = lease.client.getTransactionStatus() !== 'E';
     const before = level !== null && isOpen ? [createDurability(level)] : undefined;
-    const plan: ExchangePlan = { statements: [statement], before };
+    const question = mayApply ? LEADER_QUESTION : undefined;
+    const plan: ExchangePlan = { statements: [statement], before, question };
     const limit = { monitor, limitMs: mayCommit ? limitMs : 0, isCommit };
+    const startedAtMs = performance.now();
     const report = await exchangeWithinLimit(lease, plan, limit);
+    if (mayApply && (report === null || isApplied(report, isCommit))) {
+      const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
+      learnFromLeader(session, monitor, position, { startedAtMs, isWrite: true });
+    }
     if (classification.kind === 'session') this.#pin = 'state';
     if (isCommit || classification.kind === 'write') traffic.counts.writes += 1;
     if (report === null) {
@@ -215,7 +231,6 @@ export class VirtualClient extends EventEmitter {
     if (this.#pin === 'state') this.#isStateLost = true;
     this.#drop(lease, error);
     void monitor.probeNow(lease.node);
-    const isHarmless = classification.kind === 'read' || classification.kind === 'leader-read';
     this.#isTransactionLost = wasInTransaction && !mayCommit;
     if (isAppsOwn(error)) throw error;
     if (report.isSent && mayCommit && !isHarmless) {
@@ -310,6 +325,12 @@ export class VirtualClient extends EventEmitter {
 /** Whether the statement may end the transaction it runs in, so that its effect is unknown when it breaks. */
 function endsTransaction({ kind, isSingle, reason }: Classification): boolean {
   return kind === 'commit' || !isSingle || reason === 'PREPARE';
+}
+
+/** A failed transaction's COMMIT is answered with ROLLBACK. */
+function isApplied(report: ExchangeReport, isCommit: boolean): boolean {
+  const { command } = (report.results[0] ?? {}) as Partial<QueryResult>;
+  return report.error === null && !report.isBroken && (!isCommit || command === 'COMMIT');
 }
 
 function isUsable(lease: Lease): boolean {

@@ -27,7 +27,7 @@ const request = (over: Partial<RouteRequest> = {}): RouteRequest => ({
   isSession: over.token !== undefined,
   token: null,
   preferred: null,
-  completeAsOfMs: 0,
+  completeAsOfMs: -Infinity,
   excluded: new Set(),
   ...over,
 });
@@ -178,7 +178,7 @@ const anySituation = fc.record({
   access: fc.constantFrom('any' as const, 'leader' as const),
   token: fc.constantFrom(null, parseToken('1-0/50'), parseToken('2-0/50')),
   isSession: fc.boolean(),
-  completeAsOfMs: fc.constantFrom(0, NOW_MS - 500),
+  completeAsOfMs: fc.constantFrom(-Infinity, NOW_MS - 500),
   excluded: fc.subarray(['a', 'b', 'c', 'd', 'e']),
   blocked: fc.subarray(['a', 'b', 'c', 'd', 'e']),
   maxLagMs: fc.constantFrom(Infinity, 500),
@@ -215,7 +215,7 @@ describe('any situation', () => {
               : given.allowsUnknownLag && !isSession) &&
             (given.token === null ||
               (timeline ?? (given.token.timeline === 1 ? 1 : 0)) === given.token.timeline) &&
-            (freshAsOfMs ?? 0) >= given.completeAsOfMs,
+            (freshAsOfMs ?? -Infinity) >= given.completeAsOfMs,
         );
         const chosen = given.nodes.find(({ key }) => route.kind === 'node' && key === route.node);
         if (given.access === 'any' && mayAnswer.length > 0) {

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { UnconfirmedWrite } from '../../src/client/core/lost-write.ts';
+import type { SynchronousCommit } from '../../src/model/durability.ts';
 import {
   advanceWatermark,
   decideFreshness,
@@ -9,7 +11,7 @@ import { readFollowerAnswer, readLeaderAnswer } from '../../src/client/gate.ts';
 import { SessionState } from '../../src/client/session-state.ts';
 import { formatLsn, parseLsn } from '../../src/model/lsn.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
-import { formatToken, parseToken } from '../../src/model/token.ts';
+import { formatSessionToken, formatToken, parseSessionToken, parseToken } from '../../src/model/token.ts';
 
 const token = parseToken('1-0/200');
 const at = (
@@ -51,21 +53,22 @@ describe('the position to wait for', () => {
   });
 
   it('is flushed after a commit that waited for the disk, else inserted', () => {
-    const answer = (setting: string): string[] => [
-      '00000002',
-      '0/100',
-      '0/4002018',
-      setting,
-      String(segment),
-    ];
-    const text = (setting: string, isUnflushed: boolean): string | null => {
-      const read = readLeaderAnswer(answer(setting), isUnflushed);
-      return read && formatToken(read);
-    };
-    expect(text('on', false)).toBe('2-0/100');
-    expect(text('on', true)).toBe('2-0/4002000');
-    expect(text('off', false)).toBe('2-0/4002000');
-    expect(readLeaderAnswer(null, false)).toBeNull();
+    expect(tokenOf('on', null)).toBe('2-0/100');
+    expect(tokenOf('on', 'off')).toBe('2-0/4002000');
+    expect(tokenOf('off', null)).toBe('2-0/4002000');
+    expect(readLeaderAnswer(null, null)).toBeNull();
+  });
+
+  it.each([
+    ['on', null, 't', true],
+    ['on', null, 'f', false],
+    ['local', null, 't', false],
+    ['on', 'local', 't', false],
+    ['local', 'remote_apply', 't', true],
+    ['local', 'on', 'f', false],
+  ] as const)('at %s, asked for %s, with followers %s, is confirmed: %s', (...given) => {
+    const [setting, level, hasStandbys, isConfirmed] = given;
+    expect(readLeaderAnswer(answer(setting, hasStandbys), level)?.isConfirmed).toBe(isConfirmed);
   });
 
   it('on a follower is bounded by what was received, not by what is reported as replayed', () => {
@@ -84,31 +87,54 @@ describe('the position to wait for', () => {
   });
 });
 
+const answer = (setting: string, hasStandbys = 't'): string[] => [
+  '00000002',
+  '0/100',
+  '0/4002018',
+  setting,
+  String(segment),
+  hasStandbys,
+];
+
+const tokenOf = (setting: string, level: SynchronousCommit | null): string | null => {
+  const read = readLeaderAnswer(answer(setting), level);
+  return read && formatToken(read);
+};
+
+const startAt = (text: string): SessionState => {
+  const state = new SessionState();
+  state.advance(parseToken(text), 0);
+  return state;
+};
+
+const textOf = ({ handover }: SessionState): string | null =>
+  handover === null ? null : formatSessionToken(handover);
+
 describe('SessionState', () => {
   it('moves forward only', () => {
-    const state = new SessionState('1-0/200');
+    const state = startAt('1-0/200');
     state.advance(parseToken('1-0/100'), 1);
-    expect(state.text).toBe('1-0/200');
+    expect(textOf(state)).toBe('1-0/200');
     state.advance(parseToken('1-0/300'), 1);
-    expect(state.text).toBe('1-0/300');
+    expect(textOf(state)).toBe('1-0/300');
     state.advance(parseToken('2-0/250'), 1);
-    expect(state.text).toBe('2-0/250');
+    expect(textOf(state)).toBe('2-0/250');
     state.advance(parseToken('1-0/900'), 1);
-    expect(state.text).toBe('2-0/250');
+    expect(textOf(state)).toBe('2-0/250');
   });
 
   it('stays with the leader after a write of unknown position until a later answer', () => {
-    const state = new SessionState('1-0/200');
+    const state = startAt('1-0/200');
     state.advanceBeyondKnowledge(1, 50);
     expect(state.token?.lsn).toBe(UNREACHED_LSN);
     state.advance(parseToken('1-0/300'), 49);
     expect(state.token?.lsn).toBe(UNREACHED_LSN);
     state.advance(parseToken('1-0/300'), 51);
-    expect(state.text).toBe('1-0/300');
+    expect(textOf(state)).toBe('1-0/300');
   });
 
   it('holds the leader to what a follower has shown, until the leader has shown it', () => {
-    const state = new SessionState(undefined);
+    const state = new SessionState();
     state.sawOnFollower(1, '900');
     state.sawOnFollower(1, '1000');
     state.sawOnFollower(1, '950');
@@ -121,23 +147,64 @@ describe('SessionState', () => {
     expect(state.followerSight).toBeNull();
   });
 
-  it('refuses what is not a token', () => {
-    expect(() => new SessionState('nonsense')).toThrow(/not a consistency token/);
+  it('holds a claim until the leader has shown that it can be true', () => {
+    let disproved = 0;
+    const claiming = (token: string): SessionState =>
+      new SessionState({ token: parseSessionToken(token), onDisproved: () => (disproved += 1) });
+    const leader = (token: string, end: string): Parameters<SessionState['advance']>[0] => ({
+      ...parseToken(token),
+      end: parseLsn(end),
+    });
+    const real = claiming('1-0/300');
+    real.advance(leader('1-0/200', '0/300'), 1);
+    expect(textOf(real)).toBe('1-0/300');
+    real.advance(leader('1-0/200', '0/250'), 1);
+    expect([textOf(real), disproved]).toEqual(['1-0/300', 0]);
+    const older = claiming('1-0/900');
+    older.advance(leader('2-0/200', '0/200'), 1);
+    expect([textOf(older), disproved]).toEqual(['2-0/200', 0]);
+    const false_ = claiming('1-0/301');
+    false_.advance(parseToken('1-0/250'), 1);
+    expect(textOf(false_)).toBe('1-0/301');
+    false_.advance(leader('1-0/200', '0/300'), 1);
+    expect([textOf(false_), disproved]).toEqual(['1-0/250', 1]);
+    false_.advance(leader('1-0/210', '0/310'), 1);
+    expect([textOf(false_), disproved]).toEqual(['1-0/250', 1]);
+  });
+
+  it('keeps its newest unconfirmed write until a later one is confirmed', () => {
+    const state = startAt('1-0/200');
+    const write = (token: string): UnconfirmedWrite => ({ ...parseToken(token), after: null });
+    state.wroteUnconfirmed(write('1-0/180'), 10);
+    expect(textOf(state)).toBe('1-0/200-1-0/180');
+    state.wroteUnconfirmed(write('1-0/170'), 12);
+    state.wroteConfirmed(9);
+    expect(textOf(state)).toBe('1-0/200-1-0/180');
+    state.wroteConfirmed(12);
+    expect(textOf(state)).toBe('1-0/200');
+  });
+
+  it('learns where a write of unknown position was at the latest', () => {
+    const state = startAt('1-0/200');
+    state.advanceBeyondKnowledge(1, 50);
+    state.wroteUnconfirmed({ ...parseToken('1-FFFFFFFF/FFFFFFFF'), after: null }, 50);
+    state.advance(parseToken('1-0/300'), 51);
+    expect(textOf(state)).toBe('1-0/300-1-0/300');
   });
 
   it('asks nothing of the follower it read from but what it saw elsewhere', () => {
     const lsn = (text: string) => parseLsn(text);
     const at = (text: string) => ({ timeline: parseTimeline(1), lsn: lsn(text) });
-    const state = new SessionState('1-0/200');
+    const state = startAt('1-0/200');
     state.readOnFollower('n2', at('0/300'), 10);
-    expect(state.text).toBe('1-0/300');
+    expect(textOf(state)).toBe('1-0/300');
     expect(state.requirementOn({ node: 'n2', openedAtMs: 5 })?.lsn).toBe(lsn('0/200'));
     // A connection opened since: the server may have crashed and come back at an earlier state.
     expect(state.requirementOn({ node: 'n2', openedAtMs: 11 })?.lsn).toBe(lsn('0/300'));
     expect(state.requirementOn({ node: 'n3', openedAtMs: 5 })?.lsn).toBe(lsn('0/300'));
     // An answer that comes late takes nothing back.
     state.readOnFollower('n2', at('0/250'), 9);
-    expect(state.text).toBe('1-0/300');
+    expect(textOf(state)).toBe('1-0/300');
     state.readOnFollower('n3', at('0/310'), 12);
     expect(state.requirementOn({ node: 'n3', openedAtMs: 5 })?.lsn).toBe(lsn('0/300'));
     expect(state.requirementOn({ node: 'n2', openedAtMs: 5 })?.lsn).toBe(lsn('0/310'));

@@ -37,7 +37,7 @@ export interface RouteRequest {
   readonly token: ConsistencyToken | null;
   /** The follower that this session read from last: it surely shows what the session has seen there. */
   readonly preferred: NodeKey | null;
-  /** Monotonic time as of which the answer must be complete; 0 for no limit. */
+  /** Monotonic time as of which the answer must be complete; -Infinity for no limit. */
   readonly completeAsOfMs: number;
   /** Nodes that already failed this statement. */
   readonly excluded: ReadonlySet<NodeKey>;
@@ -164,7 +164,7 @@ function isUsable({ excluded, token, completeAsOfMs }: RouteRequest, { node }: T
   if (excluded.size > 0 && excluded.has(node.key)) return false;
   // A write of unknown position is shown by the leader alone; a follower would only be asked in vain.
   if (token !== null && (token.lsn === UNREACHED_LSN || !isComparable(token, node.timeline))) return false;
-  return completeAsOfMs === 0 || (node.freshAsOfMs ?? 0) >= completeAsOfMs;
+  return completeAsOfMs === -Infinity || (node.freshAsOfMs !== null && node.freshAsOfMs >= completeAsOfMs);
 }
 
 /** Measured times are never quite equal; what differs less is, so that equals share the load. */

@@ -49,6 +49,15 @@ export function advanceToken(current: ConsistencyToken | null, seen: Consistency
 }
 
 /**
+ * What an answer of the leader's says about a position that a session is said to have seen before: on the
+ * same timeline, its log must have been past it. `end` is where that ends.
+ */
+export function judgeClaim(claim: ConsistencyToken, timeline: number, end: Lsn): 'true' | 'false' | 'open' {
+  if (timeline !== claim.timeline) return timeline > claim.timeline ? 'true' : 'open';
+  return claim.lsn <= end ? 'true' : 'false';
+}
+
+/**
  * The position that a write at the end of the log must be waited for. An insert position right behind a
  * page header is one that no follower ever reports: the record before it ended at the page's start, and
  * replay stops there. Source: PostgreSQL, `XLogBytePosToRecPtr` against `XLogBytePosToEndRecPtr`.
