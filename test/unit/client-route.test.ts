@@ -130,6 +130,12 @@ describe('decideRoute', () => {
     expect(at({}, [node('n2')])).toBe('follower n2');
   });
 
+  it('asks no follower to wait for what is too far off', () => {
+    const nodes = [leader, node('n2', { timeline: 1 })];
+    expect(at({ token: parseToken('1-0/4E8') }, nodes)).toBe('follower n2');
+    expect(at({ token: parseToken('1-0/4E9') }, nodes)).toBe('leader n1');
+  });
+
   it('compares a token only with followers proven to be on its timeline', () => {
     const token = parseToken('2-0/50');
     const over = { token, leaderTimeline: 2 };

@@ -1,5 +1,5 @@
 import type { ConsistencyToken } from '../../model/token.ts';
-import { isComparable, UNREACHED_LSN } from './session.ts';
+import { isComparable } from './session.ts';
 import type { NodeKey, ViewedNode } from './topology.ts';
 
 /** How busy and how quick a node is from here. It changes while a {@link RouteTable} holds it. */
@@ -54,6 +54,8 @@ export type Route =
 
 interface Target {
   readonly node: RouteNode;
+  /** A token past it is too far off to be waited for here, or was made up. */
+  readonly reach: bigint;
   readonly route: Route;
 }
 
@@ -90,7 +92,7 @@ export function createRouteTable(
   const plain = followers.filter((node) => rules.allowsUnknownLag || isLagKnown(node));
   const leader = nodes.find((node) => node.role === 'leader');
   return {
-    leader: leader === undefined ? null : createTarget(leader, 'must run on the leader'),
+    leader: leader === undefined ? null : createTarget(leader, 'must run on the leader', rules),
     leaderTimeline,
     plain: createCandidates(plain, rules),
     causal: createCandidates(followers.filter(isLagKnown), rules),
@@ -110,14 +112,16 @@ function isLagKnown({ lsn, lagBytes }: RouteNode): boolean {
   return lsn !== null && lagBytes !== null;
 }
 
-function createTarget(node: RouteNode, reason: string): Target {
+function createTarget(node: RouteNode, reason: string, { maxLagBytes }: RouteRules): Target {
   const role = node.role === 'leader' ? 'leader' : 'follower';
-  return { node, route: { kind: 'node', node: node.key, role, reason } };
+  const reach = (node.lsn ?? 0n) + BigInt(maxLagBytes);
+  return { node, reach, route: { kind: 'node', node: node.key, role, reason } };
 }
 
-function createCandidates(nodes: readonly RouteNode[], { zone }: RouteRules): Candidates {
+function createCandidates(nodes: readonly RouteNode[], rules: RouteRules): Candidates {
+  const { zone } = rules;
   const reason = `read, ${nodes.length} eligible follower${nodes.length === 1 ? '' : 's'}`;
-  const all = nodes.map((node) => createTarget(node, reason));
+  const all = nodes.map((node) => createTarget(node, reason, rules));
   const near = zone === null ? all : all.filter(({ node }) => node.zone === zone);
   const isEven = nodes.every(({ weight }) => weight === nodes[0]?.weight);
   return { all, near: near.length === 0 ? all : near, isEven };
@@ -160,10 +164,10 @@ function usable(request: RouteRequest, targets: readonly Target[]): readonly Tar
   return targets;
 }
 
-function isUsable({ excluded, token, completeAsOfMs }: RouteRequest, { node }: Target): boolean {
+function isUsable({ excluded, token, completeAsOfMs }: RouteRequest, { node, reach }: Target): boolean {
   if (excluded.size > 0 && excluded.has(node.key)) return false;
-  // A write of unknown position is shown by the leader alone; a follower would only be asked in vain.
-  if (token !== null && (token.lsn === UNREACHED_LSN || !isComparable(token, node.timeline))) return false;
+  // A write of unknown position, past every reach, is shown by the leader alone.
+  if (token !== null && (token.lsn > reach || !isComparable(token, node.timeline))) return false;
   return completeAsOfMs === -Infinity || (node.freshAsOfMs !== null && node.freshAsOfMs >= completeAsOfMs);
 }
 
