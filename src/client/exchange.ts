@@ -2,6 +2,7 @@ import pg from 'pg';
 import { sendBatch } from './batch.ts';
 import type { PreparedQuery, QueryInternals, Rider, RowMessage, Step, WireConnection } from './batch.ts';
 import type { Lease } from './node-pools.ts';
+import { PlainStatement } from './queryable.ts';
 import type { StatementOptions } from './queryable.ts';
 
 /** What an app passes to `query` as a config, with what pg accepts beyond its types. */
@@ -96,9 +97,12 @@ class Exchange implements ExchangeReport {
   }
 
   #createQuery(statement: StatementConfig, isBatch: boolean): QueryInternals {
-    // Without parameters pg would send a simple query, which the server does not skip behind a failure.
-    const config = isBatch ? { ...statement, queryMode: 'extended' } : statement;
-    const query = new pg.Query(config as pg.QueryConfig) as unknown as QueryInternals;
+    // Without parameters pg would send a simple query, which the server does not skip behind a failure;
+    // with `rows` it would read in portions, which a batch does not.
+    const config = isBatch ? { ...statement, queryMode: 'extended', rows: undefined } : statement;
+    const query = (statement instanceof PlainStatement
+      ? new pg.Query(statement.text, statement.values)
+      : new pg.Query(config as pg.QueryConfig)) as unknown as QueryInternals;
     query._result._types ??= (this.#lease.client as unknown as { _types: unknown })._types;
     query.callback = (error): void => {
       if (error !== null) this.#fail(error, this.#at);

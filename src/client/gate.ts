@@ -9,19 +9,23 @@ import type { Rider } from './batch.ts';
 import type { ExchangeReport } from './exchange.ts';
 
 /**
- * Waits on the follower, a millisecond at a time, until it has replayed up to $1, and divides by zero when
- * it has not after about $2 steps. It also does so where the transaction would keep its first snapshot
- * (REPEATABLE READ as the default): the user's statement would then see the state from before the wait.
- * The statement behind it takes a snapshot of its own; were the two one statement, its snapshot could be
- * older than the check.
+ * A gate stands in front of a statement and divides by zero when the follower is not far enough. It also does
+ * so where the transaction would keep its first snapshot (REPEATABLE READ as the default): the statement
+ * would then see the state from before a wait. The statement behind it takes a snapshot of its own; were the
+ * two one statement, its snapshot could be older than the check.
  */
-const GATE_SQL = `WITH RECURSIVE wait(step, lsn) AS (
+const TAKES_NEW_SNAPSHOTS = `pg_catalog.current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')`;
+
+const LOOK_SQL = `SELECT 1 / (pg_catalog.pg_last_wal_replay_lsn() >= $1::pg_catalog.pg_lsn
+  AND ${TAKES_NEW_SNAPSHOTS})::pg_catalog.int4`;
+
+/** Waits, a millisecond at a time, until the follower has replayed up to $1, for about $2 steps. */
+const WAIT_SQL = `WITH RECURSIVE wait(step, lsn) AS (
   SELECT 0, pg_catalog.pg_last_wal_replay_lsn()
   UNION ALL
   SELECT step + 1, CASE WHEN pg_catalog.pg_sleep(0.001) IS NOT NULL THEN pg_catalog.pg_last_wal_replay_lsn() END
   FROM wait WHERE lsn < $1::pg_catalog.pg_lsn AND step < $2::pg_catalog.int4)
-SELECT 1 / (max(lsn) >= $1::pg_catalog.pg_lsn
-  AND pg_catalog.current_setting('transaction_isolation') IN ('read committed', 'read uncommitted'))::pg_catalog.int4
+SELECT 1 / (max(lsn) >= $1::pg_catalog.pg_lsn AND ${TAKES_NEW_SNAPSHOTS})::pg_catalog.int4
 FROM wait`;
 
 /**
@@ -41,8 +45,7 @@ const LEADER_GATE_SQL = `WITH RECURSIVE doubtful(xids) AS MATERIALIZED (
   SELECT step + 1, CASE WHEN pg_catalog.pg_sleep(0.001) IS NOT NULL
     THEN EXISTS (SELECT FROM unnest(xids) AS x WHERE pg_catalog.pg_xact_status(x) = 'in progress') END
   FROM wait, doubtful WHERE is_open AND step < $2::pg_catalog.int4)
-SELECT 1 / (NOT bool_and(is_open)
-  AND pg_catalog.current_setting('transaction_isolation') IN ('read committed', 'read uncommitted'))::pg_catalog.int4
+SELECT 1 / (NOT bool_and(is_open) AND ${TAKES_NEW_SNAPSHOTS})::pg_catalog.int4
 FROM wait`;
 
 const DIVISION_BY_ZERO = '22012';
@@ -50,9 +53,12 @@ const DIVISION_BY_ZERO = '22012';
 /** A rider's row; null when it was not asked, or failed. */
 type Answer = ReturnType<ExchangeReport['answerOf']>;
 
-/** In front of a statement: it runs on a follower only at or past `lsn`. `waitMs` 0 only looks. */
+/** In front of a statement: it runs on a follower only at or past `lsn`, for which it may wait. */
 export function createGate(lsn: Lsn, waitMs: number): Rider {
-  return { name: 'lockstep_gate', text: GATE_SQL, values: [formatLsn(lsn), String(Math.round(waitMs))] };
+  const at = formatLsn(lsn);
+  return waitMs === 0
+    ? { name: 'lockstep_look', text: LOOK_SQL, values: [at] }
+    : { name: 'lockstep_wait', text: WAIT_SQL, values: [at, String(Math.round(waitMs))] };
 }
 
 /** In front of a statement: it runs on the leader only when that shows what a follower has shown. */

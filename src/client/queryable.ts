@@ -29,11 +29,24 @@ export interface Queryable<Extra = StatementOptions> {
   ): Promise<QueryResult<R>>;
 }
 
+/** A statement of nothing but text and values, for which pg need not copy a config. */
+export class PlainStatement {
+  readonly text: string;
+  readonly values: unknown[] | undefined;
+
+  constructor(text: string, values: unknown[] | undefined) {
+    this.text = text;
+    this.values = values;
+  }
+}
+
 /** What pg's `query` takes: text, or a config; values beside it win over those inside. */
 export function readStatement(textOrConfig: unknown, values: unknown): StatementConfig {
-  if (typeof textOrConfig === 'string') {
-    return values == null ? { text: textOrConfig } : { text: textOrConfig, values: values as unknown[] };
-  }
+  if (typeof textOrConfig === 'string')
+    return new PlainStatement(
+      textOrConfig,
+      (values ?? undefined) as unknown[] | undefined,
+    ) as StatementConfig;
   if (textOrConfig == null || typeof textOrConfig !== 'object') {
     throw new TypeError('Client was passed a null or undefined query');
   }

@@ -8,6 +8,7 @@ import type { Classification } from './core/classify.ts';
 import { codeOf, decideRetry } from './core/retry.ts';
 import type { FailurePhase } from './core/retry.ts';
 import { decideFreshness } from './core/session.ts';
+import type { FreshnessCheck } from './core/session.ts';
 import type { NodeKey } from './core/topology.ts';
 import { refuseManyStatements, resolveCommitWait, startExchangeWithinLimit } from './durability.ts';
 import { startExchange } from './exchange.ts';
@@ -61,13 +62,15 @@ interface Progress extends RouteProgress {
   readonly reject: (error: Error) => void;
   /** Where it was sent last. */
   sentTo: NodeKey | null;
+  /** Set once a follower that was only looked at was not far enough: the next one is waited for. */
+  hasLooked: boolean;
   /** Set once the leader was not seen to show what a follower had shown: the wait is not repeated. */
   isLeaderGateSpent: boolean;
 }
 
 /** What an exchange carries, and which check rides in front. */
 interface CheckedPlan extends ExchangePlan {
-  readonly check: 'none' | 'follower-gate' | 'leader-gate';
+  readonly check: FreshnessCheck | 'leader-gate';
   readonly sight: FollowerSight | null;
 }
 
@@ -166,6 +169,7 @@ export class StatementRunner {
       maxStalenessMs: request.statement.maxStalenessMs ?? request.session?.maxStalenessMs ?? null,
       lastError: null,
       sentTo: null,
+      hasLooked: false,
       isLeaderGateSpent: false,
     };
   }
@@ -259,11 +263,12 @@ export class StatementRunner {
     if (session === null) return { statements, check: 'none', sight: null };
     const { monitor, limits } = this.parts;
     const token = session.requirementOn(lease);
-    const freshness = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs);
+    const ageMs = progress.hasLooked ? 0 : session.ageMs(performance.now());
+    const check = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs, ageMs);
     const after = FOLLOWER_SIGHTS;
-    if (token === null || freshness === 'none') return { statements, after, check: 'none', sight: null };
-    const before = [createGate(token.lsn, limits.gateWaitMs)];
-    return { statements, before, after, check: 'follower-gate', sight: null };
+    if (token === null || check === 'none') return { statements, after, check: 'none', sight: null };
+    const before = [createGate(token.lsn, check === 'wait' ? limits.gateWaitMs : 0)];
+    return { statements, before, after, check, sight: null };
   }
 
   #planForLeader(progress: Progress): CheckedPlan {
@@ -298,7 +303,11 @@ export class StatementRunner {
       if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(route.node), 'cancelled', 0);
       return this.#finish(progress, report.results[0] as QueryResult);
     }
-    if (plan.check === 'follower-gate' && isGateMiss(report)) {
+    if (plan.check === 'look' && isGateMiss(report) && !progress.hasLooked) {
+      progress.hasLooked = true;
+      return this.#advance(progress);
+    }
+    if ((plan.check === 'look' || plan.check === 'wait') && isGateMiss(report)) {
       traffic.counts.gateMisses += 1;
       if (monitor.leadership.leader === null) progress.excluded.add(route.node);
       else progress.access = 'leader';
@@ -332,7 +341,7 @@ export class StatementRunner {
   #learnFromFollower(session: SessionState, attempt: Attempt, report: ExchangeReport): void {
     const { monitor, traffic } = this.parts;
     const { lease, plan, startedAtMs } = attempt;
-    if (plan.check === 'follower-gate') traffic.counts.gatePasses += 1;
+    if (plan.check === 'look' || plan.check === 'wait') traffic.counts.gatePasses += 1;
     else if (session.token !== null) traffic.counts.watermarkHits += 1;
     const position = readFollowerAnswer(report.answerOf(FOLLOWER_SIGHT.name));
     if (position === null) return;

@@ -70,6 +70,7 @@ export function learnFromLeader(
   position: LeaderPosition | null,
   { startedAtMs, isWrite }: { readonly startedAtMs: number; readonly isWrite: boolean },
 ): void {
+  session.heardFromLeader(performance.now());
   const after = isWrite ? monitor.leaderSeenBefore(startedAtMs) : null;
   if (position !== null) {
     session.advance(position, startedAtMs);

@@ -40,6 +40,8 @@ export class SessionState {
   #base: ConsistencyToken | null;
   /** When a write's position stayed unknown, for which the token stands at {@link UNREACHED_LSN}. */
   #unknownSinceMs = 0;
+  /** When it was last told by the leader of something new to wait for. */
+  #movedAtMs = Number.NEGATIVE_INFINITY;
   /** The follower read from last, and a position that nothing it has shown is past. */
   #shown: { readonly node: NodeKey; readonly bound: ConsistencyToken; readonly atMs: number } | null = null;
   #followerSight: FollowerSight | null = null;
@@ -125,6 +127,16 @@ export class SessionState {
   /** The leader has shown `sight`, and will go on to. */
   leaderShowed(sight: FollowerSight): void {
     if (this.#followerSight === sight) this.#followerSight = null;
+  }
+
+  /** How long the session's last news from the leader has had to reach the followers. */
+  ageMs(nowMs: number): number {
+    return nowMs - this.#movedAtMs;
+  }
+
+  /** The leader has answered, so that there is something new to wait for: see {@link ageMs}. */
+  heardFromLeader(nowMs: number): void {
+    this.#movedAtMs = nowMs;
   }
 
   /** The leader showed a state in answer to what was sent at `askedAtMs`. */

@@ -25,14 +25,20 @@ const segment = 16 * 1024 * 1024;
 
 describe('decideFreshness', () => {
   it('needs no check without a token, or at or past it', () => {
-    expect(decideFreshness(null, null, 0)).toBe('none');
-    expect(decideFreshness(token, at('0/200', 5), 1)).toBe('none');
-    expect(decideFreshness(token, at('0/1FF', 5), 1)).toBe('gate');
-    expect(decideFreshness(token, null, 1)).toBe('gate');
+    expect(decideFreshness(null, null, 0, 100)).toBe('none');
+    expect(decideFreshness(token, at('0/200', 5), 1, 100)).toBe('none');
+    expect(decideFreshness(token, at('0/1FF', 5), 1, 100)).toBe('look');
+    expect(decideFreshness(token, null, 1, 100)).toBe('look');
+  });
+
+  it('waits for what is so new that it is probably not there yet', () => {
+    expect(decideFreshness(token, at('0/1FF', 5), 1, 2)).toBe('wait');
+    expect(decideFreshness(token, null, 1, 0)).toBe('wait');
+    expect(decideFreshness(token, at('0/200', 5), 1, 0)).toBe('none');
   });
 
   it('does not trust a watermark from before the connection: the follower may have crashed since', () => {
-    expect(decideFreshness(token, at('0/900', 5), 6)).toBe('gate');
+    expect(decideFreshness(token, at('0/900', 5), 6, 100)).toBe('look');
   });
 
   it('keeps the further watermark', () => {
@@ -208,7 +214,10 @@ describe('SessionState', () => {
     state.readOnFollower('n3', at('0/310'), 12);
     expect(state.requirementOn({ node: 'n3', openedAtMs: 5 })?.lsn).toBe(lsn('0/300'));
     expect(state.requirementOn({ node: 'n2', openedAtMs: 5 })?.lsn).toBe(lsn('0/310'));
+    expect(state.ageMs(20)).toBe(Infinity);
+    state.heardFromLeader(22);
     state.advance(at('0/400'), 20);
+    expect(state.ageMs(23)).toBe(1);
     expect(state.requirementOn({ node: 'n3', openedAtMs: 5 })?.lsn).toBe(lsn('0/400'));
   });
 });

@@ -11,8 +11,11 @@ export interface Watermark {
   readonly observedAtMs: number;
 }
 
-/** What must be checked before a follower's connection may answer a session. */
-export type FreshnessCheck = 'none' | 'gate';
+/**
+ * What must be checked before a follower's connection may answer a session: nothing, whether it is far
+ * enough (`look`), or that, waiting a little for it (`wait`). Waiting is what costs more.
+ */
+export type FreshnessCheck = 'none' | 'look' | 'wait';
 
 /**
  * Whether a follower can be judged for a token at all. An LSN on another timeline proves nothing: a
@@ -26,17 +29,23 @@ export function isComparable(token: ConsistencyToken, followerTimeline: number |
 /**
  * Whether this connection surely shows the token's state already. Replay positions only grow while a
  * server runs, but a follower that crashed may come back at an earlier one. A connection does not survive
- * that, so a watermark counts only when it was asked for after the connection was opened.
+ * that, so a watermark counts only when it was asked for after the connection was opened. `tokenAgeMs` is
+ * how long ago the token moved.
  */
 export function decideFreshness(
   token: ConsistencyToken | null,
   watermark: Watermark | null,
   connectionOpenedAtMs: number,
+  tokenAgeMs: number,
 ): FreshnessCheck {
   if (token === null) return 'none';
-  if (watermark === null || watermark.observedAtMs < connectionOpenedAtMs) return 'gate';
-  return watermark.lsn >= token.lsn ? 'none' : 'gate';
+  const isWatermarkValid = watermark !== null && watermark.observedAtMs >= connectionOpenedAtMs;
+  if (isWatermarkValid && watermark.lsn >= token.lsn) return 'none';
+  return tokenAgeMs < USUAL_LAG_MS ? 'wait' : 'look';
 }
+
+/** What was written longer ago than this is nearly always on a follower that keeps up. */
+const USUAL_LAG_MS = 5;
 
 /** The watermark after one more answer. */
 export function advanceWatermark(current: Watermark | null, observed: Watermark): Watermark {
