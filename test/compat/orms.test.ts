@@ -92,6 +92,16 @@ describe.each(NAMES)('%s', (name) => {
     expect(said(error)).toContain(name === 'prisma' ? 'P2002' : '23505');
   });
 
+  it('reads its own writes in an ambient session', async () => {
+    await recipe.add(`${name} nut`, 0);
+    await recipe.pool.withSession({}, async () => {
+      for (let stock = 1; stock <= 30; stock += 1) {
+        await recipe.restock(`${name} nut`, stock);
+        expect(await recipe.stockOf(`${name} nut`)).toBe(stock);
+      }
+    });
+  });
+
   it('reads from the followers', async () => {
     const { leader } = await recipe.pool.topology();
     const before = { ...recipe.pool.stats().readsByNode };
