@@ -17,6 +17,7 @@ export interface WireConnection extends NodeJS.EventEmitter {
   }): void;
   describe(target: { type: 'P'; name: string }): void;
   execute(portal: { portal: string }): void;
+  close(target: { type: 'S'; name: string }): void;
   sync(): void;
 }
 

@@ -12,6 +12,8 @@ export interface Lease {
   readonly openedAtMs: number;
   /** Whether the server said that it gave up waiting for a follower since this was last set to false. */
   isSyncWaitCancelled: boolean;
+  /** How many named statements were prepared on it, or more. */
+  preparedCount: number;
   /** Gives the connection back; with an error or true it is closed instead. */
   release(error?: Error | boolean): void;
 }
@@ -232,6 +234,7 @@ class Connection implements Lease {
   isIdle = false;
   isExpired = false;
   isSyncWaitCancelled = false;
+  preparedCount = 0;
   #isHeld = true;
   #isInRecovery: boolean | null = null;
 

@@ -2,6 +2,7 @@ import pg from 'pg';
 import { sendBatch } from './batch.ts';
 import type { PreparedQuery, QueryInternals, Rider, RowMessage, Step, WireConnection } from './batch.ts';
 import type { Lease } from './node-pools.ts';
+import { makeRoomToPrepare } from './prepared.ts';
 import { PlainStatement } from './queryable.ts';
 import type { StatementOptions } from './queryable.ts';
 
@@ -145,6 +146,9 @@ class Exchange implements ExchangeReport {
   submit(connection: WireConnection): Error | null {
     if (!connection.stream.writable) return new Error(LOST);
     this.#connection = connection;
+    for (const { name } of this.#queries) {
+      if (name !== undefined) makeRoomToPrepare(this.#lease, connection, name);
+    }
     const { question } = this.#plan;
     const [only] = this.#queries;
     const isPlain = this.#steps === this.#queries;

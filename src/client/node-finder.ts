@@ -16,7 +16,8 @@ import type { Traffic } from './traffic.ts';
 export interface LeaseSource {
   /** A connection that is there at once; null when it takes waiting for a place or connecting. */
   tryAcquire(node: NodeKey): Lease | null;
-  acquire(node: NodeKey): Promise<Lease>;
+  /** Null when the node went down while the caller waited for a place: another one is to be chosen. */
+  acquire(node: NodeKey): Promise<Lease | null>;
   /**
    * Called once per acquired lease. `error` means that the connection is of no further use; `leavesState`
    * that the statement left something behind in it, or a transaction open.
@@ -58,6 +59,8 @@ export class NodeFinder {
   #table: RouteTable | null = null;
   #tableVersion = -1;
   #waiting = 0;
+  /** Shared by all who wait, so that they go on in the order in which they came. */
+  #news: Promise<void> | null = null;
 
   constructor(parts: FinderParts) {
     this.parts = parts;
@@ -91,12 +94,31 @@ export class NodeFinder {
       const leftMs = progress.deadlineMs - performance.now();
       if (leftMs <= 0)
         throw noLeader(reason, limits.failoverTimeoutMs, monitor.describeNodes(), progress.lastError);
-      await monitor.nextChange(Math.min(leftMs, 100));
+      await this.#nextNews(leftMs);
       progress.excluded.clear();
       if (progress.session !== null) await settleSession(progress.session, monitor);
       const route = this.routeNow(progress);
       if (route.kind === 'node') return route;
       ({ reason } = route);
+    }
+  }
+
+  #nextNews(leftMs: number): Promise<void> {
+    this.#news ??= this.#awaitUsefulNews(performance.now() + Math.min(leftMs, 100)).finally(() => {
+      this.#news = null;
+    });
+    return this.#news;
+  }
+
+  /** Without a leader, thousands may wait, and most news are that nothing has changed. */
+  async #awaitUsefulNews(untilMs: number): Promise<void> {
+    const { monitor } = this.parts;
+    const followers = this.#currentTable().plain.all.length;
+    for (;;) {
+      const leftMs = untilMs - performance.now();
+      if (leftMs <= 0) return;
+      await monitor.nextChange(leftMs);
+      if (monitor.leadership.leader !== null || this.#currentTable().plain.all.length !== followers) return;
     }
   }
 
@@ -193,6 +215,7 @@ export class NodeFinder {
       const { node } = await this.awaitRoute(progress);
       try {
         const lease = await source.acquire(node);
+        if (lease === null) continue;
         if (this.parts.monitor.leadership.leader === node) return lease;
         source.release(lease, undefined, false);
       } catch (error) {

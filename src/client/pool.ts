@@ -301,22 +301,23 @@ export class LockstepPool extends pg.Pool {
 
   /** pg-pool connects before it hands out a client, so that a wrong address shows here. */
   async #takePlace(): Promise<void> {
+    const startedAtMs = performance.now();
     await this.#servers.takePlace();
     if (this.#servers.monitor.view.some((node) => node.isUp)) return;
     try {
-      await this.#awaitAnyServer();
+      await this.#awaitAnyServer(startedAtMs);
     } catch (error) {
       this.#servers.budget.give();
       throw error;
     }
   }
 
-  async #awaitAnyServer(): Promise<void> {
+  async #awaitAnyServer(startedAtMs: number): Promise<void> {
     const { failoverTimeoutMs } = this.#runner.parts.limits;
     const ownLimitMs = this.options.connectionTimeoutMillis || Number.POSITIVE_INFINITY;
     const progress = {
       session: null,
-      deadlineMs: performance.now() + Math.min(failoverTimeoutMs, ownLimitMs),
+      deadlineMs: startedAtMs + Math.min(failoverTimeoutMs, ownLimitMs),
       excluded: new Set<NodeKey>(),
       access: 'any' as const,
       lastError: null,
@@ -372,7 +373,9 @@ export function connect(urlOrOptions: string | LockstepOptions): LockstepPool {
 /** Whether the config carries StatementOptions. */
 function hasOwnOptions(config: unknown): boolean {
   return (
-    typeof config === 'object' && config !== null && ('durability' in config || 'idempotencyKey' in config)
+    typeof config === 'object' &&
+    config !== null &&
+    ('durability' in config || 'durabilityTimeoutMs' in config || 'idempotencyKey' in config)
   );
 }
 

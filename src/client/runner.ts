@@ -13,7 +13,7 @@ import type { NodeKey } from './core/topology.ts';
 import { refuseManyStatements, resolveCommitWait, startExchangeWithinLimit } from './durability.ts';
 import { startExchange } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.ts';
-import { commitUnknown, durabilityTimeout, isAppsOwn, toError } from './failures.ts';
+import { commitUnknown, durabilityTimeout, isAppsOwn, noLeader, toError } from './failures.ts';
 import {
   createDurability,
   createGate,
@@ -215,13 +215,14 @@ export class StatementRunner {
   }
 
   async #acquire(progress: Progress, route: NodeRoute): Promise<void> {
-    let lease: Lease;
+    let lease: Lease | null;
     try {
       lease = await progress.source.acquire(route.node);
     } catch (error) {
       await this.#afterFailure(progress, route, 'unreached', toError(error));
       return;
     }
+    if (lease === null) return this.#advance(progress);
     // Connecting took time in which the leader may have changed: a former one must not get the statement.
     if (route.role === 'leader' && this.parts.monitor.leadership.leader !== route.node) {
       progress.source.release(lease, undefined, false);
@@ -360,7 +361,7 @@ export class StatementRunner {
     phase: FailurePhase,
     error: Error,
   ): Promise<void> {
-    const { monitor, classifier, traffic } = this.parts;
+    const { monitor, classifier, traffic, limits } = this.parts;
     progress.lastError = error;
     const { kind } = progress.classification;
     const decision = isAppsOwn(error)
@@ -369,7 +370,11 @@ export class StatementRunner {
     switch (decision.kind) {
       case 'retry-elsewhere':
         this.finder.failed(progress, route.node);
-        if (performance.now() > progress.deadlineMs) return this.#fail(progress, error);
+        if (performance.now() > progress.deadlineMs)
+          return this.#fail(
+            progress,
+            noLeader(error.message, limits.failoverTimeoutMs, monitor.describeNodes(), error),
+          );
         return this.#again(progress);
       case 'retry-on-leader':
         if (decision.teach) classifier.teachLeader(progress.request.statement.text);

@@ -65,8 +65,15 @@ export class Servers implements LeaseSource {
     return lease;
   }
 
-  async acquire(node: NodeKey): Promise<Lease> {
-    await this.takePlace();
+  async acquire(node: NodeKey): Promise<Lease | null> {
+    if (!this.budget.tryTake()) {
+      await this.takePlace();
+      // Else each of those who wait would try in turn to connect to a server that is known to be silent.
+      if (this.#isDown(node)) {
+        this.budget.give();
+        return null;
+      }
+    }
     try {
       const lease = await this.pools.acquire(node);
       this.#emitter.emit('acquire', lease.client);
@@ -81,6 +88,10 @@ export class Servers implements LeaseSource {
     lease.release(error ?? leavesState);
     this.budget.give();
     this.#emitter.emit('release', error, lease.client);
+  }
+
+  #isDown(node: NodeKey): boolean {
+    return this.monitor.view.find(({ key }) => key === node)?.isUp !== true;
   }
 
   /** Waits for one of the `max` places as long as the app's `connectionTimeoutMillis` allows. */

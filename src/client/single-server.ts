@@ -65,6 +65,7 @@ class BorrowedLease implements Lease {
   readonly client: PoolClient;
   readonly openedAtMs: number = performance.now();
   isSyncWaitCancelled = false;
+  preparedCount = 0;
 
   constructor(node: NodeKey, client: PoolClient) {
     this.node = node;
