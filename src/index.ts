@@ -1,4 +1,5 @@
 export { connect, LockstepPool } from './client/pool.ts';
+export type { NodeVerdict, RouteExplanation } from './client/core/explain.ts';
 export type { ClientNode, ClientStats, ClientTopology } from './client/pool-view.ts';
 export type { ListenOptions, Notification, Subscription } from './client/notifications.ts';
 export type { HostAddress, LockstepOptions } from './client/options.ts';

@@ -1,8 +1,11 @@
 import { codeOf, isTransient } from './core/retry.ts';
 import { admitTrial, CLOSED_BREAKER, isBlocked, isOpen, recordFailure } from './core/breaker.ts';
 import type { Breaker } from './core/breaker.ts';
+import type { Classification } from './core/classify.ts';
+import { explainRoute } from './core/explain.ts';
+import type { RouteExplanation } from './core/explain.ts';
 import { createRouteTable, decideRoute } from './core/route.ts';
-import type { Route, RouteRules, RouteTable } from './core/route.ts';
+import type { Route, RouteNode, RouteRequest, RouteRules, RouteTable } from './core/route.ts';
 import type { NodeKey } from './core/topology.ts';
 import { isAppsOwn, noLeader, poolSaturated, toError } from './failures.ts';
 import type { Lease } from './node-pools.ts';
@@ -138,23 +141,39 @@ export class NodeFinder {
   /** The node for a statement as things stand, or why it must wait. */
   routeNow(progress: RouteProgress): Route {
     const { random, monitor } = this.parts;
-    const { session, maxStalenessMs = null } = progress;
+    const { session } = progress;
     if (session !== null && isInDoubt(session, monitor.leadership)) return IN_DOUBT;
-    const route = decideRoute(
-      {
-        access: progress.access,
-        isSession: session !== null,
-        token: session?.token ?? null,
-        preferred: session?.lastFollower ?? null,
-        completeAsOfMs: maxStalenessMs === null ? -Infinity : performance.now() - maxStalenessMs,
-        excluded: progress.excluded,
-      },
-      this.#currentTable(),
-      random(),
-      random(),
-    );
+    const route = decideRoute(requestOf(progress), this.#currentTable(), random(), random());
     if (this.#breakers.size > 0 && route.kind === 'node') this.#admitTrial(route.node);
     return route;
+  }
+
+  /** What {@link routeNow} would say of a single statement, and why; it changes nothing. */
+  explain(classification: Classification, session: SessionState | null): RouteExplanation {
+    const { random, monitor, rules } = this.parts;
+    const nowMs = performance.now();
+    const request = requestOf({
+      session,
+      access: classification.mayUseFollower ? 'any' : 'leader',
+      excluded: NONE_EXCLUDED,
+      maxStalenessMs: session?.maxStalenessMs ?? null,
+    });
+    const nodes = this.#nodes();
+    const blocked = this.#blocked(nowMs);
+    const table = createRouteTable(nodes, monitor.leadership.timeline, rules, blocked, nowMs);
+    const isDoubtful = session !== null && isInDoubt(session, monitor.leadership);
+    return explainRoute({
+      classification,
+      request,
+      route: isDoubtful ? IN_DOUBT : decideRoute(request, table, random(), random()),
+      table,
+      nodes,
+      rules,
+      blocked,
+      nowMs,
+      nameOf: (key) => monitor.nameOf(key),
+      watermarkOf: (key) => monitor.watermarkOf(key),
+    });
   }
 
   /** Whether a follower chosen a while ago is still fresh enough for a statement with a bound. */
@@ -178,16 +197,23 @@ export class NodeFinder {
     const { monitor, traffic, rules } = this.parts;
     const nowMs = performance.now();
     traffic.fade(nowMs);
-    const nodes = monitor.view.map((viewed) => {
+    const blocked = this.#blocked(nowMs);
+    this.#table = createRouteTable(this.#nodes(), monitor.leadership.timeline, rules, blocked, nowMs);
+    this.#tableVersion = version;
+    return this.#table;
+  }
+
+  #nodes(): RouteNode[] {
+    const { monitor, traffic } = this.parts;
+    return monitor.view.map((viewed) => {
       const { zone, weight } = monitor.memberOf(viewed.key) ?? { zone: null, weight: 1 };
       return { ...viewed, zone, weight, load: traffic.load(viewed.key) };
     });
-    const blocked = [...this.#breakers]
-      .filter(([, breaker]) => isBlocked(breaker, nowMs))
-      .map(([key]) => key);
-    this.#table = createRouteTable(nodes, monitor.leadership.timeline, rules, new Set(blocked), nowMs);
-    this.#tableVersion = version;
-    return this.#table;
+  }
+
+  #blocked(nowMs: number): Set<NodeKey> {
+    const open = [...this.#breakers].filter(([, breaker]) => isBlocked(breaker, nowMs));
+    return new Set(open.map(([key]) => key));
   }
 
   /** A lease on the leader when there is a free connection to it right now. */
@@ -236,4 +262,20 @@ export class NodeFinder {
     const probed = monitor.view.find(({ key }) => key === node);
     return monitor.leadership.leader === node && probed?.lsn != null;
   }
+}
+
+function requestOf({
+  session,
+  access,
+  excluded,
+  maxStalenessMs = null,
+}: Pick<RouteProgress, 'session' | 'access' | 'excluded' | 'maxStalenessMs'>): RouteRequest {
+  return {
+    access,
+    isSession: session !== null,
+    token: session?.token ?? null,
+    preferred: session?.lastFollower ?? null,
+    completeAsOfMs: maxStalenessMs === null ? -Infinity : performance.now() - maxStalenessMs,
+    excluded,
+  };
 }

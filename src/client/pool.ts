@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { PoolClient, QueryResult, Submittable } from 'pg';
+import type { RouteExplanation } from './core/explain.ts';
 import type { NodeKey } from './core/topology.ts';
 import { OutcomeTable } from './outcome.ts';
 import { createClassifier } from './leader-catalog.ts';
@@ -219,6 +220,21 @@ export class LockstepPool extends pg.Pool {
     const { monitor } = this.#servers;
     await monitor.whenAllAsked();
     return describeTopology(monitor);
+  }
+
+  /**
+   * Where a single statement would go now, and why: what its text is taken for, and of each server why it may
+   * or may not take it. `String()` makes a text of it for people. Nothing is sent. Throws CONFIG_INVALID for
+   * another pool's session.
+   */
+  async explainRoute(
+    sql: string,
+    { session }: { readonly session?: Session } = {},
+  ): Promise<RouteExplanation> {
+    this.#requireOpen();
+    const state = session === undefined ? this.#sessions.current : this.#sessions.stateOf(session);
+    await this.#servers.monitor.whenAllAsked();
+    return this.#runner.finder.explain(this.#runner.parts.classifier.classify(sql), state);
   }
 
   stats(): ClientStats {

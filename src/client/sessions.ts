@@ -71,14 +71,18 @@ export class Sessions {
   /** Runs `fn` with the session as the ambient one. Throws CONFIG_INVALID for another pool's session. */
   run<T>(sessionOrOptions: Session | SessionOptions, fn: (session: Session) => T): T {
     const session = 'query' in sessionOrOptions ? sessionOrOptions : this.create(sessionOrOptions);
-    const state = this.#states.get(session);
-    if (state === undefined) {
-      throw new LockstepError(
-        'CONFIG_INVALID',
-        'The session belongs to another pool; pass one that this pool has made.',
-      );
-    }
+    const state = this.stateOf(session);
     this.#ambient ??= new AsyncLocalStorage();
     return this.#ambient.run(state, fn, session);
+  }
+
+  /** Throws CONFIG_INVALID for another pool's session. */
+  stateOf(session: Session): SessionState {
+    const state = this.#states.get(session);
+    if (state !== undefined) return state;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'The session belongs to another pool; pass one that this pool has made.',
+    );
   }
 }

@@ -399,6 +399,27 @@ describe('a transaction of statements known in advance', () => {
   });
 });
 
+describe('pool.explainRoute', () => {
+  it('tells where statements would go, and what holds the others back', async () => {
+    const read = await pool.explainRoute(whereSql);
+    expect(read).toMatchObject({ kind: 'read', role: 'follower' });
+    expect(read.nodes.map(({ isEligible }) => isEligible).toSorted()).toEqual([false, true, true]);
+    const write = await pool.explainRoute('DELETE FROM item WHERE id = -1');
+    expect(write).toMatchObject({ kind: 'write', kindReason: 'DELETE', role: 'leader' });
+    expect(String(write)).toMatch(/^It goes to leader n\d: must run on the leader\.\nThe text is a write/);
+    const session = pool.session();
+    await session.query('UPDATE item SET v = v WHERE id = 0');
+    expect(String(await pool.explainRoute(whereSql, { session }))).toMatch(
+      /session's position|rides in front/,
+    );
+    const elsewhere = connect({ connectionString: cluster.url });
+    await expect(pool.explainRoute(whereSql, { session: elsewhere.session() })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    });
+    await elsewhere.end();
+  });
+});
+
 describe('pool.end', () => {
   it('refuses later use and a second end', async () => {
     await pool.query('SELECT 1');

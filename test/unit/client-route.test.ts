@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { classify } from '../../src/client/core/classify.ts';
+import { explainRoute } from '../../src/client/core/explain.ts';
 import { createRouteTable, decideRoute } from '../../src/client/core/route.ts';
 import type { NodeLoad, RouteNode, RouteRequest, RouteRules } from '../../src/client/core/route.ts';
 import { parseLsn } from '../../src/model/lsn.ts';
@@ -164,6 +166,49 @@ describe('decideRoute', () => {
   });
 });
 
+describe('explainRoute', () => {
+  it('says of every server why it may or may not take the statement', () => {
+    const nodes = [
+      leader,
+      node('n2', { outstanding: 2, latencyMs: 0.8, zone: 'a' }),
+      node('n3', { lagBytes: 2000 }),
+      node('n4', { isUp: false, role: 'unknown' }),
+      node('n5'),
+      node('n6', { lsn: null }),
+      node('n7', { timeline: 2 }),
+      node('n8', { zone: 'b' }),
+    ];
+    const held = { ...rules, zone: 'a' };
+    const blocked = new Set(['n5']);
+    const table = createRouteTable(nodes, 1, held, blocked, NOW_MS);
+    const asked = request({ token: parseToken('1-0/50') });
+    const explained = explainRoute({
+      classification: classify('SELECT 1'),
+      request: asked,
+      route: decideRoute(asked, table, 0, 0),
+      table,
+      nodes,
+      rules: held,
+      blocked,
+      nowMs: NOW_MS,
+      nameOf: (key) => `db${key.slice(1)}`,
+      watermarkOf: () => ({ lsn: parseLsn('0/60'), observedAtMs: 0 }),
+    });
+    expect(String(explained).split('\n')).toEqual([
+      'It goes to follower db2: read, 3 eligible followers.',
+      'The text is a read (read only).',
+      '  - leader db1    reads come here when no follower may answer',
+      "  + follower db2  2 in flight, 0.8 ms a statement, 0 bytes behind, was seen past the session's position",
+      '  - follower db3  is 2000 bytes behind, more than maxReadLagBytes 1000',
+      '  - unknown db4   is down',
+      '  - follower db5  failed several times in a row, and is left out for a while',
+      '  - follower db6  reports no position, so that its lag is unknown',
+      '  - follower db7  is not known to be on timeline 1, which the session has seen',
+      '  - follower db8  is in zone b, and zone a is preferred',
+    ]);
+  });
+});
+
 const anyNode = fc.record({
   key: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
   role: fc.constantFrom('leader' as const, 'follower' as const, 'unknown' as const),
@@ -199,13 +244,10 @@ describe('any situation', () => {
     fc.assert(
       fc.property(anySituation, (given) => {
         const isSession = given.isSession || given.token !== null;
-        const table = createRouteTable(
-          given.nodes,
-          2,
-          { ...rules, maxLagMs: given.maxLagMs, zone: given.zone, allowsUnknownLag: given.allowsUnknownLag },
-          new Set(given.blocked),
-          NOW_MS,
-        );
+        const { maxLagMs, zone, allowsUnknownLag } = given;
+        const held = { ...rules, maxLagMs, zone, allowsUnknownLag };
+        const blocked = new Set(given.blocked);
+        const table = createRouteTable(given.nodes, 2, held, blocked, NOW_MS);
         const excluded = new Set(given.excluded);
         const asked = { ...given, preferred: null, isSession, excluded };
         const route = decideRoute(asked, table, given.first, given.second);
@@ -223,6 +265,24 @@ describe('any situation', () => {
               (timeline ?? (given.token.timeline === 1 ? 1 : 0)) === given.token.timeline) &&
             (freshAsOfMs ?? -Infinity) >= given.completeAsOfMs,
         );
+        const explained = explainRoute({
+          classification: classify('SELECT 1'),
+          request: asked,
+          route,
+          table,
+          nodes: given.nodes,
+          rules: held,
+          blocked,
+          nowMs: NOW_MS,
+          nameOf: (key) => key,
+          watermarkOf: () => null,
+        });
+        const told = explained.nodes.filter(({ isEligible }) => isEligible).map(({ name }) => name);
+        const near = mayAnswer.filter((other) => other.zone === zone);
+        const expected = zone !== null && near.length > 0 ? near : mayAnswer;
+        if (given.access === 'any' && expected.length > 0)
+          expect(told).toEqual(expected.map(({ key }) => key));
+        else expect(told).toEqual(route.kind === 'node' ? [route.node] : []);
         const chosen = given.nodes.find(({ key }) => route.kind === 'node' && key === route.node);
         if (given.access === 'any' && mayAnswer.length > 0) {
           expect(mayAnswer).toContain(chosen);

@@ -52,7 +52,8 @@ export type Route =
     }
   | { readonly kind: 'wait'; readonly reason: string };
 
-interface Target {
+/** A node, and the way there. */
+export interface Target {
   readonly node: RouteNode;
   /** A token past it is too far off to be waited for here, or was made up. */
   readonly reach: bigint;
@@ -88,7 +89,7 @@ export function createRouteTable(
   blocked: ReadonlySet<NodeKey>,
   nowMs: number,
 ): RouteTable {
-  const followers = nodes.filter((node) => !blocked.has(node.key) && canRead(node, rules, nowMs));
+  const followers = nodes.filter((node) => whyNoReads(node, rules, blocked, nowMs) === null);
   const plain = followers.filter((node) => rules.allowsUnknownLag || isLagKnown(node));
   const leader = nodes.find((node) => node.role === 'leader');
   return {
@@ -99,13 +100,24 @@ export function createRouteTable(
   };
 }
 
-function canRead(node: RouteNode, rules: RouteRules, nowMs: number): boolean {
-  if (node.role !== 'follower' || !node.isUp || node.weight === 0) return false;
-  if (!isLagKnown(node)) return true;
+/** Why a node serves no reads at all, whatever the statement; null when it does. */
+export function whyNoReads(
+  node: RouteNode,
+  { maxLagBytes, maxLagMs }: RouteRules,
+  blocked: ReadonlySet<NodeKey>,
+  nowMs: number,
+): string | null {
+  if (!node.isUp) return 'is down';
+  if (node.role !== 'follower') return 'neither leads nor follows the leader';
+  if (node.weight === 0) return 'has weight 0';
+  if (blocked.has(node.key)) return 'failed several times in a row, and is left out for a while';
+  if (!isLagKnown(node)) return null;
+  const lag = node.lagBytes ?? 0;
+  if (lag > maxLagBytes) return `is ${lag} bytes behind, more than maxReadLagBytes ${maxLagBytes}`;
   const lagMs = nowMs - (node.freshAsOfMs ?? Number.NEGATIVE_INFINITY);
-  return (
-    (node.lagBytes ?? 0) <= rules.maxLagBytes && (rules.maxLagMs === Infinity || lagMs <= rules.maxLagMs)
-  );
+  return maxLagMs === Infinity || lagMs <= maxLagMs
+    ? null
+    : `may miss what was committed ${Math.round(lagMs)} ms ago, more than maxReadLagMs ${maxLagMs}`;
 }
 
 function isLagKnown({ lsn, lagBytes }: RouteNode): boolean {
@@ -164,7 +176,11 @@ function usable(request: RouteRequest, targets: readonly Target[]): readonly Tar
   return targets;
 }
 
-function isUsable({ excluded, token, completeAsOfMs }: RouteRequest, { node, reach }: Target): boolean {
+/** Whether a follower may answer this very statement. */
+export function isUsable(
+  { excluded, token, completeAsOfMs }: RouteRequest,
+  { node, reach }: Target,
+): boolean {
   if (excluded.size > 0 && excluded.has(node.key)) return false;
   // A write of unknown position, past every reach, is shown by the leader alone.
   if (token !== null && (token.lsn > reach || !isComparable(token, node.timeline))) return false;
