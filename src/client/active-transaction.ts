@@ -13,6 +13,8 @@ import type { LeaseSource } from './node-finder.ts';
 import type { Lease } from './node-pools.ts';
 import { CLAIM } from './outcome.ts';
 import { keyRefused, readStatement } from './queryable.ts';
+import { codeOf } from './core/retry.ts';
+import { UNKNOWN_NAME } from './prepared-names.ts';
 import { Sequence } from './sequence.ts';
 import type { StatementRunner } from './runner.ts';
 import { learnFromLeader } from './session-doubt.ts';
@@ -43,6 +45,8 @@ export class ActiveTransaction {
   /** The first error of PostgreSQL's: why COMMIT turns into ROLLBACK when the function swallowed it. */
   #firstError: Error | null = null;
   #leavesState = false;
+  /** Whether it failed for what was prepared earlier, so that it may run again with new names. */
+  hadStalePlan = false;
   #mayHaveWritten = false;
   readonly #sequence: Sequence = new Sequence();
 
@@ -142,9 +146,10 @@ export class ActiveTransaction {
     const mayWait = level === null || isSynchronous(level);
     const report = await exchangeWithinLimit(
       this.#lease,
-      { statements, before, after },
+      { statements, before, after, preparedAs: this.#prepare(statements) },
       { monitor, limitMs: mayWait ? limitMs : 0, isCommit: statements.length === 0 },
     );
+    if (report?.hasStalePlan === true) this.#renew(statements, report.error);
     traffic.counts.writes += 1;
     const isApplied = report === null || report.commandOf(COMMIT.name) === 'COMMIT';
     if (isApplied) {
@@ -187,6 +192,20 @@ export class ActiveTransaction {
     learnFromLeader(session, runner.parts.monitor, position, { startedAtMs, isWrite: this.#mayHaveWritten });
   }
 
+  #prepare(statements: readonly StatementConfig[]): readonly (string | undefined)[] | undefined {
+    const { prepared, classifier } = this.#parts.runner.parts;
+    const names = statements.map((statement) =>
+      prepared.nameFor(statement, classifier.classify(statement.text)),
+    );
+    return names.some((name) => name !== undefined) ? names : undefined;
+  }
+
+  #renew(statements: readonly StatementConfig[], error: Error | null): void {
+    this.hadStalePlan = true;
+    const isNameUnknown = codeOf(error) === UNKNOWN_NAME;
+    for (const { text } of statements) this.#parts.runner.parts.prepared.renew(text, isNameUnknown);
+  }
+
   async rollback(): Promise<void> {
     await this.#sequence.whenIdle();
     if (this.#state !== 'open') return;
@@ -210,7 +229,9 @@ export class ActiveTransaction {
       );
     }
     const before = this.#takeOpening();
-    const report = await exchange(this.#lease, { statements: [statement], before });
+    const preparedAs = this.#prepare([statement]);
+    const report = await exchange(this.#lease, { statements: [statement], before, preparedAs });
+    if (report.hasStalePlan) this.#renew([statement], report.error);
     // What cannot be sent (a value that cannot be converted) has not begun the transaction either.
     if (!report.isSent && !report.isBroken && before.length > 0) this.#giveBack(before);
     this.#requireAnswer(report);

@@ -19,6 +19,7 @@ export interface WireConnection extends NodeJS.EventEmitter {
   execute(portal: { portal: string }): void;
   close(target: { type: 'S'; name: string }): void;
   sync(): void;
+  close(target: { type: 'S'; name: string }): void;
 }
 
 export interface RowMessage {
@@ -38,7 +39,7 @@ export type PreparedQuery = Pick<Rider, 'name' | 'text'>;
 /** The calls by which pg's Client hands the server's messages to a query. */
 export interface QueryInternals {
   callback: ((error: Error | null, result?: unknown) => void) | undefined;
-  readonly name: string | undefined;
+  name: string | undefined;
   readonly text: string;
   readonly values: unknown;
   readonly types: unknown;

@@ -3,6 +3,7 @@ import { sendBatch } from './batch.ts';
 import type { PreparedQuery, QueryInternals, Rider, RowMessage, Step, WireConnection } from './batch.ts';
 import type { Lease } from './node-pools.ts';
 import { makeRoomToPrepare } from './prepared.ts';
+import { isStalePlan, usePreparedName } from './prepared-names.ts';
 import { PlainStatement } from './queryable.ts';
 import type { StatementOptions } from './queryable.ts';
 
@@ -22,6 +23,8 @@ export interface ExchangePlan {
   readonly before?: readonly Rider[] | undefined;
   readonly after?: readonly Rider[] | undefined;
   readonly question?: Rider | undefined;
+  /** For each statement, the name under which the connection prepares it, if any. */
+  readonly preparedAs?: readonly (string | undefined)[] | undefined;
 }
 
 /** What came of an exchange. It never rejects: `error` says what failed, and where. */
@@ -29,6 +32,8 @@ export interface ExchangeReport {
   readonly error: Error | null;
   /** Which part failed; `statement` also when nothing did. */
   readonly failedIn: 'before' | 'statement' | 'after';
+  /** Whether the failure may be one of an earlier preparation alone: see {@link isStalePlan}. */
+  readonly hasStalePlan: boolean;
   /** Whether anything was handed to the network. */
   readonly isSent: boolean;
   /** Whether the connection ended, or is of no further use, before the answer was whole. */
@@ -85,6 +90,8 @@ class Exchange implements ExchangeReport {
   #rows: Map<string, RowMessage['fields']> | null = null;
   #commands: Map<string, string> | null = null;
   #isAwaitingReady = false;
+  /** Names that were prepared before this exchange. */
+  #reused: Set<string> | null = null;
 
   constructor(lease: Lease, plan: ExchangePlan, finish: (report: ExchangeReport) => void) {
     this.#lease = lease;
@@ -92,18 +99,20 @@ class Exchange implements ExchangeReport {
     this.#finish = finish;
     const { statements, before = NO_RIDERS, after = NO_RIDERS } = plan;
     const isBatch = before.length > 0 || after.length > 0 || statements.length > 1;
-    this.#queries = statements.map((statement) => this.#createQuery(statement, isBatch));
+    this.#queries = statements.map((statement, index) => this.#createQuery(statement, index, isBatch));
     this.#steps = isBatch ? [...before, ...this.#queries, ...after] : this.#queries;
     this.query_timeout = statements[0]?.query_timeout;
   }
 
-  #createQuery(statement: StatementConfig, isBatch: boolean): QueryInternals {
+  #createQuery(statement: StatementConfig, index: number, isBatch: boolean): QueryInternals {
     // Without parameters pg would send a simple query, which the server does not skip behind a failure;
     // with `rows` it would read in portions, which a batch does not.
     const config = isBatch ? { ...statement, queryMode: 'extended', rows: undefined } : statement;
     const query = (statement instanceof PlainStatement
       ? new pg.Query(statement.text, statement.values)
       : new pg.Query(config as pg.QueryConfig)) as unknown as QueryInternals;
+    const { preparedAs } = this.#plan;
+    if (preparedAs !== undefined) query.name ??= preparedAs[index];
     query._result._types ??= (this.#lease.client as unknown as { _types: unknown })._types;
     query.callback = (error): void => {
       if (error !== null) this.#fail(error, this.#at);
@@ -149,7 +158,8 @@ class Exchange implements ExchangeReport {
     for (const { name } of this.#queries) {
       if (name !== undefined) makeRoomToPrepare(this.#lease, connection, name);
     }
-    const { question } = this.#plan;
+    const { question, preparedAs } = this.#plan;
+    if (preparedAs !== undefined) this.#prepare(connection, preparedAs);
     const [only] = this.#queries;
     const isPlain = this.#steps === this.#queries;
     if (isPlain && question === undefined) {
@@ -171,6 +181,20 @@ class Exchange implements ExchangeReport {
     } finally {
       connection.stream.uncork();
     }
+  }
+
+  #prepare(connection: WireConnection, names: readonly (string | undefined)[]): void {
+    for (const name of names) {
+      if (name === undefined || !usePreparedName(connection, name)) continue;
+      this.#reused ??= new Set();
+      this.#reused.add(name);
+    }
+  }
+
+  get hasStalePlan(): boolean {
+    const name = this.#steps[this.#failedAt]?.name;
+    if (this.error === null || this.#reused === null || name === undefined) return false;
+    return this.#reused.has(name) && isStalePlan(this.error);
   }
 
   handleRowDescription(message: unknown): void {

@@ -58,6 +58,11 @@ export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' |
   /** Statements that may wait for a connection before more are refused with POOL_SATURATED. Default 10000. */
   readonly maxWaiting?: number | undefined;
   /**
+   * At its use of this number, a statement with parameters is prepared on the connections that run it, and
+   * parsed and planned no more; 0 for never, as proxies without prepared statements need it. Default 5.
+   */
+  readonly prepareAfter?: number | undefined;
+  /**
    * When a read outside of sessions has not been answered for so long, a copy goes to a second follower, and
    * the first answer counts; `p95`: for as long as 95% of reads take. Of a hundred reads at most five are
    * sent twice. Default: none is.
@@ -89,6 +94,7 @@ export interface ClientLimits {
   /** 0 for no limit. */
   readonly maxReadLagMs: number;
   readonly maxWaiting: number;
+  readonly prepareAfter: number;
 }
 
 export interface ResolvedOptions {
@@ -119,6 +125,7 @@ const DEFAULT_LIMITS: ClientLimits = {
   tokenMaxAgeMs: 3_600_000,
   maxReadLagMs: 0,
   maxWaiting: 10_000,
+  prepareAfter: 5,
 };
 
 const POOL_OPTIONS = new Set(

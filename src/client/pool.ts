@@ -11,6 +11,7 @@ import { resolveOptions } from './options.ts';
 import type { LockstepOptions, ResolvedOptions } from './options.ts';
 import { describeTopology, describeTraffic } from './pool-view.ts';
 import type { ClientStats, ClientTopology } from './pool-view.ts';
+import { PreparedTexts } from './prepared-texts.ts';
 import { isSelfSubmitting, readStatement, settleCallback } from './queryable.ts';
 import type { Queryable, StatementOptions } from './queryable.ts';
 import { StatementRunner } from './runner.ts';
@@ -78,6 +79,7 @@ export class LockstepPool extends pg.Pool {
       outcomes: new OutcomeTable(options.limits.outcomeRetentionMs, (text) => this.#runOnLeader(text)),
       limits: options.limits,
       durabilities: options.durabilities,
+      prepared: new PreparedTexts(options.limits.prepareAfter),
       hedger: options.hedgeAfterMs === null ? null : new Hedger(options.hedgeAfterMs),
       rules: {
         maxLagBytes: options.limits.maxReadLagBytes,

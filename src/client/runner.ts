@@ -28,6 +28,8 @@ import type { Hedger } from './hedge.ts';
 import { NodeFinder } from './node-finder.ts';
 import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from './node-finder.ts';
 import type { Lease } from './node-pools.ts';
+import { UNKNOWN_NAME } from './prepared-names.ts';
+import type { PreparedTexts } from './prepared-texts.ts';
 import type { OutcomeTable } from './outcome.ts';
 import { Pending } from './pending.ts';
 import { learnFromLeader } from './session-doubt.ts';
@@ -49,6 +51,7 @@ export interface RunnerParts extends FinderParts {
   readonly hedger: Hedger | null;
   readonly outcomes: OutcomeTable;
   readonly durabilities: DurabilityLevels;
+  readonly prepared: PreparedTexts;
 }
 
 /** What one statement has been through so far. */
@@ -62,6 +65,8 @@ interface Progress extends RouteProgress {
   readonly reject: (error: Error) => void;
   /** Where it was sent last. */
   sentTo: NodeKey | null;
+  /** Set where the statement is prepared under a name of the pool's. */
+  preparedAs: readonly [string] | undefined;
   /** Set once a follower that was only looked at was not far enough: the next one is waited for. */
   hasLooked: boolean;
   /** Set once the leader was not seen to show what a follower had shown: the wait is not repeated. */
@@ -169,9 +174,15 @@ export class StatementRunner {
       maxStalenessMs: request.statement.maxStalenessMs ?? request.session?.maxStalenessMs ?? null,
       lastError: null,
       sentTo: null,
+      preparedAs: this.#prepare(request.statement, classification),
       hasLooked: false,
       isLeaderGateSpent: false,
     };
+  }
+
+  #prepare(statement: StatementConfig, classification: Classification): readonly [string] | undefined {
+    const name = this.parts.prepared.nameFor(statement, classification);
+    return name === undefined ? undefined : [name];
   }
 
   #start(progress: Progress): void {
@@ -260,25 +271,27 @@ export class StatementRunner {
   #plan(progress: Progress, route: NodeRoute, lease: Lease): CheckedPlan {
     const { session, statement } = progress.request;
     if (route.role === 'leader') return this.#planForLeader(progress);
+    const { preparedAs } = progress;
     const statements = [statement];
-    if (session === null) return { statements, check: 'none', sight: null };
+    if (session === null) return { statements, preparedAs, check: 'none', sight: null };
     const { monitor, limits } = this.parts;
     const token = session.requirementOn(lease);
     const ageMs = progress.hasLooked ? 0 : session.ageMs(performance.now());
     const check = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs, ageMs);
     const after = FOLLOWER_SIGHTS;
-    if (token === null || check === 'none') return { statements, after, check: 'none', sight: null };
+    if (token === null || check === 'none')
+      return { statements, preparedAs, after, check: 'none', sight: null };
     const before = [createGate(token.lsn, check === 'wait' ? limits.gateWaitMs : 0)];
-    return { statements, before, after, check, sight: null };
+    return { statements, preparedAs, before, after, check, sight: null };
   }
 
   #planForLeader(progress: Progress): CheckedPlan {
-    const { level, classification, request } = progress;
+    const { level, classification, request, preparedAs } = progress;
     const { session, statement } = request;
     const { monitor, limits } = this.parts;
     // While COPY moves data, the server would take the question for a part of it.
     const question = session === null || classification.reason === 'COPY' ? undefined : LEADER_QUESTION;
-    const plain = { statements: [statement], question, check: 'none', sight: null } as const;
+    const plain = { statements: [statement], preparedAs, question, check: 'none', sight: null } as const;
     if (level !== null) return { ...plain, before: [createDurability(level)] };
     const sight = session?.followerSight ?? null;
     if (sight === null || progress.isLeaderGateSpent || !canFollowRider(classification)) return plain;
@@ -303,6 +316,11 @@ export class StatementRunner {
       this.#learn(progress, attempt, report);
       if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(route.node), 'cancelled', 0);
       return this.#finish(progress, report.results[0] as QueryResult);
+    }
+    if (report.hasStalePlan && !report.isBroken) {
+      this.parts.prepared.renew(progress.request.statement.text, codeOf(report.error) === UNKNOWN_NAME);
+      progress.preparedAs = undefined;
+      return this.#again(progress);
     }
     if (plan.check === 'look' && isGateMiss(report) && !progress.hasLooked) {
       progress.hasLooked = true;

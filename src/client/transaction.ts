@@ -174,7 +174,7 @@ async function runAttempts<T>(
       const isElsewhere = active.wasLostThrough(error) || (await ledElsewhere(runner, lease, options, error));
       const mayRetry = isConflict
         ? retriesLeft > 0
-        : isElsewhere && performance.now() < (call?.deadlineMs ?? deadlineMs);
+        : active.hadStalePlan || (isElsewhere && performance.now() < (call?.deadlineMs ?? deadlineMs));
       if (!mayRetry) failure = { error };
       else if (isConflict) retriesLeft -= 1;
     } finally {
