@@ -1,7 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import pg from 'pg';
 import type { PoolClient } from 'pg';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { connect, LockstepPool } from '../../src/index.ts';
 import type { LockstepOptions } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
@@ -401,6 +401,8 @@ describe('a transaction of statements known in advance', () => {
 
 describe('pool.explainRoute', () => {
   it('tells where statements would go, and what holds the others back', async () => {
+    // The agents tell the nodes' names a little after the servers were found.
+    await vi.waitFor(async () => expect((await pool.topology()).leader).toMatch(/^n\d$/), 10_000);
     const read = await pool.explainRoute(whereSql);
     expect(read).toMatchObject({ kind: 'read', role: 'follower' });
     expect(read.nodes.map(({ isEligible }) => isEligible).toSorted()).toEqual([false, true, true]);
