@@ -1,6 +1,8 @@
 export { connect, LockstepPool } from './client/pool.ts';
 export type { NodeVerdict, RouteExplanation } from './client/core/explain.ts';
 export type { ClientNode, ClientStats, ClientTopology } from './client/pool-view.ts';
+export type { Log, StatementLogEntry } from './client/exchange-observer.ts';
+export type { Meter } from './client/metrics.ts';
 export type { ListenOptions, Notification, Subscription } from './client/notifications.ts';
 export type { HostAddress, LockstepOptions } from './client/options.ts';
 export type { LockstepPoolOptions } from './client/single-server.ts';

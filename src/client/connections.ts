@@ -1,5 +1,6 @@
 import type { PoolClient, PoolConfig } from 'pg';
 import type { NodeKey } from './core/topology.ts';
+import type { ExchangeObserver } from './exchange-observer.ts';
 import { fromHook } from './failures.ts';
 import { GuardedClient } from './guarded-client.ts';
 import type { ConnectionEvents } from './node-pools.ts';
@@ -12,6 +13,8 @@ export interface Lease {
   readonly openedAtMs: number;
   /** Whether the server said that it gave up waiting for a follower since this was last set to false. */
   isSyncWaitCancelled: boolean;
+  /** Told of what was sent over it; null where nobody wants to know. */
+  readonly observer: ExchangeObserver | null;
   /** How many named statements were prepared on it, or more. */
   preparedCount: number;
   /** Gives the connection back; with an error or true it is closed instead. */
@@ -122,6 +125,10 @@ export class Connections {
       this.#events.emitter.emit('error', error, connection.client);
   }
 
+  get observer(): ExchangeObserver | null {
+    return this.#events.observer;
+  }
+
   roleChanged(): void {
     this.#events.roleChanged(this.#node);
   }
@@ -226,6 +233,7 @@ export class Connections {
 class Connection implements Lease {
   readonly node: NodeKey;
   readonly client: PoolClient;
+  readonly observer: ExchangeObserver | null;
   readonly #owner: Connections;
   readonly #connectTimeoutMs: number;
   openedAtMs = 0;
@@ -241,6 +249,7 @@ class Connection implements Lease {
   constructor(node: NodeKey, config: PoolConfig, owner: Connections) {
     this.node = node;
     this.#owner = owner;
+    this.observer = owner.observer;
     this.#connectTimeoutMs = config.connectionTimeoutMillis ?? 0;
     this.client = new GuardedClient({ ...config, connectionTimeoutMillis: 0 }) as unknown as PoolClient;
     this.client.release = (error): void => this.release(error);

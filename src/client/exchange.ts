@@ -25,6 +25,8 @@ export interface ExchangePlan {
   readonly question?: Rider | undefined;
   /** For each statement, the name under which the connection prepares it, if any. */
   readonly preparedAs?: readonly (string | undefined)[] | undefined;
+  /** Why the statements run on this server, for logs. */
+  readonly reason?: string | undefined;
 }
 
 /** What came of an exchange. It never rejects: `error` says what failed, and where. */
@@ -92,11 +94,13 @@ class Exchange implements ExchangeReport {
   #isAwaitingReady = false;
   /** Names that were prepared before this exchange. */
   #reused: Set<string> | null = null;
+  readonly #startedAtMs: number;
 
   constructor(lease: Lease, plan: ExchangePlan, finish: (report: ExchangeReport) => void) {
     this.#lease = lease;
     this.#plan = plan;
     this.#finish = finish;
+    this.#startedAtMs = lease.observer === null ? 0 : performance.now();
     const { statements, before = NO_RIDERS, after = NO_RIDERS } = plan;
     const isBatch = before.length > 0 || after.length > 0 || statements.length > 1;
     this.#queries = statements.map((statement, index) => this.#createQuery(statement, index, isBatch));
@@ -321,6 +325,8 @@ class Exchange implements ExchangeReport {
     this.#phase = 'done';
     this.isBroken = isBroken;
     this.callback?.(null);
+    const { observer, node } = this.#lease;
+    observer?.exchanged(node, this.#plan, this, performance.now() - this.#startedAtMs);
     this.#finish(this);
   }
 }

@@ -3,13 +3,22 @@ import type { PoolConfig } from 'pg';
 import { Connections } from './connections.ts';
 import type { Lease } from './connections.ts';
 import type { NodeKey } from './core/topology.ts';
+import type { ExchangeObserver } from './exchange-observer.ts';
 
 export type { Lease } from './connections.ts';
+
+/** How many connections there are to one server. */
+export interface ConnectionCount {
+  readonly node: NodeKey;
+  readonly total: number;
+  readonly idle: number;
+}
 
 /** What the pool of all servers is told about their connections. */
 export interface ConnectionEvents {
   /** Where `connect`, `remove` and `error` are told. */
   readonly emitter: EventEmitter;
+  readonly observer: ExchangeObserver | null;
   /** A live connection's server has become leader or follower. */
   roleChanged(node: NodeKey): void;
 }
@@ -37,6 +46,15 @@ export class NodePools {
 
   get idleCount(): number {
     return this.#sum((pool) => pool.idleCount);
+  }
+
+  /** Of each server that connections were opened to. */
+  get counts(): ConnectionCount[] {
+    return [...this.#pools].map(([node, { totalCount, idleCount }]) => ({
+      node,
+      total: totalCount,
+      idle: idleCount,
+    }));
   }
 
   get expiredCount(): number {

@@ -7,6 +7,7 @@ import type { HedgeDelay } from './core/hedge.ts';
 import type { Place } from './core/membership.ts';
 import { lookupAll } from './members.ts';
 import type { Lookup } from './members.ts';
+import type { Meter } from './metrics.ts';
 import { unknownName } from './unknown-name.ts';
 
 /** Where PostgreSQL servers of the cluster are: an address, or a name for one or several. */
@@ -34,6 +35,8 @@ export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' |
    * says what each kind of write waits for. A built-in name cannot be given another meaning.
    */
   readonly durability?: Readonly<Record<string, Durability>> | undefined;
+  /** An OpenTelemetry Meter that is told of connections, times and lag: see docs/observability.md. */
+  readonly meter?: Meter | undefined;
   /** How long a commit waits for followers before DURABILITY_TIMEOUT; 0 waits for ever. Default 10000. */
   readonly durabilityTimeoutMs?: number | undefined;
   /** Followers further behind than this serve no reads. Default 16777216 (16 MiB). */
@@ -108,6 +111,7 @@ export interface ResolvedOptions {
   /** What every connection needs, without host and port. */
   readonly connection: PoolConfig;
   readonly limits: ClientLimits;
+  readonly meter: Meter | null;
   readonly durabilities: DurabilityLevels;
   /** Newest first; empty when tokens are not signed. */
   readonly tokenSecrets: readonly string[];
@@ -138,6 +142,7 @@ const POOL_OPTIONS = new Set(
 /** Those that pg does not know. */
 export const OWN_OPTIONS: ReadonlySet<string> = new Set([
   'hosts',
+  'meter',
   'durability',
   'tokenSecret',
   'zone',
@@ -171,6 +176,7 @@ export function resolveOptions(input: string | LockstepOptions): ResolvedOptions
     hedgeAfterMs: given.hedgeAfterMs ?? null,
     connection: connection as PoolConfig,
     limits: resolveLimits(given),
+    meter: given.meter ?? null,
     durabilities: createDurabilityLevels(given.durability ?? {}),
     tokenSecrets: resolveSecrets(given.tokenSecret),
   };

@@ -6,6 +6,9 @@ import { OutcomeTable } from './outcome.ts';
 import { createClassifier } from './leader-catalog.ts';
 import type { LeaseSource } from './node-finder.ts';
 import type { ListenOptions, Notification, Subscription } from './notifications.ts';
+import { exportMetrics } from './metrics.ts';
+import type { Meter } from './metrics.ts';
+import type { ConnectionCount } from './node-pools.ts';
 import { Hedger } from './hedge.ts';
 import { resolveOptions } from './options.ts';
 import type { LockstepOptions, ResolvedOptions } from './options.ts';
@@ -60,6 +63,7 @@ export class LockstepPool extends pg.Pool {
   readonly #runner: StatementRunner;
   readonly #sessions: Sessions;
   readonly #transaction: Session['transaction'];
+  readonly #stopMetrics: (() => void) | null;
 
   /**
    * Takes what `pg.Pool` takes, `Client` and `Promise` included, and Lockstep's own options. Without `hosts` it
@@ -71,7 +75,9 @@ export class LockstepPool extends pg.Pool {
     super(Client === undefined ? options.connection : { Client, ...options.connection });
     this.#isSingleServer = options.isSingleServer ?? false;
     this.#servers = new Servers(options, this.options.max, this);
-    this.#source = this.#isSingleServer ? new SingleServerSource(() => super.connect()) : this.#servers;
+    this.#source = this.#isSingleServer
+      ? new SingleServerSource(() => super.connect(), this.#servers.observer)
+      : this.#servers;
     this.#runner = new StatementRunner({
       classifier: createClassifier(this.#servers.monitor, options),
       monitor: this.#servers.monitor,
@@ -95,6 +101,7 @@ export class LockstepPool extends pg.Pool {
     this.leader = { query: createQuery(this.#runner, this.#source, ambient, 'leader') };
     this.follower = { query: createQuery(this.#runner, this.#source, ambient, 'follower') };
     this.#transaction = createTransaction(this.#runner, this.#source, ambient);
+    this.#stopMetrics = options.meter === null ? null : this.#exportMetrics(options.meter);
   }
 
   // The overloads are pg's own, so that its types accept this pool; a config may carry StatementOptions.
@@ -363,7 +370,24 @@ export class LockstepPool extends pg.Pool {
     this.#setFlag('ended');
   }
 
+  #exportMetrics(meter: Meter): () => void {
+    const { monitor, pools } = this.#servers;
+    const own = (): ConnectionCount[] => {
+      const { leader } = monitor.leadership;
+      return leader === null ? [] : [{ node: leader, total: this.totalCount, idle: this.idleCount }];
+    };
+    return exportMetrics(meter, {
+      monitor,
+      traffic: this.#runner.parts.traffic,
+      database: this.options.database ?? '',
+      maxConnections: this.options.max,
+      connections: () => (this.#isSingleServer ? own() : pools.counts),
+      waitingCount: () => this.waitingCount,
+    });
+  }
+
   #leave(): Promise<void> {
+    this.#stopMetrics?.();
     this.#runner.parts.classifier.close();
     this.#servers.notifications.close();
     return this.#servers.end();

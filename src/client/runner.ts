@@ -250,7 +250,8 @@ export class StatementRunner {
 
   #send(progress: Progress, route: NodeRoute, lease: Lease): void {
     const { monitor, traffic } = this.parts;
-    const plan = this.#plan(progress, route, lease);
+    const planned = this.#plan(progress, route, lease);
+    const plan = lease.observer === null ? planned : { ...planned, reason: route.reason };
     const attempt: Attempt = { route, lease, plan, startedAtMs: performance.now() };
     progress.sentTo = route.node;
     traffic.started(route.node);

@@ -2,6 +2,8 @@ import type { EventEmitter } from 'node:events';
 import type { PoolConfig } from 'pg';
 import { Budget } from './budget.ts';
 import type { NodeKey } from './core/topology.ts';
+import { createExchangeObserver } from './exchange-observer.ts';
+import type { ExchangeObserver } from './exchange-observer.ts';
 import { connectionTo } from './members.ts';
 import type { LeaseSource } from './node-finder.ts';
 import { NodePools } from './node-pools.ts';
@@ -25,6 +27,7 @@ export class Servers implements LeaseSource {
   readonly pools: NodePools;
   readonly monitor: TopologyMonitor;
   readonly notifications: Notifications;
+  readonly observer: ExchangeObserver | null;
   readonly #options: ResolvedOptions;
   readonly #emitter: EventEmitter;
   #leaderSilentSinceMs: number | null = null;
@@ -34,14 +37,19 @@ export class Servers implements LeaseSource {
     this.#options = options;
     this.#emitter = emitter;
     this.budget = new Budget(max, options.limits.maxWaiting);
+    const { log = null, database = '' } = options.connection;
+    this.observer = createExchangeObserver({ log, meter: options.meter, database }, () => this.monitor);
     const configOf = (node: NodeKey): PoolConfig | null => this.#configOf(node);
     this.pools = new NodePools(configOf, {
       emitter,
+      observer: this.observer,
       roleChanged: (node) => void this.monitor.probeNow(node),
     });
     this.monitor = new TopologyMonitor(options, {
       leaderChanged: (former, leader) => {
         this.#leaderSilentSinceMs = null;
+        const names = { former: this.monitor.nameOf(former), leader: this.monitor.nameOf(leader) };
+        log?.(`${names.leader} leads now instead of ${names.former}`, { event: 'leader', ...names });
         this.#leave(former, `${leader} leads now instead of ${former}`);
       },
       leaderReplaced: (node) => this.#leave(node, `another server answers at ${node} now`),

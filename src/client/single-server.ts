@@ -1,6 +1,7 @@
 import pg from 'pg';
 import type { PoolClient, PoolConfig } from 'pg';
 import type { NodeKey } from './core/topology.ts';
+import type { ExchangeObserver } from './exchange-observer.ts';
 import { lookupAll } from './members.ts';
 import type { LeaseSource } from './node-finder.ts';
 import { isCancelledSyncWait } from './connections.ts';
@@ -40,9 +41,11 @@ function selectAddress({ connectionString, host, port }: PoolConfig): pg.ClientC
 /** Leases from `pg.Pool` itself, so that what Lockstep runs and what the app runs share its connections. */
 export class SingleServerSource implements LeaseSource {
   readonly #connect: () => Promise<PoolClient>;
+  readonly #observer: ExchangeObserver | null;
 
-  constructor(connect: () => Promise<PoolClient>) {
+  constructor(connect: () => Promise<PoolClient>, observer: ExchangeObserver | null) {
     this.#connect = connect;
+    this.#observer = observer;
   }
 
   /** pg's pool knows no way to take a connection at once. */
@@ -51,7 +54,7 @@ export class SingleServerSource implements LeaseSource {
   }
 
   async acquire(node: NodeKey): Promise<Lease> {
-    return new BorrowedLease(node, await this.#connect());
+    return new BorrowedLease(node, await this.#connect(), this.#observer);
   }
 
   release(lease: Lease, error: Error | boolean | undefined, leavesState: boolean): void {
@@ -63,11 +66,13 @@ export class SingleServerSource implements LeaseSource {
 class BorrowedLease implements Lease {
   readonly node: NodeKey;
   readonly client: PoolClient;
+  readonly observer: ExchangeObserver | null;
   readonly openedAtMs: number = performance.now();
   isSyncWaitCancelled = false;
   preparedCount = 0;
 
-  constructor(node: NodeKey, client: PoolClient) {
+  constructor(node: NodeKey, client: PoolClient, observer: ExchangeObserver | null) {
+    this.observer = observer;
     this.node = node;
     this.client = client;
     client.on('notice', this.#onNotice);

@@ -155,6 +155,7 @@ describe('a server that stops as soon as it is ready', () => {
     const config = { host: '127.0.0.1', port, user: 'app', password: 'x', connectionTimeoutMillis: 3000 };
     const pools = new NodePools(() => config, {
       emitter: new EventEmitter(),
+      observer: null,
       roleChanged: () => undefined,
     });
     const lease = await pools.acquire(`127.0.0.1:${port}`);
