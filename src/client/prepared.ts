@@ -22,10 +22,12 @@ export function makeRoomToPrepare(counted: PreparedCount, connection: WireConnec
   counted.preparedCount += 1;
   if (counted.preparedCount <= MAX_PREPARED) return;
   const known = Object.keys(parsedStatements);
-  for (const oldest of known.slice(0, CLOSED_AT_ONCE)) {
+  // Others may have been closed in the meantime, which the count does not know.
+  const surplus = known.length < MAX_PREPARED ? [] : known.slice(0, CLOSED_AT_ONCE);
+  for (const oldest of surplus) {
     connection.close({ type: 'S', name: oldest });
     delete parsedStatements[oldest];
     delete submittedNamedStatements[oldest];
   }
-  counted.preparedCount = Math.max(0, known.length - CLOSED_AT_ONCE) + 1;
+  counted.preparedCount = known.length - surplus.length + 1;
 }

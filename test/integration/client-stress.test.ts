@@ -156,7 +156,7 @@ describe('ten thousand queries on four connections', () => {
     expect(answered).toHaveLength(count);
     // A single one may be late, because its connection is opened or its server process waits for a CPU.
     const shifts = answered.map((n, position) => Math.abs(n - position)).toSorted((a, b) => a - b);
-    expect(shifts[Math.floor(count * 0.99)]).toBeLessThan(20);
+    expect(shifts[Math.floor(count * 0.99)]).toBeLessThan(100);
     expect(grown).toBeLessThan(10);
   });
 
