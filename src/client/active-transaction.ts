@@ -203,7 +203,8 @@ export class ActiveTransaction {
   #renew(statements: readonly StatementConfig[], error: Error | null): void {
     this.hadStalePlan = true;
     const isNameUnknown = codeOf(error) === UNKNOWN_NAME;
-    for (const { text } of statements) this.#parts.runner.parts.prepared.renew(text, isNameUnknown);
+    for (const { text, name } of statements)
+      if (name === undefined) this.#parts.runner.parts.prepared.renew(text, isNameUnknown);
   }
 
   async rollback(): Promise<void> {

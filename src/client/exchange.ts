@@ -1,9 +1,10 @@
 import pg from 'pg';
 import { sendBatch } from './batch.ts';
+import { codeOf } from './core/retry.ts';
 import type { PreparedQuery, QueryInternals, Rider, RowMessage, Step, WireConnection } from './batch.ts';
 import type { Lease } from './node-pools.ts';
-import { makeRoomToPrepare } from './prepared.ts';
-import { isStalePlan, usePreparedName } from './prepared-names.ts';
+import { makeRoomToPrepare, noticeDeallocation, prepareAnew } from './prepared.ts';
+import { isStalePlan, UNKNOWN_NAME, usePreparedName } from './prepared-names.ts';
 import { PlainStatement } from './queryable.ts';
 import type { StatementOptions } from './queryable.ts';
 
@@ -34,7 +35,7 @@ export interface ExchangeReport {
   readonly error: Error | null;
   /** Which part failed; `statement` also when nothing did. */
   readonly failedIn: 'before' | 'statement' | 'after';
-  /** Whether the failure may be one of an earlier preparation alone: see {@link isStalePlan}. */
+  /** Whether the failure may be one of an earlier preparation alone: nothing is applied, and it may run again. */
   readonly hasStalePlan: boolean;
   /** Whether anything was handed to the network. */
   readonly isSent: boolean;
@@ -48,6 +49,11 @@ export interface ExchangeReport {
   commandOf(name: string): string | null;
   /** Whether the server gave up waiting for a follower: the commit is applied on the leader only. */
   readonly isSyncWaitCancelled: boolean;
+}
+
+/** The same statement, prepared for this one time. */
+export function withoutName(statement: StatementConfig): StatementConfig {
+  return statement.name === undefined ? statement : { ...statement, name: undefined };
 }
 
 /** Sends what the plan holds, and resolves when the connection is ready again or broken. */
@@ -80,6 +86,7 @@ class Exchange implements ExchangeReport {
   error: Error | null = null;
   isSent = false;
   isBroken = false;
+  hasStalePlan = false;
   readonly #lease: Lease;
   readonly #plan: ExchangePlan;
   readonly #steps: readonly Step[];
@@ -160,10 +167,13 @@ class Exchange implements ExchangeReport {
     if (!connection.stream.writable) return new Error(LOST);
     this.#connection = connection;
     for (const { name } of this.#queries) {
-      if (name !== undefined) makeRoomToPrepare(this.#lease, connection, name);
+      if (name !== undefined && makeRoomToPrepare(this.#lease, connection, name)) {
+        this.#reused ??= new Set();
+        this.#reused.add(name);
+      }
     }
     const { question, preparedAs } = this.#plan;
-    if (preparedAs !== undefined) this.#prepare(connection, preparedAs);
+    for (const name of preparedAs ?? []) if (name !== undefined) usePreparedName(connection, name);
     const [only] = this.#queries;
     const isPlain = this.#steps === this.#queries;
     if (isPlain && question === undefined) {
@@ -187,20 +197,6 @@ class Exchange implements ExchangeReport {
     }
   }
 
-  #prepare(connection: WireConnection, names: readonly (string | undefined)[]): void {
-    for (const name of names) {
-      if (name === undefined || !usePreparedName(connection, name)) continue;
-      this.#reused ??= new Set();
-      this.#reused.add(name);
-    }
-  }
-
-  get hasStalePlan(): boolean {
-    const name = this.#steps[this.#failedAt]?.name;
-    if (this.error === null || this.#reused === null || name === undefined) return false;
-    return this.#reused.has(name) && isStalePlan(this.error);
-  }
-
   handleRowDescription(message: unknown): void {
     const step = this.#steps[this.#at];
     if (step !== undefined && 'callback' in step) step.handleRowDescription(message);
@@ -221,6 +217,7 @@ class Exchange implements ExchangeReport {
   handleCommandComplete(message: { text: string }, connection: WireConnection): void {
     const step = this.#steps[this.#at];
     if (step === undefined) return;
+    noticeDeallocation(this.#lease, connection, message.text);
     if ('callback' in step) step.handleCommandComplete(message, connection);
     else {
       this.#commands ??= new Map();
@@ -254,6 +251,7 @@ class Exchange implements ExchangeReport {
     if (this.#phase === 'batch') {
       this.#fail(error, this.#at);
       this.#forgetSkipped();
+      if (error === this.error) this.hasStalePlan = this.#noticeStalePlan(error, this.#steps[this.#at]);
     }
     // After an error of the server's own, the connection becomes ready again, or ends.
     if (error instanceof pg.DatabaseError && this.#connection !== null) return this.#awaitReady();
@@ -313,11 +311,23 @@ class Exchange implements ExchangeReport {
     }
   }
 
+  #noticeStalePlan(error: Error, step: Step | PreparedQuery | undefined): boolean {
+    if (step?.name === undefined || this.#connection === null) return false;
+    const isStale =
+      'callback' in step
+        ? this.#reused?.has(step.name) === true && isStalePlan(error)
+        : codeOf(error) === UNKNOWN_NAME;
+    if (isStale) prepareAnew(this.#connection, step.name);
+    return isStale;
+  }
+
   /** Called when the question was answered, or failed: `error` null or the server's own, else it broke. */
   endQuestion(error: Error | null): void {
     if (error === null) this.#end(false);
-    else if (error instanceof pg.DatabaseError) this.#awaitReady();
-    else this.#end(true);
+    else if (error instanceof pg.DatabaseError) {
+      this.#noticeStalePlan(error, this.#plan.question);
+      this.#awaitReady();
+    } else this.#end(true);
   }
 
   #end(isBroken: boolean): void {

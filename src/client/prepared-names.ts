@@ -7,9 +7,9 @@ const namesOf = new WeakMap<WireConnection, Set<string>>();
 
 /**
  * Notes that a connection is about to use this name, and closes the least recently used one when there are
- * too many. Returns whether the server has prepared it already.
+ * too many.
  */
-export function usePreparedName(connection: WireConnection, name: string): boolean {
+export function usePreparedName(connection: WireConnection, name: string): void {
   let names = namesOf.get(connection);
   if (names === undefined) {
     names = new Set();
@@ -19,7 +19,6 @@ export function usePreparedName(connection: WireConnection, name: string): boole
   if (names.size > MAX_PREPARED / 2) names.delete(name);
   names.add(name);
   if (names.size > MAX_PREPARED) closeOldest(connection, names);
-  return connection.parsedStatements[name] !== undefined;
 }
 
 function closeOldest(connection: WireConnection, names: Set<string>): void {

@@ -6,6 +6,9 @@ const MAX_PREPARED = 1000;
 /** Closed at once, so that what is used in turn is not prepared anew each time. */
 const CLOSED_AT_ONCE = 500;
 
+/** What the server may still have under a name that is to be prepared anew. */
+const outdated = new WeakMap<WireConnection, Set<string>>();
+
 /** Where the statements that were prepared on a connection are counted. */
 export interface PreparedCount {
   preparedCount: number;
@@ -14,13 +17,14 @@ export interface PreparedCount {
 /**
  * Makes room for one more named statement. The oldest are closed; who uses one of them again prepares it
  * again. Called when nothing else is under way on the connection: a failure in front of Close would make
- * the server skip it.
+ * the server skip it. Returns whether this one is prepared already.
  */
-export function makeRoomToPrepare(counted: PreparedCount, connection: WireConnection, name: string): void {
+export function makeRoomToPrepare(counted: PreparedCount, connection: WireConnection, name: string): boolean {
   const { parsedStatements, submittedNamedStatements } = connection;
-  if (parsedStatements[name] !== undefined) return;
+  if (parsedStatements[name] !== undefined) return true;
+  if (outdated.get(connection)?.delete(name) === true) connection.close({ type: 'S', name });
   counted.preparedCount += 1;
-  if (counted.preparedCount <= MAX_PREPARED) return;
+  if (counted.preparedCount <= MAX_PREPARED) return false;
   const known = Object.keys(parsedStatements);
   // Others may have been closed in the meantime, which the count does not know.
   const surplus = known.length < MAX_PREPARED ? [] : known.slice(0, CLOSED_AT_ONCE);
@@ -30,4 +34,23 @@ export function makeRoomToPrepare(counted: PreparedCount, connection: WireConnec
     delete submittedNamedStatements[oldest];
   }
   counted.preparedCount = known.length - surplus.length + 1;
+  return false;
+}
+
+/** What was prepared under `name` is gone or no longer fits: its next use prepares it again. */
+export function prepareAnew(connection: WireConnection, name: string): void {
+  delete connection.parsedStatements[name];
+  const names = outdated.get(connection) ?? new Set();
+  outdated.set(connection, names.add(name));
+}
+
+/** Follows a command that ended every statement of its connection. */
+export function noticeDeallocation(
+  counted: PreparedCount,
+  connection: WireConnection,
+  command: string,
+): void {
+  if (command !== 'DISCARD ALL' && command !== 'DEALLOCATE ALL') return;
+  for (const name of Object.keys(connection.parsedStatements)) delete connection.parsedStatements[name];
+  counted.preparedCount = 0;
 }

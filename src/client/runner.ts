@@ -11,7 +11,7 @@ import { decideFreshness } from './core/session.ts';
 import type { FreshnessCheck } from './core/session.ts';
 import type { NodeKey } from './core/topology.ts';
 import { refuseManyStatements, resolveCommitWait, startExchangeWithinLimit } from './durability.ts';
-import { startExchange } from './exchange.ts';
+import { startExchange, withoutName } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.ts';
 import { commitUnknown, durabilityTimeout, isAppsOwn, noLeader, toError } from './failures.ts';
 import {
@@ -56,7 +56,7 @@ export interface RunnerParts extends FinderParts {
 
 /** What one statement has been through so far. */
 interface Progress extends RouteProgress {
-  readonly request: StatementRequest;
+  request: StatementRequest;
   readonly source: LeaseSource;
   readonly classification: Classification;
   readonly level: SynchronousCommit | null;
@@ -183,6 +183,14 @@ export class StatementRunner {
   #prepare(statement: StatementConfig, classification: Classification): readonly [string] | undefined {
     const name = this.parts.prepared.nameFor(statement, classification);
     return name === undefined ? undefined : [name];
+  }
+
+  /** Its next try is prepared for that one time. */
+  #unprepare(progress: Progress, isNameUnknown: boolean): void {
+    const { statement } = progress.request;
+    if (progress.preparedAs !== undefined) this.parts.prepared.renew(statement.text, isNameUnknown);
+    progress.preparedAs = undefined;
+    progress.request = { ...progress.request, statement: withoutName(statement) };
   }
 
   #start(progress: Progress): void {
@@ -319,8 +327,7 @@ export class StatementRunner {
       return this.#finish(progress, report.results[0] as QueryResult);
     }
     if (report.hasStalePlan && !report.isBroken) {
-      this.parts.prepared.renew(progress.request.statement.text, codeOf(report.error) === UNKNOWN_NAME);
-      progress.preparedAs = undefined;
+      this.#unprepare(progress, codeOf(report.error) === UNKNOWN_NAME);
       return this.#again(progress);
     }
     if (plan.check === 'look' && isGateMiss(report) && !progress.hasLooked) {

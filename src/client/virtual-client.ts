@@ -3,6 +3,7 @@ import pg from 'pg';
 import type { PoolClient, QueryResult, TransactionStatus } from 'pg';
 import { exchangeWithinLimit, refuseManyStatements, resolveCommitWait } from './durability.ts';
 import type { Classification } from './core/classify.ts';
+import { withoutName } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.ts';
 import type { Lease, NodePools } from './node-pools.ts';
 import type { NodeKey } from './core/topology.ts';
@@ -223,6 +224,8 @@ export class VirtualClient extends EventEmitter {
       throw durabilityTimeout(monitor.nameOf(lease.node), 'limit', limitMs);
     }
     if (!report.isBroken) {
+      if (report.hasStalePlan && !wasInTransaction)
+        return this.#runHeld(lease, withoutName(statement), classification, session);
       if (report.error !== null) throw report.error;
       if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(lease.node), 'cancelled', 0);
       return report.results[0] as QueryResult;
