@@ -1,4 +1,5 @@
 export { connect, LockstepPool } from './client/pool.ts';
+export { LockstepClient } from './client/lockstep-client.ts';
 export type { NodeVerdict, RouteExplanation } from './client/core/explain.ts';
 export type { ClientNode, ClientStats, ClientTopology } from './client/pool-view.ts';
 export type { Log, StatementLogEntry } from './client/exchange-observer.ts';

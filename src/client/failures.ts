@@ -11,6 +11,11 @@ export function isAppsOwn(error: Error): boolean {
   return OWN_TIMEOUTS.includes(error.message) || hookErrors.has(error);
 }
 
+/** pg's own; no other server would answer a client that has ended. */
+export function clientClosed(): Error {
+  return fromHook(new Error('Client was closed and is not queryable'));
+}
+
 /** Marks what the app's `onConnect` or `verify` threw, which reaches the app unchanged. */
 export function fromHook(thrown: unknown): Error {
   const error = toError(thrown);

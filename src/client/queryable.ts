@@ -60,6 +60,26 @@ export function readStatement(textOrConfig: unknown, values: unknown): Statement
   return values == null ? config : { ...config, values: values as unknown[] };
 }
 
+/** A call of `query` in pg's forms: text, values and callback, or a config that may hold the callback. */
+export interface QueryCall {
+  readonly statement: StatementConfig;
+  readonly callback: ((error: Error | undefined, result?: unknown) => void) | undefined;
+}
+
+export function readCall(
+  textOrConfig: unknown,
+  valuesOrCallback: unknown,
+  maybeCallback: unknown,
+): QueryCall {
+  const values = typeof valuesOrCallback === 'function' ? undefined : valuesOrCallback;
+  const statement = readStatement(textOrConfig, values);
+  const beside = [maybeCallback, valuesOrCallback].find((value) => typeof value === 'function');
+  return {
+    statement,
+    callback: (beside ?? (statement as { callback?: unknown }).callback) as QueryCall['callback'],
+  };
+}
+
 /** A statement inside a transaction or on a client cannot have an outcome of its own. */
 export function keyRefused(): LockstepError {
   return new LockstepError(

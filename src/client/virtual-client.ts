@@ -7,9 +7,10 @@ import { withoutName } from './exchange.ts';
 import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.ts';
 import type { Lease, NodePools } from './node-pools.ts';
 import type { NodeKey } from './core/topology.ts';
-import { isSelfSubmitting, keyRefused, readStatement, settleCallback } from './queryable.ts';
+import { isSelfSubmitting, keyRefused, readCall, settleCallback } from './queryable.ts';
 import type { SelfSubmitting } from './queryable.ts';
 import {
+  clientClosed,
   commitUnknown,
   durabilityTimeout,
   isAppsOwn,
@@ -35,7 +36,9 @@ type LeasePools = Pick<NodePools, 'tryAcquire' | 'acquire'>;
  * What `pool.connect()` hands out: a client that is bound to a server only while it must be. Each
  * statement outside a transaction goes where it belongs; from BEGIN until the transaction ends everything
  * goes to the leader. State left in the connection (SET, LISTEN, temporary tables, session advisory locks)
- * binds the client to that connection until release, which then closes it.
+ * binds the client to that connection until release, which then closes it. A connection that breaks while it
+ * holds nothing of the client's is not told: another takes its place. Else `error` is emitted where somebody
+ * listens, and `end` when state was lost.
  */
 export class VirtualClient extends EventEmitter {
   readonly #runner: StatementRunner;
@@ -72,16 +75,15 @@ export class VirtualClient extends EventEmitter {
 
   /** pg's forms: text, values and callback; a config; a query object that submits itself. */
   query(textOrConfig: unknown, valuesOrCallback?: unknown, maybeCallback?: unknown): unknown {
-    const callback = [maybeCallback, valuesOrCallback].find((value) => typeof value === 'function') as
-      Callback | undefined;
-    if (isSelfSubmitting(textOrConfig)) return this.#submit(textOrConfig, callback);
-    const values = typeof valuesOrCallback === 'function' ? undefined : valuesOrCallback;
-    const statement = readStatement(textOrConfig, values);
+    if (isSelfSubmitting(textOrConfig)) {
+      const given = [maybeCallback, valuesOrCallback].find((value) => typeof value === 'function');
+      return this.#submit(textOrConfig, given as Callback | undefined);
+    }
+    const { statement, callback } = readCall(textOrConfig, valuesOrCallback, maybeCallback);
     const session = this.#sessionOf();
     const answer = this.#enqueue(() => this.#run(statement, session));
-    const own = callback ?? (statement as { callback?: Callback }).callback;
-    if (own === undefined) return answer;
-    void settleCallback(answer, own);
+    if (callback === undefined) return answer;
+    void settleCallback(answer, callback);
     return undefined;
   }
 
@@ -160,9 +162,7 @@ export class VirtualClient extends EventEmitter {
   }
 
   #enqueue<T>(work: () => Promise<T>): Promise<T> {
-    return this.#sequence.run(() =>
-      this.#isReleased ? Promise.reject(new Error('Client was closed and is not queryable')) : work(),
-    );
+    return this.#sequence.run(() => (this.#isReleased ? Promise.reject(clientClosed()) : work()));
   }
 
   #run(statement: StatementConfig, session: SessionState | null): Promise<QueryResult> {
@@ -231,8 +231,8 @@ export class VirtualClient extends EventEmitter {
       return report.results[0] as QueryResult;
     }
     const error = report.error ?? new Error('Connection terminated unexpectedly');
-    if (this.#pin === 'state') this.#isStateLost = true;
     this.#drop(lease, error);
+    if (this.#pin === 'state') this.#loseState();
     void monitor.probeNow(lease.node);
     this.#isTransactionLost = wasInTransaction && !mayCommit;
     if (isAppsOwn(error)) throw error;
@@ -261,6 +261,7 @@ export class VirtualClient extends EventEmitter {
 
   /** The one place of this client may hold one connection, so the one to another server goes back first. */
   async #bind(node: NodeKey): Promise<Lease> {
+    if (this.#isReleased) throw clientClosed();
     const held = this.#held;
     if (held !== null) {
       if (held.node === node && isUsable(held)) return held;
@@ -269,7 +270,7 @@ export class VirtualClient extends EventEmitter {
     const lease = await this.#pools.acquire(node);
     if (this.#isReleased) {
       lease.release();
-      throw new Error('Client was closed and is not queryable');
+      throw clientClosed();
     }
     return this.#hold(lease);
   }
@@ -316,13 +317,21 @@ export class VirtualClient extends EventEmitter {
 
   readonly #onError = (error: Error): void => {
     const held = this.#held;
-    if (held !== null) {
-      if (this.#isInTransaction(held)) this.#isTransactionLost = true;
-      if (this.#pin === 'state') this.#isStateLost = true;
-      this.#drop(held, error);
-    }
-    if (this.listenerCount('error') > 0) this.emit('error', error);
+    if (held === null) return;
+    const isInTransaction = this.#isInTransaction(held);
+    if (isInTransaction) this.#isTransactionLost = true;
+    const isLoss = isInTransaction || this.#pin !== 'none';
+    this.#drop(held, error);
+    if (isLoss && this.listenerCount('error') > 0) this.emit('error', error);
+    if (this.#pin === 'state') this.#loseState();
   };
+
+  /** Nothing runs on this client any more. */
+  #loseState(): void {
+    if (this.#isStateLost) return;
+    this.#isStateLost = true;
+    this.emit('end');
+  }
 }
 
 /** Whether the statement may end the transaction it runs in, so that its effect is unknown when it breaks. */
@@ -340,7 +349,8 @@ function isUsable(lease: Lease): boolean {
   return lease.client.connection.stream.writable;
 }
 
-function failSubmitted(query: SelfSubmitting, callback: Callback | undefined, error: Error): void {
+/** Tells a query object that it will not run. */
+export function failSubmitted(query: SelfSubmitting, callback: Callback | undefined, error: Error): void {
   if (callback !== undefined) return callback(error);
   const { handleError } = query as { handleError?: (error: Error) => void };
   handleError?.call(query, error);

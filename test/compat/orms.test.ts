@@ -115,9 +115,10 @@ describe.each(NAMES)('%s', (name) => {
 });
 
 it('all of them work on when the leader dies, and lose nothing that they were told is there', async () => {
-  const open = await Promise.all(NAMES.map((name) => recipes.open(name, cluster.url, 'failover')));
+  const names = [...NAMES, 'knexclient'];
+  const open = await Promise.all(names.map((name) => recipes.open(name, cluster.url, 'failover')));
   const pool = connect(cluster.url);
-  const workers = NAMES.map((name, index) => new Worker(name, open[index] as Recipe));
+  const workers = names.map((name, index) => new Worker(name, open[index] as Recipe));
   try {
     const stop = new AbortController();
     const done = Promise.all(workers.map((worker) => worker.work(stop.signal)));

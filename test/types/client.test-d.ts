@@ -1,7 +1,7 @@
 import type pg from 'pg';
-import type { Pool, PoolClient, QueryArrayResult, QueryResult } from 'pg';
+import type { ClientBase, Pool, PoolClient, QueryArrayResult, QueryResult } from 'pg';
 import { describe, expectTypeOf, it } from 'vitest';
-import { connect, LockstepPool } from '../../src/index.ts';
+import { connect, LockstepClient, LockstepPool } from '../../src/index.ts';
 import type {
   Durability,
   DurabilityName,
@@ -67,5 +67,28 @@ describe('LockstepPool', () => {
     expectTypeOf(session.token).toEqualTypeOf<string | null>();
     // @ts-expect-error -- a typo
     connect({ hosts: [], failoverTimeout: 1 });
+  });
+});
+
+describe('LockstepClient', () => {
+  it('is accepted where pg.Client is wanted, as is its class', () => {
+    expectTypeOf<LockstepClient>().toExtend<pg.Client>();
+    expectTypeOf<LockstepClient>().toExtend<ClientBase>();
+    expectTypeOf(new LockstepClient('').connect()).resolves.toEqualTypeOf<pg.Client>();
+    const driver: { Client: new (config: string) => pg.Client } = { Client: LockstepClient };
+    expectTypeOf(driver.Client).instance.toEqualTypeOf<pg.Client>();
+  });
+
+  it('takes what connect() takes, or a pool', () => {
+    expectTypeOf(LockstepClient).toBeConstructibleWith(pool);
+    expectTypeOf(LockstepClient).toBeConstructibleWith({ hosts: [{ host: 'db1' }] });
+    // @ts-expect-error -- a typo
+    void new LockstepClient({ failoverTimeout: 1 });
+  });
+
+  it('types results as pg does', () => {
+    const client = new LockstepClient(pool);
+    expectTypeOf(client.query<{ id: number }>('', [1])).resolves.toEqualTypeOf<QueryResult<{ id: number }>>();
+    expectTypeOf(client.query({ text: '', durability: 'async' })).resolves.toExtend<QueryResult>();
   });
 });
