@@ -54,6 +54,8 @@ const UNDEFINED_TABLE = '42P01';
 const INVALID_SCHEMA = '3F000';
 const INSUFFICIENT_PRIVILEGE = '42501';
 const LOCK_NOT_AVAILABLE = '55P03';
+/** Of a schema and of a table. */
+const ALREADY_THERE = ['42P06', '42P07'];
 
 /** The table `lockstep.outcome`: created where it is missing, and kept small. */
 export class OutcomeTable {
@@ -84,6 +86,9 @@ export class OutcomeTable {
       await this.#runOnLeader(CREATE_TABLE_SQL);
     } catch (error) {
       if (codeOf(error) === INSUFFICIENT_PRIVILEGE) throw tableRefused(error);
+      // Another pool has just created it: a server process that waited for the lock may still remember that
+      // there was none.
+      if (ALREADY_THERE.includes(codeOf(error))) return;
       // Whether it exists after a lost answer is seen by the next claim.
       if (!(error instanceof LockstepError) || error.outcome !== 'unknown') throw error;
     }
