@@ -14,7 +14,7 @@ import type { Lease } from './node-pools.ts';
 import { CLAIM } from './outcome.ts';
 import { keyRefused, readStatement } from './queryable.ts';
 import { codeOf } from './core/retry.ts';
-import { UNKNOWN_NAME } from './prepared-names.ts';
+import { UNKNOWN_NAME } from './prepared.ts';
 import { Sequence } from './sequence.ts';
 import type { StatementRunner } from './runner.ts';
 import { learnFromLeader } from './session-doubt.ts';

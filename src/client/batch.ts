@@ -45,6 +45,7 @@ export interface QueryInternals {
   readonly types: unknown;
   readonly binary: boolean | undefined;
   readonly portal: string;
+  rows: unknown;
   readonly _result: { _types: unknown };
   readonly _results: unknown;
   submit(connection: WireConnection): Error | null;
@@ -76,7 +77,10 @@ export function sendBatch(connection: WireConnection, steps: readonly Step[]): E
       return error instanceof Error ? error : new Error(String(error));
     }
   }
-  for (const [index, step] of steps.entries()) write(connection, step, values[index] ?? NO_VALUES);
+  for (let index = 0; index < steps.length; index += 1) {
+    const step = steps[index];
+    if (step !== undefined) write(connection, step, values[index] ?? NO_VALUES);
+  }
   connection.sync();
   return null;
 }

@@ -3,8 +3,7 @@ import { sendBatch } from './batch.ts';
 import { codeOf } from './core/retry.ts';
 import type { PreparedQuery, QueryInternals, Rider, RowMessage, Step, WireConnection } from './batch.ts';
 import type { Lease } from './node-pools.ts';
-import { makeRoomToPrepare, noticeDeallocation, prepareAnew } from './prepared.ts';
-import { isStalePlan, UNKNOWN_NAME, usePreparedName } from './prepared-names.ts';
+import { isStalePlan, makeRoomToPrepare, noticeDeallocation, prepareAnew, UNKNOWN_NAME } from './prepared.ts';
 import { PlainStatement } from './queryable.ts';
 import type { StatementOptions } from './queryable.ts';
 
@@ -96,11 +95,12 @@ class Exchange implements ExchangeReport {
   #at = 0;
   #failedAt = 0;
   #phase: 'batch' | 'question' | 'done' = 'batch';
-  #rows: Map<string, RowMessage['fields']> | null = null;
-  #commands: Map<string, string> | null = null;
+  /** Riders' last rows and commands, by their step; the question's at the end. */
+  readonly #rows: RowMessage['fields'][] = [];
+  readonly #commands: string[] = [];
   #isAwaitingReady = false;
   /** Names that were prepared before this exchange. */
-  #reused: Set<string> | null = null;
+  readonly #reused: string[] = [];
   readonly #startedAtMs: number;
 
   constructor(lease: Lease, plan: ExchangePlan, finish: (report: ExchangeReport) => void) {
@@ -110,20 +110,18 @@ class Exchange implements ExchangeReport {
     this.#startedAtMs = lease.observer === null ? 0 : performance.now();
     const { statements, before = NO_RIDERS, after = NO_RIDERS } = plan;
     const isBatch = before.length > 0 || after.length > 0 || statements.length > 1;
-    this.#queries = statements.map((statement, index) => this.#createQuery(statement, index, isBatch));
+    this.#queries = statements.map((statement, index) => this.#createQuery(statement, index));
     this.#steps = isBatch ? [...before, ...this.#queries, ...after] : this.#queries;
+    // A batch is not read in portions.
+    if (isBatch) for (const query of this.#queries) query.rows = undefined;
     this.query_timeout = statements[0]?.query_timeout;
   }
 
-  #createQuery(statement: StatementConfig, index: number, isBatch: boolean): QueryInternals {
-    // Without parameters pg would send a simple query, which the server does not skip behind a failure;
-    // with `rows` it would read in portions, which a batch does not.
-    const config = isBatch ? { ...statement, queryMode: 'extended', rows: undefined } : statement;
+  #createQuery(statement: StatementConfig, index: number): QueryInternals {
     const query = (statement instanceof PlainStatement
       ? new pg.Query(statement.text, statement.values)
-      : new pg.Query(config as pg.QueryConfig)) as unknown as QueryInternals;
-    const { preparedAs } = this.#plan;
-    if (preparedAs !== undefined) query.name ??= preparedAs[index];
+      : new pg.Query(statement)) as unknown as QueryInternals;
+    query.name ??= this.#plan.preparedAs?.[index];
     query._result._types ??= (this.#lease.client as unknown as { _types: unknown })._types;
     query.callback = (error): void => {
       if (error !== null) this.#fail(error, this.#at);
@@ -156,24 +154,27 @@ class Exchange implements ExchangeReport {
   }
 
   answerOf(name: string): RowMessage['fields'] | null {
-    return this.#rows?.get(name) ?? null;
+    return this.#rows[this.#indexOf(name)] ?? null;
   }
 
   commandOf(name: string): string | null {
-    return this.#commands?.get(name) ?? null;
+    return this.#commands[this.#indexOf(name)] ?? null;
+  }
+
+  #indexOf(name: string): number {
+    const { length } = this.#steps;
+    if (this.#plan.question?.name === name) return length;
+    for (let index = 0; index < length; index += 1) if (this.#steps[index]?.name === name) return index;
+    return -1;
   }
 
   submit(connection: WireConnection): Error | null {
     if (!connection.stream.writable) return new Error(LOST);
     this.#connection = connection;
     for (const { name } of this.#queries) {
-      if (name !== undefined && makeRoomToPrepare(this.#lease, connection, name)) {
-        this.#reused ??= new Set();
-        this.#reused.add(name);
-      }
+      if (name !== undefined && makeRoomToPrepare(this.#lease, connection, name)) this.#reused.push(name);
     }
-    const { question, preparedAs } = this.#plan;
-    for (const name of preparedAs ?? []) if (name !== undefined) usePreparedName(connection, name);
+    const { question } = this.#plan;
     const [only] = this.#queries;
     const isPlain = this.#steps === this.#queries;
     if (isPlain && question === undefined) {
@@ -206,12 +207,11 @@ class Exchange implements ExchangeReport {
     const step = this.#steps[this.#at];
     if (step === undefined) return;
     if ('callback' in step) step.handleDataRow(message);
-    else this.keepRow(step.name, message);
+    else this.#rows[this.#at] = message.fields;
   }
 
-  keepRow(rider: string, message: RowMessage): void {
-    this.#rows ??= new Map();
-    this.#rows.set(rider, message.fields);
+  keepAnswer(message: RowMessage): void {
+    this.#rows[this.#steps.length] = message.fields;
   }
 
   handleCommandComplete(message: { text: string }, connection: WireConnection): void {
@@ -219,10 +219,7 @@ class Exchange implements ExchangeReport {
     if (step === undefined) return;
     noticeDeallocation(this.#lease, connection, message.text);
     if ('callback' in step) step.handleCommandComplete(message, connection);
-    else {
-      this.#commands ??= new Map();
-      this.#commands.set(step.name, message.text);
-    }
+    else this.#commands[this.#at] = message.text;
     this.#advance();
   }
 
@@ -315,7 +312,7 @@ class Exchange implements ExchangeReport {
     if (step?.name === undefined || this.#connection === null) return false;
     const isStale =
       'callback' in step
-        ? this.#reused?.has(step.name) === true && isStalePlan(error)
+        ? this.#reused.includes(step.name) && isStalePlan(error)
         : codeOf(error) === UNKNOWN_NAME;
     if (isStale) prepareAnew(this.#connection, step.name);
     return isStale;
@@ -361,7 +358,7 @@ class Continuation {
   handleRowDescription(): void {}
 
   handleDataRow(message: RowMessage): void {
-    this.#exchange.keepRow(this.name, message);
+    this.#exchange.keepAnswer(message);
   }
 
   handleCommandComplete(): void {}

@@ -16,8 +16,9 @@ import type { ExchangeReport } from './exchange.ts';
  */
 const TAKES_NEW_SNAPSHOTS = `pg_catalog.current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')`;
 
-const LOOK_SQL = `SELECT 1 / (pg_catalog.pg_last_wal_replay_lsn() >= $1::pg_catalog.pg_lsn
-  AND ${TAKES_NEW_SNAPSHOTS})::pg_catalog.int4`;
+/** No row: that there is no error is the answer. */
+const LOOK_SQL = `SELECT WHERE 1 / (pg_catalog.pg_last_wal_replay_lsn() >= $1::pg_catalog.pg_lsn
+  AND ${TAKES_NEW_SNAPSHOTS})::pg_catalog.int4 = 0`;
 
 /** Waits, a millisecond at a time, until the follower has replayed up to $1, for about $2 steps. */
 const WAIT_SQL = `WITH RECURSIVE wait(step, lsn) AS (
@@ -152,11 +153,20 @@ export interface FollowerPosition {
   readonly snapshotEnd: string | null;
 }
 
+/** The position read last: between writes, every answer names the same one. */
+let lastRead: { readonly text: string; readonly lsn: Lsn } | null = null;
+
+function readPosition(text: string): Lsn {
+  if (lastRead?.text !== text) lastRead = { text, lsn: parseLsn(text) };
+  return lastRead.lsn;
+}
+
 /** Null when the question was not answered, or the server reports no positions. */
 export function readFollowerAnswer(answer: Answer): FollowerPosition | null {
-  const [replayedText, receivedText, snapshotEnd] = answer ?? [];
+  if (answer === null) return null;
+  const [replayedText, receivedText, snapshotEnd] = answer;
   if (replayedText == null) return null;
-  const replayed = parseLsn(replayedText);
-  const received = receivedText == null ? replayed : parseLsn(receivedText);
+  const replayed = readPosition(replayedText);
+  const received = receivedText == null ? replayed : readPosition(receivedText);
   return { replayed, bound: received > replayed ? received : replayed, snapshotEnd: snapshotEnd ?? null };
 }

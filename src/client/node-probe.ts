@@ -77,6 +77,7 @@ export class NodeProbe {
   readonly #config: GuardedClientConfig;
   readonly #refused = new Set<PartName>();
   #client: pg.Client | null = null;
+  #connectedSinceMs = Number.POSITIVE_INFINITY;
   #wasInRecovery: boolean | null = null;
 
   constructor(config: ClientConfig) {
@@ -175,6 +176,11 @@ export class NodeProbe {
     }
   }
 
+  /** Since when one connection has stood, and so one server has run; infinite while there is none. */
+  get connectedSinceMs(): number {
+    return this.#client === null ? Number.POSITIVE_INFINITY : this.#connectedSinceMs;
+  }
+
   async #connected(): Promise<pg.Client> {
     if (this.#client !== null) return this.#client;
     const client = new GuardedClient(this.#config);
@@ -192,6 +198,7 @@ export class NodeProbe {
     }
     (client as unknown as { unref(): void }).unref();
     this.#client = client;
+    this.#connectedSinceMs = performance.now();
     this.#refused.clear();
     return client;
   }

@@ -1,10 +1,10 @@
 import type { WireConnection } from './batch.ts';
 
 /** Each costs memory here and far more in its server process, and pg keeps all for as long as the connection. */
-const MAX_PREPARED = 1000;
+const MAX_PREPARED = 500;
 
 /** Closed at once, so that what is used in turn is not prepared anew each time. */
-const CLOSED_AT_ONCE = 500;
+const CLOSED_AT_ONCE = 250;
 
 /** What the server may still have under a name that is to be prepared anew. */
 const outdated = new WeakMap<WireConnection, Set<string>>();
@@ -53,4 +53,21 @@ export function noticeDeallocation(
   if (command !== 'DISCARD ALL' && command !== 'DEALLOCATE ALL') return;
   for (const name of Object.keys(connection.parsedStatements)) delete connection.parsedStatements[name];
   counted.preparedCount = 0;
+}
+
+/** SQLSTATE of a name that the server does not know: DEALLOCATE, DISCARD, or a proxy in between. */
+export const UNKNOWN_NAME: string = '26000';
+const NAME_IN_USE = '42P05';
+const FEATURE_NOT_SUPPORTED = '0A000';
+
+/**
+ * Whether a statement that was prepared earlier failed in a way in which a new one may not: its name is gone,
+ * its result has changed with its tables, or its parameters have the types of before. Source: PostgreSQL,
+ * `RevalidateCachedQuery` in plancache.c.
+ */
+export function isStalePlan(error: Error): boolean {
+  const { code, routine } = error as { code?: string; routine?: string };
+  if (code === FEATURE_NOT_SUPPORTED) return routine === 'RevalidateCachedQuery';
+  if (code === undefined || code === NAME_IN_USE) return code === NAME_IN_USE;
+  return code === UNKNOWN_NAME || code.startsWith('42') || code === '22P02' || code === '22P03';
 }

@@ -1,9 +1,9 @@
 import type { QueryResult } from 'pg';
 import { isSynchronous } from '../model/durability.ts';
 import type { DurabilityLevels, SynchronousCommit } from '../model/durability.ts';
-import { parseTimeline } from '../model/timeline.ts';
+import type { Lsn } from '../model/lsn.ts';
 import type { Classifier } from './classifier.ts';
-import { isUndecided } from './core/classify.ts';
+import { canFollowRider, isUndecided, mayWrite } from './core/classify.ts';
 import type { Classification } from './core/classify.ts';
 import { codeOf, decideRetry } from './core/retry.ts';
 import type { FailurePhase } from './core/retry.ts';
@@ -21,19 +21,19 @@ import {
   FOLLOWER_SIGHT,
   isGateMiss,
   LEADER_QUESTION,
-  readFollowerAnswer,
   readLeaderAnswer,
 } from './gate.ts';
 import type { Hedger } from './hedge.ts';
 import { NodeFinder } from './node-finder.ts';
 import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from './node-finder.ts';
 import type { Lease } from './node-pools.ts';
-import { UNKNOWN_NAME } from './prepared-names.ts';
+import { UNKNOWN_NAME } from './prepared.ts';
 import type { PreparedTexts } from './prepared-texts.ts';
 import type { OutcomeTable } from './outcome.ts';
 import { Pending } from './pending.ts';
 import { learnFromLeader } from './session-doubt.ts';
 import { checkStaleness } from './sessions.ts';
+import { askOwed, learnFromFollower, mayHaveGoneBack } from './session-sight.ts';
 import type { FollowerSight, SessionState } from './session-state.ts';
 
 /** One statement outside a transaction. */
@@ -77,6 +77,8 @@ interface Progress extends RouteProgress {
 interface CheckedPlan extends ExchangePlan {
   readonly check: FreshnessCheck | 'leader-gate';
   readonly sight: FollowerSight | null;
+  /** What a follower that passes the check has surely replayed. */
+  readonly atLeast: Lsn | null;
 }
 
 /** One attempt: where the statement went, and when. */
@@ -215,9 +217,17 @@ export class StatementRunner {
   #advance(progress: Progress): void {
     const route = this.finder.routeNow(progress);
     if (route.kind === 'wait') return void this.#advanceLater(progress);
+    const next = route.role === 'leader' ? null : route.node;
+    if (progress.session?.isOwedBeside(next) === true) return void this.#askOwed(progress, next);
     const lease = progress.source.tryAcquire(route.node);
     if (lease === null) return void this.#acquire(progress, route);
     this.#send(progress, route, lease);
+  }
+
+  async #askOwed(progress: Progress, next: NodeKey | null): Promise<void> {
+    const { session, source } = progress;
+    if (session !== null) await askOwed(session, this.parts.monitor, source, next);
+    this.#advance(progress);
   }
 
   #again(progress: Progress): void {
@@ -258,6 +268,11 @@ export class StatementRunner {
 
   #send(progress: Progress, route: NodeRoute, lease: Lease): void {
     const { monitor, traffic } = this.parts;
+    const { session, source } = progress;
+    if (route.role === 'follower' && session !== null && mayHaveGoneBack(session, monitor, lease)) {
+      source.release(lease, undefined, false);
+      return this.#again(progress);
+    }
     const planned = this.#plan(progress, route, lease);
     const plan = lease.observer === null ? planned : { ...planned, reason: route.reason };
     const attempt: Attempt = { route, lease, plan, startedAtMs: performance.now() };
@@ -282,16 +297,15 @@ export class StatementRunner {
     if (route.role === 'leader') return this.#planForLeader(progress);
     const { preparedAs } = progress;
     const statements = [statement];
-    if (session === null) return { statements, preparedAs, check: 'none', sight: null };
+    if (session === null) return { statements, preparedAs, ...UNCHECKED };
     const { monitor, limits } = this.parts;
     const token = session.requirementOn(lease);
     const ageMs = progress.hasLooked ? 0 : session.ageMs(performance.now());
     const check = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs, ageMs);
-    const after = FOLLOWER_SIGHTS;
-    if (token === null || check === 'none')
-      return { statements, preparedAs, after, check: 'none', sight: null };
+    const after = session.asksAlong ? FOLLOWER_SIGHTS : undefined;
+    if (token === null || check === 'none') return { statements, preparedAs, after, ...UNCHECKED };
     const before = [createGate(token.lsn, check === 'wait' ? limits.gateWaitMs : 0)];
-    return { statements, preparedAs, before, after, check, sight: null };
+    return { statements, preparedAs, before, after, check, sight: null, atLeast: token.lsn };
   }
 
   #planForLeader(progress: Progress): CheckedPlan {
@@ -300,7 +314,7 @@ export class StatementRunner {
     const { monitor, limits } = this.parts;
     // While COPY moves data, the server would take the question for a part of it.
     const question = session === null || classification.reason === 'COPY' ? undefined : LEADER_QUESTION;
-    const plain = { statements: [statement], preparedAs, question, check: 'none', sight: null } as const;
+    const plain = { statements: [statement], preparedAs, question, ...UNCHECKED };
     if (level !== null) return { ...plain, before: [createDurability(level)] };
     const sight = session?.followerSight ?? null;
     if (sight === null || progress.isLeaderGateSpent || !canFollowRider(classification)) return plain;
@@ -368,16 +382,11 @@ export class StatementRunner {
   #learnFromFollower(session: SessionState, attempt: Attempt, report: ExchangeReport): void {
     const { monitor, traffic } = this.parts;
     const { lease, plan, startedAtMs } = attempt;
-    if (plan.check === 'look' || plan.check === 'wait') traffic.counts.gatePasses += 1;
-    else if (session.token !== null) traffic.counts.watermarkHits += 1;
-    const position = readFollowerAnswer(report.answerOf(FOLLOWER_SIGHT.name));
-    if (position === null) return;
-    monitor.observe(lease.node, position.replayed, startedAtMs);
-    const viewed = monitor.view.find(({ key }) => key === lease.node);
-    const timeline =
-      session.token?.timeline ?? parseTimeline(viewed?.timeline ?? monitor.leadership.timeline);
-    session.readOnFollower(lease.node, { timeline, lsn: position.bound }, startedAtMs);
-    if (position.snapshotEnd !== null) session.sawOnFollower(timeline, position.snapshotEnd);
+    if (plan.atLeast !== null) {
+      traffic.counts.gatePasses += 1;
+      monitor.observe(lease.node, plan.atLeast, startedAtMs);
+    } else if (session.token !== null) traffic.counts.watermarkHits += 1;
+    learnFromFollower(session, monitor, lease.node, report, startedAtMs);
   }
 
   /** Tries again, or rejects: what failed in which phase decides. */
@@ -420,20 +429,9 @@ export class StatementRunner {
   }
 }
 
+const UNCHECKED = { check: 'none', sight: null, atLeast: null } as const;
+
 const FOLLOWER_SIGHTS = [FOLLOWER_SIGHT];
-
-const STATEMENTS_IN_ANY_TRANSACTION = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE', 'row locks']);
-
-/** A rider makes a transaction around both, which VACUUM and its like refuse. */
-function canFollowRider({ kind, reason, isSingle }: Classification): boolean {
-  if (!isSingle) return false;
-  if (kind === 'read' || kind === 'leader-read') return reason !== 'empty' && reason !== 'SET';
-  return STATEMENTS_IN_ANY_TRANSACTION.has(reason) || isUndecided({ kind, reason });
-}
-
-function mayWrite({ kind }: Classification): boolean {
-  return kind !== 'read' && kind !== 'leader-read';
-}
 
 function phaseOf(report: ExchangeReport): FailurePhase {
   if (!report.isBroken) return 'refused';

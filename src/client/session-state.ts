@@ -1,5 +1,6 @@
 import type { Lsn } from '../model/lsn.ts';
 import { parseTimeline } from '../model/timeline.ts';
+import type { Timeline } from '../model/timeline.ts';
 import type { ConsistencyToken, SessionToken } from '../model/token.ts';
 import type { UnconfirmedWrite } from './core/lost-write.ts';
 import type { NodeKey } from './core/topology.ts';
@@ -25,6 +26,7 @@ export interface SessionStart {
    */
   readonly token?: SessionToken | null;
   readonly maxStalenessMs?: number | null;
+  readonly asksAlong?: boolean;
   /** Called when the claim turns out to be false. */
   readonly onDisproved?: () => void;
 }
@@ -32,6 +34,13 @@ export interface SessionStart {
 /** A state that was seen; `end` is the end of the leader's log, where the leader answered. */
 interface SeenState extends ConsistencyToken {
   readonly end?: Lsn;
+}
+
+interface OwedSight {
+  readonly timeline: Timeline;
+  /** When the newest such read was sent, and when it had ended. */
+  readonly askedAtMs: number;
+  readonly endedAtMs: number;
 }
 
 /** What one session has seen so far, moved on by every answer. */
@@ -43,7 +52,12 @@ export class SessionState {
   /** When it was last told by the leader of something new to wait for. */
   #movedAtMs = Number.NEGATIVE_INFINITY;
   /** The follower read from last, and a position that nothing it has shown is past. */
-  #shown: { readonly node: NodeKey; readonly bound: ConsistencyToken; readonly atMs: number } | null = null;
+  #shown: { readonly node: NodeKey; readonly bound: ConsistencyToken | null; readonly atMs: number } | null =
+    null;
+  /** Followers read from without asking how far they are: what they have shown is not bounded yet. */
+  readonly #owed = new Map<NodeKey, OwedSight>();
+  /** Whether each read asks that along: it costs a little, and is needed where a session moves or is handed on. */
+  asksAlong: boolean;
   #followerSight: FollowerSight | null = null;
 
   /** What the session is said to have seen, until the leader has shown that it can have. */
@@ -55,7 +69,8 @@ export class SessionState {
   /** How old what it reads may be; null for no limit. */
   readonly maxStalenessMs: number | null;
 
-  constructor({ token, maxStalenessMs, onDisproved }: SessionStart = {}) {
+  constructor({ token, maxStalenessMs, asksAlong, onDisproved }: SessionStart = {}) {
+    this.asksAlong = asksAlong ?? false;
     // A write of unknown position names no position that could be checked.
     const isClaim = token != null && token.seen.lsn !== UNREACHED_LSN;
     this.#base = token == null || isClaim ? null : token.seen;
@@ -67,13 +82,19 @@ export class SessionState {
 
   get token(): ConsistencyToken | null {
     const required = this.#required;
-    return this.#shown === null ? required : advanceToken(required, this.#shown.bound);
+    const bound = this.#shown?.bound ?? null;
+    return bound === null ? required : advanceToken(required, bound);
   }
 
-  /** What this session would hand on; null before it has seen anything. */
+  /**
+   * What this session would hand on; null before it has seen anything. While a follower has not told yet how
+   * far it was, only the leader surely shows as much.
+   */
   get handover(): SessionToken | null {
-    const { token } = this;
-    return token === null ? null : { seen: token, unconfirmed: this.#unconfirmed };
+    let seen = this.token;
+    for (const { timeline } of this.#owed.values())
+      seen = advanceToken(seen, { timeline, lsn: UNREACHED_LSN });
+    return seen === null ? null : { seen, unconfirmed: this.#unconfirmed };
   }
 
   get claim(): ConsistencyToken | null {
@@ -112,15 +133,69 @@ export class SessionState {
   readOnFollower(node: NodeKey, bound: ConsistencyToken, askedAtMs: number): void {
     const shown = this.#shown;
     const isSame = shown !== null && shown.node === node;
-    if (shown !== null && !isSame) this.#base = advanceToken(this.#base, shown.bound);
+    if (!isSame) this.#leaveFollower();
     this.#shown = { node, bound: isSame ? advanceToken(shown.bound, bound) : bound, atMs: askedAtMs };
+    this.#settleOwed(node, askedAtMs);
+  }
+
+  /** A follower answered what was sent at `askedAtMs`, and was not asked how far it was. */
+  readUnasked(node: NodeKey, timeline: Timeline, askedAtMs: number, endedAtMs: number): void {
+    const shown = this.#shown;
+    const isSame = shown !== null && shown.node === node;
+    if (!isSame) this.#leaveFollower();
+    this.#shown = { node, bound: isSame ? shown.bound : null, atMs: askedAtMs };
+    this.#owed.set(node, { timeline, askedAtMs, endedAtMs });
+  }
+
+  #leaveFollower(): void {
+    const bound = this.#shown?.bound ?? null;
+    if (bound !== null) this.#base = advanceToken(this.#base, bound);
+  }
+
+  /** Followers besides `node` that must be asked before the session reads there; null for the leader. */
+  owedBeside(node: NodeKey | null): NodeKey[] {
+    return [...this.#owed.keys()].filter((owed) => owed !== node);
+  }
+
+  /** Whether {@link owedBeside} names any. */
+  isOwedBeside(node: NodeKey | null): boolean {
+    const { size } = this.#owed;
+    return size > 1 || (size === 1 && !(node !== null && this.#owed.has(node)));
+  }
+
+  /** Whether what this server has shown is not bounded, and it may have been another one since. */
+  isOwedOn({ node, openedAtMs }: Connected): boolean {
+    const owed = this.#owed.get(node);
+    return owed !== undefined && openedAtMs > owed.askedAtMs;
+  }
+
+  /** When the last read that was not asked about was sent to this follower. */
+  readAtMs(node: NodeKey): number {
+    return this.#owed.get(node)?.askedAtMs ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /** A follower told, asked at `askedAtMs`, a position that nothing it had shown by then is past. */
+  answeredOwed(node: NodeKey, bound: ConsistencyToken, askedAtMs: number): void {
+    const shown = this.#shown;
+    if (shown?.node === node) this.#shown = { ...shown, bound: advanceToken(shown.bound, bound) };
+    else this.#base = advanceToken(this.#base, bound);
+    this.#settleOwed(node, askedAtMs);
+  }
+
+  #settleOwed(node: NodeKey, askedAtMs: number): void {
+    const owed = this.#owed.get(node);
+    if (owed !== undefined && owed.endedAtMs <= askedAtMs) this.#owed.delete(node);
+  }
+
+  /** The follower cannot be asked any more. */
+  forgive(node: NodeKey): void {
+    this.#owed.delete(node);
   }
 
   /** Where a follower's snapshot ended: the leader must show as much, see {@link followerSight}. */
   sawOnFollower(timeline: number, snapshotEnd: string): void {
     const known = this.#followerSight;
-    const isNewer =
-      known === null || known.timeline < timeline || BigInt(known.snapshotEnd) < BigInt(snapshotEnd);
+    const isNewer = known === null || known.timeline < timeline || isSmaller(known.snapshotEnd, snapshotEnd);
     if (isNewer) this.#followerSight = { timeline, snapshotEnd };
   }
 
@@ -190,4 +265,9 @@ export class SessionState {
     this.#unknownSinceMs = nowMs;
     this.#base = advanceToken(this.#base, { timeline: parseTimeline(leaderTimeline), lsn: UNREACHED_LSN });
   }
+}
+
+/** Compares two whole numbers without sign or leading zeros by their digits. */
+function isSmaller(a: string, b: string): boolean {
+  return a.length === b.length ? a < b : a.length < b.length;
 }

@@ -10,6 +10,8 @@ export class SessionTokens {
   readonly maxAgeMs: number;
   /** Tokens left out because they were malformed, forged or too old. */
   refused = 0;
+  /** Whether any session's token has been asked for. */
+  areUsed = false;
   /** Tokens set back because no server had come that far. */
   disproved = 0;
 
@@ -26,6 +28,7 @@ export class SessionTokens {
 
   /** A token's text as it may leave the process. */
   render(token: SessionToken): string {
+    this.areUsed = true;
     const text = formatSessionToken(token);
     return this.#signer === null ? text : this.#signer.sign(text, Date.now());
   }

@@ -33,7 +33,10 @@ export function createSession(
 ): Session {
   return {
     get token(): string | null {
-      return state.handover === null ? null : tokens.render(state.handover);
+      // Who asks once will ask again: from now on each read learns its position at once.
+      state.asksAlong = true;
+      const { handover } = state;
+      return handover === null ? null : tokens.render(handover);
     },
     query: createQuery(runner, source, () => state, 'auto'),
     transaction: createTransaction(runner, source, () => state),
@@ -65,7 +68,7 @@ export function createQuery(
   sessionOf: () => SessionState | null,
   access: 'auto' | 'leader' | 'follower',
 ): Queryable['query'] {
-  const query = async (textOrConfig: unknown, values?: unknown): Promise<QueryResult> => {
+  const run = (textOrConfig: unknown, values: unknown): Promise<QueryResult> => {
     const statement = readStatement(textOrConfig, values);
     const session = sessionOf();
     if (statement.idempotencyKey !== undefined) {
@@ -73,6 +76,13 @@ export function createQuery(
       return runner.pending.hold(runKeyedStatement(parts, statement));
     }
     return runner.run({ statement, access, session }, source);
+  };
+  const query = (textOrConfig: unknown, values?: unknown): Promise<QueryResult> => {
+    try {
+      return run(textOrConfig, values);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   };
   // pg's overloads tell the rows' type by the config; here the rows pass through unseen.
   return query as Queryable['query'];

@@ -61,6 +61,8 @@ export class Sessions {
     const state = new SessionState({
       token: tokens.read(texts, ignoreInvalidToken),
       maxStalenessMs,
+      // Where tokens are in use, this session's will probably be asked for too.
+      asksAlong: 'token' in options || tokens.areUsed,
       onDisproved: () => (tokens.disproved += 1),
     });
     const session = createSession(this.#runner, this.#source, state, tokens);

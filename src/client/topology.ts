@@ -129,6 +129,11 @@ export class TopologyMonitor {
     return this.#nodes.get(key)?.watermark ?? null;
   }
 
+  /** Since when the same server has surely run there; infinite when that is not known. */
+  sameServerSinceMs(key: NodeKey): number {
+    return this.#nodes.get(key)?.probe.connectedSinceMs ?? Number.POSITIVE_INFINITY;
+  }
+
   /** Records a replay position that a follower told in answer to a question sent at `observedAtMs`. */
   observe(key: NodeKey, lsn: Lsn, observedAtMs: number): void {
     const node = this.#nodes.get(key);

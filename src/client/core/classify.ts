@@ -286,3 +286,20 @@ function judgeCall(
 }
 
 const WORDS_BEFORE_ALIAS = new Set(['as', 'with', 'recursive']);
+
+const STATEMENTS_IN_ANY_TRANSACTION = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE', 'row locks']);
+
+/**
+ * Whether it may run behind a statement of Lockstep's own in one message batch. That makes a transaction
+ * around both, which VACUUM and its like refuse.
+ */
+export function canFollowRider({ kind, reason, isSingle }: Classification): boolean {
+  if (!isSingle) return false;
+  if (kind === 'read' || kind === 'leader-read') return reason !== 'empty' && reason !== 'SET';
+  return STATEMENTS_IN_ANY_TRANSACTION.has(reason) || isUndecided({ kind, reason });
+}
+
+/** Whether it has to be taken for a write. */
+export function mayWrite({ kind }: Pick<Classification, 'kind'>): boolean {
+  return kind !== 'read' && kind !== 'leader-read';
+}
