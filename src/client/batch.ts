@@ -1,3 +1,4 @@
+import pg from 'pg';
 import wire from 'pg/lib/utils.js';
 
 /**
@@ -5,7 +6,12 @@ import wire from 'pg/lib/utils.js';
  * calls. Source: node-postgres, "Submittable", and PostgreSQL documentation, "Extended Query".
  */
 export interface WireConnection extends NodeJS.EventEmitter {
-  readonly stream: { cork(): void; uncork(): void; readonly writable: boolean };
+  readonly stream: {
+    cork(): void;
+    uncork(): void;
+    write(bytes: Buffer): boolean;
+    readonly writable: boolean;
+  };
   readonly parsedStatements: Record<string, string | undefined>;
   readonly submittedNamedStatements: Record<string, string | undefined>;
   parse(statement: { name: string | undefined; text: string; types: unknown }): void;
@@ -31,6 +37,8 @@ export interface Rider {
   readonly name: string;
   readonly text: string;
   readonly values: readonly string[];
+  /** Its Bind and Execute as bytes, once they were needed: a rider is sent again and again. */
+  bytes?: Buffer;
 }
 
 /** What names a prepared statement. */
@@ -108,9 +116,29 @@ function write(connection: WireConnection, step: Step, values: readonly unknown[
     connection.parse({ name, text, types: isQuery ? step.types : undefined });
     if (name !== undefined) connection.submittedNamedStatements[name] = text;
   }
-  const portal = isQuery ? step.portal : '';
-  connection.bind({ portal, statement: name, values, binary: isQuery ? step.binary : undefined });
-  // Nobody needs to know the columns of a rider's row.
-  if (isQuery) connection.describe({ type: 'P', name: portal });
+  if (!isQuery) {
+    step.bytes ??= encodeRider(step);
+    connection.stream.write(step.bytes);
+    return;
+  }
+  const { portal } = step;
+  connection.bind({ portal, statement: name, values, binary: step.binary });
+  connection.describe({ type: 'P', name: portal });
   connection.execute({ portal });
+}
+
+/** pg's Connection writes what it serializes to its stream; here the stream is a list. */
+function encodeRider({ name, values }: Rider): Buffer {
+  const chunks: Buffer[] = [];
+  const collector = { _send: (bytes: Buffer) => chunks.push(bytes) };
+  const { bind, execute } = pg.Connection.prototype as unknown as WireConnection;
+  bind.call(collector as unknown as WireConnection, {
+    portal: '',
+    statement: name,
+    values,
+    binary: undefined,
+  });
+  // Nobody needs to know the columns of a rider's row, so that nothing describes them.
+  execute.call(collector as unknown as WireConnection, { portal: '' });
+  return Buffer.concat(chunks);
 }

@@ -56,10 +56,17 @@ type Answer = ReturnType<ExchangeReport['answerOf']>;
 
 /** In front of a statement: it runs on a follower only at or past `lsn`, for which it may wait. */
 export function createGate(lsn: Lsn, waitMs: number): Rider {
-  const at = formatLsn(lsn);
-  return waitMs === 0
-    ? { name: 'lockstep_look', text: LOOK_SQL, values: [at] }
-    : { name: 'lockstep_wait', text: WAIT_SQL, values: [at, String(Math.round(waitMs))] };
+  if (waitMs === 0) return createLook(lsn);
+  return { name: 'lockstep_wait', text: WAIT_SQL, values: [formatLsn(lsn), String(Math.round(waitMs))] };
+}
+
+/** The last look made: a session looks for the same position until it writes again. */
+let lastLook: { readonly lsn: Lsn; readonly rider: Rider } | null = null;
+
+function createLook(lsn: Lsn): Rider {
+  if (lastLook?.lsn !== lsn)
+    lastLook = { lsn, rider: { name: 'lockstep_look', text: LOOK_SQL, values: [formatLsn(lsn)] } };
+  return lastLook.rider;
 }
 
 /** In front of a statement: it runs on the leader only when that shows what a follower has shown. */
@@ -79,12 +86,22 @@ export function isGateMiss(report: ExchangeReport): boolean {
 
 /** In front of a statement: the durability of the transaction that it runs in. */
 export function createDurability(level: SynchronousCommit): Rider {
-  return {
-    name: 'lockstep_durability',
-    text: `SELECT pg_catalog.set_config('synchronous_commit', $1, true)`,
-    values: [level],
-  };
+  return DURABILITY[level];
 }
+
+const setDurability = (level: SynchronousCommit): Rider => ({
+  name: 'lockstep_durability',
+  text: `SELECT pg_catalog.set_config('synchronous_commit', $1, true)`,
+  values: [level],
+});
+
+const DURABILITY: Readonly<Record<SynchronousCommit, Rider>> = {
+  off: setDurability('off'),
+  local: setDurability('local'),
+  remote_write: setDurability('remote_write'),
+  on: setDurability('on'),
+  remote_apply: setDurability('remote_apply'),
+};
 
 /** Behind BEGIN: its transaction's durability. Unlike a SELECT it takes no snapshot. */
 export function createLocalDurability(level: SynchronousCommit): Rider {

@@ -62,7 +62,7 @@ export class Sessions {
       token: tokens.read(texts, ignoreInvalidToken),
       maxStalenessMs,
       // Where tokens are in use, this session's will probably be asked for too.
-      asksAlong: 'token' in options || tokens.areUsed,
+      asksAlong: tokens.areUsed,
       onDisproved: () => (tokens.disproved += 1),
     });
     const session = createSession(this.#runner, this.#source, state, tokens);

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { LatencyRecord, runClosedLoop } from '../../closed-loop.ts';
 import type { Workload } from '../../closed-loop.ts';
-import type { LockstepPool } from '../../../src/index.ts';
+import type { LockstepPool, Session } from '../../../src/index.ts';
 import { ITEM_COUNT } from '../servers.ts';
 import { askReplayed } from './ask-lsn.ts';
 import { openLockstep, openPlain, scatteredIds } from './target.ts';
@@ -31,24 +31,23 @@ export async function createWorkload({ target, isChecked, position }: GateOption
   const leader = openPlain({ ...target, connections: 1 });
   const follower = openPlain({ ...target, connections: 1 }, target.hosts[1]);
   const nextId = scatteredIds(ITEM_COUNT);
-  const read = (token: string): Promise<unknown> =>
-    isChecked ? pool.session({ token }).query(READ, [nextId()]) : pool.query(READ, [nextId()]);
-  const renew = async (): Promise<string> => {
+  const read = (session: Session): Promise<unknown> =>
+    isChecked ? session.query(READ, [nextId()]) : pool.query(READ, [nextId()]);
+  const renew = async (): Promise<() => Session> => {
     await leader.query(WRITE, [nextId()]);
     const { rows } = await leader.query<{ token: string; lsn: string }>(ASK_TOKEN);
     const { token = '', lsn = '' } = rows[0] ?? {};
     while (!(await askReplayed(follower, lsn)));
-    return token;
+    return () => pool.session({ token });
   };
   const counters = createCounters(pool, target);
-  let token = await renew();
-  await read(token);
+  await read((await renew())());
   return {
     round: async (durationMs) => {
       counters.reset();
       if (position === 'new') return runBursts(target.connections, durationMs, renew, read, counters.read);
-      token = await renew();
-      return runClosedLoop(target.connections, durationMs, () => read(token), counters.read);
+      const session = (await renew())();
+      return runClosedLoop(target.connections, durationMs, () => read(session), counters.read);
     },
     end: async () => void (await Promise.all([pool, leader, follower].map((one: pg.Pool) => one.end()))),
   };
@@ -58,21 +57,21 @@ export async function createWorkload({ target, isChecked, position }: GateOption
 async function runBursts(
   size: number,
   durationMs: number,
-  renew: () => Promise<string>,
-  read: (token: string) => Promise<unknown>,
+  renew: () => Promise<() => Session>,
+  read: (session: Session) => Promise<unknown>,
   readCounters: () => Readonly<Record<string, number>>,
 ): ReturnType<typeof runClosedLoop> {
   const record = new LatencyRecord();
   const deadlineMs = performance.now() + durationMs;
   let timedMs = 0;
   while (performance.now() < deadlineMs) {
-    const token = await renew();
+    const sessions = Array.from({ length: size }, await renew());
     const startedAtMs = performance.now();
-    const timed = async (): Promise<void> => {
-      await read(token);
+    const timed = async (session: Session): Promise<void> => {
+      await read(session);
       record.add(performance.now() - startedAtMs);
     };
-    await Promise.all(Array.from({ length: size }, timed));
+    await Promise.all(sessions.map(timed));
     timedMs += performance.now() - startedAtMs;
   }
   return record.report(timedMs, readCounters());
