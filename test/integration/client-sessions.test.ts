@@ -97,6 +97,7 @@ describe('a session', () => {
 
   it('goes to the leader when followers stand still, with and without parameters and by name', async () => {
     const own = open();
+    await own.topology();
     const session = own.session();
     await using replay = await pauseReplay();
     const id = newId();
@@ -127,6 +128,7 @@ describe('a session', () => {
 
   it('waits in the gate for a follower that is about to catch up', async () => {
     const own = open({ gateWaitMs: 15_000 });
+    await own.topology();
     const session = own.session();
     await using replay = await pauseReplay();
     const id = newId();
@@ -141,6 +143,7 @@ describe('a session', () => {
 
   it('does not trust a gate under REPEATABLE READ, whose snapshot is older than the wait', async () => {
     const own = open({ gateWaitMs: 15_000, options: '-c default_transaction_isolation=repeatable\\ read' });
+    await own.topology();
     const session = own.session();
     await using replay = await pauseReplay();
     const id = newId();
