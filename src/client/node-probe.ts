@@ -5,6 +5,7 @@ import { codeOf } from './core/retry.ts';
 import type { Probe } from './core/topology.ts';
 import { GuardedClient } from './guarded-client.ts';
 import type { GuardedClientConfig } from './guarded-client.ts';
+import { Sequence } from './sequence.ts';
 
 /**
  * What is asked besides whether the server is in recovery (`r`). Each part may be refused or unknown on some
@@ -77,6 +78,8 @@ export class NodeProbe {
   readonly #config: GuardedClientConfig;
   readonly #refused = new Set<PartName>();
   #client: pg.Client | null = null;
+  /** pg's client will take one query at a time. */
+  readonly #questions: Sequence = new Sequence();
   #connectedSinceMs = Number.POSITIVE_INFINITY;
   #wasInRecovery: boolean | null = null;
 
@@ -126,9 +129,11 @@ export class NodeProbe {
   async waitEventOf(pid: number): Promise<string | null> {
     try {
       const client = await this.#connected();
-      const { rows } = await client.query<{ wait_event: string | null }>(
-        'SELECT wait_event FROM pg_stat_activity WHERE pid = $1',
-        [pid],
+      const { rows } = await this.#questions.run(() =>
+        client.query<{ wait_event: string | null }>(
+          'SELECT wait_event FROM pg_stat_activity WHERE pid = $1',
+          [pid],
+        ),
       );
       return rows[0]?.wait_event ?? null;
     } catch {
@@ -158,7 +163,8 @@ export class NodeProbe {
   }
 
   async #askOnce(client: pg.Client): Promise<ProbeRow> {
-    const { rows } = await client.query<ProbeRow>(probeSql(this.#refused));
+    const sql = probeSql(this.#refused);
+    const { rows } = await this.#questions.run(() => client.query<ProbeRow>(sql));
     const row = rows[0];
     if (typeof row?.in_recovery !== 'boolean') throw new Error('The server did not answer the probe.');
     return row;
@@ -168,7 +174,8 @@ export class NodeProbe {
     for (const name of PART_NAMES) {
       if (this.#refused.has(name)) continue;
       try {
-        await client.query(probeSql(new Set(PART_NAMES.filter((other) => other !== name))));
+        const sql = probeSql(new Set(PART_NAMES.filter((other) => other !== name)));
+        await this.#questions.run(() => client.query(sql));
       } catch (error) {
         if (!isRefusal(error)) throw error;
         this.#refused.add(name);
