@@ -188,6 +188,8 @@ export function describeClients(kind: PoolKind): void {
       const client = await pool.connect();
       const pid = await backendOf(client);
       const told = once(client, 'error');
+      // The server's last word and the end of the connection may be two errors.
+      client.on('error', () => undefined);
       // In a transaction also a cluster's client keeps its connection.
       await client.query('BEGIN');
       const held = await backendOf(client);
