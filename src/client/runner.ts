@@ -299,10 +299,12 @@ export class StatementRunner {
     const statements = [statement];
     if (session === null) return { statements, preparedAs, ...UNCHECKED };
     const { monitor, limits } = this.parts;
-    const token = session.requirementOn(lease);
+    // Behind a proxy the next connection may lead to another server, which has shown nothing yet.
+    const isDirect = monitor.isDirect(route.node);
+    const token = isDirect ? session.requirementOn(lease) : session.token;
     const ageMs = progress.hasLooked ? 0 : session.ageMs(performance.now());
     const check = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs, ageMs);
-    const after = session.asksAlong ? FOLLOWER_SIGHTS : undefined;
+    const after = session.asksAlong || !isDirect ? FOLLOWER_SIGHTS : undefined;
     if (token === null || check === 'none') return { statements, preparedAs, after, ...UNCHECKED };
     const before = [createGate(token.lsn, check === 'wait' ? limits.gateWaitMs : 0)];
     return { statements, preparedAs, before, after, check, sight: null, atLeast: token.lsn };

@@ -129,6 +129,11 @@ export class TopologyMonitor {
     return this.#nodes.get(key)?.watermark ?? null;
   }
 
+  /** Whether each connection there leads to the same server: nothing in between chooses another. */
+  isDirect(key: NodeKey): boolean {
+    return this.#nodes.get(key)?.isDirect === true;
+  }
+
   /** Since when the same server has surely run there; infinite when that is not known. */
   sameServerSinceMs(key: NodeKey): number {
     return this.#nodes.get(key)?.probe.connectedSinceMs ?? Number.POSITIVE_INFINITY;
