@@ -189,7 +189,9 @@ export class ActiveTransaction {
     if (session === null) return;
     const { level } = this.#commitWait;
     const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
-    learnFromLeader(session, runner.parts.monitor, position, { startedAtMs, isWrite: this.#mayHaveWritten });
+    const isWrite = this.#mayHaveWritten;
+    const waitedAt = report === null || report.isSyncWaitCancelled ? null : level;
+    learnFromLeader(session, runner.parts.monitor, position, { startedAtMs, isWrite, waitedAt });
   }
 
   #prepare(statements: readonly StatementConfig[]): readonly (string | undefined)[] | undefined {

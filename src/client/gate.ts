@@ -137,6 +137,8 @@ export const LEADER_QUESTION: Rider = {
 export interface LeaderPosition extends ConsistencyToken {
   /** The end of its log, which nothing visible there is past. */
   readonly end: Lsn;
+  /** Whether it has followers that synchronous commits wait for. */
+  readonly hasStandbys: boolean;
   /** Whether a commit that it acknowledged had to be on a follower's disk first. */
   readonly isConfirmed: boolean;
 }
@@ -154,6 +156,7 @@ export function readLeaderAnswer(answer: Answer, level: SynchronousCommit | null
     timeline: parseTimeline(Number.parseInt(timeline, 16)),
     lsn: isUnflushed ? endOfLastRecord(end, Number(segmentBytes)) : parseLsn(flushed),
     end,
+    hasStandbys: hasStandbys === 't',
     isConfirmed: hasStandbys === 't' && isSynchronous(level ?? (setting as SynchronousCommit)),
   };
 }

@@ -378,7 +378,8 @@ export class StatementRunner {
       return this.#learnFromFollower(session, attempt, report);
     if (plan.sight !== null) session.leaderShowed(plan.sight);
     const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
-    learnFromLeader(session, monitor, position, { startedAtMs, isWrite: mayWrite(classification) });
+    const waitedAt = report === null || report.isSyncWaitCancelled ? null : level;
+    learnFromLeader(session, monitor, position, { startedAtMs, isWrite: mayWrite(classification), waitedAt });
   }
 
   #learnFromFollower(session: SessionState, attempt: Attempt, report: ExchangeReport): void {

@@ -1,3 +1,5 @@
+import { isSynchronous } from '../model/durability.ts';
+import type { SynchronousCommit } from '../model/durability.ts';
 import { formatLsn } from '../model/lsn.ts';
 import { parseTimeline } from '../model/timeline.ts';
 import { formatToken } from '../model/token.ts';
@@ -60,6 +62,16 @@ async function examineClaim(session: SessionState, monitor: TopologyMonitor): Pr
   if (areAllOlder && leadership.timeline < claim.timeline) session.disprove();
 }
 
+/** The timeline on which the leader last said that synchronous commits wait for a follower; 0 for none. */
+const synchronousOn = new WeakMap<TopologyMonitor, number>();
+
+interface LeaderAnswerContext {
+  readonly startedAtMs: number;
+  readonly isWrite: boolean;
+  /** The durability that was asked for, where the commit was acknowledged; null where it was not, or none was. */
+  readonly waitedAt: SynchronousCommit | null;
+}
+
 /**
  * Moves a session on by what the leader told behind a statement; `position` is null when it did not tell,
  * which is the case when the wait for followers was given up.
@@ -68,8 +80,9 @@ export function learnFromLeader(
   session: SessionState,
   monitor: TopologyMonitor,
   position: LeaderPosition | null,
-  { startedAtMs, isWrite }: { readonly startedAtMs: number; readonly isWrite: boolean },
+  { startedAtMs, isWrite, waitedAt }: LeaderAnswerContext,
 ): void {
+  if (position !== null) synchronousOn.set(monitor, position.hasStandbys ? position.timeline : 0);
   session.heardFromLeader(performance.now());
   const after = isWrite ? monitor.leaderSeenBefore(startedAtMs) : null;
   if (position !== null) {
@@ -82,6 +95,9 @@ export function learnFromLeader(
   }
   const { timeline } = monitor.leadership;
   session.advanceBeyondKnowledge(timeline, performance.now());
+  // The connection broke behind an acknowledged commit: what it waited for is known, only its position is not.
+  const isConfirmed = waitedAt !== null && isSynchronous(waitedAt) && synchronousOn.get(monitor) === timeline;
+  if (isWrite && isConfirmed) return session.wroteConfirmed(startedAtMs);
   const write = { timeline: parseTimeline(timeline), lsn: UNREACHED_LSN, after };
   if (isWrite) session.wroteUnconfirmed(write, performance.now());
 }

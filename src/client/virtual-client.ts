@@ -215,7 +215,8 @@ export class VirtualClient extends EventEmitter {
     const report = await exchangeWithinLimit(lease, plan, limit);
     if (mayApply && (report === null || isApplied(report, isCommit))) {
       const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
-      learnFromLeader(session, monitor, position, { startedAtMs, isWrite: true });
+      const waitedAt = report === null || report.isSyncWaitCancelled ? null : level;
+      learnFromLeader(session, monitor, position, { startedAtMs, isWrite: true, waitedAt });
     }
     if (classification.kind === 'session') this.#pin = 'state';
     if (isCommit || classification.kind === 'write') traffic.counts.writes += 1;

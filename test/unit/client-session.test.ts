@@ -8,7 +8,9 @@ import {
   UNREACHED_LSN,
 } from '../../src/client/core/session.ts';
 import { readFollowerAnswer, readLeaderAnswer } from '../../src/client/gate.ts';
+import { learnFromLeader } from '../../src/client/session-doubt.ts';
 import { SessionState } from '../../src/client/session-state.ts';
+import type { TopologyMonitor } from '../../src/client/topology.ts';
 import { formatLsn, parseLsn } from '../../src/model/lsn.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
 import { formatSessionToken, formatToken, parseSessionToken, parseToken } from '../../src/model/token.ts';
@@ -266,5 +268,28 @@ describe('a session that is not asked about along with its reads', () => {
     expect(state.isOwedOn({ node: 'n2', openedAtMs: 11 })).toBe(true);
     expect(state.isOwedOn({ node: 'n2', openedAtMs: 9 })).toBe(false);
     expect(state.isOwedOn({ node: 'n3', openedAtMs: 11 })).toBe(false);
+  });
+});
+
+describe('an acknowledged write whose position was cut off', () => {
+  const monitor = { leadership: { timeline: 2 }, leaderSeenBefore: () => null } as unknown as TopologyMonitor;
+  const write = { startedAtMs: 100, isWrite: true };
+  const learn = (waitedAt: SynchronousCommit | null): SessionState => {
+    const state = new SessionState();
+    learnFromLeader(state, monitor, null, { ...write, waitedAt });
+    return state;
+  };
+
+  it('counts as confirmed only at a level that waits, on a leader that said it has followers to wait for', () => {
+    expect(learn('on').unconfirmedWrite).not.toBeNull();
+    const told = readLeaderAnswer(answer('on'), null);
+    learnFromLeader(new SessionState(), monitor, told, { ...write, waitedAt: null });
+    expect(learn('on').unconfirmedWrite).toBeNull();
+    expect(learn('local').unconfirmedWrite).not.toBeNull();
+    // Given up, or no level asked for: nothing is known.
+    expect(learn(null).unconfirmedWrite).not.toBeNull();
+    const alone = readLeaderAnswer(answer('on', 'f'), null);
+    learnFromLeader(new SessionState(), monitor, alone, { ...write, waitedAt: null });
+    expect(learn('on').unconfirmedWrite).not.toBeNull();
   });
 });
