@@ -23,6 +23,7 @@ const SCENARIOS: readonly Scenario[] = [
   // From here on followers take part, and stream on to the end.
   gate('known'),
   gate('new'),
+  gate('new', false),
   causalMix,
   ...balancingProxies,
   readScaling,

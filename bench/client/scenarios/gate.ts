@@ -12,9 +12,12 @@ const gatedPercent = ({ counters, operations }: Round): number =>
 const followerPercent = ({ counters, operations }: Round): number =>
   (100 * (counters['followerReads'] ?? 0)) / operations;
 
-/** What the check of a session's position costs on a follower that has caught up. */
-export function gate(position: GateOptions['position']): Scenario {
-  const name = `gate/${position}-position`;
+/**
+ * What the check of a session's position costs on a follower that has caught up. Unprepared, the read is what
+ * bare pg sends; the check itself is always prepared.
+ */
+export function gate(position: GateOptions['position'], isPrepared = true): Scenario {
+  const name = `gate/${position}-position${isPrepared ? '' : '-unprepared'}`;
   return {
     name,
     roundShare: 1,
@@ -34,6 +37,7 @@ export function gate(position: GateOptions['position']): Scenario {
             hosts: [servers.leader, follower],
             login: servers.login,
             connections: CONNECTIONS,
+            ...(isPrepared ? {} : { prepareAfter: 0 }),
           },
         } satisfies GateOptions,
       });

@@ -10,6 +10,8 @@ export interface Target {
   readonly hosts: readonly Address[];
   readonly login: Login;
   readonly connections: number;
+  /** At which use Lockstep prepares a statement; its own default when absent, 0 for never. */
+  readonly prepareAfter?: number;
 }
 
 /** Between a contestant's rounds its connections are idle, which must not close them. */
@@ -19,8 +21,8 @@ export function openPool(target: Target): pg.Pool {
   return target.pool === 'lockstep' ? openLockstep(target) : openPlain(target);
 }
 
-export function openLockstep({ hosts, login, connections }: Target): LockstepPool {
-  return connect({ hosts, ...login, max: connections, idleTimeoutMillis: IDLE_TIMEOUT_MS });
+export function openLockstep({ hosts, login, connections, prepareAfter }: Target): LockstepPool {
+  return connect({ hosts, ...login, max: connections, idleTimeoutMillis: IDLE_TIMEOUT_MS, prepareAfter });
 }
 
 export function openPlain(
