@@ -1,13 +1,14 @@
 import { AsyncResource } from 'node:async_hooks';
-import pg from 'pg';
-import type { PoolClient, QueryResult, Submittable, TransactionStatus } from 'pg';
+import type pg from 'pg';
+import type { PoolClient, Submittable, TransactionStatus } from 'pg';
 import type { StatementConfig } from './exchange.ts';
 import { clientClosed } from './failures.ts';
 import { resolveOptions } from './options.ts';
 import type { LockstepOptions } from './options.ts';
 import { LockstepPool } from './pool.ts';
+import { defineQuery, PgClient } from './query-overloads.ts';
 import { isSelfSubmitting, readCall, settleCallback } from './queryable.ts';
-import type { SelfSubmitting, StatementOptions } from './queryable.ts';
+import type { SelfSubmitting } from './queryable.ts';
 import { sharePool } from './shared-pools.ts';
 import type { PoolShare } from './shared-pools.ts';
 import { failSubmitted, VirtualClient } from './virtual-client.ts';
@@ -38,7 +39,7 @@ interface Waiting {
  * `error` tells that an open transaction, a cursor or a setting is lost with its connection; with a setting the
  * client has ended, and `end` follows. What `query` throws is what the pool's `query` does.
  */
-export class LockstepClient extends pg.Client {
+export class LockstepClient extends PgClient {
   /** Process id of the server process that is bound right now; null while none is. */
   declare readonly processID: number | null;
   readonly #obtain: () => PoolShare;
@@ -125,50 +126,20 @@ export class LockstepClient extends pg.Client {
     for (const { run } of this.#waiting.splice(0)) run(client);
   }
 
-  // The overloads are pg's own, so that its types accept this client; a config may carry StatementOptions.
-  override query<T extends Submittable>(queryStream: T): T;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends any[] = any[], I = any[]>(
-    queryConfig: pg.QueryArrayConfig<I> & StatementOptions,
-    values?: pg.QueryConfigValues<I>,
-  ): Promise<pg.QueryArrayResult<R>>;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends pg.QueryResultRow = any, I = any>(
-    queryConfig: pg.QueryConfig<I> & StatementOptions,
-  ): Promise<QueryResult<R>>;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends pg.QueryResultRow = any, I = any[]>(
-    queryTextOrConfig: string | pg.QueryConfig<I>,
-    values?: pg.QueryConfigValues<I>,
-  ): Promise<QueryResult<R>>;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends any[] = any[], I = any[]>(
-    queryConfig: pg.QueryArrayConfig<I>,
-    callback: (err: Error, result: pg.QueryArrayResult<R>) => void,
-  ): void;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends pg.QueryResultRow = any, I = any[]>(
-    queryTextOrConfig: string | pg.QueryConfig<I>,
-    callback: (err: Error, result: QueryResult<R>) => void,
-  ): void;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends pg.QueryResultRow = any, I = any[]>(
-    queryText: string,
-    values: pg.QueryConfigValues<I>,
-    callback: (err: Error, result: QueryResult<R>) => void,
-  ): void;
-  override query(textOrConfig: unknown, valuesOrCallback?: unknown, maybeCallback?: unknown): unknown {
-    if (isSelfSubmitting(textOrConfig)) {
-      const given = [valuesOrCallback, maybeCallback].find((value) => typeof value === 'function');
-      return this.#submit(textOrConfig, given as SelfSubmitting['callback']);
-    }
-    const { statement, callback } = readCall(textOrConfig, valuesOrCallback, maybeCallback);
-    const typed = this.#withOwnTypes(statement);
-    const answer = this.#whenConnected((client) => client.query(typed));
-    this.#countUntil(answer);
-    if (callback === undefined) return answer;
-    void settleCallback(answer, callback);
-    return undefined;
+  static {
+    defineQuery(this, function query(this: LockstepClient, textOrConfig, valuesOrCallback, maybeCallback) {
+      if (isSelfSubmitting(textOrConfig)) {
+        const given = [valuesOrCallback, maybeCallback].find((value) => typeof value === 'function');
+        return this.#submit(textOrConfig, given as SelfSubmitting['callback']);
+      }
+      const { statement, callback } = readCall(textOrConfig, valuesOrCallback, maybeCallback);
+      const typed = this.#withOwnTypes(statement);
+      const answer = this.#whenConnected((client) => client.query(typed));
+      this.#countUntil(answer);
+      if (callback === undefined) return answer;
+      void settleCallback(answer, callback);
+      return undefined;
+    });
   }
 
   /** Parsers that were set on this client hold for its own statements alone, whichever connection they use. */

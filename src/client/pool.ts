@@ -1,4 +1,4 @@
-import pg from 'pg';
+import type pg from 'pg';
 import type { PoolClient, QueryResult, Submittable } from 'pg';
 import type { RouteExplanation } from './core/explain.ts';
 import type { NodeKey } from './core/topology.ts';
@@ -15,8 +15,15 @@ import type { LockstepOptions, ResolvedOptions } from './options.ts';
 import { describeTopology, describeTraffic } from './pool-view.ts';
 import type { ClientStats, ClientTopology } from './pool-view.ts';
 import { PreparedTexts } from './prepared-texts.ts';
-import { isSelfSubmitting, readStatement, settleCallback } from './queryable.ts';
-import type { Queryable, StatementOptions } from './queryable.ts';
+import { defineQuery, PgPool } from './query-overloads.ts';
+import {
+  callbackOf,
+  hasStatementOptions,
+  isSelfSubmitting,
+  readStatement,
+  settleCallback,
+} from './queryable.ts';
+import type { Queryable } from './queryable.ts';
 import { StatementRunner } from './runner.ts';
 import { Servers } from './servers.ts';
 import { resolvePoolOptions, SingleServerSource } from './single-server.ts';
@@ -49,7 +56,7 @@ type QueryCallback = (error: Error | undefined, result?: QueryResult) => void;
  * when followers did not confirm a commit in time; NOT_LEADER (not applied) when a connection broke inside
  * a transaction.
  */
-export class LockstepPool extends pg.Pool {
+export class LockstepPool extends PgPool {
   /** Statements that go to the leader, whatever they are. */
   readonly leader: Queryable;
   /**
@@ -104,48 +111,23 @@ export class LockstepPool extends pg.Pool {
     this.#stopMetrics = options.meter === null ? null : this.#exportMetrics(options.meter);
   }
 
-  // The overloads are pg's own, so that its types accept this pool; a config may carry StatementOptions.
-  override query<T extends Submittable>(queryStream: T): T;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends any[] = any[], I = any[]>(
-    queryConfig: pg.QueryArrayConfig<I> & StatementOptions,
-    values?: pg.QueryConfigValues<I>,
-  ): Promise<pg.QueryArrayResult<R>>;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends pg.QueryResultRow = any, I = any[]>(
-    queryConfig: pg.QueryConfig<I> & StatementOptions,
-  ): Promise<QueryResult<R>>;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends pg.QueryResultRow = any, I = any[]>(
-    queryTextOrConfig: string | pg.QueryConfig<I>,
-    values?: pg.QueryConfigValues<I>,
-  ): Promise<QueryResult<R>>;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends any[] = any[], I = any[]>(
-    queryConfig: pg.QueryArrayConfig<I>,
-    callback: (err: Error, result: pg.QueryArrayResult<R>) => void,
-  ): void;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends pg.QueryResultRow = any, I = any[]>(
-    queryTextOrConfig: string | pg.QueryConfig<I>,
-    callback: (err: Error, result: QueryResult<R>) => void,
-  ): void;
-  // oxlint-disable-next-line typescript/no-explicit-any -- pg's signature
-  override query<R extends pg.QueryResultRow = any, I = any[]>(
-    queryText: string,
-    values: pg.QueryConfigValues<I>,
-    callback: (err: Error, result: QueryResult<R>) => void,
-  ): void;
-  override query(textOrConfig: unknown, valuesOrCallback?: unknown, maybeCallback?: unknown): unknown {
-    if (this.#isSingleServer && this.#sessions.current === null && !hasOwnOptions(textOrConfig))
-      return super.query(textOrConfig as string, valuesOrCallback as [], maybeCallback as () => void);
-    const values = isFunction(valuesOrCallback) ? undefined : valuesOrCallback;
-    const answer = this.#query(textOrConfig, values);
-    const callback = maybeCallback ?? (isFunction(valuesOrCallback) ? valuesOrCallback : undefined);
-    const own = callback ?? (isFunction(textOrConfig) ? textOrConfig : callbackOf(textOrConfig));
-    if (!isFunction(own)) return answer;
-    void settleCallback(answer, own as QueryCallback);
-    return undefined;
+  static {
+    defineQuery(this, function query(this: LockstepPool, textOrConfig, valuesOrCallback, maybeCallback) {
+      if (this.#isSingleServer && this.#sessions.current === null && !hasStatementOptions(textOrConfig))
+        return PgPool.prototype.query.call(
+          this,
+          textOrConfig as never,
+          valuesOrCallback as never,
+          maybeCallback as never,
+        );
+      const values = isFunction(valuesOrCallback) ? undefined : valuesOrCallback;
+      const answer = this.#query(textOrConfig, values);
+      const callback = maybeCallback ?? (isFunction(valuesOrCallback) ? valuesOrCallback : undefined);
+      const own = callback ?? (isFunction(textOrConfig) ? textOrConfig : callbackOf(textOrConfig));
+      if (!isFunction(own)) return answer;
+      void settleCallback(answer, own as QueryCallback);
+      return undefined;
+    });
   }
 
   /** A client that is bound to a server only while it must be; see docs/client.md. */
@@ -412,22 +394,6 @@ export function connect(urlOrOptions: string | LockstepOptions): LockstepPool {
   return new LockstepPool(options);
 }
 
-/** Whether the config carries StatementOptions. */
-function hasOwnOptions(config: unknown): boolean {
-  return (
-    typeof config === 'object' &&
-    config !== null &&
-    ('durability' in config || 'durabilityTimeoutMs' in config || 'idempotencyKey' in config)
-  );
-}
-
 function isFunction(value: unknown): value is (...args: never[]) => unknown {
   return typeof value === 'function';
-}
-
-/** pg also accepts a callback inside the config. */
-function callbackOf(config: unknown): unknown {
-  return typeof config === 'object' && config !== null && !isSelfSubmitting(config) && 'callback' in config
-    ? config.callback
-    : undefined;
 }

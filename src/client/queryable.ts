@@ -15,6 +15,15 @@ export interface StatementOptions extends CommitWait {
   readonly maxStalenessMs?: number | undefined;
 }
 
+/** Whether the config carries StatementOptions that matter also with one server, which is never stale. */
+export function hasStatementOptions(config: unknown): boolean {
+  return (
+    typeof config === 'object' &&
+    config !== null &&
+    ('durability' in config || 'durabilityTimeoutMs' in config || 'idempotencyKey' in config)
+  );
+}
+
 /** Runs SQL and answers with pg's results. `Extra` is what a config may carry beyond pg's. */
 export interface Queryable<Extra = StatementOptions> {
   // oxlint-disable-next-line typescript/no-explicit-any -- pg's own signature, so that code written for pg compiles
@@ -98,6 +107,13 @@ export function isSelfSubmitting(query: unknown): query is SelfSubmitting {
   return (
     typeof query === 'object' && query !== null && 'submit' in query && typeof query.submit === 'function'
   );
+}
+
+/** pg also accepts a callback inside the config. */
+export function callbackOf(config: unknown): unknown {
+  return typeof config === 'object' && config !== null && !isSelfSubmitting(config) && 'callback' in config
+    ? config.callback
+    : undefined;
 }
 
 /** Tells an answer to a callback in Node's manner. What the callback throws ends the process, as in pg. */

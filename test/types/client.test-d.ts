@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import type { ClientBase, Pool, PoolClient, QueryArrayResult, QueryResult } from 'pg';
+import type { ClientBase, Pool, PoolClient, Query, QueryArrayResult, QueryResult } from 'pg';
 import { describe, expectTypeOf, it } from 'vitest';
 import { connect, LockstepClient, LockstepPool } from '../../src/index.ts';
 import type {
@@ -12,6 +12,7 @@ import type {
 
 declare function takesPool(pool: Pool): void;
 declare const pool: LockstepPool;
+declare const cursor: Query;
 declare const session: Session;
 
 describe('LockstepPool', () => {
@@ -41,6 +42,19 @@ describe('LockstepPool', () => {
     >();
     expectTypeOf(pool.connect()).resolves.toEqualTypeOf<PoolClient>();
     expectTypeOf(pool.leader.query<{ id: number }>('')).resolves.toEqualTypeOf<QueryResult<{ id: number }>>();
+  });
+
+  it("keeps pg's other forms of query, also for a subclass", () => {
+    expectTypeOf(pool.query(cursor)).toEqualTypeOf<Query>();
+    expectTypeOf(pool.query('', [1], (_error, result) => void result.rows)).toEqualTypeOf<void>();
+    // @ts-expect-error -- a typo
+    void pool.query({ text: '', durabilty: 'sync' });
+    class Traced extends LockstepPool {
+      override query(...call: any[]): any {
+        return super.query(call[0], call[1]);
+      }
+    }
+    expectTypeOf<Traced>().toExtend<Pool>();
   });
 
   it('takes a durability in a config, a built-in one or a policy', () => {
