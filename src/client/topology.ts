@@ -1,6 +1,6 @@
 import type { Lsn } from '../model/lsn.ts';
 import type { NodeTopology, Topology } from '../model/topology.ts';
-import { AgentFeed } from './agent-feed.ts';
+import { AgentFeeds } from './agent-feeds.ts';
 import type { ForkBounds } from './core/lost-write.ts';
 import { addSample, seenBefore } from './core/freshness-clock.ts';
 import type { LeaderSample } from './core/freshness-clock.ts';
@@ -10,7 +10,7 @@ import { codeOf, isTransient } from './core/retry.ts';
 import { advanceWatermark } from './core/session.ts';
 import type { Watermark } from './core/session.ts';
 import { decideLeadership, NO_LEADERSHIP, preferNamed, viewNodes } from './core/topology.ts';
-import type { AgentStatement, Leadership, NodeKey, Probe, ViewedNode } from './core/topology.ts';
+import type { Leadership, NodeKey, Probe, ViewedNode } from './core/topology.ts';
 import { ForkWatch } from './fork-watch.ts';
 import { createKnownNode, describeProbe } from './known-node.ts';
 import type { KnownNode } from './known-node.ts';
@@ -20,9 +20,6 @@ import type { ResolvedOptions } from './options.ts';
 
 /** Without a leader every millisecond counts. */
 const SEARCH_INTERVAL_MS = 50;
-
-/** Enough that no single agent's death costs the news, whatever the cluster's size. */
-const MAX_AGENT_FEEDS = 3;
 
 /** What the owner of the connections does about changes. */
 export interface TopologyListener {
@@ -42,7 +39,7 @@ export interface TopologyListener {
  */
 export class TopologyMonitor {
   readonly #nodes = new Map<NodeKey, KnownNode>();
-  readonly #feeds = new Map<string, AgentFeed>();
+  readonly #agents: AgentFeeds = new AgentFeeds((topology, isNews) => this.#hear(topology, isNews));
   readonly #listener: TopologyListener;
   readonly #options: ResolvedOptions;
   readonly #directory: MemberDirectory;
@@ -50,7 +47,6 @@ export class TopologyMonitor {
   readonly #forks: ForkWatch = new ForkWatch();
   #leadership: Leadership = NO_LEADERSHIP;
   #lastLeader: NodeKey | null = null;
-  #topology: Topology | null = null;
   #view: readonly ViewedNode[] = [];
   #version = 0;
   #leaderSamples: readonly LeaderSample[] = [];
@@ -80,7 +76,7 @@ export class TopologyMonitor {
   stop(): void {
     this.#isStopped = true;
     this.#directory.stop();
-    for (const feed of this.#feeds.values()) feed.close();
+    this.#agents.close();
     for (const node of this.#nodes.values()) stopProbing(node);
     this.#wake();
   }
@@ -122,7 +118,7 @@ export class TopologyMonitor {
   /** Where history left an older timeline; null while agents are about to tell. */
   forkOf(timeline: number): ForkBounds | null {
     const nowMs = performance.now();
-    return this.#forks.forkOf(timeline, this.#leadership.timeline, this.#feeds.size > 0, nowMs);
+    return this.#forks.forkOf(timeline, this.#leadership.timeline, this.#agents.hasAny, nowMs);
   }
 
   watermarkOf(key: NodeKey): Watermark | null {
@@ -209,7 +205,7 @@ export class TopologyMonitor {
       if (members.has(node.key)) continue;
       this.#nodes.delete(node.key);
       stopProbing(node);
-      this.#unsubscribe(node.agentUrl);
+      if (node.agentUrl !== null) this.#agents.unsubscribe(node.agentUrl);
       this.#listener.nodeGone(node.key);
     }
     for (const member of members.values()) {
@@ -272,7 +268,7 @@ export class TopologyMonitor {
     this.#forks.saw(node.key, answer.probe, this.#timelineOf(node), performance.now());
     if (!isDirect) node.watermark = null;
     node.agentUrl = answer.agentUrl;
-    if (answer.agentUrl !== null) this.#subscribe(answer.agentUrl);
+    if (answer.agentUrl !== null) this.#agents.subscribe(answer.agentUrl);
     if (answer.probe.lsn === null) return;
     const { lsn, isInRecovery } = answer.probe;
     if (isInRecovery) this.observe(node.key, lsn, answer.sentAtMs);
@@ -283,7 +279,7 @@ export class TopologyMonitor {
   /** An address that only agents know may be another server's as seen from here: it must name an agent of theirs. */
   #isOwn(node: KnownNode, { probe, agentUrl }: ProbeAnswer): boolean {
     if (probe.kind !== 'up' || this.#directory.isListed(node.key)) return true;
-    return this.#topology?.nodes.some((told) => told.agentUrl === agentUrl) === true;
+    return this.#agents.topology?.nodes.some((told) => told.agentUrl === agentUrl) === true;
   }
 
   /**
@@ -300,23 +296,7 @@ export class TopologyMonitor {
     if (mayLeadToFormer && node.key === this.#lastLeader) this.#listener.leaderReplaced(node.key);
   }
 
-  #subscribe(agentUrl: string): void {
-    if (this.#feeds.has(agentUrl) || this.#feeds.size >= MAX_AGENT_FEEDS || !URL.canParse(agentUrl)) return;
-    this.#feeds.set(agentUrl, new AgentFeed(agentUrl, (topology) => this.#hear(topology)));
-  }
-
-  #unsubscribe(agentUrl: string | null): void {
-    if (agentUrl === null) return;
-    this.#feeds.get(agentUrl)?.close();
-    this.#feeds.delete(agentUrl);
-  }
-
-  #hear(topology: Topology): void {
-    if (this.#isStopped) return;
-    const known = this.#topology;
-    // A dead node's port may have gone to another cluster's agent.
-    if (known !== null && (topology.clusterId !== known.clusterId || isOlder(topology, known))) return;
-    this.#topology = topology;
+  #hear(topology: Topology, isNews: boolean): void {
     this.#forks.heard(topology);
     for (const told of topology.nodes) {
       const node = this.#find(told);
@@ -327,7 +307,6 @@ export class TopologyMonitor {
     this.#takeUpTold(topology);
     const former = this.#leadership;
     this.#refresh();
-    const isNews = known === null || topology.term !== known.term || topology.leader !== known.leader;
     if (isNews || former.leader !== this.#leadership.leader) {
       for (const key of this.#nodes.keys()) void this.probeNow(key);
     }
@@ -336,7 +315,7 @@ export class TopologyMonitor {
   /** Once every server of the app's list was asked, it is known which of the agents' are on it under another name. */
   #takeUpTold(topology: Topology): void {
     void this.#askAll().then(() => {
-      if (this.#isStopped || this.#topology !== topology) return;
+      if (this.#isStopped || this.#agents.topology !== topology) return;
       const unknown = topology.nodes.filter((told) => this.#findListed(told) === null);
       const rest = { zone: null, weight: 1 };
       this.#directory.tell(unknown.map(({ host, port }) => ({ host, port, ...rest })));
@@ -357,7 +336,8 @@ export class TopologyMonitor {
   #refresh(): void {
     const former = this.#leadership;
     const probes = preferNamed(this.#probesWithAgentTimelines(), this.#departed());
-    this.#leadership = decideLeadership({ previous: former, probes, agents: this.#agentStatement() });
+    const agents = this.#agents.statement((told) => this.#find(told)?.key ?? null);
+    this.#leadership = decideLeadership({ previous: former, probes, agents });
     const { leader, timeline } = this.#leadership;
     if (leader !== former.leader || timeline !== former.timeline) this.#leaderSamples = [];
     this.#view = viewNodes(this.#leadership, probes, this.#leaderSamples);
@@ -391,29 +371,10 @@ export class TopologyMonitor {
     return Math.max(last.timeline ?? 0, agentTimeline);
   }
 
-  #agentStatement(): AgentStatement | null {
-    const topology = this.#topology;
-    if (topology === null) return null;
-    const told = topology.nodes.find((node) => node.name === topology.leader);
-    const leader = told === undefined ? null : (this.#find(told)?.key ?? null);
-    return {
-      term: topology.term,
-      version: topology.version,
-      leader,
-      leaderTimeline: topology.timeline,
-      isServing: told?.role === 'leader' && told.state === 'running' && topology.timeline !== null,
-      isFresh: [...this.#feeds.values()].some((feed) => feed.isLive),
-    };
-  }
-
   #wake(): void {
     // A waiter takes itself off the set, which a Set's iteration allows.
     for (const waiter of this.#waiters) waiter();
   }
-}
-
-function isOlder(topology: Topology, known: Topology): boolean {
-  return topology.term < known.term || (topology.term === known.term && topology.version < known.version);
 }
 
 /** A local socket has no address, and leads to one server only. */
