@@ -49,6 +49,18 @@ export function createKnownNode(member: Member, options: ResolvedOptions): Known
   };
 }
 
+export function stopProbing(node: KnownNode): void {
+  if (node.timer !== null) clearTimeout(node.timer);
+  node.probe.close();
+}
+
+/** What is proven of a server's timeline; agents know more of a follower's than it tells itself. */
+export function timelineOf({ last, agentTimeline }: KnownNode): number | null {
+  if (last.kind !== 'up') return null;
+  if (!last.isInRecovery || agentTimeline === null) return last.timeline;
+  return Math.max(last.timeline ?? 0, agentTimeline);
+}
+
 /** What a connection of the pool's own needs to reach a server. */
 export function probeConfig(member: Member, options: ResolvedOptions): ClientConfig {
   const { user, password, database, ssl, sslnegotiation, enableChannelBinding, client_encoding } =

@@ -12,7 +12,7 @@ import type { Watermark } from './core/session.ts';
 import { decideLeadership, NO_LEADERSHIP, preferNamed, viewNodes } from './core/topology.ts';
 import type { Leadership, NodeKey, Probe, ViewedNode } from './core/topology.ts';
 import { ForkWatch } from './fork-watch.ts';
-import { createKnownNode, describeProbe } from './known-node.ts';
+import { createKnownNode, describeProbe, stopProbing, timelineOf } from './known-node.ts';
 import type { KnownNode } from './known-node.ts';
 import { MemberDirectory } from './members.ts';
 import type { ProbeAnswer } from './node-probe.ts';
@@ -265,7 +265,7 @@ export class TopologyMonitor {
     }
     const isDirect = answer.servedAt === (isSocket(node.member) ? null : node.key);
     this.#recogniseServer(node, answer.probe.server, isDirect);
-    this.#forks.saw(node.key, answer.probe, this.#timelineOf(node), performance.now());
+    this.#forks.saw(node.key, answer.probe, timelineOf(node), performance.now());
     if (!isDirect) node.watermark = null;
     node.agentUrl = answer.agentUrl;
     if (answer.agentUrl !== null) this.#agents.subscribe(answer.agentUrl);
@@ -359,16 +359,9 @@ export class TopologyMonitor {
     const probes = new Map<NodeKey, Probe>();
     for (const node of this.#nodes.values()) {
       const { key, last } = node;
-      probes.set(key, last.kind === 'up' ? { ...last, timeline: this.#timelineOf(node) } : last);
+      probes.set(key, last.kind === 'up' ? { ...last, timeline: timelineOf(node) } : last);
     }
     return probes;
-  }
-
-  /** What is proven of a server's timeline; agents know more of a follower's than it tells itself. */
-  #timelineOf({ last, agentTimeline }: KnownNode): number | null {
-    if (last.kind !== 'up') return null;
-    if (!last.isInRecovery || agentTimeline === null) return last.timeline;
-    return Math.max(last.timeline ?? 0, agentTimeline);
   }
 
   #wake(): void {
@@ -380,9 +373,4 @@ export class TopologyMonitor {
 /** A local socket has no address, and leads to one server only. */
 function isSocket({ address }: Member): boolean {
   return address.startsWith('/');
-}
-
-function stopProbing(node: KnownNode): void {
-  if (node.timer !== null) clearTimeout(node.timer);
-  node.probe.close();
 }
