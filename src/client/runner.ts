@@ -1,28 +1,17 @@
 import type { QueryResult } from 'pg';
 import { isSynchronous } from '../model/durability.ts';
 import type { DurabilityLevels, SynchronousCommit } from '../model/durability.ts';
-import type { Lsn } from '../model/lsn.ts';
 import type { Classifier } from './classifier.ts';
-import { canFollowRider, isUndecided, mayWrite } from './core/classify.ts';
+import { isUndecided, mayWrite } from './core/classify.ts';
 import type { Classification } from './core/classify.ts';
 import { codeOf, decideRetry } from './core/retry.ts';
 import type { FailurePhase } from './core/retry.ts';
-import { decideFreshness } from './core/session.ts';
-import type { FreshnessCheck } from './core/session.ts';
 import type { NodeKey } from './core/topology.ts';
 import { refuseManyStatements, resolveCommitWait, startExchangeWithinLimit } from './durability.ts';
 import { startExchange, withoutName } from './exchange.ts';
-import type { ExchangePlan, ExchangeReport, StatementConfig } from './exchange.ts';
+import type { ExchangeReport, StatementConfig } from './exchange.ts';
 import { commitUnknown, durabilityTimeout, isAppsOwn, noLeader, toError } from './failures.ts';
-import {
-  createDurability,
-  createGate,
-  createLeaderGate,
-  FOLLOWER_SIGHT,
-  isGateMiss,
-  LEADER_QUESTION,
-  readLeaderAnswer,
-} from './gate.ts';
+import { isGateMiss } from './gate.ts';
 import type { Hedger } from './hedge.ts';
 import { NodeFinder } from './node-finder.ts';
 import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from './node-finder.ts';
@@ -31,10 +20,11 @@ import { UNKNOWN_NAME } from './prepared.ts';
 import type { PreparedTexts } from './prepared-texts.ts';
 import type { OutcomeTable } from './outcome.ts';
 import { Pending } from './pending.ts';
-import { learnFromLeader } from './session-doubt.ts';
+import { learnFromAnswer, planExchange } from './session-plan.ts';
+import type { Attempt, PlannedStatement } from './session-plan.ts';
+import { askOwed, mayHaveGoneBack } from './session-sight.ts';
+import type { SessionState } from './session-state.ts';
 import { checkStaleness } from './sessions.ts';
-import { askOwed, learnFromFollower, mayHaveGoneBack } from './session-sight.ts';
-import type { FollowerSight, SessionState } from './session-state.ts';
 
 /** One statement outside a transaction. */
 export interface StatementRequest {
@@ -55,38 +45,17 @@ export interface RunnerParts extends FinderParts {
 }
 
 /** What one statement has been through so far. */
-interface Progress extends RouteProgress {
+interface Progress extends RouteProgress, PlannedStatement {
   request: StatementRequest;
   readonly source: LeaseSource;
-  readonly classification: Classification;
-  readonly level: SynchronousCommit | null;
   readonly commitWaitMs: number;
   readonly resolve: (result: QueryResult) => void;
   readonly reject: (error: Error) => void;
   /** Where it was sent last. */
   sentTo: NodeKey | null;
-  /** Set where the statement is prepared under a name of the pool's. */
   preparedAs: readonly [string] | undefined;
-  /** Set once a follower that was only looked at was not far enough: the next one is waited for. */
   hasLooked: boolean;
-  /** Set once the leader was not seen to show what a follower had shown: the wait is not repeated. */
   isLeaderGateSpent: boolean;
-}
-
-/** What an exchange carries, and which check rides in front. */
-interface CheckedPlan extends ExchangePlan {
-  readonly check: FreshnessCheck | 'leader-gate';
-  readonly sight: FollowerSight | null;
-  /** What a follower that passes the check has surely replayed. */
-  readonly atLeast: Lsn | null;
-}
-
-/** One attempt: where the statement went, and when. */
-interface Attempt {
-  readonly route: NodeRoute;
-  readonly lease: Lease;
-  readonly plan: CheckedPlan;
-  readonly startedAtMs: number;
 }
 
 /**
@@ -273,7 +242,7 @@ export class StatementRunner {
       source.release(lease, undefined, false);
       return this.#again(progress);
     }
-    const planned = this.#plan(progress, route, lease);
+    const planned = planExchange(progress, this.parts, route, lease);
     const plan = lease.observer === null ? planned : { ...planned, reason: route.reason };
     const attempt: Attempt = { route, lease, plan, startedAtMs: performance.now() };
     progress.sentTo = route.node;
@@ -290,39 +259,6 @@ export class StatementRunner {
     if (!mayCommit || !mayWaitForFollowers(progress.level)) return startExchange(lease, plan, finish);
     const limit = { monitor, limitMs: progress.commitWaitMs, isCommit: false };
     startExchangeWithinLimit(lease, plan, limit, finish);
-  }
-
-  #plan(progress: Progress, route: NodeRoute, lease: Lease): CheckedPlan {
-    const { session, statement } = progress.request;
-    if (route.role === 'leader') return this.#planForLeader(progress);
-    const { preparedAs } = progress;
-    const statements = [statement];
-    if (session === null) return { statements, preparedAs, ...UNCHECKED };
-    const { monitor, limits } = this.parts;
-    // Behind a proxy the next connection may lead to another server, which has shown nothing yet.
-    const isDirect = monitor.isDirect(route.node);
-    const token = isDirect ? session.requirementOn(lease) : session.token;
-    const ageMs = progress.hasLooked ? 0 : session.ageMs(performance.now());
-    const check = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs, ageMs);
-    const after = session.asksAlong || !isDirect ? FOLLOWER_SIGHTS : undefined;
-    if (token === null || check === 'none') return { statements, preparedAs, after, ...UNCHECKED };
-    const before = [createGate(token.lsn, check === 'wait' ? limits.gateWaitMs : 0)];
-    return { statements, preparedAs, before, after, check, sight: null, atLeast: token.lsn };
-  }
-
-  #planForLeader(progress: Progress): CheckedPlan {
-    const { level, classification, request, preparedAs } = progress;
-    const { session, statement } = request;
-    const { monitor, limits } = this.parts;
-    // While COPY moves data, the server would take the question for a part of it.
-    const question = session === null || classification.reason === 'COPY' ? undefined : LEADER_QUESTION;
-    const plain = { statements: [statement], preparedAs, question, ...UNCHECKED };
-    if (level !== null) return { ...plain, before: [createDurability(level)] };
-    const sight = session?.followerSight ?? null;
-    if (sight === null || progress.isLeaderGateSpent || !canFollowRider(classification)) return plain;
-    if (sight.timeline !== monitor.leadership.timeline) return plain;
-    const before = [createLeaderGate(sight.snapshotEnd, limits.gateWaitMs)];
-    return { ...plain, before, check: 'leader-gate', sight };
   }
 
   #settle(progress: Progress, attempt: Attempt, report: ExchangeReport | null): void {
@@ -366,30 +302,14 @@ export class StatementRunner {
     void this.#afterFailure(progress, route, phaseOf(report), report.error);
   }
 
-  /** Moves counters, watermark and token on by what an answer told; null when its wait was given up. */
+  /** Counts what was answered, and moves the session on; `report` is null when the wait was given up. */
   #learn(progress: Progress, attempt: Attempt, report: ExchangeReport | null): void {
-    const { monitor, traffic } = this.parts;
-    const { route, plan, startedAtMs } = attempt;
-    const { session, classification, level } = progress;
+    const { traffic } = this.parts;
+    const { session, classification } = progress;
+    const { route } = attempt;
     if (route.role === 'leader' && mayWrite(classification)) traffic.counts.writes += 1;
     else traffic.countRead(route.node);
-    if (session === null) return;
-    if (route.role === 'follower' && report !== null)
-      return this.#learnFromFollower(session, attempt, report);
-    if (plan.sight !== null) session.leaderShowed(plan.sight);
-    const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
-    const waitedAt = report === null || report.isSyncWaitCancelled ? null : level;
-    learnFromLeader(session, monitor, position, { startedAtMs, isWrite: mayWrite(classification), waitedAt });
-  }
-
-  #learnFromFollower(session: SessionState, attempt: Attempt, report: ExchangeReport): void {
-    const { monitor, traffic } = this.parts;
-    const { lease, plan, startedAtMs } = attempt;
-    if (plan.atLeast !== null) {
-      traffic.counts.gatePasses += 1;
-      monitor.observe(lease.node, plan.atLeast, startedAtMs);
-    } else if (session.token !== null) traffic.counts.watermarkHits += 1;
-    learnFromFollower(session, monitor, lease.node, report, startedAtMs);
+    if (session !== null) learnFromAnswer(session, this.parts, progress, attempt, report);
   }
 
   /** Tries again, or rejects: what failed in which phase decides. */
@@ -431,10 +351,6 @@ export class StatementRunner {
     }
   }
 }
-
-const UNCHECKED = { check: 'none', sight: null, atLeast: null } as const;
-
-const FOLLOWER_SIGHTS = [FOLLOWER_SIGHT];
 
 function phaseOf(report: ExchangeReport): FailurePhase {
   if (!report.isBroken) return 'refused';
