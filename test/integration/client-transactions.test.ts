@@ -1,0 +1,171 @@
+import type pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { connect } from '../../src/index.ts';
+import type { LockstepOptions, LockstepPool } from '../../src/index.ts';
+import { startTestCluster } from '../../src/testing/cluster.ts';
+import type { TestCluster } from '../../src/testing/cluster.ts';
+
+let cluster: TestCluster;
+let pool: LockstepPool;
+
+beforeAll(async () => {
+  cluster = await startTestCluster();
+  const setup = open();
+  await setup.query('CREATE TABLE item (id int PRIMARY KEY, v text)');
+  await setup.query({ text: `INSERT INTO item VALUES (0, 'seen')`, durability: 'sync' });
+  await setup.end();
+});
+
+afterAll(() => cluster?.[Symbol.asyncDispose]());
+
+beforeEach(async () => {
+  await reopen();
+});
+
+afterEach(async () => {
+  if (!pool.ending) await pool.end();
+});
+
+/** Another pool for this test, which has looked at every server. */
+async function reopen(options: LockstepOptions = {}): Promise<void> {
+  if (pool !== undefined && !pool.ending) await pool.end();
+  pool = open(options);
+  await pool.topology();
+}
+
+function open(options: LockstepOptions = {}): LockstepPool {
+  return connect({ connectionString: cluster.url, ...options });
+}
+
+describe('pool.transaction', () => {
+  it('commits, rolls back, and runs again on a serialization failure', async () => {
+    const insert = (id: number) =>
+      pool.transaction((transaction) => transaction.query('INSERT INTO item VALUES ($1)', [id]));
+    await insert(100);
+    await expect(insert(100)).rejects.toMatchObject({ code: '23505' });
+    const failing = pool.transaction(async (transaction) => {
+      await transaction.query('INSERT INTO item VALUES (101)');
+      throw new Error('changed my mind');
+    });
+    await expect(failing).rejects.toThrow('changed my mind');
+    expect((await pool.leader.query('SELECT id FROM item WHERE id > 99')).rows).toEqual([{ id: 100 }]);
+
+    let runs = 0;
+    const isolation = 'serializable' as const;
+    await pool.transaction(
+      async (transaction) => {
+        runs += 1;
+        const { rows } = await transaction.query('SELECT count(*)::int AS n FROM item');
+        if (runs === 1) await pool.query(`UPDATE item SET v = 'y' WHERE id = 100`);
+        await transaction.query('UPDATE item SET v = $1 WHERE id = 100', [rows[0].n]);
+      },
+      { isolation },
+    );
+    expect(runs).toBe(2);
+  });
+
+  it('does not report a transaction as committed whose error its function swallowed', async () => {
+    const swallowing = pool.transaction(async (transaction) => {
+      await transaction.query('INSERT INTO item VALUES (102)');
+      await transaction.query('SELECT 1 / 0').catch(() => undefined);
+    });
+    await expect(swallowing).rejects.toMatchObject({ code: '22012' });
+    expect((await pool.leader.query('SELECT id FROM item WHERE id = 102')).rows).toEqual([]);
+  });
+
+  it('begins and ends by itself', async () => {
+    const committing = pool.transaction((transaction) => transaction.query('COMMIT'));
+    await expect(committing).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    await expect(pool.transaction(async () => 1, { isolation: 'dirty' as never })).rejects.toThrow(
+      /not an isolation/,
+    );
+    await expect(pool.transaction(async () => 1, { durability: 'fast' as never })).rejects.toThrow(
+      /not a durability/,
+    );
+    await expect(
+      pool.transaction((transaction) => transaction.query('INSERT INTO item VALUES (103)'), {
+        readOnly: true,
+      }),
+    ).rejects.toMatchObject({ code: '25006' });
+  });
+
+  it('begins with its first statement, also after one that cannot be sent', async () => {
+    const cyclic: Record<string, unknown> = {};
+    cyclic['self'] = cyclic;
+    const failing = pool.transaction(async (transaction) => {
+      await expect(transaction.query('SELECT $1::json', [cyclic])).rejects.toThrow(/circular/i);
+      await transaction.query('INSERT INTO item VALUES (110)');
+      throw new Error('the app gives up');
+    });
+    await expect(failing).rejects.toThrow('the app gives up');
+    expect((await pool.leader.query('SELECT FROM item WHERE id = 110')).rowCount).toBe(0);
+    expect(await pool.transaction(async () => 'nothing sent')).toBe('nothing sent');
+  });
+
+  it('begins also where its first text holds several statements', async () => {
+    const failing = pool.transaction(async (transaction) => {
+      await transaction.query('INSERT INTO item VALUES (111); INSERT INTO item VALUES (112)');
+      throw new Error('the app gives up');
+    });
+    await expect(failing).rejects.toThrow('the app gives up');
+    expect((await pool.leader.query('SELECT FROM item WHERE id IN (111, 112)')).rowCount).toBe(0);
+  });
+
+  it('fails as a whole when BEGIN does, and runs none of its statements', async () => {
+    const failing = pool.transaction(
+      async (transaction) => {
+        await transaction.query('INSERT INTO item VALUES (113)').catch(() => undefined);
+        await transaction.query('INSERT INTO item VALUES (114)').catch(() => undefined);
+      },
+      { isolation: 'read committed', readOnly: true },
+    );
+    await expect(failing).rejects.toMatchObject({ code: '25006' });
+    expect((await pool.leader.query('SELECT FROM item WHERE id IN (113, 114)')).rowCount).toBe(0);
+  });
+});
+
+describe('a transaction of statements known in advance', () => {
+  const insert = (id: number): pg.QueryConfig => ({ text: 'INSERT INTO item VALUES ($1)', values: [id] });
+
+  it('answers each statement, takes a durability, and moves its session on', async () => {
+    const session = pool.session();
+    const [inserted, read, setting] = await session.transaction(
+      [
+        insert(120),
+        { text: 'SELECT id FROM item WHERE id = $1', values: [120] },
+        { text: 'SHOW synchronous_commit' },
+      ],
+      { durability: 'visible', isolation: 'serializable' },
+    );
+    expect(inserted).toMatchObject({ command: 'INSERT', rowCount: 1 });
+    expect(read?.rows).toEqual([{ id: 120 }]);
+    expect(setting?.rows).toEqual([{ synchronous_commit: 'remote_apply' }]);
+    expect(session.token).not.toBeNull();
+    expect((await session.query('SELECT FROM item WHERE id = 120')).rowCount).toBe(1);
+    expect(await pool.transaction([])).toEqual([]);
+  });
+
+  it('has no effect when a statement fails, and leaves the connection usable', async () => {
+    await reopen({ max: 1 });
+    const failing = pool.transaction([insert(121), insert(0), insert(122)]);
+    await expect(failing).rejects.toMatchObject({ code: '23505' });
+    expect((await pool.leader.query('SELECT FROM item WHERE id IN (121, 122)')).rowCount).toBe(0);
+    await pool.transaction([insert(123), { name: 'again', ...insert(124) }]);
+    await pool.transaction([{ name: 'again', ...insert(125) }]);
+    expect((await pool.leader.query('SELECT FROM item WHERE id IN (123, 124, 125)')).rowCount).toBe(3);
+  });
+
+  it('is refused as a whole where a statement cannot be sent or does not belong', async () => {
+    const cyclic: Record<string, unknown> = {};
+    cyclic['self'] = cyclic;
+    const unsendable = [insert(126), { text: 'SELECT $1::json', values: [cyclic] }];
+    await expect(pool.transaction(unsendable)).rejects.toThrow(/circular/i);
+    await expect(pool.transaction([insert(126), { text: 'COMMIT' }])).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    });
+    await expect(pool.transaction([insert(126), { text: 'SELECT 1; SELECT 2' }])).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    });
+    expect((await pool.leader.query('SELECT FROM item WHERE id = 126')).rowCount).toBe(0);
+  });
+});
