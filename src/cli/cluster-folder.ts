@@ -19,6 +19,8 @@ export interface ClusterOptions {
   readonly nodes: number | null;
   readonly pgPort: number | null;
   readonly postgres: string | null;
+  /** Endpoints of the etcd that coordinates; null leaves a new cluster to its agents and an old one as it is. */
+  readonly etcd: readonly string[] | null;
 }
 
 /** A cluster on this machine: its configuration and where its files are. */
@@ -84,6 +86,7 @@ async function createConfig(options: ClusterOptions, notes: string[]): Promise<C
         agentPort: agentPorts[index],
       })),
       postgres: options.postgres ?? 'auto',
+      ...(options.etcd === null ? {} : { coordination: { kind: 'etcd', endpoints: options.etcd } }),
       secrets: { superuser: secret(), replication: secret(), app: secret(), agent: secret() },
     },
     'the new configuration',
@@ -98,6 +101,15 @@ async function reopenConfig(path: string, options: ClusterOptions, notes: string
     throw new LockstepError(
       'CONFIG_INVALID',
       `The cluster in ${path} has ${count} nodes, not ${options.nodes}. Leave --nodes out, or remove its folder to begin anew.`,
+    );
+  }
+  const { coordination } = config;
+  const endpoints = coordination.kind === 'etcd' ? coordination.endpoints : [];
+  const asked = options.etcd?.map((text) => (URL.canParse(text) ? new URL(text).origin : text));
+  if (asked !== undefined && asked.join() !== endpoints.join()) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `The cluster in ${path} is coordinated by ${endpoints.join(', ') || 'its agents'}. Leave --etcd out, or change "coordination.endpoints" there if they are other members of the same etcd.`,
     );
   }
   const wanted = options.pgPort ?? config.nodes[0]?.port ?? DEFAULT_PG_PORT;

@@ -26,6 +26,7 @@ export interface DevOptions {
   readonly pgPort: number | null;
   readonly dashboardPort: number | null;
   readonly postgres: string | null;
+  readonly etcd: readonly string[] | null;
   readonly run: string | null;
 }
 
@@ -42,6 +43,7 @@ export async function runDev(options: DevOptions): Promise<void> {
     nodes: options.nodes,
     pgPort: options.pgPort,
     postgres: options.postgres,
+    etcd: options.etcd,
   });
   await mkdir(folder.dataRoot, { recursive: true, mode: 0o755 });
   await assertFreeSpace(folder.dataRoot, BYTES_PER_NODE * folder.config.nodes.length);

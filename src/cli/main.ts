@@ -22,6 +22,11 @@ program
   .option('--pg-port <port>', "PostgreSQL's first port (default 5441, else the next free ones)", parsePort)
   .option('--dashboard-port <port>', "the dashboard's port (default 7400, else the next free one)", parsePort)
   .option('--postgres <which>', 'auto, system, embedded, or the path of a bin folder')
+  .option(
+    '--etcd <endpoints>',
+    'let this etcd coordinate, e.g. http://127.0.0.1:2379 (several with commas)',
+    parseList,
+  )
   .option('--run <command>', 'an app to run once the cluster is ready, with DATABASE_URL set')
   .action(
     (options: {
@@ -30,6 +35,7 @@ program
       pgPort?: number;
       dashboardPort?: number;
       postgres?: string;
+      etcd?: readonly string[];
       run?: string;
     }) =>
       runDev({
@@ -38,6 +44,7 @@ program
         pgPort: options.pgPort ?? null,
         dashboardPort: options.dashboardPort ?? null,
         postgres: options.postgres ?? null,
+        etcd: options.etcd ?? null,
         run: options.run ?? null,
       }),
   );
@@ -101,6 +108,10 @@ function parsePort(text: string): number {
   if (!Number.isInteger(port) || port < 1 || port > 65_535)
     throw new InvalidArgumentError('A port is a number from 1 to 65535.');
   return port;
+}
+
+function parseList(text: string): readonly string[] {
+  return text.split(',').map((item) => item.trim());
 }
 
 function parseCount(text: string): number {

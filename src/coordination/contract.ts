@@ -1,6 +1,6 @@
 /**
  * Small agreed state for agents. A register holds one JSON value; `version` counts its changes and is 0
- * while it was never written. Implementations: embedded (CASPaxos between the agents).
+ * while it was never written. Implementations: embedded (CASPaxos between the agents) and etcd.
  */
 export interface Register {
   readonly version: number;

@@ -1,11 +1,4 @@
-import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { openAcceptorStore } from '../coordination/acceptor-store.ts';
-import type { DurableAcceptor } from '../coordination/acceptor-store.ts';
-import { createEmbeddedCoordination } from '../coordination/embedded.ts';
-import type { EmbeddedCoordination } from '../coordination/embedded.ts';
-import { createHttpTransport } from '../coordination/http-transport.ts';
 import { LockstepError } from '../model/errors.ts';
 import { formatLsn } from '../model/lsn.ts';
 import type { NodeId } from '../model/node.ts';
@@ -17,6 +10,8 @@ import { serveAgent } from './api.ts';
 import type { AgentApi } from './api.ts';
 import { agentUrl, findNode } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
+import { openCoordination } from './coordination.ts';
+import type { OpenCoordination } from './coordination.ts';
 import { decide } from './core/decide.ts';
 import { buildTopology } from './core/topology.ts';
 import type { NodeReport } from './core/topology.ts';
@@ -32,8 +27,6 @@ import { encodeHistory } from './status.ts';
 import type { FenceReply, NodeStatus } from './status.ts';
 
 const TICK_MS = 250;
-/** Each tick reads the register anyway; the watch is for news in between, of which the own acceptor hears. */
-const WATCH_INTERVAL_MS = 2_000;
 /** An unchanged topology is told again this often. */
 const PUBLISH_INTERVAL_MS = 1_000;
 /** A failing action is tried again, but not in a tight loop. */
@@ -57,8 +50,7 @@ interface SwitchoverRequest {
 export class Agent implements AgentApi {
   readonly #config: ClusterConfig;
   readonly #node: NodeConfig;
-  readonly #acceptor: DurableAcceptor;
-  readonly #coordination: EmbeddedCoordination;
+  readonly #coordination: OpenCoordination;
   readonly #register: LeadershipRegister;
   readonly #local: LocalNode;
   readonly #peers: Peers;
@@ -83,23 +75,11 @@ export class Agent implements AgentApi {
     const account = await resolveAccount();
     const binaries = await reachableBinaries(await findPostgres(config.postgres), account);
     const { folder, isNew } = await claimFolder(stateDir, config, node.name, account);
-    const acceptor = await openAcceptorStore({
-      path: join(folder, 'consensus.json'),
-      cluster: config.id,
-      node: node.name,
-    });
-    // A voter that forgot its promises could let two leaders be chosen.
-    if (acceptor.isNew && !isNew) {
-      throw new LockstepError(
-        'CONFIG_INVALID',
-        `${join(folder, 'consensus.json')} is gone, so this node no longer knows what it voted for. Put the file back, or stop all nodes and see "A voter lost its file" in docs/internals/consensus.md.`,
-        { details: { folder } },
-      );
-    }
+    const coordination = await openCoordination({ config, node, folder, isNew });
     return new Agent(
       config,
       node,
-      acceptor,
+      coordination,
       (onUnexpectedExit) => new LocalNode({ config, node, stateDir, binaries, account, onUnexpectedExit }),
     );
   }
@@ -107,35 +87,24 @@ export class Agent implements AgentApi {
   private constructor(
     config: ClusterConfig,
     node: NodeConfig,
-    acceptor: DurableAcceptor,
+    coordination: OpenCoordination,
     createLocal: (onUnexpectedExit: (reason: string) => void) => LocalNode,
   ) {
     const others = config.nodes.filter((other) => other.name !== node.name);
     const authorization = `Bearer ${config.secrets.agent}`;
     this.#config = config;
     this.#node = node;
-    this.#acceptor = acceptor;
+    this.#coordination = coordination;
     this.#events = new EventLog(node.name);
     this.#events.subscribe((event) => this.#emit({ event }));
     this.#local = createLocal((reason) => {
       this.#events.add('stopped', `PostgreSQL stopped: ${reason}`);
       this.#wake();
     });
-    this.#coordination = createEmbeddedCoordination({
-      voters: config.nodes.map((voter) => voter.name),
-      proposerId: `${node.name}-${randomUUID()}`,
-      watchIntervalMs: WATCH_INTERVAL_MS,
-      transport: createHttpTransport({
-        self: node.name,
-        acceptor,
-        peerUrls: new Map(others.map((other) => [other.name, agentUrl(other)])),
-        authorization,
-      }),
-    });
     this.#register = new LeadershipRegister({
       self: node.name,
       ttlMs: config.leaseTtlMs,
-      coordination: this.#coordination,
+      coordination: coordination.registers,
       onDeadline: (deadlineMs) => this.#local.server.setDeadline(deadlineMs),
     });
     this.#peers = new Peers(others, authorization, () => this.#wake());
@@ -147,8 +116,7 @@ export class Agent implements AgentApi {
       peers: this.#peers,
       events: this.#events,
     });
-    acceptor.onAccepted((key) => this.#coordination.notify(key));
-    this.#coordination.watch(CLUSTER_KEY, () => this.#wake());
+    coordination.registers.watch(CLUSTER_KEY, () => this.#wake());
   }
 
   /** Runs until {@link close}. Throws CONFIG_INVALID when this node must not take part. */
@@ -180,13 +148,13 @@ export class Agent implements AgentApi {
       );
       const hasMajority =
         (1 + answers.filter((answer) => answer !== null).length) * 2 > this.#config.nodes.length;
-      if (hasMajority) await this.#register.release(null);
+      // Without them the agents' own consensus could only wait; etcd does not need them.
+      if (hasMajority || this.#coordination.vote === null) await this.#register.release(null);
     }
     this.#register.drop();
     this.#peers.close();
     await this.#coordination.close();
     await this.#server?.close();
-    await this.#acceptor.close();
   }
 
   status(): NodeStatus {
@@ -256,7 +224,9 @@ export class Agent implements AgentApi {
     return () => this.#listeners.delete(listener);
   }
 
-  consensus: AgentApi['consensus'] = (message) => this.#acceptor.handle(message);
+  get vote(): AgentApi['vote'] {
+    return this.#coordination.vote;
+  }
 
   /** A candidate asks: cut off from the leader it wants to replace, and tell the position. */
   async fence(version: number): Promise<FenceReply> {

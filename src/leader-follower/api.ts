@@ -15,7 +15,8 @@ export interface AgentApi {
   topology(): Topology;
   events(): readonly ClusterEvent[];
   subscribe(listener: (change: { topology: Topology } | { event: ClusterEvent }) => void): () => void;
-  consensus(message: ConsensusMessage): Promise<ConsensusReply>;
+  /** This node's vote in the consensus of the agents; null where they have none among themselves. */
+  readonly vote: ((message: ConsensusMessage) => Promise<ConsensusReply>) | null;
   fence(version: number): Promise<FenceReply>;
   switchover(to: string | null): Promise<{ from: string; to: string; pausedMs: number }>;
 }
@@ -92,9 +93,12 @@ function createApp(api: AgentApi, authorization: string): Hono {
     );
   });
   app.get('/v1/status', (context) => context.json(api.status()));
-  app.post(CONSENSUS_PATH, async (context) =>
-    context.json(await api.consensus(await context.req.json<ConsensusMessage>())),
-  );
+  const { vote } = api;
+  if (vote !== null) {
+    app.post(CONSENSUS_PATH, async (context) =>
+      context.json(await vote(await context.req.json<ConsensusMessage>())),
+    );
+  }
   app.post('/v1/fence', async (context) => {
     const { version } = await context.req.json<{ version: number }>();
     return context.json(await api.fence(version));

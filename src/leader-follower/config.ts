@@ -11,7 +11,7 @@ export interface ClusterConfig {
   readonly id: string;
   readonly name: string;
   readonly nodes: readonly NodeConfig[];
-  /** How long a leader may lead without renewing. */
+  /** How long a leader may lead without renewing. Default 2500, with etcd 5000. */
   readonly leaseTtlMs: number;
   /** How many followers a synchronous commit waits for. */
   readonly synchronousFollowers: number;
@@ -19,6 +19,8 @@ export interface ClusterConfig {
   readonly postgres: string;
   /** Networks that may connect besides this machine itself, as CIDR. */
   readonly allowedNetworks: readonly string[];
+  /** Where the agents agree on who leads. */
+  readonly coordination: CoordinationConfig;
   readonly database: string;
   readonly appUser: string;
   readonly secrets: ClusterSecrets;
@@ -32,6 +34,27 @@ export interface NodeConfig {
   readonly agentPort: number;
 }
 
+/** `embedded`: the agents vote among themselves. `etcd`: the team's etcd decides; see docs/internals/etcd.md. */
+export type CoordinationConfig = { readonly kind: 'embedded' } | EtcdConfig;
+
+export interface EtcdConfig {
+  readonly kind: 'etcd';
+  /** Members of one etcd cluster, 3.4 or later: `http(s)://host:port`. */
+  readonly endpoints: readonly string[];
+  /** What the keys begin with, before the cluster's id. */
+  readonly prefix: string;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+  /** Paths of PEM files. */
+  readonly tls?:
+    | {
+        readonly ca?: string | undefined;
+        readonly cert?: string | undefined;
+        readonly key?: string | undefined;
+      }
+    | undefined;
+}
+
 export interface ClusterSecrets {
   readonly superuser: string;
   readonly replication: string;
@@ -43,27 +66,90 @@ export interface ClusterSecrets {
 const port: z.ZodType<number> = z.int().min(1).max(65_535);
 const secret: z.ZodType<string> = z.string().min(16);
 
-const schema: z.ZodType<ClusterConfig> = z.strictObject({
-  id: z.string().min(1),
-  name: z.string().min(1),
-  nodes: z
-    .array(
-      z.strictObject({
-        name: z.string().transform(parseNodeId),
-        host: z.string().min(1),
-        port: port,
-        agentPort: port,
-      }),
-    )
-    .min(1),
-  leaseTtlMs: z.int().min(500).max(60_000).default(2_500),
-  synchronousFollowers: z.int().min(1).default(1),
-  postgres: z.string().default('auto'),
-  allowedNetworks: z.array(z.string()).default([]),
-  database: z.string().default('app'),
-  appUser: z.string().default('app'),
-  secrets: z.strictObject({ superuser: secret, replication: secret, app: secret, agent: secret }),
-});
+/** etcd needs up to 2 s to replace its own leader (`--election-timeout`), and nobody can renew meanwhile. */
+const DEFAULT_LEASE_TTL_MS = { embedded: 2_500, etcd: 5_000 } as const;
+
+const path: z.ZodType<string> = z.string().min(1);
+
+const etcdSchema: z.ZodType<EtcdConfig> & z.core.$ZodTypeDiscriminable = z
+  .strictObject({
+    kind: z.literal('etcd'),
+    endpoints: z.array(z.string().transform(parseEndpoint)).min(1),
+    prefix: z
+      .string()
+      .min(1)
+      .default('/lockstep/')
+      .transform((prefix) => (prefix.endsWith('/') ? prefix : `${prefix}/`)),
+    username: z.string().min(1).optional(),
+    password: z.string().min(1).optional(),
+    tls: z.strictObject({ ca: path.optional(), cert: path.optional(), key: path.optional() }).optional(),
+  })
+  .refine((etcd) => new Set(etcd.endpoints).size === etcd.endpoints.length, {
+    path: ['endpoints'],
+    message: 'an endpoint is named twice',
+  })
+  .refine((etcd) => (etcd.username === undefined) === (etcd.password === undefined), {
+    path: ['password'],
+    message: '"username" and "password" belong together',
+  })
+  .refine((etcd) => (etcd.tls?.cert === undefined) === (etcd.tls?.key === undefined), {
+    path: ['tls'],
+    message: '"cert" and "key" belong together',
+  })
+  .refine(({ tls, endpoints }) => tls === undefined || endpoints.every((url) => url.startsWith('https:')), {
+    path: ['endpoints'],
+    message: 'with "tls" every endpoint must begin with https://',
+  });
+
+const coordinationSchema: z.ZodType<CoordinationConfig> = z.discriminatedUnion(
+  'kind',
+  [z.strictObject({ kind: z.literal('embedded') }), etcdSchema],
+  { error: '"kind" must be "embedded" or "etcd"' },
+);
+
+const schema: z.ZodType<ClusterConfig> = z
+  .strictObject({
+    id: z.string().min(1),
+    name: z.string().min(1),
+    nodes: z
+      .array(
+        z.strictObject({
+          name: z.string().transform(parseNodeId),
+          host: z.string().min(1),
+          port: port,
+          agentPort: port,
+        }),
+      )
+      .min(1),
+    leaseTtlMs: z.int().min(500).max(60_000).optional(),
+    synchronousFollowers: z.int().min(1).default(1),
+    postgres: z.string().default('auto'),
+    allowedNetworks: z.array(z.string()).default([]),
+    coordination: coordinationSchema.default({ kind: 'embedded' }),
+    database: z.string().default('app'),
+    appUser: z.string().default('app'),
+    secrets: z.strictObject({ superuser: secret, replication: secret, app: secret, agent: secret }),
+  })
+  .transform((config) => ({
+    ...config,
+    leaseTtlMs: config.leaseTtlMs ?? DEFAULT_LEASE_TTL_MS[config.coordination.kind],
+  }));
+
+/** Scheme, host and port of an etcd member. A password in it would end up in error texts, so that it is refused. */
+function parseEndpoint(text: string, context: z.RefinementCtx): string {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  const isPlain =
+    url !== null &&
+    (url.protocol === 'http:' || url.protocol === 'https:') &&
+    url.username + url.password + url.search + url.hash === '' &&
+    url.pathname === '/';
+  if (isPlain) return url.origin;
+  context.addIssue({
+    code: 'custom',
+    message: 'an etcd endpoint is http://host:port or https://host:port and nothing more',
+  });
+  return z.NEVER;
+}
 
 /** Checks a configuration. Throws CONFIG_INVALID that names the first wrong setting. */
 export function parseClusterConfig(value: unknown, origin: string): ClusterConfig {

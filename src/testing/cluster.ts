@@ -19,6 +19,8 @@ export interface TestClusterOptions {
   readonly nodes?: number;
   /** `auto`, `system`, `embedded` or the path of a bin folder. Default LOCKSTEP_TEST_POSTGRES or `auto`. */
   readonly postgres?: string;
+  /** As in cluster.json; the agents among themselves when left out. */
+  readonly coordination?: ClusterConfig['coordination'];
 }
 
 export interface TestNode {
@@ -35,6 +37,8 @@ export interface TestCluster extends AsyncDisposable {
   /** For the client: all nodes. */
   readonly url: string;
   readonly nodes: readonly TestNode[];
+  /** Where everything of it lies, until it is disposed of. */
+  readonly folder: string;
   /** The newest picture that any agent has. */
   status(): Promise<Topology>;
   /** The leader's name, waiting up to 20 s for one. */
@@ -74,6 +78,7 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
         agentPort: ports[count + index],
       })),
       postgres: options.postgres ?? process.env['LOCKSTEP_TEST_POSTGRES'] ?? 'auto',
+      ...(options.coordination === undefined ? {} : { coordination: options.coordination }),
       secrets: { superuser: randomUUID(), replication: randomUUID(), app: randomUUID(), agent: randomUUID() },
     },
     'the test cluster',
@@ -93,16 +98,16 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
 
 class ProcessCluster implements TestCluster {
   readonly #config: ClusterConfig;
-  readonly #root: string;
   readonly #supervisor: Supervisor;
   readonly #paused = new Set<string>();
   #exit: string | null = null;
   readonly url: string;
   readonly nodes: readonly TestNode[];
+  readonly folder: string;
 
   constructor(config: ClusterConfig, configPath: string, root: string) {
     this.#config = config;
-    this.#root = root;
+    this.folder = root;
     this.#supervisor = new Supervisor({
       config,
       configPath,
@@ -138,7 +143,7 @@ class ProcessCluster implements TestCluster {
   }
 
   async killPostgres(node: string): Promise<void> {
-    const path = join(nodeFolder(this.#root, findNode(this.#config, node).name), 'data', 'postmaster.pid');
+    const path = join(nodeFolder(this.folder, findNode(this.#config, node).name), 'data', 'postmaster.pid');
     const pid = Number.parseInt(await readFile(path, 'utf8'), 10);
     await signalProcessTree(pid, 'SIGKILL');
   }
@@ -183,7 +188,7 @@ class ProcessCluster implements TestCluster {
     const parts: string[] = [];
     for (const node of this.#config.nodes) {
       for (const file of ['agent.log', 'postgres.log']) {
-        const text = await readFile(join(this.#root, 'nodes', node.name, file), 'utf8').catch(() => '');
+        const text = await readFile(join(this.folder, 'nodes', node.name, file), 'utf8').catch(() => '');
         parts.push(`--- ${node.name} ${file}`, ...text.trim().split('\n').slice(-25));
       }
     }
@@ -194,7 +199,7 @@ class ProcessCluster implements TestCluster {
     for (const node of this.#config.nodes) {
       if (this.#supervisor.isRunning(node.name)) await this.#supervisor.kill(node.name);
     }
-    await rm(this.#root, { recursive: true, force: true, maxRetries: 5 });
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 
   async #until<T>(what: string, deadlineMs: number, judge: (topology: Topology) => T | null): Promise<T> {

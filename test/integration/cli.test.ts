@@ -192,6 +192,14 @@ describe('the commands', () => {
       await failing(dev.folder, 'status', '--state', 'nowhere'),
       /cannot be read\. Start a cluster with/,
     );
+    expectClear(
+      await failing(dev.folder, 'dev', '--etcd', 'http://127.0.0.1:2379'),
+      /is coordinated by its agents\. Leave --etcd out/,
+    );
+    expectClear(
+      await failing(dev.folder, 'dev', '--state', 'other', '--etcd', '127.0.0.1:2379'),
+      /"coordination\.endpoints\.0": an etcd endpoint is http:\/\/host:port/,
+    );
     const config = join(dev.folder, '.lockstep/cluster.json');
     const text = await readFile(config, 'utf8');
     await writeFile(config, text.replace('"leaseTtlMs"', '"leaseTtlMS"'));

@@ -1,88 +1,8 @@
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { startTestCluster } from '../../src/testing/cluster.ts';
-import type { TestCluster } from '../../src/testing/cluster.ts';
 import { until } from './fixture.ts';
-
-/** Writes numbered rows one after the other to whoever leads, and remembers what was acknowledged. */
-class Writer {
-  readonly acknowledged: { readonly id: number; readonly atMs: number; readonly node: string }[] = [];
-  readonly #cluster: TestCluster;
-  readonly #level: 'on' | 'local';
-  #isStopped = false;
-  #next = 1;
-  #done: Promise<void> = Promise.resolve();
-
-  constructor(cluster: TestCluster, level: 'on' | 'local' = 'on') {
-    this.#cluster = cluster;
-    this.#level = level;
-  }
-
-  start(): void {
-    this.#done = this.#run();
-  }
-
-  async stop(): Promise<void> {
-    this.#isStopped = true;
-    await this.#done;
-  }
-
-  /** The longest time without an acknowledged write. */
-  longestGapMs(): number {
-    return Math.max(
-      ...this.acknowledged.slice(1).map((write, index) => write.atMs - (this.acknowledged[index]?.atMs ?? 0)),
-    );
-  }
-
-  async #run(): Promise<void> {
-    while (!this.#isStopped) {
-      const topology = await this.#cluster.status().catch(() => null);
-      const leader = topology?.nodes.find((node) => node.name === topology.leader);
-      const dsn = this.#cluster.nodes.find((node) => node.name === leader?.name)?.dsn;
-      if (leader === undefined || dsn === undefined) continue;
-      const client = new pg.Client({
-        connectionString: dsn,
-        connectionTimeoutMillis: 1_000,
-        query_timeout: 3_000,
-      });
-      client.on('error', () => undefined);
-      try {
-        await client.connect();
-        await client.query(`SET synchronous_commit = ${this.#level}`);
-        while (!this.#isStopped) {
-          const id = this.#next++;
-          await client.query('INSERT INTO written VALUES ($1)', [id]);
-          this.acknowledged.push({ id, atMs: performance.now(), node: leader.name });
-        }
-      } catch {
-        // The next round asks again who leads.
-      } finally {
-        await client.end().catch(() => undefined);
-      }
-    }
-  }
-}
-
-async function onLeader<T>(cluster: TestCluster, run: (client: pg.Client) => Promise<T>): Promise<T> {
-  const leader = await cluster.leader();
-  const node = cluster.nodes.find((candidate) => candidate.name === leader);
-  const client = new pg.Client({ connectionString: node?.dsn ?? '' });
-  client.on('error', () => undefined);
-  await client.connect();
-  try {
-    return await run(client);
-  } finally {
-    await client.end().catch(() => undefined);
-  }
-}
-
-async function missing(cluster: TestCluster, writer: Writer): Promise<number[]> {
-  const { rows } = await onLeader(cluster, (client) =>
-    client.query<{ id: number }>('SELECT id FROM written'),
-  );
-  const found = new Set(rows.map((row) => row.id));
-  return writer.acknowledged.map((write) => write.id).filter((id) => !found.has(id));
-}
+import { missing, onLeader, Writer } from './numbered-writes.ts';
 
 describe('a cluster of real processes', () => {
   it('survives the death of its leader three times, losing no acknowledged synchronous commit', async () => {

@@ -1,0 +1,260 @@
+import { execFileSync, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { accessSync, constants, openSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { createEtcdCoordination } from '../../src/coordination/etcd.ts';
+import type { EtcdCoordinationOptions } from '../../src/coordination/etcd.ts';
+import type { Coordination } from '../../src/coordination/contract.ts';
+import { makeCertificates } from './certificates.ts';
+import type { Certificates } from './certificates.ts';
+import { freePort, until } from './fixture.ts';
+
+/** LOCKSTEP_TEST_ETCD, or `etcd` on the PATH; null when there is none. */
+export const ETCD: string | null = findEtcd();
+
+export interface EtcdClusterOptions {
+  /** Default 1. */
+  readonly members?: number;
+  /** TLS with client certificates, and users with passwords (root and app). */
+  readonly isSecure?: boolean;
+  /** How long a token lives without use. */
+  readonly tokenTtlSeconds?: number;
+}
+
+interface Member {
+  readonly name: string;
+  readonly url: string;
+  readonly peerUrl: string;
+  process: ChildProcess | null;
+}
+
+/** Real etcd processes on ports and in a folder of their own; all end with it, also when a test fails. */
+export class EtcdCluster implements AsyncDisposable {
+  readonly #binary: string;
+  readonly #options: EtcdClusterOptions;
+  readonly #folder: string;
+  readonly #members: Member[] = [];
+  readonly #opened: Coordination[] = [];
+  readonly certificates: Certificates | null;
+
+  private constructor(
+    binary: string,
+    options: EtcdClusterOptions,
+    folder: string,
+    certificates: Certificates | null,
+  ) {
+    this.#binary = binary;
+    this.#options = options;
+    this.#folder = folder;
+    this.certificates = certificates;
+  }
+
+  static async start(options: EtcdClusterOptions = {}): Promise<EtcdCluster> {
+    if (ETCD === null) throw new Error('there is no etcd');
+    const folder = await mkdtemp(join(tmpdir(), 'lockstep-etcd-'));
+    const certificates = options.isSecure === true ? makeCertificates(folder) : null;
+    const cluster = new EtcdCluster(ETCD, options, folder, certificates);
+    try {
+      await cluster.#startAll();
+      return cluster;
+    } catch (error) {
+      await cluster[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get endpoints(): readonly string[] {
+    return this.#members.map((member) => member.url);
+  }
+
+  /** A participant as another process would be. It is closed with the cluster. */
+  participant(options: Partial<EtcdCoordinationOptions> & { readonly prefix: string }): Coordination {
+    const coordination = createEtcdCoordination({
+      endpoints: this.endpoints,
+      ...(this.certificates === null
+        ? {}
+        : { username: 'app', password: PASSWORD, tls: this.certificates.client }),
+      ...options,
+    });
+    this.#opened.push(coordination);
+    return coordination;
+  }
+
+  /** SIGKILL; the port refuses afterwards. */
+  async kill(index: number): Promise<void> {
+    const { process } = this.#member(index);
+    if (process === null) return;
+    process.kill('SIGKILL');
+    process.kill('SIGCONT');
+    await once(process, 'exit');
+    this.#member(index).process = null;
+  }
+
+  pause(index: number): void {
+    this.#member(index).process?.kill('SIGSTOP');
+  }
+
+  resume(index: number): void {
+    this.#member(index).process?.kill('SIGCONT');
+  }
+
+  /** Starts a killed member again on its data, or on none. */
+  async restart(index: number, isEmpty = false): Promise<void> {
+    const member = this.#member(index);
+    if (isEmpty) await rm(join(this.#folder, member.name), { recursive: true });
+    this.#spawn(member);
+    await this.#untilHealthy();
+  }
+
+  /** The index of the member that leads etcd itself. */
+  async leader(): Promise<number> {
+    return until('etcd has a leader', async () => {
+      for (const [index, member] of this.#members.entries()) {
+        if (member.process === null) continue;
+        const status = await this.etcdctl(index, 'endpoint', 'status', '--write-out', 'json').catch(
+          () => '[]',
+        );
+        const [entry] = JSON.parse(status) as {
+          Status: { leader: number; header: { member_id: number } };
+        }[];
+        if (entry !== undefined && entry.Status.leader === entry.Status.header.member_id) return { index };
+      }
+      return null;
+    }).then(({ index }) => index);
+  }
+
+  /** Runs etcdctl as root against one member. */
+  async etcdctl(index: number, ...args: string[]): Promise<string> {
+    const secure =
+      this.certificates === null
+        ? []
+        : [
+            `--cacert=${this.certificates.ca}`,
+            `--cert=${this.certificates.client.cert}`,
+            `--key=${this.certificates.client.key}`,
+            ...(this.#hasUsers ? [`--user=root:${PASSWORD}`] : []),
+          ];
+    const { url } = this.#member(index);
+    return execFileSync('etcdctl', [`--endpoints=${url}`, '--command-timeout=5s', ...secure, ...args], {
+      encoding: 'utf8',
+      env: { ...process.env, ETCDCTL_API: '3' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+  }
+
+  /** Forgets all revisions before the present one. */
+  async compact(): Promise<void> {
+    const status = JSON.parse(await this.etcdctl(0, 'endpoint', 'status', '--write-out', 'json')) as {
+      Status: { header: { revision: number } };
+    }[];
+    await this.etcdctl(0, 'compaction', String(status[0]?.Status.header.revision));
+  }
+
+  async log(index: number): Promise<string> {
+    return readFile(join(this.#folder, `${this.#member(index).name}.log`), 'utf8');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#opened.map((coordination) => coordination.close()));
+    await Promise.all(this.#members.map((_, index) => this.kill(index)));
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  #hasUsers = false;
+
+  async #startAll(): Promise<void> {
+    const scheme = this.certificates === null ? 'http' : 'https';
+    for (let index = 0; index < (this.#options.members ?? 1); index++) {
+      this.#members.push({
+        name: `e${index + 1}`,
+        url: `${scheme}://127.0.0.1:${await freePort()}`,
+        peerUrl: `http://127.0.0.1:${await freePort()}`,
+        process: null,
+      });
+    }
+    for (const member of this.#members) this.#spawn(member);
+    await this.#untilHealthy();
+    if (this.certificates === null) return;
+    for (const command of [
+      ['user', 'add', `root:${PASSWORD}`],
+      ['user', 'grant-role', 'root', 'root'],
+      ['role', 'add', 'lockstep'],
+      ['role', 'grant-permission', 'lockstep', 'readwrite', '--prefix=true', '/lockstep/'],
+      ['user', 'add', `app:${PASSWORD}`],
+      ['user', 'grant-role', 'app', 'lockstep'],
+      ['auth', 'enable'],
+    ]) {
+      await this.etcdctl(0, ...command);
+    }
+    this.#hasUsers = true;
+  }
+
+  #spawn(member: Member): void {
+    const { certificates } = this;
+    const secure =
+      certificates === null
+        ? []
+        : [
+            '--client-cert-auth',
+            `--trusted-ca-file=${certificates.ca}`,
+            `--cert-file=${certificates.server.cert}`,
+            `--key-file=${certificates.server.key}`,
+          ];
+    const log = openSync(join(this.#folder, `${member.name}.log`), 'a');
+    member.process = spawn(
+      this.#binary,
+      [
+        `--name=${member.name}`,
+        `--data-dir=${join(this.#folder, member.name)}`,
+        `--listen-client-urls=${member.url}`,
+        `--advertise-client-urls=${member.url}`,
+        `--listen-peer-urls=${member.peerUrl}`,
+        `--initial-advertise-peer-urls=${member.peerUrl}`,
+        `--initial-cluster=${this.#members.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(',')}`,
+        `--auth-token-ttl=${this.#options.tokenTtlSeconds ?? 300}`,
+        '--logger=zap',
+        ...secure,
+      ],
+      { stdio: ['ignore', log, log] },
+    );
+  }
+
+  async #untilHealthy(): Promise<void> {
+    for (const [index, member] of this.#members.entries()) {
+      if (member.process === null) continue;
+      await until(`etcd member ${member.name} is healthy`, async () => {
+        await this.etcdctl(index, 'endpoint', 'health');
+        return true;
+      });
+    }
+  }
+
+  #member(index: number): Member {
+    const member = this.#members[index];
+    if (member === undefined) throw new Error(`there is no member ${index}`);
+    return member;
+  }
+}
+
+export const PASSWORD = 'for-this-test-only';
+
+function findEtcd(): string | null {
+  const folders = (process.env['PATH'] ?? '').split(delimiter);
+  const paths = [
+    process.env['LOCKSTEP_TEST_ETCD'] ?? '',
+    ...folders.filter((folder) => folder !== '').map((folder) => join(folder, 'etcd')),
+  ];
+  const found = paths.find((path) => {
+    if (path === '') return false;
+    try {
+      accessSync(path, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  return found ?? null;
+}

@@ -1,0 +1,76 @@
+import { access } from 'node:fs/promises';
+import { describe, expect, it } from 'vitest';
+import { startTestCluster } from '../../src/testing/cluster.ts';
+import { ETCD, EtcdCluster } from './etcd-cluster.ts';
+import { until } from './fixture.ts';
+import { missing, onLeader, Writer } from './numbered-writes.ts';
+
+describe.skipIf(ETCD === null)('a cluster coordinated by etcd (needs the program etcd)', () => {
+  it('survives the death of its leader, losing no acknowledged synchronous commit', async () => {
+    await using etcd = await EtcdCluster.start({ members: 3 });
+    await using cluster = await startTestCluster({
+      coordination: { kind: 'etcd', endpoints: etcd.endpoints, prefix: '/lockstep/' },
+    });
+    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+    const writer = new Writer(cluster);
+    writer.start();
+    for (let round = 0; round < 2; round++) {
+      const before = writer.acknowledged.length;
+      await until('writes flow', () => writer.acknowledged.length > before + 50);
+      const old = await cluster.leader();
+      await cluster.kill(old);
+      await until('another leads', async () => {
+        const { leader } = await cluster.status();
+        return leader !== null && leader !== old;
+      });
+      await cluster.start(old);
+      await cluster.untilWhole(20_000);
+    }
+    await writer.stop();
+    expect(await missing(cluster, writer)).toEqual([]);
+    // Nothing of the agents' own consensus is there.
+    for (const node of cluster.nodes) {
+      const answer = await fetch(`${node.agentUrl}/v1/consensus`, { method: 'POST' });
+      expect(answer.ok).toBe(false);
+      await expect(access(`${cluster.folder}/nodes/${node.name}/consensus.json`)).rejects.toThrow('ENOENT');
+    }
+  });
+
+  it('goes on with the same leader when the leading one of three etcd members is killed', async () => {
+    await using etcd = await EtcdCluster.start({ members: 3 });
+    await using cluster = await startTestCluster({
+      coordination: { kind: 'etcd', endpoints: etcd.endpoints, prefix: '/lockstep/' },
+    });
+    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+    const { leader, term, version } = await cluster.status();
+    const writer = new Writer(cluster);
+    writer.start();
+    await until('writes flow', () => writer.acknowledged.length > 50);
+    await etcd.kill(await etcd.leader());
+    await until('the lease is renewed again', async () => (await cluster.status()).version > version + 10);
+    const before = writer.acknowledged.length;
+    await until('writes flow', () => writer.acknowledged.length > before + 50);
+    expect(await cluster.status()).toMatchObject({ leader, term });
+    await writer.stop();
+    expect(await missing(cluster, writer)).toEqual([]);
+    expect(writer.longestGapMs()).toBeLessThan(1_000);
+  });
+
+  it('stops writing when etcd has lost its majority, and goes on when that is back', async () => {
+    await using etcd = await EtcdCluster.start({ members: 3 });
+    await using cluster = await startTestCluster({
+      coordination: { kind: 'etcd', endpoints: etcd.endpoints, prefix: '/lockstep/' },
+    });
+    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+    const writer = new Writer(cluster);
+    writer.start();
+    await until('writes flow', () => writer.acknowledged.length > 50);
+    for (const index of [0, 1]) await etcd.kill(index);
+    await until('nobody leads', async () => (await cluster.status()).leader === null);
+    const stopped = writer.acknowledged.length;
+    await Promise.all([0, 1].map((index) => etcd.restart(index)));
+    await until('writes flow again', () => writer.acknowledged.length > stopped + 50, 30_000);
+    await writer.stop();
+    expect(await missing(cluster, writer)).toEqual([]);
+  });
+});

@@ -1,0 +1,82 @@
+import { describe, expect, test } from 'vitest';
+import { parseClusterConfig } from '../../src/leader-follower/config.ts';
+
+const secret = 'x'.repeat(16);
+const cluster = {
+  id: 'c',
+  name: 'shop',
+  nodes: [{ name: 'n1', host: '127.0.0.1', port: 5441, agentPort: 7411 }],
+  secrets: { superuser: secret, replication: secret, app: secret, agent: secret },
+};
+const etcd = { kind: 'etcd', endpoints: ['http://10.0.0.1:2379'] };
+
+describe('coordination in cluster.json', () => {
+  test('is the agents themselves unless said otherwise', () => {
+    expect(parseClusterConfig(cluster, 'cluster.json').coordination).toEqual({ kind: 'embedded' });
+    expect(
+      parseClusterConfig({ ...cluster, coordination: { kind: 'embedded' } }, 'cluster.json').coordination,
+    ).toEqual({ kind: 'embedded' });
+  });
+
+  test('is etcd with its endpoints, and a prefix that ends in a slash', () => {
+    const coordination = { ...etcd, endpoints: ['https://etcd-1:2379/', 'https://[::1]:2379'], prefix: '/x' };
+    expect(parseClusterConfig({ ...cluster, coordination }, 'cluster.json').coordination).toEqual({
+      kind: 'etcd',
+      endpoints: ['https://etcd-1:2379', 'https://[::1]:2379'],
+      prefix: '/x/',
+    });
+    expect(parseClusterConfig({ ...cluster, coordination: etcd }, 'cluster.json').coordination).toMatchObject(
+      { prefix: '/lockstep/' },
+    );
+  });
+
+  test('with etcd, which replaces its own leader more slowly, has a longer lease unless said otherwise', () => {
+    const ttl = (settings: object): number =>
+      parseClusterConfig({ ...cluster, ...settings }, 'cluster.json').leaseTtlMs;
+    expect(ttl({})).toBe(2_500);
+    expect(ttl({ coordination: etcd })).toBe(5_000);
+    expect(ttl({ coordination: etcd, leaseTtlMs: 3_000 })).toBe(3_000);
+  });
+
+  test('survives being written and read again', () => {
+    const coordination = {
+      ...etcd,
+      endpoints: ['https://e:2379'],
+      username: 'u',
+      password: 'p',
+      tls: { ca: '/ca.pem', cert: '/c.pem', key: '/k.pem' },
+    };
+    const config = parseClusterConfig({ ...cluster, coordination }, 'cluster.json');
+    expect(parseClusterConfig(JSON.parse(JSON.stringify(config)), 'cluster.json')).toEqual(config);
+  });
+
+  test.each([
+    ['an unknown kind', { kind: 'zookeeper' }, /"coordination(\.kind)?".*"embedded" or "etcd"/],
+    ['no endpoint', { ...etcd, endpoints: [] }, /"coordination\.endpoints"/],
+    ['no URL', { ...etcd, endpoints: ['10.0.0.1:2379'] }, /"coordination\.endpoints\.0".*http:\/\/host:port/],
+    ['a path', { ...etcd, endpoints: ['http://e:2379/v3'] }, /nothing more/],
+    [
+      'an endpoint twice',
+      { ...etcd, endpoints: ['http://e:2379', 'http://e:2379/'] },
+      /"coordination\.endpoints".*twice/,
+    ],
+    ['a user without a password', { ...etcd, username: 'u' }, /"coordination\.password".*together/],
+    ['a certificate without its key', { ...etcd, tls: { cert: '/c.pem' } }, /"coordination\.tls".*together/],
+    ['TLS without https', { ...etcd, tls: { ca: '/ca.pem' } }, /"coordination\.endpoints".*https:\/\//],
+    ['a word too many', { ...etcd, ttl: 30 }, /"coordination".*ttl/],
+  ])('refuses %s', (_, coordination, message) => {
+    expect(() => parseClusterConfig({ ...cluster, coordination }, 'cluster.json')).toThrow(message);
+  });
+
+  test('never repeats a password that was put into an endpoint', () => {
+    const coordination = { ...etcd, endpoints: ['http://u:never-seen@e:2379'] };
+    let message = '';
+    try {
+      parseClusterConfig({ ...cluster, coordination }, 'cluster.json');
+    } catch (error) {
+      message = (error as Error).message;
+    }
+    expect(message).toContain('"coordination.endpoints.0"');
+    expect(message).not.toContain('never-seen');
+  });
+});
