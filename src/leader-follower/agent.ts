@@ -19,6 +19,7 @@ import { EventLog } from './event-log.ts';
 import { Executor } from './executor.ts';
 import { CLUSTER_KEY, LeadershipRegister } from './leadership.ts';
 import { LocalNode } from './local-node.ts';
+import { Merits } from './merits.ts';
 import { claimFolder } from './node-folder.ts';
 import { observe } from './observer.ts';
 import type { Observation } from './observer.ts';
@@ -55,6 +56,7 @@ export class Agent implements AgentApi {
   readonly #local: LocalNode;
   readonly #peers: Peers;
   readonly #events: EventLog;
+  readonly #merits: Merits;
   readonly #executor: Executor;
   readonly #listeners = new Set<(change: Change) => void>();
   readonly #closing = new AbortController();
@@ -108,6 +110,7 @@ export class Agent implements AgentApi {
       onDeadline: (deadlineMs) => this.#local.server.setDeadline(deadlineMs),
     });
     this.#peers = new Peers(others, authorization, () => this.#wake());
+    this.#merits = new Merits({ config, node, local: this.#local, peers: this.#peers });
     this.#executor = new Executor({
       self: node.name,
       config,
@@ -115,6 +118,7 @@ export class Agent implements AgentApi {
       local: this.#local,
       peers: this.#peers,
       events: this.#events,
+      merits: this.#merits,
     });
     coordination.registers.watch(CLUSTER_KEY, () => this.#wake());
   }
@@ -152,6 +156,7 @@ export class Agent implements AgentApi {
       if (hasMajority || this.#coordination.vote === null) await this.#register.release(null);
     }
     this.#register.drop();
+    this.#merits.close();
     this.#peers.close();
     await this.#coordination.close();
     await this.#server?.close();
@@ -177,6 +182,7 @@ export class Agent implements AgentApi {
       following: this.#local.following,
       isReceiving: probe?.isReceiving ?? false,
       version: this.#register.known.version,
+      measures: this.#merits.own(),
     };
   }
 
@@ -302,6 +308,7 @@ export class Agent implements AgentApi {
       peers: this.#peers,
       fencedAtVersion: this.#fencedAtVersion ?? Number.POSITIVE_INFINITY,
       hasRewindFailed: this.#executor.hasRewindFailed,
+      merits: this.#merits,
     });
     if (this.#fencedAtVersion === null && observation.view.register !== null) {
       this.#fencedAtVersion = Math.max(version, observation.view.register.version);

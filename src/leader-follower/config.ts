@@ -32,6 +32,8 @@ export interface NodeConfig {
   /** PostgreSQL's port. */
   readonly port: number;
   readonly agentPort: number;
+  /** 0 never leads; among equals in everything that is measured, the highest leads. Default 1. */
+  readonly failoverPriority: number;
 }
 
 /** `embedded`: the agents vote among themselves. `etcd`: the team's etcd decides; see docs/internals/etcd.md. */
@@ -118,6 +120,7 @@ const schema: z.ZodType<ClusterConfig> = z
           host: z.string().min(1),
           port: port,
           agentPort: port,
+          failoverPriority: z.int().min(0).max(1_000).default(1),
         }),
       )
       .min(1),
@@ -157,8 +160,13 @@ export function parseClusterConfig(value: unknown, origin: string): ClusterConfi
   if (result.success) {
     const names = result.data.nodes.map((node) => node.name);
     const twice = names.find((name, index) => names.indexOf(name) !== index);
-    if (twice === undefined) return result.data;
-    throw new LockstepError('CONFIG_INVALID', `${origin} names node ${twice} twice; names must differ.`);
+    if (twice !== undefined)
+      throw new LockstepError('CONFIG_INVALID', `${origin} names node ${twice} twice; names must differ.`);
+    if (result.data.nodes.some((node) => node.failoverPriority > 0)) return result.data;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${origin} lets no node lead: every failoverPriority is 0. Give one of them a higher one.`,
+    );
   }
   const issue = result.error.issues[0];
   const where = issue?.path.join('.');

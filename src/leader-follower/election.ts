@@ -6,6 +6,7 @@ import { syncSetForElection } from './core/sync-set.ts';
 import type { ClusterConfig } from './config.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
+import type { Merits } from './merits.ts';
 import type { Peers } from './peers.ts';
 import { decodeHistory } from './status.ts';
 import { parseLsn } from '../model/lsn.ts';
@@ -29,6 +30,7 @@ export async function campaign(options: {
   readonly register: LeadershipRegister;
   readonly local: LocalNode;
   readonly peers: Peers;
+  readonly merits: Merits;
   readonly version: number;
   readonly state: ClusterState;
 }): Promise<CampaignResult> {
@@ -44,6 +46,7 @@ export async function campaign(options: {
       lastHolder: state.leadership.holder,
       timeline: state.leadership.timeline,
       positions,
+      neverLead: options.merits.neverLead,
     });
   await new Promise<void>((resolve) => {
     // Who led last has every commit: it needs nobody's position, only the register.
@@ -69,9 +72,10 @@ export async function campaign(options: {
   const sync = syncSetForElection(
     state.sync,
     self,
-    others.map((node) => node.name),
+    others.map((node) => node.name).filter((name) => !options.merits.neverLead.includes(name)),
   );
-  const isWon = await register.campaign(version, state, sync.recorded);
+  const next = { ...state, lostLeaderships: options.merits.lossesAfter(state) };
+  const isWon = await register.campaign(version, next, sync.recorded);
   return isWon
     ? { kind: 'won', reason: decision.reason }
     : { kind: 'lost', reason: 'another took or renewed the lease first' };

@@ -11,6 +11,7 @@ import { campaign } from './election.ts';
 import type { EventLog } from './event-log.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
+import type { Merits } from './merits.ts';
 import type { Observation } from './observer.ts';
 import type { Peers } from './peers.ts';
 import { ensureRoles } from './roles.ts';
@@ -25,6 +26,7 @@ export interface ExecutorOptions {
   readonly local: LocalNode;
   readonly peers: Peers;
   readonly events: EventLog;
+  readonly merits: Merits;
 }
 
 /** Does what was decided. It decides nothing itself, except to stop when the world changed meanwhile. */
@@ -37,7 +39,11 @@ export class Executor {
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
-    this.#syncSet = new SyncSetKeeper({ ...options, initialNames: '' });
+    this.#syncSet = new SyncSetKeeper({
+      ...options,
+      neverLead: options.merits.neverLead,
+      initialNames: '',
+    });
   }
 
   get hasRewindFailed(): boolean {
@@ -161,6 +167,7 @@ export class Executor {
     await local.promote(names);
     this.#syncSet = new SyncSetKeeper({
       ...this.#options,
+      neverLead: this.#options.merits.neverLead,
       initialNames: formatSynchronousStandbyNames(config.synchronousFollowers, names),
     });
     events.add(

@@ -5,6 +5,7 @@ import type { Probe } from '../postgres/probe.ts';
 import type { LocalPostgres, PeerView, View } from './core/view.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
+import type { Merits } from './merits.ts';
 import type { PeerReport, Peers } from './peers.ts';
 import { decodeHistory } from './status.ts';
 
@@ -23,6 +24,7 @@ export async function observe(options: {
   readonly peers: Peers;
   readonly fencedAtVersion: number;
   readonly hasRewindFailed: boolean;
+  readonly merits: Merits;
 }): Promise<Observation> {
   const { register, local } = options;
   const [known, probe, localSystemIdentifier] = await Promise.all([
@@ -41,6 +43,7 @@ export async function observe(options: {
     local: await describeLocal(local, probe, localSystemIdentifier),
     localSystemIdentifier,
     peers: options.peers.reports().map(describePeer),
+    merits: options.merits.all(register.known.state),
     canRewind: local.canRewind,
     hasRewindFailed: options.hasRewindFailed,
   };

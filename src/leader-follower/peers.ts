@@ -15,6 +15,8 @@ export interface PeerReport {
   readonly isReachable: boolean;
   /** The last thing it said, also when it is silent now. */
   readonly status: NodeStatus | null;
+  /** How long its answer takes, smoothed; null before the first. */
+  readonly roundTripMs: number | null;
 }
 
 /** Knows what the other agents say of their nodes, and asks them for things. */
@@ -22,6 +24,7 @@ export class Peers {
   readonly #nodes: readonly NodeConfig[];
   readonly #authorization: string;
   readonly #closing = new AbortController();
+  readonly #roundTripsMs = new Map<NodeId, number>();
   readonly #heard = new Map<NodeId, { readonly status: NodeStatus; readonly atMs: number }>();
 
   constructor(nodes: readonly NodeConfig[], authorization: string, onChange: () => void) {
@@ -38,6 +41,7 @@ export class Peers {
         node,
         isReachable: heard !== undefined && nowMs - heard.atMs < SILENT_AFTER_MS,
         status: heard?.status ?? null,
+        roundTripMs: this.#roundTripsMs.get(node.name) ?? null,
       };
     });
   }
@@ -66,8 +70,12 @@ export class Peers {
 
   async #poll(node: NodeConfig, onChange: () => void): Promise<void> {
     while (!this.#closing.signal.aborted) {
+      const askedAtMs = monotonicMs();
       const status = await this.ask(node, POLL_TIMEOUT_MS);
       if (status !== null) {
+        const tookMs = monotonicMs() - askedAtMs;
+        const usualMs = this.#roundTripsMs.get(node.name) ?? tookMs;
+        this.#roundTripsMs.set(node.name, usualMs * 0.9 + tookMs * 0.1);
         const before = this.#heard.get(node.name)?.status;
         this.#heard.set(node.name, { status, atMs: monotonicMs() });
         if (before?.role !== status.role || before.term !== status.term) onChange();

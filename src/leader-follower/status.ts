@@ -2,6 +2,7 @@ import { formatLsn, parseLsn } from '../model/lsn.ts';
 import { parseTimeline } from '../model/timeline.ts';
 import type { TimelineHistory } from '../model/timeline.ts';
 import type { NodeRole, NodeState } from '../model/topology.ts';
+import type { Measures } from './core/candidate.ts';
 
 /** What an agent says of its own node: `GET /v1/status`. LSNs are text. */
 export interface NodeStatus {
@@ -21,6 +22,8 @@ export interface NodeStatus {
   readonly isReceiving: boolean;
   /** The register's version it saw last. */
   readonly version: number;
+  /** Missing where an older release runs. */
+  readonly measures?: Measures;
 }
 
 export interface WireHistory {

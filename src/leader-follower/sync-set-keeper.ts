@@ -21,6 +21,7 @@ export class SyncSetKeeper {
   readonly #register: LeadershipRegister;
   readonly #local: LocalNode;
   readonly #events: EventLog;
+  readonly #neverLead: readonly NodeId[];
   readonly #lastStreamedAtMs = new Map<NodeId, number>();
   /** The names set before the promotion hold from its first walsender on; only later changes have to settle. */
   #barrier: { readonly names: string; readonly changedAtMs: number; lsn: Lsn | null };
@@ -30,6 +31,8 @@ export class SyncSetKeeper {
     readonly register: LeadershipRegister;
     readonly local: LocalNode;
     readonly events: EventLog;
+    /** What only they had could not be saved by an election: no commit may wait for them. */
+    readonly neverLead: readonly NodeId[];
     /** PostgreSQL's synchronous_standby_names since before it was promoted. */
     readonly initialNames: string;
   }) {
@@ -37,24 +40,29 @@ export class SyncSetKeeper {
     this.#register = options.register;
     this.#local = options.local;
     this.#events = options.events;
+    this.#neverLead = options.neverLead;
     this.#barrier = { names: options.initialNames, changedAtMs: Number.NEGATIVE_INFINITY, lsn: null };
     // A new leader's followers get the same time to come back as after any other hiccup.
     const members = options.register.known.state?.sync.members ?? [];
-    for (const name of members) this.#lastStreamedAtMs.set(name, monotonicMs());
+    const counted = members.filter((name) => !this.#neverLead.includes(name));
+    for (const name of counted) this.#lastStreamedAtMs.set(name, monotonicMs());
   }
 
   async step(seen: Probe): Promise<void> {
     const state = this.#register.known.state;
     if (state === null) return;
     const nowMs = monotonicMs();
-    for (const follower of seen.followers) {
-      if (follower.isStreaming) this.#lastStreamedAtMs.set(follower.name as NodeId, nowMs);
+    const followers = seen.followers
+      .map((follower) => ({ ...follower, name: follower.name as NodeId }))
+      .filter(({ name }) => !this.#neverLead.includes(name));
+    for (const follower of followers) {
+      if (follower.isStreaming) this.#lastStreamedAtMs.set(follower.name, nowMs);
     }
     const step = decideSyncSet({
       self: this.#self,
       recorded: state.sync,
       active: parseSynchronousStandbyNames(seen.synchronousStandbyNames),
-      followers: seen.followers.map((follower) => ({ ...follower, name: follower.name as NodeId })),
+      followers,
       recentlyStreaming: [...this.#lastStreamedAtMs]
         .filter(([, atMs]) => nowMs - atMs < REMOVAL_DELAY_MS)
         .map(([name]) => name),

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { plainMerit, UNMEASURED } from '../../src/leader-follower/core/candidate.ts';
+import type { Merit } from '../../src/leader-follower/core/candidate.ts';
 import type { ClusterState } from '../../src/leader-follower/core/cluster-state.ts';
 import { decide } from '../../src/leader-follower/core/decide.ts';
 import type { LocalPostgres, PeerView, View } from '../../src/leader-follower/core/view.ts';
@@ -88,6 +90,14 @@ const empty = {
   local: { kind: 'absent' } as const,
 };
 const nobodyHasData = [peer(n2, { hasData: false }), peer(n3, { hasData: false })];
+
+function near(node: Merit['node']): Merit {
+  return { ...plainMerit(node), measures: { ...UNMEASURED, peerLatencyMs: 1 } };
+}
+
+function far(node: Merit['node']): Merit {
+  return { ...plainMerit(node), measures: { ...UNMEASURED, peerLatencyMs: 40 } };
+}
 
 /** What a node sees, and what it does. */
 const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = [
@@ -184,6 +194,49 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
       ...expired,
       register: { version: 9, state: stateOf({ isReleased: true, successor: n2 }) },
       peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })],
+    },
+    ['campaign'],
+  ],
+  ['among equals the nearer one goes first', { ...expired, merits: [near(n3), far(n2)] }, []],
+  ['whatever its name', { ...expired, merits: [near(n2), far(n3)] }, ['campaign']],
+  [
+    'but newer data goes before merit',
+    { ...expired, merits: [near(n3), far(n2)], local: follower({ receivedLsn: 101n as Lsn }) },
+    ['campaign'],
+  ],
+  [
+    'a node of priority 0 never campaigns',
+    { ...expired, leaseExpiredForMs: 9_000, merits: [{ ...plainMerit(n2), priority: 0 }] },
+    [],
+  ],
+  [
+    'nor is it waited for',
+    {
+      ...expired,
+      merits: [{ ...plainMerit(n3), priority: 0 }],
+      peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })],
+    },
+    ['campaign'],
+  ],
+  [
+    'nor does it found a cluster: the next one does',
+    { ...empty, merits: [{ ...plainMerit(n1), priority: 0 }], peers: nobodyHasData },
+    ['found-cluster'],
+  ],
+  [
+    'who lost several leaderships lately lets others go first',
+    { self: n1, local: follower(), peers: [peer(n2), peer(n3)], merits: [{ ...plainMerit(n1), losses: 1 }] },
+    [],
+  ],
+  [
+    'but stands when none of them does',
+    {
+      self: n1,
+      local: follower(),
+      isLeaseExpired: true,
+      leaseExpiredForMs: 5_000,
+      peers: [peer(n2), peer(n3)],
+      merits: [{ ...plainMerit(n1), losses: 1 }],
     },
     ['campaign'],
   ],

@@ -11,6 +11,13 @@ export interface ClusterState {
   readonly systemIdentifier: string | null;
   readonly leadership: Leadership;
   readonly sync: SyncSet;
+  /** The newest leaderships that ended without being handed over, oldest first; bounded. */
+  readonly lostLeaderships?: readonly LostLeadership[];
+}
+
+export interface LostLeadership {
+  readonly node: NodeId;
+  readonly term: Term;
 }
 
 /** The lease. There is no timestamp in it: each agent counts the TTL on its own monotonic clock. */

@@ -1,4 +1,6 @@
 import type { NodeId, Term } from '../../model/node.ts';
+import { comparePositions, plainMerit, rankByMerit } from './candidate.ts';
+import type { Merit } from './candidate.ts';
 import { electionQuorum } from './cluster-state.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { decideRejoin } from './rejoin.ts';
@@ -69,7 +71,7 @@ function decideAlone(view: View): readonly Action[] {
   return [];
 }
 
-/** Only the first configured node founds, and only when nobody has data: a lost register is not a new cluster. */
+/** Only the first configured node that may lead founds, and only when nobody has data: a lost register is not a new cluster. */
 function decideFounding(view: View): readonly Action[] {
   if (view.local.kind === 'leader') {
     return [{ kind: 'demote', reason: 'coordination knows of no cluster' }];
@@ -83,7 +85,7 @@ function decideFounding(view: View): readonly Action[] {
       },
     ];
   }
-  const isFirst = view.nodes[0] === view.self;
+  const isFirst = view.nodes.find((node) => mayLead(view, node)) === view.self;
   const isEveryoneEmpty = view.peers.every((peer) => peer.isReachable && peer.hasData === false);
   return isFirst && isEveryoneEmpty ? [{ kind: 'found-cluster' }] : [];
 }
@@ -130,9 +132,10 @@ function decideAsFormerHolder(view: View, state: ClusterState): readonly Action[
     case 'leader':
       return [{ kind: 'demote', reason: 'it leads without a lease' }];
     case 'follower': {
-      // After handing over, the others go first; it stands again only when none of them did.
-      const isForOthers =
-        state.leadership.isReleased && canHandOver(view, state) && view.leaseExpiredForMs < RECLAIM_AFTER_MS;
+      if (!mayLead(view, view.self)) return [];
+      // After handing over, or failing again and again, the others go first; it stands when none of them did.
+      const shouldWait = state.leadership.isReleased || meritOf(view, view.self).losses > 0;
+      const isForOthers = shouldWait && canHandOver(view, state) && view.leaseExpiredForMs < RECLAIM_AFTER_MS;
       return isForOthers ? [] : [{ kind: 'campaign', reason: 'led last and no other leads' }];
     }
     default:
@@ -161,6 +164,7 @@ function decideAsOther(view: View, state: ClusterState): readonly Action[] {
 }
 
 function decideCandidacy(view: View, state: ClusterState): readonly Action[] {
+  if (!mayLead(view, view.self)) return [];
   const waitMs = campaignRank(view, state) * CAMPAIGN_STAGGER_MS;
   if (view.leaseExpiredForMs < waitMs) return [];
   const { holder, isReleased } = state.leadership;
@@ -172,20 +176,33 @@ function decideCandidacy(view: View, state: ClusterState): readonly Action[] {
   ];
 }
 
-/** Staggers challengers: a switchover's successor first, then the furthest, then by name. */
+/** Staggers challengers: a switchover's successor first, then the newest data, then merit. */
 function campaignRank(view: View, state: ClusterState): number {
-  if (state.leadership.successor === view.self) return 0;
-  const own = view.local.kind === 'follower' ? view.local.receivedLsn : 0n;
-  const ahead = view.peers.filter(
-    (peer) =>
-      peer.isReachable &&
-      peer.role === 'follower' &&
-      peer.name !== state.leadership.holder &&
-      (peer.name === state.leadership.successor ||
-        (peer.receivedLsn !== null &&
-          (peer.receivedLsn > own || (peer.receivedLsn === own && peer.name < view.self)))),
-  );
-  return ahead.length;
+  const { successor, holder } = state.leadership;
+  if (successor === view.self || view.local.kind !== 'follower') return 0;
+  const own = view.local;
+  const equals: Merit[] = [meritOf(view, view.self)];
+  let ahead = 0;
+  for (const peer of view.peers) {
+    const isRival = peer.isReachable && peer.role === 'follower' && peer.name !== holder;
+    if (!isRival || !mayLead(view, peer.name)) continue;
+    if (peer.name === successor) ahead++;
+    else if (peer.receivedLsn !== null) {
+      const position = { history: peer.history ?? own.history, receivedLsn: peer.receivedLsn };
+      const difference = comparePositions(position, own);
+      if (difference > 0) ahead++;
+      else if (difference === 0) equals.push(meritOf(view, peer.name));
+    }
+  }
+  return ahead + rankByMerit(equals).findIndex(({ node }) => node === view.self);
+}
+
+function meritOf(view: View, name: NodeId): Merit {
+  return view.merits?.find(({ node }) => node === name) ?? plainMerit(name);
+}
+
+function mayLead(view: View, name: NodeId): boolean {
+  return meritOf(view, name).priority > 0;
 }
 
 function decideFollowing(view: View, state: ClusterState, holder: PeerView | undefined): readonly Action[] {

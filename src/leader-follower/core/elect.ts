@@ -1,14 +1,13 @@
-import type { Lsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
 import type { Timeline, TimelineHistory } from '../../model/timeline.ts';
+import { comparePositions } from './candidate.ts';
+import type { Position } from './candidate.ts';
 import { electionQuorum } from './cluster-state.ts';
 import type { SyncSet } from './cluster-state.ts';
 
 /** Where a node's log ends, read after it stopped receiving from any leader. */
-export interface FencedPosition {
+export interface FencedPosition extends Position {
   readonly node: NodeId;
-  readonly history: TimelineHistory;
-  readonly receivedLsn: Lsn;
 }
 
 export interface ElectionView {
@@ -20,6 +19,8 @@ export interface ElectionView {
   readonly timeline: Timeline | null;
   /** Own position included. */
   readonly positions: readonly FencedPosition[];
+  /** Nodes of priority 0. They still tell their positions. */
+  readonly neverLead?: readonly NodeId[];
 }
 
 export type ElectionDecision =
@@ -33,6 +34,8 @@ export type ElectionDecision =
  * them, and this node is the furthest of them on the newest timeline.
  */
 export function decideElection(view: ElectionView): ElectionDecision {
+  const neverLead = view.neverLead ?? [];
+  if (neverLead.includes(view.self)) return { kind: 'wait', reason: 'its failoverPriority is 0' };
   const own = view.positions.find((position) => position.node === view.self);
   if (!own) return { kind: 'wait', reason: 'own position is unknown' };
   if (!isOnTimeline(own.history, view.timeline)) {
@@ -58,16 +61,27 @@ export function decideElection(view: ElectionView): ElectionDecision {
       reason: `heard ${heard.length} of the ${quorum} sync set members an election needs; missing ${missing.join(', ')}`,
     };
   }
-  const best = rankCandidates(view.positions, view.timeline)[0];
+  // What a node that never leads has more of is given up, unless an acknowledged commit may be among it.
+  const mayHoldCommits = [...view.sync.members, view.lastHolder];
+  const rivals = view.positions.filter(
+    ({ node }) => !neverLead.includes(node) || mayHoldCommits.includes(node),
+  );
+  const best = newestFirst(rivals, view.timeline)[0];
   if (best === undefined) return { kind: 'wait', reason: 'no candidate is on the newest timeline' };
   if (best.node === view.self || comparePositions(best, own) === 0) {
     return { kind: 'stand', reason: 'has the newest data' };
   }
+  if (neverLead.includes(best.node)) {
+    return {
+      kind: 'wait',
+      reason: `only ${best.node} has the newest data, and its failoverPriority is 0; give it a higher one`,
+    };
+  }
   return { kind: 'yield', to: best.node, reason: `${best.node} has newer data` };
 }
 
-/** Candidates on the newest timeline, best first: newest data, then name. */
-export function rankCandidates(
+/** Those on the newest timeline, by their data, then by name. */
+function newestFirst(
   positions: readonly FencedPosition[],
   timeline: Timeline | null,
 ): readonly FencedPosition[] {
@@ -82,13 +96,4 @@ function isOnTimeline(history: TimelineHistory, timeline: Timeline | null): bool
     history.timeline === timeline ||
     history.ancestors.some((ancestor) => ancestor.timeline === timeline)
   );
-}
-
-/** Positive when `a` holds newer data. A descendant timeline is newer than its ancestor's, at any LSN. */
-function comparePositions(a: FencedPosition, b: FencedPosition): number {
-  if (a.history.timeline !== b.history.timeline) {
-    if (a.history.ancestors.some((ancestor) => ancestor.timeline === b.history.timeline)) return 1;
-    if (b.history.ancestors.some((ancestor) => ancestor.timeline === a.history.timeline)) return -1;
-  }
-  return a.receivedLsn === b.receivedLsn ? 0 : a.receivedLsn > b.receivedLsn ? 1 : -1;
 }

@@ -1,6 +1,7 @@
 import type { Lsn } from '../../model/lsn.ts';
 import type { NodeId, Term } from '../../model/node.ts';
 import type { TimelineHistory } from '../../model/timeline.ts';
+import type { Merit } from './candidate.ts';
 import type { ClusterState } from './cluster-state.ts';
 
 /** This node's PostgreSQL, as last probed. */
@@ -63,6 +64,8 @@ export interface View {
   /** The identifier in the data folder's control file, null without data. */
   readonly localSystemIdentifier: string | null;
   readonly peers: readonly PeerView[];
+  /** What speaks for each node as a leader, beside its data; of a node that is missing nothing is known. */
+  readonly merits?: readonly Merit[];
   readonly canRewind: boolean;
   readonly hasRewindFailed: boolean;
 }
