@@ -1,0 +1,155 @@
+import { Client } from 'pg';
+import type { ClusterFault, PlannedRound } from './core/cluster-faults.ts';
+import type { Wake } from './core/cluster-history.ts';
+import type { HostCluster } from './hosts/cluster.ts';
+import type { Host, Part } from './hosts/host.ts';
+
+/** What a fault is done to, chosen when it strikes. */
+export interface Target {
+  readonly cluster: HostCluster;
+  readonly leader: Host;
+  readonly follower: Host;
+}
+
+interface Fault {
+  strike(target: Target): Promise<void>;
+  /** Undoes what the cluster cannot undo by itself. Also called when the strike failed half way. */
+  heal(target: Target): Promise<void>;
+}
+
+/** Null when the fault works here, else why not. */
+export function whyNot(fault: ClusterFault, cluster: HostCluster): string | null {
+  const isDisk =
+    fault === 'hung-disk-leader' || fault === 'hung-disk-follower' || fault === 'slow-disk-leader';
+  return isDisk && !cluster.canHang ? 'there is no C compiler (gcc) to build the slow disk with' : null;
+}
+
+export async function chooseTarget(cluster: HostCluster, plan: PlannedRound): Promise<Target> {
+  const { leader } = await cluster.status();
+  if (leader === null) throw new Error('There is no leader to strike.');
+  const followers = cluster.hosts.filter((host) => host.name !== leader);
+  const follower = followers[plan.follower % followers.length];
+  if (follower === undefined) throw new Error('There is no follower to strike.');
+  return { cluster, leader: cluster.host(leader), follower };
+}
+
+export function faultOf(name: ClusterFault): Fault {
+  return FAULTS[name];
+}
+
+/** The woken parts of a round; a wake is told when the signal is out. */
+export function wakeOf(fault: ClusterFault, { leader }: Target, atMs: number): Wake | null {
+  const isSuspended = fault === 'stop-agent' || fault === 'stop-postgres' || fault === 'stop-leader-host';
+  return isSuspended ? { node: leader.name, atMs } : null;
+}
+
+const restart = async (host: Host): Promise<void> => {
+  if (!host.isRunning) await host.start();
+};
+
+const suspend = (part: Part): Fault => ({
+  strike: ({ leader }) => leader.signal(part, 'SIGSTOP'),
+  heal: ({ leader }) => leader.signal('host', 'SIGCONT'),
+});
+
+const lose = (direction: 'sent' | 'received', whom: 'hosts' | 'all'): Fault => ({
+  strike: ({ cluster: { network }, leader }) =>
+    network.loseAll(leader.name, direction, network.othersOf(leader.name)[whom]),
+  heal: ({ cluster }) => cluster.network.restore(),
+});
+
+const fill = (whose: 'leader' | 'follower'): Fault => ({
+  async strike(target) {
+    await target[whose].disk.fill();
+    // Segments that exist already are written on; a full disk shows when the next one is due.
+    await switchWal(target).catch(() => undefined);
+  },
+  heal: async (target) => {
+    await target[whose].disk.empty();
+    await restart(target[whose]);
+  },
+});
+
+const turn = (whose: 'leader' | 'follower', state: 'hung' | 'slow'): Fault => ({
+  strike: (target) => target[whose].disk.turn(state),
+  heal: async (target) => {
+    await target[whose].disk.turnBack();
+    await restart(target[whose]);
+  },
+});
+
+const kill = (whose: 'leader' | 'follower'): Fault => ({
+  strike: (target) => target[whose].kill(),
+  heal: (target) => restart(target[whose]),
+});
+
+const unplug = (whose: 'leader' | 'follower'): Fault => ({
+  strike: ({ cluster, [whose]: host }) => cluster.network.unplug(host.name),
+  heal: ({ cluster, [whose]: host }) => cluster.network.plugIn(host.name),
+});
+
+const nothing = async (): Promise<void> => undefined;
+
+const FAULTS: Readonly<Record<ClusterFault, Fault>> = {
+  'cut-leader': unplug('leader'),
+  'cut-follower': unplug('follower'),
+  // The hardest for two leaders at once: clients still reach the one that lost its cluster.
+  'split-leader': {
+    async strike(target) {
+      await lose('sent', 'hosts').strike(target);
+      await lose('received', 'hosts').strike(target);
+    },
+    heal: ({ cluster }) => cluster.network.restore(),
+  },
+  'mute-leader': lose('sent', 'all'),
+  'deaf-leader': lose('received', 'all'),
+  'kill-leader-host': kill('leader'),
+  'kill-follower-host': kill('follower'),
+  'kill-agent': {
+    strike: ({ leader }) => leader.signal('agent', 'SIGKILL'),
+    heal: ({ leader }) => restart(leader),
+  },
+  'kill-postmaster': { strike: ({ leader }) => leader.killPostmaster(), heal: nothing },
+  'kill-backend': { strike: ({ leader }) => leader.killBackend(), heal: nothing },
+  'stop-agent': suspend('agent'),
+  'stop-postgres': suspend('postgres'),
+  'stop-leader-host': suspend('host'),
+  'full-disk-leader': fill('leader'),
+  'full-disk-follower': fill('follower'),
+  'hung-disk-leader': turn('leader', 'hung'),
+  'hung-disk-follower': turn('follower', 'hung'),
+  'slow-disk-leader': turn('leader', 'slow'),
+  switchover: {
+    async strike({ cluster, leader }) {
+      const refusal = await cluster.switchover(leader.name);
+      if (refusal !== null) throw new Error(`The switchover was refused: ${refusal}`);
+    },
+    heal: nothing,
+  },
+  'switchover-then-kill': {
+    async strike({ cluster, leader }) {
+      // Not awaited: the host goes in the middle of it, and takes the answer with it.
+      const answer = cluster.switchover(leader.name).catch(() => null);
+      await cluster.pause(30);
+      await leader.kill();
+      await answer;
+    },
+    heal: ({ leader }) => restart(leader),
+  },
+  'restart-agent': { strike: ({ leader }) => leader.stop(), heal: ({ leader }) => restart(leader) },
+};
+
+async function switchWal({ cluster, leader }: Target): Promise<void> {
+  const client = new Client({
+    connectionString: cluster.superuserDsn(leader.name),
+    connectionTimeoutMillis: 2_000,
+    query_timeout: 2_000,
+  });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    await client.query('SELECT pg_switch_wal()');
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}

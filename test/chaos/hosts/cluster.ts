@@ -1,0 +1,180 @@
+import { randomUUID } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { appUrl, nodeDsn } from '../../../src/cli/cluster-folder.ts';
+import { fetchTopology } from '../../../src/cli/local-cluster.ts';
+import { agentUrl, findNode, nodeFolder, parseClusterConfig } from '../../../src/leader-follower/config.ts';
+import type { ClusterConfig } from '../../../src/leader-follower/config.ts';
+import { parseNodeId } from '../../../src/model/node.ts';
+import type { Topology } from '../../../src/model/topology.ts';
+import { SUPERUSER } from '../../../src/postgres/settings.ts';
+import { claimRun } from './claim.ts';
+import { compileSlowDisk, Disk } from './disk.ts';
+import { Host } from './host.ts';
+import { Network } from './network.ts';
+
+const NAMES = ['n1', 'n2', 'n3'];
+const POSTGRES_PORT = 5432;
+const AGENT_PORT = 7400;
+const START_PATIENCE_MS = 120_000;
+/** A picture may be older than a fault: whole means the same picture for this long. */
+const SETTLED_MS = 700;
+const LOG_LINES = 60;
+
+export interface HostClusterOptions {
+  readonly onProgress: (line: string) => void;
+  /** Ends every wait. */
+  readonly stop: AbortSignal;
+}
+
+/** A real cluster in which every node has a machine of its own. Gone at the end of its `await using` block. */
+export class HostCluster implements AsyncDisposable {
+  readonly #resources: AsyncDisposable;
+  readonly #config: ClusterConfig;
+  readonly #stop: AbortSignal;
+  readonly network: Network;
+  readonly hosts: readonly Host[];
+  /** Whether disks can hang: there is a C compiler. */
+  readonly canHang: boolean;
+
+  static async start(options: HostClusterOptions): Promise<HostCluster> {
+    const claim = await claimRun(options.onProgress);
+    try {
+      const network = new Network(claim.number, NAMES);
+      await network.create();
+      const config = createConfig(network);
+      const configPath = join(claim.folder, 'cluster.json');
+      await writeFile(configPath, JSON.stringify(config), { mode: 0o600 });
+      const library = await compileSlowDisk(claim.folder);
+      const hosts: Host[] = [];
+      for (const namespace of network.namespaces) {
+        const path = nodeFolder(claim.folder, parseNodeId(namespace.host));
+        const disk = new Disk(path, join(claim.folder, 'switches', namespace.host), library);
+        await disk.mount();
+        const logFolder = join(claim.folder, 'logs', namespace.host);
+        hosts.push(new Host({ namespace, disk, configPath, dataRoot: claim.folder, logFolder }));
+      }
+      const cluster = new HostCluster(claim, config, options.stop, network, hosts, library !== null);
+      for (const host of hosts) await host.start();
+      await cluster.untilWhole(START_PATIENCE_MS);
+      return cluster;
+    } catch (error) {
+      await claim[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  private constructor(
+    resources: AsyncDisposable,
+    config: ClusterConfig,
+    stop: AbortSignal,
+    network: Network,
+    hosts: readonly Host[],
+    canHang: boolean,
+  ) {
+    this.#resources = resources;
+    this.#config = config;
+    this.#stop = stop;
+    this.network = network;
+    this.hosts = hosts;
+    this.canHang = canHang;
+  }
+
+  /** For Lockstep's client: all nodes. */
+  get url(): string {
+    return appUrl(this.#config);
+  }
+
+  get leaseTtlMs(): number {
+    return this.#config.leaseTtlMs;
+  }
+
+  /** The app's connection string for one node alone. */
+  dsn(name: string): string {
+    return nodeDsn(this.#config, findNode(this.#config, name));
+  }
+
+  superuserDsn(name: string): string {
+    const { host, port } = findNode(this.#config, name);
+    const { secrets, database } = this.#config;
+    return `postgresql://${SUPERUSER}:${secrets.superuser}@${host}:${port}/${database}`;
+  }
+
+  host(name: string): Host {
+    const found = this.hosts.find((host) => host.name === name);
+    if (found === undefined) throw new Error(`There is no host ${name}.`);
+    return found;
+  }
+
+  status(): Promise<Topology> {
+    return fetchTopology(this.#config);
+  }
+
+  /** Asks the leader's agent to hand over. Its refusal is returned: in a race with a fault it is right. */
+  async switchover(leader: string): Promise<string | null> {
+    const response = await fetch(`${agentUrl(findNode(this.#config, leader))}/v1/switchover`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${this.#config.secrets.agent}`, 'content-type': 'application/json' },
+      body: '{}',
+      signal: AbortSignal.timeout(30_000),
+    });
+    return response.ok ? null : response.text();
+  }
+
+  /** Resolves when every node runs on the leader's timeline, any one may die, and that stays so for a moment. */
+  async untilWhole(patienceMs: number): Promise<Topology> {
+    const deadlineMs = performance.now() + patienceMs;
+    let last = 'no agent answered';
+    for (let before: Topology | null = null; performance.now() < deadlineMs;) {
+      const topology = await this.status().catch(() => null);
+      if (topology !== null) last = JSON.stringify(topology);
+      const isSame =
+        topology !== null && before?.term === topology.term && before.timeline === topology.timeline;
+      if (topology !== null && isWhole(topology) && isSame) return topology;
+      before = topology !== null && isWhole(topology) ? topology : null;
+      await this.pause(before === null ? 100 : SETTLED_MS);
+    }
+    throw new Error(`The cluster is not whole after ${patienceMs} ms; the last picture: ${last}`);
+  }
+
+  /** Throws when the run was stopped. */
+  async pause(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.#stop });
+  }
+
+  async logs(): Promise<string> {
+    return (await Promise.all(this.hosts.map((host) => host.logs(LOG_LINES)))).join('\n');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources[Symbol.asyncDispose]();
+  }
+}
+
+function createConfig(network: Network): ClusterConfig {
+  return parseClusterConfig(
+    {
+      id: randomUUID(),
+      name: 'chaos',
+      nodes: network.namespaces.map(({ host, address }) => ({
+        name: host,
+        host: address,
+        port: POSTGRES_PORT,
+        agentPort: AGENT_PORT,
+      })),
+      allowedNetworks: [network.cidr],
+      postgres: process.env['LOCKSTEP_TEST_POSTGRES'] ?? 'auto',
+      secrets: { superuser: randomUUID(), replication: randomUUID(), app: randomUUID(), agent: randomUUID() },
+    },
+    'the chaos cluster',
+  );
+}
+
+function isWhole(topology: Topology): boolean {
+  return (
+    topology.leader !== null &&
+    topology.isFailoverReady &&
+    topology.nodes.every((node) => node.state === 'running' && node.timeline === topology.timeline)
+  );
+}

@@ -1,0 +1,76 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { open, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runTool } from './command.ts';
+
+/** Holds a data folder twice (a copy replaces the old one when it is whole) and its WAL. */
+const SIZE = '768m';
+
+/** A host's disk: a small file system of its own, and syncs that can be made to hang. */
+export class Disk {
+  /** Where the node's folder goes. */
+  readonly path: string;
+  readonly #switches: string;
+  readonly #ballast: string;
+  readonly #library: string | null;
+
+  /** `library` is the compiled slow-disk.c, or null where there is no compiler. */
+  constructor(path: string, switches: string, library: string | null) {
+    this.path = path;
+    this.#switches = switches;
+    this.#ballast = join(path, 'ballast');
+    this.#library = library;
+  }
+
+  async mount(): Promise<void> {
+    await mkdir(this.#switches, { recursive: true, mode: 0o755 });
+    await mkdir(this.path, { recursive: true, mode: 0o755 });
+    await runTool('mount', '-t', 'tmpfs', '-o', `size=${SIZE},mode=0755`, 'tmpfs', this.path);
+  }
+
+  /** For the processes that use this disk. */
+  get environment(): Readonly<Record<string, string>> {
+    return this.#library === null ? {} : { LD_PRELOAD: this.#library, LOCKSTEP_CHAOS_DISK: this.#switches };
+  }
+
+  /** Not a byte is left. */
+  async fill(): Promise<void> {
+    const { bavail, bsize } = await statfs(this.path);
+    await runTool('fallocate', '-l', String(Math.max(1, bavail) * bsize), this.#ballast).catch(
+      () => undefined,
+    );
+    const file = await open(this.#ballast, 'a');
+    try {
+      // What was freed or taken meanwhile, down to the last page.
+      for (;;) await file.write(Buffer.alloc(4096));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async empty(): Promise<void> {
+    await rm(this.#ballast, { force: true });
+  }
+
+  /** From now on no sync returns (`hung`), or each takes longer (`slow`). */
+  async turn(state: 'hung' | 'slow'): Promise<void> {
+    await writeFile(join(this.#switches, state), '');
+  }
+
+  async turnBack(): Promise<void> {
+    for (const state of ['hung', 'slow']) await rm(join(this.#switches, state), { force: true });
+  }
+}
+
+/** Compiles slow-disk.c; null without a C compiler. */
+export async function compileSlowDisk(folder: string): Promise<string | null> {
+  const library = join(folder, 'slow-disk.so');
+  const source = fileURLToPath(new URL('./slow-disk.c', import.meta.url));
+  return runTool('gcc', '-shared', '-fPIC', '-O1', '-o', library, source).then(
+    () => library,
+    () => null,
+  );
+}
