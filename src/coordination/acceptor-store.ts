@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { open, readFile, rename } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { EMPTY_ACCEPTOR, stepAcceptor } from '../consensus/acceptor.ts';
 import type {
@@ -57,7 +57,8 @@ class AcceptorStore implements DurableAcceptor {
   #persisted: Promise<void> = Promise.resolve();
   /** The write that will carry every change made until it starts (group commit). */
   #nextWrite: Promise<void> | null = null;
-  #failure: unknown = null;
+  /** The last write failed: the file may lack what is in memory. */
+  #isBehind = false;
 
   constructor(
     options: { readonly path: string; readonly cluster: string; readonly node: string },
@@ -92,16 +93,23 @@ class AcceptorStore implements DurableAcceptor {
     await this.#persisted.catch(() => undefined);
   }
 
+  /**
+   * After a failed write nothing is answered before another one succeeds. It carries all that is in memory, so
+   * all that was ever told, into a file of its own: what became of the failed one's pages does not matter.
+   */
   #persist(isChanged: boolean): Promise<void> {
-    if (this.#failure !== null) return Promise.reject(this.#failure);
-    if (!isChanged) return this.#nextWrite ?? this.#persisted;
-    this.#nextWrite ??= this.#persisted.then(() => {
-      this.#nextWrite = null;
-      return this.#write();
-    });
+    if (!isChanged && !this.#isBehind) return this.#nextWrite ?? this.#persisted;
+    this.#nextWrite ??= this.#persisted
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextWrite = null;
+        return this.#write();
+      });
     this.#persisted = this.#nextWrite;
-    // A failed fsync leaves it unknown what is on disk: this acceptor answers nothing more until a restart reads it.
-    this.#persisted.catch((error: unknown) => (this.#failure ??= error));
+    this.#persisted.then(
+      () => (this.#isBehind = false),
+      () => (this.#isBehind = true),
+    );
     return this.#nextWrite;
   }
 
@@ -110,7 +118,8 @@ class AcceptorStore implements DurableAcceptor {
     const stored: StoredFile = { format: 1, cluster, node, registers: Object.fromEntries(this.#registers) };
     const body = JSON.stringify(stored);
     const temporary = `${path}.next`;
-    const file = await open(temporary, 'w', 0o600);
+    await rm(temporary, { force: true });
+    const file = await open(temporary, 'wx', 0o600);
     try {
       await file.writeFile(`${checksum(body)}\n${body}\n`);
       await file.sync();

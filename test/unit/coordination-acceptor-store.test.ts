@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open as openFile, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -140,10 +140,44 @@ describe('acceptor store', () => {
     expect(await peek(store, 'k')).toEqual(before);
   });
 
-  test('answers nothing any more after a write failed', async () => {
+  test('answers nothing while writes fail, and has everything once one succeeds', async () => {
     const store = await open();
+    await store.handle(accept('k', 1));
     await rm(folder, { recursive: true });
-    await expect(store.handle(accept('k', 1))).rejects.toMatchObject({ code: 'ENOENT' });
+    const failed = await Promise.allSettled([
+      store.handle(accept('k', 2)),
+      store.handle(accept('other', 3)),
+      peek(store, 'k'),
+    ]);
+    expect(failed.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
     await expect(peek(store, 'k')).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(store.handle(accept('k', 1))).rejects.toMatchObject({ code: 'ENOENT' });
+
+    await mkdir(folder);
+    // A question changes nothing, but its answer tells what the failed writes should have kept.
+    expect(await peek(store, 'k')).toMatchObject({ accepted: { version: 2 } });
+    const reopened = await open();
+    expect(await peek(reopened, 'k')).toMatchObject({ accepted: { version: 2 } });
+    expect(await peek(reopened, 'other')).toMatchObject({ accepted: { version: 3 } });
+  });
+
+  test('writes into a new file after a failure, not into what the failed write left', async () => {
+    const store = await open();
+    await store.handle(accept('k', 1));
+    // A folder in its place can be neither opened nor removed, like a file on a broken disk.
+    await mkdir(`${path}.next`);
+    await expect(store.handle(accept('k', 2))).rejects.toMatchObject({ code: expect.any(String) });
+    expect(await peek(await open(), 'k')).toMatchObject({ accepted: { version: 1 } });
+    await rm(`${path}.next`, { recursive: true });
+    await writeFile(`${path}.next`, 'half a fi');
+    const left = await stat(`${path}.next`);
+    const handle = await openFile(`${path}.next`);
+    try {
+      expect(await peek(store, 'k')).toMatchObject({ accepted: { version: 2 } });
+      expect((await stat(path)).ino).not.toBe(left.ino);
+    } finally {
+      await handle.close();
+    }
+    expect(await peek(await open(), 'k')).toMatchObject({ accepted: { version: 2 } });
   });
 });
