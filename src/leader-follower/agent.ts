@@ -1,35 +1,44 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
 import { formatLsn } from '../model/lsn.ts';
+import { parseTerm } from '../model/node.ts';
 import type { NodeId } from '../model/node.ts';
-import type { ClusterEvent, NodeRole, Topology } from '../model/topology.ts';
+import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { reachableBinaries, resolveAccount } from '../postgres/account.ts';
 import { findPostgres } from '../postgres/binaries.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { serveAgent } from './api.ts';
 import type { AgentApi } from './api.ts';
-import { agentUrl, findNode } from './config.ts';
+import { findNode } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import { openCoordination } from './coordination.ts';
 import type { OpenCoordination } from './coordination.ts';
 import { decide } from './core/decide.ts';
-import { buildTopology } from './core/topology.ts';
-import type { NodeReport } from './core/topology.ts';
+import type { Ping } from './core/support.ts';
 import { EventLog } from './event-log.ts';
 import { Executor } from './executor.ts';
+import { Fence } from './fence.ts';
 import { CLUSTER_KEY, LeadershipRegister } from './leadership.ts';
 import { LocalNode } from './local-node.ts';
 import { Merits } from './merits.ts';
+import type { LocalNodeListener } from './local-node.ts';
 import { claimFolder } from './node-folder.ts';
 import { observe } from './observer.ts';
 import type { Observation } from './observer.ts';
 import { Peers } from './peers.ts';
+import { PromiseToLeader } from './promise-to-leader.ts';
+import { describeCluster, describeSelf } from './self-report.ts';
+import type { ReportSources } from './self-report.ts';
 import { encodeHistory } from './status.ts';
-import type { FenceReply, NodeStatus } from './status.ts';
+import type { FenceReply, FenceRequest, NodeStatus } from './status.ts';
+import { SupportOfMembers } from './support-of-members.ts';
+import { WriteHealth } from './write-health.ts';
 
 const TICK_MS = 250;
 /** An unchanged topology is told again this often. */
 const PUBLISH_INTERVAL_MS = 1_000;
+/** A leader that writes nothing for so long stops pinging, in case it cannot hand over. */
+const SILENT_AFTER_FAILING_MS = 4_000;
 /** A failing action is tried again, but not in a tight loop. */
 const RETRY_MS = 1_000;
 
@@ -58,14 +67,19 @@ export class Agent implements AgentApi {
   readonly #events: EventLog;
   readonly #merits: Merits;
   readonly #executor: Executor;
+  readonly #fence = new Fence();
+  readonly #promise: PromiseToLeader;
+  readonly #support: SupportOfMembers;
+  readonly #writeHealth: WriteHealth;
   readonly #listeners = new Set<(change: Change) => void>();
+  readonly #statusListeners = new Set<() => void>();
   readonly #closing = new AbortController();
   #wake: () => void = () => undefined;
-  /** Null until the register was read once: a restarted node may have given its position to a candidate before. */
-  #fencedAtVersion: number | null = null;
   #switchover: SwitchoverRequest | null = null;
   #last: Observation | null = null;
   #lastPublished = '';
+  #lastSummary = '';
+  #isFrozen = false;
   #publishedAtMs = 0;
   #lastError = '';
   #server: { close(): Promise<void> } | null = null;
@@ -82,7 +96,7 @@ export class Agent implements AgentApi {
       config,
       node,
       coordination,
-      (onUnexpectedExit) => new LocalNode({ config, node, stateDir, binaries, account, onUnexpectedExit }),
+      (listener) => new LocalNode({ config, node, stateDir, binaries, account, ...listener }),
     );
   }
 
@@ -90,7 +104,7 @@ export class Agent implements AgentApi {
     config: ClusterConfig,
     node: NodeConfig,
     coordination: OpenCoordination,
-    createLocal: (onUnexpectedExit: (reason: string) => void) => LocalNode,
+    createLocal: (listener: LocalNodeListener) => LocalNode,
   ) {
     const others = config.nodes.filter((other) => other.name !== node.name);
     const authorization = `Bearer ${config.secrets.agent}`;
@@ -99,17 +113,50 @@ export class Agent implements AgentApi {
     this.#coordination = coordination;
     this.#events = new EventLog(node.name);
     this.#events.subscribe((event) => this.#emit({ event }));
-    this.#local = createLocal((reason) => {
-      this.#events.add('stopped', `PostgreSQL stopped: ${reason}`);
-      this.#wake();
+    this.#local = createLocal({
+      onUnexpectedExit: (reason) => {
+        this.#events.add('stopped', `PostgreSQL stopped: ${reason}`);
+        this.#wake();
+      },
+      onFrozen: (reason) => {
+        this.#isFrozen = reason !== null;
+        this.#events.add('fenced', reason === null ? 'PostgreSQL goes on' : `PostgreSQL frozen: ${reason}`);
+      },
     });
     this.#register = new LeadershipRegister({
       self: node.name,
       ttlMs: config.leaseTtlMs,
       coordination: coordination.registers,
-      onDeadline: (deadlineMs) => this.#local.server.setDeadline(deadlineMs),
+      support: () => this.#support,
+      onDeadlines: (deadlines) => this.#local.server.setDeadlines(deadlines),
+      onWon: () => {
+        this.#support.forget();
+        this.#support.ping();
+      },
+      onDeposed: () => {
+        if (this.#local.following === null) this.#local.kill('another node leads');
+        this.#wake();
+      },
+      onNewLeader: () => this.#promise.grant(config.supportMs),
     });
-    this.#peers = new Peers(others, authorization, () => this.#wake());
+    this.#promise = new PromiseToLeader(config.supportMs, () => this.#statusChanged());
+    this.#support = new SupportOfMembers({
+      memberCount: config.nodes.length,
+      supportMs: config.supportMs,
+      currentPing: () => this.#currentPing(),
+      sendPing: (ping) => this.#peers.ping(ping),
+      onMoved: () => this.#register.moved(),
+    });
+    this.#writeHealth = new WriteHealth(
+      () => this.#local.server.connect(),
+      () => !this.#isFrozen && this.#register.ownLease.kind === 'held' && this.#isServing(),
+    );
+    this.#peers = new Peers(others, authorization, {
+      onChange: () => this.#wake(),
+      onPong: (from, supports, sentAtMs) => {
+        if (supports) this.#support.heard(from, sentAtMs);
+      },
+    });
     this.#merits = new Merits({ config, node, local: this.#local, peers: this.#peers });
     this.#executor = new Executor({
       self: node.name,
@@ -119,6 +166,8 @@ export class Agent implements AgentApi {
       peers: this.#peers,
       events: this.#events,
       merits: this.#merits,
+      fence: this.#fence,
+      onPromoted: async () => void (await this.#observe()),
     });
     coordination.registers.watch(CLUSTER_KEY, () => this.#wake());
   }
@@ -144,7 +193,7 @@ export class Agent implements AgentApi {
   /** Stops PostgreSQL in order; a leader gives its lease up so that nobody has to wait for it. */
   async close(): Promise<void> {
     this.#closing.abort();
-    const isLeading = this.#register.ownLease.kind === 'held';
+    const isLeading = this.#register.ownLease.kind !== 'none';
     await this.#local.close();
     if (isLeading) {
       const answers = await Promise.all(
@@ -157,68 +206,20 @@ export class Agent implements AgentApi {
     }
     this.#register.drop();
     this.#merits.close();
+    this.#support.close();
+    this.#promise.close();
+    this.#writeHealth.close();
     this.#peers.close();
     await this.#coordination.close();
     await this.#server?.close();
   }
 
   status(): NodeStatus {
-    const { view, probe } = this.#last ?? { view: null, probe: null };
-    const { state, detail } = this.#local.activity;
-    const history =
-      view?.local.kind === 'leader' || view?.local.kind === 'follower' ? view.local.history : null;
-    return {
-      cluster: this.#config.id,
-      node: this.#node.name,
-      role: this.#role(),
-      state,
-      detail,
-      hasData: view?.localSystemIdentifier != null,
-      term: this.#register.known.state?.leadership.term ?? 0,
-      history: history === null ? null : encodeHistory(history),
-      receivedLsn: probe === null ? null : formatLsn(probe.receivedLsn),
-      replayedLsn: probe === null ? null : formatLsn(probe.replayedLsn),
-      replayAgeMs: probe?.replayAgeMs ?? null,
-      following: this.#local.following,
-      isReceiving: probe?.isReceiving ?? false,
-      version: this.#register.known.version,
-      measures: this.#merits.own(),
-    };
+    return describeSelf(this.#sources());
   }
 
   topology(): Topology {
-    const own = this.status();
-    const reports: NodeReport[] = this.#config.nodes.map((node) => {
-      const isSelf = node.name === this.#node.name;
-      const peer = this.#peers.reports().find((report) => report.node.name === node.name);
-      const status = isSelf ? own : (peer?.status ?? null);
-      return {
-        name: node.name,
-        host: node.host,
-        port: node.port,
-        agentUrl: agentUrl(node),
-        isReachable: isSelf || peer?.isReachable === true,
-        role: status?.role ?? 'unknown',
-        state: status?.state ?? 'unreachable',
-        detail: status?.detail ?? null,
-        term: status?.term ?? 0,
-        timeline: status?.history?.timeline ?? null,
-        ancestors: status?.history?.ancestors ?? [],
-        receivedLsn: status?.receivedLsn ?? null,
-        replayedLsn: status?.replayedLsn ?? null,
-        replayAgeMs: status?.replayAgeMs ?? null,
-      };
-    });
-    const { version, state } = this.#register.known;
-    const isOwn = state?.leadership.holder === this.#node.name;
-    return buildTopology({
-      cluster: this.#config.name,
-      clusterId: this.#config.id,
-      version,
-      state,
-      isLeaseExpired: isOwn ? this.#register.ownLease.kind === 'none' : this.#register.leaseExpiredForMs > 0,
-      nodes: reports,
-    });
+    return describeCluster(this.#sources(), this.#peers.reports());
   }
 
   events(): readonly ClusterEvent[] {
@@ -234,19 +235,34 @@ export class Agent implements AgentApi {
     return this.#coordination.vote;
   }
 
+  answerPing(ping: Ping): boolean {
+    const { term, holder } = this.#register.known.state?.leadership ?? { term: parseTerm(0), holder: null };
+    // A leader newer than the register as it was last read here: read it now.
+    if (ping.term > term) this.#wake();
+    return this.#promise.answer({ ping, term, holder, fencedAtVersion: this.#fence.version });
+  }
+
+  onStatusChange(listener: () => void): () => void {
+    this.#statusListeners.add(listener);
+    return () => this.#statusListeners.delete(listener);
+  }
+
   /** A candidate asks: cut off from the leader it wants to replace, and tell the position. */
-  async fence(version: number): Promise<FenceReply> {
+  async fence({ version, isSuspicion }: FenceRequest): Promise<FenceReply> {
     const known = this.#register.known.version;
     if (known > version) return { kind: 'refused', reason: `the register is at version ${known} already` };
-    if (this.#register.ownLease.kind === 'held') return { kind: 'refused', reason: 'this node leads' };
+    if (this.#register.ownLease.kind !== 'none') return { kind: 'refused', reason: 'this node leads' };
+    if (isSuspicion && this.#promise.lostForMs === 0)
+      return { kind: 'refused', reason: 'the leader was heard here' };
     // Before the position is read: from here on nothing may be received for this version's leader.
-    this.#fencedAtVersion = Math.max(this.#fencedAtVersion ?? 0, version);
+    this.#fence.raise(version);
     const position = await this.#local.fencedPosition();
-    if (position === null) return { kind: 'refused', reason: 'PostgreSQL does not run here' };
     return {
       kind: 'fenced',
-      history: encodeHistory(position.history),
-      receivedLsn: formatLsn(position.receivedLsn),
+      position: position && {
+        history: encodeHistory(position.history),
+        receivedLsn: formatLsn(position.receivedLsn),
+      },
     };
   }
 
@@ -267,10 +283,16 @@ export class Agent implements AgentApi {
     });
   }
 
-  #role(): NodeRole {
-    const local = this.#last?.view.local;
-    if (local?.kind === 'leader' && this.#register.ownLease.kind === 'held') return 'leader';
-    return local?.kind === 'follower' ? 'follower' : 'unknown';
+  #sources(): ReportSources {
+    return {
+      config: this.#config,
+      self: this.#node.name,
+      register: this.#register,
+      local: this.#local,
+      last: this.#last,
+      hasLostLeader: this.#promise.lostForMs > 0,
+      measures: this.#merits.own(),
+    };
   }
 
   /** One round of observe, decide, act. Returns how long to wait for the next. */
@@ -299,19 +321,22 @@ export class Agent implements AgentApi {
   }
 
   async #observe(): Promise<Observation> {
-    const version = this.#register.known.version;
+    const { version } = this.#register.known;
     const observation = await observe({
       self: this.#node.name,
       nodes: this.#config.nodes.map((node) => node.name),
       register: this.#register,
       local: this.#local,
       peers: this.#peers,
-      fencedAtVersion: this.#fencedAtVersion ?? Number.POSITIVE_INFINITY,
+      fencedAtVersion: this.#fence.version,
+      leaderLostForMs: this.#promise.lostForMs,
+      writeFailingForMs: this.#writeHealth.failingForMs,
       hasRewindFailed: this.#executor.hasRewindFailed,
       merits: this.#merits,
     });
-    if (this.#fencedAtVersion === null && observation.view.register !== null) {
-      this.#fencedAtVersion = Math.max(version, observation.view.register.version);
+    // A restarted node may have given its position to a candidate before.
+    if (!this.#fence.isKnown && observation.view.register !== null) {
+      this.#fence.raise(Math.max(version, observation.view.register.version));
     }
     this.#last = observation;
     this.#publish();
@@ -328,8 +353,31 @@ export class Agent implements AgentApi {
     }
   }
 
+  /** This node's word to the others while it holds the leadership and its PostgreSQL is well; else null. */
+  #currentPing(): Ping | null {
+    const { version, state } = this.#register.known;
+    const lease = this.#register.ownLease;
+    if (state?.leadership.holder !== this.#node.name || lease.kind === 'none') return null;
+    // Were this agent to hang together with the disk, silence is all that tells the others.
+    if (this.#writeHealth.failingForMs > SILENT_AFTER_FAILING_MS) return null;
+    return { holder: this.#node.name, term: lease.term, version, supportMs: this.#config.supportMs };
+  }
+
+  #isServing(): boolean {
+    return this.#last?.view.local.kind === 'leader' && this.#local.server.isRunning;
+  }
+
+  #statusChanged(): void {
+    for (const listener of this.#statusListeners) listener();
+    this.#wake();
+  }
+
   #publish(): void {
     const topology = this.topology();
+    const status = this.status();
+    const summary = `${status.role} ${status.term} ${status.hasLostLeader} ${status.state}`;
+    if (summary !== this.#lastSummary) for (const listener of this.#statusListeners) listener();
+    this.#lastSummary = summary;
     // The version moves with every renewal; that alone is no news. Silence is: it would look like a dead agent.
     const text = JSON.stringify({ ...topology, version: 0 });
     if (text === this.#lastPublished && monotonicMs() - this.#publishedAtMs < PUBLISH_INTERVAL_MS) return;

@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
+import type { Server } from 'node:http';
 import { serve } from '@hono/node-server';
 import type { ServerType } from '@hono/node-server';
 import { Hono } from 'hono';
@@ -7,17 +8,18 @@ import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts'
 import { CONSENSUS_PATH } from '../coordination/http-transport.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
-import type { FenceReply, NodeStatus } from './status.ts';
+import { serveLinks } from './link-server.ts';
+import type { LinkApi } from './link-server.ts';
+import type { FenceReply, FenceRequest } from './status.ts';
 
 /** What the agent's HTTP interface is served from. */
-export interface AgentApi {
-  status(): NodeStatus;
+export interface AgentApi extends LinkApi {
   topology(): Topology;
   events(): readonly ClusterEvent[];
   subscribe(listener: (change: { topology: Topology } | { event: ClusterEvent }) => void): () => void;
   /** This node's vote in the consensus of the agents; null where they have none among themselves. */
   readonly vote: ((message: ConsensusMessage) => Promise<ConsensusReply>) | null;
-  fence(version: number): Promise<FenceReply>;
+  fence(request: FenceRequest): Promise<FenceReply>;
   switchover(to: string | null): Promise<{ from: string; to: string; pausedMs: number }>;
 }
 
@@ -34,7 +36,8 @@ export async function serveAgent(options: {
   readonly port: number;
   readonly authorization: string;
 }): Promise<{ close(): Promise<void> }> {
-  const app = createApp(options.api, options.authorization);
+  const { api, authorization } = options;
+  const app = createApp(api, authorization);
   const server = await new Promise<ServerType>((resolve, reject) => {
     const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () =>
       resolve(listening),
@@ -51,9 +54,13 @@ export async function serveAgent(options: {
       );
     });
   });
+  const endLinks = serveLinks(server as Server, api, (request) =>
+    isSame(request.headers.authorization ?? '', authorization),
+  );
   return {
     close: () =>
       new Promise((resolve) => {
+        endLinks();
         server.close(() => resolve());
         if ('closeAllConnections' in server) server.closeAllConnections();
       }),
@@ -100,8 +107,7 @@ function createApp(api: AgentApi, authorization: string): Hono {
     );
   }
   app.post('/v1/fence', async (context) => {
-    const { version } = await context.req.json<{ version: number }>();
-    return context.json(await api.fence(version));
+    return context.json(await api.fence(await context.req.json<FenceRequest>()));
   });
   app.post('/v1/switchover', async (context) => {
     const { to } = await context.req.json<{ to?: string }>();

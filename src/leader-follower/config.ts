@@ -13,6 +13,8 @@ export interface ClusterConfig {
   readonly nodes: readonly NodeConfig[];
   /** How long a leader may lead without renewing. Default 2500, with etcd 5000. */
   readonly leaseTtlMs: number;
+  /** How long the members' answers to one ping hold a leader up; it is frozen and replaced without them. */
+  readonly supportMs: number;
   /** How many followers a synchronous commit waits for. */
   readonly synchronousFollowers: number;
   /** `auto`, `system`, `embedded` or the path of a bin folder. */
@@ -125,6 +127,7 @@ const schema: z.ZodType<ClusterConfig> = z
       )
       .min(1),
     leaseTtlMs: z.int().min(500).max(60_000).optional(),
+    supportMs: z.int().min(200).max(60_000).default(600),
     synchronousFollowers: z.int().min(1).default(1),
     postgres: z.string().default('auto'),
     allowedNetworks: z.array(z.string()).default([]),

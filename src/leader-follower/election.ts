@@ -1,9 +1,12 @@
 import type { NodeId } from '../model/node.ts';
 import type { ClusterState } from './core/cluster-state.ts';
+import type { CampaignGround } from './core/decide.ts';
 import { decideElection } from './core/elect.ts';
 import type { ElectionDecision, FencedPosition } from './core/elect.ts';
+import { suspicionQuorum } from './core/support.ts';
 import { syncSetForElection } from './core/sync-set.ts';
-import type { ClusterConfig } from './config.ts';
+import type { ClusterConfig, NodeConfig } from './config.ts';
+import type { Fence } from './fence.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
 import type { Merits } from './merits.ts';
@@ -14,6 +17,8 @@ import { parseLsn } from '../model/lsn.ts';
 const FENCE_TIMEOUT_MS = 1_500;
 /** Once enough members answered, how long the others may still tell of newer data. */
 const LATECOMER_MS = 50;
+/** A new leader is supported by those that answered its fence, within a round trip. */
+const SUPPORT_TIMEOUT_MS = 400;
 
 export type CampaignResult =
   { readonly kind: 'won'; readonly reason: string } | { readonly kind: 'lost'; readonly reason: string };
@@ -33,41 +38,12 @@ export async function campaign(options: {
   readonly merits: Merits;
   readonly version: number;
   readonly state: ClusterState;
+  readonly ground: CampaignGround;
+  readonly fence: Fence;
 }): Promise<CampaignResult> {
-  const { self, config, register, peers, version, state } = options;
+  const { self, config, register, version, state } = options;
   const others = config.nodes.filter((node) => node.name !== self);
-  const own = await options.local.fencedPosition();
-  if (own === null) return { kind: 'lost', reason: 'the own position could not be read' };
-  const positions: FencedPosition[] = [{ node: self, ...own }];
-  const judge = (): ElectionDecision =>
-    decideElection({
-      self,
-      sync: state.sync,
-      lastHolder: state.leadership.holder,
-      timeline: state.leadership.timeline,
-      positions,
-      neverLead: options.merits.neverLead,
-    });
-  await new Promise<void>((resolve) => {
-    // Who led last has every commit: it needs nobody's position, only the register.
-    const asked = state.leadership.holder === self ? [] : others;
-    let pending = asked.length;
-    if (pending === 0) resolve();
-    for (const node of asked) {
-      void peers.fence(node, version, FENCE_TIMEOUT_MS).then((reply) => {
-        if (reply?.kind === 'fenced') {
-          positions.push({
-            node: node.name,
-            history: decodeHistory(reply.history),
-            receivedLsn: parseLsn(reply.receivedLsn),
-          });
-        }
-        if (--pending === 0) resolve();
-        else if (judge().kind === 'stand') setTimeout(resolve, LATECOMER_MS);
-      });
-    }
-  });
-  const decision = judge();
+  const decision = await gatherFences(options, others);
   if (decision.kind !== 'stand') return { kind: 'lost', reason: decision.reason };
   const sync = syncSetForElection(
     state.sync,
@@ -76,7 +52,61 @@ export async function campaign(options: {
   );
   const next = { ...state, lostLeaderships: options.merits.lossesAfter(state) };
   const isWon = await register.campaign(version, next, sync.recorded);
-  return isWon
-    ? { kind: 'won', reason: decision.reason }
-    : { kind: 'lost', reason: 'another took or renewed the lease first' };
+  if (!isWon) return { kind: 'lost', reason: 'another took or renewed the lease first' };
+  await register.untilHeld(SUPPORT_TIMEOUT_MS);
+  return { kind: 'won', reason: decision.reason };
+}
+
+/** Fences this node and the others at the campaign's version, and judges by what they tell. */
+async function gatherFences(
+  options: Parameters<typeof campaign>[0],
+  others: readonly NodeConfig[],
+): Promise<ElectionDecision> {
+  const { self, config, peers, local, version, state, ground, fence } = options;
+  const { holder, timeline } = state.leadership;
+  const positions: FencedPosition[] = [];
+  const fenced = new Set<NodeId>([self]);
+  const judge = (): ElectionDecision => {
+    const quorum = ground === 'suspected' ? suspicionQuorum(config.nodes.length) : 0;
+    if (fenced.size < quorum) {
+      return {
+        kind: 'wait',
+        reason: `only ${[...fenced].join(', ')} of the ${quorum} needed lost ${holder}`,
+      };
+    }
+    const { neverLead } = options.merits;
+    return decideElection({ self, sync: state.sync, lastHolder: holder, timeline, positions, neverLead });
+  };
+  // From here on this node does not support the holder at this version, nor stream from it.
+  fence.raise(version);
+  const own = local.fencedPosition().then((position) => {
+    if (position !== null) positions.push({ node: self, ...position });
+  });
+  await new Promise<void>((resolve) => {
+    // Who led last has every commit: it needs nobody's position, only the register.
+    const asked = holder === self ? [] : others;
+    let pending = asked.length;
+    if (pending === 0) resolve();
+    for (const node of asked) {
+      const request = { version, isSuspicion: ground === 'suspected' };
+      void peers.fence(node, request, FENCE_TIMEOUT_MS).then(async (reply) => {
+        if (reply?.kind === 'fenced') {
+          if (node.name !== holder) fenced.add(node.name);
+          if (reply.position !== null) {
+            const { history, receivedLsn } = reply.position;
+            positions.push({
+              node: node.name,
+              history: decodeHistory(history),
+              receivedLsn: parseLsn(receivedLsn),
+            });
+          }
+        }
+        await own;
+        if (--pending === 0) resolve();
+        else if (judge().kind === 'stand') setTimeout(resolve, LATECOMER_MS);
+      });
+    }
+  });
+  await own;
+  return judge();
 }

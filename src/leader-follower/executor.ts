@@ -8,6 +8,7 @@ import type { ClusterConfig } from './config.ts';
 import type { Action } from './core/decide.ts';
 import { formatSynchronousStandbyNames } from './core/sync-set.ts';
 import { campaign } from './election.ts';
+import type { Fence } from './fence.ts';
 import type { EventLog } from './event-log.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
@@ -27,6 +28,9 @@ export interface ExecutorOptions {
   readonly peers: Peers;
   readonly events: EventLog;
   readonly merits: Merits;
+  readonly fence: Fence;
+  /** This node has begun to accept writes. */
+  readonly onPromoted: () => Promise<void>;
 }
 
 /** Does what was decided. It decides nothing itself, except to stop when the world changed meanwhile. */
@@ -73,7 +77,7 @@ export class Executor {
         events.add('following', `follows ${action.leader} in term ${action.term}`);
         return;
       case 'campaign':
-        return this.#campaign(observation, action.reason);
+        return this.#campaign(observation, action);
       case 'promote':
         return this.#promote();
       case 'lead':
@@ -82,6 +86,11 @@ export class Executor {
         register.drop();
         await local.stop('immediate');
         events.add('demoted', `PostgreSQL stopped: ${action.reason}`);
+        return;
+      case 'hand-over':
+        await local.endByForce();
+        await register.release(null);
+        events.add('demoted', `handed over: ${action.reason}`);
         return;
       case 'release':
         await register.release(null);
@@ -135,12 +144,15 @@ export class Executor {
     events.add('error', `pg_rewind failed (${failure}); cloning ${from} instead`);
   }
 
-  async #campaign(observation: Observation, reason: string): Promise<void> {
+  async #campaign(
+    observation: Observation,
+    { ground, reason }: Extract<Action, { kind: 'campaign' }>,
+  ): Promise<void> {
     const { register, events } = this.#options;
     const known = observation.view.register;
     if (known === null || known.state === null) return;
     const startedAtMs = monotonicMs();
-    const result = await campaign({ ...this.#options, version: known.version, state: known.state });
+    const result = await campaign({ ...this.#options, ground, version: known.version, state: known.state });
     if (result.kind === 'lost') {
       const note = `not elected: ${result.reason}`;
       // Tried every tick until it may lead: one line is enough.
@@ -174,6 +186,7 @@ export class Executor {
       'promoted',
       `accepts writes in term ${state.leadership.term}, promoted in ${seconds(startedAtMs)}`,
     );
+    await this.#options.onPromoted();
     const followers = config.nodes.filter((node) => node.name !== self).map((node) => node.name);
     await local.withClient(async (client) => {
       await ensureSlots(client, followers);

@@ -1,16 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import {
-  expiredForMs,
-  isHolderLeaseHeld,
-  observeLease,
-  renewHolderLease,
-} from '../coordination/core/lease.ts';
+import { expiredForMs, observeLease, renewHolderLease } from '../coordination/core/lease.ts';
 import type { HolderLease, LeaseObservation } from '../coordination/core/lease.ts';
 import type { Coordination } from '../coordination/contract.ts';
 import type { NodeId, Term } from '../model/node.ts';
 import { parseTerm } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
+import type { Deadlines } from '../postgres/server.ts';
 import type { ClusterState, SyncSet } from './core/cluster-state.ts';
+import { rightDeadlines } from './core/support.ts';
 import type { OwnLease } from './core/view.ts';
 
 /** The register that all agents of a cluster share. */
@@ -23,16 +20,33 @@ export interface KnownRegister {
 
 type Change = (state: ClusterState) => ClusterState;
 
+export interface LeadershipOptions {
+  readonly self: NodeId;
+  readonly ttlMs: number;
+  readonly coordination: Coordination;
+  /** Until when enough members, and all of them, hold this leader up (see support.ts in core). */
+  readonly support: () => { readonly untilMs: number; readonly failsafeUntilMs: number };
+  /** Hears when the right to write ends. A lost lease takes nothing back: PostgreSQL must stop by the last. */
+  readonly onDeadlines: (deadlines: Deadlines) => void;
+  /** This node has just won a leadership: support for it begins with its first ping. */
+  readonly onWon: () => void;
+  /** Another leads while this node held the leadership. */
+  readonly onDeposed: () => void;
+  /** A holder or term was seen for the first time. */
+  readonly onNewLeader: () => void;
+}
+
 /**
  * This agent's hold on the cluster's register: reads it, campaigns for it, and renews the lease on a timer
  * of its own, so that a long action elsewhere does not let it run out. Every write is a compare-and-set on
  * the version last seen and carries a new nonce (I1, I7).
  */
 export class LeadershipRegister {
+  readonly #options: LeadershipOptions;
   readonly #self: NodeId;
   readonly #ttlMs: number;
   readonly #coordination: Coordination;
-  readonly #onDeadline: (deadlineMs: number) => void;
+  readonly #heldListeners = new Set<() => void>();
   #known: KnownRegister = { version: 0, state: null };
   #observation: LeaseObservation | null = null;
   #lease: HolderLease | null = null;
@@ -40,17 +54,11 @@ export class LeadershipRegister {
   #timer: NodeJS.Timeout | null = null;
   #writes: Promise<unknown> = Promise.resolve();
 
-  constructor(options: {
-    readonly self: NodeId;
-    readonly ttlMs: number;
-    readonly coordination: Coordination;
-    /** Hears every new deadline of the own lease. A lost lease takes none back: PostgreSQL must stop by the last one. */
-    readonly onDeadline: (deadlineMs: number) => void;
-  }) {
+  constructor(options: LeadershipOptions) {
+    this.#options = options;
     this.#self = options.self;
     this.#ttlMs = options.ttlMs;
     this.#coordination = options.coordination;
-    this.#onDeadline = options.onDeadline;
   }
 
   /** The newest register seen. */
@@ -59,9 +67,33 @@ export class LeadershipRegister {
   }
 
   get ownLease(): OwnLease {
-    return this.#term !== null && isHolderLeaseHeld(this.#lease, monotonicMs())
-      ? { kind: 'held', term: this.#term }
-      : { kind: 'none' };
+    const deadlines = this.#deadlines();
+    if (this.#term === null || deadlines === null) return { kind: 'none' };
+    const nowMs = monotonicMs();
+    if (nowMs < deadlines.freezeAtMs) return { kind: 'held', term: this.#term };
+    return nowMs < deadlines.killAtMs ? { kind: 'unsupported', term: this.#term } : { kind: 'none' };
+  }
+
+  /** Support moved: the right to write ends later, or begins. */
+  moved(): void {
+    const deadlines = this.#deadlines();
+    if (deadlines === null) return;
+    this.#options.onDeadlines(deadlines);
+    if (this.ownLease.kind === 'held') for (const listener of this.#heldListeners) listener();
+  }
+
+  /** Resolves when this node may write, or after `timeoutMs` whatever is. */
+  untilHeld(timeoutMs: number): Promise<void> {
+    if (this.ownLease.kind === 'held') return Promise.resolve();
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#heldListeners.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, timeoutMs);
+      this.#heldListeners.add(done);
+    });
   }
 
   /** How long ago the present lease could have been taken; 0 while it could not. */
@@ -98,8 +130,8 @@ export class LeadershipRegister {
   async update(change: Change): Promise<boolean> {
     return this.#enqueue(async () => {
       const { version, state } = this.#known;
-      if (state === null || this.ownLease.kind !== 'held' || state.leadership.holder !== this.#self)
-        return false;
+      const mayWrite = this.ownLease.kind !== 'none' && state?.leadership.holder === this.#self;
+      if (state === null || !mayWrite) return false;
       const changed = change(state);
       return this.#write(version, { ...changed, leadership: { ...changed.leadership, nonce: randomUUID() } });
     });
@@ -146,6 +178,7 @@ export class LeadershipRegister {
         () => void this.update((current) => current).catch(() => undefined),
         this.#ttlMs / 4,
       );
+      this.#options.onWon();
       return true;
     });
   }
@@ -157,7 +190,7 @@ export class LeadershipRegister {
       case 'applied':
         this.#lease = renewHolderLease(this.#lease, sentAtMs, this.#ttlMs);
         this.#learn(result.register.version, result.register.value);
-        this.#onDeadline(sentAtMs + this.#ttlMs);
+        this.moved();
         return true;
       case 'conflict':
         this.#learn(result.current.version, result.current.value);
@@ -172,16 +205,28 @@ export class LeadershipRegister {
   #learn(version: number, value: unknown): void {
     if (version < this.#known.version) return;
     const state = (value ?? null) as ClusterState | null;
+    const before = this.#known.state?.leadership;
     this.#known = { version, state };
     if (state === null) return;
     const { holder, term, nonce, ttlMs, isReleased } = state.leadership;
+    if (before?.term !== term || before.holder !== holder) this.#options.onNewLeader();
     this.#observation = observeLease(
       this.#observation,
       { nonce, ttlMs: isReleased ? 0 : ttlMs },
       monotonicMs(),
     );
     const isMine = holder === this.#self && term === this.#term && !isReleased;
-    if (this.#timer !== null && !isMine) this.drop();
+    if (this.#timer === null || isMine) return;
+    this.drop();
+    if (holder !== this.#self || term !== before?.term) this.#options.onDeposed();
+  }
+
+  /** When the right to write ends, by lease and support; null without a lease. */
+  #deadlines(): Deadlines | null {
+    if (this.#lease === null) return null;
+    const { untilMs, failsafeUntilMs } = this.#options.support();
+    const leaseUntilMs = this.#lease.deadlineMs;
+    return rightDeadlines({ leaseUntilMs, supportedUntilMs: untilMs, failsafeUntilMs });
   }
 
   #enqueue<T>(task: () => Promise<T>): Promise<T> {

@@ -20,6 +20,7 @@ import {
   replaceFile,
   writeSettings,
 } from '../postgres/data-folder.ts';
+import { killProcesses, listProcesses } from '../postgres/leftover.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { probe } from '../postgres/probe.ts';
 import type { Probe } from '../postgres/probe.ts';
@@ -47,6 +48,12 @@ export interface Activity {
   readonly detail: string | null;
 }
 
+export interface LocalNodeListener {
+  readonly onUnexpectedExit: (reason: string) => void;
+  /** The watchdog froze PostgreSQL, for a reason, or (null) let it go on. */
+  readonly onFrozen: (reason: string | null) => void;
+}
+
 /**
  * This node's PostgreSQL with the settings that its role needs. Changes run one after the other, whoever
  * asks for them; probing does not wait for them.
@@ -65,14 +72,15 @@ export class LocalNode {
   #changes: Promise<unknown> = Promise.resolve();
   #activity: Activity = { state: 'stopped', detail: null };
 
-  constructor(options: {
-    readonly config: ClusterConfig;
-    readonly node: NodeConfig;
-    readonly stateDir: string;
-    readonly binaries: PostgresBinaries;
-    readonly account: PostgresAccount | null;
-    readonly onUnexpectedExit: (reason: string) => void;
-  }) {
+  constructor(
+    options: LocalNodeListener & {
+      readonly config: ClusterConfig;
+      readonly node: NodeConfig;
+      readonly stateDir: string;
+      readonly binaries: PostgresBinaries;
+      readonly account: PostgresAccount | null;
+    },
+  ) {
     this.#config = options.config;
     this.#node = options.node;
     this.#binaries = options.binaries;
@@ -90,6 +98,7 @@ export class LocalNode {
         this.#activity = { state: 'stopped', detail: reason };
         options.onUnexpectedExit(reason);
       },
+      onFrozen: options.onFrozen,
     });
   }
 
@@ -186,7 +195,7 @@ export class LocalNode {
   follow(leader: NodeConfig): Promise<void> {
     return this.#change(null, null, async () => {
       this.#following = leader.name;
-      this.#server.setDeadline(null);
+      this.#server.setDeadlines(null);
       await this.#writeSettings(leader);
       this.#server.reload();
     });
@@ -247,6 +256,27 @@ export class LocalNode {
       await this.#server.stop(mode, timeoutMs);
       this.#following = null;
     });
+  }
+
+  /** Ends PostgreSQL at once, from outside of any change that is under way, and does not wait for it. */
+  kill(reason: string): void {
+    this.#server.kill(reason);
+  }
+
+  /**
+   * Ends a PostgreSQL that may not react: resolves when each of its processes has been sent SIGKILL. From then
+   * on none of them runs, also while one is stuck in a dead disk and cannot end.
+   */
+  async endByForce(): Promise<void> {
+    this.#server.kill('it does not write any more');
+    const killed = new Set<number>();
+    for (;;) {
+      const alive = listProcesses(this.dataDir).filter((pid) => !killed.has(pid));
+      if (alive.length === 0) return;
+      killProcesses(alive);
+      for (const pid of alive) killed.add(pid);
+      await delay(5);
+    }
   }
 
   /** Replaces whatever data this node has by a copy of the leader's; the old is kept until the copy is whole. */

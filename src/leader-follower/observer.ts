@@ -3,7 +3,8 @@ import type { NodeId } from '../model/node.ts';
 import { parseTerm } from '../model/node.ts';
 import type { Probe } from '../postgres/probe.ts';
 import type { LocalPostgres, PeerView, View } from './core/view.ts';
-import type { LeadershipRegister } from './leadership.ts';
+import { isLeaderSuspected } from './core/support.ts';
+import type { KnownRegister, LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
 import type { Merits } from './merits.ts';
 import type { PeerReport, Peers } from './peers.ts';
@@ -25,6 +26,8 @@ export async function observe(options: {
   readonly fencedAtVersion: number;
   readonly hasRewindFailed: boolean;
   readonly merits: Merits;
+  readonly leaderLostForMs: number;
+  readonly writeFailingForMs: number;
 }): Promise<Observation> {
   const { register, local } = options;
   const [known, probe, localSystemIdentifier] = await Promise.all([
@@ -32,6 +35,7 @@ export async function observe(options: {
     local.probe(),
     local.systemIdentifier(),
   ]);
+  const reports = options.peers.reports();
   const view: View = {
     self: options.self,
     nodes: options.nodes,
@@ -39,15 +43,40 @@ export async function observe(options: {
     ownLease: register.ownLease,
     isLeaseExpired: register.leaseExpiredForMs > 0,
     leaseExpiredForMs: register.leaseExpiredForMs,
+    leaderLostForMs: options.leaderLostForMs,
+    isLeaderSuspected: isSuspected(known, reports, options),
+    writeFailingForMs: options.writeFailingForMs,
     fencedAtVersion: options.fencedAtVersion,
     local: await describeLocal(local, probe, localSystemIdentifier),
     localSystemIdentifier,
-    peers: options.peers.reports().map(describePeer),
+    peers: reports.map(describePeer),
     merits: options.merits.all(register.known.state),
     canRewind: local.canRewind,
     hasRewindFailed: options.hasRewindFailed,
   };
   return { view, probe };
+}
+
+/** What the others say counts where it is about the same leader. */
+function isSuspected(
+  known: KnownRegister | null,
+  reports: readonly PeerReport[],
+  own: { readonly nodes: readonly NodeId[]; readonly leaderLostForMs: number },
+): boolean {
+  const leadership = known?.state?.leadership;
+  if (leadership === undefined) return false;
+  const others = reports.filter(
+    ({ node, isReachable, status }) =>
+      node.name !== leadership.holder &&
+      isReachable &&
+      status?.hasLostLeader === true &&
+      status.term === leadership.term,
+  );
+  return isLeaderSuspected({
+    memberCount: own.nodes.length,
+    hasLostLeader: own.leaderLostForMs > 0,
+    othersThatLostLeader: others.length,
+  });
 }
 
 async function describeLocal(

@@ -1,22 +1,28 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { NodeId } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { agentUrl } from './config.ts';
 import type { NodeConfig } from './config.ts';
-import type { FenceReply, NodeStatus } from './status.ts';
+import type { Ping } from './core/support.ts';
+import { PeerLink } from './link.ts';
+import type { FenceReply, FenceRequest, NodeStatus } from './status.ts';
 
-const POLL_INTERVAL_MS = 250;
-const POLL_TIMEOUT_MS = 700;
 /** A peer that was not heard for this long counts as unreachable. */
-const SILENT_AFTER_MS = 1_500;
+const SILENT_AFTER_MS = 1_000;
 
 export interface PeerReport {
   readonly node: NodeConfig;
   readonly isReachable: boolean;
   /** The last thing it said, also when it is silent now. */
   readonly status: NodeStatus | null;
-  /** How long its answer takes, smoothed; null before the first. */
+  /** Of the link to it, smoothed; null before the first answer. */
   readonly roundTripMs: number | null;
+}
+
+export interface PeersListener {
+  /** A peer's role, term or view of the leader changed. */
+  onChange(): void;
+  /** A peer answered the ping that was sent at `sentAtMs`. */
+  onPong(from: NodeId, supports: boolean, sentAtMs: number): void;
 }
 
 /** Knows what the other agents say of their nodes, and asks them for things. */
@@ -24,13 +30,19 @@ export class Peers {
   readonly #nodes: readonly NodeConfig[];
   readonly #authorization: string;
   readonly #closing = new AbortController();
-  readonly #roundTripsMs = new Map<NodeId, number>();
   readonly #heard = new Map<NodeId, { readonly status: NodeStatus; readonly atMs: number }>();
+  readonly #links = new Map<NodeId, PeerLink>();
 
-  constructor(nodes: readonly NodeConfig[], authorization: string, onChange: () => void) {
+  constructor(nodes: readonly NodeConfig[], authorization: string, listener: PeersListener) {
     this.#nodes = nodes;
     this.#authorization = authorization;
-    for (const node of nodes) void this.#poll(node, onChange);
+    for (const node of nodes) {
+      const link = new PeerLink(node, authorization, {
+        onStatus: (status) => this.#hear(node.name, status, listener),
+        onPong: (supports, sentAtMs) => listener.onPong(node.name, supports, sentAtMs),
+      });
+      this.#links.set(node.name, link);
+    }
   }
 
   reports(): readonly PeerReport[] {
@@ -41,14 +53,19 @@ export class Peers {
         node,
         isReachable: heard !== undefined && nowMs - heard.atMs < SILENT_AFTER_MS,
         status: heard?.status ?? null,
-        roundTripMs: this.#roundTripsMs.get(node.name) ?? null,
+        roundTripMs: this.#links.get(node.name)?.roundTripMs ?? null,
       };
     });
   }
 
+  /** Sends the leader's ping to every peer that a link stands to. */
+  ping(ping: Ping): void {
+    for (const link of this.#links.values()) link.send(ping);
+  }
+
   /** Asks a peer to cut itself off from the leader and to tell its position. Null without an answer in time. */
-  async fence(to: NodeConfig, version: number, timeoutMs: number): Promise<FenceReply | null> {
-    return this.#post<FenceReply>(to, '/v1/fence', { version }, timeoutMs).catch(() => null);
+  async fence(to: NodeConfig, request: FenceRequest, timeoutMs: number): Promise<FenceReply | null> {
+    return this.#post<FenceReply>(to, '/v1/fence', request, timeoutMs).catch(() => null);
   }
 
   /** Reads a peer's status now. Null without an answer in time. */
@@ -66,22 +83,17 @@ export class Peers {
 
   close(): void {
     this.#closing.abort();
+    for (const link of this.#links.values()) link.close();
   }
 
-  async #poll(node: NodeConfig, onChange: () => void): Promise<void> {
-    while (!this.#closing.signal.aborted) {
-      const askedAtMs = monotonicMs();
-      const status = await this.ask(node, POLL_TIMEOUT_MS);
-      if (status !== null) {
-        const tookMs = monotonicMs() - askedAtMs;
-        const usualMs = this.#roundTripsMs.get(node.name) ?? tookMs;
-        this.#roundTripsMs.set(node.name, usualMs * 0.9 + tookMs * 0.1);
-        const before = this.#heard.get(node.name)?.status;
-        this.#heard.set(node.name, { status, atMs: monotonicMs() });
-        if (before?.role !== status.role || before.term !== status.term) onChange();
-      }
-      await delay(POLL_INTERVAL_MS, undefined, { signal: this.#closing.signal }).catch(() => undefined);
-    }
+  #hear(from: NodeId, status: NodeStatus, listener: PeersListener): void {
+    const before = this.#heard.get(from)?.status;
+    this.#heard.set(from, { status, atMs: monotonicMs() });
+    const isNews =
+      before?.role !== status.role ||
+      before.term !== status.term ||
+      before.hasLostLeader !== status.hasLostLeader;
+    if (isNews) listener.onChange();
   }
 
   async #post<T>(to: NodeConfig, path: string, body: unknown, timeoutMs: number): Promise<T> {

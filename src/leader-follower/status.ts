@@ -24,6 +24,8 @@ export interface NodeStatus {
   readonly version: number;
   /** Missing where an older release runs. */
   readonly measures?: Measures;
+  /** Whether its promise to the leader of `version` ran out: it would fence it for a candidate. */
+  readonly hasLostLeader: boolean;
 }
 
 export interface WireHistory {
@@ -31,9 +33,19 @@ export interface WireHistory {
   readonly ancestors: readonly { readonly timeline: number; readonly forkedAt: string }[];
 }
 
-/** What a node answers when a candidate asks it to stop receiving and to tell where its log ends. */
+/** A candidate asks: stop receiving from the holder of this version, support it no more, tell the position. */
+export interface FenceRequest {
+  readonly version: number;
+  /** The lease still runs: fence only if this node has lost the leader too. */
+  readonly isSuspicion: boolean;
+}
+
+/** The answer. Without a position, where PostgreSQL does not run, the fence holds all the same. */
 export type FenceReply =
-  | { readonly kind: 'fenced'; readonly history: WireHistory; readonly receivedLsn: string }
+  | {
+      readonly kind: 'fenced';
+      readonly position: { readonly history: WireHistory; readonly receivedLsn: string } | null;
+    }
   | { readonly kind: 'refused'; readonly reason: string };
 
 export function encodeHistory(history: TimelineHistory): WireHistory {

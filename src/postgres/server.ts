@@ -24,6 +24,14 @@ export interface PostgresServerOptions {
   readonly superuserPassword: string;
   /** Called when PostgreSQL had started and ended without {@link PostgresServer.stop}. */
   readonly onUnexpectedExit: (reason: string) => void;
+  /** Called when the watchdog froze PostgreSQL, with the reason, and with null when it let it go on. */
+  readonly onFrozen?: (reason: string | null) => void;
+}
+
+/** When the watchdog freezes PostgreSQL, and when it kills it, on the machine's monotonic clock. */
+export interface Deadlines {
+  readonly freezeAtMs: number;
+  readonly killAtMs: number;
 }
 
 type StopMode = 'fast' | 'immediate';
@@ -43,7 +51,7 @@ export class PostgresServer {
   #pid: number | null = null;
   #exited: Promise<string> = Promise.resolve('');
   #isExitExpected = true;
-  #deadlineMs: number | null = null;
+  #deadlines: Deadlines | null = null;
 
   constructor(options: PostgresServerOptions) {
     this.#options = options;
@@ -100,8 +108,8 @@ export class PostgresServer {
    */
   async promote(timeoutMs: number): Promise<void> {
     const { dataDir, account } = this.#options;
-    // The deadline may have been given to an earlier watchdog: a follower that starts anew has none.
-    this.setDeadline(this.#deadlineMs);
+    // The deadlines may have been given to an earlier watchdog: a follower that starts anew has none.
+    this.setDeadlines(this.#deadlines);
     await replaceFile(join(dataDir, 'promote'), '', account);
     this.#signal('SIGUSR1');
     const client = await this.connect();
@@ -134,19 +142,33 @@ export class PostgresServer {
   async stop(mode: StopMode, timeoutMs = 10_000): Promise<void> {
     if (this.#watchdog === null) return;
     this.#isExitExpected = true;
-    this.#signal(mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
-    if (await this.#hasExitedWithin(timeoutMs)) return;
-    this.#tellWatchdog(0);
+    if (mode === 'fast') {
+      this.#signal('SIGINT');
+      if (await this.#hasExitedWithin(timeoutMs)) return;
+    }
+    this.kill('the agent stops it');
     if (await this.#hasExitedWithin(WATCHDOG_PATIENCE_MS)) return;
     killProcesses(listProcesses(this.#options.dataDir));
     this.#watchdog?.kill('SIGKILL');
     await this.#exited;
   }
 
-  /** PostgreSQL is killed when the machine's monotonic clock passes this; null takes the deadline away. */
-  setDeadline(deadlineMs: number | null): void {
-    this.#deadlineMs = deadlineMs;
-    this.#tellWatchdog(deadlineMs);
+  /** Moves both deadlines; null takes them away. */
+  setDeadlines(deadlines: Deadlines | null): void {
+    this.#deadlines = deadlines;
+    // JSON has no infinity.
+    const finite = (ms: number): number => Math.min(ms, Number.MAX_SAFE_INTEGER);
+    this.#tellWatchdog({
+      deadlines: deadlines && {
+        freezeAtMs: finite(deadlines.freezeAtMs),
+        killAtMs: finite(deadlines.killAtMs),
+      },
+    });
+  }
+
+  /** Sends every process of PostgreSQL its end, also suspended ones, and does not wait for it. */
+  kill(reason: string): void {
+    this.#tellWatchdog({ kill: reason });
   }
 
   /** A new connection as superuser, to the database `postgres` unless another is named. */
@@ -168,9 +190,9 @@ export class PostgresServer {
     return client;
   }
 
-  #tellWatchdog(deadlineMs: number | null): void {
+  #tellWatchdog(line: { readonly deadlines: Deadlines | null } | { readonly kill: string }): void {
     const input = this.#watchdog?.stdin;
-    if (input?.writable === true) input.write(`${JSON.stringify({ deadlineMs })}\n`);
+    if (input?.writable === true) input.write(`${JSON.stringify(line)}\n`);
   }
 
   async #hasExitedWithin(timeoutMs: number): Promise<boolean> {
@@ -210,11 +232,15 @@ export class PostgresServer {
       const report = JSON.parse(line) as {
         pid?: number;
         killed?: string;
+        frozen?: string;
+        thawed?: true;
         exit?: { code: number | null; signal: string | null };
       };
       if (report.pid !== undefined) this.#pid = report.pid;
       // Its number may soon belong to another process.
       if (report.exit !== undefined) this.#pid = null;
+      if (report.frozen !== undefined) this.#options.onFrozen?.(report.frozen);
+      if (report.thawed !== undefined) this.#options.onFrozen?.(null);
       if (report.killed !== undefined) reason = `the watchdog killed it: ${report.killed}`;
       else if (report.exit !== undefined && !reason.startsWith('the watchdog killed')) {
         reason = `it ended with ${report.exit.signal ?? `code ${report.exit.code}`}`;

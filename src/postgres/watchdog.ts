@@ -1,12 +1,15 @@
 /**
  * The process between an agent and its PostgreSQL, so that the database never outlives the right to write:
- * it kills PostgreSQL at the deadline that the agent last gave, and at once when the agent is gone. It does
- * so also when the agent hangs or is suspended. Lines on standard input: `{"deadlineMs": number | null}` on
- * the monotonic clock of the machine. Lines on standard output: `{"pid"}`, then `{"exit"}` once.
+ * it freezes PostgreSQL at one deadline that the agent gave last and lets it go on when that is moved, kills
+ * it at the other, and at once when the agent is gone. It does so also when the agent hangs or is suspended.
+ * Lines on standard input: `{"deadlines": {"freezeAtMs", "killAtMs"} | null}` on the monotonic clock of the
+ * machine, or `{"kill": reason}`. Lines on standard output: `{"pid"}`, `{"frozen"}` or `{"killed"}` with the
+ * reason, `{"thawed"}`, then `{"exit"}` once.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { openSync, readFileSync } from 'node:fs';
+import { existsSync, openSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { killProcesses, listProcesses } from './leftover.ts';
 import { monotonicMs } from './monotonic-clock.ts';
 
 interface Command {
@@ -17,10 +20,23 @@ interface Command {
   readonly logPath: string;
 }
 
-/** How often the deadline is looked at; also bounds how late a woken watchdog acts. */
-const CHECK_INTERVAL_MS = 20;
+/** What a line from the agent says. */
+interface Line {
+  readonly deadlines?: Deadlines | null;
+  readonly kill?: string;
+}
+
+interface Deadlines {
+  readonly freezeAtMs: number;
+  readonly killAtMs: number;
+}
+
+/** How often the deadlines are looked at; also bounds how late a woken watchdog acts. */
+const CHECK_INTERVAL_MS = 10;
 /** How long the postmaster may take for its own end; it accepts nobody meanwhile. */
 const POSTMASTER_PATIENCE_MS = 500;
+
+const UNSUPPORTED = 'too few members support this leader';
 
 const command = JSON.parse(process.argv[2] ?? '{}') as Command;
 const log = openSync(command.logPath, 'a', 0o600);
@@ -40,7 +56,10 @@ const server = spawn(words[0] ?? '', words.slice(1), {
   ...(command.uid === undefined ? {} : { uid: command.uid }),
   ...(command.gid === undefined ? {} : { gid: command.gid }),
 });
-let deadlineMs: number | null = null;
+let deadlines: Deadlines | null = null;
+let isFrozen = false;
+/** Without a list of the backends they cannot be stopped together, so PostgreSQL is killed instead. */
+const canFreeze = existsSync('/proc/self/task');
 
 function report(line: Readonly<Record<string, unknown>>): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -48,16 +67,56 @@ function report(line: Readonly<Record<string, unknown>>): void {
 
 /**
  * The backends get SIGKILL at once, which reaches suspended ones too: one may acknowledge after its postmaster
- * died. The postmaster gets a moment to give back its shared memory, which outlives a killed one.
+ * died. The postmaster gets a moment to give back its shared memory, which outlives a killed one; suspended,
+ * it would not read the signal.
  */
 function killServer(reason: string): void {
   const { pid } = server;
+  deadlines = null;
   if (pid === undefined || server.exitCode !== null) return;
-  const backends = listChildren(pid);
+  // Suspended it starts no backend that would be missed.
+  send(pid, 'SIGSTOP');
   send(pid, 'SIGQUIT');
-  for (const backend of backends) send(backend, 'SIGKILL');
-  setTimeout(() => send(pid, 'SIGKILL'), POSTMASTER_PATIENCE_MS);
+  for (const backend of listChildren(pid)) send(backend, 'SIGKILL');
+  send(pid, 'SIGCONT');
+  setTimeout(() => {
+    send(pid, 'SIGKILL');
+    killProcesses(listProcesses(command.dataDir));
+  }, POSTMASTER_PATIENCE_MS);
   report({ killed: reason });
+}
+
+/** Nothing is acknowledged from here on, nothing is lost, and a moment later it may go on as if nothing had been. */
+function freezeServer(): void {
+  const { pid } = server;
+  if (pid === undefined || server.exitCode !== null) return;
+  isFrozen = true;
+  send(pid, 'SIGSTOP');
+  // A signal takes effect a moment after it was sent: a backend forked in between is in the second list.
+  for (let round = 0; round < 2; round++) for (const backend of listChildren(pid)) send(backend, 'SIGSTOP');
+  report({ frozen: UNSUPPORTED });
+}
+
+function thawServer(): void {
+  const { pid } = server;
+  if (pid === undefined) return;
+  isFrozen = false;
+  for (const backend of listChildren(pid)) send(backend, 'SIGCONT');
+  send(pid, 'SIGCONT');
+  report({ thawed: true });
+}
+
+function enforceDeadlines(): void {
+  if (deadlines === null) return;
+  const nowMs = monotonicMs();
+  if (nowMs >= deadlines.killAtMs) killServer('the lease ran out');
+  else if (isFrozen) {
+    if (nowMs < deadlines.freezeAtMs) thawServer();
+    else for (const backend of listChildren(server.pid ?? 0)) send(backend, 'SIGSTOP');
+  } else if (nowMs >= deadlines.freezeAtMs) {
+    if (canFreeze) freezeServer();
+    else killServer(UNSUPPORTED);
+  }
 }
 
 function send(pid: number, signal: NodeJS.Signals): void {
@@ -83,6 +142,8 @@ server.on('error', (error) => {
   process.exit(1);
 });
 server.on('exit', (code, signal) => {
+  // A backend may outlive its postmaster by moments, and acknowledge in them.
+  killProcesses(listProcesses(command.dataDir));
   report({ exit: { code, signal } });
   process.exit(0);
 });
@@ -94,13 +155,12 @@ process.on('SIGTERM', () => undefined);
 process.stdout.on('error', () => undefined);
 
 const input = createInterface({ input: process.stdin });
-input.on('line', (line) => {
-  deadlineMs = (JSON.parse(line) as { deadlineMs: number | null }).deadlineMs;
+input.on('line', (text) => {
+  const line = JSON.parse(text) as Line;
+  if (line.kill !== undefined) return killServer(line.kill);
+  deadlines = line.deadlines ?? null;
+  if (deadlines !== null) enforceDeadlines();
+  else if (isFrozen) thawServer();
 });
 input.on('close', () => killServer('the agent is gone'));
-setInterval(() => {
-  if (deadlineMs !== null && monotonicMs() >= deadlineMs) {
-    deadlineMs = null;
-    killServer('the lease ran out');
-  }
-}, CHECK_INTERVAL_MS);
+setInterval(enforceDeadlines, CHECK_INTERVAL_MS);

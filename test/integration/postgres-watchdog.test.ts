@@ -35,7 +35,7 @@ class AgentProcess implements AsyncDisposable {
     this.watchdogPid = parentOf(this.postmasterPid);
   }
 
-  static async start(leaseMs: number): Promise<AgentProcess> {
+  static async start(leaseMs: number, supportMs: number = leaseMs): Promise<AgentProcess> {
     const fixture = await ServerFixture.create(binaries);
     const port = await freePort();
     await fixture.initialize('a');
@@ -49,6 +49,7 @@ class AgentProcess implements AsyncDisposable {
       port,
       superuserPassword: fixture.address(port).password,
       leaseMs,
+      supportMs,
     };
     // A process group of its own, as a shell gives to a command.
     const child = spawn(process.execPath, [AGENT, JSON.stringify(options)], {
@@ -145,6 +146,48 @@ describe('the watchdog', () => {
     expect(isAlive(agent.postmasterPid)).toBe(true);
     process.kill(agent.watchdogPid, 'SIGCONT');
     expect(await agent.untilServerIsGone(3_000)).toBeLessThan(1_000);
+  });
+
+  it('freezes PostgreSQL while the leader lacks support, and lets it go on', async () => {
+    await using agent = await AgentProcess.start(60_000, 300);
+    const client = await agent.connect();
+    await client.query('CREATE TABLE t (v int)');
+    process.kill(agent.pid, 'SIGUSR2');
+    const isFrozen = (): boolean => agent.lines.findLast((line) => 'frozen' in line)?.['frozen'] != null;
+    await until('it is frozen', isFrozen, 3_000);
+    let isAnswered = false;
+    const write = client.query('INSERT INTO t VALUES (1)').then(() => (isAnswered = true));
+    const stopped = (pid: number): boolean => /State:\s*T/.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    expect(listProcesses(agent.fixture.dataDir('a')).filter((pid) => !stopped(pid))).toEqual([]);
+    expect(isAnswered).toBe(false);
+    process.kill(agent.pid, 'SIGUSR2');
+    await write;
+    await until('it goes on', () => !isFrozen(), 3_000);
+    await client.end();
+  });
+
+  it('kills a frozen PostgreSQL when the lease runs out', async () => {
+    await using agent = await AgentProcess.start(1_000, 300);
+    const client = await agent.connect();
+    client.on('error', () => undefined);
+    process.kill(agent.pid, 'SIGSTOP');
+    await agent.untilServerIsGone(5_000);
+    process.kill(agent.pid, 'SIGCONT');
+    await until('the woken agent learns it', () =>
+      agent.lines.some((line) => /lease ran out/.test(String(line['ended']))),
+    );
+  });
+
+  it('lets no backend outlive a killed postmaster', async () => {
+    await using agent = await AgentProcess.start(60_000);
+    const client = await agent.connect();
+    client.on('error', () => undefined);
+    // A busy backend does not look whether its postmaster lives.
+    const busy = client.query('SELECT count(*) FROM generate_series(1, 1000000000)').catch(() => undefined);
+    await until('the statement runs', () => listProcesses(agent.fixture.dataDir('a')).length > 1);
+    process.kill(agent.postmasterPid, 'SIGKILL');
+    expect(await agent.untilServerIsGone(2_000)).toBeLessThan(1_000);
+    await busy;
   });
 
   it('is missed at once by its agent when it is killed', async () => {
@@ -267,14 +310,15 @@ describe('a promotion', () => {
     await fixture.initialize('a');
     const ended: string[] = [];
     const server = await fixture.start('a', await freePort(), null, (reason) => ended.push(reason));
-    server.setDeadline(monotonicMs() + 100);
+    const endMs = monotonicMs() + 100;
+    server.setDeadlines({ freezeAtMs: endMs, killAtMs: endMs });
     await until('the first one is killed', () => ended.length === 1);
     await server.startAsFollower();
     expect(ended).toHaveLength(1);
     await server.promote(10_000).catch(() => undefined);
     await until('the second one is killed', () => ended.length === 2, 3_000);
     expect(ended[1]).toContain('the lease ran out');
-    server.setDeadline(null);
+    server.setDeadlines(null);
   });
 });
 

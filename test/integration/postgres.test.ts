@@ -127,7 +127,7 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     const a = await fixture.start('a', port, null, (reason) => (ended = reason));
     const pid = a.pid ?? 0;
     const beforeMs = monotonicMs();
-    a.setDeadline(beforeMs + 300);
+    a.setDeadlines({ freezeAtMs: beforeMs + 300, killAtMs: beforeMs + 300 });
     await until('it is dead', () => ended !== null);
     expect(ended).toContain('the lease ran out');
     expect(monotonicMs() - beforeMs).toBeGreaterThan(299);

@@ -1,17 +1,19 @@
 /**
  * A process of its own that runs one PostgreSQL as an agent does, for tests that kill or suspend agents.
- * Its argument: the server's options and `leaseMs`. It prints PostgreSQL's process id when it accepts
- * writes, then the reason when PostgreSQL ends unasked.
+ * Its argument: the server's options, `leaseMs`, and `supportMs`, which is renewed until the agent gets
+ * SIGUSR2 and again after the next. It prints PostgreSQL's process id when it accepts writes, what the
+ * watchdog does, and the reason when PostgreSQL ends unasked.
  */
 import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
 import { PostgresServer } from '../../src/postgres/server.ts';
 import type { PostgresServerOptions } from '../../src/postgres/server.ts';
 
-const { leaseMs, ...options } = JSON.parse(process.argv[2] ?? '{}') as Omit<
+const { leaseMs, supportMs, ...options } = JSON.parse(process.argv[2] ?? '{}') as Omit<
   PostgresServerOptions,
-  'onUnexpectedExit'
+  'onUnexpectedExit' | 'onFrozen'
 > & {
   readonly leaseMs: number;
+  readonly supportMs: number;
 };
 
 function print(line: Readonly<Record<string, unknown>>): void {
@@ -19,10 +21,20 @@ function print(line: Readonly<Record<string, unknown>>): void {
 }
 
 process.on('SIGINT', () => print({ interrupted: true }));
-const server = new PostgresServer({ ...options, onUnexpectedExit: (ended) => print({ ended }) });
+let isSupported = true;
+process.on('SIGUSR2', () => (isSupported = !isSupported));
+const server = new PostgresServer({
+  ...options,
+  onUnexpectedExit: (ended) => print({ ended }),
+  onFrozen: (frozen) => print({ frozen }),
+});
 await server.startAsFollower();
 await server.promote(10_000);
-const renew = (): void => server.setDeadline(monotonicMs() + leaseMs);
+let supportedAtMs = 0;
+const renew = (): void => {
+  if (isSupported) supportedAtMs = monotonicMs();
+  server.setDeadlines({ freezeAtMs: supportedAtMs + supportMs, killAtMs: monotonicMs() + leaseMs });
+};
 renew();
-setInterval(renew, leaseMs / 4);
+setInterval(renew, Math.min(leaseMs, supportMs) / 4);
 print({ pid: server.pid });

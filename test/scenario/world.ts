@@ -149,6 +149,10 @@ export class World {
         this.#isHeld(node) && node.term !== null ? { kind: 'held', term: node.term } : { kind: 'none' },
       isLeaseExpired: expiredMs > 0,
       leaseExpiredForMs: expiredMs,
+      // Only leases are modelled here: a promise that stood longer than the lease would hold an election up.
+      leaderLostForMs: expiredMs,
+      isLeaderSuspected: false,
+      writeFailingForMs: 0,
       fencedAtVersion: node.fencedAtVersion,
       local: this.#local(node),
       localSystemIdentifier: node.process === 'absent' ? null : 'cluster',

@@ -71,6 +71,9 @@ function view(changes: Partial<View> = {}): View {
     ownLease: { kind: 'none' },
     isLeaseExpired: false,
     leaseExpiredForMs: 0,
+    leaderLostForMs: 0,
+    isLeaderSuspected: false,
+    writeFailingForMs: 0,
     fencedAtVersion: 5,
     local: follower(),
     localSystemIdentifier: 'cluster',
@@ -83,7 +86,7 @@ function view(changes: Partial<View> = {}): View {
 
 const lead: LocalPostgres = { kind: 'leader', history: first, flushLsn: 100n as Lsn };
 const held = { kind: 'held', term: parseTerm(3) } as const;
-const expired = { isLeaseExpired: true, leaseExpiredForMs: 1 };
+const expired = { isLeaseExpired: true, leaseExpiredForMs: 1, leaderLostForMs: 2_000 };
 const empty = {
   register: { version: 0, state: null },
   localSystemIdentifier: null,
@@ -185,7 +188,7 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
   ],
   [
     'for a while',
-    { isLeaseExpired: true, leaseExpiredForMs: 500, peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })] },
+    { ...expired, leaseExpiredForMs: 500, peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })] },
     ['campaign'],
   ],
   [
@@ -240,6 +243,25 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     },
     ['campaign'],
   ],
+  [
+    'a lease that ran out does not depose a leader that this node still supports',
+    { ...expired, leaderLostForMs: 0, local: follower({ following: n1 }) },
+    [],
+  ],
+  [
+    'enough members that lost the leader call for a campaign before its lease ends',
+    { isLeaderSuspected: true, leaderLostForMs: 1, local: follower({ following: n1 }) },
+    ['campaign'],
+  ],
+  [
+    'the one with more data goes first then too',
+    {
+      isLeaderSuspected: true,
+      leaderLostForMs: 1,
+      peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })],
+    },
+    [],
+  ],
   ['a leader that is not the holder stops', { local: lead }, ['demote']],
   ['the holder without a lease stops', { self: n1, local: lead, peers: [peer(n2), peer(n3)] }, ['demote']],
   ['the holder leads', { self: n1, local: lead, ownLease: held, peers: [peer(n2), peer(n3)] }, ['lead']],
@@ -252,6 +274,38 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     'the holder whose PostgreSQL died hands over',
     { self: n1, local: { kind: 'stopped' }, ownLease: held, peers: [peer(n2), peer(n3)] },
     ['release'],
+  ],
+  [
+    'the holder whose disk takes no writes hands over',
+    {
+      self: n1,
+      local: { kind: 'silent' },
+      ownLease: held,
+      writeFailingForMs: 3_100,
+      peers: [peer(n2), peer(n3)],
+    },
+    ['hand-over'],
+  ],
+  [
+    'but not when nobody could take over',
+    {
+      self: n1,
+      local: lead,
+      ownLease: held,
+      writeFailingForMs: 3_100,
+      peers: [peer(n2, { isReachable: false }), peer(n3)],
+    },
+    ['lead'],
+  ],
+  [
+    'a frozen holder waits for support or for the end of its lease',
+    { self: n1, local: lead, ownLease: { kind: 'unsupported', term: parseTerm(3) }, peers: [peer(n2)] },
+    [],
+  ],
+  [
+    'a holder without support does not promote',
+    { self: n1, ownLease: { kind: 'unsupported', term: parseTerm(3) }, peers: [peer(n2)] },
+    [],
   ],
   [
     'or starts again when nobody could take over',

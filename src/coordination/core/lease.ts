@@ -22,10 +22,6 @@ export function renewHolderLease(lease: HolderLease | null, sentAtMs: number, tt
   return { sentAtMs, deadlineMs: sentAtMs + ttlMs };
 }
 
-export function isHolderLeaseHeld(lease: HolderLease | null, nowMs: number): boolean {
-  return lease !== null && nowMs < lease.deadlineMs;
-}
-
 /** What a challenger has seen: the nonce of another's lease, and when it saw it first. */
 export interface LeaseObservation {
   readonly nonce: string;

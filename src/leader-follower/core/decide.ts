@@ -4,7 +4,7 @@ import type { Merit } from './candidate.ts';
 import { electionQuorum } from './cluster-state.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { decideRejoin } from './rejoin.ts';
-import type { PeerView, View } from './view.ts';
+import type { OwnLease, PeerView, View } from './view.ts';
 
 export type Action =
   /** Take the register, empty or left by an interrupted attempt of this node; the first data folder comes next. */
@@ -17,16 +17,26 @@ export type Action =
   /** Stop streaming from a node that no longer leads, so that the end of the own log can be told. */
   | { readonly kind: 'detach' }
   | { readonly kind: 'follow'; readonly leader: NodeId; readonly term: Term }
-  | { readonly kind: 'campaign'; readonly reason: string }
+  | { readonly kind: 'campaign'; readonly ground: CampaignGround; readonly reason: string }
   | { readonly kind: 'promote'; readonly term: Term }
   /** Keep slots, sync set and lease of a serving leader in order. */
   | { readonly kind: 'lead' }
   | { readonly kind: 'demote'; readonly reason: string }
+  /** PostgreSQL does not write any more: end it by force and give the lease up. */
+  | { readonly kind: 'hand-over'; readonly reason: string }
   /** Give the lease up so that another may take it at once. */
   | { readonly kind: 'release'; readonly reason: string }
   /** This node must not take part; its agent ends with the reason. */
   | { readonly kind: 'refuse'; readonly reason: string };
 
+/**
+ * What allows an election: the holder gave the lease up, its lease ran out, or enough members have lost it
+ * (docs/internals/failover.md). Who led last and stands again needs none of these: it deposes nobody.
+ */
+export type CampaignGround = 'released' | 'expired' | 'suspected' | 'led-last';
+
+/** A leader whose disk takes no write for this long is as good as dead. */
+const WRITE_HEALTH_TIMEOUT_MS = 3_000;
 /** How long a node that is not first in line lets the ones before it campaign. */
 const CAMPAIGN_STAGGER_MS = 400;
 /** A follower that cannot stream for this long from a leader that answers is cloned anew. */
@@ -56,9 +66,9 @@ export function decide(view: View): readonly Action[] {
     ];
   }
   if (state.leadership.holder === view.self) {
-    return view.ownLease.kind === 'held'
-      ? decideAsHolder(view, state, view.ownLease.term)
-      : decideAsFormerHolder(view, state);
+    return view.ownLease.kind === 'none'
+      ? decideAsFormerHolder(view, state)
+      : decideAsHolder(view, state, view.ownLease);
   }
   return decideAsOther(view, state);
 }
@@ -90,7 +100,11 @@ function decideFounding(view: View): readonly Action[] {
   return isFirst && isEveryoneEmpty ? [{ kind: 'found-cluster' }] : [];
 }
 
-function decideAsHolder(view: View, state: ClusterState, term: Term): readonly Action[] {
+function decideAsHolder(
+  view: View,
+  state: ClusterState,
+  lease: Exclude<OwnLease, { kind: 'none' }>,
+): readonly Action[] {
   switch (view.local.kind) {
     case 'absent':
       return state.systemIdentifier === null
@@ -101,14 +115,20 @@ function decideAsHolder(view: View, state: ClusterState, term: Term): readonly A
         ? [{ kind: 'release', reason: 'PostgreSQL stopped and a follower can take over' }]
         : [{ kind: 'start', reason: 'PostgreSQL stopped and no follower can take over' }];
     case 'silent':
-      return [];
+      return decideWhetherWell(view, state, []);
     case 'follower':
-      return [{ kind: 'promote', term }];
+      return lease.kind === 'held' ? [{ kind: 'promote', term: lease.term }] : [];
     case 'leader':
-      return [{ kind: 'lead' }];
+      return lease.kind === 'held' ? decideWhetherWell(view, state, [{ kind: 'lead' }]) : [];
     default:
       return view.local satisfies never;
   }
+}
+
+function decideWhetherWell(view: View, state: ClusterState, otherwise: readonly Action[]): readonly Action[] {
+  if (view.writeFailingForMs < WRITE_HEALTH_TIMEOUT_MS || !canHandOver(view, state)) return otherwise;
+  const seconds = (view.writeFailingForMs / 1_000).toFixed(1);
+  return [{ kind: 'hand-over', reason: `no write has reached the disk for ${seconds} s` }];
 }
 
 /** Enough members of the sync set answer that an election without this node succeeds. */
@@ -136,7 +156,9 @@ function decideAsFormerHolder(view: View, state: ClusterState): readonly Action[
       // After handing over, or failing again and again, the others go first; it stands when none of them did.
       const shouldWait = state.leadership.isReleased || meritOf(view, view.self).losses > 0;
       const isForOthers = shouldWait && canHandOver(view, state) && view.leaseExpiredForMs < RECLAIM_AFTER_MS;
-      return isForOthers ? [] : [{ kind: 'campaign', reason: 'led last and no other leads' }];
+      return isForOthers
+        ? []
+        : [{ kind: 'campaign', ground: 'led-last', reason: 'led last and no other leads' }];
     }
     default:
       return view.local satisfies never;
@@ -157,23 +179,23 @@ function decideAsOther(view: View, state: ClusterState): readonly Action[] {
     case 'stopped':
       return [{ kind: 'start', reason: 'a node starts as a follower' }];
     case 'follower':
-      return view.isLeaseExpired ? decideCandidacy(view, state) : decideFollowing(view, state, holder);
+      return decideCandidacy(view, state) ?? decideFollowing(view, state, holder);
     default:
       return view.local satisfies never;
   }
 }
 
-function decideCandidacy(view: View, state: ClusterState): readonly Action[] {
-  if (!mayLead(view, view.self)) return [];
-  const waitMs = campaignRank(view, state) * CAMPAIGN_STAGGER_MS;
-  if (view.leaseExpiredForMs < waitMs) return [];
+/** Null while the holder is to be followed. */
+function decideCandidacy(view: View, state: ClusterState): readonly Action[] | null {
   const { holder, isReleased } = state.leadership;
-  return [
-    {
-      kind: 'campaign',
-      reason: isReleased ? `${holder} gave the lease up` : `the lease of ${holder} ran out`,
-    },
-  ];
+  const isExpired = view.isLeaseExpired && view.leaderLostForMs > 0;
+  if (!isReleased && !isExpired && !view.isLeaderSuspected) return null;
+  if (!mayLead(view, view.self)) return [];
+  const waitedMs = isReleased || isExpired ? view.leaseExpiredForMs : view.leaderLostForMs;
+  if (waitedMs < campaignRank(view, state) * CAMPAIGN_STAGGER_MS) return [];
+  if (isReleased) return [{ kind: 'campaign', ground: 'released', reason: `${holder} gave the lease up` }];
+  if (isExpired) return [{ kind: 'campaign', ground: 'expired', reason: `the lease of ${holder} ran out` }];
+  return [{ kind: 'campaign', ground: 'suspected', reason: `enough members have lost ${holder}` }];
 }
 
 /** Staggers challengers: a switchover's successor first, then the newest data, then merit. */

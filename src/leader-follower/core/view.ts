@@ -27,6 +27,8 @@ export type LocalPostgres =
 /** What this node knows of its own lease on the leadership. */
 export type OwnLease =
   | { readonly kind: 'none' }
+  /** The lease runs, but too few members support this leader: its PostgreSQL is frozen, and may go on. */
+  | { readonly kind: 'unsupported'; readonly term: Term }
   /** Won in this process and not yet run out; only this makes a node a leader. */
   | { readonly kind: 'held'; readonly term: Term };
 
@@ -54,6 +56,12 @@ export interface View {
   readonly isLeaseExpired: boolean;
   /** Milliseconds since then, 0 while it has not. */
   readonly leaseExpiredForMs: number;
+  /** How long ago this node's promise to the present holder ran out; 0 while it stands. */
+  readonly leaderLostForMs: number;
+  /** Whether enough members have lost the holder for an election before the lease ends. */
+  readonly isLeaderSuspected: boolean;
+  /** How long no write has reached the disk of this leader; 0 while all is well. */
+  readonly writeFailingForMs: number;
   /**
    * This node gave its position to a candidate (or just started) at this register version; it may stream
    * again only from the holder in a newer one. Anything else would let a commit be acknowledged that the

@@ -1,0 +1,65 @@
+import type { NodeId } from '../model/node.ts';
+import { supportedUntilMs, supportersNeeded } from './core/support.ts';
+import type { Ping } from './core/support.ts';
+
+/** How often the leader pings. Five pings may be lost or late before support of the default length ends. */
+const PING_INTERVAL_MS = 50;
+
+export interface SupportOptions {
+  /** All nodes of the cluster. */
+  readonly memberCount: number;
+  readonly supportMs: number;
+  /** What to ping with; null while this node holds no leadership, or its PostgreSQL is not well. */
+  readonly currentPing: () => Ping | null;
+  readonly sendPing: (ping: Ping) => void;
+  /** The answers moved the limits. */
+  readonly onMoved: () => void;
+}
+
+/** The leader's side of support: pings the members and counts how long their answers hold it up. */
+export class SupportOfMembers {
+  readonly #options: SupportOptions;
+  readonly #answeredPingSentAtMs = new Map<NodeId, number>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(options: SupportOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => this.ping(), PING_INTERVAL_MS);
+  }
+
+  /** Pings now, as it also does by itself. */
+  ping(): void {
+    const ping = this.#options.currentPing();
+    if (ping !== null) this.#options.sendPing(ping);
+  }
+
+  /** A member supports the ping that was sent at `sentAtMs`. */
+  heard(from: NodeId, sentAtMs: number): void {
+    if (sentAtMs <= (this.#answeredPingSentAtMs.get(from) ?? Number.NEGATIVE_INFINITY)) return;
+    this.#answeredPingSentAtMs.set(from, sentAtMs);
+    this.#options.onMoved();
+  }
+
+  /** A new leadership starts without support: what was answered before was for another term. */
+  forget(): void {
+    this.#answeredPingSentAtMs.clear();
+  }
+
+  /** Until when enough members hold the leader up. */
+  get untilMs(): number {
+    return this.#untilMs(supportersNeeded(this.#options.memberCount));
+  }
+
+  /** Until when all of them do, which stands in for coordination that cannot be reached. */
+  get failsafeUntilMs(): number {
+    return this.#untilMs(this.#options.memberCount - 1);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #untilMs(needed: number): number {
+    return supportedUntilMs([...this.#answeredPingSentAtMs.values()], needed, this.#options.supportMs);
+  }
+}
