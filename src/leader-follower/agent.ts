@@ -129,10 +129,8 @@ export class Agent implements AgentApi {
       coordination: coordination.registers,
       support: () => this.#support,
       onDeadlines: (deadlines) => this.#local.server.setDeadlines(deadlines),
-      onWon: () => {
-        this.#support.forget();
-        this.#support.ping();
-      },
+      onTaking: () => this.#support.forget(),
+      onWon: () => this.#support.ping(),
       onDeposed: () => {
         if (this.#local.following === null) this.#local.kill('another node leads');
         this.#wake();

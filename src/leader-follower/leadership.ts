@@ -28,7 +28,9 @@ export interface LeadershipOptions {
   readonly support: () => { readonly untilMs: number; readonly failsafeUntilMs: number };
   /** Hears when the right to write ends. A lost lease takes nothing back: PostgreSQL must stop by the last. */
   readonly onDeadlines: (deadlines: Deadlines) => void;
-  /** This node has just won a leadership: support for it begins with its first ping. */
+  /** This node tries for a leadership: what was answered before was for another one. */
+  readonly onTaking: () => void;
+  /** It has won: support for it begins with its first ping. */
   readonly onWon: () => void;
   /** Another leads while this node held the leadership. */
   readonly onDeposed: () => void;
@@ -77,7 +79,8 @@ export class LeadershipRegister {
   /** Support moved: the right to write ends later, or begins. */
   moved(): void {
     const deadlines = this.#deadlines();
-    if (deadlines === null) return;
+    // A leadership that nobody has supported yet is none: its PostgreSQL still follows.
+    if (deadlines === null || deadlines.freezeAtMs === Number.NEGATIVE_INFINITY) return;
     this.#options.onDeadlines(deadlines);
     if (this.ownLease.kind === 'held') for (const listener of this.#heldListeners) listener();
   }
@@ -170,6 +173,7 @@ export class LeadershipRegister {
   async #take(version: number, state: ClusterState): Promise<boolean> {
     return this.#enqueue(async () => {
       this.#term = state.leadership.term;
+      this.#options.onTaking();
       if (!(await this.#write(version, state))) {
         this.drop();
         return false;

@@ -40,7 +40,7 @@ export class SupportOfMembers {
     this.#options.onMoved();
   }
 
-  /** A new leadership starts without support: what was answered before was for another term. */
+  /** A new leadership starts without support. */
   forget(): void {
     this.#answeredPingSentAtMs.clear();
   }

@@ -245,6 +245,11 @@ export class World {
         this.#stopProcess(node);
         node.leaseUntilMs = 0;
         return;
+      case 'hand-over':
+        this.#stopProcess(node);
+        this.#write((state) => ({ ...state, leadership: { ...state.leadership, isReleased: true } }));
+        node.leaseUntilMs = 0;
+        return;
       case 'release':
         this.#write((state) => ({ ...state, leadership: { ...state.leadership, isReleased: true } }));
         node.leaseUntilMs = 0;
