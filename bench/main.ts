@@ -1,6 +1,7 @@
 // `npm run bench -- <capability>`: prints a table, or one JSON document with --json; progress goes to stderr.
 import { Command, InvalidArgumentError } from 'commander';
 import { runClientBench } from './client/bench.ts';
+import { runFailoverBench } from './failover/bench.ts';
 import { keepResult } from './kept-result.ts';
 import { renderTable } from './result.ts';
 import type { BenchResult } from './result.ts';
@@ -8,16 +9,36 @@ import type { BenchResult } from './result.ts';
 interface Flags {
   readonly json?: true;
   readonly only?: string;
-  readonly runs: number;
+  readonly runs?: number;
+  readonly peerRuns: number;
+  readonly minutes: number;
   readonly postgres: string;
 }
 
-const DEFAULT_RUNS = 15;
+/** With at least so much a run is a full one, which is kept. */
+interface FullRun {
+  readonly runs: number;
+  readonly peerRuns: number;
+  readonly minutes: number;
+}
 
-function parseRuns(text: string): number {
-  const runs = Number(text);
-  if (Number.isInteger(runs) && runs > 0) return runs;
-  throw new InvalidArgumentError('expected a whole number from 1.');
+const CAPABILITIES = {
+  client: { runs: 15, peerRuns: 0, minutes: 0 },
+  failover: { runs: 20, peerRuns: 3, minutes: 30 },
+} as const satisfies Readonly<Record<string, FullRun>>;
+
+type Capability = keyof typeof CAPABILITIES;
+
+function isCapability(name: string): name is Capability {
+  return Object.hasOwn(CAPABILITIES, name);
+}
+
+function parseCount(least: number): (text: string) => number {
+  return (text) => {
+    const count = Number(text);
+    if (Number.isInteger(count) && count >= least) return count;
+    throw new InvalidArgumentError(`expected a whole number from ${least}.`);
+  };
 }
 
 function print(result: BenchResult, isJson: boolean): void {
@@ -29,33 +50,47 @@ function print(result: BenchResult, isJson: boolean): void {
   process.stdout.write([result.machine, renderTable(result.rows), ...notes, ''].join('\n'));
 }
 
-async function run(capability: string, flags: Flags): Promise<void> {
-  if (capability !== 'client') throw new Error(`There is no bench "${capability}"; there is: client.`);
+async function measure(capability: Capability, runs: number, flags: Flags): Promise<BenchResult> {
   const interrupt = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => interrupt.abort(new Error(`${signal} ended the bench.`)));
-  const result = await runClientBench({
+  const options = {
     only: flags.only ?? null,
-    runs: flags.runs,
+    runs,
     postgres: flags.postgres,
     signal: interrupt.signal,
-    progress: (line) => process.stderr.write(`${line}\n`),
-  });
-  const isFull = flags.only === undefined && flags.runs >= DEFAULT_RUNS;
+    progress: (line: string) => void process.stderr.write(`${line}\n`),
+  };
+  if (capability === 'client') return runClientBench(options);
+  return runFailoverBench({ ...options, peerRuns: flags.peerRuns, minutes: flags.minutes });
+}
+
+async function run(capability: string, flags: Flags): Promise<void> {
+  const known = Object.keys(CAPABILITIES).join(', ');
+  if (!isCapability(capability)) throw new Error(`There is no bench "${capability}"; there are: ${known}.`);
+  const full: FullRun = CAPABILITIES[capability];
+  const runs = flags.runs ?? full.runs;
+  const result = await measure(capability, runs, flags);
+  const isFull =
+    flags.only === undefined &&
+    runs >= full.runs &&
+    flags.peerRuns >= full.peerRuns &&
+    flags.minutes >= full.minutes;
   if (isFull) await keepResult(capability, result);
   print(result, flags.json === true);
 }
 
 const program = new Command('bench')
-  .argument('<capability>', 'what to measure: client')
+  .argument('<capability>', `what to measure: ${Object.keys(CAPABILITIES).join(' or ')}`)
   .option('--json', 'print one JSON document')
   .option('--only <prefix>', 'only the metrics that start so; does not replace the kept result')
   .option(
     '--runs <n>',
-    'rounds of each contestant; fewer do not replace the kept result',
-    parseRuns,
-    DEFAULT_RUNS,
+    'rounds of each contestant, or runs of each fault; fewer than its default replace no kept result',
+    parseCount(1),
   )
+  .option('--peer-runs <n>', 'failover: runs of each fault for each setting of a peer', parseCount(0), 3)
+  .option('--minutes <n>', 'failover: of the run under full load; 30 in a full run', parseCount(1), 1)
   .option('--postgres <which>', 'auto, system, embedded or a bin folder', 'auto')
   .action(run);
 

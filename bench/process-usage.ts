@@ -5,13 +5,25 @@ const TICK_MS = 10;
 
 /** CPU time that a process and its living descendants have used; 0 where there is no /proc. */
 export function readTreeCpuMs(rootPid: number): number {
-  return treeOf(rootPid).reduce((sum, { cpuMs }) => sum + cpuMs, 0);
+  return readCpuMs(listTree(rootPid));
+}
+
+/** CPU time that these processes have used so far; those that are gone count nothing. */
+export function readCpuMs(pids: readonly number[]): number {
+  return pids
+    .flatMap((pid) => parseStat(readOrEmpty(`/proc/${pid}/stat`)))
+    .reduce((sum, { cpuMs }) => sum + cpuMs, 0);
 }
 
 /** Proportional memory: what several of them share counts once. Null where it cannot be read. */
 export function readTreeMemoryMb(rootPid: number): number | null {
+  return readMemoryMb(listTree(rootPid));
+}
+
+/** Their proportional memory; null where it cannot be read. */
+export function readMemoryMb(pids: readonly number[]): number | null {
   let kilobytes = 0;
-  for (const { pid } of treeOf(rootPid)) {
+  for (const pid of pids) {
     const match = /^Pss:\s+(\d+) kB/m.exec(readOrEmpty(`/proc/${pid}/smaps_rollup`));
     if (match !== null) kilobytes += Number(match[1]);
   }
@@ -21,6 +33,11 @@ export function readTreeMemoryMb(rootPid: number): number | null {
 /** The process ids of a process and all that descend from it. */
 export function listTree(rootPid: number): number[] {
   return treeOf(rootPid).map(({ pid }) => pid);
+}
+
+/** Who started it; null when it is gone. */
+export function readParent(pid: number): number | null {
+  return parseStat(readOrEmpty(`/proc/${pid}/stat`))[0]?.parent ?? null;
 }
 
 interface ProcessLine {

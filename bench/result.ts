@@ -18,7 +18,10 @@ export interface Row {
   readonly ours: number | null;
   readonly peer: number | null;
   readonly peerName: string | null;
-  /** The median of the rounds' ratios, ours to the peer's. */
+  /**
+   * The median of the rounds' ratios, ours to the peer's. Where the metric says `times-faster`, the peer's median to
+   * ours.
+   */
   readonly ratio: number | null;
   /** The quartiles of the rounds' ratios. */
   readonly spread: readonly [number, number] | null;

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { HAPROXY, PGBOUNCER, PGPOOL } from './programs.ts';
+import { HAPROXY, PGBOUNCER, PGPOOL } from '../../peers/programs.ts';
 import type { ProxyKind, ProxySetup } from './proxy.ts';
 
 function leaderOf({ backends }: ProxySetup): ProxySetup['backends'][number] {

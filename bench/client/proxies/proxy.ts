@@ -8,8 +8,8 @@ import pg from 'pg';
 import type { PostgresAccount } from '../../../src/postgres/account.ts';
 import { freePort } from '../../../test/integration/fixture.ts';
 import type { Address, Login } from '../servers.ts';
-import { findProgram } from './programs.ts';
-import type { ProxyProgram } from './programs.ts';
+import { findProgram } from '../../peers/programs.ts';
+import type { PeerProgram } from '../../peers/programs.ts';
 
 /** What a proxy's configuration is made from. */
 export interface ProxySetup {
@@ -24,7 +24,7 @@ export interface ProxySetup {
 
 /** How one proxy is configured and started. */
 export interface ProxyKind {
-  readonly program: ProxyProgram;
+  readonly program: PeerProgram;
   /** Contents by file name. */
   readonly files: (setup: ProxySetup) => Readonly<Record<string, string>>;
   readonly args: (folder: string) => readonly string[];

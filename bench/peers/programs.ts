@@ -2,24 +2,27 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /** A program that the bench compares with, and Debian's package of it. */
-export interface ProxyProgram {
+export interface PeerProgram {
   readonly name: string;
   readonly program: string;
   readonly debianPackage: string;
 }
 
-export const PGBOUNCER: ProxyProgram = {
+export const PGBOUNCER: PeerProgram = {
   name: 'PgBouncer',
   program: 'pgbouncer',
   debianPackage: 'pgbouncer',
 };
-export const HAPROXY: ProxyProgram = { name: 'HAProxy', program: 'haproxy', debianPackage: 'haproxy' };
-export const PGPOOL: ProxyProgram = { name: 'pgpool-II', program: 'pgpool', debianPackage: 'pgpool2' };
+export const HAPROXY: PeerProgram = { name: 'HAProxy', program: 'haproxy', debianPackage: 'haproxy' };
+export const PGPOOL: PeerProgram = { name: 'pgpool-II', program: 'pgpool', debianPackage: 'pgpool2' };
 
-export const PROXY_PROGRAMS: readonly ProxyProgram[] = [PGBOUNCER, HAPROXY, PGPOOL];
+export const PATRONI: PeerProgram = { name: 'Patroni', program: 'patroni', debianPackage: 'patroni' };
+export const ETCD: PeerProgram = { name: 'etcd', program: 'etcd', debianPackage: 'etcd-server' };
+
+export const PEER_PROGRAMS: readonly PeerProgram[] = [PGBOUNCER, HAPROXY, PGPOOL, PATRONI, ETCD];
 
 /** Its path, or null: Debian keeps daemons where an ordinary user's PATH does not look. */
-export function findProgram({ program }: ProxyProgram): string | null {
+export function findProgram({ program }: PeerProgram): string | null {
   const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin'];
   for (const folder of folders) {
     const path = join(folder, program);

@@ -1,8 +1,8 @@
 // `npm run bench:peers`: installs from Debian what the bench compares with, or says what is missing.
 import { spawnSync } from 'node:child_process';
-import { findProgram, PROXY_PROGRAMS } from './programs.ts';
+import { findProgram, PEER_PROGRAMS } from './programs.ts';
 
-const missing = PROXY_PROGRAMS.filter((program) => findProgram(program) === null);
+const missing = PEER_PROGRAMS.filter((program) => findProgram(program) === null);
 const packages = missing.map(({ debianPackage }) => debianPackage);
 const mayInstall = process.getuid?.() === 0 && spawnSync('apt-get', ['--version']).status === 0;
 if (packages.length > 0 && mayInstall) {
@@ -12,9 +12,9 @@ if (packages.length > 0 && mayInstall) {
   const args = ['install', '-y', '-q', '--no-install-recommends', ...packages];
   spawnSync('apt-get', args, { stdio: ['ignore', 2, 2], env });
 }
-for (const program of PROXY_PROGRAMS) {
+for (const program of PEER_PROGRAMS) {
   const path = findProgram(program);
   const words = path ?? `missing: apt-get install ${program.debianPackage} (as root)`;
   process.stdout.write(`${program.name.padEnd(10)} ${words}\n`);
 }
-if (PROXY_PROGRAMS.some((program) => findProgram(program) === null)) process.exitCode = 1;
+if (PEER_PROGRAMS.some((program) => findProgram(program) === null)) process.exitCode = 1;
