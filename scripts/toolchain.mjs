@@ -2,6 +2,7 @@
 // was not done yet, and gives the paths of the pinned Node.js.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
@@ -50,4 +51,31 @@ export function ensureInstalled() {
 export function ensureCompatInstalled() {
   const folder = `${root}test/compat/`;
   if (!isInstalled(folder)) install(folder, 'Installing the libraries of the compat tests (only once)…');
+}
+
+/**
+ * etcd for the tests that need a real one: installed as root on a machine with apt-get. Elsewhere those tests
+ * are skipped, and this says so.
+ */
+export function ensureEtcd() {
+  if (process.env.LOCKSTEP_TEST_ETCD || ['etcd', 'etcdctl'].every(isOnPath)) return;
+  if (process.getuid?.() === 0 && isOnPath('apt-get')) {
+    process.stderr.write('Installing etcd for the tests that need it (only once)…\n');
+    const apt = (...args) =>
+      spawnSync('apt-get', args, {
+        stdio: ['ignore', 'ignore', 'inherit'],
+        // The tests start their own: no service needs to run.
+        env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' },
+      }).status === 0;
+    const install = () =>
+      apt('install', '-y', '-qq', '--no-install-recommends', 'etcd-server', 'etcd-client');
+    if (install() || (apt('update', '-qq') && install())) return;
+  }
+  process.stderr.write(
+    'There is no etcd, so the tests that need one are skipped. Install it (Debian: apt-get install etcd-server etcd-client).\n',
+  );
+}
+
+function isOnPath(program) {
+  return (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)));
 }

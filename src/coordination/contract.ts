@@ -33,5 +33,6 @@ export interface Coordination {
    */
   watch(key: string, listener: (register: Register) => void): () => void;
 
+  /** Ends the watches, which tell nothing more, and the calls under way, each in its time at the latest. */
   close(): Promise<void>;
 }

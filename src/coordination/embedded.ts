@@ -137,7 +137,8 @@ class CasPaxosCoordination implements EmbeddedCoordination {
         unsettledPeeks = register === null ? unsettledPeeks + 1 : 0;
         // No write is under way for that long: its author is gone, and only a round settles what it left.
         if (unsettledPeeks > PEEK_ATTEMPTS) register = await this.read(key).catch(() => null);
-        if (register !== null && register.version > lastVersion && !ended.signal.aborted) {
+        const isOver = ended.signal.aborted || this.#closing.signal.aborted;
+        if (register !== null && register.version > lastVersion && !isOver) {
           lastVersion = register.version;
           listener(register);
         }

@@ -83,7 +83,8 @@ export class EtcdGateway {
         this.#hasWorked = true;
         return { kind: 'answered', body: result.body, mayHaveRunBefore: mayHaveRun };
       }
-      reasons.set(endpoint, result.reason);
+      // The last attempt may have been cut short: what came before it says more.
+      if (performance.now() < deadline || !reasons.has(endpoint)) reasons.set(endpoint, result.reason);
       if (result.kind === 'refused' && !this.#hasWorked) throw this.#refusal(endpoint, result.reason);
       if (result.kind === 'failed') mayHaveRun ||= result.mayHaveRun;
       // A token that ran out says nothing against the member.

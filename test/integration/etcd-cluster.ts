@@ -1,10 +1,11 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants, openSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { createEtcdCoordination } from '../../src/coordination/etcd.ts';
 import type { EtcdCoordinationOptions } from '../../src/coordination/etcd.ts';
 import type { Coordination } from '../../src/coordination/contract.ts';
@@ -12,7 +13,7 @@ import { makeCertificates } from './certificates.ts';
 import type { Certificates } from './certificates.ts';
 import { freePort, until } from './fixture.ts';
 
-/** LOCKSTEP_TEST_ETCD, or `etcd` on the PATH; null when there is none. */
+/** LOCKSTEP_TEST_ETCD (its `etcdctl` lies beside it), or `etcd` on the PATH; null when there is none. */
 export const ETCD: string | null = findEtcd();
 
 export interface EtcdClusterOptions {
@@ -138,11 +139,12 @@ export class EtcdCluster implements AsyncDisposable {
             ...(this.#hasUsers ? [`--user=root:${PASSWORD}`] : []),
           ];
     const { url } = this.#member(index);
-    return execFileSync('etcdctl', [`--endpoints=${url}`, '--command-timeout=5s', ...secure, ...args], {
-      encoding: 'utf8',
-      env: { ...process.env, ETCDCTL_API: '3' },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const { stdout } = await promisify(execFile)(
+      join(dirname(this.#binary), 'etcdctl'),
+      [`--endpoints=${url}`, '--command-timeout=5s', ...secure, ...args],
+      { encoding: 'utf8', env: { ...process.env, ETCDCTL_API: '3' } },
+    );
+    return stdout;
   }
 
   /** Forgets all revisions before the present one. */
@@ -247,14 +249,19 @@ function findEtcd(): string | null {
     process.env['LOCKSTEP_TEST_ETCD'] ?? '',
     ...folders.filter((folder) => folder !== '').map((folder) => join(folder, 'etcd')),
   ];
-  const found = paths.find((path) => {
-    if (path === '') return false;
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  return found ?? null;
+  const found = paths.find(
+    (path) => path !== '' && isExecutable(path) && isExecutable(join(dirname(path), 'etcdctl')),
+  );
+  if (found !== undefined) return found;
+  console.warn('There is no etcd with etcdctl: tests that need it are skipped. See scripts/toolchain.mjs.');
+  return null;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }

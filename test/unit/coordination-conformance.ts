@@ -72,6 +72,87 @@ export function describeCoordination(name: string, createCluster: () => Promise<
       expect(await a.read('l')).toEqual({ version: 1, value: 'two' });
     });
 
+    test('keys that begin alike, or hold any character, name different registers', async () => {
+      const [a, b] = cluster.participants;
+      const keys = ['k', 'kk', 'k/', 'k/a', 'K', 'ключ \n"\u2028', '..'];
+      for (const key of keys) {
+        expect(await a.compareAndSet(key, 0, key)).toMatchObject({ kind: 'applied' });
+      }
+      for (const key of keys) expect(await b.read(key)).toEqual({ version: 1, value: key });
+    });
+
+    test('the version counts writes, also of the same value, and any JSON is a value', async () => {
+      const [a, b] = cluster.participants;
+      const values = [null, null, false, 0, '', [], {}];
+      for (const [version, value] of values.entries()) {
+        expect(await a.compareAndSet('k', version, value)).toEqual({
+          kind: 'applied',
+          register: { version: version + 1, value },
+        });
+        expect(await b.read('k')).toEqual({ version: version + 1, value });
+      }
+    });
+
+    test(
+      'no read and no conflict is older than what was told before it began',
+      { timeout: 15_000 },
+      async () => {
+        let newestTold = 0;
+        let isWriting = true;
+        const readers = cluster.participants.map(async (participant) => {
+          let count = 0;
+          for (; isWriting || count === 0; count++) {
+            const told = newestTold;
+            const { version } = await participant.read('k');
+            expect(version).toBeGreaterThanOrEqual(told);
+            newestTold = Math.max(newestTold, version);
+            await delay(1);
+          }
+          return count;
+        });
+        const writers = cluster.participants.map(async (participant) => {
+          for (let applied = 0; applied < 5;) {
+            const told = newestTold;
+            const result = await participant.compareAndSet('k', told, `after ${told}`);
+            if (result.kind === 'unknown') continue;
+            const { version } = result.kind === 'applied' ? result.register : result.current;
+            expect(version).toBeGreaterThanOrEqual(told);
+            newestTold = Math.max(newestTold, version);
+            if (result.kind === 'applied') applied++;
+          }
+        });
+        await Promise.all(writers).finally(() => (isWriting = false));
+        expect(Math.min(...(await Promise.all(readers)))).toBeGreaterThan(0);
+      },
+    );
+
+    test('a watch of a register that is not there yet tells its first version, to each who watches', async () => {
+      const [a, b, c] = cluster.participants;
+      const told: number[][] = [[], [], []];
+      const ends = [b, b, c].map((watcher, index) =>
+        watcher.watch('k', ({ version }) => told[index]?.push(version)),
+      );
+      await b.read('k');
+      expect(told).toEqual([[], [], []]);
+      await a.compareAndSet('k', 0, 'x');
+      await expect.poll(() => told, { timeout: 5_000 }).toEqual([[1], [1], [1]]);
+      for (const end of ends) end();
+    });
+
+    test('after close nothing more is told, and the others go on', async () => {
+      const [a, b, c] = cluster.participants;
+      await a.compareAndSet('k', 0, 'x');
+      const told: number[] = [];
+      const others: number[] = [];
+      b.watch('k', ({ version }) => told.push(version));
+      c.watch('k', ({ version }) => others.push(version));
+      await expect.poll(() => told.length, { timeout: 5_000 }).toBe(1);
+      await b.close();
+      expect(await a.compareAndSet('k', 1, 'y')).toMatchObject({ kind: 'applied' });
+      await expect.poll(() => others.at(-1), { timeout: 5_000 }).toBe(2);
+      expect(told).toEqual([1]);
+    });
+
     test('a watch tells growing versions up to the newest, and nothing after its end', async () => {
       const [a, b] = cluster.participants;
       const told: unknown[] = [];
