@@ -14,9 +14,22 @@ export interface ClusterRows {
 
 /**
  * Reads each node directly once it has replayed all that the leader had written. Nobody writes meanwhile.
- * Throws when a follower does not get there.
+ * A server that restarts after the fault, though the cluster looked whole, is asked again. Throws when a
+ * follower does not get there.
  */
 export async function readRows(cluster: HostCluster, leader: string, round: number): Promise<ClusterRows> {
+  const deadlineMs = performance.now() + CONVERGE_PATIENCE_MS;
+  for (;;) {
+    try {
+      return await readOnce(cluster, leader, round);
+    } catch (error) {
+      if ((error as Error).name === 'AbortError' || performance.now() > deadlineMs) throw error;
+      await cluster.pause(500);
+    }
+  }
+}
+
+async function readOnce(cluster: HostCluster, leader: string, round: number): Promise<ClusterRows> {
   const names = cluster.hosts.map((host) => host.name);
   const clients = new Map<string, Client>();
   try {

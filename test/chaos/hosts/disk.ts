@@ -6,6 +6,8 @@ import { runTool } from './command.ts';
 
 /** Holds a data folder twice (a copy replaces the old one when it is whole) and its WAL. */
 const SIZE = '768m';
+/** Left to the slower second step of filling. */
+const SPARED_BYTES = 4 * 1024 * 1024;
 
 /** A host's disk: a small file system of its own, and syncs that can be made to hang. */
 export class Disk {
@@ -37,9 +39,9 @@ export class Disk {
   /** Not a byte is left. */
   async fill(): Promise<void> {
     const { bavail, bsize } = await statfs(this.path);
-    await runTool('fallocate', '-l', String(Math.max(1, bavail) * bsize), this.#ballast).catch(
-      () => undefined,
-    );
+    // At once, but for what PostgreSQL may take meanwhile.
+    const bytes = bavail * bsize - SPARED_BYTES;
+    if (bytes > 0) await runTool('fallocate', '-l', String(bytes), this.#ballast);
     const file = await open(this.#ballast, 'a');
     try {
       // What was freed or taken meanwhile, down to the last page.
