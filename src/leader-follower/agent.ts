@@ -2,7 +2,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
 import { formatLsn } from '../model/lsn.ts';
 import { parseTerm } from '../model/node.ts';
-import type { NodeId } from '../model/node.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { reachableBinaries, resolveAccount } from '../postgres/account.ts';
 import { findPostgres } from '../postgres/binaries.ts';
@@ -30,7 +29,14 @@ import { PromiseToLeader } from './promise-to-leader.ts';
 import { describeCluster, describeSelf } from './self-report.ts';
 import type { ReportSources } from './self-report.ts';
 import { encodeHistory } from './status.ts';
-import type { FenceReply, FenceRequest, NodeStatus } from './status.ts';
+import type {
+  FenceReply,
+  FenceRequest,
+  NodeStatus,
+  PrepareReply,
+  TakeoverReply,
+  TakeoverRequest,
+} from './status.ts';
 import { SupportOfMembers } from './support-of-members.ts';
 import { WriteHealth } from './write-health.ts';
 
@@ -49,12 +55,6 @@ export interface AgentOptions {
 }
 
 type Change = { topology: Topology } | { event: ClusterEvent };
-
-interface SwitchoverRequest {
-  readonly to: NodeId | null;
-  readonly resolve: (result: { from: string; to: string; pausedMs: number }) => void;
-  readonly reject: (error: unknown) => void;
-}
 
 /** One agent beside one PostgreSQL: observe, decide, act, until it is closed. */
 export class Agent implements AgentApi {
@@ -75,7 +75,9 @@ export class Agent implements AgentApi {
   readonly #statusListeners = new Set<() => void>();
   readonly #closing = new AbortController();
   #wake: () => void = () => undefined;
-  #switchover: SwitchoverRequest | null = null;
+  /** What was asked for from outside; runs between two rounds. */
+  #asked: (() => Promise<void>)[] = [];
+  #isSwitchingOver = false;
   #last: Observation | null = null;
   #lastPublished = '';
   #lastSummary = '';
@@ -270,13 +272,26 @@ export class Agent implements AgentApi {
     if (target === this.#node.name) {
       throw new LockstepError('CONFIG_INVALID', `${target} leads already; name another node.`);
     }
-    if (this.#switchover !== null) {
+    if (this.#isSwitchingOver) {
       throw new LockstepError('NOT_LEADER', 'A switchover is under way already; see "lockstep status".', {
         retryable: true,
       });
     }
+    this.#isSwitchingOver = true;
+    return this.#betweenRounds(() => this.#executor.switchover(target)).finally(
+      () => (this.#isSwitchingOver = false),
+    );
+  }
+
+  prepare(): Promise<PrepareReply> {
+    return this.#betweenRounds(() => this.#executor.successor.prepare());
+  }
+
+  takeOver(request: TakeoverRequest): Promise<TakeoverReply> {
+    this.#fence.raise(request.version);
     return new Promise((resolve, reject) => {
-      this.#switchover = { to: target, resolve, reject };
+      this.#asked.push(() => this.#executor.takeOver(request, resolve).catch(reject));
+      this.#executor.successor.called();
       this.#wake();
     });
   }
@@ -296,7 +311,9 @@ export class Agent implements AgentApi {
   /** One round of observe, decide, act. Returns how long to wait for the next. */
   async #tick(): Promise<number> {
     try {
-      if (this.#switchover !== null) await this.#runSwitchover(this.#switchover);
+      await this.#runAsked();
+      await this.#executor.successor.untilCalled();
+      await this.#runAsked();
       const observation = await this.#observe();
       const actions = decide(observation.view);
       for (const action of actions) {
@@ -341,14 +358,16 @@ export class Agent implements AgentApi {
     return observation;
   }
 
-  async #runSwitchover(request: SwitchoverRequest): Promise<void> {
-    try {
-      request.resolve(await this.#executor.switchover(request.to));
-    } catch (error) {
-      request.reject(error);
-    } finally {
-      this.#switchover = null;
-    }
+  /** Nothing else is decided while it runs. */
+  #betweenRounds<T>(task: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#asked.push(() => task().then(resolve, reject));
+      this.#wake();
+    });
+  }
+
+  async #runAsked(): Promise<void> {
+    for (const task of this.#asked.splice(0)) await task();
   }
 
   /** This node's word to the others while it holds the leadership and its PostgreSQL is well; else null. */

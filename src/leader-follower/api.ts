@@ -10,7 +10,7 @@ import { LockstepError } from '../model/errors.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { serveLinks } from './link-server.ts';
 import type { LinkApi } from './link-server.ts';
-import type { FenceReply, FenceRequest } from './status.ts';
+import type { FenceReply, FenceRequest, PrepareReply, TakeoverReply, TakeoverRequest } from './status.ts';
 
 /** What the agent's HTTP interface is served from. */
 export interface AgentApi extends LinkApi {
@@ -20,6 +20,8 @@ export interface AgentApi extends LinkApi {
   /** This node's vote in the consensus of the agents; null where they have none among themselves. */
   readonly vote: ((message: ConsensusMessage) => Promise<ConsensusReply>) | null;
   fence(request: FenceRequest): Promise<FenceReply>;
+  prepare(): Promise<PrepareReply>;
+  takeOver(request: TakeoverRequest): Promise<TakeoverReply>;
   switchover(to: string | null): Promise<{ from: string; to: string; pausedMs: number }>;
 }
 
@@ -109,6 +111,10 @@ function createApp(api: AgentApi, authorization: string): Hono {
   app.post('/v1/fence', async (context) => {
     return context.json(await api.fence(await context.req.json<FenceRequest>()));
   });
+  app.post('/v1/prepare', async (context) => context.json(await api.prepare()));
+  app.post('/v1/take-over', async (context) =>
+    context.json(await api.takeOver(await context.req.json<TakeoverRequest>())),
+  );
   app.post('/v1/switchover', async (context) => {
     const { to } = await context.req.json<{ to?: string }>();
     return context.json(await api.switchover(to ?? null));

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
@@ -6,7 +5,7 @@ import { ensureSlots } from '../postgres/slots.ts';
 import { findNode } from './config.ts';
 import type { ClusterConfig } from './config.ts';
 import type { Action } from './core/decide.ts';
-import { formatSynchronousStandbyNames } from './core/sync-set.ts';
+import { formatSynchronousStandbyNames, syncSetForElection } from './core/sync-set.ts';
 import { campaign } from './election.ts';
 import type { Fence } from './fence.ts';
 import type { EventLog } from './event-log.ts';
@@ -16,8 +15,14 @@ import type { Merits } from './merits.ts';
 import type { Observation } from './observer.ts';
 import type { Peers } from './peers.ts';
 import { ensureRoles } from './roles.ts';
+import type { TakeoverReply, TakeoverRequest } from './status.ts';
+import { describeTakeover, Successor } from './successor.ts';
+import { switchOver } from './switchover.ts';
+import type { SwitchoverResult } from './switchover.ts';
 import { SyncSetKeeper } from './sync-set-keeper.ts';
 
+/** The others support a new leader within a round trip. */
+const SUPPORT_TIMEOUT_MS = 400;
 const SLOT_CHECK_INTERVAL_MS = 2_000;
 
 export interface ExecutorOptions {
@@ -36,6 +41,7 @@ export interface ExecutorOptions {
 /** Does what was decided. It decides nothing itself, except to stop when the world changed meanwhile. */
 export class Executor {
   readonly #options: ExecutorOptions;
+  readonly #successor: Successor;
   #syncSet: SyncSetKeeper;
   #slotsCheckedAtMs = 0;
   #hasRewindFailed = false;
@@ -48,6 +54,11 @@ export class Executor {
       neverLead: options.merits.neverLead,
       initialNames: '',
     });
+    this.#successor = new Successor(options);
+  }
+
+  get successor(): Successor {
+    return this.#successor;
   }
 
   get hasRewindFailed(): boolean {
@@ -169,7 +180,7 @@ export class Executor {
     if (observation.view.local.kind === 'follower') await this.#promote();
   }
 
-  async #promote(): Promise<void> {
+  async #promote(onServing: () => void = () => undefined): Promise<void> {
     const { self, config, register, local, events } = this.#options;
     const state = register.known.state;
     // The process may have been suspended since it won: the lease tells.
@@ -186,6 +197,7 @@ export class Executor {
       'promoted',
       `accepts writes in term ${state.leadership.term}, promoted in ${seconds(startedAtMs)}`,
     );
+    onServing();
     await this.#options.onPromoted();
     const followers = config.nodes.filter((node) => node.name !== self).map((node) => node.name);
     await local.withClient(async (client) => {
@@ -222,54 +234,41 @@ export class Executor {
     }
   }
 
+  /** Hands the leadership over; see {@link switchOver}. */
+  switchover(to: NodeId | null): Promise<SwitchoverResult> {
+    return switchOver(this.#options, to, async () => {
+      const { register, local, events } = this.#options;
+      // The old version is spent first: a successor that was told it can do nothing with it any more.
+      if (!(await register.goOn())) return false;
+      await local.start();
+      await this.#promote();
+      events.add('switchover', 'called off; leads on');
+      return true;
+    });
+  }
+
   /**
-   * Hands the leadership to `to` in order: everything is shipped before the lease is given up, so nothing
-   * is lost. Resolves when the successor serves. Throws LockstepError `not-applied` when it cannot start.
+   * As a switchover's successor: takes the register over from the leader that let go, and promotes. It
+   * answers as soon as writes are accepted; what a new leader does besides comes after.
    */
-  async switchover(to: NodeId | null): Promise<{ from: NodeId; to: NodeId; pausedMs: number }> {
-    const { self, config, register, local, peers, events } = this.#options;
-    const seen = await local.probe();
-    if (register.ownLease.kind !== 'held' || seen === null || seen.isInRecovery) {
-      throw new LockstepError('NOT_LEADER', `${self} does not lead; ask the leader for the switchover.`, {
-        retryable: true,
-      });
-    }
-    const members = register.known.state?.sync.members ?? [];
-    const ready = seen.followers.filter(
-      (follower) => follower.isStreaming && members.includes(follower.name as NodeId),
-    );
-    const target = to === null ? ready[0]?.name : ready.find((follower) => follower.name === to)?.name;
-    if (target === undefined) {
-      throw new LockstepError(
-        'NO_LEADER',
-        `${to ?? 'No follower'} cannot lead: ${to === null ? 'none' : 'it'} streams synchronously right now. See "lockstep status" and try again.`,
-        { retryable: true, details: { to, ready: ready.map((follower) => follower.name) } },
-      );
-    }
-    const successor = findNode(config, target);
-    events.add('switchover', `handing over to ${target}`);
-    // A checkpoint now keeps the one at shutdown short.
-    await local.withClient((client) => client.query('CHECKPOINT'));
+  async takeOver(request: TakeoverRequest, answer: (reply: TakeoverReply) => void): Promise<void> {
+    const { self, config, register, events, merits } = this.#options;
     const startedAtMs = monotonicMs();
-    await local.stop('fast', 8_000);
-    await register.release(successor.name);
-    const deadline = monotonicMs() + 10_000;
-    while (monotonicMs() < deadline) {
-      const status = await peers.ask(successor, 500);
-      if (status?.role === 'leader') {
-        const pausedMs = Math.round(monotonicMs() - startedAtMs);
-        events.add('switchover', `${target} leads; writes paused for ${pausedMs} ms`);
-        return { from: self, to: successor.name, pausedMs };
-      }
-      await delay(20);
+    const decision = await this.#successor.judge(request);
+    if (decision.kind === 'refuse') return answer({ kind: 'refused', reason: decision.reason });
+    const { version, state } = request;
+    const others = config.nodes.filter((node) => node.name !== self).map((node) => node.name);
+    const counted = others.filter((name) => !merits.neverLead.includes(name));
+    const sync = syncSetForElection(state.sync, self, counted);
+    if (!(await register.campaign(version, state, sync.recorded))) {
+      return answer({ kind: 'refused', reason: 'the register has moved on' });
     }
-    throw new LockstepError(
-      'NO_LEADER',
-      `${target} did not take over within 10 s; the others elect a leader now. See "lockstep status".`,
-      {
-        outcome: 'unknown',
-      },
-    );
+    await register.untilHeld(SUPPORT_TIMEOUT_MS);
+    const term = register.known.state?.leadership.term ?? 0;
+    events.add('elected', `took over term ${term} in ${seconds(startedAtMs)}; ${describeTakeover(request)}`);
+    await this.#promote(() => answer({ kind: 'leads' }));
+    // Counts only when the promotion did not come to that.
+    answer({ kind: 'refused', reason: 'its lease ran out before it was promoted' });
   }
 }
 

@@ -150,6 +150,26 @@ export class LeadershipRegister {
     return isReleased;
   }
 
+  /**
+   * Stops renewing without giving the lease up: the version then stands still, for a successor to take the
+   * register over from. Null when this node does not hold it any more.
+   */
+  holdStill(): Promise<KnownRegister | null> {
+    return this.#enqueue(async () => {
+      if (this.ownLease.kind === 'none' || this.#known.state?.leadership.holder !== this.#self) return null;
+      if (this.#timer !== null) clearInterval(this.#timer);
+      this.#timer = null;
+      return this.#known;
+    });
+  }
+
+  /** After {@link holdStill}: renews at once, which also bars whoever was told the old version. */
+  async goOn(): Promise<boolean> {
+    const isHeld = await this.update((current) => current);
+    if (isHeld) this.#startRenewing();
+    return isHeld;
+  }
+
   /** Stops renewing: whatever happens from here, the lease runs out. */
   drop(): void {
     if (this.#timer !== null) clearInterval(this.#timer);
@@ -178,13 +198,18 @@ export class LeadershipRegister {
         this.drop();
         return false;
       }
-      this.#timer = setInterval(
-        () => void this.update((current) => current).catch(() => undefined),
-        this.#ttlMs / 4,
-      );
+      this.#startRenewing();
       this.#options.onWon();
       return true;
     });
+  }
+
+  #startRenewing(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = setInterval(
+      () => void this.update((current) => current).catch(() => undefined),
+      this.#ttlMs / 4,
+    );
   }
 
   async #write(version: number, state: ClusterState): Promise<boolean> {

@@ -34,7 +34,7 @@ import {
   SUPERUSER,
 } from '../postgres/settings.ts';
 import { slotName } from '../postgres/slots.ts';
-import { agentUrl, nodeFolder } from './config.ts';
+import { agentUrl, findNode, nodeFolder } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import { formatSynchronousStandbyNames } from './core/sync-set.ts';
 
@@ -231,13 +231,28 @@ export class LocalNode {
     });
   }
 
+  /** Sets the names that commits will wait for after a promotion; meanwhile it follows on. */
+  prepareToLead(synchronousNames: readonly NodeId[]): Promise<void> {
+    return this.#change(null, null, async () => {
+      const following = this.#following;
+      if (following === null) return;
+      this.#synchronousNames = synchronousNames;
+      await this.#writeSettings(findNode(this.#config, following));
+      this.#server.reload();
+    });
+  }
+
   /** Leaves recovery; commits wait for `synchronousNames` from the first one on. */
   promote(synchronousNames: readonly NodeId[]): Promise<void> {
     return this.#change('starting', 'promoting', async () => {
+      const isPrepared =
+        this.#following !== null && this.#synchronousNames.join() === synchronousNames.join();
       this.#following = null;
       this.#synchronousNames = synchronousNames;
-      await this.#writeSettings(null);
-      this.#server.reload();
+      if (!isPrepared) {
+        await this.#writeSettings(null);
+        this.#server.reload();
+      }
       await this.#server.promote(PROMOTE_TIMEOUT_MS);
     });
   }

@@ -4,7 +4,14 @@ import { agentUrl } from './config.ts';
 import type { NodeConfig } from './config.ts';
 import type { Ping } from './core/support.ts';
 import { PeerLink } from './link.ts';
-import type { FenceReply, FenceRequest, NodeStatus } from './status.ts';
+import type {
+  FenceReply,
+  FenceRequest,
+  NodeStatus,
+  PrepareReply,
+  TakeoverReply,
+  TakeoverRequest,
+} from './status.ts';
 
 /** A peer that was not heard for this long counts as unreachable. */
 const SILENT_AFTER_MS = 1_000;
@@ -66,6 +73,16 @@ export class Peers {
   /** Asks a peer to cut itself off from the leader and to tell its position. Null without an answer in time. */
   async fence(to: NodeConfig, request: FenceRequest, timeoutMs: number): Promise<FenceReply | null> {
     return this.#post<FenceReply>(to, '/v1/fence', request, timeoutMs).catch(() => null);
+  }
+
+  /** Asks a switchover's successor to get ready. Null without an answer in time. */
+  async prepare(to: NodeConfig, timeoutMs: number): Promise<PrepareReply | null> {
+    return this.#post<PrepareReply>(to, '/v1/prepare', {}, timeoutMs).catch(() => null);
+  }
+
+  /** Lets the successor take over. Null without an answer in time: it may have done so. */
+  async takeOver(to: NodeConfig, request: TakeoverRequest, timeoutMs: number): Promise<TakeoverReply | null> {
+    return this.#post<TakeoverReply>(to, '/v1/take-over', request, timeoutMs).catch(() => null);
   }
 
   /** Reads a peer's status now. Null without an answer in time. */

@@ -1,10 +1,16 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LockstepError } from '../model/errors.ts';
+import type { Lsn } from '../model/lsn.ts';
 import type { Settings } from './settings.ts';
 
 /** What global/pg_control says of a data folder. */
 export interface ControlFile {
+  /** `shut down`: the leader that ran here ended in order, and `checkpoint` is its log's last record. */
+  readonly state: 'shut down' | 'other';
+  /** Where the newest checkpoint's record begins, and the timeline it was written on. */
+  readonly checkpoint: Lsn;
+  readonly checkpointTimeline: number;
   /** As text: it exceeds 2^53. */
   readonly systemIdentifier: string;
   /** The leader's settings, of which a hot standby must have at least as much to replay its log. */
@@ -26,6 +32,9 @@ const FOLLOWER_SETTINGS: readonly {
   { name: 'max_prepared_transactions', offset: 192, preset: 0 },
   { name: 'max_locks_per_transaction', offset: 196, preset: 64 },
 ];
+
+/** DB_SHUTDOWNED of the enumeration DBState. */
+const SHUT_DOWN = 1;
 
 /** A constant that PostgreSQL itself keeps in the file to recognise a foreign number format. */
 const FLOAT_FORMAT = { offset: 208, value: 1_234_567 };
@@ -57,7 +66,13 @@ export async function readControlFile(dataDir: string): Promise<ControlFile | nu
   }
   const minimums: Record<string, number> = {};
   for (const { name, offset } of FOLLOWER_SETTINGS) minimums[name] = bytes.readInt32LE(offset);
-  return { systemIdentifier: bytes.readBigUInt64LE(0).toString(), followerMinimums: minimums };
+  return {
+    state: bytes.readInt32LE(16) === SHUT_DOWN ? 'shut down' : 'other',
+    checkpoint: bytes.readBigUInt64LE(32) as Lsn,
+    checkpointTimeline: bytes.readUInt32LE(48),
+    systemIdentifier: bytes.readBigUInt64LE(0).toString(),
+    followerMinimums: minimums,
+  };
 }
 
 /** The settings, none of them below what the data folder's log was written with (I5). */

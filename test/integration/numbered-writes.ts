@@ -1,18 +1,22 @@
 import pg from 'pg';
 import type { TestCluster } from '../../src/testing/cluster.ts';
 
+/** PostgreSQL's words for synchronous_commit. */
+type Level = 'off' | 'local' | 'on' | 'remote_apply';
+
 /** Writes numbered rows one after the other to whoever leads, and remembers what was acknowledged. */
 export class Writer {
   readonly acknowledged: { readonly id: number; readonly atMs: number; readonly node: string }[] = [];
   readonly #cluster: TestCluster;
-  readonly #level: 'on' | 'local';
+  readonly #level: Level;
   #isStopped = false;
-  #next = 1;
+  #next: number;
   #done: Promise<void> = Promise.resolve();
 
-  constructor(cluster: TestCluster, level: 'on' | 'local' = 'on') {
+  constructor(cluster: TestCluster, level: Level = 'on', first = 1) {
     this.#cluster = cluster;
     this.#level = level;
+    this.#next = first;
   }
 
   start(): void {

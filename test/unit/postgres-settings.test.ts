@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { raiseTo } from '../../src/postgres/control-file.ts';
+import type { ControlFile } from '../../src/postgres/control-file.ts';
+import type { Lsn } from '../../src/model/lsn.ts';
 import {
   REPLICATED_NODE_SETTINGS,
   renderConnInfo,
@@ -80,7 +82,10 @@ describe('settings', () => {
   });
 
   it('never stays below what the log was written with, and never lowers (I5)', () => {
-    const control = {
+    const control: ControlFile = {
+      state: 'other',
+      checkpoint: 0n as Lsn,
+      checkpointTimeline: 1,
       systemIdentifier: '1',
       followerMinimums: {
         max_connections: 500,

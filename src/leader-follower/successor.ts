@@ -1,0 +1,72 @@
+import { formatLsn, parseLsn } from '../model/lsn.ts';
+import { parseTimeline } from '../model/timeline.ts';
+import { ensureSlots } from '../postgres/slots.ts';
+import { decideTakeover } from './core/handover.ts';
+import type { TakeoverDecision } from './core/handover.ts';
+import { syncSetForElection } from './core/sync-set.ts';
+import type { ExecutorOptions } from './executor.ts';
+import type { PrepareReply, TakeoverRequest } from './status.ts';
+
+/** How long a successor that prepared itself does nothing else; a leader that stops takes less. */
+const HOLD_MS = 1_500;
+
+/** The other side of a switchover: gets ready before writes pause, and says whether it has everything. */
+export class Successor {
+  readonly #options: ExecutorOptions;
+  #hold: Promise<void> = Promise.resolve();
+  #endHold: () => void = () => undefined;
+
+  constructor(options: ExecutorOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Does before the pause what promotion would have to do in it: slots for the other followers, and the
+   * names that synchronous commits will wait for. Then rounds are held until the leader lets go.
+   */
+  async prepare(): Promise<PrepareReply> {
+    const { self, config, register, local, merits } = this.#options;
+    const { state } = await register.refresh();
+    if (state === null || local.following !== state.leadership.holder) {
+      return { kind: 'refused', reason: 'it does not follow the leader right now' };
+    }
+    const others = config.nodes.filter((node) => node.name !== self).map((node) => node.name);
+    await local.withClient((client) => ensureSlots(client, others));
+    const counted = others.filter((name) => !merits.neverLead.includes(name));
+    const names = syncSetForElection(state.sync, self, counted).recorded.members;
+    await local.prepareToLead(names.filter((name) => name !== self));
+    this.#hold = new Promise((resolve) => {
+      const timer = setTimeout(resolve, HOLD_MS);
+      this.#endHold = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    return { kind: 'ready' };
+  }
+
+  /** Resolves when no takeover is awaited any more: a round in between would delay it. */
+  untilCalled(): Promise<void> {
+    return this.#hold;
+  }
+
+  /** The leader's word has come. */
+  called(): void {
+    this.#endHold();
+  }
+
+  /** Whether this node holds all of a leader's log that has ended. */
+  async judge(request: TakeoverRequest): Promise<TakeoverDecision> {
+    const { local } = this.#options;
+    const seen = await local.probe();
+    if (seen === null || !seen.isInRecovery)
+      return { kind: 'refuse', reason: 'its PostgreSQL does not answer' };
+    const final = { timeline: parseTimeline(request.final.timeline), lsn: parseLsn(request.final.lsn) };
+    return decideTakeover(seen, final);
+  }
+}
+
+/** For an event's text. */
+export function describeTakeover(request: TakeoverRequest): string {
+  return `${request.from} handed over at ${formatLsn(parseLsn(request.final.lsn))}`;
+}

@@ -1,0 +1,220 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { LockstepError } from '../model/errors.ts';
+import { formatLsn, parseLsn } from '../model/lsn.ts';
+import type { NodeId } from '../model/node.ts';
+import { parseTimeline } from '../model/timeline.ts';
+import { readControlFile } from '../postgres/control-file.ts';
+import { monotonicMs } from '../postgres/monotonic-clock.ts';
+import { findNode } from './config.ts';
+import type { NodeConfig } from './config.ts';
+import { decideSuccessor } from './core/handover.ts';
+import type { FinalPosition, SuccessorDecision } from './core/handover.ts';
+import type { ExecutorOptions } from './executor.ts';
+
+export interface SwitchoverResult {
+  readonly from: NodeId;
+  readonly to: NodeId;
+  /** From when the old leader stopped to write until the new one did. */
+  readonly pausedMs: number;
+}
+
+/** How long a follower that lags may take to come close before writes are paused for it. */
+const CATCH_UP_MS = 10_000;
+const CHECKPOINT_LIMIT_MS = 60_000;
+/** How long PostgreSQL may take to write its last checkpoint; then the switchover is called off. */
+const STOP_LIMIT_MS = 1_500;
+/** Once that is on disk nothing can be written any more; an archiver or a hung follower is not waited for. */
+const LINGER_MS = 250;
+const PREPARE_TIMEOUT_MS = 2_000;
+const TAKEOVER_TIMEOUT_MS = 5_000;
+const ELSEWHERE_TIMEOUT_MS = 10_000;
+
+/**
+ * Hands the leadership to `to` in order, or to the furthest synchronous follower. Everything slow comes
+ * before the pause: waiting until the successor is close, the checkpoints that keep the one at shutdown
+ * short, and the successor's own preparation. Then PostgreSQL stops, which ships the rest of its log, and
+ * the successor takes the register over once it has all of it. Should it lack anything, this node leads on
+ * (`reclaim`, false when it may not). Throws LockstepError: `not-applied` when this node still leads.
+ */
+export async function switchOver(
+  options: ExecutorOptions,
+  to: NodeId | null,
+  reclaim: () => Promise<boolean>,
+): Promise<SwitchoverResult> {
+  const { self, config, register, local, peers, events } = options;
+  const successor = findNode(config, await chooseSuccessor(options, to));
+  events.add('switchover', `handing over to ${successor.name}`);
+  const beganAtMs = monotonicMs();
+  await checkpoint(options);
+  const checkedAtMs = monotonicMs();
+  const preparation = await peers.prepare(successor, PREPARE_TIMEOUT_MS);
+  if (preparation?.kind !== 'ready') {
+    throw refusal(successor.name, preparation?.reason ?? 'its agent did not answer');
+  }
+  const startedAtMs = monotonicMs();
+  await stopWriting(options);
+  const final = await finalPosition(local);
+  const stoppedAtMs = monotonicMs();
+  const still = final === null ? null : await register.holdStill();
+  if (final === null || still?.state == null) {
+    throw await callOff(reclaim, successor.name, `${self} could not end its log in ${STOP_LIMIT_MS} ms`);
+  }
+  // The others only have to let go of this node; by the time somebody leads they are ready to follow.
+  const { version, state } = still;
+  for (const node of config.nodes) {
+    if (node.name !== self && node.name !== successor.name)
+      void peers.fence(node, { version, isSuspicion: false }, 1_000);
+  }
+  const wire = { timeline: final.timeline, lsn: formatLsn(final.lsn) };
+  const reply = await peers.takeOver(
+    successor,
+    { from: self, version, state, final: wire },
+    TAKEOVER_TIMEOUT_MS,
+  );
+  if (reply?.kind === 'refused') {
+    throw await callOff(reclaim, successor.name, reply.reason);
+  }
+  if (reply?.kind !== 'leads') await waitElsewhere(options, successor);
+  register.drop();
+  const endedAtMs = monotonicMs();
+  const pausedMs = Math.round(endedAtMs - startedAtMs);
+  const parts = [
+    `checkpoints ${Math.round(checkedAtMs - beganAtMs)} ms and preparation ${Math.round(startedAtMs - checkedAtMs)} ms before`,
+    `stop ${Math.round(stoppedAtMs - startedAtMs)} ms`,
+    `takeover ${Math.round(endedAtMs - stoppedAtMs)} ms`,
+  ];
+  events.add('switchover', `${successor.name} leads; writes paused for ${pausedMs} ms (${parts.join(', ')})`);
+  return { from: self, to: successor.name, pausedMs };
+}
+
+/** Waits for a bounded time until one follower is close enough to take over at once. */
+async function chooseSuccessor(options: ExecutorOptions, to: NodeId | null): Promise<NodeId> {
+  const { self, register, local } = options;
+  if (to !== null && options.merits.neverLead.includes(to)) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${to} never leads: its failoverPriority is 0. Name another node.`,
+    );
+  }
+  const deadline = monotonicMs() + CATCH_UP_MS;
+  for (;;) {
+    const seen = await local.probe();
+    if (register.ownLease.kind !== 'held' || seen === null || seen.isInRecovery) {
+      throw new LockstepError('NOT_LEADER', `${self} does not lead; ask the leader for the switchover.`, {
+        retryable: true,
+      });
+    }
+    const decision = await weigh(options, to, seen);
+    if (decision.kind === 'ready') return decision.to;
+    if (decision.kind === 'impossible') {
+      throw new LockstepError(
+        'NO_LEADER',
+        `The switchover was not begun: ${decision.reason} right now. See "lockstep status" and try again.`,
+        { retryable: true, details: { to } },
+      );
+    }
+    if (monotonicMs() > deadline) {
+      throw new LockstepError(
+        'LAG_EXCEEDED',
+        `The switchover was not begun: ${decision.reason}, and did not come close within ${CATCH_UP_MS / 1_000} s. Wait until "lockstep status" shows it close, or name another node.`,
+        { retryable: true, details: { to } },
+      );
+    }
+    await delay(50);
+  }
+}
+
+async function weigh(
+  { config, register, peers, merits }: ExecutorOptions,
+  to: NodeId | null,
+  seen: NonNullable<Awaited<ReturnType<ExecutorOptions['local']['probe']>>>,
+): Promise<SuccessorDecision> {
+  const members: readonly string[] = register.known.state?.sync.members ?? [];
+  const followers = await Promise.all(
+    seen.followers
+      .filter(({ name }) =>
+        config.nodes.some((node) => node.name === name && !merits.neverLead.includes(node.name)),
+      )
+      .map(async (follower) => {
+        const node = findNode(config, follower.name);
+        const status = await peers.ask(node, 500);
+        return {
+          name: node.name,
+          isStreaming: follower.isStreaming,
+          isSynchronous: members.includes(follower.name),
+          flushLsn: follower.flushLsn,
+          replayedLsn: status?.replayedLsn == null ? null : parseLsn(status.replayedLsn),
+        };
+      }),
+  );
+  return decideSuccessor(followers, to, seen.receivedLsn);
+}
+
+/** The first writes what has gathered, the second only what came meanwhile: so does the one at shutdown. */
+async function checkpoint({ local }: ExecutorOptions): Promise<void> {
+  await local.withClient(async (client) => {
+    await client.query(`SET statement_timeout = ${CHECKPOINT_LIMIT_MS}`);
+    await client.query('CHECKPOINT');
+    await client.query('CHECKPOINT');
+  });
+}
+
+/** Ends PostgreSQL in order, which ships all of its log, and by force once that can add nothing. */
+async function stopWriting({ local, events }: ExecutorOptions): Promise<void> {
+  const ended = new AbortController();
+  const watch = async (): Promise<void> => {
+    for (let finalForMs = 0; finalForMs < LINGER_MS; finalForMs += 25) {
+      await delay(25, undefined, { signal: ended.signal });
+      if ((await finalPosition(local)) === null) finalForMs = 0;
+    }
+    events.add('note', 'ended PostgreSQL without waiting for its archiver or a follower that hangs');
+    local.kill('only its archiver or a follower that hangs keeps it');
+  };
+  void watch().catch(() => undefined);
+  try {
+    await local.stop('fast', STOP_LIMIT_MS);
+  } finally {
+    ended.abort();
+  }
+}
+
+/** Where the log of a leader that has been stopped ends; null while it runs on or when it crashed. */
+async function finalPosition(local: ExecutorOptions['local']): Promise<FinalPosition | null> {
+  const control = await readControlFile(local.dataDir);
+  return control?.state === 'shut down'
+    ? { timeline: parseTimeline(control.checkpointTimeline), lsn: control.checkpoint }
+    : null;
+}
+
+/** The successor did not answer in time: the register tells, and whoever is elected there leads. */
+async function waitElsewhere({ register, peers }: ExecutorOptions, successor: NodeConfig): Promise<void> {
+  await register.release(successor.name);
+  const deadline = monotonicMs() + ELSEWHERE_TIMEOUT_MS;
+  while (monotonicMs() < deadline) {
+    const status = await peers.ask(successor, 500);
+    if (status?.role === 'leader') return;
+    await delay(20);
+  }
+  throw new LockstepError(
+    'NO_LEADER',
+    `${successor.name} did not take over within ${ELSEWHERE_TIMEOUT_MS / 1_000} s; the others elect a leader now. See "lockstep status".`,
+    { outcome: 'unknown' },
+  );
+}
+
+async function callOff(reclaim: () => Promise<boolean>, to: NodeId, reason: string): Promise<LockstepError> {
+  if (await reclaim()) return refusal(to, reason);
+  return new LockstepError(
+    'NO_LEADER',
+    `The switchover to ${to} failed (${reason}), and this node may not lead on; a leader is elected now. See "lockstep status".`,
+    { outcome: 'unknown', details: { to } },
+  );
+}
+
+function refusal(to: NodeId, reason: string): LockstepError {
+  return new LockstepError(
+    'NO_LEADER',
+    `The switchover to ${to} was called off, and this node leads on: ${reason}. See "lockstep status" and try again.`,
+    { retryable: true, details: { to } },
+  );
+}

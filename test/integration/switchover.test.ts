@@ -1,0 +1,29 @@
+import { describe, expect, it } from 'vitest';
+import { startTestCluster } from '../../src/testing/cluster.ts';
+import { until } from './fixture.ts';
+import { missing, onLeader, Writer } from './numbered-writes.ts';
+
+describe('switchover', () => {
+  it('loses no acknowledged write of any level in 20 in a row', { timeout: 240_000 }, async () => {
+    await using cluster = await startTestCluster();
+    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+    const writers = (['off', 'local', 'on', 'remote_apply'] as const).map(
+      (level, index) => new Writer(cluster, level, (index + 1) * 1_000_000),
+    );
+    for (const writer of writers) writer.start();
+    const pausesMs: number[] = [];
+    for (let round = 0; round < 20; round++) {
+      const before = writers.map((writer) => writer.acknowledged.length);
+      await until('writes of every level flow', () =>
+        writers.every((writer, index) => writer.acknowledged.length > (before[index] ?? 0) + 10),
+      );
+      await cluster.untilWhole(20_000);
+      pausesMs.push((await cluster.switchover()).pausedMs);
+    }
+    await cluster.untilWhole(20_000);
+    for (const writer of writers) await writer.stop();
+    const sorted = pausesMs.toSorted((a, b) => a - b);
+    console.log(`writes paused for ${sorted[10]} ms (median), ${sorted.at(-1)} ms (longest)`);
+    for (const writer of writers) expect(await missing(cluster, writer)).toEqual([]);
+  });
+});
