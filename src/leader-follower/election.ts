@@ -86,6 +86,8 @@ async function gatherFences(
     // Who led last has every commit: it needs nobody's position, only the register.
     const asked = holder === self ? [] : others;
     let pending = asked.length;
+    // The holder, which may hang, has nothing that the others' positions do not settle.
+    let rivals = asked.filter((node) => node.name !== holder).length;
     if (pending === 0) resolve();
     for (const node of asked) {
       const request = { version, isSuspicion: ground === 'suspected' };
@@ -102,8 +104,10 @@ async function gatherFences(
           }
         }
         await own;
-        if (--pending === 0) resolve();
-        else if (judge().kind === 'stand') setTimeout(resolve, LATECOMER_MS);
+        pending -= 1;
+        if (node.name !== holder) rivals -= 1;
+        if (pending === 0) resolve();
+        else if (judge().kind === 'stand') setTimeout(resolve, rivals === 0 ? 0 : LATECOMER_MS);
       });
     }
   });

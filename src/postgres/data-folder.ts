@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import {
   appendFile,
   chown,
+  lstat,
   mkdtemp,
   open,
   readdir,
@@ -115,12 +116,16 @@ export async function writeSettings(
   await replaceFile(join(dataDir, 'pg_hba.conf'), renderHba(networks), account);
 }
 
-/** Writes a file in one step: a crash leaves the old one or the new one. */
+/**
+ * Writes a file in one step: a crash leaves the old one or the new one. One that has this text already is left
+ * alone: a failover waits for these files, and each costs an fsync.
+ */
 export async function replaceFile(
   path: string,
   text: string,
   account: PostgresAccount | null,
 ): Promise<void> {
+  if (await isWritten(path, text, account)) return;
   const next = `${path}.lockstep`;
   await rm(next, { force: true });
   // The folder belongs to the account: a link planted there must not lead root's pen elsewhere.
@@ -133,6 +138,17 @@ export async function replaceFile(
     await file.close();
   }
   await rename(next, path);
+}
+
+async function isWritten(path: string, text: string, account: PostgresAccount | null): Promise<boolean> {
+  try {
+    const found = await lstat(path);
+    const isOurs = found.isFile() && (found.mode & 0o777) === 0o600;
+    if (!isOurs || (account !== null && found.uid !== account.uid)) return false;
+    return (await readFile(path, 'utf8')) === text;
+  } catch {
+    return false;
+  }
 }
 
 /** The cluster's identity; null when there is no data folder. */

@@ -110,9 +110,11 @@ export class PostgresServer {
     const { dataDir, account } = this.#options;
     // The deadlines may have been given to an earlier watchdog: a follower that starts anew has none.
     this.setDeadlines(this.#deadlines);
+    const connecting = this.connect();
+    connecting.catch(() => undefined);
     await replaceFile(join(dataDir, 'promote'), '', account);
     this.#signal('SIGUSR1');
-    const client = await this.connect();
+    const client = await connecting;
     try {
       const deadline = monotonicMs() + timeoutMs;
       while (monotonicMs() < deadline) {
