@@ -1,33 +1,31 @@
 import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
 import type { NodeId } from '../model/node.ts';
 import type { DurableAcceptor } from './acceptor-store.ts';
+import { askAgent } from './agent-seal.ts';
+import type { AgentSeal } from './agent-seal.ts';
 import type { AcceptorTransport } from './embedded.ts';
 
 /** Path of the acceptor on an agent's HTTP server. */
 export const CONSENSUS_PATH = '/v1/consensus';
 
-/** Sends to the local acceptor directly and to the others as JSON over HTTP. */
+/** Sends to the local acceptor directly and to the others as JSON over HTTP, sealed both ways. */
 export function createHttpTransport(options: {
   readonly self: NodeId;
   readonly acceptor: DurableAcceptor;
   readonly peerUrls: ReadonlyMap<NodeId, string>;
-  /** Value of the Authorization header. */
-  readonly authorization: string;
+  readonly seal: AgentSeal;
 }): AcceptorTransport {
   return {
     async send(to: NodeId, message: ConsensusMessage, timeoutMs: number): Promise<ConsensusReply> {
       if (to === options.self) return withinTime(options.acceptor.handle(message), timeoutMs);
-      const response = await fetch(`${options.peerUrls.get(to)}${CONSENSUS_PATH}`, {
+      return askAgent<ConsensusReply>(options.seal, {
+        to,
+        url: options.peerUrls.get(to) ?? '',
         method: 'POST',
-        headers: { authorization: options.authorization, 'content-type': 'application/json' },
-        body: JSON.stringify(message),
+        path: CONSENSUS_PATH,
+        body: message,
         signal: AbortSignal.timeout(Math.ceil(timeoutMs)),
       });
-      if (!response.ok) {
-        await response.body?.cancel();
-        throw new Error(`acceptor of ${to} answered ${response.status}`);
-      }
-      return (await response.json()) as ConsensusReply;
     },
   };
 }

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { AgentSeal } from '../coordination/agent-seal.ts';
 import { LockstepError } from '../model/errors.ts';
 import { formatLsn } from '../model/lsn.ts';
 import { parseTerm } from '../model/node.ts';
@@ -10,7 +11,7 @@ import { serveAgent } from './api.ts';
 import type { AgentApi } from './api.ts';
 import { findNode } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
-import { openCoordination } from './coordination.ts';
+import { openCoordination, openSeal } from './coordination.ts';
 import type { OpenCoordination } from './coordination.ts';
 import { decide } from './core/decide.ts';
 import type { Ping } from './core/support.ts';
@@ -60,6 +61,7 @@ type Change = { topology: Topology } | { event: ClusterEvent };
 export class Agent implements AgentApi {
   readonly #config: ClusterConfig;
   readonly #node: NodeConfig;
+  readonly #seal: AgentSeal;
   readonly #coordination: OpenCoordination;
   readonly #register: LeadershipRegister;
   readonly #local: LocalNode;
@@ -93,10 +95,12 @@ export class Agent implements AgentApi {
     const account = await resolveAccount();
     const binaries = await reachableBinaries(await findPostgres(config.postgres), account);
     const { folder, isNew } = await claimFolder(stateDir, config, node.name, account);
-    const coordination = await openCoordination({ config, node, folder, isNew });
+    const seal = openSeal(config, node.name);
+    const coordination = await openCoordination({ config, node, seal, folder, isNew });
     return new Agent(
       config,
       node,
+      seal,
       coordination,
       (listener) => new LocalNode({ config, node, stateDir, binaries, account, ...listener }),
     );
@@ -105,13 +109,14 @@ export class Agent implements AgentApi {
   private constructor(
     config: ClusterConfig,
     node: NodeConfig,
+    seal: AgentSeal,
     coordination: OpenCoordination,
     createLocal: (listener: LocalNodeListener) => LocalNode,
   ) {
     const others = config.nodes.filter((other) => other.name !== node.name);
-    const authorization = `Bearer ${config.secrets.agent}`;
     this.#config = config;
     this.#node = node;
+    this.#seal = seal;
     this.#coordination = coordination;
     this.#events = new EventLog(node.name);
     this.#events.subscribe((event) => this.#emit({ event }));
@@ -151,11 +156,12 @@ export class Agent implements AgentApi {
       () => this.#local.server.connect(),
       () => !this.#isFrozen && this.#register.ownLease.kind === 'held' && this.#isServing(),
     );
-    this.#peers = new Peers(others, authorization, {
+    this.#peers = new Peers(others, seal, {
       onChange: () => this.#wake(),
       onPong: (from, supports, sentAtMs) => {
         if (supports) this.#support.heard(from, sentAtMs);
       },
+      onDistrust: (reason) => this.onRefused(reason),
     });
     this.#merits = new Merits({ config, node, local: this.#local, peers: this.#peers });
     this.#executor = new Executor({
@@ -179,6 +185,7 @@ export class Agent implements AgentApi {
       host: this.#node.host,
       port: this.#node.agentPort,
       authorization: `Bearer ${this.#config.secrets.agent}`,
+      seal: this.#seal,
     });
     while (!this.#closing.signal.aborted) {
       const woken = new Promise<void>((resolve) => (this.#wake = resolve));
@@ -240,6 +247,10 @@ export class Agent implements AgentApi {
     // A leader newer than the register as it was last read here: read it now.
     if (ping.term > term) this.#wake();
     return this.#promise.answer({ ping, term, holder, fencedAtVersion: this.#fence.version });
+  }
+
+  onRefused(reason: string): void {
+    this.#events.addSeldom('error', reason);
   }
 
   onStatusChange(listener: () => void): () => void {

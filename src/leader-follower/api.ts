@@ -1,15 +1,19 @@
-import { timingSafeEqual } from 'node:crypto';
 import type { Server } from 'node:http';
 import { serve } from '@hono/node-server';
 import type { ServerType } from '@hono/node-server';
 import { Hono } from 'hono';
+import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
+import { isSameCode } from '../coordination/seal-codes.ts';
+import { SEAL_HEADER } from '../coordination/agent-seal.ts';
+import type { AgentSeal } from '../coordination/agent-seal.ts';
 import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
 import { CONSENSUS_PATH } from '../coordination/http-transport.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { serveLinks } from './link-server.ts';
 import type { LinkApi } from './link-server.ts';
+import { FENCE_PATH, PREPARE_PATH, STATUS_PATH, TAKE_OVER_PATH } from './peers.ts';
 import type { FenceReply, FenceRequest, PrepareReply, TakeoverReply, TakeoverRequest } from './status.ts';
 
 /** What the agent's HTTP interface is served from. */
@@ -29,17 +33,19 @@ const KEEPALIVE_MS = 5_000;
 const UNSENT_LIMIT = 1_000;
 
 /**
- * Serves an agent over HTTP. Reading the topology needs no secret (it holds none); everything else needs
- * the cluster's token. Rejects with CONFIG_INVALID when the port is taken.
+ * Serves an agent over HTTP. Reading the topology needs no secret (it holds none); what people ask for needs
+ * the cluster's token, what agents ask each other for their seal. Rejects with CONFIG_INVALID when the port is taken.
  */
 export async function serveAgent(options: {
   readonly api: AgentApi;
   readonly host: string;
   readonly port: number;
+  /** Of people: the value of the Authorization header. */
   readonly authorization: string;
+  readonly seal: AgentSeal;
 }): Promise<{ close(): Promise<void> }> {
-  const { api, authorization } = options;
-  const app = createApp(api, authorization);
+  const { api, authorization, seal } = options;
+  const app = createApp(api, authorization, seal);
   const server = await new Promise<ServerType>((resolve, reject) => {
     const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () =>
       resolve(listening),
@@ -56,9 +62,7 @@ export async function serveAgent(options: {
       );
     });
   });
-  const endLinks = serveLinks(server as Server, api, (request) =>
-    isSame(request.headers.authorization ?? '', authorization),
-  );
+  const endLinks = serveLinks(server as Server, api, seal);
   return {
     close: () =>
       new Promise((resolve) => {
@@ -69,7 +73,7 @@ export async function serveAgent(options: {
   };
 }
 
-function createApp(api: AgentApi, authorization: string): Hono {
+function createApp(api: AgentApi, authorization: string, seal: AgentSeal): Hono {
   const app = new Hono();
   app.get('/health', (context) => context.json({ ok: true }));
   app.get('/v1/topology', (context) => context.json(api.topology()));
@@ -94,27 +98,11 @@ function createApp(api: AgentApi, authorization: string): Hono {
     }),
   );
 
+  serveAgents(app, api, authorization, seal);
   app.use('/v1/*', async (context, next) => {
-    if (isSame(context.req.header('authorization') ?? '', authorization)) return next();
-    return context.json(
-      { code: 'CONFIG_INVALID', message: "This needs the cluster's agent token.", outcome: 'not-applied' },
-      401,
-    );
+    if (isSameCode(context.req.header('authorization') ?? '', authorization)) return next();
+    return refuse(context, "This needs the cluster's agent token.");
   });
-  app.get('/v1/status', (context) => context.json(api.status()));
-  const { vote } = api;
-  if (vote !== null) {
-    app.post(CONSENSUS_PATH, async (context) =>
-      context.json(await vote(await context.req.json<ConsensusMessage>())),
-    );
-  }
-  app.post('/v1/fence', async (context) => {
-    return context.json(await api.fence(await context.req.json<FenceRequest>()));
-  });
-  app.post('/v1/prepare', async (context) => context.json(await api.prepare()));
-  app.post('/v1/take-over', async (context) =>
-    context.json(await api.takeOver(await context.req.json<TakeoverRequest>())),
-  );
   app.post('/v1/switchover', async (context) => {
     const { to } = await context.req.json<{ to?: string }>();
     return context.json(await api.switchover(to ?? null));
@@ -128,7 +116,38 @@ function createApp(api: AgentApi, authorization: string): Hono {
   return app;
 }
 
-function isSame(given: string, expected: string): boolean {
-  const [a, b] = [Buffer.from(given), Buffer.from(expected)];
-  return a.length === b.length && timingSafeEqual(a, b);
+/** What agents ask each other. People may read the status too. */
+function serveAgents(app: Hono, api: AgentApi, authorization: string, seal: AgentSeal): void {
+  const answer = async (context: Context, task: (body: string) => unknown): Promise<Response> => {
+    const body = await context.req.text();
+    let heard;
+    try {
+      heard = seal.hear(context.req.header('authorization'), context.req.method, context.req.path, body);
+    } catch (error) {
+      api.onRefused((error as Error).message);
+      return refuse(context, (error as Error).message);
+    }
+    const text = JSON.stringify(await task(body));
+    const headers = { 'content-type': 'application/json', [SEAL_HEADER]: heard.sealAnswer(text) };
+    return context.body(text, 200, headers);
+  };
+  app.get(STATUS_PATH, async (context) => {
+    const isPerson = isSameCode(context.req.header('authorization') ?? '', authorization);
+    return isPerson ? context.json(api.status()) : answer(context, () => api.status());
+  });
+  const { vote } = api;
+  if (vote !== null) {
+    app.post(CONSENSUS_PATH, (context) =>
+      answer(context, (body) => vote(JSON.parse(body) as ConsensusMessage)),
+    );
+  }
+  app.post(FENCE_PATH, (context) => answer(context, (body) => api.fence(JSON.parse(body) as FenceRequest)));
+  app.post(PREPARE_PATH, (context) => answer(context, () => api.prepare()));
+  app.post(TAKE_OVER_PATH, (context) =>
+    answer(context, (body) => api.takeOver(JSON.parse(body) as TakeoverRequest)),
+  );
+}
+
+function refuse(context: Context, message: string): Response {
+  return context.json({ code: 'CONFIG_INVALID', message, outcome: 'not-applied' }, 401);
 }

@@ -63,7 +63,7 @@ export interface ClusterSecrets {
   readonly superuser: string;
   readonly replication: string;
   readonly app: string;
-  /** Bearer token between agents. */
+  /** Bearer token of people's commands; with the superuser's, also what agents know each other by. */
   readonly agent: string;
 }
 

@@ -2,11 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
 import { openAcceptorStore } from '../coordination/acceptor-store.ts';
+import { AgentSeal } from '../coordination/agent-seal.ts';
 import type { Coordination } from '../coordination/contract.ts';
 import { createEmbeddedCoordination } from '../coordination/embedded.ts';
 import { createEtcdCoordination } from '../coordination/etcd.ts';
 import { createHttpTransport } from '../coordination/http-transport.ts';
 import { LockstepError } from '../model/errors.ts';
+import type { NodeId } from '../model/node.ts';
 import { agentUrl } from './config.ts';
 import type { ClusterConfig, EtcdConfig, NodeConfig } from './config.ts';
 
@@ -24,9 +26,16 @@ export interface OpenCoordination {
 export interface CoordinationOptions {
   readonly config: ClusterConfig;
   readonly node: NodeConfig;
+  readonly seal: AgentSeal;
   /** The node's folder, and whether it was never used before. */
   readonly folder: string;
   readonly isNew: boolean;
+}
+
+/** What this node proves itself to the other agents with. */
+export function openSeal(config: ClusterConfig, self: NodeId): AgentSeal {
+  const nodes = config.nodes.map((node) => node.name);
+  return new AgentSeal({ self, nodes, cluster: config.id, secrets: config.secrets });
 }
 
 /** Opens what the configuration asks for. Throws CONFIG_INVALID when this node must not vote. */
@@ -43,7 +52,7 @@ export async function openCoordination(options: CoordinationOptions): Promise<Op
 }
 
 async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordination> {
-  const { config, node, folder, isNew } = options;
+  const { config, node, seal, folder, isNew } = options;
   const path = join(folder, 'consensus.json');
   const acceptor = await openAcceptorStore({ path, cluster: config.id, node: node.name });
   // A voter that forgot its promises could let two leaders be chosen.
@@ -63,7 +72,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
       self: node.name,
       acceptor,
       peerUrls: new Map(others.map((other) => [other.name, agentUrl(other)])),
-      authorization: `Bearer ${config.secrets.agent}`,
+      seal,
     }),
   });
   acceptor.onAccepted((key) => registers.notify(key));

@@ -1,6 +1,8 @@
 import type { ClusterEvent } from '../model/topology.ts';
 
 const LIMIT = 200;
+/** What {@link EventLog.addSeldom} told already is not told again for so long. */
+const SELDOM_MS = 60_000;
 
 /** What happened on this node, for people. Bounded; listeners hear each event once. */
 export class EventLog {
@@ -21,6 +23,12 @@ export class EventLog {
     this.#events.push(event);
     if (this.#events.length > LIMIT) this.#events.shift();
     for (const listener of this.#listeners) listener(event);
+  }
+
+  /** For what a stranger can cause as often as they like: each text at most once a minute. */
+  addSeldom(kind: ClusterEvent['kind'], message: string): void {
+    const since = Date.now() - SELDOM_MS;
+    if (!this.#events.some((event) => event.at > since && event.message === message)) this.add(kind, message);
   }
 
   subscribe(listener: (event: ClusterEvent) => void): () => void {

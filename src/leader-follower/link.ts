@@ -2,6 +2,9 @@ import { request } from 'node:http';
 import type { Socket } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
 import { setTimeout as delay } from 'node:timers/promises';
+import { refusedBy, SEAL_HEADER } from '../coordination/agent-seal.ts';
+import type { AgentSeal, LineSeal } from '../coordination/agent-seal.ts';
+import { LockstepError } from '../model/errors.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import type { NodeConfig } from './config.ts';
 import type { Ping } from './core/support.ts';
@@ -10,7 +13,8 @@ import type { NodeStatus } from './status.ts';
 /**
  * Agents keep a connection open to each other: an upgraded HTTP connection of lines of JSON. Who opened it
  * sends pings; the other answers them and tells its status, at once when it changes. One small write each,
- * because they are sent many times a second.
+ * because they are sent many times a second. The two prove to each other who they are when it is opened, and
+ * each line carries a code of its own.
  */
 export const LINK_PATH = '/v1/link';
 export const LINK_PROTOCOL = 'lockstep-link';
@@ -35,8 +39,8 @@ export type LinkMessage =
   | { readonly kind: 'pong'; readonly id: number; readonly supports: boolean }
   | { readonly kind: 'status'; readonly status: NodeStatus };
 
-/** Calls `onLine` for each line that arrives, and destroys a connection that sends something else. */
-export function readLines(socket: Socket, onLine: (value: unknown) => void): void {
+/** Calls `onLine` for each line that the other side sealed, and destroys a connection with something else. */
+export function readLines(socket: Socket, seal: LineSeal, onLine: (value: unknown) => void): void {
   let rest = '';
   // HTTP's sockets refuse setEncoding.
   const decoder = new StringDecoder('utf8');
@@ -45,7 +49,7 @@ export function readLines(socket: Socket, onLine: (value: unknown) => void): voi
     rest = lines.pop() ?? '';
     if (rest.length > LINE_LIMIT_BYTES) socket.destroy();
     try {
-      for (const line of lines) onLine(JSON.parse(line));
+      for (const line of lines) onLine(JSON.parse(seal.open(line)));
     } catch {
       socket.destroy();
     }
@@ -53,10 +57,15 @@ export function readLines(socket: Socket, onLine: (value: unknown) => void): voi
 }
 
 /** Sends one line. A reader that stalls is given up before it grows this process. */
-export function writeLine(socket: Socket, value: LinkRequest | LinkMessage): void {
+export function writeLine(socket: Socket, seal: LineSeal, value: LinkRequest | LinkMessage): void {
   if (!socket.writable) return;
   if (socket.writableLength > UNSENT_LIMIT_BYTES) socket.destroy();
-  else socket.write(`${JSON.stringify(value)}\n`);
+  else socket.write(`${seal.seal(JSON.stringify(value))}\n`);
+}
+
+interface Link {
+  readonly socket: Socket;
+  readonly lines: LineSeal;
 }
 
 /** What a {@link PeerLink} tells. */
@@ -64,22 +73,24 @@ export interface LinkListener {
   onStatus(status: NodeStatus): void;
   /** An answer to the ping that was sent at `sentAtMs`. */
   onPong(supports: boolean, sentAtMs: number): void;
+  /** This node and who answers at the peer's address do not trust each other. */
+  onDistrust(reason: string): void;
 }
 
 /** The link to one other agent; it connects again for as long as it is not closed. */
 export class PeerLink {
   readonly #node: NodeConfig;
-  readonly #authorization: string;
+  readonly #seal: AgentSeal;
   readonly #listener: LinkListener;
   readonly #closing = new AbortController();
   readonly #sentAtMs = new Map<number, number>();
-  #socket: Socket | null = null;
+  #link: Link | null = null;
   #nextId = 1;
   #roundTripMs: number | null = null;
 
-  constructor(node: NodeConfig, authorization: string, listener: LinkListener) {
+  constructor(node: NodeConfig, seal: AgentSeal, listener: LinkListener) {
     this.#node = node;
-    this.#authorization = authorization;
+    this.#seal = seal;
     this.#listener = listener;
     void this.#run();
   }
@@ -90,43 +101,58 @@ export class PeerLink {
   }
 
   send(ping: Ping | null): void {
-    if (this.#socket === null) return;
+    if (this.#link === null) return;
     const id = this.#nextId++;
     this.#sentAtMs.set(id, monotonicMs());
-    writeLine(this.#socket, { id, ping });
+    writeLine(this.#link.socket, this.#link.lines, { id, ping });
   }
 
   close(): void {
     this.#closing.abort();
-    this.#socket?.destroy();
+    this.#link?.socket.destroy();
   }
 
   async #run(): Promise<void> {
     while (!this.#closing.signal.aborted) {
-      const socket = await this.#connect().catch(() => null);
-      if (socket !== null) await this.#serve(socket);
+      const link = await this.#connect().catch((error: unknown) => {
+        if (error instanceof LockstepError) this.#listener.onDistrust(error.message);
+        return null;
+      });
+      if (link !== null) await this.#serve(link);
       await delay(RECONNECT_MS, undefined, { signal: this.#closing.signal }).catch(() => undefined);
     }
   }
 
-  #connect(): Promise<Socket> {
-    const { host, agentPort } = this.#node;
+  #connect(): Promise<Link> {
+    const { name, host, agentPort } = this.#node;
+    const sealed = this.#seal.seal({ to: name, method: 'GET', path: LINK_PATH, body: '' });
     return new Promise((resolve, reject) => {
       const asked = request({
         host,
         port: agentPort,
         path: LINK_PATH,
         agent: false,
-        headers: { authorization: this.#authorization, connection: 'upgrade', upgrade: LINK_PROTOCOL },
+        headers: { authorization: sealed.authorization, connection: 'upgrade', upgrade: LINK_PROTOCOL },
         signal: AbortSignal.any([AbortSignal.timeout(CONNECT_TIMEOUT_MS), this.#closing.signal]),
       });
-      asked.on('upgrade', (_response, socket) => {
+      asked.on('upgrade', (response, socket, head) => {
         socket.on('error', () => undefined);
-        resolve(socket);
+        try {
+          const header = response.headers[SEAL_HEADER];
+          const lines = sealed.acceptLink(Array.isArray(header) ? header[0] : header);
+          socket.unshift(head);
+          resolve({ socket, lines });
+        } catch (error) {
+          socket.destroy();
+          reject(error);
+        }
       });
       asked.on('response', (response) => {
         response.resume();
-        reject(new Error(`the agent of ${this.#node.name} answered ${response.statusCode}`));
+        const isRefused = response.statusCode === 401;
+        reject(
+          isRefused ? refusedBy(name) : new Error(`the agent of ${name} answered ${response.statusCode}`),
+        );
       });
       asked.on('error', reject);
       asked.end();
@@ -134,12 +160,13 @@ export class PeerLink {
   }
 
   /** Until the connection ends. */
-  #serve(socket: Socket): Promise<void> {
+  #serve(link: Link): Promise<void> {
+    const { socket, lines } = link;
     socket.setNoDelay(true);
     this.#sentAtMs.clear();
-    this.#socket = socket;
+    this.#link = link;
     let heardAtMs = monotonicMs();
-    readLines(socket, (value) => {
+    readLines(socket, lines, (value) => {
       heardAtMs = monotonicMs();
       this.#hear(value as LinkMessage, heardAtMs);
     });
@@ -150,7 +177,7 @@ export class PeerLink {
       }, STATUS_INTERVAL_MS);
       socket.once('close', () => {
         clearInterval(watch);
-        this.#socket = null;
+        this.#link = null;
         resolve();
       });
     });

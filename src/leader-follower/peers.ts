@@ -1,3 +1,5 @@
+import { askAgent } from '../coordination/agent-seal.ts';
+import type { AgentSeal } from '../coordination/agent-seal.ts';
 import type { NodeId } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { agentUrl } from './config.ts';
@@ -16,6 +18,12 @@ import type {
 /** A peer that was not heard for this long counts as unreachable. */
 const SILENT_AFTER_MS = 1_000;
 
+/** Paths on an agent's HTTP server. */
+export const FENCE_PATH = '/v1/fence';
+export const PREPARE_PATH = '/v1/prepare';
+export const TAKE_OVER_PATH = '/v1/take-over';
+export const STATUS_PATH = '/v1/status';
+
 export interface PeerReport {
   readonly node: NodeConfig;
   readonly isReachable: boolean;
@@ -30,23 +38,26 @@ export interface PeersListener {
   onChange(): void;
   /** A peer answered the ping that was sent at `sentAtMs`. */
   onPong(from: NodeId, supports: boolean, sentAtMs: number): void;
+  /** This node and who answers at a peer's address do not trust each other. */
+  onDistrust(reason: string): void;
 }
 
 /** Knows what the other agents say of their nodes, and asks them for things. */
 export class Peers {
   readonly #nodes: readonly NodeConfig[];
-  readonly #authorization: string;
+  readonly #seal: AgentSeal;
   readonly #closing = new AbortController();
   readonly #heard = new Map<NodeId, { readonly status: NodeStatus; readonly atMs: number }>();
   readonly #links = new Map<NodeId, PeerLink>();
 
-  constructor(nodes: readonly NodeConfig[], authorization: string, listener: PeersListener) {
+  constructor(nodes: readonly NodeConfig[], seal: AgentSeal, listener: PeersListener) {
     this.#nodes = nodes;
-    this.#authorization = authorization;
+    this.#seal = seal;
     for (const node of nodes) {
-      const link = new PeerLink(node, authorization, {
+      const link = new PeerLink(node, seal, {
         onStatus: (status) => this.#hear(node.name, status, listener),
         onPong: (supports, sentAtMs) => listener.onPong(node.name, supports, sentAtMs),
+        onDistrust: (reason) => listener.onDistrust(reason),
       });
       this.#links.set(node.name, link);
     }
@@ -72,30 +83,28 @@ export class Peers {
 
   /** Asks a peer to cut itself off from the leader and to tell its position. Null without an answer in time. */
   async fence(to: NodeConfig, request: FenceRequest, timeoutMs: number): Promise<FenceReply | null> {
-    return this.#post<FenceReply>(to, '/v1/fence', request, timeoutMs).catch(() => null);
+    return this.#post<FenceReply>(to, FENCE_PATH, request, timeoutMs);
   }
 
   /** Asks a switchover's successor to get ready. Null without an answer in time. */
   async prepare(to: NodeConfig, timeoutMs: number): Promise<PrepareReply | null> {
-    return this.#post<PrepareReply>(to, '/v1/prepare', {}, timeoutMs).catch(() => null);
+    return this.#post<PrepareReply>(to, PREPARE_PATH, {}, timeoutMs);
   }
 
   /** Lets the successor take over. Null without an answer in time: it may have done so. */
   async takeOver(to: NodeConfig, request: TakeoverRequest, timeoutMs: number): Promise<TakeoverReply | null> {
-    return this.#post<TakeoverReply>(to, '/v1/take-over', request, timeoutMs).catch(() => null);
+    return this.#post<TakeoverReply>(to, TAKE_OVER_PATH, request, timeoutMs);
   }
 
   /** Reads a peer's status now. Null without an answer in time. */
   async ask(node: NodeConfig, timeoutMs: number): Promise<NodeStatus | null> {
-    try {
-      const response = await fetch(`${agentUrl(node)}/v1/status`, {
-        headers: { authorization: this.#authorization },
-        signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closing.signal]),
-      });
-      return response.ok ? ((await response.json()) as NodeStatus) : null;
-    } catch {
-      return null;
-    }
+    return askAgent<NodeStatus>(this.#seal, {
+      to: node.name,
+      url: agentUrl(node),
+      method: 'GET',
+      path: STATUS_PATH,
+      signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closing.signal]),
+    }).catch(() => null);
   }
 
   close(): void {
@@ -113,14 +122,14 @@ export class Peers {
     if (isNews) listener.onChange();
   }
 
-  async #post<T>(to: NodeConfig, path: string, body: unknown, timeoutMs: number): Promise<T> {
-    const response = await fetch(`${agentUrl(to)}${path}`, {
+  #post<T>(to: NodeConfig, path: string, body: unknown, timeoutMs: number): Promise<T | null> {
+    return askAgent<T>(this.#seal, {
+      to: to.name,
+      url: agentUrl(to),
       method: 'POST',
-      headers: { authorization: this.#authorization, 'content-type': 'application/json' },
-      body: JSON.stringify(body),
+      path,
+      body,
       signal: AbortSignal.timeout(timeoutMs),
-    });
-    if (!response.ok) throw new Error(`${path} of ${to.name} answered ${response.status}`);
-    return (await response.json()) as T;
+    }).catch(() => null);
   }
 }

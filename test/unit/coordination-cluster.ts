@@ -5,14 +5,16 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { json } from 'node:stream/consumers';
+import { text } from 'node:stream/consumers';
 import { EMPTY_ACCEPTOR, stepAcceptor } from '../../src/consensus/acceptor.ts';
 import type { AcceptorState, ConsensusMessage, ConsensusReply } from '../../src/consensus/acceptor.ts';
 import { openAcceptorStore } from '../../src/coordination/acceptor-store.ts';
 import type { DurableAcceptor } from '../../src/coordination/acceptor-store.ts';
+import { AgentSeal, SEAL_HEADER } from '../../src/coordination/agent-seal.ts';
 import { createEmbeddedCoordination } from '../../src/coordination/embedded.ts';
 import type { EmbeddedCoordination, EmbeddedCoordinationOptions } from '../../src/coordination/embedded.ts';
 import { CONSENSUS_PATH, createHttpTransport } from '../../src/coordination/http-transport.ts';
+import { LockstepError } from '../../src/model/errors.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
 import type { ConformanceCluster } from './coordination-conformance.ts';
@@ -99,11 +101,13 @@ export class HttpCluster implements ConformanceCluster {
     const acceptors = await Promise.all(
       VOTERS.map((node) => openAcceptorStore({ path: join(folder, `${node}.json`), cluster: 'shop', node })),
     );
-    const servers = await Promise.all(acceptors.map(serveAcceptor));
+    const servers = await Promise.all(
+      acceptors.map((acceptor, index) => serveAcceptor(acceptor, sealOf(VOTERS[index]!))),
+    );
     const urls = new Map(VOTERS.map((voter, index) => [voter, urlOf(servers[index]!)]));
     const [a, b, c] = VOTERS.map((self, index) => {
       const acceptor = acceptors[index]!;
-      const transport = createHttpTransport({ self, acceptor, peerUrls: urls, authorization: SECRET });
+      const transport = createHttpTransport({ self, acceptor, peerUrls: urls, seal: sealOf(self) });
       const coordination = createEmbeddedCoordination({
         voters: VOTERS,
         transport,
@@ -130,16 +134,24 @@ export class HttpCluster implements ConformanceCluster {
   }
 }
 
-export const SECRET = 'Bearer for-this-test';
+export function sealOf(self: NodeId, superuser = 'only for this test'): AgentSeal {
+  return new AgentSeal({ self, nodes: VOTERS, cluster: 'shop', secrets: { agent: 'a token', superuser } });
+}
 
-export async function serveAcceptor(acceptor: Pick<DurableAcceptor, 'handle'>): Promise<Server> {
+export async function serveAcceptor(
+  acceptor: Pick<DurableAcceptor, 'handle'>,
+  seal: AgentSeal,
+): Promise<Server> {
   const server = createServer((request, response) => {
     void (async () => {
-      const isAllowed = request.url === CONSENSUS_PATH && request.headers.authorization === SECRET;
-      if (!isAllowed) return response.writeHead(403).end('refused');
-      const reply = await acceptor.handle((await json(request)) as ConsensusMessage);
-      return response.setHeader('content-type', 'application/json').end(JSON.stringify(reply));
-    })().catch(() => response.destroy());
+      const body = await text(request);
+      const heard = seal.hear(request.headers.authorization, 'POST', CONSENSUS_PATH, body);
+      const reply = JSON.stringify(await acceptor.handle(JSON.parse(body) as ConsensusMessage));
+      return response.setHeader(SEAL_HEADER, heard.sealAnswer(reply)).end(reply);
+    })().catch((error: unknown) => {
+      if (error instanceof LockstepError) response.writeHead(401).end(error.message);
+      else response.destroy();
+    });
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -4,7 +4,7 @@ import type { DurableAcceptor } from '../../src/coordination/acceptor-store.ts';
 import type { AcceptorTransport } from '../../src/coordination/embedded.ts';
 import { createHttpTransport } from '../../src/coordination/http-transport.ts';
 import { parseNodeId } from '../../src/model/node.ts';
-import { close, SECRET, serveAcceptor, urlOf } from './coordination-cluster.ts';
+import { close, sealOf, serveAcceptor, urlOf } from './coordination-cluster.ts';
 
 const SELF = parseNodeId('a');
 const PEER = parseNodeId('b');
@@ -16,32 +16,36 @@ const HANGING: DurableAcceptor = {
   close: async () => undefined,
 };
 
-function transportTo(url: string, authorization = SECRET): AcceptorTransport {
+function transportTo(url: string, seal = sealOf(SELF)): AcceptorTransport {
   return createHttpTransport({
     self: SELF,
     acceptor: HANGING,
     peerUrls: new Map([[PEER, url]]),
-    authorization,
+    seal,
   });
 }
 
 describe('HTTP transport', () => {
   test('brings the message and the answer, also with a fraction of a millisecond in its time', async () => {
     const reply: ConsensusReply = { kind: 'accepted' };
-    const server = await serveAcceptor({
-      handle: async (message) =>
-        message.kind === 'peek' && message.key === 'k' ? reply : Promise.reject(new Error()),
-    });
+    const server = await serveAcceptor(
+      {
+        handle: async (message) =>
+          message.kind === 'peek' && message.key === 'k' ? reply : Promise.reject(new Error()),
+      },
+      sealOf(PEER),
+    );
     try {
       expect(await transportTo(urlOf(server)).send(PEER, PEEK, 1_234.567)).toEqual(reply);
-      await expect(transportTo(urlOf(server), 'Bearer other').send(PEER, PEEK, 1_000)).rejects.toThrow('403');
+      const stranger = transportTo(urlOf(server), sealOf(SELF, 'not the secret'));
+      await expect(stranger.send(PEER, PEEK, 1_000)).rejects.toThrow('b refuses this node');
     } finally {
       await close(server);
     }
   });
 
   test('rejects in time when a peer hangs or refuses, and when the local disk hangs', async () => {
-    const server = await serveAcceptor(HANGING);
+    const server = await serveAcceptor(HANGING, sealOf(PEER));
     const url = urlOf(server);
     try {
       const startedAt = performance.now();

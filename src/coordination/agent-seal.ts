@@ -1,0 +1,189 @@
+import { randomBytes } from 'node:crypto';
+import { LockstepError } from '../model/errors.ts';
+import type { NodeId } from '../model/node.ts';
+import { answerCode, isSameCode, lineCode, linkKey, requestCode, sealKey } from './seal-codes.ts';
+import type { RequestSeal } from './seal-codes.ts';
+
+/** The answer's header; the request's is Authorization, with this scheme. */
+export const SEAL_HEADER = 'lockstep-seal';
+const SCHEME = 'Lockstep';
+
+export interface AgentRequest {
+  readonly to: NodeId;
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly body: string;
+}
+
+/** A request of another agent that was proved to be one, for this node. */
+export interface HeardRequest {
+  readonly from: string;
+  /** Value of {@link SEAL_HEADER} for the answer. */
+  sealAnswer(body: string): string;
+  /** The same for an answer that opens a link. */
+  openLink(): { readonly header: string; readonly lines: LineSeal };
+}
+
+/** A request of this agent. */
+export interface SealedRequest {
+  /** Value of the Authorization header. */
+  readonly authorization: string;
+  /** Throws CONFIG_INVALID unless the answer comes from the agent that was asked, and to this very request. */
+  checkAnswer(header: string | null | undefined, body: string): void;
+  /** The same for an answer that opens a link. */
+  acceptLink(header: string | null | undefined): LineSeal;
+}
+
+/** One agent's side of the proof, both ways, that agents know their cluster's secrets; see seal-codes.ts. */
+export class AgentSeal {
+  readonly #self: NodeId;
+  readonly #nodes: readonly NodeId[];
+  readonly #key: Buffer;
+
+  constructor(options: {
+    readonly self: NodeId;
+    /** Of the cluster, this one included. */
+    readonly nodes: readonly NodeId[];
+    readonly cluster: string;
+    readonly secrets: { readonly agent: string; readonly superuser: string };
+  }) {
+    this.#self = options.self;
+    this.#nodes = options.nodes;
+    this.#key = sealKey(options.cluster, options.secrets);
+  }
+
+  seal({ to, method, path, body }: AgentRequest): SealedRequest {
+    const key = this.#key;
+    const seal: RequestSeal = { from: this.#self, to, nonce: newNonce() };
+    const check = (header: string | null | undefined, expected: (rest: string) => string): void => {
+      const [code = '', rest = ''] = (header ?? '').split(' ');
+      if (!isSameCode(code, expected(rest))) throw untrusted(to);
+    };
+    return {
+      authorization: [SCHEME, seal.from, to, seal.nonce, requestCode(key, seal, method, path, body)].join(
+        ' ',
+      ),
+      checkAnswer: (header, answer) => check(header, () => answerCode(key, seal, answer)),
+      acceptLink: (header) => {
+        const nonce = header?.split(' ')[1] ?? '';
+        check(header, (rest) => answerCode(key, seal, rest));
+        return new LineSeal(linkKey(key, seal, nonce), 'opener');
+      },
+    };
+  }
+
+  /** Throws CONFIG_INVALID with what is wrong unless the request is another agent's, for this one. */
+  hear(authorization: string | undefined, method: string, path: string, body: string): HeardRequest {
+    const [scheme, from = '', to = '', nonce = '', code = ''] = (authorization ?? '').split(' ');
+    if (scheme !== SCHEME) {
+      throw new LockstepError('CONFIG_INVALID', `${path} is for the agents of this cluster alone.`);
+    }
+    const key = this.#key;
+    const seal: RequestSeal = { from, to, nonce };
+    if (!isSameCode(code, requestCode(key, seal, method, path, body))) {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `Refused a request in the name of ${this.#nameOf(from)}: it does not know this cluster's secrets. Give all nodes the same "id" and "secrets" in cluster.json.`,
+      );
+    }
+    if (to !== this.#self) {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `Refused a request of ${this.#nameOf(from)}: it was meant for ${this.#nameOf(to)}, and this is ${this.#self}. Correct "host" and "agentPort" of ${this.#nameOf(to)} in cluster.json.`,
+      );
+    }
+    return {
+      from,
+      sealAnswer: (answer) => answerCode(key, seal, answer),
+      openLink: () => {
+        const answerNonce = newNonce();
+        return {
+          header: `${answerCode(key, seal, answerNonce)} ${answerNonce}`,
+          lines: new LineSeal(linkKey(key, seal, answerNonce), 'other'),
+        };
+      },
+    };
+  }
+
+  /** Anyone may claim any name: in errors and events there are only those of the cluster. */
+  #nameOf(text: string): string {
+    return this.#nodes.find((node) => node === text) ?? 'an unknown node';
+  }
+}
+
+/** Seals the lines of one link: none can be changed, repeated, left out or sent back. */
+export class LineSeal {
+  readonly #key: Buffer;
+  readonly #side: 'opener' | 'other';
+  #sent = 0;
+  #received = 0;
+
+  constructor(key: Buffer, side: 'opener' | 'other') {
+    this.#key = key;
+    this.#side = side;
+  }
+
+  seal(line: string): string {
+    return `${lineCode(this.#key, this.#side, this.#sent++, line)} ${line}`;
+  }
+
+  /** What the other side sealed. Throws CONFIG_INVALID for anything else. */
+  open(sealed: string): string {
+    const space = sealed.indexOf(' ');
+    const line = sealed.slice(space + 1);
+    const other = this.#side === 'opener' ? 'other' : 'opener';
+    if (isSameCode(sealed.slice(0, space), lineCode(this.#key, other, this.#received++, line))) return line;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'A link between agents carried a line that none of them wrote.',
+    );
+  }
+}
+
+/** Asks another agent. Throws CONFIG_INVALID when one side does not trust the other, else what fetch throws. */
+export async function askAgent<T>(
+  seal: AgentSeal,
+  request: {
+    readonly to: NodeId;
+    readonly url: string;
+    readonly method: 'GET' | 'POST';
+    readonly path: string;
+    /** JSON; none with GET. */
+    readonly body?: unknown;
+    readonly signal: AbortSignal;
+  },
+): Promise<T> {
+  const { to, url, method, path, signal } = request;
+  const body = request.body === undefined ? '' : JSON.stringify(request.body);
+  const sealed = seal.seal({ to, method, path, body });
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: { authorization: sealed.authorization, 'content-type': 'application/json' },
+    signal,
+    ...(method === 'POST' ? { body } : {}),
+  });
+  const text = await response.text();
+  if (response.status === 401) throw refusedBy(to);
+  if (!response.ok) throw new Error(`${path} of ${to} answered ${response.status}`);
+  sealed.checkAnswer(response.headers.get(SEAL_HEADER), text);
+  return JSON.parse(text) as T;
+}
+
+/** The other side does not trust this node. */
+export function refusedBy(node: NodeId): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    `${node} refuses this node: their "id" or "secrets" in cluster.json differ, or another node answers at the address of ${node}; the events of that node tell.`,
+  );
+}
+
+function untrusted(node: NodeId): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    `Who answers at the address of ${node} does not know this cluster's secrets, and is not listened to. See what runs there, and that all nodes have the same "id" and "secrets" in cluster.json.`,
+  );
+}
+
+function newNonce(): string {
+  return randomBytes(16).toString('base64url');
+}

@@ -1,0 +1,63 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+
+/**
+ * How agents prove to each other that they know their cluster's secrets, over connections that others can
+ * read and change. Each code names its purpose first, so that none passes for another: an answer is no
+ * request, and what one side of a link says is nothing that the other side said (RFC 2104; the argument is
+ * in docs/internals/agent-seals.md).
+ */
+export interface RequestSeal {
+  readonly from: string;
+  readonly to: string;
+  /** Fresh for each request: the answer is bound to it. */
+  readonly nonce: string;
+}
+
+/**
+ * The key that all agents of a cluster share. The token that people send along with a command is in it, but
+ * does not suffice: who overhears one cannot seal.
+ */
+export function sealKey(
+  cluster: string,
+  secrets: { readonly agent: string; readonly superuser: string },
+): Buffer {
+  return mac(Buffer.from(secrets.superuser), 'agents', [cluster, secrets.agent], '');
+}
+
+export function requestCode(
+  key: Buffer,
+  seal: RequestSeal,
+  method: string,
+  path: string,
+  body: string,
+): string {
+  return mac(key, 'request', [seal.from, seal.to, seal.nonce, method, path], body).toString('base64url');
+}
+
+export function answerCode(key: Buffer, seal: RequestSeal, body: string): string {
+  return mac(key, 'answer', [seal.from, seal.to, seal.nonce], body).toString('base64url');
+}
+
+/** Of one link. Both sides put a nonce in, so that neither can be made to use a key a second time. */
+export function linkKey(key: Buffer, seal: RequestSeal, answerNonce: string): Buffer {
+  return mac(key, 'link', [seal.from, seal.to, seal.nonce, answerNonce], '');
+}
+
+/** Of the line with this number, counted from 0 for each direction. */
+export function lineCode(key: Buffer, side: 'opener' | 'other', number: number, line: string): string {
+  return mac(key, side, [String(number)], line)
+    .subarray(0, 16)
+    .toString('base64url');
+}
+
+/** Compares in a time that does not tell how much of it is right. */
+export function isSameCode(given: string, expected: string): boolean {
+  const [a, b] = [Buffer.from(given), Buffer.from(expected)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+/** The fields are kept apart by their lengths; the body comes last and has none. */
+function mac(key: Buffer, purpose: string, fields: readonly string[], body: string): Buffer {
+  const head = [purpose, ...fields].map((field) => `${Buffer.byteLength(field)}:${field}`).join('');
+  return createHmac('sha256', key).update(`${head};`).update(body).digest();
+}
