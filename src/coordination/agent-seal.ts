@@ -8,6 +8,9 @@ import type { RequestSeal } from './seal-codes.ts';
 export const SEAL_HEADER = 'lockstep-seal';
 const SCHEME = 'Lockstep';
 
+/** Only the few requests that do something each time they come are remembered. */
+const REMEMBERED = 1_000;
+
 export interface AgentRequest {
   readonly to: NodeId;
   readonly method: 'GET' | 'POST';
@@ -18,6 +21,8 @@ export interface AgentRequest {
 /** A request of another agent that was proved to be one, for this node. */
 export interface HeardRequest {
   readonly from: string;
+  /** False when this very request was heard before, among the last {@link REMEMBERED} that were asked this. */
+  isFirst(): boolean;
   /** Value of {@link SEAL_HEADER} for the answer. */
   sealAnswer(body: string): string;
   /** The same for an answer that opens a link. */
@@ -39,6 +44,7 @@ export class AgentSeal {
   readonly #self: NodeId;
   readonly #nodes: readonly NodeId[];
   readonly #key: Buffer;
+  readonly #heard = new Set<string>();
 
   constructor(options: {
     readonly self: NodeId;
@@ -94,6 +100,7 @@ export class AgentSeal {
     }
     return {
       from,
+      isFirst: () => this.#isFirst(nonce),
       sealAnswer: (answer) => answerCode(key, seal, answer),
       openLink: () => {
         const answerNonce = newNonce();
@@ -103,6 +110,14 @@ export class AgentSeal {
         };
       },
     };
+  }
+
+  #isFirst(nonce: string): boolean {
+    if (this.#heard.has(nonce)) return false;
+    this.#heard.add(nonce);
+    const [oldest = ''] = this.#heard;
+    if (this.#heard.size > REMEMBERED) this.#heard.delete(oldest);
+    return true;
   }
 
   /** Anyone may claim any name: in errors and events there are only those of the cluster. */

@@ -6,7 +6,7 @@ import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import { isSameCode } from '../coordination/seal-codes.ts';
 import { SEAL_HEADER } from '../coordination/agent-seal.ts';
-import type { AgentSeal } from '../coordination/agent-seal.ts';
+import type { AgentSeal, HeardRequest } from '../coordination/agent-seal.ts';
 import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
 import { CONSENSUS_PATH } from '../coordination/http-transport.ts';
 import { LockstepError } from '../model/errors.ts';
@@ -118,7 +118,10 @@ function createApp(api: AgentApi, authorization: string, seal: AgentSeal): Hono 
 
 /** What agents ask each other. People may read the status too. */
 function serveAgents(app: Hono, api: AgentApi, authorization: string, seal: AgentSeal): void {
-  const answer = async (context: Context, task: (body: string) => unknown): Promise<Response> => {
+  const answer = async (
+    context: Context,
+    task: (body: string, heard: HeardRequest) => unknown,
+  ): Promise<Response> => {
     const body = await context.req.text();
     let heard;
     try {
@@ -127,7 +130,7 @@ function serveAgents(app: Hono, api: AgentApi, authorization: string, seal: Agen
       api.onRefused((error as Error).message);
       return refuse(context, (error as Error).message);
     }
-    const text = JSON.stringify(await task(body));
+    const text = JSON.stringify(await task(body, heard));
     const headers = { 'content-type': 'application/json', [SEAL_HEADER]: heard.sealAnswer(text) };
     return context.body(text, 200, headers);
   };
@@ -142,7 +145,11 @@ function serveAgents(app: Hono, api: AgentApi, authorization: string, seal: Agen
     );
   }
   app.post(FENCE_PATH, (context) => answer(context, (body) => api.fence(JSON.parse(body) as FenceRequest)));
-  app.post(PREPARE_PATH, (context) => answer(context, () => api.prepare()));
+  app.post(PREPARE_PATH, (context) =>
+    answer(context, (_, heard) =>
+      heard.isFirst() ? api.prepare() : { kind: 'refused', reason: 'it was asked that before' },
+    ),
+  );
   app.post(TAKE_OVER_PATH, (context) =>
     answer(context, (body) => api.takeOver(JSON.parse(body) as TakeoverRequest)),
   );

@@ -119,6 +119,14 @@ describe('what agents ask each other', () => {
     );
   });
 
+  test('a request that comes again is told apart where that matters', () => {
+    const other = sealOf(B);
+    const [first, second] = [1, 2].map(() => sealOf(A).seal({ to: B, method: 'POST', path: PATH, body: '' }));
+    const hear = (request: typeof first): boolean =>
+      other.hear(request?.authorization, 'POST', PATH, '').isFirst();
+    expect([hear(first), hear(first), hear(second), hear(first)]).toEqual([true, false, true, false]);
+  });
+
   test('who overheard the token of people, or has another cluster, cannot ask', () => {
     const overheard = sealOf(A, 'a token').seal({ to: B, method: 'GET', path: PATH, body: '' });
     const secrets = { agent: 'a token', superuser: 'only for this test' };
