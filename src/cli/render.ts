@@ -58,6 +58,7 @@ const EVENT_STYLES: Readonly<Record<ClusterEvent['kind'], Style>> = {
   'sync-set': 'sync',
   switchover: 'lead',
   'leader-lost': 'bad',
+  'lost-writes': 'bad',
   error: 'bad',
   note: 'dim',
 };

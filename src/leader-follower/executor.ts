@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
@@ -5,6 +6,8 @@ import { ensureSlots } from '../postgres/slots.ts';
 import { findNode } from './config.ts';
 import type { ClusterConfig } from './config.ts';
 import type { Action } from './core/decide.ts';
+import { lostLog } from './core/rejoin.ts';
+import { RetryDelay } from './core/retry-delay.ts';
 import { formatSynchronousStandbyNames, syncSetForElection } from './core/sync-set.ts';
 import { campaign } from './election.ts';
 import type { Fence } from './fence.ts';
@@ -24,6 +27,8 @@ import { SyncSetKeeper } from './sync-set-keeper.ts';
 /** The others support a new leader within a round trip. */
 const SUPPORT_TIMEOUT_MS = 400;
 const SLOT_CHECK_INTERVAL_MS = 2_000;
+/** Between failed copies, this agent looks around as often. */
+const CLONE_RETRY_CHECK_MS = 500;
 
 export interface ExecutorOptions {
   readonly self: NodeId;
@@ -45,6 +50,8 @@ export class Executor {
   #syncSet: SyncSetKeeper;
   #slotsCheckedAtMs = 0;
   #hasRewindFailed = false;
+  #savedLoss = '';
+  readonly #cloneRetry = new RetryDelay({ firstMs: 1_000, longestMs: 60_000 });
   #lastCampaignNote = '';
 
   constructor(options: ExecutorOptions) {
@@ -78,8 +85,10 @@ export class Executor {
         events.add('started', `PostgreSQL runs as a follower: ${action.reason}`);
         return;
       case 'clone':
+        await this.#saveLost(observation, action.from);
         return this.#clone(action.from, action.reason);
       case 'rewind':
+        await this.#saveLost(observation, action.from);
         return this.#rewind(action.from, action.reason);
       case 'detach':
         return local.detach();
@@ -125,20 +134,49 @@ export class Executor {
       : register.campaign(version, state, state.sync);
   }
 
+  /** What this node committed and the leader does not have is put aside before it is taken away. */
+  async #saveLost(observation: Observation, from: NodeId): Promise<void> {
+    const { local, events, register } = this.#options;
+    const { view } = observation;
+    const leader = view.peers.find((peer) => peer.name === from)?.history ?? null;
+    if (view.local.kind !== 'follower' || view.local.endLsn === null || leader === null) return;
+    const lost = lostLog(view.local.history, view.local.endLsn, leader);
+    const key = JSON.stringify([lost?.fork.timeline, String(lost?.fork.forkedAt), String(lost?.endLsn)]);
+    // A rejoin that is tried again takes the same away.
+    if (lost === null || key === this.#savedLoss) return;
+    const term = register.known.state?.leadership.term ?? 0;
+    const result = await local.saveLost(lost, view.local.history, term);
+    this.#savedLoss = key;
+    if (result.kind === 'failed') {
+      events.add('error', `what only this node has could not be put aside: ${result.reason}`);
+    } else if (result.kind === 'saved') {
+      events.add('lost-writes', result.message);
+      for (const path of result.removed) events.add('lost-writes', `removed the older ${path}: too many`);
+    }
+  }
+
   async #clone(from: NodeId, reason: string): Promise<void> {
     const { config, local, events, register } = this.#options;
+    const waitMs = this.#cloneRetry.waitMs(monotonicMs());
+    if (waitMs > 0) return delay(Math.min(waitMs, CLONE_RETRY_CHECK_MS), undefined, { ref: false });
     const term = register.known.state?.leadership.term;
     const ended = new AbortController();
     const watch = setInterval(() => {
-      // A copy from a deposed leader could hold what the new one has not.
+      // Nobody else reads it while the copy runs. One from a deposed leader could hold what the new one has not.
+      void register.refresh().catch(() => undefined);
       if (register.known.state?.leadership.term !== term) ended.abort();
-    }, 200);
+    }, 500);
     const startedAtMs = monotonicMs();
     try {
       await local.clone(findNode(config, from), ended.signal);
+    } catch (error) {
+      // A new leader is no failure of the disk or the network.
+      if (!ended.signal.aborted) this.#cloneRetry.failed(monotonicMs());
+      throw error;
     } finally {
       clearInterval(watch);
     }
+    this.#cloneRetry.succeeded();
     this.#hasRewindFailed = false;
     events.add('cloned', `copied ${from} in ${seconds(startedAtMs)}: ${reason}`);
   }

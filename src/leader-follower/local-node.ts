@@ -1,4 +1,3 @@
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
@@ -9,11 +8,9 @@ import type { NodeId } from '../model/node.ts';
 import type { TimelineHistory } from '../model/timeline.ts';
 import type { NodeState } from '../model/topology.ts';
 import type { PostgresAccount } from '../postgres/account.ts';
-import { takeBaseBackup } from '../postgres/base-backup.ts';
 import type { PostgresBinaries } from '../postgres/binaries.ts';
 import {
   createDataFolder,
-  isPresent,
   readDataVersion,
   readSystemIdentifier,
   readTimelineHistory,
@@ -36,11 +33,17 @@ import {
 import { slotName } from '../postgres/slots.ts';
 import { agentUrl, findNode, nodeFolder } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
+import type { LostLog } from './core/rejoin.ts';
 import { formatSynchronousStandbyNames } from './core/sync-set.ts';
+import { DataReplacement } from './data-replacement.ts';
+import { saveLostWrites } from './lost-writes.ts';
+import type { LostWrites } from './lost-writes.ts';
 
 const LOOPBACK = ['127.0.0.1/32', '::1/128'];
 const PROMOTE_TIMEOUT_MS = 60_000;
 const POSITION_TIMEOUT_MS = 5_000;
+/** pg_rewind wants an orderly end; a large cache takes a while to be written. */
+const REJOIN_STOP_TIMEOUT_MS = 60_000;
 
 /** What it is doing, for people. */
 export interface Activity {
@@ -65,6 +68,7 @@ export class LocalNode {
   readonly #account: PostgresAccount | null;
   readonly #folder: string;
   readonly #server: PostgresServer;
+  readonly #replacement: DataReplacement;
   #client: pg.Client | null = null;
   #following: NodeId | null = null;
   #synchronousNames: readonly NodeId[] = [];
@@ -86,6 +90,7 @@ export class LocalNode {
     this.#binaries = options.binaries;
     this.#account = options.account;
     this.#folder = nodeFolder(options.stateDir, options.node.name);
+    this.#replacement = new DataReplacement(this.#folder, options.account);
     this.#server = new PostgresServer({
       binaries: options.binaries,
       account: options.account,
@@ -128,7 +133,7 @@ export class LocalNode {
 
   /** The identifier of the data folder, null without a usable one. Throws CONFIG_INVALID for another major. */
   async systemIdentifier(): Promise<string | null> {
-    if (await isPresent(this.#brokenMarker)) return null;
+    if (await this.#replacement.isBroken()) return null;
     const major = await readDataVersion(this.dataDir);
     if (major !== null && major !== this.#binaries.major) {
       throw new LockstepError(
@@ -172,7 +177,6 @@ export class LocalNode {
 
   create(): Promise<void> {
     return this.#change('starting', 'creating the data folder', async () => {
-      await this.#ensureFolder();
       await createDataFolder({
         binaries: this.#binaries,
         account: this.#account,
@@ -187,6 +191,7 @@ export class LocalNode {
     return this.#change('starting', 'starting', async () => {
       this.#following = null;
       this.#synchronousNames = [];
+      await this.#replacement.removeLeftover();
       await this.#writeSettings(null);
       await this.#server.startAsFollower();
     });
@@ -297,32 +302,20 @@ export class LocalNode {
   /** Replaces whatever data this node has by a copy of the leader's; the old is kept until the copy is whole. */
   clone(source: NodeConfig, signal: AbortSignal): Promise<void> {
     return this.#change('rejoining', 'cloning', async () => {
-      await this.#ensureFolder();
-      const copy = join(this.#folder, 'data.clone');
-      await rm(copy, { recursive: true, force: true });
-      await takeBaseBackup({
+      await this.#replacement.copyFrom({
         source: this.#superuserAt(source),
-        dataDir: copy,
-        account: this.#account,
         signal,
-        onProgress: ({ doneBytes, totalBytes }) => {
-          const percent = totalBytes === 0 ? 0 : Math.min(99, Math.floor((doneBytes / totalBytes) * 100));
-          this.#activity = { state: 'rejoining', detail: `cloning ${percent}%` };
-        },
+        onProgress: (percent) => (this.#activity = { state: 'rejoining', detail: `cloning ${percent}%` }),
+        stopServer: () => this.#server.stop('fast', REJOIN_STOP_TIMEOUT_MS),
       });
-      await this.#server.stop('fast');
-      await rm(this.dataDir, { recursive: true, force: true });
-      await rename(copy, this.dataDir);
-      await rm(this.#brokenMarker, { force: true });
     });
   }
 
   /** Undoes what this node has and the leader has not, and follows it. Returns the reason when it must be cloned instead. */
   rewind(source: NodeConfig): Promise<string | null> {
     return this.#change('rejoining', 'rewinding', async () => {
-      await this.#server.stop('fast');
-      // A half rewound folder must not start; the mark outlives a crash of this agent.
-      await writeFile(this.#brokenMarker, 'pg_rewind did not finish\n');
+      await this.#server.stop('fast', REJOIN_STOP_TIMEOUT_MS);
+      await this.#replacement.markBroken();
       const result = await rewindDataFolder({
         binaries: this.#binaries,
         account: this.#account,
@@ -338,9 +331,26 @@ export class LocalNode {
         () => null,
         (error: unknown) => (error as Error).message,
       );
-      if (failure === null) await rm(this.#brokenMarker, { force: true });
+      if (failure === null) await this.#replacement.markWhole();
       return failure;
     });
+  }
+
+  /** Puts aside what a rewind or a copy is about to take away. */
+  saveLost(lost: LostLog, history: TimelineHistory, term: number): Promise<LostWrites> {
+    return this.#change('rejoining', 'saving lost commits', () =>
+      saveLostWrites({
+        node: this.#node.name,
+        folder: this.#folder,
+        dataDir: this.dataDir,
+        binaries: this.#binaries,
+        account: this.#account,
+        lost,
+        history,
+        term,
+        withClient: (task, database) => this.withClient(task, database),
+      }),
+    );
   }
 
   /** Ends PostgreSQL for good, in order. */
@@ -353,11 +363,6 @@ export class LocalNode {
 
   get #passFile(): string {
     return join(this.#folder, 'replication.pgpass');
-  }
-
-  /** Present while the data folder is not usable: pg_rewind has begun and its result did not start yet. */
-  get #brokenMarker(): string {
-    return join(this.#folder, 'data.broken');
   }
 
   async #detach(): Promise<void> {
@@ -376,10 +381,6 @@ export class LocalNode {
 
   #superuserAt(node: NodeConfig): ServerAddress {
     return { host: node.host, port: node.port, user: SUPERUSER, password: this.#config.secrets.superuser };
-  }
-
-  async #ensureFolder(): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o755 });
   }
 
   async #writeSettings(leader: NodeConfig | null): Promise<void> {

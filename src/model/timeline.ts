@@ -43,11 +43,34 @@ export function parseTimelineHistory(timeline: Timeline, text: string): Timeline
 }
 
 /**
- * Whether a node at (`timeline`, `lsn`) holds only history that `history` shares, so that it may stream
- * from a server on `history` without a rewind. Timelines are compared by ancestry, never by number.
+ * Up to where two histories are one: the timeline and the position there, or null when they are the same
+ * history. Compared by ancestry, never by number: two promotions that knew nothing of each other may have
+ * given one number to two timelines.
  */
-export function isSharedHistory(history: TimelineHistory, timeline: Timeline, lsn: Lsn): boolean {
-  if (timeline === history.timeline) return true;
-  const fork = history.ancestors.find((ancestor) => ancestor.timeline === timeline);
-  return fork !== undefined && lsn <= fork.forkedAt;
+export function sharedUntil(a: TimelineHistory, b: TimelineHistory): TimelineFork | null {
+  let shared: TimelineFork = { timeline: parseTimeline(1), forkedAt: 0n as Lsn };
+  for (let index = 0; ; index++) {
+    const [left, right] = [stepOf(a, index), stepOf(b, index)];
+    if (left.timeline !== right.timeline) return shared;
+    if (left.forkedAt === null && right.forkedAt === null) return null;
+    if (left.forkedAt !== right.forkedAt) {
+      const ends = [left.forkedAt, right.forkedAt].filter((end) => end !== null);
+      return { timeline: left.timeline, forkedAt: ends.reduce((end, other) => (other < end ? other : end)) };
+    }
+    shared = { timeline: left.timeline, forkedAt: left.forkedAt ?? shared.forkedAt };
+  }
+}
+
+/** The steps of a history: its ancestors, then its own timeline, which has no end. */
+function stepOf(
+  history: TimelineHistory,
+  index: number,
+): { readonly timeline: Timeline; readonly forkedAt: Lsn | null } {
+  return history.ancestors[index] ?? { timeline: history.timeline, forkedAt: null };
+}
+
+/** Whether a node that ends at `lsn` of `local` holds only what `history` shares, so that it may stream from there. */
+export function isSharedHistory(history: TimelineHistory, local: TimelineHistory, lsn: Lsn): boolean {
+  const shared = sharedUntil(history, local);
+  return shared === null || (shared.timeline === local.timeline && lsn <= shared.forkedAt);
 }

@@ -76,6 +76,8 @@ export interface ClusterEvent {
     | 'fenced'
     | 'following'
     | 'rewound'
+    /** Commits that a rewind or a new copy takes away were put aside. */
+    | 'lost-writes'
     | 'cloned'
     | 'sync-set'
     | 'switchover'

@@ -11,7 +11,7 @@ import { LockstepError } from '../model/errors.ts';
 import { createPrivateFolder } from './account.ts';
 import type { PostgresAccount } from './account.ts';
 import { assertEmptyFolder, assertFreeSpace } from './data-folder.ts';
-import { copyOut, openReplicationConnection } from './replication-connection.ts';
+import { copyOut, dropConnection, openReplicationConnection } from './replication-connection.ts';
 import type { ServerAddress } from './replication-connection.ts';
 
 export interface BaseBackupProgress {
@@ -46,7 +46,8 @@ export async function takeBaseBackup(options: {
   await assertEmptyFolder(dataDir);
   await createPrivateFolder(dataDir, account);
   const client = await openReplicationConnection(source);
-  const abort = (): void => void client.end().catch(() => undefined);
+  // Not in order: a source that does not answer would not answer a farewell either.
+  const abort = (): void => dropConnection(client);
   options.signal?.addEventListener('abort', abort, { once: true });
   try {
     const backup = new BackupReceiver(dataDir, account, options.onProgress ?? (() => undefined));

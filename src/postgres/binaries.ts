@@ -20,6 +20,8 @@ export interface PostgresBinaries {
   readonly source: 'system' | 'embedded' | 'path';
   /** Path of pg_rewind, null where it is not shipped (the embedded build). */
   readonly pgRewind: string | null;
+  /** Path of pg_waldump, null where it is not shipped. */
+  readonly pgWaldump: string | null;
 }
 
 /**
@@ -79,13 +81,15 @@ async function inspect(binDir: string, source: PostgresBinaries['source']): Prom
   if (version === null) return null;
   const major = Number(version[1]);
   if (!SUPPORTED_MAJORS.includes(major)) return null;
-  const pgRewind = join(binDir, 'pg_rewind');
+  const shipped = async (name: string): Promise<string | null> =>
+    (await isExecutable(join(binDir, name))) ? join(binDir, name) : null;
   return {
     binDir,
     version: version[0],
     major,
     source,
-    pgRewind: (await isExecutable(pgRewind)) ? pgRewind : null,
+    pgRewind: await shipped('pg_rewind'),
+    pgWaldump: await shipped('pg_waldump'),
   };
 }
 

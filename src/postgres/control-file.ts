@@ -6,8 +6,11 @@ import type { Settings } from './settings.ts';
 
 /** What global/pg_control says of a data folder. */
 export interface ControlFile {
-  /** `shut down`: the leader that ran here ended in order, and `checkpoint` is its log's last record. */
-  readonly state: 'shut down' | 'other';
+  /**
+   * `shut down`: the leader that ran here ended in order, and `checkpoint` is its log's last record.
+   * `shut down in recovery`: a follower ended in order.
+   */
+  readonly state: 'shut down' | 'shut down in recovery' | 'other';
   /** Where the newest checkpoint's record begins, and the timeline it was written on. */
   readonly checkpoint: Lsn;
   readonly checkpointTimeline: number;
@@ -19,6 +22,10 @@ export interface ControlFile {
 
 /** pg_control_version of PostgreSQL 15 to 17, and of 18. */
 const KNOWN_LAYOUTS: readonly number[] = [1300, 1800];
+
+/** Where the state lies, and DB_SHUTDOWNED and DB_SHUTDOWNED_IN_RECOVERY of the enumeration DBState. */
+const STATE_OFFSET = 16;
+const STATES: Readonly<Record<number, ControlFile['state']>> = { 1: 'shut down', 2: 'shut down in recovery' };
 
 /** Where each setting lies, and PostgreSQL's default for it. */
 const FOLLOWER_SETTINGS: readonly {
@@ -32,9 +39,6 @@ const FOLLOWER_SETTINGS: readonly {
   { name: 'max_prepared_transactions', offset: 192, preset: 0 },
   { name: 'max_locks_per_transaction', offset: 196, preset: 64 },
 ];
-
-/** DB_SHUTDOWNED of the enumeration DBState. */
-const SHUT_DOWN = 1;
 
 /** A constant that PostgreSQL itself keeps in the file to recognise a foreign number format. */
 const FLOAT_FORMAT = { offset: 208, value: 1_234_567 };
@@ -67,7 +71,7 @@ export async function readControlFile(dataDir: string): Promise<ControlFile | nu
   const minimums: Record<string, number> = {};
   for (const { name, offset } of FOLLOWER_SETTINGS) minimums[name] = bytes.readInt32LE(offset);
   return {
-    state: bytes.readInt32LE(16) === SHUT_DOWN ? 'shut down' : 'other',
+    state: STATES[bytes.readInt32LE(STATE_OFFSET)] ?? 'other',
     checkpoint: bytes.readBigUInt64LE(32) as Lsn,
     checkpointTimeline: bytes.readUInt32LE(48),
     systemIdentifier: bytes.readBigUInt64LE(0).toString(),

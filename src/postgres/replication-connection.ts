@@ -29,6 +29,11 @@ export async function openReplicationConnection(address: ServerAddress): Promise
   return client;
 }
 
+/** Ends a connection at once, whatever the other side does. What runs on it rejects. */
+export function dropConnection(client: pg.Client): void {
+  (client as unknown as { connection: WireConnection }).connection.stream.destroy();
+}
+
 /** Receives the parts of a copy-out; a returned promise holds the server back until it resolves. */
 export interface CopyOutHandler {
   onRow(values: readonly (string | null)[]): void;

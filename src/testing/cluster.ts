@@ -30,6 +30,8 @@ export interface TestNode {
   /** The app's connection string for this node alone. */
   readonly dsn: string;
   readonly agentUrl: string;
+  /** Where its data folder, its logs and what it put aside are. */
+  readonly folder: string;
 }
 
 /** A real cluster of agents and PostgreSQL processes, on ports and in a folder of its own. */
@@ -121,6 +123,7 @@ class ProcessCluster implements TestCluster {
       port: node.port,
       dsn: nodeDsn(config, node),
       agentUrl: agentUrl(node),
+      folder: nodeFolder(root, node.name),
     }));
   }
 

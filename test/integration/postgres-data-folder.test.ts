@@ -60,7 +60,8 @@ describe.each(builds)('a data folder of PostgreSQL $version ($source)', (binarie
     const identity = await clientA.query<{ id: string }>(
       'SELECT system_identifier::text AS id FROM pg_control_system()',
     );
-    expect(await readControlFile(fixture.dataDir('a'))).toEqual({
+    expect(await readControlFile(fixture.dataDir('a'))).toMatchObject({
+      state: 'other',
       systemIdentifier: identity.rows[0]?.id,
       followerMinimums: Object.fromEntries(rows.map(({ name, setting }) => [name, Number(setting)])),
     });
@@ -78,6 +79,10 @@ describe.each(builds)('a data folder of PostgreSQL $version ($source)', (binarie
       { max_locks_per_transaction: '99' },
     ]);
     await Promise.all([clientA.end(), clientB.end()]);
+    await b.stop('fast');
+    await a.stop('immediate');
+    expect(await readControlFile(fixture.dataDir('b'))).toMatchObject({ state: 'shut down in recovery' });
+    expect(await readControlFile(fixture.dataDir('a'))).toMatchObject({ state: 'other' });
   });
 
   it('keeps a password with quotes and backslashes through all quoting', async () => {

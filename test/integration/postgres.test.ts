@@ -93,7 +93,7 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
       return seen.isAtLogEnd && seen;
     });
     const history = await readTimelineHistory(fixture.dataDir('b'), (await probe(clientB)).timeline);
-    expect(isSharedHistory(history, end.timeline, end.replayedLsn)).toBe(false);
+    expect(isSharedHistory(history, { timeline: end.timeline, ancestors: [] }, end.replayedLsn)).toBe(false);
     await clientAgain.end();
     await again.stop('fast');
 

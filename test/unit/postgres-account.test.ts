@@ -82,7 +82,7 @@ describe('a reachable folder', () => {
 });
 
 describe('reachable binaries', () => {
-  const binaries = { version: '15.1', major: 15, pgRewind: null } as const;
+  const binaries = { version: '15.1', major: 15, pgRewind: null, pgWaldump: null } as const;
 
   it('stay where they are when the account reaches them', async () => {
     const here = { ...binaries, binDir: root, source: 'path' } as const;

@@ -48,6 +48,7 @@ const EVENT: z.ZodType<ClusterEvent> = z.looseObject({
     'fenced',
     'following',
     'rewound',
+    'lost-writes',
     'cloned',
     'sync-set',
     'switchover',

@@ -19,6 +19,7 @@ const TONES = {
   'sync-set': 'good',
   switchover: 'lead',
   'leader-lost': 'bad',
+  'lost-writes': 'bad',
   error: 'bad',
 };
 

@@ -241,7 +241,7 @@ function decideFollowing(view: View, state: ClusterState, holder: PeerView | und
   const rejoin = decideRejoin({
     localSystemIdentifier: view.localSystemIdentifier ?? '',
     clusterSystemIdentifier: state.systemIdentifier ?? '',
-    localTimeline: view.local.history.timeline,
+    localHistory: view.local.history,
     localEndLsn: view.local.endLsn,
     leaderHistory: holder.history,
     canRewind: view.canRewind,
