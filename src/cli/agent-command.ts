@@ -1,5 +1,6 @@
 import { Agent } from '../leader-follower/agent.ts';
-import { readClusterConfig } from '../leader-follower/config.ts';
+import { findNode, readClusterConfig } from '../leader-follower/config.ts';
+import { Witness } from '../leader-follower/witness.ts';
 
 /**
  * `lockstep agent`: runs one node's agent until a signal, or until standard input closes when the agent
@@ -11,7 +12,8 @@ export async function runAgent(options: {
   readonly node: string;
 }): Promise<void> {
   const config = await readClusterConfig(options.config);
-  const agent = await Agent.open({ config, node: options.node, stateDir: options.data });
+  const open = findNode(config, options.node).witness ? Witness.open : Agent.open;
+  const agent = await open({ config, node: options.node, stateDir: options.data });
   agent.subscribe((change) => {
     if ('event' in change) {
       const { at, kind, message } = change.event;

@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { parseClusterConfig, readClusterConfig } from '../leader-follower/config.ts';
+import { dataNodes, parseClusterConfig, readClusterConfig } from '../leader-follower/config.ts';
 import type { ClusterConfig, NodeConfig } from '../leader-follower/config.ts';
 import { LockstepError } from '../model/errors.ts';
 import { reachableFolder, resolveAccount } from '../postgres/account.ts';
@@ -18,6 +18,8 @@ export interface ClusterOptions {
   readonly stateDir: string;
   readonly nodes: number | null;
   readonly pgPort: number | null;
+  /** Whether a new cluster has a witness beside its nodes. */
+  readonly witness: boolean;
   readonly postgres: string | null;
   /** Endpoints of the etcd that coordinates; null leaves a new cluster to its agents and an old one as it is. */
   readonly etcd: readonly string[] | null;
@@ -70,21 +72,25 @@ async function createConfig(options: ClusterOptions, notes: string[]): Promise<C
   const count = options.nodes ?? DEFAULT_NODES;
   const first = options.pgPort ?? DEFAULT_PG_PORT;
   const ports = await choosePorts(first, count, { isExact: options.pgPort !== null, flag: '--pg-port' });
-  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, count, {
+  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, count + Number(options.witness), {
     isExact: false,
     flag: 'agentPort in cluster.json',
   });
   noteTaken(notes, first, ports);
+  const witness = { name: 'w1', host: '127.0.0.1', agentPort: agentPorts[count], witness: true };
   return parseClusterConfig(
     {
       id: randomUUID(),
       name: 'dev',
-      nodes: ports.map((port, index) => ({
-        name: `n${index + 1}`,
-        host: '127.0.0.1',
-        port,
-        agentPort: agentPorts[index],
-      })),
+      nodes: [
+        ...ports.map((port, index) => ({
+          name: `n${index + 1}`,
+          host: '127.0.0.1',
+          port,
+          agentPort: agentPorts[index],
+        })),
+        ...(options.witness ? [witness] : []),
+      ],
       postgres: options.postgres ?? 'auto',
       ...(options.etcd === null ? {} : { coordination: { kind: 'etcd', endpoints: options.etcd } }),
       secrets: { superuser: secret(), replication: secret(), app: secret(), agent: secret() },
@@ -96,11 +102,17 @@ async function createConfig(options: ClusterOptions, notes: string[]): Promise<C
 /** An existing cluster keeps its data and names; only ports that others took meanwhile change. */
 async function reopenConfig(path: string, options: ClusterOptions, notes: string[]): Promise<ClusterConfig> {
   const config = await readClusterConfig(path);
-  const count = config.nodes.length;
+  const count = dataNodes(config).length;
   if (options.nodes !== null && options.nodes !== count) {
     throw new LockstepError(
       'CONFIG_INVALID',
       `The cluster in ${path} has ${count} nodes, not ${options.nodes}. Leave --nodes out, or remove its folder to begin anew.`,
+    );
+  }
+  if (options.witness && count === config.nodes.length) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `The cluster in ${path} has no witness. Leave --witness out, or remove its folder to begin anew.`,
     );
   }
   const { coordination } = config;
@@ -114,18 +126,18 @@ async function reopenConfig(path: string, options: ClusterOptions, notes: string
   }
   const wanted = options.pgPort ?? config.nodes[0]?.port ?? DEFAULT_PG_PORT;
   const areFree = await Promise.all(
-    config.nodes.flatMap((node) => [isPortFree(node.port), isPortFree(node.agentPort)]),
+    config.nodes.flatMap((node) => [node.witness || isPortFree(node.port), isPortFree(node.agentPort)]),
   );
   if (options.pgPort === null && areFree.every(Boolean)) return withPostgres(config, options.postgres);
   const ports = await choosePorts(wanted, count, { isExact: options.pgPort !== null, flag: '--pg-port' });
-  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, count, {
+  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, config.nodes.length, {
     isExact: false,
     flag: 'agentPort in cluster.json',
   });
   noteTaken(notes, wanted, ports);
   const nodes = config.nodes.map((node, index): NodeConfig => ({
     ...node,
-    port: ports[index] ?? node.port,
+    port: ports[dataNodes(config).indexOf(node)] ?? node.port,
     agentPort: agentPorts[index] ?? node.agentPort,
   }));
   return withPostgres({ ...config, nodes }, options.postgres);
@@ -151,7 +163,9 @@ function renderPassFile(config: ClusterConfig): string {
 
 /** The connection string for the client: all nodes, the app's role and database. */
 export function appUrl(config: ClusterConfig): string {
-  const hosts = config.nodes.map((node) => `${node.host}:${node.port}`).join(',');
+  const hosts = dataNodes(config)
+    .map((node) => `${node.host}:${node.port}`)
+    .join(',');
   return `postgresql://${config.appUser}:${config.secrets.app}@${hosts}/${config.database}`;
 }
 
@@ -174,8 +188,12 @@ export function psqlLine(stateDir: string): string {
 function renderServiceFile(config: ClusterConfig, stateDir: string): string {
   const lines = [
     '[lockstep]',
-    `host=${config.nodes.map((node) => node.host).join(',')}`,
-    `port=${config.nodes.map((node) => node.port).join(',')}`,
+    `host=${dataNodes(config)
+      .map((node) => node.host)
+      .join(',')}`,
+    `port=${dataNodes(config)
+      .map((node) => node.port)
+      .join(',')}`,
     `user=${config.appUser}`,
     `dbname=${config.database}`,
     'target_session_attrs=read-write',

@@ -6,7 +6,7 @@ import type { ClusterSource } from '../admin/cluster-source.ts';
 import { startAdminServer } from '../admin/server.ts';
 import type { AdminServer } from '../admin/server.ts';
 import type { AdminCommands, DashboardLinks } from '../admin/source.ts';
-import { agentUrl, findNode } from '../leader-follower/config.ts';
+import { agentUrl, dataNodes, findNode } from '../leader-follower/config.ts';
 import type { ClusterConfig } from '../leader-follower/config.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
@@ -23,6 +23,7 @@ import { Supervisor } from './supervisor.ts';
 export interface DevOptions {
   readonly state: string;
   readonly nodes: number | null;
+  readonly witness: boolean;
   readonly pgPort: number | null;
   readonly dashboardPort: number | null;
   readonly postgres: string | null;
@@ -41,12 +42,13 @@ export async function runDev(options: DevOptions): Promise<void> {
   const folder = await openClusterFolder({
     stateDir,
     nodes: options.nodes,
+    witness: options.witness,
     pgPort: options.pgPort,
     postgres: options.postgres,
     etcd: options.etcd,
   });
   await mkdir(folder.dataRoot, { recursive: true, mode: 0o755 });
-  await assertFreeSpace(folder.dataRoot, BYTES_PER_NODE * folder.config.nodes.length);
+  await assertFreeSpace(folder.dataRoot, BYTES_PER_NODE * dataNodes(folder.config).length);
   const dev = new DevCluster(stateDir, folder);
   const stopped = new Promise<void>((done) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => done());
@@ -233,7 +235,9 @@ function isWhole(topology: Topology | null): boolean {
   return (
     topology?.leader != null &&
     (topology.isFailoverReady || topology.nodes.length === 1) &&
-    topology.nodes.every((node) => node.state === 'running' && node.timeline === topology.timeline)
+    topology.nodes.every(
+      (node) => node.state === 'running' && (node.kind === 'witness' || node.timeline === topology.timeline),
+    )
   );
 }
 
@@ -262,7 +266,7 @@ function emptyTopology(config: ClusterConfig): Topology {
       lagBytes: null,
       lagMs: null,
       sync: false,
-      kind: 'plain',
+      kind: node.witness ? 'witness' : 'plain',
     })),
   };
 }

@@ -19,6 +19,7 @@ program
   .description('run a cluster on this machine until Ctrl-C; its data stays')
   .option(...state)
   .option('--nodes <n>', 'how many nodes (default 3)', parseCount)
+  .option('--witness', 'a node more that only votes, so that two with data suffice', false)
   .option('--pg-port <port>', "PostgreSQL's first port (default 5441, else the next free ones)", parsePort)
   .option('--dashboard-port <port>', "the dashboard's port (default 7400, else the next free one)", parsePort)
   .option('--postgres <which>', 'auto, system, embedded, or the path of a bin folder')
@@ -32,6 +33,7 @@ program
     (options: {
       state: string;
       nodes?: number;
+      witness: boolean;
       pgPort?: number;
       dashboardPort?: number;
       postgres?: string;
@@ -41,6 +43,7 @@ program
       runDev({
         state: options.state,
         nodes: options.nodes ?? null,
+        witness: options.witness,
         pgPort: options.pgPort ?? null,
         dashboardPort: options.dashboardPort ?? null,
         postgres: options.postgres ?? null,

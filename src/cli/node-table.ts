@@ -17,7 +17,11 @@ interface Column {
 const LEADING: readonly Column[] = [
   { title: ' ', dropOrder: 0, cell: (node) => span(nodeSymbol(node), nodeStyle(node)) },
   { title: 'NODE', dropOrder: 0, cell: (node) => span(node.name, 'bold') },
-  { title: 'ROLE', dropOrder: 0, cell: (node) => span(node.role, nodeStyle(node)) },
+  {
+    title: 'ROLE',
+    dropOrder: 0,
+    cell: (node) => span(node.kind === 'witness' ? node.kind : node.role, nodeStyle(node)),
+  },
   { title: 'STATE', dropOrder: 0, cell: (node) => span(node.state, stateStyle(node)) },
   { title: 'SYNC', dropOrder: 1, cell: syncCell },
   { title: 'LAG', dropOrder: 2, cell: (node) => span(formatDuration(followerLag(node)), 'plain') },
@@ -30,7 +34,7 @@ const TRAILING: readonly Column[] = [
   { title: 'RECEIVED', dropOrder: 7, cell: (node) => span(node.receivedLsn ?? '–') },
   { title: 'REPLAYED', dropOrder: 8, cell: (node) => span(node.replayedLsn ?? '–') },
   { title: 'TL', dropOrder: 9, cell: (node) => span(String(node.timeline ?? '–')) },
-  { title: 'ADDRESS', dropOrder: 6, cell: (node) => span(`${node.host}:${node.port}`) },
+  { title: 'ADDRESS', dropOrder: 6, cell: (node) => span(addressText(node)) },
 ];
 
 const DETAIL: Column = { title: 'DETAIL', dropOrder: 4, cell: (node) => span(node.detail ?? '', 'warn') };
@@ -60,10 +64,11 @@ export function layoutNodeTable(
   return [heading, ...rows].map((cells) => alignCells(cells, widths));
 }
 
-/** `★` leads, `●` synchronous, `○` asynchronous, `◐` on its way, `✗` away. */
+/** `★` leads, `●` synchronous, `○` asynchronous, `◇` only votes, `◐` on its way, `✗` away. */
 export function nodeSymbol(node: NodeTopology): string {
   if (node.state === 'stopped' || node.state === 'unreachable') return '✗';
   if (node.state !== 'running') return '◐';
+  if (node.kind === 'witness') return '◇';
   if (node.role === 'leader') return '★';
   if (node.role === 'unknown') return '?';
   return node.sync ? '●' : '○';
@@ -72,6 +77,7 @@ export function nodeSymbol(node: NodeTopology): string {
 /** The colour that goes with {@link nodeSymbol}. */
 export function nodeStyle(node: NodeTopology): Style {
   if (node.state === 'stopped' || node.state === 'unreachable') return 'bad';
+  if (node.kind === 'witness' && node.state === 'running') return 'plain';
   if (node.state !== 'running' || node.role === 'unknown') return 'warn';
   if (node.role === 'leader') return 'lead';
   return node.sync ? 'sync' : 'async';
@@ -88,6 +94,11 @@ function syncCell(node: NodeTopology): Span {
 
 function followerLag(node: NodeTopology): number | null {
   return node.role === 'leader' ? null : node.lagMs;
+}
+
+/** A witness has only an agent. */
+function addressText(node: NodeTopology): string {
+  return node.kind === 'witness' ? new URL(node.agentUrl).host : `${node.host}:${node.port}`;
 }
 
 function behindText(node: NodeTopology): string {

@@ -13,7 +13,10 @@ export async function printStatus(options: {
   const topology = await fetchTopology(config);
   if (options.json) {
     const { cluster, term, timeline, leader, isFailoverReady } = topology;
-    const nodes = topology.nodes.map((node) => ({ ...node, dsn: nodeDsn(config, node) }));
+    const nodes = topology.nodes.map((node) => ({
+      ...node,
+      dsn: node.kind === 'witness' ? null : nodeDsn(config, node),
+    }));
     process.stdout.write(
       `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, isFailoverReady, nodes }, null, 2)}\n`,
     );

@@ -316,7 +316,9 @@ export class TopologyMonitor {
   #takeUpTold(topology: Topology): void {
     void this.#askAll().then(() => {
       if (this.#isStopped || this.#agents.topology !== topology) return;
-      const unknown = topology.nodes.filter((told) => this.#findListed(told) === null);
+      const unknown = topology.nodes.filter(
+        (told) => told.kind !== 'witness' && this.#findListed(told) === null,
+      );
       const rest = { zone: null, weight: 1 };
       this.#directory.tell(unknown.map(({ host, port }) => ({ host, port, ...rest })));
     });

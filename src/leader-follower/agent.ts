@@ -6,7 +6,6 @@ import { parseTerm } from '../model/node.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { reachableBinaries, resolveAccount } from '../postgres/account.ts';
 import { findPostgres } from '../postgres/binaries.ts';
-import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { serveAgent } from './api.ts';
 import type { AgentApi } from './api.ts';
 import { findNode } from './config.ts';
@@ -14,6 +13,7 @@ import type { ClusterConfig, NodeConfig } from './config.ts';
 import { openCoordination, openSeal } from './coordination.ts';
 import type { OpenCoordination } from './coordination.ts';
 import { decide } from './core/decide.ts';
+import { fenceRefusal } from './core/support.ts';
 import type { Ping } from './core/support.ts';
 import { EventLog } from './event-log.ts';
 import { Executor } from './executor.ts';
@@ -22,6 +22,8 @@ import { CLUSTER_KEY, LeadershipRegister } from './leadership.ts';
 import { LocalNode } from './local-node.ts';
 import { Merits } from './merits.ts';
 import type { LocalNodeListener } from './local-node.ts';
+import { News } from './news.ts';
+import type { Change } from './news.ts';
 import { claimFolder } from './node-folder.ts';
 import { observe } from './observer.ts';
 import type { Observation } from './observer.ts';
@@ -42,8 +44,6 @@ import { SupportOfMembers } from './support-of-members.ts';
 import { WriteHealth } from './write-health.ts';
 
 const TICK_MS = 250;
-/** An unchanged topology is told again this often. */
-const PUBLISH_INTERVAL_MS = 1_000;
 /** A leader that writes nothing for so long stops pinging, in case it cannot hand over. */
 const SILENT_AFTER_FAILING_MS = 4_000;
 /** A failing action is tried again, but not in a tight loop. */
@@ -54,8 +54,6 @@ export interface AgentOptions {
   readonly node: string;
   readonly stateDir: string;
 }
-
-type Change = { topology: Topology } | { event: ClusterEvent };
 
 /** One agent beside one PostgreSQL: observe, decide, act, until it is closed. */
 export class Agent implements AgentApi {
@@ -73,18 +71,14 @@ export class Agent implements AgentApi {
   readonly #promise: PromiseToLeader;
   readonly #support: SupportOfMembers;
   readonly #writeHealth: WriteHealth;
-  readonly #listeners = new Set<(change: Change) => void>();
-  readonly #statusListeners = new Set<() => void>();
+  readonly #news = new News();
   readonly #closing = new AbortController();
   #wake: () => void = () => undefined;
   /** What was asked for from outside; runs between two rounds. */
   #asked: (() => Promise<void>)[] = [];
   #isSwitchingOver = false;
   #last: Observation | null = null;
-  #lastPublished = '';
-  #lastSummary = '';
   #isFrozen = false;
-  #publishedAtMs = 0;
   #lastError = '';
   #server: { close(): Promise<void> } | null = null;
 
@@ -119,7 +113,7 @@ export class Agent implements AgentApi {
     this.#seal = seal;
     this.#coordination = coordination;
     this.#events = new EventLog(node.name);
-    this.#events.subscribe((event) => this.#emit({ event }));
+    this.#events.subscribe((event) => this.#news.tell(event));
     this.#local = createLocal({
       onUnexpectedExit: (reason) => {
         this.#events.add('stopped', `PostgreSQL stopped: ${reason}`);
@@ -234,8 +228,7 @@ export class Agent implements AgentApi {
   }
 
   subscribe(listener: (change: Change) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#news.subscribe(listener);
   }
 
   get vote(): AgentApi['vote'] {
@@ -254,19 +247,20 @@ export class Agent implements AgentApi {
   }
 
   onStatusChange(listener: () => void): () => void {
-    this.#statusListeners.add(listener);
-    return () => this.#statusListeners.delete(listener);
+    return this.#news.onStatusChange(listener);
   }
 
   /** A candidate asks: cut off from the leader it wants to replace, and tell the position. */
-  async fence({ version, isSuspicion }: FenceRequest): Promise<FenceReply> {
-    const known = this.#register.known.version;
-    if (known > version) return { kind: 'refused', reason: `the register is at version ${known} already` };
-    if (this.#register.ownLease.kind !== 'none') return { kind: 'refused', reason: 'this node leads' };
-    if (isSuspicion && this.#promise.lostForMs === 0)
-      return { kind: 'refused', reason: 'the leader was heard here' };
+  async fence(request: FenceRequest): Promise<FenceReply> {
+    const refusal = fenceRefusal({
+      ...request,
+      knownVersion: this.#register.known.version,
+      isLeading: this.#register.ownLease.kind !== 'none',
+      hasLostLeader: this.#promise.lostForMs > 0,
+    });
+    if (refusal !== null) return { kind: 'refused', reason: refusal };
     // Before the position is read: from here on nothing may be received for this version's leader.
-    this.#fence.raise(version);
+    this.#fence.raise(request.version);
     const position = await this.#local.fencedPosition();
     return {
       kind: 'fenced',
@@ -365,7 +359,7 @@ export class Agent implements AgentApi {
       this.#fence.raise(Math.max(version, observation.view.register.version));
     }
     this.#last = observation;
-    this.#publish();
+    this.#news.publish(this.topology(), this.status());
     return observation;
   }
 
@@ -396,25 +390,7 @@ export class Agent implements AgentApi {
   }
 
   #statusChanged(): void {
-    for (const listener of this.#statusListeners) listener();
+    this.#news.statusChanged();
     this.#wake();
-  }
-
-  #publish(): void {
-    const topology = this.topology();
-    const status = this.status();
-    const summary = `${status.role} ${status.term} ${status.hasLostLeader} ${status.state}`;
-    if (summary !== this.#lastSummary) for (const listener of this.#statusListeners) listener();
-    this.#lastSummary = summary;
-    // The version moves with every renewal; that alone is no news. Silence is: it would look like a dead agent.
-    const text = JSON.stringify({ ...topology, version: 0 });
-    if (text === this.#lastPublished && monotonicMs() - this.#publishedAtMs < PUBLISH_INTERVAL_MS) return;
-    this.#lastPublished = text;
-    this.#publishedAtMs = monotonicMs();
-    this.#emit({ topology });
-  }
-
-  #emit(change: Change): void {
-    for (const listener of this.#listeners) listener(change);
   }
 }

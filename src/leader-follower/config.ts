@@ -31,11 +31,13 @@ export interface ClusterConfig {
 export interface NodeConfig {
   readonly name: NodeId;
   readonly host: string;
-  /** PostgreSQL's port. */
+  /** PostgreSQL's port; 0 for a witness. */
   readonly port: number;
   readonly agentPort: number;
   /** 0 never leads; among equals in everything that is measured, the highest leads. Default 1. */
   readonly failoverPriority: number;
+  /** It votes and supports the leader, and has no PostgreSQL. Its priority is 0. */
+  readonly witness: boolean;
 }
 
 /** `embedded`: the agents vote among themselves. `etcd`: the team's etcd decides; see docs/internals/etcd.md. */
@@ -111,21 +113,34 @@ const coordinationSchema: z.ZodType<CoordinationConfig> = z.discriminatedUnion(
   { error: '"kind" must be "embedded" or "etcd"' },
 );
 
+const nodeSchema: z.ZodType<NodeConfig> = z
+  .strictObject({
+    name: z.string().transform(parseNodeId),
+    host: z.string().min(1),
+    port: z.int().min(0).max(65_535).optional(),
+    agentPort: port,
+    failoverPriority: z.int().min(0).max(1_000).optional(),
+    witness: z.boolean().default(false),
+  })
+  .refine((node) => node.witness === ((node.port ?? 0) === 0), {
+    path: ['port'],
+    message: "a node needs PostgreSQL's port, from 1 to 65535; a witness has none",
+  })
+  .refine((node) => !node.witness || (node.failoverPriority ?? 0) === 0, {
+    path: ['failoverPriority'],
+    message: 'a witness never leads',
+  })
+  .transform((node) => ({
+    ...node,
+    port: node.port ?? 0,
+    failoverPriority: node.failoverPriority ?? (node.witness ? 0 : 1),
+  }));
+
 const schema: z.ZodType<ClusterConfig> = z
   .strictObject({
     id: z.string().min(1),
     name: z.string().min(1),
-    nodes: z
-      .array(
-        z.strictObject({
-          name: z.string().transform(parseNodeId),
-          host: z.string().min(1),
-          port: port,
-          agentPort: port,
-          failoverPriority: z.int().min(0).max(1_000).default(1),
-        }),
-      )
-      .min(1),
+    nodes: z.array(nodeSchema).min(1),
     leaseTtlMs: z.int().min(500).max(60_000).optional(),
     supportMs: z.int().min(200).max(60_000).default(600),
     synchronousFollowers: z.int().min(1).default(1),
@@ -215,6 +230,18 @@ export function findNode(config: ClusterConfig, name: string): NodeConfig {
     `There is no node "${name}" in cluster ${config.name}; it has ${config.nodes.map((candidate) => candidate.name).join(', ')}.`,
     { details: { name } },
   );
+}
+
+/** The nodes with PostgreSQL. */
+export function dataNodes(config: ClusterConfig): readonly NodeConfig[] {
+  return config.nodes.filter((node) => !node.witness);
+}
+
+/** Those that have a slot on `self` while it leads. */
+export function followersOf(config: ClusterConfig, self: NodeId): readonly NodeId[] {
+  return dataNodes(config)
+    .map((node) => node.name)
+    .filter((name) => name !== self);
 }
 
 export function agentUrl(node: NodeConfig): string {

@@ -3,7 +3,7 @@ import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { ensureSlots } from '../postgres/slots.ts';
-import { findNode } from './config.ts';
+import { findNode, followersOf } from './config.ts';
 import type { ClusterConfig } from './config.ts';
 import type { Action } from './core/decide.ts';
 import { lostLog } from './core/rejoin.ts';
@@ -237,7 +237,7 @@ export class Executor {
     );
     onServing();
     await this.#options.onPromoted();
-    const followers = config.nodes.filter((node) => node.name !== self).map((node) => node.name);
+    const followers = followersOf(config, self);
     await local.withClient(async (client) => {
       await ensureSlots(client, followers);
       await ensureRoles(client, config);
@@ -267,7 +267,7 @@ export class Executor {
     await this.#syncSet.step(probe);
     if (monotonicMs() - this.#slotsCheckedAtMs > SLOT_CHECK_INTERVAL_MS) {
       this.#slotsCheckedAtMs = monotonicMs();
-      const followers = config.nodes.filter((node) => node.name !== self).map((node) => node.name);
+      const followers = followersOf(config, self);
       await local.withClient((client) => ensureSlots(client, followers));
     }
   }
@@ -295,7 +295,7 @@ export class Executor {
     const decision = await this.#successor.judge(request);
     if (decision.kind === 'refuse') return answer({ kind: 'refused', reason: decision.reason });
     const { version, state } = request;
-    const others = config.nodes.filter((node) => node.name !== self).map((node) => node.name);
+    const others = followersOf(config, self);
     const counted = others.filter((name) => !merits.neverLead.includes(name));
     const sync = syncSetForElection(state.sync, self, counted);
     if (!(await register.campaign(version, state, sync.recorded))) {

@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path';
 import type { NodeId } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
+import { dataNodes } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import { UNMEASURED } from './core/candidate.ts';
 import type { Measures, Merit } from './core/candidate.ts';
@@ -38,16 +39,19 @@ export class Merits {
     });
   }
 
-  /** Nodes of priority 0. */
+  /** Nodes of priority 0, witnesses among them. */
   get neverLead(): readonly NodeId[] {
     return this.#config.nodes.filter((node) => node.failoverPriority === 0).map((node) => node.name);
   }
 
   /** What this node measured of itself, for the others. */
   own(): Measures {
-    const roundTrips = this.#peers.reports().map((report) => report.roundTripMs);
+    const roundTrips = this.#peers
+      .reports()
+      .filter(({ node }) => !node.witness)
+      .map((report) => report.roundTripMs);
     return {
-      peerLatencyMs: rounded(majorityRoundTripMs(roundTrips, this.#config.nodes.length)),
+      peerLatencyMs: rounded(majorityRoundTripMs(roundTrips, dataNodes(this.#config).length)),
       clientLatencyMs: rounded(this.#measures.clientLatencyMs),
       fsyncMs: rounded(this.#measures.fsyncMs),
       cpuHeadroom: rounded(this.#measures.cpuHeadroom),

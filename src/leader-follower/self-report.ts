@@ -17,17 +17,18 @@ export interface ReportSources {
   readonly config: ClusterConfig;
   readonly self: NodeId;
   readonly register: LeadershipRegister;
-  readonly local: LocalNode;
+  /** Null on a witness. */
+  readonly local: LocalNode | null;
   readonly last: Observation | null;
   readonly hasLostLeader: boolean;
-  readonly measures: NonNullable<NodeStatus['measures']>;
+  readonly measures: NodeStatus['measures'];
 }
 
 /** What this agent says of its own node. */
 export function describeSelf(sources: ReportSources): NodeStatus {
   const { config, self, register, local, last } = sources;
   const { view, probe } = last ?? { view: null, probe: null };
-  const { state, detail } = local.activity;
+  const { state, detail } = local?.activity ?? { state: 'running', detail: null };
   const history =
     view?.local.kind === 'leader' || view?.local.kind === 'follower' ? view.local.history : null;
   return {
@@ -42,11 +43,11 @@ export function describeSelf(sources: ReportSources): NodeStatus {
     receivedLsn: probe === null ? null : formatLsn(probe.receivedLsn),
     replayedLsn: probe === null ? null : formatLsn(probe.replayedLsn),
     replayAgeMs: probe?.replayAgeMs ?? null,
-    following: local.following,
+    following: local?.following ?? null,
     isReceiving: probe?.isReceiving ?? false,
     version: register.known.version,
     hasLostLeader: sources.hasLostLeader,
-    measures: sources.measures,
+    ...(sources.measures === undefined ? {} : { measures: sources.measures }),
   };
 }
 
@@ -66,6 +67,7 @@ export function describeCluster(sources: ReportSources, peers: readonly PeerRepo
     const status = isSelf ? own : (peer?.status ?? null);
     return {
       name: node.name,
+      kind: node.witness ? 'witness' : 'plain',
       host: node.host,
       port: node.port,
       agentUrl: agentUrl(node),

@@ -1,6 +1,7 @@
 import { formatLsn, parseLsn } from '../model/lsn.ts';
 import { parseTimeline } from '../model/timeline.ts';
 import { ensureSlots } from '../postgres/slots.ts';
+import { followersOf } from './config.ts';
 import { decideTakeover } from './core/handover.ts';
 import type { TakeoverDecision } from './core/handover.ts';
 import { syncSetForElection } from './core/sync-set.ts';
@@ -30,7 +31,7 @@ export class Successor {
     if (state === null || local.following !== state.leadership.holder) {
       return { kind: 'refused', reason: 'it does not follow the leader right now' };
     }
-    const others = config.nodes.filter((node) => node.name !== self).map((node) => node.name);
+    const others = followersOf(config, self);
     await local.withClient((client) => ensureSlots(client, others));
     const counted = others.filter((name) => !merits.neverLead.includes(name));
     const names = syncSetForElection(state.sync, self, counted).recorded.members;

@@ -7,8 +7,8 @@ export type NodeRole = 'leader' | 'follower' | 'unknown';
 /** `running` serves; `starting` and `rejoining` will; `stopped` has no PostgreSQL; `unreachable` has no agent. */
 export type NodeState = 'running' | 'starting' | 'rejoining' | 'stopped' | 'unreachable';
 
-/** How a node follows: `plain` streams from the leader. */
-export type FollowerKind = 'plain';
+/** How a node follows: `plain` streams from the leader; a `witness` has no data, votes, and is no server to ask. */
+export type FollowerKind = 'plain' | 'witness';
 
 export interface NodeTopology {
   readonly name: string;
@@ -17,7 +17,7 @@ export interface NodeTopology {
   /** One line on what it is doing, e.g. `cloning 42%`; null when it just runs. */
   readonly detail: string | null;
   readonly host: string;
-  /** PostgreSQL's port. */
+  /** PostgreSQL's port; 0 for a witness. */
   readonly port: number;
   /** Base URL of the node's agent. */
   readonly agentUrl: string;

@@ -8,7 +8,7 @@ import { appUrl, nodeDsn } from '../cli/cluster-folder.ts';
 import { fetchTopology } from '../cli/local-cluster.ts';
 import { signalProcessTree } from '../cli/process-tree.ts';
 import { Supervisor } from '../cli/supervisor.ts';
-import { agentUrl, findNode, nodeFolder, parseClusterConfig } from '../leader-follower/config.ts';
+import { agentUrl, dataNodes, findNode, nodeFolder, parseClusterConfig } from '../leader-follower/config.ts';
 import type { ClusterConfig } from '../leader-follower/config.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { Topology } from '../model/topology.ts';
@@ -17,6 +17,8 @@ import { replaceFile } from '../postgres/data-folder.ts';
 export interface TestClusterOptions {
   /** Default 3. */
   readonly nodes?: number;
+  /** Adds `w1`, which only votes; `kill` and `start` take it, `nodes` does not have it. */
+  readonly witness?: boolean;
   /** `auto`, `system`, `embedded` or the path of a bin folder. Default LOCKSTEP_TEST_POSTGRES or `auto`. */
   readonly postgres?: string;
   /** As in cluster.json; the agents among themselves when left out. */
@@ -68,17 +70,21 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
   const root = await mkdtemp(join(tmpdir(), 'lockstep-cluster-'));
   await chmod(root, 0o755);
   const count = options.nodes ?? 3;
-  const ports = await freePorts(count * 2);
+  const ports = await freePorts(count * 2 + 1);
+  const witness = { name: 'w1', host: '127.0.0.1', agentPort: ports[count * 2], witness: true };
   const config = parseClusterConfig(
     {
       id: randomUUID(),
       name: 'test',
-      nodes: Array.from({ length: count }, (_, index) => ({
-        name: `n${index + 1}`,
-        host: '127.0.0.1',
-        port: ports[index],
-        agentPort: ports[count + index],
-      })),
+      nodes: [
+        ...Array.from({ length: count }, (_, index) => ({
+          name: `n${index + 1}`,
+          host: '127.0.0.1',
+          port: ports[index],
+          agentPort: ports[count + index],
+        })),
+        ...(options.witness === true ? [witness] : []),
+      ],
       postgres: options.postgres ?? process.env['LOCKSTEP_TEST_POSTGRES'] ?? 'auto',
       ...(options.coordination === undefined ? {} : { coordination: options.coordination }),
       secrets: { superuser: randomUUID(), replication: randomUUID(), app: randomUUID(), agent: randomUUID() },
@@ -117,7 +123,7 @@ class ProcessCluster implements TestCluster {
       onExit: (node, reason) => (this.#exit = `${node}: ${reason}`),
     });
     this.url = appUrl(config);
-    this.nodes = config.nodes.map((node) => ({
+    this.nodes = dataNodes(config).map((node) => ({
       name: node.name,
       host: node.host,
       port: node.port,
@@ -182,7 +188,10 @@ class ProcessCluster implements TestCluster {
       const isWhole =
         topology.leader !== null &&
         (topology.isFailoverReady || topology.nodes.length === 1) &&
-        topology.nodes.every((node) => node.state === 'running' && node.timeline === topology.timeline);
+        topology.nodes.every(
+          (node) =>
+            node.state === 'running' && (node.kind === 'witness' || node.timeline === topology.timeline),
+        );
       return isWhole ? topology : null;
     });
   }

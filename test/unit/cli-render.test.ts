@@ -61,6 +61,16 @@ describe('renderStatus', () => {
     );
   });
 
+  test('a witness is named as one, with the address of its agent', () => {
+    const nothing = { timeline: null, receivedLsn: null, replayedLsn: null, lagMs: null, lagBytes: null };
+    const witness = node('w1', { ...nothing, role: 'unknown', kind: 'witness', sync: false, port: 0 });
+    const nodes = [node('n1', { role: 'leader', sync: false }), node('n2'), witness];
+    const status = renderStatus(topology({ nodes }), { columns: 130, color: false }).split('\n');
+    expect(status.at(-1)).toBe(
+      `◇  w1    witness   running  –     –     –       –          –          –   ${new URL(witness.agentUrl).host}`,
+    );
+  });
+
   test('in a narrow terminal the less important columns go', () => {
     expect(renderStatus(mixed, { columns: 60, color: false }).split('\n').slice(2)).toEqual([
       '   NODE  ROLE      STATE        SYNC   LAG    DETAIL',

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { parseClusterConfig } from '../../src/leader-follower/config.ts';
+import { appUrl } from '../../src/cli/cluster-folder.ts';
+import { followersOf, parseClusterConfig } from '../../src/leader-follower/config.ts';
 
 const secret = 'x'.repeat(16);
 const cluster = {
@@ -9,6 +10,37 @@ const cluster = {
   secrets: { superuser: secret, replication: secret, app: secret, agent: secret },
 };
 const etcd = { kind: 'etcd', endpoints: ['http://10.0.0.1:2379'] };
+
+describe('a witness in cluster.json', () => {
+  const withNode = (node: object): unknown => ({ ...cluster, nodes: [...cluster.nodes, node] });
+  const place = { name: 'w1', host: '127.0.0.1', agentPort: 7412 };
+
+  test('has no port, never leads, and is no server of the app, also after it was written and read again', () => {
+    const config = parseClusterConfig(withNode({ ...place, witness: true }), 'cluster.json');
+    expect(config.nodes[1]).toEqual({ ...place, port: 0, failoverPriority: 0, witness: true });
+    expect(config.nodes[0]).toMatchObject({ failoverPriority: 1, witness: false });
+    expect(appUrl(config)).toContain('@127.0.0.1:5441/');
+    expect(followersOf(config, config.nodes[0]!.name)).toEqual([]);
+    expect(parseClusterConfig(JSON.parse(JSON.stringify(config)), 'cluster.json')).toEqual(config);
+  });
+
+  test.each([
+    ['a port', { ...place, witness: true, port: 5442 }, /"nodes\.1\.port".*a witness has none/],
+    [
+      'a priority',
+      { ...place, witness: true, failoverPriority: 2 },
+      /"nodes\.1\.failoverPriority".*never leads/,
+    ],
+    ['no port without being one', place, /"nodes\.1\.port".*needs PostgreSQL's port/],
+  ])('with %s is refused', (_, node, message) => {
+    expect(() => parseClusterConfig(withNode(node), 'cluster.json')).toThrow(message);
+  });
+
+  test('alone is no cluster', () => {
+    const alone = { ...cluster, nodes: [{ ...place, witness: true }] };
+    expect(() => parseClusterConfig(alone, 'cluster.json')).toThrow('lets no node lead');
+  });
+});
 
 describe('coordination in cluster.json', () => {
   test('is the agents themselves unless said otherwise', () => {

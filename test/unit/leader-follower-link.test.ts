@@ -78,7 +78,14 @@ class Opener implements Disposable {
   readonly #timer: NodeJS.Timeout;
 
   constructor(port: number, seal: AgentSeal) {
-    const node: NodeConfig = { name: B, host: '127.0.0.1', port: 1, agentPort: port, failoverPriority: 1 };
+    const node: NodeConfig = {
+      name: B,
+      host: '127.0.0.1',
+      port: 1,
+      agentPort: port,
+      failoverPriority: 1,
+      witness: false,
+    };
     this.#link = new PeerLink(node, seal, {
       onStatus: (status) => void this.statuses.push(status),
       onPong: (supports) => void this.pongs.push(supports),

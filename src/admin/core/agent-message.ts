@@ -20,7 +20,7 @@ const NODE: z.ZodType<NodeTopology> = z.looseObject({
   lagBytes: z.number().nullable(),
   lagMs: z.number().nullable(),
   sync: z.boolean(),
-  kind: z.enum(['plain']),
+  kind: z.enum(['plain', 'witness']),
 });
 
 const TOPOLOGY: z.ZodType<Topology> = z.looseObject({

@@ -46,6 +46,7 @@ export function createNodeCards(container) {
 export function standing(node) {
   if (node.state === 'unreachable' || node.state === 'stopped') return { tone: 'gone', text: node.state };
   if (node.state !== 'running') return { tone: 'warn', text: node.state };
+  if (node.kind === 'witness') return { tone: 'idle', text: 'witness' };
   if (node.role === 'leader') return { tone: 'lead', text: 'leader' };
   if (node.role === 'unknown') return { tone: 'warn', text: 'role unknown' };
   return node.sync ? { tone: 'sync', text: 'sync follower' } : { tone: 'async', text: 'async follower' };
@@ -93,7 +94,7 @@ function createCard(name, color) {
     facts.received.set(node.receivedLsn ?? '–');
     facts.replayed.set(node.replayedLsn ?? '–');
     facts.timeline.set(node.timeline === null ? '–' : String(node.timeline));
-    facts.address.set(`${node.host}:${node.port}`);
+    facts.address.set(node.kind === 'witness' ? new URL(node.agentUrl).host : `${node.host}:${node.port}`);
     kill.hidden = isGone;
     start.hidden = !isGone;
   }

@@ -90,6 +90,23 @@ export function rightDeadlines(limits: RightLimits): RightDeadlines {
   return { freezeAtMs: Math.min(limits.supportedUntilMs, killAtMs), killAtMs };
 }
 
+/** What a member knows when a candidate asks it to fence the holder of a version. */
+export interface FenceView {
+  readonly version: number;
+  readonly isSuspicion: boolean;
+  readonly knownVersion: number;
+  readonly isLeading: boolean;
+  /** Whether its promise to the holder has run out. */
+  readonly hasLostLeader: boolean;
+}
+
+/** Why a member does not fence; null when it does. */
+export function fenceRefusal(view: FenceView): string | null {
+  if (view.knownVersion > view.version) return `the register is at version ${view.knownVersion} already`;
+  if (view.isLeading) return 'this node leads';
+  return view.isSuspicion && !view.hasLostLeader ? 'the leader was heard here' : null;
+}
+
 /** What is known of the members' hold on the leader that the register names. */
 export interface SuspicionView {
   readonly memberCount: number;

@@ -6,6 +6,7 @@ import type { ClusterState } from './cluster-state.ts';
 /** What is known of one node when a topology is put together. */
 export interface NodeReport {
   readonly name: string;
+  readonly kind: NodeTopology['kind'];
   readonly host: string;
   readonly port: number;
   readonly agentUrl: string;
@@ -101,6 +102,6 @@ function describeNode(
       !isLeader &&
       node.isReachable &&
       (state?.sync.members as readonly string[] | undefined)?.includes(node.name) === true,
-    kind: 'plain',
+    kind: node.kind,
   };
 }

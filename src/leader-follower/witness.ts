@@ -1,0 +1,203 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { LockstepError } from '../model/errors.ts';
+import { parseTerm } from '../model/node.ts';
+import type { ClusterEvent, Topology } from '../model/topology.ts';
+import { serveAgent } from './api.ts';
+import type { AgentApi } from './api.ts';
+import { findNode } from './config.ts';
+import type { ClusterConfig, NodeConfig } from './config.ts';
+import { openCoordination, openSeal } from './coordination.ts';
+import type { OpenCoordination } from './coordination.ts';
+import { fenceRefusal } from './core/support.ts';
+import type { Ping } from './core/support.ts';
+import { EventLog } from './event-log.ts';
+import { Fence } from './fence.ts';
+import { CLUSTER_KEY, LeadershipRegister } from './leadership.ts';
+import { News } from './news.ts';
+import type { Change } from './news.ts';
+import { claimFolder } from './node-folder.ts';
+import { Peers } from './peers.ts';
+import { PromiseToLeader } from './promise-to-leader.ts';
+import { describeCluster, describeSelf } from './self-report.ts';
+import type { ReportSources } from './self-report.ts';
+import type { FenceReply, FenceRequest, NodeStatus, PrepareReply, TakeoverReply } from './status.ts';
+
+const TICK_MS = 250;
+
+/** Never a leader, so never supported. */
+const NO_SUPPORT = { untilMs: Number.NEGATIVE_INFINITY, failsafeUntilMs: Number.NEGATIVE_INFINITY };
+
+/**
+ * The agent of a node without PostgreSQL: it votes, supports the leader and fences as every member does, so
+ * that two nodes with data and a witness survive the loss of any one. It has no data to lead with.
+ */
+export class Witness implements AgentApi {
+  readonly #config: ClusterConfig;
+  readonly #node: NodeConfig;
+  readonly #coordination: OpenCoordination;
+  readonly #register: LeadershipRegister;
+  readonly #peers: Peers;
+  readonly #events: EventLog;
+  readonly #news = new News();
+  readonly #fence = new Fence();
+  readonly #promise: PromiseToLeader;
+  readonly #closing = new AbortController();
+  #wake: () => void = () => undefined;
+  #server: { close(): Promise<void> } | null = null;
+
+  /** Opens the node's folder. Throws CONFIG_INVALID when it belongs to another cluster or lost its vote. */
+  static async open(options: {
+    readonly config: ClusterConfig;
+    readonly node: string;
+    readonly stateDir: string;
+  }): Promise<Witness> {
+    const { config, stateDir } = options;
+    const node = findNode(config, options.node);
+    const { folder, isNew } = await claimFolder(stateDir, config, node.name, null);
+    const seal = openSeal(config, node.name);
+    return new Witness(config, node, await openCoordination({ config, node, seal, folder, isNew }));
+  }
+
+  private constructor(config: ClusterConfig, node: NodeConfig, coordination: OpenCoordination) {
+    this.#config = config;
+    this.#node = node;
+    this.#coordination = coordination;
+    this.#events = new EventLog(node.name);
+    this.#events.subscribe((event) => this.#news.tell(event));
+    this.#register = new LeadershipRegister({
+      self: node.name,
+      ttlMs: config.leaseTtlMs,
+      coordination: coordination.registers,
+      support: () => NO_SUPPORT,
+      onDeadlines: () => undefined,
+      onTaking: () => undefined,
+      onWon: () => undefined,
+      onDeposed: () => undefined,
+      onNewLeader: () => this.#promise.grant(config.supportMs),
+    });
+    this.#promise = new PromiseToLeader(config.supportMs, () => {
+      this.#news.statusChanged();
+      this.#wake();
+    });
+    const others = config.nodes.filter((other) => other.name !== node.name);
+    this.#peers = new Peers(others, openSeal(config, node.name), {
+      onChange: () => this.#wake(),
+      onPong: () => undefined,
+      onDistrust: (reason) => this.onRefused(reason),
+    });
+    coordination.registers.watch(CLUSTER_KEY, () => this.#wake());
+  }
+
+  /** Runs until {@link close}. */
+  async run(): Promise<void> {
+    this.#server = await serveAgent({
+      api: this,
+      host: this.#node.host,
+      port: this.#node.agentPort,
+      authorization: `Bearer ${this.#config.secrets.agent}`,
+      seal: openSeal(this.#config, this.#node.name),
+    });
+    this.#events.add('started', 'votes as a witness');
+    while (!this.#closing.signal.aborted) {
+      const woken = new Promise<void>((resolve) => (this.#wake = resolve));
+      await this.#look();
+      await Promise.race([
+        woken,
+        delay(TICK_MS, undefined, { signal: this.#closing.signal }).catch(() => undefined),
+      ]);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#promise.close();
+    this.#peers.close();
+    await this.#coordination.close();
+    await this.#server?.close();
+  }
+
+  status(): NodeStatus {
+    return describeSelf(this.#sources());
+  }
+
+  topology(): Topology {
+    return describeCluster(this.#sources(), this.#peers.reports());
+  }
+
+  events(): readonly ClusterEvent[] {
+    return this.#events.recent;
+  }
+
+  subscribe(listener: (change: Change) => void): () => void {
+    return this.#news.subscribe(listener);
+  }
+
+  onStatusChange(listener: () => void): () => void {
+    return this.#news.onStatusChange(listener);
+  }
+
+  get vote(): AgentApi['vote'] {
+    return this.#coordination.vote;
+  }
+
+  answerPing(ping: Ping): boolean {
+    const { term, holder } = this.#register.known.state?.leadership ?? { term: parseTerm(0), holder: null };
+    if (ping.term > term) this.#wake();
+    return this.#promise.answer({ ping, term, holder, fencedAtVersion: this.#fence.version });
+  }
+
+  onRefused(reason: string): void {
+    this.#events.addSeldom('error', reason);
+  }
+
+  /** It has no position to tell; that it supports the holder of this version no more is what counts. */
+  async fence(request: FenceRequest): Promise<FenceReply> {
+    const refusal = fenceRefusal({
+      ...request,
+      knownVersion: this.#register.known.version,
+      isLeading: false,
+      hasLostLeader: this.#promise.lostForMs > 0,
+    });
+    if (refusal !== null) return { kind: 'refused', reason: refusal };
+    this.#fence.raise(request.version);
+    return { kind: 'fenced', position: null };
+  }
+
+  async prepare(): Promise<PrepareReply> {
+    return { kind: 'refused', reason: 'it is a witness' };
+  }
+
+  async takeOver(): Promise<TakeoverReply> {
+    return { kind: 'refused', reason: 'it is a witness' };
+  }
+
+  async switchover(): Promise<never> {
+    throw new LockstepError(
+      'NOT_LEADER',
+      `${this.#node.name} is a witness; ask the leader for the switchover.`,
+      {
+        retryable: true,
+      },
+    );
+  }
+
+  async #look(): Promise<void> {
+    const before = this.#register.known.version;
+    const { version } = await this.#register.refresh().catch(() => ({ version: null }));
+    // A restarted node may have fenced in an earlier life.
+    if (!this.#fence.isKnown && version !== null) this.#fence.raise(Math.max(before, version));
+    if (!this.#closing.signal.aborted) this.#news.publish(this.topology(), this.status());
+  }
+
+  #sources(): ReportSources {
+    return {
+      config: this.#config,
+      self: this.#node.name,
+      register: this.#register,
+      local: null,
+      last: null,
+      hasLostLeader: this.#promise.lostForMs > 0,
+      measures: undefined,
+    };
+  }
+}
