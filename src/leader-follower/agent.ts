@@ -386,7 +386,9 @@ export class Agent implements AgentApi {
   }
 
   #isServing(): boolean {
-    return this.#last?.view.local.kind === 'leader' && this.#local.server.isRunning;
+    const kind = this.#last?.view.local.kind;
+    // Suspended it does not answer, which must not look like having stopped to lead.
+    return (kind === 'leader' || kind === 'silent') && this.#local.server.isRunning;
   }
 
   #statusChanged(): void {

@@ -224,12 +224,17 @@ export class Executor {
     // The process may have been suspended since it won: the lease tells.
     if (state === null || register.ownLease.kind !== 'held') return;
     const startedAtMs = monotonicMs();
-    const names = state.sync.members.filter((name) => name !== self);
-    await local.promote(names);
+    const { required, members } = state.sync;
+    // What elections count on, whatever the configuration says by now.
+    const standbyNames = formatSynchronousStandbyNames(
+      required,
+      members.filter((name) => name !== self),
+    );
+    await local.promote(standbyNames);
     this.#syncSet = new SyncSetKeeper({
       ...this.#options,
       neverLead: this.#options.merits.neverLead,
-      initialNames: formatSynchronousStandbyNames(config.synchronousFollowers, names),
+      initialNames: standbyNames,
     });
     events.add(
       'promoted',

@@ -34,7 +34,6 @@ import { slotName } from '../postgres/slots.ts';
 import { agentUrl, findNode, nodeFolder } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import type { LostLog } from './core/rejoin.ts';
-import { formatSynchronousStandbyNames } from './core/sync-set.ts';
 import { DataReplacement } from './data-replacement.ts';
 import { saveLostWrites } from './lost-writes.ts';
 import type { LostWrites } from './lost-writes.ts';
@@ -71,7 +70,8 @@ export class LocalNode {
   readonly #replacement: DataReplacement;
   #client: pg.Client | null = null;
   #following: NodeId | null = null;
-  #synchronousNames: readonly NodeId[] = [];
+  /** PostgreSQL's synchronous_standby_names. */
+  #standbyNames = '';
   #stalledSinceMs: number | null = null;
   #changes: Promise<unknown> = Promise.resolve();
   #activity: Activity = { state: 'stopped', detail: null };
@@ -190,7 +190,7 @@ export class LocalNode {
   start(): Promise<void> {
     return this.#change('starting', 'starting', async () => {
       this.#following = null;
-      this.#synchronousNames = [];
+      this.#standbyNames = '';
       await this.#replacement.removeLeftover();
       await this.#writeSettings(null);
       await this.#server.startAsFollower();
@@ -237,23 +237,22 @@ export class LocalNode {
   }
 
   /** Sets the names that commits will wait for after a promotion; meanwhile it follows on. */
-  prepareToLead(synchronousNames: readonly NodeId[]): Promise<void> {
+  prepareToLead(standbyNames: string): Promise<void> {
     return this.#change(null, null, async () => {
       const following = this.#following;
       if (following === null) return;
-      this.#synchronousNames = synchronousNames;
+      this.#standbyNames = standbyNames;
       await this.#writeSettings(findNode(this.#config, following));
       this.#server.reload();
     });
   }
 
-  /** Leaves recovery; commits wait for `synchronousNames` from the first one on. */
-  promote(synchronousNames: readonly NodeId[]): Promise<void> {
+  /** Leaves recovery; commits wait for `standbyNames` (synchronous_standby_names) from the first one on. */
+  promote(standbyNames: string): Promise<void> {
     return this.#change('starting', 'promoting', async () => {
-      const isPrepared =
-        this.#following !== null && this.#synchronousNames.join() === synchronousNames.join();
+      const isPrepared = this.#following !== null && this.#standbyNames === standbyNames;
       this.#following = null;
-      this.#synchronousNames = synchronousNames;
+      this.#standbyNames = standbyNames;
       if (!isPrepared) {
         await this.#writeSettings(null);
         this.#server.reload();
@@ -263,9 +262,9 @@ export class LocalNode {
   }
 
   /** Changes the names that PostgreSQL waits for; effective for new waits within milliseconds. */
-  setSynchronousNames(names: readonly NodeId[]): Promise<void> {
+  setStandbyNames(standbyNames: string): Promise<void> {
     return this.#change(null, null, async () => {
-      this.#synchronousNames = names;
+      this.#standbyNames = standbyNames;
       await this.#writeSettings(null);
       this.#server.reload();
     });
@@ -390,10 +389,7 @@ export class LocalNode {
       cluster_name: `${config.name}/${this.#node.name}`,
       listen_addresses: this.#node.host,
       port: this.#node.port,
-      synchronous_standby_names: formatSynchronousStandbyNames(
-        config.synchronousFollowers,
-        this.#synchronousNames,
-      ),
+      synchronous_standby_names: this.#standbyNames,
       primary_slot_name: leader === null ? '' : slotName(this.#node.name),
       primary_conninfo:
         leader === null

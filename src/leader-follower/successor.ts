@@ -4,7 +4,7 @@ import { ensureSlots } from '../postgres/slots.ts';
 import { followersOf } from './config.ts';
 import { decideTakeover } from './core/handover.ts';
 import type { TakeoverDecision } from './core/handover.ts';
-import { syncSetForElection } from './core/sync-set.ts';
+import { formatSynchronousStandbyNames, syncSetForElection } from './core/sync-set.ts';
 import type { ExecutorOptions } from './executor.ts';
 import type { PrepareReply, TakeoverRequest } from './status.ts';
 
@@ -34,8 +34,13 @@ export class Successor {
     const others = followersOf(config, self);
     await local.withClient((client) => ensureSlots(client, others));
     const counted = others.filter((name) => !merits.neverLead.includes(name));
-    const names = syncSetForElection(state.sync, self, counted).recorded.members;
-    await local.prepareToLead(names.filter((name) => name !== self));
+    const { required, members } = syncSetForElection(state.sync, self, counted).recorded;
+    await local.prepareToLead(
+      formatSynchronousStandbyNames(
+        required,
+        members.filter((name) => name !== self),
+      ),
+    );
     this.#hold = new Promise((resolve) => {
       const timer = setTimeout(resolve, HOLD_MS);
       this.#endHold = () => {

@@ -2,7 +2,11 @@ import type { Lsn } from '../model/lsn.ts';
 import type { NodeId } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import type { Probe } from '../postgres/probe.ts';
-import { decideSyncSet, parseSynchronousStandbyNames } from './core/sync-set.ts';
+import {
+  decideSyncSet,
+  formatSynchronousStandbyNames,
+  parseSynchronousStandbyNames,
+} from './core/sync-set.ts';
 import type { EventLog } from './event-log.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
@@ -80,7 +84,7 @@ export class SyncSetKeeper {
         return;
       }
       case 'activate':
-        await this.#local.setSynchronousNames(step.members);
+        await this.#local.setStandbyNames(formatSynchronousStandbyNames(state.sync.required, step.members));
         this.#events.add(
           'sync-set',
           `synchronous commits wait for one of ${step.members.join(', ')}: ${step.reason}`,

@@ -45,6 +45,7 @@ export function decideSyncSet(view: SyncSetView): SyncSetStep {
     .filter((follower) => follower.isStreaming)
     .map((follower) => follower.name);
 
+  if (recorded.size === 0) return decideFirstSet(view, active, sorted(streaming));
   const unrecorded = streaming.filter((name) => !recorded.has(name));
   if (unrecorded.length > 0) {
     return {
@@ -64,16 +65,36 @@ export function decideSyncSet(view: SyncSetView): SyncSetStep {
   if (surplus.length === 0 || active.size < view.recorded.required || view.barrierLsn === null) {
     return { kind: 'keep' };
   }
-  const barrier = view.barrierLsn;
-  const passed = view.followers.filter(
-    (follower) => active.has(follower.name) && follower.flushLsn !== null && follower.flushLsn >= barrier,
-  );
-  if (passed.length < view.recorded.required) return { kind: 'keep' };
+  if (countPassed(view, active, view.barrierLsn) < view.recorded.required) return { kind: 'keep' };
   return {
     kind: 'record',
     members: sorted([...active]),
     reason: `${surplus.join(', ')} ${surplus.length === 1 ? 'is' : 'are'} no longer needed for any acknowledged commit`,
   };
+}
+
+/**
+ * A new cluster's first members. Until they are recorded nobody but the leader can be elected, so PostgreSQL
+ * waits for them first: what it acknowledged before, with no follower, is on them when they are recorded.
+ */
+function decideFirstSet(
+  view: SyncSetView,
+  active: ReadonlySet<NodeId>,
+  streaming: readonly NodeId[],
+): SyncSetStep {
+  if (streaming.length < view.recorded.required) return { kind: 'keep' };
+  if (!isSame(streaming, active))
+    return { kind: 'activate', members: streaming, reason: describeChange(active, streaming) };
+  const barrier = view.barrierLsn;
+  if (barrier === null || countPassed(view, active, barrier) < view.recorded.required)
+    return { kind: 'keep' };
+  return { kind: 'record', members: streaming, reason: 'they hold all that was acknowledged' };
+}
+
+function countPassed(view: SyncSetView, active: ReadonlySet<NodeId>, barrier: Lsn): number {
+  return view.followers.filter(
+    ({ name, flushLsn }) => active.has(name) && flushLsn !== null && flushLsn >= barrier,
+  ).length;
 }
 
 /**
