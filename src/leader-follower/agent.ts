@@ -326,7 +326,7 @@ export class Agent implements AgentApi {
         await this.#executor.execute(action, observation);
       }
       this.#lastError = '';
-      const isSteady = actions.every((action) => action.kind === 'lead');
+      const isSteady = actions.every(({ kind }) => kind === 'lead' || kind === 'keep-slots');
       if (!isSteady) await this.#observe();
       if (isSteady) return TICK_MS;
       return actions.some((action) => action.kind === 'campaign') ? TICK_MS / 2 : 0;

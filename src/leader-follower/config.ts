@@ -237,7 +237,7 @@ export function dataNodes(config: ClusterConfig): readonly NodeConfig[] {
   return config.nodes.filter((node) => !node.witness);
 }
 
-/** Those that have a slot on `self` while it leads. */
+/** Those that have a slot on `self`. */
 export function followersOf(config: ClusterConfig, self: NodeId): readonly NodeId[] {
   return dataNodes(config)
     .map((node) => node.name)

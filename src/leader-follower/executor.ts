@@ -2,7 +2,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
-import { ensureSlots } from '../postgres/slots.ts';
 import { findNode, followersOf } from './config.ts';
 import type { ClusterConfig } from './config.ts';
 import type { Action } from './core/decide.ts';
@@ -18,6 +17,7 @@ import type { Merits } from './merits.ts';
 import type { Observation } from './observer.ts';
 import type { Peers } from './peers.ts';
 import { ensureRoles } from './roles.ts';
+import { SlotKeeper } from './slot-keeper.ts';
 import type { TakeoverReply, TakeoverRequest } from './status.ts';
 import { describeTakeover, Successor } from './successor.ts';
 import { switchOver } from './switchover.ts';
@@ -26,7 +26,6 @@ import { SyncSetKeeper } from './sync-set-keeper.ts';
 
 /** The others support a new leader within a round trip. */
 const SUPPORT_TIMEOUT_MS = 400;
-const SLOT_CHECK_INTERVAL_MS = 2_000;
 /** Between failed copies, this agent looks around as often. */
 const CLONE_RETRY_CHECK_MS = 500;
 
@@ -47,8 +46,8 @@ export interface ExecutorOptions {
 export class Executor {
   readonly #options: ExecutorOptions;
   readonly #successor: Successor;
+  readonly #slots: SlotKeeper;
   #syncSet: SyncSetKeeper;
-  #slotsCheckedAtMs = 0;
   #hasRewindFailed = false;
   #savedLoss = '';
   readonly #cloneRetry = new RetryDelay({ firstMs: 1_000, longestMs: 60_000 });
@@ -61,7 +60,8 @@ export class Executor {
       neverLead: options.merits.neverLead,
       initialNames: '',
     });
-    this.#successor = new Successor(options);
+    this.#slots = new SlotKeeper(options);
+    this.#successor = new Successor(options, this.#slots);
   }
 
   get successor(): Successor {
@@ -102,6 +102,8 @@ export class Executor {
         return this.#promote();
       case 'lead':
         return this.#lead(observation);
+      case 'keep-slots':
+        return this.#slots.keepAsFollower();
       case 'demote':
         register.drop();
         await local.stop('immediate');
@@ -242,11 +244,8 @@ export class Executor {
     );
     onServing();
     await this.#options.onPromoted();
-    const followers = followersOf(config, self);
-    await local.withClient(async (client) => {
-      await ensureSlots(client, followers);
-      await ensureRoles(client, config);
-    });
+    await this.#slots.ensure();
+    await local.withClient((client) => ensureRoles(client, config));
     await this.#recordPromotion();
     // pg_rewind reads the new timeline off the control file, which a checkpoint writes.
     void local.withClient((client) => client.query('CHECKPOINT')).catch(() => undefined);
@@ -265,16 +264,12 @@ export class Executor {
   }
 
   async #lead(observation: Observation): Promise<void> {
-    const { self, config, register, local } = this.#options;
+    const { register } = this.#options;
     const { probe } = observation;
     if (probe === null) return;
     if (register.known.state?.leadership.timeline !== probe.timeline) await this.#recordPromotion();
     await this.#syncSet.step(probe);
-    if (monotonicMs() - this.#slotsCheckedAtMs > SLOT_CHECK_INTERVAL_MS) {
-      this.#slotsCheckedAtMs = monotonicMs();
-      const followers = followersOf(config, self);
-      await local.withClient((client) => ensureSlots(client, followers));
-    }
+    await this.#slots.keepAsLeader();
   }
 
   /** Hands the leadership over; see {@link switchOver}. */

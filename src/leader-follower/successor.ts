@@ -1,11 +1,11 @@
 import { formatLsn, parseLsn } from '../model/lsn.ts';
 import { parseTimeline } from '../model/timeline.ts';
-import { ensureSlots } from '../postgres/slots.ts';
 import { followersOf } from './config.ts';
 import { decideTakeover } from './core/handover.ts';
 import type { TakeoverDecision } from './core/handover.ts';
 import { formatSynchronousStandbyNames, syncSetForElection } from './core/sync-set.ts';
 import type { ExecutorOptions } from './executor.ts';
+import type { SlotKeeper } from './slot-keeper.ts';
 import type { PrepareReply, TakeoverRequest } from './status.ts';
 
 /** How long a successor that prepared itself does nothing else; a leader that stops takes less. */
@@ -14,11 +14,13 @@ const HOLD_MS = 1_500;
 /** The other side of a switchover: gets ready before writes pause, and says whether it has everything. */
 export class Successor {
   readonly #options: ExecutorOptions;
+  readonly #slots: SlotKeeper;
   #hold: Promise<void> = Promise.resolve();
   #endHold: () => void = () => undefined;
 
-  constructor(options: ExecutorOptions) {
+  constructor(options: ExecutorOptions, slots: SlotKeeper) {
     this.#options = options;
+    this.#slots = slots;
   }
 
   /**
@@ -32,7 +34,7 @@ export class Successor {
       return { kind: 'refused', reason: 'it does not follow the leader right now' };
     }
     const others = followersOf(config, self);
-    await local.withClient((client) => ensureSlots(client, others));
+    await this.#slots.ensure();
     const counted = others.filter((name) => !merits.neverLead.includes(name));
     const { required, members } = syncSetForElection(state.sync, self, counted).recorded;
     await local.prepareToLead(

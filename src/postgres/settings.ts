@@ -18,6 +18,7 @@ export const REPLICATED_NODE_SETTINGS: Settings = {
   max_replication_slots: 16,
   max_worker_processes: 16,
   wal_log_hints: true,
+  // Slots keep what the others lack; this is for the own rewind, which reads back to before the fork.
   wal_keep_size: '256MB',
   // A dead follower's slot must not fill the leader's disk.
   max_slot_wal_keep_size: '2GB',

@@ -1,4 +1,6 @@
 import type pg from 'pg';
+import { formatLsn, parseLsn } from '../model/lsn.ts';
+import type { Lsn } from '../model/lsn.ts';
 
 const PREFIX = 'lockstep_';
 
@@ -7,20 +9,59 @@ export function slotName(follower: string): string {
   return `${PREFIX}${follower}`;
 }
 
-/** Creates the followers' slots that are missing and drops those of ours that nobody uses any more. */
-export async function ensureSlots(client: pg.Client, followers: readonly string[]): Promise<void> {
-  const { rows } = await client.query<{ slot_name: string; active: boolean; wal_status: string | null }>(
-    `SELECT slot_name, active, wal_status FROM pg_replication_slots WHERE slot_type = 'physical' AND starts_with(slot_name, $1)`,
+/** One of our slots. Source: PostgreSQL documentation, "pg_replication_slots". */
+export interface FollowerSlot {
+  readonly follower: string;
+  readonly isActive: boolean;
+  /** Past max_slot_wal_keep_size: what it kept is gone for good. */
+  readonly isLost: boolean;
+  readonly restartLsn: Lsn | null;
+}
+
+/** Our slots on this server, and where it would begin to replay after a crash. As superuser. */
+export async function readSlots(client: pg.Client): Promise<{
+  readonly slots: readonly FollowerSlot[];
+  readonly isInRecovery: boolean;
+  readonly redoLsn: Lsn;
+}> {
+  const server = await client.query<{ in_recovery: boolean; redo: string }>(
+    'SELECT pg_is_in_recovery() AS in_recovery, redo_lsn::text AS redo FROM pg_control_checkpoint()',
+  );
+  const { rows } = await client.query<{
+    slot_name: string;
+    active: boolean;
+    wal_status: string | null;
+    restart_lsn: string | null;
+  }>(
+    `SELECT slot_name, active, wal_status, restart_lsn::text FROM pg_replication_slots
+      WHERE slot_type = 'physical' AND starts_with(slot_name, $1)`,
     [PREFIX],
   );
-  const wanted = new Set(followers.map(slotName));
-  for (const slot of rows) {
-    // A slot past its cap is lost for good; its follower is cloned anew and gets a fresh one.
-    const isUsable = wanted.delete(slot.slot_name) && slot.wal_status !== 'lost';
-    if (isUsable || slot.active) continue;
-    await client.query('SELECT pg_drop_replication_slot($1)', [slot.slot_name]);
-    if (slot.wal_status === 'lost') wanted.add(slot.slot_name);
-  }
-  for (const name of wanted)
-    await client.query('SELECT pg_create_physical_replication_slot($1, true)', [name]);
+  const found = server.rows[0];
+  if (found === undefined) throw new Error('pg_control_checkpoint() returned no row');
+  return {
+    slots: rows.map((row) => ({
+      follower: row.slot_name.slice(PREFIX.length),
+      isActive: row.active,
+      isLost: row.wal_status === 'lost',
+      restartLsn: row.restart_lsn === null ? null : parseLsn(row.restart_lsn),
+    })),
+    isInRecovery: found.in_recovery,
+    redoLsn: parseLsn(found.redo),
+  };
+}
+
+/** Creates a slot that keeps the log from the server's redo position on, on a leader or a follower. */
+export async function createSlot(client: pg.Client, follower: string): Promise<void> {
+  await client.query('SELECT pg_create_physical_replication_slot($1, true)', [slotName(follower)]);
+}
+
+/** Drops a slot that no walsender uses. */
+export async function dropSlot(client: pg.Client, follower: string): Promise<void> {
+  await client.query('SELECT pg_drop_replication_slot($1)', [slotName(follower)]);
+}
+
+/** Lets a slot that no walsender uses keep only what comes from `to` on. */
+export async function advanceSlot(client: pg.Client, follower: string, to: Lsn): Promise<void> {
+  await client.query('SELECT pg_replication_slot_advance($1, $2)', [slotName(follower), formatLsn(to)]);
 }

@@ -8,7 +8,7 @@ import { readSystemIdentifier, readTimelineHistory } from '../../src/postgres/da
 import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
 import { probe } from '../../src/postgres/probe.ts';
 import { rewindDataFolder } from '../../src/postgres/rewind.ts';
-import { ensureSlots } from '../../src/postgres/slots.ts';
+import { advanceSlot, createSlot, dropSlot, readSlots } from '../../src/postgres/slots.ts';
 import { isSharedHistory } from '../../src/model/timeline.ts';
 import { freePort, ServerFixture, until } from './fixture.ts';
 
@@ -26,7 +26,7 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     const a = await fixture.start('a', portA);
     await a.promote(10_000);
     const clientA = await a.connect();
-    await ensureSlots(clientA, ['b']);
+    await createSlot(clientA, 'b');
     await clientA.query('CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 1000)');
     const onLeader = await probe(clientA);
     expect(onLeader).toMatchObject({ isInRecovery: false, timeline: 2, replayAgeMs: 0 });
@@ -54,10 +54,28 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     expect((await probe(clientA)).followers).toMatchObject([{ name: 'b', isStreaming: true }]);
     expect(await probe(clientB)).toMatchObject({ isInRecovery: true, timeline: 2, isReceiving: true });
 
+    // A copy has none of its source's slots; a follower may hold some of its own, moved as others get on.
+    expect(await readSlots(clientB)).toMatchObject({ isInRecovery: true, slots: [] });
+    await createSlot(clientB, 'c');
+    await createSlot(clientB, 'd');
+    await clientA.query('INSERT INTO t SELECT generate_series(6000, 7000); CHECKPOINT');
+    await until('b has replayed the checkpoint', async () => {
+      const [on, of] = [await probe(clientB), await probe(clientA)];
+      return on.replayedLsn >= of.receivedLsn;
+    });
+    await clientB.query('CHECKPOINT');
+    const { slots: behind, redoLsn } = await readSlots(clientB);
+    expect(behind.map(({ restartLsn }) => restartLsn !== null && restartLsn < redoLsn)).toEqual([true, true]);
+    await advanceSlot(clientB, 'c', redoLsn);
+    await dropSlot(clientB, 'd');
+
     await a.stop('immediate');
     await b.promote(10_000);
     const promoted = await probe(clientB);
     expect(promoted).toMatchObject({ isInRecovery: false, timeline: 3 });
+    expect((await readSlots(clientB)).slots).toEqual([
+      { follower: 'c', isActive: false, isLost: false, restartLsn: redoLsn },
+    ]);
     const history = await readTimelineHistory(fixture.dataDir('b'), promoted.timeline);
     expect(history.ancestors.map((ancestor) => ancestor.timeline)).toEqual([1, 2]);
   });
@@ -80,6 +98,8 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     b.reload();
     await until('b is cut off', async () => !(await probe(clientB)).hasReceiver);
     const clientA = await a.connect();
+    await createSlot(clientA, 'of_a');
+    await createSlot(clientB, 'of_b');
     await clientA.query('CREATE TABLE only_on_a (id int)');
     await a.stop('immediate');
     await b.promote(10_000);
@@ -115,6 +135,8 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
       );
       const { rows } = await client.query(`SELECT to_regclass('only_on_a') AS t`);
       expect(rows).toEqual([{ t: null }]);
+      // Like a copy, a rewound folder has no slots at all.
+      expect((await readSlots(client)).slots).toEqual([]);
       await client.end();
     }
   });

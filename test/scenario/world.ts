@@ -202,7 +202,8 @@ export class World {
   }
 
   #act(node: ModelNode, action: Action): void {
-    if (action.kind !== 'lead') this.trace.push(`${node.name} ${describeAction(action)}`);
+    if (action.kind !== 'lead' && action.kind !== 'keep-slots')
+      this.trace.push(`${node.name} ${describeAction(action)}`);
     switch (action.kind) {
       case 'found-cluster':
         this.#take(
@@ -241,6 +242,8 @@ export class World {
         return this.#promote(node);
       case 'lead':
         return this.#lead(node);
+      case 'keep-slots':
+        return;
       case 'demote':
         this.#stopProcess(node);
         node.leaseUntilMs = 0;

@@ -146,7 +146,12 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
   ['not before a newer version than it was fenced at', { fencedAtVersion: 9 }, []],
   ['not before its own end is known', { local: follower({ endLsn: null }) }, []],
   ['it leaves whoever led before', { local: follower({ following: n3, endLsn: null }) }, ['detach']],
-  ['it stays with the leader', { local: follower({ following: n1, isReceiving: true, endLsn: null }) }, []],
+  [
+    'it stays with the leader, and keeps slots for the day it leads',
+    { local: follower({ following: n1, isReceiving: true, endLsn: null }) },
+    ['keep-slots'],
+  ],
+  ['it goes on trying for a while', { local: follower({ following: n1, stalledForMs: 2_000 }) }, []],
   [
     'it is cloned when it cannot stream for long',
     { local: follower({ following: n1, stalledForMs: 31_000 }) },

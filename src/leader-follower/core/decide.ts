@@ -21,6 +21,8 @@ export type Action =
   | { readonly kind: 'promote'; readonly term: Term }
   /** Keep slots, sync set and lease of a serving leader in order. */
   | { readonly kind: 'lead' }
+  /** A follower that streams: keep the slots that the others need should it lead. */
+  | { readonly kind: 'keep-slots' }
   | { readonly kind: 'demote'; readonly reason: string }
   /** PostgreSQL does not write any more: end it by force and give the lease up. */
   | { readonly kind: 'hand-over'; readonly reason: string }
@@ -232,6 +234,7 @@ function decideFollowing(view: View, state: ClusterState, holder: PeerView | und
   if (view.register.version <= view.fencedAtVersion) return [];
   if (holder === undefined || !isServing(holder, state) || holder.history === null) return [];
   if (view.local.following === holder.name) {
+    if (view.local.isReceiving) return [{ kind: 'keep-slots' }];
     return view.local.stalledForMs < STALLED_AFTER_MS
       ? []
       : [{ kind: 'clone', from: holder.name, reason: 'the leader no longer has the log that it needs' }];
