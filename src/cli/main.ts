@@ -5,6 +5,7 @@ import { runAgent } from './agent-command.ts';
 import { DEFAULT_STATE_DIR } from './cluster-folder.ts';
 import { runDev } from './dev.ts';
 import { findLocalCluster } from './local-cluster.ts';
+import { addPlanCommands } from './plan-commands.ts';
 import { printStatus } from './status-command.ts';
 
 const program = new Command('lockstep')
@@ -73,6 +74,8 @@ program
       : `${result.to} leads now (before: ${result.from}); writes paused for ${result.pausedMs} ms.`;
     process.stdout.write(`${text}\n`);
   });
+
+addPlanCommands(program, state);
 
 program
   .command('kill')

@@ -59,6 +59,7 @@ const EVENT_STYLES: Readonly<Record<ClusterEvent['kind'], Style>> = {
   switchover: 'lead',
   'leader-lost': 'bad',
   'lost-writes': 'bad',
+  plan: 'warn',
   error: 'bad',
   note: 'dim',
 };
@@ -67,6 +68,7 @@ const EVENT_STYLES: Readonly<Record<ClusterEvent['kind'], Style>> = {
 export function renderStatus(topology: Topology, options: RenderStatusOptions): string {
   const lines: readonly Line[] = [
     clusterLine(topology),
+    ...planLines(topology),
     EMPTY,
     ...layoutNodeTable(topology, options.columns, false),
   ];
@@ -79,7 +81,7 @@ export function renderStatus(topology: Topology, options: RenderStatusOptions): 
  */
 export function renderLive(options: RenderLiveOptions): string {
   const { topology, columns, rows, color } = options;
-  const top = [titleLine(options), clusterLine(topology)];
+  const top = [titleLine(options), clusterLine(topology), ...planLines(topology)];
   const table = topology === null ? [] : layoutNodeTable(topology, columns, true);
   const links = linkLines(options.links, columns);
   const hint: Line = spreadLine(
@@ -125,8 +127,20 @@ function clusterLine(topology: Topology | null): Line {
     span(`cluster ${topology.cluster} · `),
     ...leader,
     span(` · term ${topology.term}${timeline} · ${running} of ${topology.nodes.length} nodes running`),
-    topology.isFailoverReady ? span(' · failover ready', 'lead') : span(' · no failover possible', 'dim'),
+    topology.maintenance
+      ? span(' · paused', 'warn')
+      : topology.isFailoverReady
+        ? span(' · failover ready', 'lead')
+        : span(' · no failover possible', 'dim'),
   ];
+}
+
+/** What people have planned, if anything. */
+function planLines(topology: Topology | null): readonly Line[] {
+  const maintenance = topology?.maintenance ?? null;
+  if (maintenance === null) return [];
+  const reason = maintenance.reason === null ? '' : ` (${maintenance.reason})`;
+  return [[span(`paused since ${maintenance.since}${reason}: no failover until "lockstep resume"`, 'warn')]];
 }
 
 function eventSection(options: RenderLiveOptions, rows: number): readonly Line[] {

@@ -28,6 +28,7 @@ import { claimFolder } from './node-folder.ts';
 import { observe } from './observer.ts';
 import type { Observation } from './observer.ts';
 import { Peers } from './peers.ts';
+import { PlannedWork } from './planned-work.ts';
 import { PromiseToLeader } from './promise-to-leader.ts';
 import { describeCluster, describeSelf } from './self-report.ts';
 import type { ReportSources } from './self-report.ts';
@@ -62,6 +63,7 @@ export class Agent implements AgentApi {
   readonly #seal: AgentSeal;
   readonly #coordination: OpenCoordination;
   readonly #register: LeadershipRegister;
+  readonly #planned: PlannedWork;
   readonly #local: LocalNode;
   readonly #peers: Peers;
   readonly #events: EventLog;
@@ -138,6 +140,12 @@ export class Agent implements AgentApi {
       },
       onNewLeader: () => this.#promise.grant(config.supportMs),
     });
+    this.#planned = new PlannedWork({
+      coordination: coordination.registers,
+      local: this.#local,
+      events: this.#events,
+      wake: () => this.#wake(),
+    });
     this.#promise = new PromiseToLeader(config.supportMs, () => this.#statusChanged());
     this.#support = new SupportOfMembers({
       memberCount: config.nodes.length,
@@ -194,7 +202,8 @@ export class Agent implements AgentApi {
   /** Stops PostgreSQL in order; a leader gives its lease up so that nobody has to wait for it. */
   async close(): Promise<void> {
     this.#closing.abort();
-    const isLeading = this.#register.ownLease.kind !== 'none';
+    // While the cluster is paused nobody takes over from a leader that restarts.
+    const isLeading = this.#register.ownLease.kind !== 'none' && !this.plan.isPaused;
     await this.#local.close();
     if (isLeading) {
       const answers = await Promise.all(
@@ -213,6 +222,10 @@ export class Agent implements AgentApi {
     this.#peers.close();
     await this.#coordination.close();
     await this.#server?.close();
+  }
+
+  get plan(): AgentApi['plan'] {
+    return this.#planned.register;
   }
 
   status(): NodeStatus {
@@ -306,6 +319,7 @@ export class Agent implements AgentApi {
       config: this.#config,
       self: this.#node.name,
       register: this.#register,
+      plan: this.plan.known,
       local: this.#local,
       last: this.#last,
       hasLostLeader: this.#promise.lostForMs > 0,
@@ -320,7 +334,7 @@ export class Agent implements AgentApi {
       await this.#executor.successor.untilCalled();
       await this.#runAsked();
       const observation = await this.#observe();
-      const actions = decide(observation.view);
+      const actions = await this.#planned.allowed(decide(observation.view));
       for (const action of actions) {
         if (this.#closing.signal.aborted) return 0;
         await this.#executor.execute(action, observation);
@@ -381,7 +395,8 @@ export class Agent implements AgentApi {
     const lease = this.#register.ownLease;
     if (state?.leadership.holder !== this.#node.name || lease.kind === 'none') return null;
     // Were this agent to hang together with the disk, silence is all that tells the others.
-    if (this.#writeHealth.failingForMs > SILENT_AFTER_FAILING_MS) return null;
+    // While the cluster is paused nobody would take over: being frozen would help nobody.
+    if (this.#writeHealth.failingForMs > SILENT_AFTER_FAILING_MS && !this.plan.isPaused) return null;
     return { holder: this.#node.name, term: lease.term, version, supportMs: this.#config.supportMs };
   }
 

@@ -14,6 +14,8 @@ import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { serveLinks } from './link-server.ts';
 import type { LinkApi } from './link-server.ts';
 import { FENCE_PATH, PREPARE_PATH, STATUS_PATH, TAKE_OVER_PATH } from './peers.ts';
+import { parsePlanCommand } from './plan-command.ts';
+import type { PlanRegister } from './plan-register.ts';
 import type { FenceReply, FenceRequest, PrepareReply, TakeoverReply, TakeoverRequest } from './status.ts';
 
 /** What the agent's HTTP interface is served from. */
@@ -27,6 +29,8 @@ export interface AgentApi extends LinkApi {
   prepare(): Promise<PrepareReply>;
   takeOver(request: TakeoverRequest): Promise<TakeoverReply>;
   switchover(to: string | null): Promise<{ from: string; to: string; pausedMs: number }>;
+  /** What people have planned for the cluster. */
+  readonly plan: PlanRegister;
 }
 
 const KEEPALIVE_MS = 5_000;
@@ -107,6 +111,10 @@ function createApp(api: AgentApi, authorization: string, seal: AgentSeal): Hono 
     const { to } = await context.req.json<{ to?: string }>();
     return context.json(await api.switchover(to ?? null));
   });
+  app.get('/v1/plan', async (context) => context.json(await api.plan.read()));
+  app.post('/v1/plan', async (context) =>
+    context.json(await api.plan.command(parsePlanCommand(await context.req.json<unknown>()))),
+  );
   app.onError((error, context) => {
     if (!(error instanceof LockstepError))
       return context.json({ code: 'INVARIANT', message: error.message, outcome: 'unknown' }, 500);

@@ -24,19 +24,14 @@ import type { Probe } from '../postgres/probe.ts';
 import type { ServerAddress } from '../postgres/replication-connection.ts';
 import { rewindDataFolder } from '../postgres/rewind.ts';
 import { PostgresServer } from '../postgres/server.ts';
-import {
-  renderConnInfo,
-  REPLICATED_NODE_SETTINGS,
-  REPLICATION_USER,
-  SUPERUSER,
-} from '../postgres/settings.ts';
-import { slotName } from '../postgres/slots.ts';
-import { agentUrl, findNode, nodeFolder } from './config.ts';
+import { REPLICATION_USER, SUPERUSER } from '../postgres/settings.ts';
+import { findNode, nodeFolder } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import type { LostLog } from './core/rejoin.ts';
 import { DataReplacement } from './data-replacement.ts';
 import { saveLostWrites } from './lost-writes.ts';
 import type { LostWrites } from './lost-writes.ts';
+import { nodeSettings } from './node-settings.ts';
 
 const LOOPBACK = ['127.0.0.1/32', '::1/128'];
 const PROMOTE_TIMEOUT_MS = 60_000;
@@ -75,6 +70,7 @@ export class LocalNode {
   #stalledSinceMs: number | null = null;
   #changes: Promise<unknown> = Promise.resolve();
   #activity: Activity = { state: 'stopped', detail: null };
+  #hasEndedByItself = false;
 
   constructor(
     options: LocalNodeListener & {
@@ -99,7 +95,8 @@ export class LocalNode {
       host: options.node.host,
       port: options.node.port,
       superuserPassword: options.config.secrets.superuser,
-      onUnexpectedExit: (reason) => {
+      onUnexpectedExit: (reason, wasKilled) => {
+        this.#hasEndedByItself = !wasKilled;
         this.#activity = { state: 'stopped', detail: reason };
         options.onUnexpectedExit(reason);
       },
@@ -117,6 +114,11 @@ export class LocalNode {
 
   get activity(): Activity {
     return this.#activity;
+  }
+
+  /** PostgreSQL crashed or was stopped from outside, and has not been started since. */
+  get hasEndedByItself(): boolean {
+    return this.#hasEndedByItself && !this.#server.isRunning;
   }
 
   get following(): NodeId | null {
@@ -192,6 +194,7 @@ export class LocalNode {
       this.#following = null;
       this.#standbyNames = '';
       await this.#replacement.removeLeftover();
+      this.#hasEndedByItself = false;
       await this.#writeSettings(null);
       await this.#server.startAsFollower();
     });
@@ -325,6 +328,7 @@ export class LocalNode {
       // The folder is consistent only after it replayed what the source wrote meanwhile, so it starts
       // attached; it may, because the decision to rewind was a decision to follow this leader.
       this.#following = source.name;
+      this.#hasEndedByItself = false;
       await this.#writeSettings(source);
       const failure = await this.#server.startAsFollower().then(
         () => null,
@@ -384,29 +388,13 @@ export class LocalNode {
 
   async #writeSettings(leader: NodeConfig | null): Promise<void> {
     const config = this.#config;
-    const settings = {
-      ...REPLICATED_NODE_SETTINGS,
-      cluster_name: `${config.name}/${this.#node.name}`,
-      listen_addresses: this.#node.host,
-      port: this.#node.port,
-      synchronous_standby_names: this.#standbyNames,
-      primary_slot_name: leader === null ? '' : slotName(this.#node.name),
-      primary_conninfo:
-        leader === null
-          ? ''
-          : renderConnInfo({
-              host: leader.host,
-              port: leader.port,
-              user: REPLICATION_USER,
-              // Not the password itself: PostgreSQL logs changed settings.
-              passfile: this.#passFile,
-              application_name: this.#node.name,
-              keepalives_idle: 2,
-              connect_timeout: 3,
-            }),
-      'lockstep.agent_url': agentUrl(this.#node),
-      'lockstep.node': this.#node.name,
-    };
+    const settings = nodeSettings({
+      config,
+      node: this.#node,
+      leader,
+      standbyNames: this.#standbyNames,
+      passFile: this.#passFile,
+    });
     await replaceFile(
       this.#passFile,
       `*:*:*:${REPLICATION_USER}:${config.secrets.replication}\n`,

@@ -3,12 +3,14 @@ import type { NodeId } from '../model/node.ts';
 import type { NodeRole, Topology } from '../model/topology.ts';
 import { agentUrl } from './config.ts';
 import type { ClusterConfig } from './config.ts';
+import { EMPTY_PLAN } from './core/plan.ts';
 import { buildTopology } from './core/topology.ts';
 import type { NodeReport } from './core/topology.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
 import type { Observation } from './observer.ts';
 import type { PeerReport } from './peers.ts';
+import type { VersionedPlan } from './plan-register.ts';
 import { encodeHistory } from './status.ts';
 import type { NodeStatus } from './status.ts';
 
@@ -17,6 +19,7 @@ export interface ReportSources {
   readonly config: ClusterConfig;
   readonly self: NodeId;
   readonly register: LeadershipRegister;
+  readonly plan: VersionedPlan | null;
   /** Null on a witness. */
   readonly local: LocalNode | null;
   readonly last: Observation | null;
@@ -47,6 +50,7 @@ export function describeSelf(sources: ReportSources): NodeStatus {
     isReceiving: probe?.isReceiving ?? false,
     version: register.known.version,
     hasLostLeader: sources.hasLostLeader,
+    planVersion: sources.plan?.version ?? null,
     ...(sources.measures === undefined ? {} : { measures: sources.measures }),
   };
 }
@@ -90,6 +94,7 @@ export function describeCluster(sources: ReportSources, peers: readonly PeerRepo
     clusterId: config.id,
     version,
     state,
+    plan: sources.plan?.plan ?? EMPTY_PLAN,
     isLeaseExpired: isOwn ? register.ownLease.kind !== 'held' : register.leaseExpiredForMs > 0,
     nodes: reports,
   });

@@ -27,6 +27,8 @@ export interface NodeStatus {
   readonly measures?: Measures;
   /** Whether its promise to the leader of `version` ran out: it would fence it for a candidate. */
   readonly hasLostLeader: boolean;
+  /** The version of the plan it goes by; null before it read one. Missing where an older release runs. */
+  readonly planVersion?: number | null;
 }
 
 export interface WireHistory {

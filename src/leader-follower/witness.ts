@@ -17,6 +17,7 @@ import { News } from './news.ts';
 import type { Change } from './news.ts';
 import { claimFolder } from './node-folder.ts';
 import { Peers } from './peers.ts';
+import { PlanRegister } from './plan-register.ts';
 import { PromiseToLeader } from './promise-to-leader.ts';
 import { describeCluster, describeSelf } from './self-report.ts';
 import type { ReportSources } from './self-report.ts';
@@ -36,6 +37,8 @@ export class Witness implements AgentApi {
   readonly #node: NodeConfig;
   readonly #coordination: OpenCoordination;
   readonly #register: LeadershipRegister;
+  /** It does nothing by it, and takes commands like every agent. */
+  readonly plan: PlanRegister;
   readonly #peers: Peers;
   readonly #events: EventLog;
   readonly #news = new News();
@@ -74,6 +77,11 @@ export class Witness implements AgentApi {
       onWon: () => undefined,
       onDeposed: () => undefined,
       onNewLeader: () => this.#promise.grant(config.supportMs),
+    });
+    this.plan = new PlanRegister({
+      coordination: coordination.registers,
+      onChange: () => this.#wake(),
+      onChanged: (message) => this.#events.add('plan', message),
     });
     this.#promise = new PromiseToLeader(config.supportMs, () => {
       this.#news.statusChanged();
@@ -194,6 +202,7 @@ export class Witness implements AgentApi {
       config: this.#config,
       self: this.#node.name,
       register: this.#register,
+      plan: this.plan.known,
       local: null,
       last: null,
       hasLostLeader: this.#promise.lostForMs > 0,

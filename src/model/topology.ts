@@ -59,6 +59,8 @@ export interface Topology {
    * moment after each promotion, and while too few of the sync set run.
    */
   readonly isFailoverReady: boolean;
+  /** While set (`lockstep pause`) nobody takes over by itself; `since` is ISO time. Missing from older agents. */
+  readonly maintenance?: { readonly since: string; readonly reason: string | null } | null;
   readonly nodes: readonly NodeTopology[];
 }
 
@@ -82,6 +84,8 @@ export interface ClusterEvent {
     | 'sync-set'
     | 'switchover'
     | 'leader-lost'
+    /** Somebody changed what is planned: a pause, a time for a switchover, settings. */
+    | 'plan'
     | 'error'
     /** From whoever runs the agents, not from one of them. */
     | 'note';

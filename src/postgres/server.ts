@@ -22,8 +22,11 @@ export interface PostgresServerOptions {
   readonly host: string;
   readonly port: number;
   readonly superuserPassword: string;
-  /** Called when PostgreSQL had started and ended without {@link PostgresServer.stop}. */
-  readonly onUnexpectedExit: (reason: string) => void;
+  /**
+   * Called when PostgreSQL had started and ended without {@link PostgresServer.stop}. `wasKilled`: by its
+   * watchdog, for a deadline or because it was told to; else it ended by itself.
+   */
+  readonly onUnexpectedExit: (reason: string, wasKilled: boolean) => void;
   /** Called when the watchdog froze PostgreSQL, with the reason, and with null when it let it go on. */
   readonly onFrozen?: (reason: string | null) => void;
 }
@@ -230,6 +233,7 @@ export class PostgresServer {
     this.#watchdog = watchdog;
     this.#isExitExpected = true;
     let reason = 'the watchdog ended';
+    let wasKilled = false;
     createInterface({ input: watchdog.stdout }).on('line', (line) => {
       const report = JSON.parse(line) as {
         pid?: number;
@@ -243,8 +247,10 @@ export class PostgresServer {
       if (report.exit !== undefined) this.#pid = null;
       if (report.frozen !== undefined) this.#options.onFrozen?.(report.frozen);
       if (report.thawed !== undefined) this.#options.onFrozen?.(null);
-      if (report.killed !== undefined) reason = `the watchdog killed it: ${report.killed}`;
-      else if (report.exit !== undefined && !reason.startsWith('the watchdog killed')) {
+      if (report.killed !== undefined) {
+        wasKilled = true;
+        reason = `the watchdog killed it: ${report.killed}`;
+      } else if (report.exit !== undefined && !wasKilled) {
         reason = `it ended with ${report.exit.signal ?? `code ${report.exit.code}`}`;
       }
     });
@@ -256,7 +262,7 @@ export class PostgresServer {
         // The watchdog itself may have been killed: its PostgreSQL must not go on without one.
         if (orphan !== null) killProcesses(listProcesses(this.#options.dataDir));
         resolve(reason);
-        if (!this.#isExitExpected) this.#options.onUnexpectedExit(reason);
+        if (!this.#isExitExpected) this.#options.onUnexpectedExit(reason, wasKilled);
       });
     });
   }

@@ -71,6 +71,15 @@ describe('renderStatus', () => {
     );
   });
 
+  test('a pause is told, and that there is no failover meanwhile', () => {
+    const maintenance = { since: '2030-01-01T00:00:00.000Z', reason: 'new disks' };
+    const lines = renderStatus(topology({ maintenance }), { columns: 130, color: false }).split('\n');
+    expect(lines[0]).toBe('cluster demo · leader n1 · term 1 · timeline 1 · 3 of 3 nodes running · paused');
+    expect(lines[1]).toBe(
+      'paused since 2030-01-01T00:00:00.000Z (new disks): no failover until "lockstep resume"',
+    );
+  });
+
   test('in a narrow terminal the less important columns go', () => {
     expect(renderStatus(mixed, { columns: 60, color: false }).split('\n').slice(2)).toEqual([
       '   NODE  ROLE      STATE        SYNC   LAG    DETAIL',

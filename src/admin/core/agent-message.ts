@@ -33,6 +33,7 @@ const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
   forks: z.array(z.looseObject({ timeline: z.number(), forkedAt: LSN })).max(1000),
   leader: z.string().nullable(),
   isFailoverReady: z.boolean(),
+  maintenance: z.object({ since: z.string(), reason: z.string().nullable() }).nullable().exactOptional(),
   nodes: z.array(NODE).max(1000),
 });
 
@@ -53,6 +54,7 @@ const EVENT: z.ZodType<ClusterEvent> = z.looseObject({
     'sync-set',
     'switchover',
     'leader-lost',
+    'plan',
     'error',
   ]),
   message: z.string(),

@@ -20,6 +20,7 @@ const TONES = {
   switchover: 'lead',
   'leader-lost': 'bad',
   'lost-writes': 'bad',
+  plan: 'warn',
   error: 'bad',
 };
 

@@ -29,6 +29,14 @@ export function headline(topology, lastLeader) {
       detail: 'Nothing is known about the servers. Start the nodes, or look at their logs.',
     };
   }
+  if (topology.maintenance) {
+    const reason = topology.maintenance.reason === null ? '' : ` (${topology.maintenance.reason})`;
+    return {
+      tone: 'warn',
+      title: topology.leader === null ? 'Paused, and nobody leads' : `Paused, ${topology.leader} leads`,
+      detail: `Nobody takes over until "lockstep resume"${reason}.`,
+    };
+  }
   if (topology.leader === null) return withoutLeader(topology, lastLeader);
   const leader = topology.nodes.find((node) => node.name === topology.leader);
   if (leader === undefined || leader.state === 'unreachable' || leader.state === 'stopped') {

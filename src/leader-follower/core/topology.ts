@@ -2,6 +2,7 @@ import { lagBytes, parseLsn } from '../../model/lsn.ts';
 import type { NodeTopology, Topology, TopologyFork } from '../../model/topology.ts';
 import { electionQuorum } from './cluster-state.ts';
 import type { ClusterState } from './cluster-state.ts';
+import type { Plan } from './plan.ts';
 
 /** What is known of one node when a topology is put together. */
 export interface NodeReport {
@@ -32,6 +33,7 @@ export function buildTopology(options: {
   readonly clusterId: string;
   readonly version: number;
   readonly state: ClusterState | null;
+  readonly plan: Plan;
   readonly isLeaseExpired: boolean;
   readonly nodes: readonly NodeReport[];
 }): Topology {
@@ -53,6 +55,7 @@ export function buildTopology(options: {
     timeline: leader?.timeline ?? null,
     forks: leader?.ancestors.slice(-MAX_FORKS) ?? [],
     leader: leader?.name ?? null,
+    maintenance: options.plan.maintenance,
     isFailoverReady: state !== null && leader !== undefined && canFailOver(state, options.nodes),
     nodes: options.nodes.map((node) => describeNode(node, leader, state)),
   };

@@ -1,0 +1,65 @@
+import { agentUrl } from '../leader-follower/config.ts';
+import type { ClusterConfig, NodeConfig } from '../leader-follower/config.ts';
+import { LockstepError } from '../model/errors.ts';
+import type { ErrorCode, Outcome } from '../model/errors.ts';
+
+export interface AgentRequest {
+  /** For example `/v1/plan`. */
+  readonly path: string;
+  /** POST with this as JSON; GET when left out. */
+  readonly body?: unknown;
+  readonly timeoutMs: number;
+}
+
+/** Asks one agent. Throws its LockstepError, or NO_LEADER when it does not answer: then with outcome `unknown`. */
+export async function askAgent<T>(
+  config: ClusterConfig,
+  node: NodeConfig,
+  request: AgentRequest,
+): Promise<T> {
+  const { path, body, timeoutMs } = request;
+  const response = await fetch(`${agentUrl(node)}${path}`, {
+    method: body === undefined ? 'GET' : 'POST',
+    headers: { authorization: `Bearer ${config.secrets.agent}`, 'content-type': 'application/json' },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    signal: AbortSignal.timeout(timeoutMs),
+  }).catch((cause: unknown) => {
+    throw new LockstepError('NO_LEADER', `The agent of ${node.name} at ${agentUrl(node)} does not answer.`, {
+      cause,
+      retryable: true,
+      outcome: isRefused(cause) ? 'not-applied' : 'unknown',
+      details: { isSilent: true },
+    });
+  });
+  const answer: unknown = await response.json().catch(() => null);
+  if (response.ok) return answer as T;
+  const { code, message, outcome } = (answer ?? {}) as {
+    code?: ErrorCode;
+    message?: string;
+    outcome?: Outcome;
+  };
+  throw new LockstepError(code ?? 'INVARIANT', message ?? `${path} answered ${response.status}.`, {
+    outcome: outcome ?? 'unknown',
+  });
+}
+
+/** Asks the agents in turn until one answers. Throws the answer's LockstepError, or NO_LEADER when none does. */
+export async function askAnyAgent<T>(config: ClusterConfig, request: AgentRequest): Promise<T> {
+  for (const node of config.nodes) {
+    try {
+      return await askAgent<T>(config, node, request);
+    } catch (error) {
+      if (!(error instanceof LockstepError) || error.details['isSilent'] !== true) throw error;
+    }
+  }
+  throw new LockstepError(
+    'NO_LEADER',
+    `No agent of cluster ${config.name} answers. Start it with "npm start" or "lockstep dev".`,
+    { retryable: true },
+  );
+}
+
+/** Nobody listened there: nothing was sent. */
+function isRefused(error: unknown): boolean {
+  return ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'ECONNREFUSED';
+}

@@ -1,0 +1,96 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import type { NodeTopology, Topology } from '../../src/model/topology.ts';
+import { startTestCluster } from '../../src/testing/cluster.ts';
+import type { TestCluster } from '../../src/testing/cluster.ts';
+import { until } from './fixture.ts';
+import { onLeader } from './numbered-writes.ts';
+
+const run = promisify(execFile);
+const main = join(import.meta.dirname, '../../src/cli/main.ts');
+
+/** The command line, on a cluster without `lockstep dev`. */
+async function lockstep(cluster: TestCluster, ...args: string[]): Promise<string> {
+  const { stdout } = await run(process.execPath, [main, ...args, '--state', cluster.folder]);
+  return stdout;
+}
+
+async function refusal(cluster: TestCluster, ...args: string[]): Promise<string> {
+  const failure = await lockstep(cluster, ...args).then(
+    (stdout) => Promise.reject(new Error(`lockstep ${args.join(' ')} did not fail: ${stdout}`)),
+    (error: unknown) => error as { stderr: string; code: number },
+  );
+  expect(failure.code).toBe(1);
+  expect(failure.stderr).not.toMatch(/\n\s+at /);
+  return failure.stderr;
+}
+
+function nodeOf(topology: Topology, name: string): NodeTopology {
+  const node = topology.nodes.find((candidate) => candidate.name === name);
+  if (node === undefined) throw new Error(`there is no ${name}`);
+  return node;
+}
+
+describe('lockstep pause', () => {
+  it('elects nobody while PostgreSQL or all of the leader is gone, and goes on after resume', async () => {
+    await using cluster = await startTestCluster();
+    await onLeader(cluster, (client) => client.query('CREATE TABLE kept AS SELECT 1 AS id'));
+
+    expect(await lockstep(cluster, 'pause', '--reason', 'new disks')).toMatch(/^Paused: .*resume"\.\n$/);
+    expect(await lockstep(cluster, 'status')).toMatch(/paused since .* \(new disks\)/);
+    expect(JSON.parse(await lockstep(cluster, 'status', '--json'))).toMatchObject({
+      maintenance: { reason: 'new disks' },
+    });
+    expect(await refusal(cluster, 'pause')).toMatch(/paused already, since .* \(new disks\)/);
+
+    // A switchover is no accident.
+    const { to: leader } = await cluster.switchover();
+    const { term } = await cluster.untilWhole(30_000);
+
+    // All of it is lost for longer than any lease or promise runs, and comes back.
+    const others = cluster.nodes.filter((node) => node.name !== leader).map((node) => node.name);
+    await cluster.kill(leader);
+    await until('the others would have elected one of them', () => haveLostLeader(cluster, others), 20_000);
+    await ticks(cluster, others[0]!, 5);
+    expect(await cluster.status()).toMatchObject({ leader: null, term });
+    await cluster.start(leader);
+    expect((await cluster.untilWhole(30_000)).leader).toBe(leader);
+
+    // Only its PostgreSQL ends: its agent neither starts it nor gives the lease up.
+    const before = (await cluster.status()).term;
+    await cluster.killPostgres(leader);
+    await until('PostgreSQL is gone', async () => nodeOf(await cluster.status(), leader).state === 'stopped');
+    await ticks(cluster, leader, 5);
+    const paused = await cluster.status();
+    expect(paused).toMatchObject({ leader: null, term: before });
+    expect(nodeOf(paused, leader).state).toBe('stopped');
+    expect(await cluster.logs()).toMatch(/paused \(new disks\): nobody is elected/);
+
+    expect(await lockstep(cluster, 'resume')).toMatch(/^Resumed: /);
+    const whole = await cluster.untilWhole(30_000);
+    expect(whole.maintenance).toBeNull();
+    expect(whole.term).toBeGreaterThan(before);
+    const kept = await onLeader(cluster, (client) => client.query('SELECT id FROM kept'));
+    expect(kept.rows).toEqual([{ id: 1 }]);
+  });
+});
+
+/** Whether both followers say that their promise to the leader ran out, and the lease could be taken. */
+async function haveLostLeader(cluster: TestCluster, names: readonly string[]): Promise<boolean> {
+  const topology = await cluster.status();
+  return topology.leader === null && names.every((name) => nodeOf(topology, name).state === 'running');
+}
+
+/** Resolves when an agent has told its picture `count` times more: it does so after each round, or each second. */
+async function ticks(cluster: TestCluster, name: string, count: number): Promise<void> {
+  const node = cluster.nodes.find((candidate) => candidate.name === name);
+  const response = await fetch(`${node?.agentUrl}/v1/events`, { signal: AbortSignal.timeout(60_000) });
+  let seen = 0;
+  const decoder = new TextDecoder();
+  for await (const chunk of response.body!) {
+    seen += decoder.decode(chunk as Uint8Array).split('event: topology').length - 1;
+    if (seen > count) return;
+  }
+}

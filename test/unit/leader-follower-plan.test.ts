@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest';
+import type { Action, CampaignGround } from '../../src/leader-follower/core/decide.ts';
+import { duringMaintenance, isUnasked } from '../../src/leader-follower/core/maintenance.ts';
+import { changePlan, EMPTY_PLAN, parsePlan } from '../../src/leader-follower/core/plan.ts';
+import { parsePlanCommand } from '../../src/leader-follower/plan-command.ts';
+import { parseNodeId, parseTerm } from '../../src/model/node.ts';
+
+const n1 = parseNodeId('n1');
+const NOW = Date.UTC(2030, 0, 1);
+
+const campaign = (ground: CampaignGround): Action => ({ kind: 'campaign', ground, reason: 'a test' });
+
+describe('a paused cluster', () => {
+  it('elects nobody unless the leadership was given up, or who led last is back', () => {
+    const all = (['released', 'expired', 'suspected', 'led-last'] as const).map(campaign);
+    expect(duringMaintenance(all, false)).toEqual([campaign('released'), campaign('led-last')]);
+    expect(all.filter(isUnasked)).toEqual([campaign('expired'), campaign('suspected')]);
+  });
+
+  it('replaces no data and moves no leadership by itself', () => {
+    const moves: readonly Action[] = [
+      { kind: 'rewind', from: n1, reason: '' },
+      { kind: 'clone', from: n1, reason: '' },
+      { kind: 'release', reason: '' },
+      { kind: 'hand-over', reason: '' },
+    ];
+    expect(duringMaintenance(moves, false)).toEqual([]);
+  });
+
+  it('starts PostgreSQL after its agent or watchdog ended it, and not when a person may have', () => {
+    const start: Action = { kind: 'start', reason: '' };
+    expect(duringMaintenance([start], false)).toEqual([start]);
+    expect(duringMaintenance([start], true)).toEqual([]);
+  });
+
+  it('keeps whatever keeps two leaders apart', () => {
+    const kept: readonly Action[] = [
+      { kind: 'demote', reason: '' },
+      { kind: 'refuse', reason: '' },
+      { kind: 'detach' },
+      { kind: 'follow', leader: n1, term: parseTerm(3) },
+      { kind: 'promote', term: parseTerm(3) },
+      { kind: 'lead' },
+    ];
+    expect(duringMaintenance(kept, true)).toEqual(kept);
+  });
+});
+
+describe('the plan', () => {
+  it('is paused once, and says since when and why', () => {
+    const { plan } = changePlan(EMPTY_PLAN, { kind: 'pause', reason: 'new disks' }, NOW);
+    expect(plan.maintenance).toEqual({ since: '2030-01-01T00:00:00.000Z', reason: 'new disks' });
+    expect(() => changePlan(plan, { kind: 'pause', reason: null }, NOW)).toThrow(
+      /paused already, since 2030-01-01T00:00:00\.000Z \(new disks\)/,
+    );
+    expect(changePlan(plan, { kind: 'resume' }, NOW).plan).toEqual(EMPTY_PLAN);
+  });
+
+  it('is not written where a command changes nothing', () => {
+    expect(changePlan(EMPTY_PLAN, { kind: 'resume' }, NOW).plan).toBe(EMPTY_PLAN);
+  });
+
+  it('is empty where nothing was ever written', () => {
+    expect(parsePlan(undefined)).toEqual(EMPTY_PLAN);
+  });
+
+  it('takes no command that it does not know', () => {
+    expect(() => parsePlanCommand({ kind: 'stop' })).toThrow(/no change of the plan/);
+    expect(() => parsePlanCommand({ kind: 'pause' })).toThrow(/at "reason"/);
+  });
+});
