@@ -36,6 +36,8 @@ import { nodeSettings } from './node-settings.ts';
 const LOOPBACK = ['127.0.0.1/32', '::1/128'];
 const PROMOTE_TIMEOUT_MS = 60_000;
 const POSITION_TIMEOUT_MS = 5_000;
+/** Checkpoints and the founding of a database take long; what a round waits for names less. */
+const STATEMENT_TIMEOUT_MS = 60_000;
 /** pg_rewind wants an orderly end; a large cache takes a while to be written. */
 const REJOIN_STOP_TIMEOUT_MS = 60_000;
 
@@ -163,13 +165,17 @@ export class LocalNode {
     }
   }
 
-  /** Runs a statement as superuser on the local server. */
-  async withClient<T>(run: (client: pg.Client) => Promise<T>, database = 'postgres'): Promise<T> {
+  /** Runs statements as superuser on the local server. A suspended one never answers, hence the time limit. */
+  async withClient<T>(
+    run: (client: pg.Client) => Promise<T>,
+    database: string = 'postgres',
+    timeoutMs: number = STATEMENT_TIMEOUT_MS,
+  ): Promise<T> {
     const client = await this.#server.connect(database);
     try {
-      return await run(client);
+      return await Promise.race([run(client), rejectAfter(timeoutMs)]);
     } finally {
-      await client.end().catch(() => undefined);
+      void client.end().catch(() => undefined);
     }
   }
 

@@ -11,6 +11,8 @@ import type { Merits } from './merits.ts';
 import type { PeerReport, Peers } from './peers.ts';
 
 const LEADER_INTERVAL_MS = 2_000;
+/** A leader's round waits for this, and a suspended PostgreSQL never answers. */
+const TIMEOUT_MS = 2_000;
 /** They only have to move on before they keep much more than a follower keeps anyway. */
 const FOLLOWER_INTERVAL_MS = 10_000;
 
@@ -62,20 +64,24 @@ export class SlotKeeper {
   async #check(): Promise<void> {
     const others = followersOf(this.#config, this.#self);
     const mayLead = !this.#merits.neverLead.includes(this.#self);
-    await this.#local.withClient(async (client) => {
-      const { slots, isInRecovery, redoLsn } = await readSlots(client);
-      const heldByPeers = heldBy(this.#peers.reports());
-      const steps = decideSlots({
-        slots: slots.map((slot) => ({ ...slot, node: slot.follower as NodeId })),
-        wanted: mayLead ? others : [],
-        follower: isInRecovery ? { redoLsn, heldByPeers } : null,
-      });
-      for (const step of steps) {
-        if (step.kind === 'drop') await dropSlot(client, step.node);
-        else if (step.kind === 'create') await createSlot(client, step.node);
-        else await advanceSlot(client, step.node, step.to);
-      }
-    });
+    await this.#local.withClient(
+      async (client) => {
+        const { slots, isInRecovery, redoLsn } = await readSlots(client);
+        const heldByPeers = heldBy(this.#peers.reports());
+        const steps = decideSlots({
+          slots: slots.map((slot) => ({ ...slot, node: slot.follower as NodeId })),
+          wanted: mayLead ? others : [],
+          follower: isInRecovery ? { redoLsn, heldByPeers } : null,
+        });
+        for (const step of steps) {
+          if (step.kind === 'drop') await dropSlot(client, step.node);
+          else if (step.kind === 'create') await createSlot(client, step.node);
+          else await advanceSlot(client, step.node, step.to);
+        }
+      },
+      'postgres',
+      TIMEOUT_MS,
+    );
   }
 }
 
