@@ -10,15 +10,19 @@ import type {
 } from '../consensus/acceptor.ts';
 import type { Ballot } from '../consensus/ballot.ts';
 import { LockstepError } from '../model/errors.ts';
+import type { Standing } from './core/admission.ts';
 
 /** An acceptor whose replies leave only after what they promise is on disk. */
 export interface DurableAcceptor {
   /**
    * Whether there was no file: the node votes for the first time, or has lost what it promised. The second
-   * must not vote; docs/internals/consensus.md says how it comes back.
+   * must not vote, so that it waits for {@link admit}.
    */
   readonly isNew: boolean;
-  /** Throws CONFIG_INVALID for what is no consensus message, and then has changed nothing. */
+  readonly standing: Standing;
+  /** From now on it votes, also after a restart. Until then a new one refuses every message. */
+  admit(): Promise<void>;
+  /** Throws CONFIG_INVALID for what is no consensus message, or before it votes, and then has changed nothing. */
   handle(message: ConsensusMessage): Promise<ConsensusReply>;
   /** Called after each accepted proposal, with its key. */
   onAccepted(listener: (key: string) => void): void;
@@ -29,6 +33,8 @@ interface StoredFile {
   readonly format: 1;
   readonly cluster: string;
   readonly node: string;
+  /** Missing in files of voters that were opened before this was asked: they vote. */
+  readonly isAdmitted?: boolean;
   readonly registers: Readonly<Record<string, AcceptorState>>;
 }
 
@@ -51,6 +57,9 @@ export async function openAcceptorStore(options: {
 
 class AcceptorStore implements DurableAcceptor {
   readonly isNew: boolean;
+  #isAdmitted: boolean;
+  /** What is told: only what is on disk. */
+  #isAdmissionDurable: boolean;
   readonly #options: { readonly path: string; readonly cluster: string; readonly node: string };
   readonly #registers: Map<string, AcceptorState>;
   readonly #listeners: ((key: string) => void)[] = [];
@@ -62,15 +71,20 @@ class AcceptorStore implements DurableAcceptor {
 
   constructor(
     options: { readonly path: string; readonly cluster: string; readonly node: string },
-    stored: Readonly<Record<string, AcceptorState>> | null,
+    stored: StoredFile | null,
   ) {
     this.#options = options;
     this.isNew = stored === null;
-    this.#registers = new Map(Object.entries(stored ?? {}));
+    this.#isAdmitted = stored !== null && stored.isAdmitted !== false;
+    this.#isAdmissionDurable = this.#isAdmitted;
+    this.#registers = new Map(Object.entries(stored?.registers ?? {}));
   }
 
   async handle(message: ConsensusMessage): Promise<ConsensusReply> {
     checkMessage(message);
+    if (!this.#isAdmitted) {
+      throw new LockstepError('CONFIG_INVALID', `${this.#options.node} does not vote yet.`);
+    }
     const state = this.#registers.get(message.key) ?? EMPTY_ACCEPTOR;
     const step = stepAcceptor(state, message);
     if (step.state !== state) this.#registers.set(message.key, step.state);
@@ -78,6 +92,17 @@ class AcceptorStore implements DurableAcceptor {
     await this.#persist(step.state !== state);
     if (step.reply.kind === 'accepted') for (const listener of this.#listeners) listener(message.key);
     return step.reply;
+  }
+
+  get standing(): Standing {
+    const hasWritten = [...this.#registers.values()].some(({ accepted }) => accepted.version > 0);
+    return { isAdmitted: this.#isAdmissionDurable, hasWritten };
+  }
+
+  async admit(): Promise<void> {
+    this.#isAdmitted = true;
+    await this.#persist(true);
+    this.#isAdmissionDurable = true;
   }
 
   /** Writes the present state durably. */
@@ -115,7 +140,8 @@ class AcceptorStore implements DurableAcceptor {
 
   async #write(): Promise<void> {
     const { path, cluster, node } = this.#options;
-    const stored: StoredFile = { format: 1, cluster, node, registers: Object.fromEntries(this.#registers) };
+    const registers = Object.fromEntries(this.#registers);
+    const stored: StoredFile = { format: 1, cluster, node, isAdmitted: this.#isAdmitted, registers };
     const body = JSON.stringify(stored);
     const temporary = `${path}.next`;
     await rm(temporary, { force: true });
@@ -140,7 +166,7 @@ async function readStored(options: {
   readonly path: string;
   readonly cluster: string;
   readonly node: string;
-}): Promise<Readonly<Record<string, AcceptorState>> | null> {
+}): Promise<StoredFile | null> {
   const { path, cluster, node } = options;
   let text: string;
   try {
@@ -153,7 +179,7 @@ async function readStored(options: {
   if (sum !== checksum(body)) {
     throw new LockstepError(
       'CONFIG_INVALID',
-      `The coordination file ${path} is damaged (its checksum does not fit). Stop the agents of all nodes, remove this node's folder, start the other nodes, and start this one once they have a leader: it is then rebuilt from them. Never copy the file from another node or a backup.`,
+      `The coordination file ${path} is damaged (its checksum does not fit). Remove this node's folder and start its agent: it is rebuilt from the others and follows, and "A voter that lost its file" in docs/internals/consensus.md says how it gets its vote back. Never copy the file from another node or a backup.`,
       { details: { path } },
     );
   }
@@ -165,7 +191,7 @@ async function readStored(options: {
       { details: { path, cluster, node } },
     );
   }
-  return stored.registers;
+  return stored;
 }
 
 /** Messages come from the network, and what they say is kept for good: a broken ballot would block its key. */

@@ -92,11 +92,14 @@ export class Agent implements AgentApi {
     const binaries = await reachableBinaries(await findPostgres(config.postgres), account);
     const { folder, isNew } = await claimFolder(stateDir, config, node.name, account);
     const seal = openSeal(config, node.name);
-    const coordination = await openCoordination({ config, node, seal, folder, isNew });
+    const events = new EventLog(node.name);
+    const onNoVote = (reason: string): void => events.addSeldom('error', reason);
+    const coordination = await openCoordination({ config, node, seal, folder, isNew, onNoVote });
     return new Agent(
       config,
       node,
       seal,
+      events,
       coordination,
       (listener) => new LocalNode({ config, node, stateDir, binaries, account, ...listener }),
     );
@@ -106,6 +109,7 @@ export class Agent implements AgentApi {
     config: ClusterConfig,
     node: NodeConfig,
     seal: AgentSeal,
+    events: EventLog,
     coordination: OpenCoordination,
     createLocal: (listener: LocalNodeListener) => LocalNode,
   ) {
@@ -114,7 +118,7 @@ export class Agent implements AgentApi {
     this.#node = node;
     this.#seal = seal;
     this.#coordination = coordination;
-    this.#events = new EventLog(node.name);
+    this.#events = events;
     this.#events.subscribe((event) => this.#news.tell(event));
     this.#local = createLocal({
       onUnexpectedExit: (reason) => {
@@ -246,6 +250,10 @@ export class Agent implements AgentApi {
 
   get vote(): AgentApi['vote'] {
     return this.#coordination.vote;
+  }
+
+  get standing(): AgentApi['standing'] {
+    return this.#coordination.standing;
   }
 
   answerPing(ping: Ping): boolean {

@@ -8,6 +8,8 @@ import { isSameCode } from '../coordination/seal-codes.ts';
 import { SEAL_HEADER } from '../coordination/agent-seal.ts';
 import type { AgentSeal, HeardRequest } from '../coordination/agent-seal.ts';
 import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
+import { STANDING_PATH } from '../coordination/admission.ts';
+import type { Standing } from '../coordination/core/admission.ts';
 import { CONSENSUS_PATH } from '../coordination/http-transport.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
@@ -25,6 +27,8 @@ export interface AgentApi extends LinkApi {
   subscribe(listener: (change: { topology: Topology } | { event: ClusterEvent }) => void): () => void;
   /** This node's vote in the consensus of the agents; null where they have none among themselves. */
   readonly vote: ((message: ConsensusMessage) => Promise<ConsensusReply>) | null;
+  /** See OpenCoordination. */
+  readonly standing: (() => Standing) | null;
   fence(request: FenceRequest): Promise<FenceReply>;
   prepare(): Promise<PrepareReply>;
   takeOver(request: TakeoverRequest): Promise<TakeoverReply>;
@@ -152,6 +156,8 @@ function serveAgents(app: Hono, api: AgentApi, authorization: string, seal: Agen
       answer(context, (body) => vote(JSON.parse(body) as ConsensusMessage)),
     );
   }
+  const { standing } = api;
+  if (standing !== null) app.get(STANDING_PATH, (context) => answer(context, () => standing()));
   app.post(FENCE_PATH, (context) => answer(context, (body) => api.fence(JSON.parse(body) as FenceRequest)));
   app.post(PREPARE_PATH, (context) =>
     answer(context, (_, heard) =>

@@ -1,16 +1,29 @@
 import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
 import { openAcceptorStore } from '../coordination/acceptor-store.ts';
-import { AgentSeal } from '../coordination/agent-seal.ts';
+import { doAllVote, seekAdmission, STANDING_PATH } from '../coordination/admission.ts';
+import type { AskStanding } from '../coordination/admission.ts';
+import { AgentSeal, askAgent } from '../coordination/agent-seal.ts';
 import type { Coordination } from '../coordination/contract.ts';
+import type { Standing } from '../coordination/core/admission.ts';
 import { createEmbeddedCoordination } from '../coordination/embedded.ts';
 import { createEtcdCoordination } from '../coordination/etcd.ts';
 import { createHttpTransport } from '../coordination/http-transport.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
-import { agentUrl } from './config.ts';
+import { isPresent } from '../postgres/data-folder.ts';
+import { agentUrl, findNode } from './config.ts';
 import type { ClusterConfig, EtcdConfig, NodeConfig } from './config.ts';
+import { CLUSTER_KEY } from './leadership.ts';
+
+const ASK_TIMEOUT_MS = 1_000;
+
+/** Who makes this file in a node's folder says that the procedure for a lost vote was followed. */
+const VOTE_ANEW_FILE = 'vote-anew';
+const LOST_VOTE =
+  'This node does not vote: its folder is new and the cluster is not, so that what it had promised is lost. Until it votes again one node less may fail; see "A voter that lost its file" in docs/internals/consensus.md.';
 
 /** Each tick reads the register anyway; the watch is for news in between, of which the own acceptor hears. */
 const WATCH_INTERVAL_MS = 2_000;
@@ -20,6 +33,8 @@ export interface OpenCoordination {
   readonly registers: Coordination;
   /** This node's vote; null where others than the agents vote. */
   readonly vote: ((message: ConsensusMessage) => Promise<ConsensusReply>) | null;
+  /** What the other voters may know of it; null where there are none. */
+  readonly standing: (() => Standing) | null;
   close(): Promise<void>;
 }
 
@@ -30,6 +45,8 @@ export interface CoordinationOptions {
   /** The node's folder, and whether it was never used before. */
   readonly folder: string;
   readonly isNew: boolean;
+  /** For people: why this node does not vote. */
+  readonly onNoVote: (reason: string) => void;
 }
 
 /** What this node proves itself to the other agents with. */
@@ -59,11 +76,33 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
   if (acceptor.isNew && !isNew) {
     throw new LockstepError(
       'CONFIG_INVALID',
-      `${path} is gone, so this node no longer knows what it voted for. Put the file back, or stop all nodes and see "A voter lost its file" in docs/internals/consensus.md.`,
+      `${path} is gone, so this node no longer knows what it voted for. Put the file back, or remove the node's folder: it is rebuilt, and "A voter that lost its file" in docs/internals/consensus.md says how it gets its vote back.`,
       { details: { folder } },
     );
   }
+  const anew = join(folder, VOTE_ANEW_FILE);
+  if (await isPresent(anew)) {
+    await acceptor.admit();
+    await rm(anew);
+  }
+  const closing = new AbortController();
   const others = config.nodes.filter((other) => other.name !== node.name);
+  const names = others.map((other) => other.name);
+  const ask: AskStanding = (voter) =>
+    askAgent<Standing>(seal, {
+      to: voter,
+      url: agentUrl(findNode(config, voter)),
+      method: 'GET',
+      path: STANDING_PATH,
+      signal: AbortSignal.any([AbortSignal.timeout(ASK_TIMEOUT_MS), closing.signal]),
+    });
+  void seekAdmission({
+    acceptor,
+    others: names,
+    ask,
+    onLost: () => options.onNoVote(LOST_VOTE),
+    signal: closing.signal,
+  });
   const registers = createEmbeddedCoordination({
     voters: config.nodes.map((voter) => voter.name),
     proposerId: `${node.name}-${randomUUID()}`,
@@ -77,9 +116,20 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
   });
   acceptor.onAccepted((key) => registers.notify(key));
   return {
-    registers,
+    registers: {
+      read: (key) => registers.read(key),
+      watch: (key, listener) => registers.watch(key, listener),
+      close: () => registers.close(),
+      // Before this write no voter can have lost anything; see judgeNewcomer.
+      compareAndSet: async (key, expectedVersion, value) =>
+        key !== CLUSTER_KEY || expectedVersion > 0 || (await doAllVote(names, ask))
+          ? registers.compareAndSet(key, expectedVersion, value)
+          : { kind: 'unknown', reason: 'not all nodes vote yet' },
+    },
     vote: (message) => acceptor.handle(message),
+    standing: () => acceptor.standing,
     close: async () => {
+      closing.abort();
       await registers.close();
       await acceptor.close();
     },
@@ -91,5 +141,5 @@ function openEtcd(clusterId: string, etcd: EtcdConfig): OpenCoordination {
   const { endpoints, username, password, tls } = etcd;
   const prefix = `${etcd.prefix}${clusterId}/`;
   const registers = createEtcdCoordination({ endpoints, prefix, username, password, tls });
-  return { registers, vote: null, close: () => registers.close() };
+  return { registers, vote: null, standing: null, close: () => registers.close() };
 }

@@ -58,14 +58,22 @@ export class Witness implements AgentApi {
     const node = findNode(config, options.node);
     const { folder, isNew } = await claimFolder(stateDir, config, node.name, null);
     const seal = openSeal(config, node.name);
-    return new Witness(config, node, await openCoordination({ config, node, seal, folder, isNew }));
+    const events = new EventLog(node.name);
+    const onNoVote = (reason: string): void => events.addSeldom('error', reason);
+    const coordination = await openCoordination({ config, node, seal, folder, isNew, onNoVote });
+    return new Witness(config, node, events, coordination);
   }
 
-  private constructor(config: ClusterConfig, node: NodeConfig, coordination: OpenCoordination) {
+  private constructor(
+    config: ClusterConfig,
+    node: NodeConfig,
+    events: EventLog,
+    coordination: OpenCoordination,
+  ) {
     this.#config = config;
     this.#node = node;
     this.#coordination = coordination;
-    this.#events = new EventLog(node.name);
+    this.#events = events;
     this.#events.subscribe((event) => this.#news.tell(event));
     this.#register = new LeadershipRegister({
       self: node.name,
@@ -146,6 +154,10 @@ export class Witness implements AgentApi {
 
   get vote(): AgentApi['vote'] {
     return this.#coordination.vote;
+  }
+
+  get standing(): AgentApi['standing'] {
+    return this.#coordination.standing;
   }
 
   answerPing(ping: Ping): boolean {

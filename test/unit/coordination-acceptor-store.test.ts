@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, open as openFile, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,8 +19,10 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-function open(node = 'a', cluster = 'shop'): Promise<DurableAcceptor> {
-  return openAcceptorStore({ path, cluster, node });
+async function open(node = 'a', cluster = 'shop'): Promise<DurableAcceptor> {
+  const store = await openAcceptorStore({ path, cluster, node });
+  if (store.isNew) await store.admit();
+  return store;
 }
 
 function accept(key: string, counter: number): ConsensusMessage {
@@ -63,6 +66,30 @@ describe('acceptor store', () => {
   test('is new once only, even when it never voted', async () => {
     expect((await open()).isNew).toBe(true);
     expect((await open()).isNew).toBe(false);
+  });
+
+  test('does not vote before it is admitted, and then also after a restart', async () => {
+    const fresh = (): Promise<DurableAcceptor> => openAcceptorStore({ path, cluster: 'shop', node: 'a' });
+    for (let start = 0; start < 2; start++) {
+      const store = await fresh();
+      await expect(peek(store, 'k')).rejects.toThrow('does not vote yet');
+      await expect(store.handle(accept('k', 1))).rejects.toThrow('does not vote yet');
+      expect(store.standing).toEqual({ isAdmitted: false, hasWritten: false });
+    }
+    await (await fresh()).admit();
+    const store = await fresh();
+    await store.handle({ kind: 'prepare', key: 'k', ballot: { counter: 1, proposer: 'p' } });
+    expect(store.standing).toEqual({ isAdmitted: true, hasWritten: false });
+    await store.handle(accept('k', 1));
+    expect((await fresh()).standing).toEqual({ isAdmitted: true, hasWritten: true });
+  });
+
+  test('votes when its file is from before voters were admitted', async () => {
+    await (await open()).handle(accept('k', 1));
+    const body = (await readFile(path, 'utf8')).split('\n')[1]!.replace('"isAdmitted":true,', '');
+    expect(body).not.toContain('isAdmitted');
+    await writeFile(path, `${createHash('sha256').update(body).digest('hex')}\n${body}\n`);
+    expect(await peek(await open(), 'k')).toMatchObject({ accepted: { version: 1 } });
   });
 
   test('tells of each accepted proposal after it is durable', async () => {

@@ -101,6 +101,7 @@ export class HttpCluster implements ConformanceCluster {
     const acceptors = await Promise.all(
       VOTERS.map((node) => openAcceptorStore({ path: join(folder, `${node}.json`), cluster: 'shop', node })),
     );
+    await Promise.all(acceptors.map((acceptor) => acceptor.admit()));
     const servers = await Promise.all(
       acceptors.map((acceptor, index) => serveAcceptor(acceptor, sealOf(VOTERS[index]!))),
     );

@@ -11,6 +11,8 @@ const PEER = parseNodeId('b');
 const PEEK = { kind: 'peek', key: 'k' } as const;
 const HANGING: DurableAcceptor = {
   isNew: false,
+  standing: { isAdmitted: true, hasWritten: false },
+  admit: async () => undefined,
   handle: () => new Promise(() => undefined),
   onAccepted: () => undefined,
   close: async () => undefined,
