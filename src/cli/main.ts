@@ -7,6 +7,7 @@ import { runDev } from './dev.ts';
 import { findLocalCluster } from './local-cluster.ts';
 import { addPlanCommands } from './plan-commands.ts';
 import { printStatus } from './status-command.ts';
+import { addSwitchoverCommand } from './switchover-command.ts';
 
 const program = new Command('lockstep')
   .description('Replication for PostgreSQL: a leader, its followers, and failover that loses nothing.')
@@ -60,21 +61,7 @@ program
   .option('--json', 'print one JSON document', false)
   .action((options: { state: string; json: boolean }) => printStatus(options));
 
-program
-  .command('switchover')
-  .description('hand the leadership over in order; nothing is lost')
-  .argument('[node]', 'the new leader; the best follower when left out')
-  .option(...state)
-  .option('--json', 'print one JSON document', false)
-  .action(async (node: string | undefined, options: { state: string; json: boolean }) => {
-    const cluster = await findLocalCluster(process.cwd(), options.state);
-    const result = await cluster.switchover(node ?? null);
-    const text = options.json
-      ? JSON.stringify(result)
-      : `${result.to} leads now (before: ${result.from}); writes paused for ${result.pausedMs} ms.`;
-    process.stdout.write(`${text}\n`);
-  });
-
+addSwitchoverCommand(program, state);
 addPlanCommands(program, state);
 
 program

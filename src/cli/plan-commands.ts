@@ -12,7 +12,7 @@ const COMMAND_TIMEOUT_MS = 10_000;
 /** How long agents that answer may take to hear of a change; they look every 2 s at the latest. */
 const HEAR_TIMEOUT_MS = 5_000;
 
-type StateOption = readonly [flags: string, description: string, preset: string];
+export type StateOption = readonly [flags: string, description: string, preset: string];
 
 /** `pause` and `resume`. They need agents only, not `lockstep dev`. */
 export function addPlanCommands(program: Command, state: StateOption): void {
@@ -38,7 +38,7 @@ export function addPlanCommands(program: Command, state: StateOption): void {
 }
 
 /** Changes the plan, and resolves once every agent that answers goes by it: with the names of the others. */
-async function changePlan(config: ClusterConfig, command: PlanCommand): Promise<readonly string[]> {
+export async function changePlan(config: ClusterConfig, command: PlanCommand): Promise<readonly string[]> {
   const { version } = await askAnyAgent<VersionedPlan>(config, {
     path: '/v1/plan',
     body: command,
@@ -61,15 +61,15 @@ async function changePlan(config: ClusterConfig, command: PlanCommand): Promise<
   }
 }
 
-function describeMissed(names: readonly string[]): string {
+export function describeMissed(names: readonly string[]): string {
   if (names.length === 0) return '';
   return ` ${names.join(', ')} did not answer and ${names.length === 1 ? 'hears' : 'hear'} of it when back.`;
 }
 
-function readConfig(state: string): Promise<ClusterConfig> {
+export function readConfig(state: string): Promise<ClusterConfig> {
   return readClusterConfig(join(resolve(state), 'cluster.json'));
 }
 
-function print(text: string): void {
+export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }

@@ -137,10 +137,19 @@ function clusterLine(topology: Topology | null): Line {
 
 /** What people have planned, if anything. */
 function planLines(topology: Topology | null): readonly Line[] {
-  const maintenance = topology?.maintenance ?? null;
-  if (maintenance === null) return [];
-  const reason = maintenance.reason === null ? '' : ` (${maintenance.reason})`;
-  return [[span(`paused since ${maintenance.since}${reason}: no failover until "lockstep resume"`, 'warn')]];
+  const { maintenance = null, plannedSwitchover = null } = topology ?? {};
+  const lines: Line[] = [];
+  if (maintenance !== null) {
+    const reason = maintenance.reason === null ? '' : ` (${maintenance.reason})`;
+    lines.push([
+      span(`paused since ${maintenance.since}${reason}: no failover until "lockstep resume"`, 'warn'),
+    ]);
+  }
+  if (plannedSwitchover !== null) {
+    const to = plannedSwitchover.to === null ? '' : ` to ${plannedSwitchover.to}`;
+    lines.push([span(`switchover planned for ${plannedSwitchover.at}${to}`, 'warn')]);
+  }
+  return lines;
 }
 
 function eventSection(options: RenderLiveOptions, rows: number): readonly Line[] {

@@ -12,13 +12,21 @@ export async function printStatus(options: {
   const config = await readClusterConfig(join(resolve(options.state), 'cluster.json'));
   const topology = await fetchTopology(config);
   if (options.json) {
-    const { cluster, term, timeline, leader, isFailoverReady, maintenance = null } = topology;
+    const {
+      cluster,
+      term,
+      timeline,
+      leader,
+      isFailoverReady,
+      maintenance = null,
+      plannedSwitchover = null,
+    } = topology;
     const nodes = topology.nodes.map((node) => ({
       ...node,
       dsn: node.kind === 'witness' ? null : nodeDsn(config, node),
     }));
     process.stdout.write(
-      `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, isFailoverReady, maintenance, nodes }, null, 2)}\n`,
+      `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, isFailoverReady, maintenance, plannedSwitchover, nodes }, null, 2)}\n`,
     );
     return;
   }

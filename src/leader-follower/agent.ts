@@ -145,10 +145,12 @@ export class Agent implements AgentApi {
       onNewLeader: () => this.#promise.grant(config.supportMs),
     });
     this.#planned = new PlannedWork({
+      self: node.name,
       coordination: coordination.registers,
       local: this.#local,
       events: this.#events,
       wake: () => this.#wake(),
+      switchover: async (to) => this.switchover(to),
     });
     this.#promise = new PromiseToLeader(config.supportMs, () => this.#statusChanged());
     this.#support = new SupportOfMembers({
@@ -348,6 +350,7 @@ export class Agent implements AgentApi {
         await this.#executor.execute(action, observation);
       }
       this.#lastError = '';
+      if (this.#register.ownLease.kind === 'held' && this.#isServing()) this.#planned.keepTime();
       const isSteady = actions.every(({ kind }) => kind === 'lead' || kind === 'keep-slots');
       if (!isSteady) await this.#observe();
       if (isSteady) return TICK_MS;

@@ -5,6 +5,8 @@ import type { PlanCommand } from './core/plan.ts';
 const schema: z.ZodType<PlanCommand> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('pause'), reason: z.string().max(200).nullable() }),
   z.strictObject({ kind: z.literal('resume') }),
+  z.strictObject({ kind: z.literal('schedule'), at: z.string().max(100), to: z.string().nullable() }),
+  z.strictObject({ kind: z.literal('cancel') }),
 ]);
 
 /** Checks what came over the network. Throws CONFIG_INVALID. */

@@ -1,6 +1,9 @@
 import type { Coordination } from '../coordination/contract.ts';
+import type { NodeId } from '../model/node.ts';
 import type { Action } from './core/decide.ts';
 import { duringMaintenance, isUnasked } from './core/maintenance.ts';
+import { describeSchedule, judgeSchedule, withoutSchedule } from './core/plan.ts';
+import type { Schedule } from './core/plan.ts';
 import type { EventLog } from './event-log.ts';
 import type { LocalNode } from './local-node.ts';
 import { PlanRegister } from './plan-register.ts';
@@ -9,17 +12,21 @@ import { PlanRegister } from './plan-register.ts';
 const LOOK_TIMEOUT_MS = 200;
 
 export interface PlannedWorkOptions {
+  readonly self: NodeId;
   readonly coordination: Coordination;
   readonly local: LocalNode;
   readonly events: EventLog;
   /** The plan changed: the next round is to come at once. */
   readonly wake: () => void;
+  /** Hands the leadership over between two rounds. */
+  readonly switchover: (to: string | null) => Promise<unknown>;
 }
 
 /** What people have planned, as it bears on this node's rounds. */
 export class PlannedWork {
   readonly #options: PlannedWorkOptions;
   readonly register: PlanRegister;
+  #isBeginning = false;
 
   constructor(options: PlannedWorkOptions) {
     this.#options = options;
@@ -38,5 +45,36 @@ export class PlannedWork {
     return this.register.isPaused
       ? duringMaintenance(actions, this.#options.local.hasEndedByItself)
       : actions;
+  }
+
+  /** As the leader: begins the planned switchover when its time has come. Does not wait for it. */
+  keepTime(): void {
+    const schedule = this.register.known?.plan.schedule ?? null;
+    if (schedule === null || this.#isBeginning || judgeSchedule(schedule, Date.now()) === 'early') return;
+    this.#isBeginning = true;
+    void this.#begin(schedule)
+      .catch((error: unknown) => {
+        this.#options.events.addSeldom(
+          'error',
+          `the switchover planned ${describeSchedule(schedule)} failed: ${(error as Error).message}`,
+        );
+      })
+      .finally(() => (this.#isBeginning = false));
+  }
+
+  /** Taken out of the plan first, by compare-and-set: it runs at most once, whoever leads meanwhile. */
+  async #begin(schedule: Schedule): Promise<void> {
+    const { self, events, switchover } = this.#options;
+    const { isChanged } = await this.register.change((plan) => withoutSchedule(plan, schedule));
+    if (!isChanged) return;
+    const described = `the switchover planned ${describeSchedule(schedule)}`;
+    if (judgeSchedule(schedule, Date.now()) === 'late') {
+      events.add('plan', `${described} is not run: it is more than 5 minutes late`);
+    } else if (schedule.to === self) {
+      events.add('plan', `${described} is not needed: ${self} leads already`);
+    } else {
+      events.add('plan', `${described} begins`);
+      await switchover(schedule.to);
+    }
   }
 }

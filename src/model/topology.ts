@@ -61,6 +61,8 @@ export interface Topology {
   readonly isFailoverReady: boolean;
   /** While set (`lockstep pause`) nobody takes over by itself; `since` is ISO time. Missing from older agents. */
   readonly maintenance?: { readonly since: string; readonly reason: string | null } | null;
+  /** A switchover at a time (ISO), to a node or (null) to the best follower. Missing from older agents. */
+  readonly plannedSwitchover?: { readonly at: string; readonly to: string | null } | null;
   readonly nodes: readonly NodeTopology[];
 }
 

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -66,7 +67,7 @@ describe('lockstep pause', () => {
     const paused = await cluster.status();
     expect(paused).toMatchObject({ leader: null, term: before });
     expect(nodeOf(paused, leader).state).toBe('stopped');
-    expect(await cluster.logs()).toMatch(/paused \(new disks\): nobody is elected/);
+    expect(await agentLogs(cluster)).toMatch(/paused \(new disks\): nobody is elected/);
 
     expect(await lockstep(cluster, 'resume')).toMatch(/^Resumed: /);
     const whole = await cluster.untilWhole(30_000);
@@ -76,6 +77,57 @@ describe('lockstep pause', () => {
     expect(kept.rows).toEqual([{ id: 1 }]);
   });
 });
+
+describe('lockstep switchover --at', () => {
+  it('is shown, taken back, and run once by whoever leads then', async () => {
+    await using cluster = await startTestCluster();
+    const [first] = cluster.nodes;
+    await lockstep(cluster, 'switchover', '--at', '2100-01-31T03:00:00Z', '--to', first!.name);
+    expect(await lockstep(cluster, 'status')).toContain(
+      `switchover planned for 2100-01-31T03:00:00.000Z to ${first!.name}`,
+    );
+    expect(await refusal(cluster, 'switchover', '--at', '2101-01-31T03:00:00Z')).toMatch(/planned already/);
+    expect(await refusal(cluster, 'switchover', '--at', '2001-01-31T03:00:00Z')).toMatch(/planned already/);
+    await lockstep(cluster, 'switchover', '--cancel');
+    expect(await lockstep(cluster, 'status')).not.toContain('planned');
+    expect(await refusal(cluster, 'switchover', '--cancel')).toMatch(/No switchover is planned/);
+    expect(await refusal(cluster, 'switchover', '--at', '2001-01-31T03:00:00Z')).toMatch(/has passed/);
+
+    const atMs = Date.now() + 20_000;
+    await lockstep(cluster, 'switchover', '--at', new Date(atMs).toISOString());
+    // Who led when it was planned is another one by then, with a new agent.
+    const planner = await cluster.leader();
+    await cluster.kill(planner);
+    await until('another leads', async () => {
+      const { leader } = await cluster.status();
+      return leader !== null && leader !== planner;
+    });
+    await cluster.start(planner);
+    const before = await cluster.untilWhole(30_000);
+    expect(before.plannedSwitchover).toEqual({ at: new Date(atMs).toISOString(), to: null });
+    const after = await until(
+      'the leadership was handed over',
+      async () => {
+        const topology = await cluster.status();
+        return topology.leader !== null && topology.leader !== before.leader && topology;
+      },
+      60_000,
+    );
+    expect(Date.now()).toBeGreaterThanOrEqual(atMs);
+    expect(after.term).toBe(before.term + 1);
+    const whole = await cluster.untilWhole(30_000);
+    expect(whole).toMatchObject({ plannedSwitchover: null, leader: after.leader });
+    expect((await agentLogs(cluster)).match(/the switchover planned for \S+ begins/g)).toHaveLength(1);
+  });
+});
+
+/** Everything that the agents have told, also those of earlier lives. */
+async function agentLogs(cluster: TestCluster): Promise<string> {
+  const logs = cluster.nodes.map((node) =>
+    readFile(join(cluster.folder, 'nodes', node.name, 'agent.log'), 'utf8'),
+  );
+  return (await Promise.all(logs)).join('\n');
+}
 
 /** Whether both followers say that their promise to the leader ran out, and the lease could be taken. */
 async function haveLostLeader(cluster: TestCluster, names: readonly string[]): Promise<boolean> {

@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import type { Action, CampaignGround } from '../../src/leader-follower/core/decide.ts';
 import { duringMaintenance, isUnasked } from '../../src/leader-follower/core/maintenance.ts';
-import { changePlan, EMPTY_PLAN, parsePlan } from '../../src/leader-follower/core/plan.ts';
+import {
+  changePlan,
+  EMPTY_PLAN,
+  judgeSchedule,
+  LATE_AFTER_MS,
+  parsePlan,
+  withoutSchedule,
+} from '../../src/leader-follower/core/plan.ts';
 import { parsePlanCommand } from '../../src/leader-follower/plan-command.ts';
 import { parseNodeId, parseTerm } from '../../src/model/node.ts';
 
@@ -58,6 +65,38 @@ describe('the plan', () => {
 
   it('is not written where a command changes nothing', () => {
     expect(changePlan(EMPTY_PLAN, { kind: 'resume' }, NOW).plan).toBe(EMPTY_PLAN);
+  });
+
+  it('holds one switchover, to be taken back or begun once', () => {
+    const at = '2030-01-01T03:00:00+02:00';
+    const { plan } = changePlan(EMPTY_PLAN, { kind: 'schedule', at, to: 'n2' }, NOW);
+    const schedule = plan.schedule!;
+    expect(schedule).toMatchObject({ at: '2030-01-01T01:00:00.000Z', to: 'n2' });
+    expect(() => changePlan(plan, { kind: 'schedule', at, to: null }, NOW)).toThrow(
+      /planned already, for 2030-01-01T01:00:00\.000Z to n2/,
+    );
+    expect(changePlan(plan, { kind: 'cancel' }, NOW).plan).toEqual(EMPTY_PLAN);
+    expect(() => changePlan(EMPTY_PLAN, { kind: 'cancel' }, NOW)).toThrow(/No switchover is planned/);
+
+    const begun = withoutSchedule(plan, schedule);
+    expect(begun).toEqual(EMPTY_PLAN);
+    expect(withoutSchedule(begun, schedule)).toBe(begun);
+    const again = changePlan(begun, { kind: 'schedule', at, to: 'n2' }, NOW + 1).plan;
+    expect(withoutSchedule(again, schedule)).toBe(again);
+  });
+
+  it('begins a switchover neither before its time nor more than 5 minutes after', () => {
+    const schedule = { at: new Date(NOW).toISOString(), to: null, since: '' };
+    expect(judgeSchedule(schedule, NOW - 1)).toBe('early');
+    expect(judgeSchedule(schedule, NOW)).toBe('due');
+    expect(judgeSchedule(schedule, NOW + LATE_AFTER_MS)).toBe('due');
+    expect(judgeSchedule(schedule, NOW + LATE_AFTER_MS + 1)).toBe('late');
+  });
+
+  it('takes no time that is none, or has passed', () => {
+    const plan = (at: string) => changePlan(EMPTY_PLAN, { kind: 'schedule', at, to: null }, NOW);
+    expect(() => plan('tomorrow')).toThrow(/"tomorrow" is no time; write it as/);
+    expect(() => plan('2029-12-31T23:59:59Z')).toThrow(/2029-12-31T23:59:59\.000Z has passed; it is 2030/);
   });
 
   it('is empty where nothing was ever written', () => {

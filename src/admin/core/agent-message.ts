@@ -34,6 +34,7 @@ const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
   leader: z.string().nullable(),
   isFailoverReady: z.boolean(),
   maintenance: z.object({ since: z.string(), reason: z.string().nullable() }).nullable().exactOptional(),
+  plannedSwitchover: z.object({ at: z.string(), to: z.string().nullable() }).nullable().exactOptional(),
   nodes: z.array(NODE).max(1000),
 });
 

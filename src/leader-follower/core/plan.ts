@@ -7,6 +7,8 @@ import { LockstepError } from '../../model/errors.ts';
 export interface Plan {
   /** While it is set nobody is elected, copied or rewound by itself; null otherwise. */
   readonly maintenance: Maintenance | null;
+  /** A switchover at a time; taken out before it is begun. */
+  readonly schedule: Schedule | null;
 }
 
 export interface Maintenance {
@@ -15,9 +17,24 @@ export interface Maintenance {
   readonly reason: string | null;
 }
 
+/** ISO times, by the wall clocks of whoever asked and whoever leads then: they decide no safety. */
+export interface Schedule {
+  readonly at: string;
+  /** Null for the best follower. */
+  readonly to: string | null;
+  /** When it was planned; tells one plan from another of the same time. */
+  readonly since: string;
+}
+
+/** A planned switchover that is later than this is not run any more. */
+export const LATE_AFTER_MS = 300_000;
+
 /** What `POST /v1/plan` takes. */
 export type PlanCommand =
-  { readonly kind: 'pause'; readonly reason: string | null } | { readonly kind: 'resume' };
+  | { readonly kind: 'pause'; readonly reason: string | null }
+  | { readonly kind: 'resume' }
+  | { readonly kind: 'schedule'; readonly at: string; readonly to: string | null }
+  | { readonly kind: 'cancel' };
 
 /** The plan after a command, with a line for the event log; `plan` is the same object when nothing changed. */
 export interface PlanChange {
@@ -25,7 +42,7 @@ export interface PlanChange {
   readonly message: string;
 }
 
-export const EMPTY_PLAN: Plan = { maintenance: null };
+export const EMPTY_PLAN: Plan = { maintenance: null, schedule: null };
 
 /** The register's value; what an older release did not write yet is empty. */
 export function parsePlan(value: unknown): Plan {
@@ -52,9 +69,69 @@ export function changePlan(plan: Plan, command: PlanCommand, nowMs: number): Pla
       return plan.maintenance === null
         ? { plan, message: 'the cluster was not paused' }
         : { plan: { ...plan, maintenance: null }, message: 'resumed: failover and rejoin work again' };
+    case 'schedule':
+      return planSwitchover(plan, command, nowMs);
+    case 'cancel':
+      return cancelSwitchover(plan);
     default:
       return command satisfies never;
   }
+}
+
+/** When a planned switchover is to run. */
+export function judgeSchedule(schedule: Schedule, nowMs: number): 'early' | 'due' | 'late' {
+  const lateMs = nowMs - Date.parse(schedule.at);
+  if (lateMs < 0) return 'early';
+  return lateMs > LATE_AFTER_MS ? 'late' : 'due';
+}
+
+/** The plan without this very switchover; the same object where it is not in it. */
+export function withoutSchedule(plan: Plan, { at, to, since }: Schedule): Plan {
+  const isPlanned = plan.schedule?.at === at && plan.schedule.to === to && plan.schedule.since === since;
+  return isPlanned ? { ...plan, schedule: null } : plan;
+}
+
+/** For people: `for 2030-01-01T00:00:00.000Z to n2`. */
+export function describeSchedule({ at, to }: Pick<Schedule, 'at' | 'to'>): string {
+  return `for ${at}${to === null ? '' : ` to ${to}`}`;
+}
+
+function planSwitchover(
+  plan: Plan,
+  { at, to }: Extract<PlanCommand, { kind: 'schedule' }>,
+  nowMs: number,
+): PlanChange {
+  if (plan.schedule !== null) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `A switchover is planned already, ${describeSchedule(plan.schedule)}. Cancel it with "lockstep switchover --cancel" first.`,
+    );
+  }
+  const atMs = Date.parse(at);
+  if (Number.isNaN(atMs)) {
+    throw new LockstepError('CONFIG_INVALID', `"${at}" is no time; write it as 2030-01-31T03:00:00Z.`);
+  }
+  if (atMs <= nowMs) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${new Date(atMs).toISOString()} has passed; it is ${new Date(nowMs).toISOString()} now. Name a later time, or leave --at out.`,
+    );
+  }
+  const schedule = { at: new Date(atMs).toISOString(), to, since: new Date(nowMs).toISOString() };
+  return { plan: { ...plan, schedule }, message: `a switchover is planned ${describeSchedule(schedule)}` };
+}
+
+function cancelSwitchover(plan: Plan): PlanChange {
+  if (plan.schedule === null) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'No switchover is planned, or it has begun; see "lockstep status".',
+    );
+  }
+  return {
+    plan: { ...plan, schedule: null },
+    message: `the switchover ${describeSchedule(plan.schedule)} is cancelled`,
+  };
 }
 
 function inBrackets(reason: string | null): string {

@@ -56,6 +56,10 @@ export function buildTopology(options: {
     forks: leader?.ancestors.slice(-MAX_FORKS) ?? [],
     leader: leader?.name ?? null,
     maintenance: options.plan.maintenance,
+    plannedSwitchover: options.plan.schedule && {
+      at: options.plan.schedule.at,
+      to: options.plan.schedule.to,
+    },
     isFailoverReady: state !== null && leader !== undefined && canFailOver(state, options.nodes),
     nodes: options.nodes.map((node) => describeNode(node, leader, state)),
   };
