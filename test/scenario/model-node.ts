@@ -26,15 +26,6 @@ export interface ModelNode {
   barrierLsn: Lsn | null;
 }
 
-/** A safety rule broken on purpose, to show that the checks would see it. */
-export type Mutant =
-  /** One member of the sync set fewer is heard before an election. */
-  | 'small-quorum'
-  /** A node leaves the record without waiting for the rest to pass what it acknowledged. */
-  | 'no-barrier'
-  /** Followers tell a candidate their position and go on receiving from the old leader. */
-  | 'no-fence';
-
 /** An action as a transcript shows it. */
 export function describeAction(action: Action): string {
   const { kind, ...rest } = action;

@@ -10,7 +10,7 @@ import { parseNodeId, parseTerm } from '../../src/model/node.ts';
 import type { NodeId, Term } from '../../src/model/node.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
 import { describeAction } from './model-node.ts';
-import type { ModelNode, Mutant } from './model-node.ts';
+import type { ModelNode } from './model-node.ts';
 
 const TTL_MS = 1_000;
 const TICK_MS = 100;
@@ -26,12 +26,10 @@ export class World {
   readonly trace: string[] = [];
   register: { version: number; state: ClusterState | null } = { version: 0, state: null };
   nowMs = 0;
-  readonly #mutant: Mutant | null;
   #nonces = 0;
   #waiting: { readonly id: string; readonly leader: ModelNode; readonly lsn: number }[] = [];
 
-  constructor(count: number, mutant: Mutant | null = null) {
-    this.#mutant = mutant;
+  constructor(count: number) {
     this.nodes = Array.from({ length: count }, (_, index) => ({
       name: parseNodeId(`n${index + 1}`),
       isUp: true,
@@ -269,16 +267,13 @@ export class World {
     const positions = [node, ...heard]
       .filter((other) => other.isUp && !other.isPaused && other.process === 'follower')
       .map((other) => {
-        if (this.#mutant !== 'no-fence') {
-          other.following = null;
-          other.fencedAtVersion = Math.max(other.fencedAtVersion ?? 0, version);
-        }
+        other.following = null;
+        other.fencedAtVersion = Math.max(other.fencedAtVersion ?? 0, version);
         return { node: other.name, history: other.history, receivedLsn: BigInt(other.log.length) as Lsn };
       });
     const decision = decideElection({
       self: node.name,
-      sync:
-        this.#mutant === 'small-quorum' ? { ...state.sync, required: state.sync.required + 1 } : state.sync,
+      sync: state.sync,
       lastHolder: state.leadership.holder,
       timeline: state.leadership.timeline,
       positions,
@@ -335,7 +330,7 @@ export class World {
           flushLsn: BigInt(other.log.length) as Lsn,
         })),
       recentlyStreaming: [],
-      barrierLsn: this.#mutant === 'no-barrier' ? (0n as Lsn) : node.barrierLsn,
+      barrierLsn: node.barrierLsn,
     });
     if (step.kind === 'keep') return;
     this.trace.push(`${node.name}   ${step.kind} ${step.members.join(' ')}: ${step.reason}`);

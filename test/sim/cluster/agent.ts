@@ -1,0 +1,415 @@
+import { decide } from '../../../src/leader-follower/core/decide.ts';
+import type { Action } from '../../../src/leader-follower/core/decide.ts';
+import type { Ping } from '../../../src/leader-follower/core/support.ts';
+import type { LocalPostgres, View } from '../../../src/leader-follower/core/view.ts';
+import { parseTerm } from '../../../src/model/node.ts';
+import type { NodeId } from '../../../src/model/node.ts';
+import type { Lsn } from '../../../src/model/lsn.ts';
+import { campaign } from './campaign.ts';
+import { RegisterClient } from './coordination.ts';
+import type { KnownRegister, ModelAcceptor } from './coordination.ts';
+import { HeardPeers } from './heard-peers.ts';
+import type { PeerStatus } from './heard-peers.ts';
+import type { Host } from './host.ts';
+import { ModelLeadership } from './leadership.ts';
+import { ModelLocalNode } from './local-node.ts';
+import type { FencedEnd } from './local-node.ts';
+import type { ModelPostgres } from './postgres.ts';
+import type { MutantName } from './rules.ts';
+import { SyncSetKeeper } from './sync-set-keeper.ts';
+import { ModelWatchdog } from './watchdog.ts';
+import type { Cluster } from './world.ts';
+
+const TICK_MS = 250;
+const STATUS_INTERVAL_MS = 250;
+const RETRY_MS = 1_000;
+const HEALTH_INTERVAL_MS = 500;
+const SILENT_AFTER_FAILING_MS = 4_000;
+const SWITCHOVER_STOP_MS = 100;
+const SYSTEM_IDENTIFIER = 'cluster';
+
+export type FenceReply =
+  { readonly kind: 'refused' } | { readonly kind: 'fenced'; readonly position: FencedEnd | null };
+
+/** One machine's agent as the documents say, in callbacks under virtual time: observe, decide, act. */
+export class ModelAgent {
+  readonly host: Host;
+  readonly server: ModelPostgres;
+  readonly watchdog: ModelWatchdog;
+  readonly acceptor: ModelAcceptor;
+  readonly cluster: Cluster;
+  leadership!: ModelLeadership;
+  local!: ModelLocalNode;
+  #syncSet!: SyncSetKeeper;
+  #heard!: HeardPeers;
+  #last: LocalPostgres = { kind: 'stopped' };
+  #isTicking = false;
+  #isWoken = false;
+  #ticks = 0;
+  #hasRewindFailed = false;
+  #writesAtMs = 0;
+  #switchoverTo: NodeId | null = null;
+
+  constructor(cluster: Cluster, host: Host, server: ModelPostgres, acceptor: ModelAcceptor) {
+    this.cluster = cluster;
+    this.host = host;
+    this.server = server;
+    this.acceptor = acceptor;
+    this.watchdog = new ModelWatchdog(host, server, cluster.mutant);
+    server.onExit = () => this.#later(1, () => this.wake());
+  }
+
+  start(): void {
+    if (this.host.agent.isUp || this.host.isDown) return;
+    // What an earlier life left running is ended first.
+    this.server.kill('left over from an earlier agent');
+    const { cluster, host } = this;
+    host.agent.begin();
+    const { mutant } = cluster;
+    const client = new RegisterClient({
+      host,
+      voters: cluster.agents.length,
+      mutant,
+      proposerId: mutant === 'ballot-reuse' ? 'p' : `${host.name}-${host.agent.life}`,
+      send: (voter, message, answer) => cluster.consult(this, voter, message, answer),
+      onCommitted: cluster.onCommitted,
+      newestVersion: () => cluster.checker.newestVersion,
+    });
+    this.leadership = new ModelLeadership({
+      host,
+      nodes: cluster.agents.length,
+      mutant,
+      client,
+      nonce: () => `${host.name}-${++cluster.nonces}`,
+      isServing: () => this.#writeFailingForMs <= SILENT_AFTER_FAILING_MS,
+      sendPing: (ping, sentAtMs) => this.#sendPing(ping, sentAtMs),
+      onDeadlines: (deadlines) => this.watchdog.set(deadlines),
+      onDeposed: () => {
+        if (this.server.following === null) this.watchdog.kill('another node leads');
+        this.wake();
+      },
+      onLost: () => this.#statusChanged(),
+      wake: () => this.wake(),
+    });
+    this.local = new ModelLocalNode(host, cluster.network, this.server, this.watchdog, mutant);
+    this.#syncSet = new SyncSetKeeper(this, []);
+    const others = cluster.names.filter((name) => name !== host.name);
+    this.#heard = new HeardPeers(host, others, mutant);
+    this.#last = { kind: 'stopped' };
+    this.#isTicking = false;
+    this.#hasRewindFailed = false;
+    this.#switchoverTo = null;
+    this.#writesAtMs = host.nowMs();
+    this.#tellStatusLater();
+    this.#checkHealthLater();
+    this.#tick();
+  }
+
+  /** SIGKILL. Its acceptor goes with it; its watchdog sees the pipe close. */
+  crash(): void {
+    if (!this.host.agent.isUp) return;
+    this.host.agent.end();
+    this.acceptor.crash();
+    this.watchdog.kill('the agent is gone');
+  }
+
+  requestSwitchover(to: NodeId): void {
+    this.#switchoverTo = to;
+    this.wake();
+  }
+
+  wake(): void {
+    if (this.#isTicking) this.#isWoken = true;
+    else this.#tick();
+  }
+
+  get mutant(): MutantName | null {
+    return this.cluster.mutant;
+  }
+
+  get #writeFailingForMs(): number {
+    const silentMs = this.host.nowMs() - this.#writesAtMs;
+    return silentMs > 2 * HEALTH_INTERVAL_MS ? silentMs : 0;
+  }
+
+  #later(ms: number, run: () => void): void {
+    this.host.after(this.host.agent, ms, run);
+  }
+
+  #tick(): void {
+    const tick = ++this.#ticks;
+    this.#isTicking = true;
+    this.#isWoken = false;
+    const end = (pauseMs: number): void => {
+      this.#isTicking = false;
+      if (this.#isWoken) return this.#later(0, () => tick === this.#ticks && this.#tick());
+      this.#later(pauseMs, () => tick === this.#ticks && this.#tick());
+    };
+    if (this.#switchoverTo !== null) return this.#runSwitchover(this.#switchoverTo, () => end(0));
+    this.#observe((view) => {
+      const actions = decide(view);
+      this.#execute(actions, 0, view, (isDone) => {
+        const isSteady = actions.every(isRoutine);
+        if (!isDone) end(RETRY_MS);
+        else if (isSteady) end(TICK_MS);
+        else end(actions.some(({ kind }) => kind === 'campaign') ? TICK_MS / 2 : 1);
+      });
+    });
+  }
+
+  #observe(done: (view: View) => void): void {
+    let register: KnownRegister | null | undefined;
+    let local: LocalPostgres | undefined;
+    const both = (): void => {
+      if (register === undefined || local === undefined) return;
+      const isNews = this.#last.kind !== local.kind;
+      this.#last = local;
+      if (isNews) this.#tellStatus();
+      done(this.#view(register, local));
+    };
+    this.leadership.refresh((known) => {
+      register = known;
+      both();
+    });
+    this.local.probe((seen) => {
+      local = seen;
+      both();
+    });
+  }
+
+  #view(register: KnownRegister | null, local: LocalPostgres): View {
+    const { leadership, host, cluster } = this;
+    const expiredMs = leadership.leaseExpiredForMs;
+    return {
+      self: host.name,
+      nodes: cluster.names,
+      register,
+      ownLease: leadership.ownLease,
+      isLeaseExpired: expiredMs > 0,
+      leaseExpiredForMs: expiredMs,
+      leaderLostForMs: leadership.leaderLostForMs,
+      isLeaderSuspected: this.#heard.areEnoughLost(register, leadership.leaderLostForMs > 0),
+      writeFailingForMs: this.#writeFailingForMs,
+      fencedAtVersion: leadership.fencedAtVersion,
+      local,
+      localSystemIdentifier: this.server.hasData ? SYSTEM_IDENTIFIER : null,
+      peers: this.#heard.views(),
+      canRewind: true,
+      hasRewindFailed: this.#hasRewindFailed,
+    };
+  }
+
+  #status(): PeerStatus {
+    const { server } = this;
+    const local = this.#last;
+    const isLeading = local.kind === 'leader' && this.leadership.ownLease.kind === 'held';
+    const isKnown = local.kind === 'leader' || local.kind === 'follower';
+    return {
+      name: this.host.name,
+      hasData: server.hasData,
+      role: isLeading ? 'leader' : local.kind === 'follower' ? 'follower' : 'unknown',
+      term: this.leadership.known.state?.leadership.term ?? parseTerm(0),
+      history: isKnown ? local.history : null,
+      receivedLsn: isKnown ? (BigInt(server.log.length) as Lsn) : null,
+      hasLostLeader: this.leadership.leaderLostForMs > 0,
+    };
+  }
+
+  #tellStatusLater(): void {
+    this.#later(STATUS_INTERVAL_MS, () => {
+      this.#tellStatus();
+      this.#tellStatusLater();
+    });
+  }
+
+  #statusChanged(): void {
+    this.#tellStatus();
+    this.wake();
+  }
+
+  #tellStatus(): void {
+    const status = this.#status();
+    for (const other of this.cluster.agents)
+      if (other !== this)
+        this.cluster.network.send(this.host, other.host, other.host.agent, () => other.#hearStatus(status));
+  }
+
+  #hearStatus(status: PeerStatus): void {
+    if (this.#heard.hear(status)) this.wake();
+  }
+
+  #sendPing(ping: Ping, sentAtMs: number): void {
+    const { life } = this.host.agent;
+    for (const other of this.cluster.agents) {
+      if (other === this) continue;
+      this.cluster.network.send(this.host, other.host, other.host.agent, () => {
+        if (!other.leadership.answer(ping)) return;
+        this.cluster.network.send(other.host, this.host, this.host.agent, () => {
+          if (this.host.agent.life === life) this.leadership.heard(other.host.index, sentAtMs);
+        });
+      });
+    }
+  }
+
+  /** A candidate asks: cut off from the leader it wants to replace, and tell the position. */
+  fence(version: number, isSuspicion: boolean, answer: (reply: FenceReply) => void): void {
+    const { leadership } = this;
+    const isRefused =
+      leadership.known.version > version ||
+      leadership.ownLease.kind !== 'none' ||
+      (isSuspicion && leadership.leaderLostForMs === 0);
+    if (isRefused) return answer({ kind: 'refused' });
+    if (this.mutant !== 'no-cut-off') leadership.raiseFence(version);
+    this.local.fencedPosition((position) => answer({ kind: 'fenced', position }));
+  }
+
+  #checkHealthLater(): void {
+    this.#later(HEALTH_INTERVAL_MS, () => {
+      const { server, host } = this;
+      const isWatched =
+        !this.watchdog.isFrozen && this.leadership.ownLease.kind === 'held' && server.mode === 'leader';
+      if (!isWatched || (host.postgres.isRunning && !host.isDiskHung)) this.#writesAtMs = host.nowMs();
+      this.#checkHealthLater();
+    });
+  }
+
+  #execute(actions: readonly Action[], index: number, view: View, done: (isDone: boolean) => void): void {
+    const decided = actions[index];
+    if (decided === undefined) return done(true);
+    const action = this.#break(decided, view);
+    if (!isRoutine(action)) this.cluster.note(this.host, () => describe(action));
+    this.#act(action, view, (isDone) => {
+      if (isDone) this.#execute(actions, index + 1, view, done);
+      else done(false);
+    });
+  }
+
+  /** The mutants that join what does not belong together. */
+  #break(action: Action, { local, register }: View): Action {
+    const isRejoin = (action.kind === 'rewind' || action.kind === 'clone') && local.kind === 'follower';
+    const joins = this.mutant === 'rejoin-without-rewind' || this.mutant === 'timelines-by-number';
+    if (!isRejoin || !joins) return action;
+    return { kind: 'follow', leader: action.from, term: register?.state?.leadership.term ?? parseTerm(0) };
+  }
+
+  #act(action: Action, view: View, done: (isDone: boolean) => void): void {
+    const { leadership, local, server } = this;
+    const yes = (): void => done(true);
+    switch (action.kind) {
+      case 'found-cluster': {
+        const { version, state } = leadership.known;
+        const sync = state?.sync ?? { required: this.cluster.required, members: [] };
+        return leadership.take(version, { systemIdentifier: null, sync }, state, yes);
+      }
+      case 'create-data-folder':
+        return this.#later(this.host.between(100, 400), () => {
+          if (!server.hasData) server.createData();
+          done(true);
+        });
+      case 'start':
+        return local.start(done);
+      case 'clone': {
+        const { term } = leadership.known.state!.leadership;
+        const isWanted = (): boolean => leadership.known.state?.leadership.term === term;
+        return local.clone(this.cluster.serverOf(action.from), isWanted, (isDone) => {
+          if (isDone) this.#hasRewindFailed = false;
+          done(isDone);
+        });
+      }
+      case 'rewind':
+        return local.rewind(this.cluster.serverOf(action.from), (isDone) => {
+          if (!isDone) this.#hasRewindFailed = true;
+          done(true);
+        });
+      case 'detach':
+        return local.detach(yes);
+      case 'follow':
+        return local.follow(action.leader, yes);
+      case 'campaign':
+        return campaign(this, view, action.ground, (isWon) => {
+          if (isWon && view.local.kind === 'follower') this.#promote(yes);
+          else done(true);
+        });
+      case 'promote':
+        return this.#promote(yes);
+      case 'lead':
+        return this.#lead(view, yes);
+      case 'demote':
+        leadership.drop();
+        return local.stop('immediate', yes);
+      case 'hand-over':
+        if (this.mutant === 'release-before-end')
+          return leadership.release(null, () => local.stop('immediate', yes));
+        server.kill('it does not write any more');
+        return leadership.release(null, yes);
+      case 'release':
+        return leadership.release(null, yes);
+      // The log is kept whole here, so nobody needs a slot.
+      case 'keep-slots':
+        return yes();
+      case 'refuse':
+        throw new Error(`${this.host.name} refuses: ${action.reason}`);
+      default:
+        action satisfies never;
+    }
+  }
+
+  #promote(done: () => void): void {
+    const { leadership } = this;
+    const { state } = leadership.known;
+    if (state === null || leadership.ownLease.kind !== 'held') return done();
+    const names = state.sync.members.filter((name) => name !== this.host.name);
+    this.local.promote(names, state.sync.required, (isDone) => {
+      if (!isDone) return done();
+      this.#syncSet = new SyncSetKeeper(this, names);
+      this.#observe(() => this.#recordPromotion(done));
+    });
+  }
+
+  #recordPromotion(done: () => void): void {
+    const { server } = this;
+    if (server.mode !== 'leader') return done();
+    const { timeline } = server.history;
+    this.leadership.update(
+      (state) => ({
+        ...state,
+        systemIdentifier: SYSTEM_IDENTIFIER,
+        leadership: { ...state.leadership, timeline },
+      }),
+      done,
+    );
+  }
+
+  #lead(view: View, done: () => void): void {
+    if (view.local.kind !== 'leader') return done();
+    const step = (): void => this.#syncSet.step(done);
+    const isRecorded = this.leadership.known.state?.leadership.timeline === view.local.history.timeline;
+    if (isRecorded) step();
+    else this.#recordPromotion(step);
+  }
+
+  /** Everything is shipped before the lease is given up. */
+  #runSwitchover(to: NodeId, done: () => void): void {
+    this.#switchoverTo = null;
+    const { leadership, local, server } = this;
+    const isReady =
+      leadership.ownLease.kind === 'held' &&
+      server.mode === 'leader' &&
+      leadership.known.state?.sync.members.includes(to) === true;
+    if (!isReady) return done();
+    this.cluster.note(this.host, () => `hands over to ${to}`);
+    if (this.mutant === 'release-before-end')
+      return leadership.release(to, () => this.#later(SWITCHOVER_STOP_MS, () => local.stop('fast', done)));
+    local.stop('fast', () => leadership.release(to, done));
+  }
+}
+
+/** Done round after round while nothing happens. */
+function isRoutine({ kind }: Action): boolean {
+  return kind === 'lead' || kind === 'keep-slots';
+}
+
+function describe(action: Action): string {
+  const { kind, ...rest } = action;
+  return [kind, ...Object.entries(rest).map(([name, value]) => `${name}=${String(value)}`)].join(' ');
+}

@@ -1,0 +1,108 @@
+import { decideElection } from '../../../src/leader-follower/core/elect.ts';
+import type { ElectionDecision, FencedPosition } from '../../../src/leader-follower/core/elect.ts';
+import type { CampaignGround } from '../../../src/leader-follower/core/decide.ts';
+import { suspicionQuorum } from '../../../src/leader-follower/core/support.ts';
+import { syncSetForElection } from '../../../src/leader-follower/core/sync-set.ts';
+import type { View } from '../../../src/leader-follower/core/view.ts';
+import type { NodeId } from '../../../src/model/node.ts';
+import type { FenceReply, ModelAgent } from './agent.ts';
+import type { FencedEnd } from './local-node.ts';
+import type { ModelPostgres } from './postgres.ts';
+import type { Entry } from './wal.ts';
+
+const FENCE_TIMEOUT_MS = 1_500;
+const LATECOMER_MS = 50;
+const SUPPORT_TIMEOUT_MS = 400;
+
+/** One attempt, as src/leader-follower/election.ts makes it. */
+export function campaign(
+  agent: ModelAgent,
+  view: View,
+  ground: CampaignGround,
+  done: (isWon: boolean) => void,
+): void {
+  const { cluster, host, leadership } = agent;
+  const { register } = view;
+  if (register?.state == null) return done(false);
+  const { version, state } = register;
+  const heard: { server: ModelPostgres; end: Entry | undefined }[] = [];
+  gather(agent, version, state, ground, heard, (decision) => {
+    cluster.note(host, () => `  ${decision.kind}: ${decision.reason}`);
+    if (decision.kind !== 'stand') return done(false);
+    const others = cluster.names.filter((name) => name !== host.name);
+    const sync = syncSetForElection(state.sync, host.name, others);
+    const { systemIdentifier } = state;
+    leadership.take(version, { systemIdentifier, sync: sync.recorded }, state, (isWon) => {
+      cluster.note(host, () => (isWon ? `  won term ${leadership.known.state?.leadership.term}` : '  lost'));
+      if (!isWon) return done(false);
+      cluster.checker.onElected(agent.server, heard);
+      leadership.whenHeld(SUPPORT_TIMEOUT_MS, () => done(true));
+    });
+  });
+}
+
+function gather(
+  agent: ModelAgent,
+  version: number,
+  state: NonNullable<NonNullable<View['register']>['state']>,
+  ground: CampaignGround,
+  heard: { server: ModelPostgres; end: Entry | undefined }[],
+  done: (decision: ElectionDecision) => void,
+): void {
+  const { cluster, host, mutant } = agent;
+  const { holder, timeline } = state.leadership;
+  const positions: FencedPosition[] = [];
+  const fenced = new Set<NodeId>([host.name]);
+  const add = (server: ModelPostgres, position: FencedEnd | null): void => {
+    if (position === null) return;
+    heard.push({ server, end: position.end });
+    const { timeline } = position.history;
+    // By number alone: whatever promotion came last counts as the newest.
+    const history = mutant === 'timelines-by-number' ? { timeline, ancestors: [] } : position.history;
+    positions.push({ node: server.host.name, history, receivedLsn: position.receivedLsn });
+  };
+  const sync =
+    mutant === 'small-election-quorum' ? { ...state.sync, required: state.sync.required + 1 } : state.sync;
+  const judge = (): ElectionDecision => {
+    const needed = suspicionQuorum(cluster.agents.length) - (mutant === 'fence-quorum-one-less' ? 1 : 0);
+    if (ground === 'suspected' && fenced.size < needed)
+      return { kind: 'wait', reason: `only ${fenced.size} of ${needed} fenced` };
+    const known = mutant === 'timelines-by-number' ? null : timeline;
+    return decideElection({ self: host.name, sync, lastHolder: holder, timeline: known, positions });
+  };
+  const fencesItself = mutant !== 'candidate-does-not-fence-itself' && mutant !== 'no-cut-off';
+  if (fencesItself) agent.leadership.raiseFence(version);
+  const asked = holder === host.name ? [] : cluster.agents.filter((other) => other !== agent);
+  // The own position is the first to be waited for.
+  let pending = asked.length + 1;
+  let isDone = false;
+  const finish = (): void => {
+    if (isDone) return;
+    isDone = true;
+    done(judge());
+  };
+  const oneLess = (): void => {
+    if (--pending === 0) finish();
+    else if (!isDone && judge().kind === 'stand')
+      host.after(host.agent, mutant === 'promise-without-margin' ? 0 : LATECOMER_MS, finish);
+  };
+  agent.local.fencedPosition((position) => {
+    add(agent.server, position);
+    oneLess();
+  });
+  for (const other of asked) {
+    cluster.ask<FenceReply>(
+      agent,
+      other,
+      FENCE_TIMEOUT_MS,
+      (answer) => other.fence(version, ground === 'suspected', answer),
+      (reply) => {
+        if (reply?.kind === 'fenced') {
+          if (other.host.name !== holder) fenced.add(other.host.name);
+          if (!isDone) add(other.server, reply.position);
+        }
+        oneLess();
+      },
+    );
+  }
+}

@@ -1,0 +1,64 @@
+import { isLeaderSuspected } from '../../../src/leader-follower/core/support.ts';
+import type { PeerView } from '../../../src/leader-follower/core/view.ts';
+import { parseTerm } from '../../../src/model/node.ts';
+import type { NodeId } from '../../../src/model/node.ts';
+import type { KnownRegister } from './coordination.ts';
+import type { Host } from './host.ts';
+import type { MutantName } from './rules.ts';
+
+/** What an agent tells the others of its node. */
+export interface PeerStatus extends Omit<PeerView, 'isReachable'> {
+  readonly hasLostLeader: boolean;
+}
+
+const SILENT_AFTER_MS = 1_500;
+
+/** What one agent last heard of the others. */
+export class HeardPeers {
+  readonly #host: Host;
+  readonly #others: readonly NodeId[];
+  readonly #mutant: MutantName | null;
+  readonly #heard = new Map<NodeId, { readonly status: PeerStatus; readonly atMs: number }>();
+
+  constructor(host: Host, others: readonly NodeId[], mutant: MutantName | null) {
+    this.#host = host;
+    this.#others = others;
+    this.#mutant = mutant;
+  }
+
+  /** Whether it is news to act on. */
+  hear(status: PeerStatus): boolean {
+    const before = this.#heard.get(status.name)?.status;
+    this.#heard.set(status.name, { status, atMs: this.#host.nowMs() });
+    return (
+      before?.role !== status.role ||
+      before.term !== status.term ||
+      before.hasLostLeader !== status.hasLostLeader
+    );
+  }
+
+  areEnoughLost(register: KnownRegister | null, hasLostLeader: boolean): boolean {
+    const current = register?.state?.leadership;
+    if (current === undefined) return false;
+    let others = this.#mutant === 'fence-quorum-one-less' ? 1 : 0;
+    for (const [name, { status, atMs }] of this.#heard) {
+      if (name === current.holder || !this.#isRecent(atMs)) continue;
+      if (status.hasLostLeader && status.term === current.term) others++;
+    }
+    const memberCount = this.#others.length + 1;
+    return isLeaderSuspected({ memberCount, hasLostLeader, othersThatLostLeader: others });
+  }
+
+  views(): PeerView[] {
+    return this.#others.map((name) => {
+      const heard = this.#heard.get(name);
+      if (heard !== undefined) return { ...heard.status, isReachable: this.#isRecent(heard.atMs) };
+      const nothing = { hasData: null, term: parseTerm(0), history: null, receivedLsn: null };
+      return { ...nothing, name, isReachable: false, role: 'unknown' };
+    });
+  }
+
+  #isRecent(atMs: number): boolean {
+    return this.#host.nowMs() - atMs < SILENT_AFTER_MS;
+  }
+}

@@ -1,0 +1,327 @@
+import { expiredForMs, observeLease, renewHolderLease } from '../../../src/coordination/core/lease.ts';
+import type { HolderLease, LeaseObservation } from '../../../src/coordination/core/lease.ts';
+import type { ClusterState } from '../../../src/leader-follower/core/cluster-state.ts';
+import {
+  promiseUntilMs,
+  rightDeadlines,
+  supportedUntilMs,
+  supportersNeeded,
+  supportsLeader,
+} from '../../../src/leader-follower/core/support.ts';
+import type { Ping, RightDeadlines } from '../../../src/leader-follower/core/support.ts';
+import type { OwnLease } from '../../../src/leader-follower/core/view.ts';
+import { parseTerm } from '../../../src/model/node.ts';
+import type { NodeId, Term } from '../../../src/model/node.ts';
+import type { CasResult, KnownRegister, RegisterClient } from './coordination.ts';
+import type { Host } from './host.ts';
+import { LEASE_TTL_MS, PING_INTERVAL_MS, SUPPORT_MS } from './rules.ts';
+import type { MutantName } from './rules.ts';
+
+export interface LeadershipOptions {
+  readonly host: Host;
+  readonly nodes: number;
+  readonly mutant: MutantName | null;
+  readonly client: RegisterClient;
+  readonly nonce: () => string;
+  readonly isServing: () => boolean;
+  readonly sendPing: (ping: Ping, sentAtMs: number) => void;
+  readonly onDeadlines: (deadlines: RightDeadlines) => void;
+  readonly onDeposed: () => void;
+  readonly onLost: () => void;
+  readonly wake: () => void;
+}
+
+/**
+ * One agent's hold on the register, its support as a leader, its promise and its fence as a member: the rules of
+ * docs/internals/failover.md as src/leader-follower does them, by this machine's clock.
+ */
+export class ModelLeadership {
+  readonly #options: LeadershipOptions;
+  readonly #host: Host;
+  known: KnownRegister = { version: 0, state: null };
+  /** Nothing is newer while the register was not read. */
+  fencedAtVersion: number = Number.POSITIVE_INFINITY;
+  #isFenceKnown = false;
+  #observation: LeaseObservation | null = null;
+  #lease: HolderLease | null = null;
+  #term: Term | null = null;
+  #isRenewing = false;
+  #renewals = 0;
+  #promisedUntilMs: number;
+  #isLostWatched = false;
+  readonly #answered = new Map<number, number>();
+  #queue: (() => void)[] = [];
+  #isWriting = false;
+  #heldListeners: (() => void)[] = [];
+
+  constructor(options: LeadershipOptions) {
+    this.#options = options;
+    this.#host = options.host;
+    const isForgotten = options.mutant === 'promise-forgotten-at-restart';
+    this.#promisedUntilMs = isForgotten ? Number.NEGATIVE_INFINITY : this.#promiseFrom(this.#host.nowMs());
+    this.#watchPromise();
+    this.#pingLater();
+  }
+
+  get ownLease(): OwnLease {
+    const deadlines = this.#deadlines();
+    if (this.#term === null || deadlines === null) return { kind: 'none' };
+    const nowMs = this.#host.nowMs();
+    if (nowMs < deadlines.freezeAtMs) return { kind: 'held', term: this.#term };
+    return nowMs < deadlines.killAtMs ? { kind: 'unsupported', term: this.#term } : { kind: 'none' };
+  }
+
+  get leaseExpiredForMs(): number {
+    return this.#observation === null ? 0 : expiredForMs(this.#observation, this.#host.nowMs());
+  }
+
+  get leaderLostForMs(): number {
+    return Math.max(0, this.#host.nowMs() - this.#promisedUntilMs);
+  }
+
+  refresh(done: (known: KnownRegister | null) => void): void {
+    const before = this.known.version;
+    this.#options.client.read((register) => {
+      if (register !== null) this.#learn(register);
+      if (register !== null && !this.#isFenceKnown) this.raiseFence(Math.max(before, this.known.version));
+      done(register === null ? null : this.known);
+    });
+  }
+
+  raiseFence(version: number): void {
+    this.fencedAtVersion = this.#isFenceKnown ? Math.max(this.fencedAtVersion, version) : version;
+    this.#isFenceKnown = true;
+  }
+
+  take(
+    version: number,
+    state: Omit<ClusterState, 'leadership'>,
+    previous: ClusterState | null,
+    done: (isWon: boolean) => void,
+  ): void {
+    const term = parseTerm((previous?.leadership.term ?? 0) + 1);
+    const leadership = {
+      holder: this.#host.name,
+      term,
+      nonce: this.#options.nonce(),
+      ttlMs: LEASE_TTL_MS,
+      isReleased: false,
+      successor: null,
+      timeline: previous?.leadership.timeline ?? null,
+    };
+    this.#enqueue((next) => {
+      this.#term = term;
+      this.#answered.clear();
+      this.#write(version, { ...state, leadership }, (isApplied) => {
+        next();
+        if (!isApplied) this.drop();
+        else {
+          this.#isRenewing = true;
+          this.#renewLater(++this.#renewals);
+          this.#answered.clear();
+          this.#ping();
+        }
+        done(isApplied);
+      });
+    });
+  }
+
+  update(change: (state: ClusterState) => ClusterState, done: (isApplied: boolean) => void): void {
+    this.#enqueue((next) => {
+      const { version, state } = this.known;
+      if (state === null || this.ownLease.kind === 'none' || state.leadership.holder !== this.#host.name) {
+        next();
+        return done(false);
+      }
+      const changed = change(state);
+      const leadership = { ...changed.leadership, nonce: this.#options.nonce() };
+      this.#write(version, { ...changed, leadership }, (isApplied) => {
+        next();
+        done(isApplied);
+      });
+    });
+  }
+
+  release(successor: NodeId | null, done: () => void): void {
+    this.update(
+      (state) => ({ ...state, leadership: { ...state.leadership, isReleased: true, successor } }),
+      () => {
+        this.drop();
+        done();
+      },
+    );
+  }
+
+  drop(): void {
+    this.#isRenewing = false;
+    this.#lease = null;
+    this.#term = null;
+  }
+
+  /** Calls back when this node may write, or after so long whatever is. */
+  whenHeld(timeoutMs: number, done: () => void): void {
+    if (this.ownLease.kind === 'held') return done();
+    let isDone = false;
+    const once = (): void => {
+      if (isDone) return;
+      isDone = true;
+      done();
+    };
+    this.#heldListeners.push(once);
+    this.#after(timeoutMs, once);
+  }
+
+  /** A member's answer to a ping. */
+  answer(ping: Ping): boolean {
+    const { term, holder } = this.known.state?.leadership ?? { term: parseTerm(0), holder: null };
+    if (ping.term > term) this.#options.wake();
+    const fencedAtVersion = this.#options.mutant === 'support-at-fenced-version' ? -1 : this.fencedAtVersion;
+    const supports = supportsLeader({ ping, term, holder, fencedAtVersion });
+    if (supports) this.#grant();
+    return supports;
+  }
+
+  /** The holder hears a member's support of the ping that it sent then. */
+  heard(member: number, sentAtMs: number): void {
+    const countsFromMs =
+      this.#options.mutant === 'support-counted-from-answer' ? this.#host.nowMs() : sentAtMs;
+    if (countsFromMs <= (this.#answered.get(member) ?? Number.NEGATIVE_INFINITY)) return;
+    this.#answered.set(member, countsFromMs);
+    this.#moved();
+  }
+
+  #grant(): void {
+    this.#promisedUntilMs = Math.max(this.#promisedUntilMs, this.#promiseFrom(this.#host.nowMs()));
+    this.#watchPromise();
+  }
+
+  #promiseFrom(nowMs: number): number {
+    return this.#options.mutant === 'promise-without-margin'
+      ? nowMs + SUPPORT_MS
+      : promiseUntilMs(nowMs, SUPPORT_MS);
+  }
+
+  #watchPromise(): void {
+    if (this.#isLostWatched) return;
+    this.#isLostWatched = true;
+    this.#after(Math.max(1, this.#promisedUntilMs - this.#host.nowMs() + 1), () => {
+      this.#isLostWatched = false;
+      if (this.leaderLostForMs > 0) this.#options.onLost();
+      else this.#watchPromise();
+    });
+  }
+
+  #pingLater(): void {
+    this.#after(PING_INTERVAL_MS, () => {
+      this.#ping();
+      this.#pingLater();
+    });
+  }
+
+  #ping(): void {
+    const { version, state } = this.known;
+    const lease = this.ownLease;
+    if (lease.kind === 'none' || state?.leadership.holder !== this.#host.name) return;
+    if (!this.#options.isServing()) return;
+    this.#options.sendPing(
+      { holder: this.#host.name, term: lease.term, version, supportMs: SUPPORT_MS },
+      this.#host.nowMs(),
+    );
+  }
+
+  #renewLater(renewals: number): void {
+    this.#after(LEASE_TTL_MS / 4, () => {
+      if (!this.#isRenewing || renewals !== this.#renewals) return;
+      this.update(
+        (state) => state,
+        () => undefined,
+      );
+      this.#renewLater(renewals);
+    });
+  }
+
+  #write(version: number, state: ClusterState, done: (isApplied: boolean) => void): void {
+    const sentAtMs = this.#leaseClock();
+    this.#options.client.compareAndSet(version, state, (result: CasResult) => {
+      if (result.kind === 'applied' || this.#extendsAnyway(result)) {
+        const countsFromMs = result.kind === 'applied' ? sentAtMs : this.#leaseClock();
+        this.#lease = renewHolderLease(this.#lease, countsFromMs, LEASE_TTL_MS);
+        if (result.kind === 'applied') this.#learn(result.register);
+        this.#moved();
+        return done(true);
+      }
+      if (result.kind === 'conflict') {
+        this.#learn(result.register);
+        return done(false);
+      }
+      this.refresh(() => done(false));
+    });
+  }
+
+  #extendsAnyway(result: CasResult): boolean {
+    return this.#options.mutant === 'extend-without-answer' && result.kind === 'unknown' && this.#isRenewing;
+  }
+
+  #learn(register: KnownRegister): void {
+    if (register.version < this.known.version) return;
+    const before = this.known.state?.leadership;
+    this.known = register;
+    if (register.state === null) return;
+    const { holder, term, nonce, ttlMs, isReleased } = register.state.leadership;
+    const isFirst = before === undefined;
+    const isForgotten = isFirst && this.#options.mutant === 'promise-forgotten-at-restart';
+    if (!isForgotten && (before?.term !== term || before.holder !== holder)) this.#grant();
+    this.#observation = observeLease(
+      this.#observation,
+      { nonce, ttlMs: isReleased ? 0 : ttlMs },
+      this.#host.nowMs(),
+    );
+    const isMine = holder === this.#host.name && term === this.#term && !isReleased;
+    if (!this.#isRenewing || isMine) return;
+    this.drop();
+    if (holder !== this.#host.name || term !== before?.term) this.#options.onDeposed();
+  }
+
+  #moved(): void {
+    const deadlines = this.#deadlines();
+    if (deadlines === null || deadlines.freezeAtMs === Number.NEGATIVE_INFINITY) return;
+    this.#options.onDeadlines(deadlines);
+    if (this.ownLease.kind !== 'held') return;
+    const listeners = this.#heldListeners;
+    this.#heldListeners = [];
+    for (const listener of listeners) listener();
+  }
+
+  #deadlines(): RightDeadlines | null {
+    if (this.#lease === null) return null;
+    const sent = [...this.#answered.values()];
+    const deadlines = rightDeadlines({
+      leaseUntilMs: this.#lease.deadlineMs - (this.#leaseClock() - this.#host.nowMs()),
+      supportedUntilMs: supportedUntilMs(sent, supportersNeeded(this.#options.nodes), SUPPORT_MS),
+      failsafeUntilMs: supportedUntilMs(sent, this.#options.nodes - 1, SUPPORT_MS),
+    });
+    return this.#options.mutant === 'no-freeze'
+      ? { ...deadlines, freezeAtMs: deadlines.killAtMs }
+      : deadlines;
+  }
+
+  #leaseClock(): number {
+    return this.#options.mutant === 'wall-clock-lease' ? this.#host.wallMs() : this.#host.nowMs();
+  }
+
+  #enqueue(task: (next: () => void) => void): void {
+    const start = (): void => {
+      this.#isWriting = true;
+      task(() => {
+        this.#isWriting = false;
+        this.#queue.shift()?.();
+      });
+    };
+    if (this.#isWriting) this.#queue.push(start);
+    else start();
+  }
+
+  #after(ms: number, run: () => void): void {
+    this.#host.after(this.#host.agent, ms, run);
+  }
+}

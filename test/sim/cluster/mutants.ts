@@ -1,0 +1,115 @@
+import type { Invariant } from './checker.ts';
+import type { MutantName } from './rules.ts';
+
+export interface Mutant {
+  readonly name: MutantName;
+  /** Which rule is broken, how, and what else stands in its way. */
+  readonly what: string;
+  /** Safety, where it can break; `progress` where another rule keeps the data and the cluster only gets stuck. */
+  readonly caughtAs: 'safety' | 'progress';
+}
+
+/** Caught as what it is: getting stuck shows that something is wrong, and no more. */
+export function isCaught(mutant: Mutant, invariant: Invariant): boolean {
+  return mutant.caughtAs === 'progress' || (invariant !== 'progress' && invariant !== 'false-failover');
+}
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'fence-quorum-one-less',
+    what: 'a candidate on suspicion needs one fence less',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'promise-forgotten-at-restart',
+    what: 'a process that starts neither behaves as if it had promised nor promises to the first leader it reads of (each alone covers for the other)',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'promise-without-margin',
+    what: 'a promise lasts W, without the margin for drift, and a candidate waits for no latecomers (that wait of 50 ms alone covers the drift simulated here)',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'support-counted-from-answer',
+    what: 'the holder counts support from when the answer came, not from before the ping was sent',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'support-at-fenced-version',
+    what: 'a member supports the holder again at the version at which it fenced',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'no-freeze',
+    what: 'the watchdog does not freeze, it only kills when the lease ends',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'candidate-does-not-fence-itself',
+    what: 'a candidate goes on supporting the holder that it wants to replace',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'version-as-identity',
+    what: 'a writer takes a committed register for its own by the version, not by its unique operation',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'wall-clock-lease',
+    what: 'the holder and its watchdog count on the wall clock',
+    caughtAs: 'safety',
+  },
+  { name: 'lazy-fsync', what: 'an acceptor answers before its state is on disk', caughtAs: 'safety' },
+  {
+    name: 'ballot-reuse',
+    what: 'all proposers share one name, so that two use one ballot; acceptors repeat a promise, for else their strict order would cover for it',
+    caughtAs: 'safety',
+  },
+  { name: 'consensus-quorum-of-one', what: 'one acceptor is a quorum', caughtAs: 'safety' },
+  {
+    name: 'small-election-quorum',
+    what: 'an election hears one member of the sync set less',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'no-barrier',
+    what: 'a node leaves the recorded sync set before the rest passed what was acknowledged with its help',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'activate-before-record',
+    what: 'PostgreSQL counts a follower before the register records it',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'no-cut-off',
+    what: 'members tell a candidate their position and go on receiving, and do not fence',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'timeline-number-reused',
+    what: 'a promotion takes the number after the newest that its own server has seen, as PostgreSQL does when left alone, so that two forks may share a number',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'timelines-by-number',
+    what: 'elections and rejoins compare timelines by number, not by ancestry; PostgreSQL refuses to stream across a fork by its own check, so most of these only get stuck',
+    caughtAs: 'progress',
+  },
+  {
+    name: 'rejoin-without-rewind',
+    what: 'a diverged node follows as it is; PostgreSQL refuses to stream to it by its own check (numbers are unique), so the data stays right and the node stays out',
+    caughtAs: 'progress',
+  },
+  {
+    name: 'release-before-end',
+    what: 'the lease is given up before PostgreSQL has ended',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'extend-without-answer',
+    what: 'the holder takes a renewal of unknown outcome for a good one, from when it came out (counted from when it was sent, the 1.5 s that an unknown outcome takes leave the lease to run out before the next)',
+    caughtAs: 'safety',
+  },
+];

@@ -1,0 +1,29 @@
+/** Safety rules broken on purpose, one at a time; see mutants.ts for what each is. */
+export type MutantName =
+  | 'fence-quorum-one-less'
+  | 'promise-forgotten-at-restart'
+  | 'promise-without-margin'
+  | 'support-counted-from-answer'
+  | 'support-at-fenced-version'
+  | 'no-freeze'
+  | 'candidate-does-not-fence-itself'
+  | 'version-as-identity'
+  | 'wall-clock-lease'
+  | 'lazy-fsync'
+  | 'ballot-reuse'
+  | 'consensus-quorum-of-one'
+  | 'small-election-quorum'
+  | 'no-barrier'
+  | 'activate-before-record'
+  | 'no-cut-off'
+  | 'timeline-number-reused'
+  | 'timelines-by-number'
+  | 'rejoin-without-rewind'
+  | 'release-before-end'
+  | 'extend-without-answer';
+
+export const SUPPORT_MS = 600;
+export const LEASE_TTL_MS = 2_500;
+export const PING_INTERVAL_MS = 50;
+/** How late the watchdog may act, by its own clock. */
+export const WATCHDOG_INTERVAL_MS = 10;

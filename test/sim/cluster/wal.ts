@@ -1,0 +1,44 @@
+import type { NodeId } from '../../../src/model/node.ts';
+import { parseTimeline } from '../../../src/model/timeline.ts';
+import type { TimelineHistory } from '../../../src/model/timeline.ts';
+import type { Host } from './host.ts';
+import type { Network } from './network.ts';
+import type { ModelPostgres } from './postgres.ts';
+
+/** One record of the log; its position is the length of the log up to it. */
+export interface Entry {
+  readonly id: number;
+  /** Of the timeline that it was written on. */
+  readonly history: TimelineHistory;
+}
+
+export type Durability = 'sync' | 'async';
+
+export interface PostgresListener {
+  readonly onAcknowledged: (server: ModelPostgres, entry: Entry, durability: Durability) => void;
+  readonly onPromoted: (server: ModelPostgres) => void;
+  readonly onStreaming: (follower: ModelPostgres, leader: ModelPostgres) => void;
+  readonly onNote: (host: Host, text: () => string) => void;
+}
+
+export interface Surroundings {
+  readonly network: Network;
+  readonly listener: PostgresListener;
+  readonly nextEntryId: () => number;
+  /** The number of a promotion, given the newest of which the server knows. */
+  readonly nextTimeline: (newestKnown: number) => number;
+  readonly serverOf: (name: NodeId) => ModelPostgres;
+}
+
+export const FIRST_TIMELINE: TimelineHistory = { timeline: parseTimeline(1), ancestors: [] };
+
+/** As PostgreSQL checks it: by the number of the timeline alone. */
+export function isInHistory(
+  history: TimelineHistory,
+  timeline: TimelineHistory['timeline'],
+  from: number,
+): boolean {
+  if (timeline === history.timeline) return true;
+  const fork = history.ancestors.find((ancestor) => ancestor.timeline === timeline);
+  return fork !== undefined && BigInt(from) <= fork.forkedAt;
+}
