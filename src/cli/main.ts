@@ -6,6 +6,7 @@ import { DEFAULT_STATE_DIR } from './cluster-folder.ts';
 import { runDev } from './dev.ts';
 import { findLocalCluster } from './local-cluster.ts';
 import { addPlanCommands } from './plan-commands.ts';
+import { addSettingsCommands } from './settings-command.ts';
 import { printStatus } from './status-command.ts';
 import { addSwitchoverCommand } from './switchover-command.ts';
 
@@ -63,6 +64,7 @@ program
 
 addSwitchoverCommand(program, state);
 addPlanCommands(program, state);
+addSettingsCommands(program, state);
 
 program
   .command('kill')

@@ -37,6 +37,12 @@ const TRAILING: readonly Column[] = [
   { title: 'ADDRESS', dropOrder: 6, cell: (node) => span(addressText(node)) },
 ];
 
+const VERSION: Column = {
+  title: 'VERSION',
+  dropOrder: 10,
+  cell: (node) => span(node.postgresVersion ?? '–'),
+};
+
 const DETAIL: Column = { title: 'DETAIL', dropOrder: 4, cell: (node) => span(node.detail ?? '', 'warn') };
 
 /** The nodes as lines of spans: a heading, then one line each in order of names. Columns that do not fit are left out. */
@@ -50,6 +56,7 @@ export function layoutNodeTable(
     ...LEADING,
     ...(withBars ? [BAR] : []),
     ...TRAILING,
+    ...(topology.nodes.some((node) => node.postgresVersion != null) ? [VERSION] : []),
     ...(hasDetail ? [DETAIL] : []),
   ];
   const nodes = [...topology.nodes].sort((a, b) => a.name.localeCompare(b.name));

@@ -149,6 +149,12 @@ function planLines(topology: Topology | null): readonly Line[] {
     const to = plannedSwitchover.to === null ? '' : ` to ${plannedSwitchover.to}`;
     lines.push([span(`switchover planned for ${plannedSwitchover.at}${to}`, 'warn')]);
   }
+  const pending = new Set(topology?.nodes.flatMap((node) => node.pendingRestart ?? []));
+  if (pending.size > 0) {
+    const waiting = (topology?.nodes ?? []).filter((node) => (node.pendingRestart?.length ?? 0) > 0);
+    const names = waiting.map((node) => node.name).join(', ');
+    lines.push([span(`restart pending on ${names} for ${[...pending].join(', ')}`, 'warn')]);
+  }
   return lines;
 }
 

@@ -222,6 +222,7 @@ export class Agent implements AgentApi {
     }
     this.#register.drop();
     this.#merits.close();
+    this.#planned.close();
     this.#support.close();
     this.#promise.close();
     this.#writeHealth.close();
@@ -330,6 +331,7 @@ export class Agent implements AgentApi {
       self: this.#node.name,
       register: this.#register,
       plan: this.plan.known,
+      facts: this.#planned.facts,
       local: this.#local,
       last: this.#last,
       hasLostLeader: this.#promise.lostForMs > 0,

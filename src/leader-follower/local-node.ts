@@ -14,8 +14,6 @@ import {
   readDataVersion,
   readSystemIdentifier,
   readTimelineHistory,
-  replaceFile,
-  writeSettings,
 } from '../postgres/data-folder.ts';
 import { killProcesses, listProcesses } from '../postgres/leftover.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
@@ -24,16 +22,17 @@ import type { Probe } from '../postgres/probe.ts';
 import type { ServerAddress } from '../postgres/replication-connection.ts';
 import { rewindDataFolder } from '../postgres/rewind.ts';
 import { PostgresServer } from '../postgres/server.ts';
-import { REPLICATION_USER, SUPERUSER } from '../postgres/settings.ts';
+import { SUPERUSER } from '../postgres/settings.ts';
+import type { Settings } from '../postgres/settings.ts';
+import { checkSettings } from '../postgres/settings-check.ts';
 import { findNode, nodeFolder } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import type { LostLog } from './core/rejoin.ts';
 import { DataReplacement } from './data-replacement.ts';
 import { saveLostWrites } from './lost-writes.ts';
 import type { LostWrites } from './lost-writes.ts';
-import { nodeSettings } from './node-settings.ts';
+import { writeNodeSettings } from './node-settings.ts';
 
-const LOOPBACK = ['127.0.0.1/32', '::1/128'];
 const PROMOTE_TIMEOUT_MS = 60_000;
 const POSITION_TIMEOUT_MS = 5_000;
 /** Checkpoints and the founding of a database take long; what a round waits for names less. */
@@ -73,6 +72,7 @@ export class LocalNode {
   #changes: Promise<unknown> = Promise.resolve();
   #activity: Activity = { state: 'stopped', detail: null };
   #hasEndedByItself = false;
+  #clusterSettings: Settings = {};
 
   constructor(
     options: LocalNodeListener & {
@@ -362,16 +362,29 @@ export class LocalNode {
     );
   }
 
+  /** Takes the settings that all nodes have; those that PostgreSQL takes without a restart, at once. */
+  async useClusterSettings(settings: Settings): Promise<void> {
+    if (JSON.stringify(settings) === JSON.stringify(this.#clusterSettings)) return;
+    await this.#change(null, null, async () => {
+      this.#clusterSettings = settings;
+      if (!this.#server.isRunning) return;
+      await this.#writeSettings(this.#following === null ? null : findNode(this.#config, this.#following));
+      this.#server.reload();
+    });
+  }
+
+  /** Throws CONFIG_INVALID for values that PostgreSQL would not start with. */
+  checkSettings(settings: Readonly<Record<string, string>>): Promise<void> {
+    const [binaries, account, dataDir] = [this.#binaries, this.#account, this.dataDir];
+    return checkSettings({ binaries, account, dataDir, settings });
+  }
+
   /** Ends PostgreSQL for good, in order. */
   async close(): Promise<void> {
     await this.#changes.catch(() => undefined);
     await this.#client?.end().catch(() => undefined);
     this.#client = null;
     await this.#server.stop('fast');
-  }
-
-  get #passFile(): string {
-    return join(this.#folder, 'replication.pgpass');
   }
 
   async #detach(): Promise<void> {
@@ -392,21 +405,17 @@ export class LocalNode {
     return { host: node.host, port: node.port, user: SUPERUSER, password: this.#config.secrets.superuser };
   }
 
-  async #writeSettings(leader: NodeConfig | null): Promise<void> {
-    const config = this.#config;
-    const settings = nodeSettings({
-      config,
+  #writeSettings(leader: NodeConfig | null): Promise<void> {
+    return writeNodeSettings({
+      config: this.#config,
       node: this.#node,
       leader,
       standbyNames: this.#standbyNames,
-      passFile: this.#passFile,
+      clusterSettings: this.#clusterSettings,
+      account: this.#account,
+      dataDir: this.dataDir,
+      passFile: join(this.#folder, 'replication.pgpass'),
     });
-    await replaceFile(
-      this.#passFile,
-      `*:*:*:${REPLICATION_USER}:${config.secrets.replication}\n`,
-      this.#account,
-    );
-    await writeSettings(this.dataDir, this.#account, settings, [...LOOPBACK, ...config.allowedNetworks]);
   }
 
   /** Runs changes in turn; `state` is shown meanwhile. */

@@ -1,21 +1,40 @@
+import type { PostgresAccount } from '../postgres/account.ts';
+import { replaceFile, writeSettings } from '../postgres/data-folder.ts';
 import { renderConnInfo, REPLICATED_NODE_SETTINGS, REPLICATION_USER } from '../postgres/settings.ts';
 import type { Settings } from '../postgres/settings.ts';
 import { slotName } from '../postgres/slots.ts';
 import { agentUrl } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 
-/** What one node's lockstep.conf says, by role: `leader` is whom it streams from, null for nobody. */
-export function nodeSettings(options: {
+const LOOPBACK = ['127.0.0.1/32', '::1/128'];
+
+/** What one node's lockstep.conf depends on. */
+export interface NodeSettingsOptions {
   readonly config: ClusterConfig;
   readonly node: NodeConfig;
+  /** Whom it streams from; null for nobody. */
   readonly leader: NodeConfig | null;
   /** PostgreSQL's synchronous_standby_names. */
   readonly standbyNames: string;
   readonly passFile: string;
-}): Settings {
+  /** For all nodes alike. */
+  readonly clusterSettings: Settings;
+  readonly dataDir: string;
+  readonly account: PostgresAccount | null;
+}
+
+/** Writes a node's lockstep.conf, pg_hba.conf and the password file that it names; PostgreSQL is to be reloaded. */
+export async function writeNodeSettings(options: NodeSettingsOptions): Promise<void> {
+  const { config, account, dataDir, passFile } = options;
+  await replaceFile(passFile, `*:*:*:${REPLICATION_USER}:${config.secrets.replication}\n`, account);
+  await writeSettings(dataDir, account, nodeSettings(options), [...LOOPBACK, ...config.allowedNetworks]);
+}
+
+function nodeSettings(options: NodeSettingsOptions): Settings {
   const { config, node, leader } = options;
   return {
     ...REPLICATED_NODE_SETTINGS,
+    ...options.clusterSettings,
     cluster_name: `${config.name}/${node.name}`,
     listen_addresses: node.host,
     port: node.port,

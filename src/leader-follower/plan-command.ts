@@ -7,6 +7,8 @@ const schema: z.ZodType<PlanCommand> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('resume') }),
   z.strictObject({ kind: z.literal('schedule'), at: z.string().max(100), to: z.string().nullable() }),
   z.strictObject({ kind: z.literal('cancel') }),
+  z.strictObject({ kind: z.literal('set'), settings: z.record(z.string(), z.string()) }),
+  z.strictObject({ kind: z.literal('unset'), names: z.array(z.string()).min(1) }),
 ]);
 
 /** Checks what came over the network. Throws CONFIG_INVALID. */

@@ -15,6 +15,8 @@ export interface VersionedPlan {
 
 export interface PlanRegisterOptions {
   readonly coordination: Coordination;
+  /** Whether this node can vouch for what is asked; throws CONFIG_INVALID. */
+  readonly check: (command: PlanCommand) => Promise<void>;
   /** A newer plan was read. */
   readonly onChange: () => void;
   /** This agent has changed the plan. */
@@ -55,6 +57,7 @@ export class PlanRegister {
 
   /** Does what a person asks for. Throws CONFIG_INVALID, QUORUM_NOT_REACHED, CAS_CONFLICT. */
   async command(command: PlanCommand): Promise<VersionedPlan> {
+    await this.#options.check(command);
     let message = '';
     const result = await this.change((plan) => {
       const change = changePlan(plan, command, Date.now());

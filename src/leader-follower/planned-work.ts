@@ -1,5 +1,6 @@
 import type { Coordination } from '../coordination/contract.ts';
 import type { NodeId } from '../model/node.ts';
+import { checkClusterSettings } from './core/cluster-settings.ts';
 import type { Action } from './core/decide.ts';
 import { duringMaintenance, isUnasked } from './core/maintenance.ts';
 import { describeSchedule, judgeSchedule, withoutSchedule } from './core/plan.ts';
@@ -7,6 +8,8 @@ import type { Schedule } from './core/plan.ts';
 import type { EventLog } from './event-log.ts';
 import type { LocalNode } from './local-node.ts';
 import { PlanRegister } from './plan-register.ts';
+import { ServerFactsWatch } from './server-facts.ts';
+import type { ServerFacts } from './server-facts.ts';
 
 /** How long an election may be held up to see whether the cluster was paused just before. */
 const LOOK_TIMEOUT_MS = 200;
@@ -26,25 +29,46 @@ export interface PlannedWorkOptions {
 export class PlannedWork {
   readonly #options: PlannedWorkOptions;
   readonly register: PlanRegister;
+  readonly #facts: ServerFactsWatch;
   #isBeginning = false;
 
   constructor(options: PlannedWorkOptions) {
     this.#options = options;
+    const { server } = options.local;
+    this.#facts = new ServerFactsWatch(
+      () => server.connect(),
+      () => server.isRunning,
+    );
     this.register = new PlanRegister({
+      check: async (command) => {
+        if (command.kind === 'set') await options.local.checkSettings(checkClusterSettings(command.settings));
+      },
       coordination: options.coordination,
       onChange: options.wake,
       onChanged: (message) => options.events.add('plan', message),
     });
   }
 
-  /** What a pause leaves of `actions`. */
+  /** What the running PostgreSQL says of itself; null while none runs. */
+  get facts(): ServerFacts | null {
+    return this.#facts.known;
+  }
+
+  close(): void {
+    this.#facts.close();
+  }
+
+  /** What a pause leaves of `actions`. Brings PostgreSQL's settings up to date before. */
   async allowed(actions: readonly Action[]): Promise<readonly Action[]> {
     // An agent that was away may not have heard of a pause yet.
     const isUrgent = this.register.known === null || actions.some(isUnasked);
     if (isUrgent) await this.register.lookAgain(LOOK_TIMEOUT_MS);
-    return this.register.isPaused
-      ? duringMaintenance(actions, this.#options.local.hasEndedByItself)
-      : actions;
+    const { local } = this.#options;
+    const { known } = this.register;
+    // Nothing is started before its settings are known.
+    if (known === null) return duringMaintenance(actions, true);
+    await local.useClusterSettings(known.plan.settings);
+    return this.register.isPaused ? duringMaintenance(actions, local.hasEndedByItself) : actions;
   }
 
   /** As the leader: begins the planned switchover when its time has come. Does not wait for it. */

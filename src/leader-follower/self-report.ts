@@ -11,6 +11,7 @@ import type { LocalNode } from './local-node.ts';
 import type { Observation } from './observer.ts';
 import type { PeerReport } from './peers.ts';
 import type { VersionedPlan } from './plan-register.ts';
+import type { ServerFacts } from './server-facts.ts';
 import { encodeHistory } from './status.ts';
 import type { NodeStatus } from './status.ts';
 
@@ -20,6 +21,7 @@ export interface ReportSources {
   readonly self: NodeId;
   readonly register: LeadershipRegister;
   readonly plan: VersionedPlan | null;
+  readonly facts: ServerFacts | null;
   /** Null on a witness. */
   readonly local: LocalNode | null;
   readonly last: Observation | null;
@@ -51,6 +53,7 @@ export function describeSelf(sources: ReportSources): NodeStatus {
     version: register.known.version,
     hasLostLeader: sources.hasLostLeader,
     planVersion: sources.plan?.version ?? null,
+    facts: sources.facts,
     ...(sources.measures === undefined ? {} : { measures: sources.measures }),
   };
 }
@@ -85,6 +88,8 @@ export function describeCluster(sources: ReportSources, peers: readonly PeerRepo
       receivedLsn: status?.receivedLsn ?? null,
       replayedLsn: status?.replayedLsn ?? null,
       replayAgeMs: status?.replayAgeMs ?? null,
+      postgresVersion: status?.facts?.version ?? null,
+      pendingRestart: status?.facts?.pendingRestart ?? [],
     };
   });
   const { version, state } = register.known;

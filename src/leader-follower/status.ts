@@ -4,6 +4,7 @@ import { parseTimeline } from '../model/timeline.ts';
 import type { TimelineHistory } from '../model/timeline.ts';
 import type { NodeRole, NodeState } from '../model/topology.ts';
 import type { Measures } from './core/candidate.ts';
+import type { ServerFacts } from './server-facts.ts';
 
 /** What an agent says of its own node: `GET /v1/status`. LSNs are text. */
 export interface NodeStatus {
@@ -29,6 +30,8 @@ export interface NodeStatus {
   readonly hasLostLeader: boolean;
   /** The version of the plan it goes by; null before it read one. Missing where an older release runs. */
   readonly planVersion?: number | null;
+  /** Null while PostgreSQL does not run. Missing where an older release runs. */
+  readonly facts?: ServerFacts | null;
 }
 
 export interface WireHistory {

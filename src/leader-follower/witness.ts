@@ -87,6 +87,13 @@ export class Witness implements AgentApi {
       onNewLeader: () => this.#promise.grant(config.supportMs),
     });
     this.plan = new PlanRegister({
+      check: async (command) => {
+        if (command.kind !== 'set') return;
+        throw new LockstepError(
+          'CONFIG_INVALID',
+          'A witness has no PostgreSQL to check settings with; ask another node.',
+        );
+      },
       coordination: coordination.registers,
       onChange: () => this.#wake(),
       onChanged: (message) => this.#events.add('plan', message),
@@ -215,6 +222,7 @@ export class Witness implements AgentApi {
       self: this.#node.name,
       register: this.#register,
       plan: this.plan.known,
+      facts: null,
       local: null,
       last: null,
       hasLostLeader: this.#promise.lostForMs > 0,

@@ -32,6 +32,10 @@ export interface NodeTopology {
   /** Whether synchronous commits may count this node. */
   readonly sync: boolean;
   readonly kind: FollowerKind;
+  /** Of the PostgreSQL that runs; null while none does. Missing from older agents. */
+  readonly postgresVersion?: string | null;
+  /** Settings that were changed and wait for a restart. Missing from older agents. */
+  readonly pendingRestart?: readonly string[];
 }
 
 /** Where the leader's history left an older timeline: what that one holds past it is no part of the cluster. */

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import type { NodeTopology, Topology } from '../../src/model/topology.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
@@ -120,6 +121,69 @@ describe('lockstep switchover --at', () => {
     expect((await agentLogs(cluster)).match(/the switchover planned for \S+ begins/g)).toHaveLength(1);
   });
 });
+
+describe('lockstep settings', () => {
+  it('reach every node, are judged by PostgreSQL, and show what waits for a restart', async () => {
+    await using cluster = await startTestCluster();
+    expect(await refusal(cluster, 'settings', 'set', 'port=1')).toMatch(/port is set by Lockstep/);
+    expect(await refusal(cluster, 'settings', 'set', 'work_mem=lots')).toMatch(
+      /does not take work_mem = 'lots': invalid value for parameter "work_mem"/,
+    );
+    expect(await refusal(cluster, 'settings', 'set', 'wrok_mem=64MB')).toMatch(
+      /unrecognized configuration parameter "wrok_mem"/,
+    );
+    expect(await refusal(cluster, 'settings', 'set', 'max_connections=20')).toMatch(
+      /max_connections cannot be lowered to 20: the log was written with 200/,
+    );
+    expect(await lockstep(cluster, 'settings', 'show')).toBe('Nothing is set for the cluster.\n');
+
+    await lockstep(cluster, 'settings', 'set', 'work_mem=7MB', 'max_connections=250');
+    expect(await lockstep(cluster, 'settings', 'show')).toBe('max_connections = 250\nwork_mem = 7MB\n');
+    for (const node of cluster.nodes) {
+      await until(`${node.name} has the new work_mem`, async () => {
+        return (await valueOf(node.dsn, 'work_mem')) === '7MB';
+      });
+      expect(await valueOf(node.dsn, 'max_connections')).toBe('200');
+    }
+    const topology = await until('every node says that it waits for a restart', async () => {
+      const seen = await cluster.status();
+      return seen.nodes.every((node) => node.pendingRestart?.join() === 'max_connections') && seen;
+    });
+    for (const { name, dsn } of cluster.nodes) {
+      const version = (await valueOf(dsn, 'server_version')).split(' ')[0];
+      expect(nodeOf(topology, name).postgresVersion).toBe(version);
+    }
+    expect(await lockstep(cluster, 'status')).toContain('restart pending on n1, n2, n3 for max_connections');
+
+    // A node that comes back takes what was planned, whatever its role is then.
+    const leader = await cluster.leader();
+    await cluster.kill(leader);
+    await cluster.start(leader);
+    const { dsn } = cluster.nodes.find((node) => node.name === leader)!;
+    await until('it has them', async () => (await valueOf(dsn, 'max_connections')) === '250', 30_000);
+    await cluster.untilWhole(30_000);
+
+    await lockstep(cluster, 'settings', 'unset', 'work_mem');
+    for (const node of cluster.nodes) {
+      await until(`${node.name} has the old work_mem`, async () => {
+        return (await valueOf(node.dsn, 'work_mem')) === '4MB';
+      });
+    }
+  });
+});
+
+/** One setting as a new connection sees it. */
+async function valueOf(dsn: string, name: string): Promise<string> {
+  const client = new pg.Client({ connectionString: dsn });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ value: string }>('SELECT current_setting($1) AS value', [name]);
+    return rows[0]?.value ?? '';
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
 
 /** Everything that the agents have told, also those of earlier lives. */
 async function agentLogs(cluster: TestCluster): Promise<string> {

@@ -108,3 +108,53 @@ describe('the plan', () => {
     expect(() => parsePlanCommand({ kind: 'pause' })).toThrow(/at "reason"/);
   });
 });
+
+describe('settings of all nodes', () => {
+  const set = (settings: Record<string, string>, plan = EMPTY_PLAN) =>
+    changePlan(plan, { kind: 'set', settings }, NOW).plan;
+
+  it('are added, changed and taken away by name, whatever its case', () => {
+    const plan = set({ Work_Mem: '64MB', max_connections: '300' });
+    expect(plan.settings).toEqual({ max_connections: '300', work_mem: '64MB' });
+    expect(set({ work_mem: '64MB' }, plan)).toBe(plan);
+    const less = changePlan(plan, { kind: 'unset', names: ['WORK_MEM'] }, NOW).plan;
+    expect(less.settings).toEqual({ max_connections: '300' });
+    expect(() => changePlan(less, { kind: 'unset', names: ['work_mem'] }, NOW)).toThrow(
+      /work_mem is not set/,
+    );
+  });
+
+  it.each([
+    'port',
+    'listen_addresses',
+    'PRIMARY_CONNINFO',
+    'primary_slot_name',
+    'synchronous_standby_names',
+    'cluster_name',
+    'hot_standby',
+    'wal_level',
+    'fsync',
+    'recovery_target_lsn',
+    'lockstep.node',
+  ])('never are Lockstep’s own: %s', (name) => {
+    expect(() => set({ [name]: 'x' })).toThrow(/is set by Lockstep/);
+  });
+
+  it.each(['archive_command', 'ssl_key_file', 'unix_socket_directories', 'local_preload_libraries'])(
+    'run no program and load no file of the machine: %s',
+    (name) => {
+      expect(() => set({ [name]: 'x' })).toThrow(/program or file of the machine|is set by Lockstep/);
+    },
+  );
+
+  it('load libraries only from the folder of PostgreSQL', () => {
+    const given = { shared_preload_libraries: 'pg_stat_statements, auto_explain' };
+    expect(set(given).settings).toEqual(given);
+    expect(() => set({ shared_preload_libraries: '/tmp/evil' })).toThrow(/takes names of libraries/);
+  });
+
+  it.each(["a'b", 'a b', '', 'x\ninclude', '1a', '__proto__'])('have names: not %j', (name) => {
+    const settings = JSON.parse(`{${JSON.stringify(name)}: "x"}`) as Record<string, string>;
+    expect(() => set(settings)).toThrow(/is no name of a PostgreSQL setting/);
+  });
+});

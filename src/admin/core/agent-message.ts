@@ -20,6 +20,8 @@ const NODE: z.ZodType<NodeTopology> = z.looseObject({
   lagBytes: z.number().nullable(),
   lagMs: z.number().nullable(),
   sync: z.boolean(),
+  postgresVersion: z.string().nullable().exactOptional(),
+  pendingRestart: z.array(z.string()).exactOptional(),
   kind: z.enum(['plain', 'witness']),
 });
 

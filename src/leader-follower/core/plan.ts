@@ -1,4 +1,6 @@
 import { LockstepError } from '../../model/errors.ts';
+import { changeSettings, checkClusterSettings } from './cluster-settings.ts';
+import type { ClusterSettings } from './cluster-settings.ts';
 
 /**
  * What people have planned for the cluster: a register of its own beside the one for leadership. It decides
@@ -9,6 +11,8 @@ export interface Plan {
   readonly maintenance: Maintenance | null;
   /** A switchover at a time; taken out before it is begun. */
   readonly schedule: Schedule | null;
+  /** PostgreSQL settings that every node has in its lockstep.conf. */
+  readonly settings: ClusterSettings;
 }
 
 export interface Maintenance {
@@ -34,7 +38,9 @@ export type PlanCommand =
   | { readonly kind: 'pause'; readonly reason: string | null }
   | { readonly kind: 'resume' }
   | { readonly kind: 'schedule'; readonly at: string; readonly to: string | null }
-  | { readonly kind: 'cancel' };
+  | { readonly kind: 'cancel' }
+  | { readonly kind: 'set'; readonly settings: ClusterSettings }
+  | { readonly kind: 'unset'; readonly names: readonly string[] };
 
 /** The plan after a command, with a line for the event log; `plan` is the same object when nothing changed. */
 export interface PlanChange {
@@ -42,7 +48,7 @@ export interface PlanChange {
   readonly message: string;
 }
 
-export const EMPTY_PLAN: Plan = { maintenance: null, schedule: null };
+export const EMPTY_PLAN: Plan = { maintenance: null, schedule: null, settings: {} };
 
 /** The register's value; what an older release did not write yet is empty. */
 export function parsePlan(value: unknown): Plan {
@@ -73,6 +79,10 @@ export function changePlan(plan: Plan, command: PlanCommand, nowMs: number): Pla
       return planSwitchover(plan, command, nowMs);
     case 'cancel':
       return cancelSwitchover(plan);
+    case 'set':
+      return setSettings(plan, command.settings);
+    case 'unset':
+      return unsetSettings(plan, command.names);
     default:
       return command satisfies never;
   }
@@ -131,6 +141,31 @@ function cancelSwitchover(plan: Plan): PlanChange {
   return {
     plan: { ...plan, schedule: null },
     message: `the switchover ${describeSchedule(plan.schedule)} is cancelled`,
+  };
+}
+
+function setSettings(plan: Plan, given: ClusterSettings): PlanChange {
+  const checked = checkClusterSettings(given);
+  const settings = changeSettings(plan.settings, checked, []);
+  const named = Object.entries(checked).map(([name, value]) => `${name} = ${value}`);
+  return {
+    plan: settings === plan.settings ? plan : { ...plan, settings },
+    message: `settings for all nodes: ${named.join(', ')}`,
+  };
+}
+
+function unsetSettings(plan: Plan, given: readonly string[]): PlanChange {
+  const names = given.map((name) => name.toLowerCase());
+  const unknown = names.find((name) => !Object.hasOwn(plan.settings, name));
+  if (unknown !== undefined) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${unknown} is not set for the cluster; see "lockstep settings show".`,
+    );
+  }
+  return {
+    plan: { ...plan, settings: changeSettings(plan.settings, {}, names) },
+    message: `settings for all nodes: no ${names.join(', no ')} any more`,
   };
 }
 

@@ -22,6 +22,8 @@ export interface NodeReport {
   readonly receivedLsn: string | null;
   readonly replayedLsn: string | null;
   readonly replayAgeMs: number | null;
+  readonly postgresVersion: string | null;
+  readonly pendingRestart: readonly string[];
 }
 
 /** A client needs those that happened while a session of its own was open. */
@@ -103,6 +105,8 @@ function describeNode(
     timeline: node.timeline,
     receivedLsn: node.receivedLsn,
     replayedLsn: node.replayedLsn,
+    postgresVersion: isKnown ? node.postgresVersion : null,
+    pendingRestart: isKnown ? node.pendingRestart : [],
     lagBytes: bytes,
     lagMs: bytes === null ? null : bytes === 0 ? 0 : node.replayAgeMs,
     sync:
