@@ -242,10 +242,14 @@ export class Executor {
       'promoted',
       `accepts writes in term ${state.leadership.term}, promoted in ${seconds(startedAtMs)}`,
     );
+    const prepareRoles = (): Promise<void> => local.withClient((client) => ensureRoles(client, config));
+    const isFounding = state.systemIdentifier === null;
+    // Clients hear of a new cluster's leader when they can log in; an old one has its roles.
+    if (isFounding) await prepareRoles();
     onServing();
     await this.#options.onPromoted();
     await this.#slots.ensure();
-    await local.withClient((client) => ensureRoles(client, config));
+    if (!isFounding) await prepareRoles();
     await this.#recordPromotion();
     // pg_rewind reads the new timeline off the control file, which a checkpoint writes.
     void local.withClient((client) => client.query('CHECKPOINT')).catch(() => undefined);
