@@ -6,6 +6,7 @@ import { DEFAULT_STATE_DIR } from './cluster-folder.ts';
 import { runDev } from './dev.ts';
 import { findLocalCluster } from './local-cluster.ts';
 import { addPlanCommands } from './plan-commands.ts';
+import { addRestartCommand } from './restart-command.ts';
 import { addSettingsCommands } from './settings-command.ts';
 import { printStatus } from './status-command.ts';
 import { addSwitchoverCommand } from './switchover-command.ts';
@@ -65,6 +66,7 @@ program
 addSwitchoverCommand(program, state);
 addPlanCommands(program, state);
 addSettingsCommands(program, state);
+addRestartCommand(program, state);
 
 program
   .command('kill')

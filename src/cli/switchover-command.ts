@@ -49,7 +49,7 @@ export function addSwitchoverCommand(program: Command, state: StateOption): void
 }
 
 /** Asks whoever leads to hand over. Throws NO_LEADER while nobody does, and what the leader's agent throws. */
-async function handOver(
+export async function handOver(
   config: ClusterConfig,
   to: string | null,
 ): Promise<{ readonly from: string; readonly to: string; readonly pausedMs: number }> {

@@ -21,7 +21,7 @@ import { Fence } from './fence.ts';
 import { CLUSTER_KEY, LeadershipRegister } from './leadership.ts';
 import { LocalNode } from './local-node.ts';
 import { Merits } from './merits.ts';
-import type { LocalNodeListener } from './local-node.ts';
+import type { LocalNodeListener } from './local-node-options.ts';
 import { News } from './news.ts';
 import type { Change } from './news.ts';
 import { claimFolder } from './node-folder.ts';
@@ -310,6 +310,20 @@ export class Agent implements AgentApi {
     return this.#betweenRounds(() => this.#executor.switchover(target)).finally(
       () => (this.#isSwitchingOver = false),
     );
+  }
+
+  /** Restarts PostgreSQL on a follower; see LocalNode.restart. */
+  restart(): Promise<void> {
+    return this.#betweenRounds(async () => {
+      if (this.#register.ownLease.kind !== 'none') {
+        throw new LockstepError(
+          'CONFIG_INVALID',
+          `${this.#node.name} leads; hand the leadership over first ("lockstep restart ${this.#node.name}" does).`,
+        );
+      }
+      await this.#local.restart();
+      this.#events.add('started', 'PostgreSQL was restarted as a follower, as asked');
+    });
   }
 
   prepare(): Promise<PrepareReply> {

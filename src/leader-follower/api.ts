@@ -33,6 +33,8 @@ export interface AgentApi extends LinkApi {
   prepare(): Promise<PrepareReply>;
   takeOver(request: TakeoverRequest): Promise<TakeoverReply>;
   switchover(to: string | null): Promise<{ from: string; to: string; pausedMs: number }>;
+  /** Resolves when PostgreSQL answers again; it does not stream yet. */
+  restart(): Promise<void>;
   /** What people have planned for the cluster. */
   readonly plan: PlanRegister;
 }
@@ -114,6 +116,10 @@ function createApp(api: AgentApi, authorization: string, seal: AgentSeal): Hono 
   app.post('/v1/switchover', async (context) => {
     const { to } = await context.req.json<{ to?: string }>();
     return context.json(await api.switchover(to ?? null));
+  });
+  app.post('/v1/restart', async (context) => {
+    await api.restart();
+    return context.json({});
   });
   app.get('/v1/plan', async (context) => context.json(await api.plan.read()));
   app.post('/v1/plan', async (context) =>

@@ -7,7 +7,9 @@ import type { Lsn } from '../model/lsn.ts';
 import type { NodeId } from '../model/node.ts';
 import type { TimelineHistory } from '../model/timeline.ts';
 import type { NodeState } from '../model/topology.ts';
+import { reachableBinaries } from '../postgres/account.ts';
 import type { PostgresAccount } from '../postgres/account.ts';
+import { findAgain } from '../postgres/binaries.ts';
 import type { PostgresBinaries } from '../postgres/binaries.ts';
 import {
   createDataFolder,
@@ -31,6 +33,7 @@ import type { LostLog } from './core/rejoin.ts';
 import { DataReplacement } from './data-replacement.ts';
 import { saveLostWrites } from './lost-writes.ts';
 import type { LostWrites } from './lost-writes.ts';
+import type { LocalNodeOptions } from './local-node-options.ts';
 import { writeNodeSettings } from './node-settings.ts';
 
 const PROMOTE_TIMEOUT_MS = 60_000;
@@ -46,12 +49,6 @@ export interface Activity {
   readonly detail: string | null;
 }
 
-export interface LocalNodeListener {
-  readonly onUnexpectedExit: (reason: string) => void;
-  /** The watchdog froze PostgreSQL, for a reason, or (null) let it go on. */
-  readonly onFrozen: (reason: string | null) => void;
-}
-
 /**
  * This node's PostgreSQL with the settings that its role needs. Changes run one after the other, whoever
  * asks for them; probing does not wait for them.
@@ -59,7 +56,7 @@ export interface LocalNodeListener {
 export class LocalNode {
   readonly #config: ClusterConfig;
   readonly #node: NodeConfig;
-  readonly #binaries: PostgresBinaries;
+  #binaries: PostgresBinaries;
   readonly #account: PostgresAccount | null;
   readonly #folder: string;
   readonly #server: PostgresServer;
@@ -74,15 +71,7 @@ export class LocalNode {
   #hasEndedByItself = false;
   #clusterSettings: Settings = {};
 
-  constructor(
-    options: LocalNodeListener & {
-      readonly config: ClusterConfig;
-      readonly node: NodeConfig;
-      readonly stateDir: string;
-      readonly binaries: PostgresBinaries;
-      readonly account: PostgresAccount | null;
-    },
-  ) {
+  constructor(options: LocalNodeOptions) {
     this.#config = options.config;
     this.#node = options.node;
     this.#binaries = options.binaries;
@@ -196,13 +185,20 @@ export class LocalNode {
 
   /** Starts PostgreSQL as a follower of nobody. */
   start(): Promise<void> {
-    return this.#change('starting', 'starting', async () => {
-      this.#following = null;
-      this.#standbyNames = '';
-      await this.#replacement.removeLeftover();
-      this.#hasEndedByItself = false;
-      await this.#writeSettings(null);
-      await this.#server.startAsFollower();
+    return this.#change('starting', 'starting', () => this.#startAlone());
+  }
+
+  /**
+   * Ends PostgreSQL in order and starts it as a follower of nobody, with the programs of the same major that are
+   * installed now. Throws CONFIG_INVALID, with PostgreSQL as it was, when there are none.
+   */
+  restart(): Promise<void> {
+    return this.#change('starting', 'restarting', async () => {
+      const found = await findAgain(this.#config.postgres, this.#binaries);
+      this.#binaries = await reachableBinaries(found, this.#account);
+      await this.#server.stop('fast');
+      this.#server.useBinaries(this.#binaries);
+      await this.#startAlone();
     });
   }
 
@@ -385,6 +381,15 @@ export class LocalNode {
     await this.#client?.end().catch(() => undefined);
     this.#client = null;
     await this.#server.stop('fast');
+  }
+
+  async #startAlone(): Promise<void> {
+    this.#following = null;
+    this.#standbyNames = '';
+    await this.#replacement.removeLeftover();
+    this.#hasEndedByItself = false;
+    await this.#writeSettings(null);
+    await this.#server.startAsFollower();
   }
 
   async #detach(): Promise<void> {

@@ -208,6 +208,10 @@ export class Witness implements AgentApi {
     );
   }
 
+  async restart(): Promise<never> {
+    throw new LockstepError('CONFIG_INVALID', `${this.#node.name} is a witness: it has no PostgreSQL.`);
+  }
+
   async #look(): Promise<void> {
     const before = this.#register.known.version;
     const { version } = await this.#register.refresh().catch(() => ({ version: null }));

@@ -54,6 +54,15 @@ export async function findPostgres(preference = 'auto'): Promise<PostgresBinarie
   );
 }
 
+/**
+ * Looks for the programs anew: a minor upgrade may have replaced or moved them. Another major that was
+ * installed meanwhile is left alone. Throws CONFIG_INVALID when those of the present major are gone.
+ */
+export async function findAgain(preference: string, current: PostgresBinaries): Promise<PostgresBinaries> {
+  const found = await findPostgres(preference);
+  return found.major === current.major ? found : findPostgres(current.binDir);
+}
+
 async function findSystem(): Promise<PostgresBinaries | null> {
   const folders = new Set<string>();
   const configured = await run('pg_config', ['--bindir']).catch(() => null);

@@ -55,9 +55,11 @@ export class PostgresServer {
   #exited: Promise<string> = Promise.resolve('');
   #isExitExpected = true;
   #deadlines: Deadlines | null = null;
+  #binaries: PostgresBinaries;
 
   constructor(options: PostgresServerOptions) {
     this.#options = options;
+    this.#binaries = options.binaries;
   }
 
   /** The postmaster's process id, null when it does not run. */
@@ -67,6 +69,11 @@ export class PostgresServer {
 
   get isRunning(): boolean {
     return this.#pid !== null;
+  }
+
+  /** Takes effect with the next start. */
+  useBinaries(binaries: PostgresBinaries): void {
+    this.#binaries = binaries;
   }
 
   /**
@@ -215,9 +222,9 @@ export class PostgresServer {
   }
 
   #spawn(): void {
-    const { binaries, account, dataDir, logPath } = this.#options;
+    const { account, dataDir, logPath } = this.#options;
     const command = {
-      program: join(binaries.binDir, 'postgres'),
+      program: join(this.#binaries.binDir, 'postgres'),
       dataDir,
       logPath,
       ...(account === null ? {} : { uid: account.uid, gid: account.gid }),

@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
+import { connect } from '../../src/index.ts';
 import type { NodeTopology, Topology } from '../../src/model/topology.ts';
+import { findAgain, findPostgres } from '../../src/postgres/binaries.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
 import { until } from './fixture.ts';
@@ -169,6 +171,88 @@ describe('lockstep settings', () => {
         return (await valueOf(node.dsn, 'work_mem')) === '4MB';
       });
     }
+  });
+});
+
+describe('lockstep restart', () => {
+  it('of all nodes in turn takes what waits for it, and fails no write of a client that retries', async () => {
+    await using cluster = await startTestCluster();
+    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+    await lockstep(cluster, 'settings', 'set', 'max_connections=250');
+    const pool = connect({ connectionString: cluster.url, failoverTimeoutMs: 60_000 });
+    let isStopped = false;
+    const acknowledged: number[] = [];
+    const write = async (): Promise<void> => {
+      for (let id = 1; !isStopped; id++) {
+        await pool.query({
+          text: 'INSERT INTO written VALUES ($1)',
+          values: [id],
+          idempotencyKey: `written-${id}`,
+        });
+        acknowledged.push(id);
+      }
+    };
+    const leader = await cluster.leader();
+    const writing = write();
+    writing.catch(() => undefined);
+    try {
+      await until('writes flow', () => acknowledged.length > 20);
+      const told = await lockstep(cluster, 'restart', '--rolling');
+      expect(told.trim().split('\n')).toEqual([
+        expect.stringMatching(/^n\d was restarted and has caught up\.$/),
+        expect.stringMatching(/^n\d was restarted and has caught up\.$/),
+        expect.stringMatching(`^${leader} handed over to n\\d; writes paused for \\d+ ms\\.$`),
+        `${leader} was restarted and has caught up.`,
+      ]);
+      const before = acknowledged.length;
+      await until('writes flow', () => acknowledged.length > before + 20);
+    } finally {
+      isStopped = true;
+      // Throws what a write threw.
+      await writing.finally(() => pool.end());
+    }
+    for (const { dsn } of cluster.nodes) expect(await valueOf(dsn, 'max_connections')).toBe('250');
+    await until('nothing waits for a restart any more', async () =>
+      (await cluster.status()).nodes.every((node) => node.pendingRestart?.length === 0),
+    );
+    const { rows } = await onLeader(cluster, (client) =>
+      client.query<{ id: number }>('SELECT id FROM written ORDER BY id'),
+    );
+    expect(rows.map((row) => row.id)).toEqual(acknowledged);
+
+    // A library that is nowhere: the first follower does not start, and the others are left alone.
+    const now = await cluster.untilWhole(30_000);
+    const others = cluster.nodes.map((node) => node.name).filter((name) => name !== now.leader);
+    await lockstep(cluster, 'settings', 'set', 'shared_preload_libraries=no_such_library');
+    const told = await refusal(cluster, 'restart', '--rolling');
+    expect(told).toMatch(`Stopped at ${others[0]!}: PostgreSQL in`);
+    expect(told).toMatch(/could not access file "no_such_library"/);
+    expect(told).toContain(`Not restarted: ${others[1]!}, ${now.leader!}.`);
+    expect(await cluster.status()).toMatchObject({ leader: now.leader, term: now.term });
+    await lockstep(cluster, 'settings', 'unset', 'shared_preload_libraries');
+    await cluster.untilWhole(30_000);
+
+    // One node alone; a leader hands over.
+    await lockstep(cluster, 'restart', now.leader!);
+    expect((await cluster.untilWhole(30_000)).leader).not.toBe(now.leader);
+  });
+});
+
+describe('the programs for a restart', () => {
+  it('are looked for anew, and never of another major', async (context) => {
+    const system = await findPostgres('system').catch(() => null);
+    const embedded = await findPostgres('embedded').catch(() => null);
+    if (system === null || embedded === null || system.major === embedded.major) return context.skip();
+    const stale = { ...system, version: `${system.major}.0` };
+    expect(await findAgain('system', stale)).toEqual(system);
+    // The newest of another major is what "system" finds now, and is not taken.
+    expect(await findAgain('system', embedded)).toMatchObject({
+      major: embedded.major,
+      binDir: embedded.binDir,
+    });
+    await expect(findAgain('system', { ...embedded, binDir: '/nowhere' })).rejects.toThrow(
+      /\/nowhere holds no/,
+    );
   });
 });
 
