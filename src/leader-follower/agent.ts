@@ -8,6 +8,7 @@ import { reachableBinaries, resolveAccount } from '../postgres/account.ts';
 import { findPostgres } from '../postgres/binaries.ts';
 import { serveAgent } from './api.ts';
 import type { AgentApi } from './api.ts';
+import { ComingLeadership } from './coming-leadership.ts';
 import { findNode } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import { openCoordination, openSeal } from './coordination.ts';
@@ -25,7 +26,7 @@ import type { LocalNodeListener } from './local-node-options.ts';
 import { News } from './news.ts';
 import type { Change } from './news.ts';
 import { claimFolder } from './node-folder.ts';
-import { observe } from './observer.ts';
+import { isEndHidden, observe } from './observer.ts';
 import type { Observation } from './observer.ts';
 import { Peers } from './peers.ts';
 import { PlannedWork } from './planned-work.ts';
@@ -45,6 +46,7 @@ import { SupportOfMembers } from './support-of-members.ts';
 import { WriteHealth } from './write-health.ts';
 
 const TICK_MS = 250;
+const END_HIDDEN_MS = 50;
 /** A leader that writes nothing for so long stops pinging, in case it cannot hand over. */
 const SILENT_AFTER_FAILING_MS = 4_000;
 /** A failing action is tried again, but not in a tight loop. */
@@ -70,6 +72,7 @@ export class Agent implements AgentApi {
   readonly #merits: Merits;
   readonly #executor: Executor;
   readonly #fence = new Fence();
+  readonly #coming: ComingLeadership;
   readonly #promise: PromiseToLeader;
   readonly #support: SupportOfMembers;
   readonly #writeHealth: WriteHealth;
@@ -172,6 +175,7 @@ export class Agent implements AgentApi {
       onDistrust: (reason) => this.onRefused(reason),
     });
     this.#merits = new Merits({ config, node, local: this.#local, peers: this.#peers });
+    this.#coming = new ComingLeadership(this.#register, () => this.#news.statusChanged());
     this.#executor = new Executor({
       self: node.name,
       config,
@@ -181,6 +185,7 @@ export class Agent implements AgentApi {
       events: this.#events,
       merits: this.#merits,
       fence: this.#fence,
+      coming: this.#coming,
       onPromoted: async () => void (await this.#observe()),
     });
     coordination.registers.watch(CLUSTER_KEY, () => this.#wake());
@@ -349,6 +354,7 @@ export class Agent implements AgentApi {
       local: this.#local,
       last: this.#last,
       hasLostLeader: this.#promise.lostForMs > 0,
+      promotesFrom: this.#coming.promotesFrom,
       measures: this.#merits.own(),
     };
   }
@@ -369,6 +375,7 @@ export class Agent implements AgentApi {
       if (this.#register.ownLease.kind === 'held' && this.#isServing()) this.#planned.keepTime();
       const isSteady = actions.every(({ kind }) => kind === 'lead' || kind === 'keep-slots');
       if (!isSteady) await this.#observe();
+      if (actions.length === 0 && isEndHidden(observation)) return END_HIDDEN_MS;
       if (isSteady) return TICK_MS;
       return actions.some((action) => action.kind === 'campaign') ? TICK_MS / 2 : 0;
     } catch (error) {

@@ -6,6 +6,7 @@ import type { ElectionDecision, FencedPosition } from './core/elect.ts';
 import { suspicionQuorum } from './core/support.ts';
 import { syncSetForElection } from './core/sync-set.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
+import type { ComingLeadership, LogEnd } from './coming-leadership.ts';
 import type { Fence } from './fence.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
@@ -17,6 +18,7 @@ import { parseLsn } from '../model/lsn.ts';
 const FENCE_TIMEOUT_MS = 1_500;
 /** Once enough members answered, how long the others may still tell of newer data. */
 const LATECOMER_MS = 50;
+const OUTRUN_CHECK_MS = 10;
 /** A new leader is supported by those that answered its fence, within a round trip. */
 const SUPPORT_TIMEOUT_MS = 400;
 
@@ -40,10 +42,11 @@ export async function campaign(options: {
   readonly state: ClusterState;
   readonly ground: CampaignGround;
   readonly fence: Fence;
+  readonly coming: ComingLeadership;
 }): Promise<CampaignResult> {
   const { self, config, register, version, state } = options;
   const others = config.nodes.filter((node) => node.name !== self);
-  const decision = await gatherFences(options, others);
+  const { decision, end } = await gatherFences(options, others);
   if (decision.kind !== 'stand') return { kind: 'lost', reason: decision.reason };
   const sync = syncSetForElection(
     state.sync,
@@ -53,6 +56,7 @@ export async function campaign(options: {
   const next = { ...state, lostLeaderships: options.merits.lossesAfter(state) };
   const isWon = await register.campaign(version, next, sync.recorded);
   if (!isWon) return { kind: 'lost', reason: 'another took or renewed the lease first' };
+  options.coming.won(end);
   await register.untilHeld(SUPPORT_TIMEOUT_MS);
   return { kind: 'won', reason: decision.reason };
 }
@@ -61,7 +65,7 @@ export async function campaign(options: {
 async function gatherFences(
   options: Parameters<typeof campaign>[0],
   others: readonly NodeConfig[],
-): Promise<ElectionDecision> {
+): Promise<{ readonly decision: ElectionDecision; readonly end: LogEnd | null }> {
   const { self, config, peers, local, version, state, ground, fence } = options;
   const { holder, timeline } = state.leadership;
   const positions: FencedPosition[] = [];
@@ -79,16 +83,23 @@ async function gatherFences(
   };
   // From here on this node does not support the holder at this version, nor stream from it.
   fence.raise(version);
+  let end: LogEnd | null = null;
   const own = local.fencedPosition().then((position) => {
+    end = position;
     if (position !== null) positions.push({ node: self, ...position });
   });
+  let watch: NodeJS.Timeout | undefined;
   await new Promise<void>((resolve) => {
     // Who led last has every commit: it needs nobody's position, only the register.
     const asked = holder === self ? [] : others;
     let pending = asked.length;
     // The holder, which may hang, has nothing that the others' positions do not settle.
     let rivals = asked.filter((node) => node.name !== holder).length;
-    if (pending === 0) resolve();
+    if (pending === 0) return resolve();
+    // Who won meanwhile answers only once it is promoted, and wants to be followed before.
+    watch = setInterval(() => {
+      if (peers.reports().some(({ status }) => status !== null && status.version > version)) resolve();
+    }, OUTRUN_CHECK_MS);
     for (const node of asked) {
       const request = { version, isSuspicion: ground === 'suspected' };
       void peers.fence(node, request, FENCE_TIMEOUT_MS).then(async (reply) => {
@@ -111,6 +122,7 @@ async function gatherFences(
       });
     }
   });
+  clearInterval(watch);
   await own;
-  return judge();
+  return { decision: judge(), end };
 }

@@ -4,6 +4,7 @@ import type { NodeId } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { findNode, followersOf } from './config.ts';
 import type { ClusterConfig } from './config.ts';
+import type { ComingLeadership } from './coming-leadership.ts';
 import type { Action } from './core/decide.ts';
 import { lostLog } from './core/rejoin.ts';
 import { RetryDelay } from './core/retry-delay.ts';
@@ -38,6 +39,7 @@ export interface ExecutorOptions {
   readonly events: EventLog;
   readonly merits: Merits;
   readonly fence: Fence;
+  readonly coming: ComingLeadership;
   /** This node has begun to accept writes. */
   readonly onPromoted: () => Promise<void>;
 }
@@ -94,6 +96,7 @@ export class Executor {
         return local.detach();
       case 'follow':
         await local.follow(findNode(config, action.leader));
+        this.#slots.dataChanged();
         events.add('following', `follows ${action.leader} in term ${action.term}`);
         return;
       case 'campaign':
@@ -187,6 +190,7 @@ export class Executor {
     const { config, local, events } = this.#options;
     const startedAtMs = monotonicMs();
     const failure = await local.rewind(findNode(config, from));
+    this.#slots.dataChanged();
     if (failure === null) {
       events.add('rewound', `rewound to ${from} in ${seconds(startedAtMs)}: ${reason}`);
       return;
@@ -221,7 +225,7 @@ export class Executor {
   }
 
   async #promote(onServing: () => void = () => undefined): Promise<void> {
-    const { self, config, register, local, events } = this.#options;
+    const { self, config, register, local, events, coming } = this.#options;
     const state = register.known.state;
     // The process may have been suspended since it won: the lease tells.
     if (state === null || register.ownLease.kind !== 'held') return;
@@ -233,6 +237,7 @@ export class Executor {
       members.filter((name) => name !== self),
     );
     await local.promote(standbyNames);
+    coming.ended();
     this.#syncSet = new SyncSetKeeper({
       ...this.#options,
       neverLead: this.#options.merits.neverLead,
@@ -294,9 +299,9 @@ export class Executor {
    * answers as soon as writes are accepted; what a new leader does besides comes after.
    */
   async takeOver(request: TakeoverRequest, answer: (reply: TakeoverReply) => void): Promise<void> {
-    const { self, config, register, events, merits } = this.#options;
+    const { self, config, register, events, merits, coming } = this.#options;
     const startedAtMs = monotonicMs();
-    const decision = await this.#successor.judge(request);
+    const { decision, end } = await this.#successor.judge(request);
     if (decision.kind === 'refuse') return answer({ kind: 'refused', reason: decision.reason });
     const { version, state } = request;
     const others = followersOf(config, self);
@@ -305,6 +310,7 @@ export class Executor {
     if (!(await register.campaign(version, state, sync.recorded))) {
       return answer({ kind: 'refused', reason: 'the register has moved on' });
     }
+    coming.won(end);
     await register.untilHeld(SUPPORT_TIMEOUT_MS);
     const term = register.known.state?.leadership.term ?? 0;
     events.add('elected', `took over term ${term} in ${seconds(startedAtMs)}; ${describeTakeover(request)}`);

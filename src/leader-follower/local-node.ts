@@ -3,7 +3,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import { maxLsn } from '../model/lsn.ts';
-import type { Lsn } from '../model/lsn.ts';
 import type { NodeId } from '../model/node.ts';
 import type { TimelineHistory } from '../model/timeline.ts';
 import type { NodeState } from '../model/topology.ts';
@@ -27,6 +26,7 @@ import { PostgresServer } from '../postgres/server.ts';
 import { SUPERUSER } from '../postgres/settings.ts';
 import type { Settings } from '../postgres/settings.ts';
 import { checkSettings } from '../postgres/settings-check.ts';
+import type { LogEnd } from './coming-leadership.ts';
 import { findNode, nodeFolder } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import type { LostLog } from './core/rejoin.ts';
@@ -220,7 +220,7 @@ export class LocalNode {
    * Cuts this node off from any leader and tells where its log ends (I2): nothing that a leader writes
    * from here on arrives. Null when PostgreSQL does not run here or leads.
    */
-  fencedPosition(): Promise<{ readonly history: TimelineHistory; readonly receivedLsn: Lsn } | null> {
+  fencedPosition(): Promise<LogEnd | null> {
     return this.#change(null, null, async () => {
       if (!this.#server.isRunning) return null;
       await this.#detach();
@@ -233,6 +233,7 @@ export class LocalNode {
           return {
             history: await this.history(seen),
             receivedLsn: maxLsn(seen.receivedLsn, seen.replayedLsn),
+            replayedLsn: seen.replayedLsn,
           };
         }
         await delay(5);

@@ -57,6 +57,14 @@ export async function observe(options: {
   return { view, probe };
 }
 
+/**
+ * A follower of nobody could not tell where its log ends. That shows only at times, and until it does this node
+ * cannot attach, while the leader's first synchronous commit may wait for it: look again soon.
+ */
+export function isEndHidden({ view: { local } }: Observation): boolean {
+  return local.kind === 'follower' && local.following === null && local.endLsn === null;
+}
+
 /** What the others say counts where it is about the same leader. */
 function isSuspected(
   known: KnownRegister | null,
@@ -110,5 +118,11 @@ function describePeer(report: PeerReport): PeerView {
     term: parseTerm(status?.term ?? 0),
     history: status?.history ? decodeHistory(status.history) : null,
     receivedLsn: status?.receivedLsn ? parseLsn(status.receivedLsn) : null,
+    promotesFrom: status?.promotesFrom
+      ? {
+          history: decodeHistory(status.promotesFrom.history),
+          receivedLsn: parseLsn(status.promotesFrom.lsn),
+        }
+      : null,
   };
 }

@@ -118,7 +118,8 @@ export class Peers {
     const isNews =
       before?.role !== status.role ||
       before.term !== status.term ||
-      before.hasLostLeader !== status.hasLostLeader;
+      before.hasLostLeader !== status.hasLostLeader ||
+      before.promotesFrom?.lsn !== status.promotesFrom?.lsn;
     if (isNews) listener.onChange();
   }
 

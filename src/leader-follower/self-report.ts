@@ -26,6 +26,7 @@ export interface ReportSources {
   readonly local: LocalNode | null;
   readonly last: Observation | null;
   readonly hasLostLeader: boolean;
+  readonly promotesFrom?: NodeStatus['promotesFrom'];
   readonly measures: NodeStatus['measures'];
 }
 
@@ -54,6 +55,7 @@ export function describeSelf(sources: ReportSources): NodeStatus {
     hasLostLeader: sources.hasLostLeader,
     planVersion: sources.plan?.version ?? null,
     facts: sources.facts,
+    promotesFrom: sources.promotesFrom,
     ...(sources.measures === undefined ? {} : { measures: sources.measures }),
   };
 }

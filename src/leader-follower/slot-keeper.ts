@@ -51,6 +51,11 @@ export class SlotKeeper {
     return check;
   }
 
+  /** The data folder may be another one now, without slots: do not wait until it is time. */
+  dataChanged(): void {
+    this.#checkedAtMs = Number.NEGATIVE_INFINITY;
+  }
+
   /** As leader: {@link ensure} when it is time. */
   async keepAsLeader(): Promise<void> {
     if (monotonicMs() - this.#checkedAtMs > LEADER_INTERVAL_MS) await this.ensure();

@@ -26,6 +26,11 @@ export interface NodeStatus {
   readonly version: number;
   /** Missing where an older release runs. */
   readonly measures?: Measures;
+  /**
+   * It holds the leadership of `term` and is about to be promoted from here: all of its log, which ends with a
+   * whole record. Missing at any other time, and where that cannot be said.
+   */
+  readonly promotesFrom?: { readonly history: WireHistory; readonly lsn: string } | undefined;
   /** Whether its promise to the leader of `version` ran out: it would fence it for a candidate. */
   readonly hasLostLeader: boolean;
   /** The version of the plan it goes by; null before it read one. Missing where an older release runs. */

@@ -1,5 +1,6 @@
 import { formatLsn, parseLsn } from '../model/lsn.ts';
 import { parseTimeline } from '../model/timeline.ts';
+import type { LogEnd } from './coming-leadership.ts';
 import { followersOf } from './config.ts';
 import { decideTakeover } from './core/handover.ts';
 import type { TakeoverDecision } from './core/handover.ts';
@@ -63,14 +64,19 @@ export class Successor {
     this.#endHold();
   }
 
-  /** Whether this node holds all of a leader's log that has ended. */
-  async judge(request: TakeoverRequest): Promise<TakeoverDecision> {
+  /** Whether this node holds all of a leader's log that has ended; and then where its own ends. */
+  async judge(
+    request: TakeoverRequest,
+  ): Promise<{ readonly decision: TakeoverDecision; readonly end: LogEnd | null }> {
     const { local } = this.#options;
     const seen = await local.probe();
     if (seen === null || !seen.isInRecovery)
-      return { kind: 'refuse', reason: 'its PostgreSQL does not answer' };
+      return { decision: { kind: 'refuse', reason: 'its PostgreSQL does not answer' }, end: null };
     const final = { timeline: parseTimeline(request.final.timeline), lsn: parseLsn(request.final.lsn) };
-    return decideTakeover(seen, final);
+    const decision = decideTakeover(seen, final);
+    if (decision.kind === 'refuse') return { decision, end: null };
+    // Replayed past the beginning of the leader's last record is replayed to its end: nothing can follow.
+    return { decision, end: { ...seen, history: await local.history(seen) } };
   }
 }
 

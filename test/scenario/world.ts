@@ -103,7 +103,8 @@ export class World {
     for (const node of this.nodes) {
       const source = node.following === null ? undefined : this.node(node.following);
       if (!node.isUp || node.isPaused || node.process !== 'follower' || source === undefined) continue;
-      if (!source.isUp || source.isPaused || source.process !== 'leader') continue;
+      const isSource = source.process === 'leader' || source.process === 'follower';
+      if (!source.isUp || source.isPaused || !isSource) continue;
       node.history = source.history;
       node.log.push(...source.log.slice(node.log.length, node.log.length + entries));
     }
@@ -171,7 +172,7 @@ export class World {
         return { kind: 'leader', history: node.history, flushLsn: lsn };
       case 'follower': {
         const source = node.following === null ? undefined : this.node(node.following);
-        const isReceiving = source?.isUp === true && source.process === 'leader';
+        const isReceiving = source?.isUp === true && ['leader', 'follower'].includes(source.process);
         return {
           kind: 'follower',
           history: node.history,
@@ -196,7 +197,13 @@ export class World {
       term: node.term ?? parseTerm(0),
       history: node.history,
       receivedLsn: BigInt(node.log.length) as Lsn,
+      promotesFrom: this.#promotesFrom(node),
     };
+  }
+
+  #promotesFrom(node: ModelNode): PeerView['promotesFrom'] {
+    if (node.process !== 'follower' || node.following !== null || !this.#isHeld(node)) return null;
+    return { history: node.history, receivedLsn: BigInt(node.log.length) as Lsn };
   }
 
   #act(node: ModelNode, action: Action): void {

@@ -57,8 +57,14 @@ function peer(name: PeerView['name'], changes: Partial<PeerView> = {}): PeerView
     term: parseTerm(3),
     history: first,
     receivedLsn: 100n as Lsn,
+    promotesFrom: null,
     ...changes,
   };
+}
+
+/** n1 has won, and is about to be promoted from `lsn`. */
+function comes(lsn: bigint, changes: Partial<PeerView> = {}): PeerView {
+  return peer(n1, { promotesFrom: { history: first, receivedLsn: lsn as Lsn }, ...changes });
 }
 
 const leads = peer(n1, { role: 'leader' });
@@ -150,6 +156,41 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     'it stays with the leader, and keeps slots for the day it leads',
     { local: follower({ following: n1, isReceiving: true, endLsn: null }) },
     ['keep-slots'],
+  ],
+  ['it attaches to a winner that is not promoted yet', { peers: [comes(100n), peer(n3)] }, ['follow']],
+  ['but not with more than the winner holds', { peers: [comes(99n), peer(n3)] }, []],
+  ['nor while it cannot tell what it holds', { local: follower({ endLsn: null }), peers: [comes(100n)] }, []],
+  ['nor on another history', { local: follower({ history: second }), peers: [comes(100n), peer(n3)] }, []],
+  [
+    'on a timeline that the winner left further on it does',
+    { peers: [peer(n1, { promotesFrom: { history: second, receivedLsn: 200n as Lsn } }), peer(n3)] },
+    ['follow'],
+  ],
+  [
+    'on one that the winner left before, it waits for its promotion',
+    {
+      local: follower({ endLsn: 150n as Lsn }),
+      peers: [peer(n1, { promotesFrom: { history: second, receivedLsn: 200n as Lsn } }), peer(n3)],
+    },
+    [],
+  ],
+  ['nor to the winner of an older term', { peers: [comes(100n, { term: parseTerm(2) }), peer(n3)] }, []],
+  ['nor to one that is no more heard', { peers: [comes(100n, { isReachable: false }), peer(n3)] }, []],
+  ['nor at the version at which it fenced', { fencedAtVersion: 9, peers: [comes(100n), peer(n3)] }, []],
+  [
+    'nor to one that does not hold the register',
+    { peers: [peer(n1), peer(n3, { promotesFrom: { history: first, receivedLsn: 100n as Lsn } })] },
+    [],
+  ],
+  [
+    'it stays with a winner however long its promotion takes',
+    { local: follower({ following: n1, stalledForMs: 31_000 }), peers: [comes(100n), peer(n3)] },
+    [],
+  ],
+  [
+    'and lets another leader go only for a promoted one',
+    { local: follower({ following: n3 }), peers: [comes(100n), peer(n3)] },
+    [],
   ],
   ['it goes on trying for a while', { local: follower({ following: n1, stalledForMs: 2_000 }) }, []],
   [

@@ -1,4 +1,5 @@
 import type { NodeId, Term } from '../../model/node.ts';
+import { isSharedHistory } from '../../model/timeline.ts';
 import { comparePositions, plainMerit, rankByMerit } from './candidate.ts';
 import type { Merit } from './candidate.ts';
 import { electionQuorum } from './cluster-state.ts';
@@ -232,7 +233,9 @@ function mayLead(view: View, name: NodeId): boolean {
 function decideFollowing(view: View, state: ClusterState, holder: PeerView | undefined): readonly Action[] {
   if (view.local.kind !== 'follower' || view.register === null) return [];
   if (view.register.version <= view.fencedAtVersion) return [];
-  if (holder === undefined || !isServing(holder, state) || holder.history === null) return [];
+  if (holder === undefined) return [];
+  if (!isServing(holder, state)) return decideFollowingEarly(view, state, holder);
+  if (holder.history === null) return [];
   if (view.local.following === holder.name) {
     if (view.local.isReceiving) return [{ kind: 'keep-slots' }];
     return view.local.stalledForMs < STALLED_AFTER_MS
@@ -262,6 +265,22 @@ function decideFollowing(view: View, state: ClusterState, holder: PeerView | und
     default:
       return rejoin satisfies never;
   }
+}
+
+/**
+ * Attaches to the holder of the newest term while it is still being promoted, so that its first synchronous
+ * commit waits for nobody to come. Only when this node holds no more than the holder will fork off at: all
+ * else (a rewind, a copy, letting another go) waits until the holder's new history is there.
+ */
+function decideFollowingEarly(view: View, state: ClusterState, holder: PeerView): readonly Action[] {
+  const from = holder.promotesFrom;
+  const isComing = from !== null && holder.isReachable && holder.term === state.leadership.term;
+  if (!isComing || view.local.kind !== 'follower' || view.local.following !== null) return [];
+  if (view.local.endLsn === null || view.local.endLsn > from.receivedLsn) return [];
+  if (view.localSystemIdentifier !== state.systemIdentifier) return [];
+  return isSharedHistory(from.history, view.local.history, view.local.endLsn)
+    ? [{ kind: 'follow', leader: holder.name, term: state.leadership.term }]
+    : [];
 }
 
 /** The holder says itself that it leads this term: its PostgreSQL is promoted. */

@@ -1,7 +1,7 @@
 import type { Lsn } from '../../model/lsn.ts';
 import type { NodeId, Term } from '../../model/node.ts';
 import type { TimelineHistory } from '../../model/timeline.ts';
-import type { Merit } from './candidate.ts';
+import type { Merit, Position } from './candidate.ts';
 import type { ClusterState } from './cluster-state.ts';
 
 /** This node's PostgreSQL, as last probed. */
@@ -42,6 +42,8 @@ export interface PeerView {
   readonly term: Term;
   readonly history: TimelineHistory | null;
   readonly receivedLsn: Lsn | null;
+  /** It holds the leadership of `term` and is about to be promoted from here, the end of its log; else null. */
+  readonly promotesFrom: Position | null;
 }
 
 /** Everything a decision may depend on. Built by the observer, once per tick. */

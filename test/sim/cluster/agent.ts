@@ -3,7 +3,8 @@ import type { Action } from '../../../src/leader-follower/core/decide.ts';
 import type { Ping } from '../../../src/leader-follower/core/support.ts';
 import type { LocalPostgres, View } from '../../../src/leader-follower/core/view.ts';
 import { parseTerm } from '../../../src/model/node.ts';
-import type { NodeId } from '../../../src/model/node.ts';
+import type { NodeId, Term } from '../../../src/model/node.ts';
+import type { Position } from '../../../src/leader-follower/core/candidate.ts';
 import type { Lsn } from '../../../src/model/lsn.ts';
 import { campaign } from './campaign.ts';
 import { RegisterClient } from './coordination.ts';
@@ -47,6 +48,7 @@ export class ModelAgent {
   #isWoken = false;
   #ticks = 0;
   #hasRewindFailed = false;
+  #coming: { readonly term: Term; readonly end: Position } | null = null;
   #writesAtMs = 0;
   #switchoverTo: NodeId | null = null;
 
@@ -98,6 +100,7 @@ export class ModelAgent {
     this.#last = { kind: 'stopped' };
     this.#isTicking = false;
     this.#hasRewindFailed = false;
+    this.#coming = null;
     this.#switchoverTo = null;
     this.#writesAtMs = host.nowMs();
     this.#tellStatusLater();
@@ -211,8 +214,21 @@ export class ModelAgent {
       term: this.leadership.known.state?.leadership.term ?? parseTerm(0),
       history: isKnown ? local.history : null,
       receivedLsn: isKnown ? (BigInt(server.log.length) as Lsn) : null,
+      promotesFrom: this.#promotesFrom(),
       hasLostLeader: this.leadership.leaderLostForMs > 0,
     };
+  }
+
+  /** It has won, with its log ending there: whoever holds no more may attach before it is promoted. */
+  won(end: Position | null): void {
+    const term = this.leadership.known.state?.leadership.term;
+    this.#coming = end === null || term === undefined ? null : { term, end };
+    this.#tellStatus();
+  }
+
+  #promotesFrom(): PeerStatus['promotesFrom'] {
+    const { term } = this.leadership.known.state?.leadership ?? {};
+    return this.#coming !== null && this.#coming.term === term ? this.#coming.end : null;
   }
 
   #tellStatusLater(): void {
@@ -361,6 +377,7 @@ export class ModelAgent {
     const names = state.sync.members.filter((name) => name !== this.host.name);
     this.local.promote(names, state.sync.required, (isDone) => {
       if (!isDone) return done();
+      this.#coming = null;
       this.#syncSet = new SyncSetKeeper(this, names);
       this.#observe(() => this.#recordPromotion(done));
     });

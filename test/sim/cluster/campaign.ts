@@ -14,6 +14,10 @@ const FENCE_TIMEOUT_MS = 1_500;
 const LATECOMER_MS = 50;
 const SUPPORT_TIMEOUT_MS = 400;
 
+interface OwnEnd {
+  position: FencedEnd | null;
+}
+
 /** One attempt, as src/leader-follower/election.ts makes it. */
 export function campaign(
   agent: ModelAgent,
@@ -26,7 +30,8 @@ export function campaign(
   if (register?.state == null) return done(false);
   const { version, state } = register;
   const heard: { server: ModelPostgres; end: Entry | undefined }[] = [];
-  gather(agent, version, state, ground, heard, (decision) => {
+  const own: OwnEnd = { position: null };
+  gather(agent, version, state, ground, heard, own, (decision) => {
     cluster.note(host, () => `  ${decision.kind}: ${decision.reason}`);
     if (decision.kind !== 'stand') return done(false);
     const others = cluster.names.filter((name) => name !== host.name);
@@ -36,6 +41,7 @@ export function campaign(
       cluster.note(host, () => (isWon ? `  won term ${leadership.known.state?.leadership.term}` : '  lost'));
       if (!isWon) return done(false);
       cluster.checker.onElected(agent.server, heard);
+      agent.won(own.position);
       leadership.whenHeld(SUPPORT_TIMEOUT_MS, () => done(true));
     });
   });
@@ -47,6 +53,7 @@ function gather(
   state: NonNullable<NonNullable<View['register']>['state']>,
   ground: CampaignGround,
   heard: { server: ModelPostgres; end: Entry | undefined }[],
+  own: OwnEnd,
   done: (decision: ElectionDecision) => void,
 ): void {
   const { cluster, host, mutant } = agent;
@@ -87,6 +94,7 @@ function gather(
       host.after(host.agent, mutant === 'promise-without-margin' ? 0 : LATECOMER_MS, finish);
   };
   agent.local.fencedPosition((position) => {
+    own.position = position;
     add(agent.server, position);
     oneLess();
   });

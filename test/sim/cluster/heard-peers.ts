@@ -33,7 +33,8 @@ export class HeardPeers {
     return (
       before?.role !== status.role ||
       before.term !== status.term ||
-      before.hasLostLeader !== status.hasLostLeader
+      before.hasLostLeader !== status.hasLostLeader ||
+      before.promotesFrom?.receivedLsn !== status.promotesFrom?.receivedLsn
     );
   }
 
@@ -53,7 +54,13 @@ export class HeardPeers {
     return this.#others.map((name) => {
       const heard = this.#heard.get(name);
       if (heard !== undefined) return { ...heard.status, isReachable: this.#isRecent(heard.atMs) };
-      const nothing = { hasData: null, term: parseTerm(0), history: null, receivedLsn: null };
+      const nothing = {
+        hasData: null,
+        term: parseTerm(0),
+        history: null,
+        receivedLsn: null,
+        promotesFrom: null,
+      };
       return { ...nothing, name, isReachable: false, role: 'unknown' };
     });
   }

@@ -243,6 +243,7 @@ export class ModelPostgres {
       this.flushed = this.log.length;
       this.mode = 'leader';
       this.#world.listener.onPromoted(this);
+      for (const index of this.#senders.keys()) this.#ship(index);
     };
     host.after(host.postgres, host.between(3, 120), finish);
   }
@@ -368,7 +369,8 @@ export class ModelPostgres {
     timeline: TimelineHistory['timeline'],
     from: number,
   ): void {
-    const isServing = this.mode === 'leader';
+    // A follower sends on what it has, also while it is promoted, and whoever attached follows it over the fork.
+    const isServing = this.mode === 'leader' || this.mode === 'follower' || this.mode === 'promoting';
     // PostgreSQL's own check: "requested starting point ... is not in this server's history".
     if (!isServing || !isInHistory(this.history, timeline, from)) return;
     if (from > this.flushed) return;
