@@ -360,9 +360,8 @@ export class LocalNode {
   }
 
   /** Takes the settings that all nodes have; those that PostgreSQL takes without a restart, at once. */
-  async useClusterSettings(settings: Settings): Promise<void> {
-    if (JSON.stringify(settings) === JSON.stringify(this.#clusterSettings)) return;
-    await this.#change(null, null, async () => {
+  useClusterSettings(settings: Settings): Promise<void> {
+    return this.#change(null, null, async () => {
       this.#clusterSettings = settings;
       if (!this.#server.isRunning) return;
       await this.#writeSettings(this.#following === null ? null : findNode(this.#config, this.#following));

@@ -1,6 +1,7 @@
 import type { Coordination } from '../coordination/contract.ts';
 import type { NodeId } from '../model/node.ts';
 import { checkClusterSettings } from './core/cluster-settings.ts';
+import type { ClusterSettings } from './core/cluster-settings.ts';
 import type { Action } from './core/decide.ts';
 import { duringMaintenance, isUnasked } from './core/maintenance.ts';
 import { describeSchedule, judgeSchedule, withoutSchedule } from './core/plan.ts';
@@ -31,6 +32,7 @@ export class PlannedWork {
   readonly register: PlanRegister;
   readonly #facts: ServerFactsWatch;
   #isBeginning = false;
+  #applied: ClusterSettings | null = null;
 
   constructor(options: PlannedWorkOptions) {
     this.#options = options;
@@ -67,8 +69,20 @@ export class PlannedWork {
     const { known } = this.register;
     // Nothing is started before its settings are known.
     if (known === null) return duringMaintenance(actions, true);
-    await local.useClusterSettings(known.plan.settings);
+    await this.#applySettings(known.plan.settings);
     return this.register.isPaused ? duringMaintenance(actions, local.hasEndedByItself) : actions;
+  }
+
+  /** A disk that takes no file must not keep this node from anything else: it is tried again each round. */
+  async #applySettings(settings: ClusterSettings): Promise<void> {
+    if (settings === this.#applied) return;
+    try {
+      await this.#options.local.useClusterSettings(settings);
+      this.#applied = settings;
+    } catch (error) {
+      const reason = (error as Error).message;
+      this.#options.events.addSeldom('error', `the settings of all nodes could not be written: ${reason}`);
+    }
   }
 
   /** As the leader: begins the planned switchover when its time has come. Does not wait for it. */

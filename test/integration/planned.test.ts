@@ -9,6 +9,7 @@ import type { NodeTopology, Topology } from '../../src/model/topology.ts';
 import { findAgain, findPostgres } from '../../src/postgres/binaries.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
+import { ETCD, EtcdCluster } from './etcd-cluster.ts';
 import { until } from './fixture.ts';
 import { onLeader } from './numbered-writes.ts';
 
@@ -235,6 +236,30 @@ describe('lockstep restart', () => {
     // One node alone; a leader hands over.
     await lockstep(cluster, 'restart', now.leader!);
     expect((await cluster.untilWhole(30_000)).leader).not.toBe(now.leader);
+  });
+});
+
+describe.skipIf(ETCD === null)('the plan in etcd (needs the program etcd)', () => {
+  it('is heard by every agent', async () => {
+    await using etcd = await EtcdCluster.start({ members: 1 });
+    await using cluster = await startTestCluster({
+      coordination: { kind: 'etcd', endpoints: etcd.endpoints, prefix: '/lockstep/' },
+    });
+    await lockstep(cluster, 'settings', 'set', 'work_mem=7MB');
+    for (const { name, dsn } of cluster.nodes) {
+      await until(`${name} has it`, async () => (await valueOf(dsn, 'work_mem')) === '7MB');
+    }
+    await lockstep(cluster, 'pause');
+    const { leader, term } = await cluster.status();
+    await cluster.killPostgres(leader!);
+    await until(
+      'PostgreSQL is gone',
+      async () => nodeOf(await cluster.status(), leader!).state === 'stopped',
+    );
+    await ticks(cluster, leader!, 5);
+    expect(await cluster.status()).toMatchObject({ leader: null, term });
+    await lockstep(cluster, 'resume');
+    expect((await cluster.untilWhole(30_000)).term).toBeGreaterThan(term);
   });
 });
 
