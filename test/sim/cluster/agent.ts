@@ -67,6 +67,7 @@ export class ModelAgent {
     this.server.kill('left over from an earlier agent');
     const { cluster, host } = this;
     host.agent.begin();
+    this.watchdog.forget();
     const { mutant } = cluster;
     const client = new RegisterClient({
       host,

@@ -117,6 +117,7 @@ export class ModelLocalNode {
 
   promote(names: readonly NodeId[], required: number, done: (isDone: boolean) => void): void {
     this.#change(done, (end) => {
+      this.#watchdog.tellAgain();
       this.#server.promote(names, required);
       const isOver = (): boolean => this.#server.mode !== 'promoting' && this.#server.mode !== 'follower';
       this.#until(isOver, 60_000, () => end(this.#server.mode === 'leader'));

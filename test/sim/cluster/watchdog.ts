@@ -11,6 +11,8 @@ export class ModelWatchdog {
   readonly #usesWallClock: boolean;
   #wallJumpMs = 0;
   #deadlines: RightDeadlines | null = null;
+  /** What the agent gave last, to this watchdog or to one before. */
+  #given: RightDeadlines | null = null;
   #looksAtMs = Number.POSITIVE_INFINITY;
   isFrozen = false;
 
@@ -32,7 +34,18 @@ export class ModelWatchdog {
     return this.#deadlines !== null && this.#nowMs() < this.#deadlines.freezeAtMs;
   }
 
+  /** A new agent has given none. */
+  forget(): void {
+    this.#given = null;
+  }
+
+  /** Before a promotion: the deadlines may have been given to an earlier watchdog. */
+  tellAgain(): void {
+    this.set(this.#given);
+  }
+
   set(deadlines: RightDeadlines | null): void {
+    this.#given = deadlines;
     this.#tell(() => {
       this.#deadlines = deadlines;
       this.#wallJumpMs = this.#host.wallJumpMs;
