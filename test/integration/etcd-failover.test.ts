@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import { ETCD, EtcdCluster } from './etcd-cluster.ts';
 import { until } from './fixture.ts';
-import { missing, onLeader, Writer } from './numbered-writes.ts';
+import { missing, onLeader, Writer, writeThroughDeaths } from './numbered-writes.ts';
 
 /** What a cluster has with etcd unless it says otherwise. */
 const LEASE_TTL_MS = 5_000;
@@ -14,22 +14,7 @@ describe.skipIf(ETCD === null)('a cluster coordinated by etcd (needs the program
     await using cluster = await startTestCluster({
       coordination: { kind: 'etcd', endpoints: etcd.endpoints, prefix: '/lockstep/' },
     });
-    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
-    const writer = new Writer(cluster);
-    writer.start();
-    for (let round = 0; round < 2; round++) {
-      const before = writer.acknowledged.length;
-      await until('writes flow', () => writer.acknowledged.length > before + 50);
-      const old = await cluster.leader();
-      await cluster.kill(old);
-      await until('another leads', async () => {
-        const { leader } = await cluster.status();
-        return leader !== null && leader !== old;
-      });
-      await cluster.start(old);
-      await cluster.untilWhole(20_000);
-    }
-    await writer.stop();
+    const writer = await writeThroughDeaths(cluster, 2);
     expect(await missing(cluster, writer)).toEqual([]);
     // Nothing of the agents' own consensus is there.
     for (const node of cluster.nodes) {

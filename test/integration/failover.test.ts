@@ -2,27 +2,12 @@ import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import { until } from './fixture.ts';
-import { missing, onLeader, Writer } from './numbered-writes.ts';
+import { missing, onLeader, Writer, writeThroughDeaths } from './numbered-writes.ts';
 
 describe('a cluster of real processes', () => {
   it('survives the death of its leader three times, losing no acknowledged synchronous commit', async () => {
     await using cluster = await startTestCluster();
-    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
-    const writer = new Writer(cluster);
-    writer.start();
-    for (let round = 0; round < 3; round++) {
-      const before = writer.acknowledged.length;
-      await until('writes flow', () => writer.acknowledged.length > before + 50);
-      const old = await cluster.leader();
-      await cluster.kill(old);
-      await until('another leads', async () => {
-        const { leader } = await cluster.status();
-        return leader !== null && leader !== old;
-      });
-      await cluster.start(old);
-      await cluster.untilWhole(20_000);
-    }
-    await writer.stop();
+    const writer = await writeThroughDeaths(cluster, 3);
     expect(await missing(cluster, writer)).toEqual([]);
     expect(writer.longestGapMs()).toBeLessThan(5_000);
     await until('all are on one timeline', async () => {

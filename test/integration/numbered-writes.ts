@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { TestCluster } from '../../src/testing/cluster.ts';
+import { until } from './fixture.ts';
 
 /** PostgreSQL's words for synchronous_commit. */
 type Level = 'off' | 'local' | 'on' | 'remote_apply';
@@ -76,6 +77,27 @@ export async function onLeader<T>(cluster: TestCluster, run: (client: pg.Client)
   } finally {
     await client.end().catch(() => undefined);
   }
+}
+
+/** Kills whoever leads, waits for another and takes it back, `rounds` times, under writes; returns who wrote. */
+export async function writeThroughDeaths(cluster: TestCluster, rounds: number): Promise<Writer> {
+  await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+  const writer = new Writer(cluster);
+  writer.start();
+  for (let round = 0; round < rounds; round++) {
+    const before = writer.acknowledged.length;
+    await until('writes flow', () => writer.acknowledged.length > before + 50);
+    const old = await cluster.leader();
+    await cluster.kill(old);
+    await until('another leads', async () => {
+      const { leader } = await cluster.status();
+      return leader !== null && leader !== old;
+    });
+    await cluster.start(old);
+    await cluster.untilWhole(20_000);
+  }
+  await writer.stop();
+  return writer;
 }
 
 /** The numbers of acknowledged rows that are not there. */
