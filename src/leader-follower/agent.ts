@@ -2,12 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { AgentSeal } from '../coordination/agent-seal.ts';
 import { LockstepError } from '../model/errors.ts';
 import { formatLsn } from '../model/lsn.ts';
-import { parseTerm } from '../model/node.ts';
-import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { reachableBinaries, resolveAccount } from '../postgres/account.ts';
 import { findPostgres } from '../postgres/binaries.ts';
 import { serveAgent } from './api.ts';
-import type { AgentApi } from './api.ts';
+import { BetweenRounds } from './between-rounds.ts';
 import { ComingLeadership } from './coming-leadership.ts';
 import { findNode } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
@@ -23,6 +21,8 @@ import { CLUSTER_KEY, LeadershipRegister } from './leadership.ts';
 import { LocalNode } from './local-node.ts';
 import { Merits } from './merits.ts';
 import type { LocalNodeListener } from './local-node-options.ts';
+import { createMemberVoice } from './member-voice.ts';
+import type { MemberVoice } from './member-voice.ts';
 import { News } from './news.ts';
 import type { Change } from './news.ts';
 import { claimFolder } from './node-folder.ts';
@@ -31,17 +31,9 @@ import type { Observation } from './observer.ts';
 import { Peers } from './peers.ts';
 import { PlannedWork } from './planned-work.ts';
 import { PromiseToLeader } from './promise-to-leader.ts';
-import { describeCluster, describeSelf } from './self-report.ts';
 import type { ReportSources } from './self-report.ts';
 import { encodeHistory } from './status.ts';
-import type {
-  FenceReply,
-  FenceRequest,
-  NodeStatus,
-  PrepareReply,
-  TakeoverReply,
-  TakeoverRequest,
-} from './status.ts';
+import type { FenceReply, FenceRequest, TakeoverReply, TakeoverRequest } from './status.ts';
 import { SupportOfMembers } from './support-of-members.ts';
 import { WriteHealth } from './write-health.ts';
 
@@ -59,7 +51,7 @@ export interface AgentOptions {
 }
 
 /** One agent beside one PostgreSQL: observe, decide, act, until it is closed. */
-export class Agent implements AgentApi {
+export class Agent {
   readonly #config: ClusterConfig;
   readonly #node: NodeConfig;
   readonly #seal: AgentSeal;
@@ -77,10 +69,10 @@ export class Agent implements AgentApi {
   readonly #support: SupportOfMembers;
   readonly #writeHealth: WriteHealth;
   readonly #news = new News();
+  readonly #betweenRounds = new BetweenRounds(() => this.#wake());
+  readonly #voice: MemberVoice;
   readonly #closing = new AbortController();
   #wake: () => void = () => undefined;
-  /** What was asked for from outside; runs between two rounds. */
-  #asked: (() => Promise<void>)[] = [];
   #isSwitchingOver = false;
   #last: Observation | null = null;
   #isFrozen = false;
@@ -153,7 +145,7 @@ export class Agent implements AgentApi {
       local: this.#local,
       events: this.#events,
       wake: () => this.#wake(),
-      switchover: async (to) => this.switchover(to),
+      switchover: async (to) => this.#switchOver(to),
     });
     this.#promise = new PromiseToLeader(config.supportMs, () => this.#statusChanged());
     this.#support = new SupportOfMembers({
@@ -172,7 +164,7 @@ export class Agent implements AgentApi {
       onPong: (from, supports, sentAtMs) => {
         if (supports) this.#support.heard(from, sentAtMs);
       },
-      onDistrust: (reason) => this.onRefused(reason),
+      onDistrust: (reason) => this.#events.addSeldom('error', reason),
     });
     this.#merits = new Merits({ config, node, local: this.#local, peers: this.#peers });
     this.#coming = new ComingLeadership(this.#register, () => this.#news.statusChanged());
@@ -188,13 +180,32 @@ export class Agent implements AgentApi {
       coming: this.#coming,
       onPromoted: async () => void (await this.#observe()),
     });
+    this.#voice = createMemberVoice({
+      coordination,
+      register: this.#register,
+      peers: this.#peers,
+      events: this.#events,
+      news: this.#news,
+      fence: this.#fence,
+      promise: this.#promise,
+      describe: () => this.#sources(),
+      wake: () => this.#wake(),
+    });
     coordination.registers.watch(CLUSTER_KEY, () => this.#wake());
   }
 
   /** Runs until {@link close}. Throws CONFIG_INVALID when this node must not take part. */
   async run(): Promise<void> {
     this.#server = await serveAgent({
-      api: this,
+      api: {
+        ...this.#voice,
+        plan: this.#planned.register,
+        fence: (request) => this.#fenceFor(request),
+        switchover: async (to) => this.#switchOver(to),
+        restart: () => this.#restart(),
+        prepare: () => this.#betweenRounds.ask(() => this.#executor.successor.prepare()),
+        takeOver: (request) => this.#takeOver(request),
+      },
       host: this.#node.host,
       port: this.#node.agentPort,
       authorization: `Bearer ${this.#config.secrets.agent}`,
@@ -214,7 +225,7 @@ export class Agent implements AgentApi {
   async close(): Promise<void> {
     this.#closing.abort();
     // While the cluster is paused nobody takes over from a leader that restarts.
-    const isLeading = this.#register.ownLease.kind !== 'none' && !this.plan.isPaused;
+    const isLeading = this.#register.ownLease.kind !== 'none' && !this.#planned.register.isPaused;
     await this.#local.close();
     if (isLeading) {
       const answers = await Promise.all(
@@ -236,51 +247,13 @@ export class Agent implements AgentApi {
     await this.#server?.close();
   }
 
-  get plan(): AgentApi['plan'] {
-    return this.#planned.register;
-  }
-
-  status(): NodeStatus {
-    return describeSelf(this.#sources());
-  }
-
-  topology(): Topology {
-    return describeCluster(this.#sources(), this.#peers.reports());
-  }
-
-  events(): readonly ClusterEvent[] {
-    return this.#events.recent;
-  }
-
+  /** Calls `listener` with each new topology and event. */
   subscribe(listener: (change: Change) => void): () => void {
     return this.#news.subscribe(listener);
   }
 
-  get vote(): AgentApi['vote'] {
-    return this.#coordination.vote;
-  }
-
-  get standing(): AgentApi['standing'] {
-    return this.#coordination.standing;
-  }
-
-  answerPing(ping: Ping): boolean {
-    const { term, holder } = this.#register.known.state?.leadership ?? { term: parseTerm(0), holder: null };
-    // A leader newer than the register as it was last read here: read it now.
-    if (ping.term > term) this.#wake();
-    return this.#promise.answer({ ping, term, holder, fencedAtVersion: this.#fence.version });
-  }
-
-  onRefused(reason: string): void {
-    this.#events.addSeldom('error', reason);
-  }
-
-  onStatusChange(listener: () => void): () => void {
-    return this.#news.onStatusChange(listener);
-  }
-
   /** A candidate asks: cut off from the leader it wants to replace, and tell the position. */
-  async fence(request: FenceRequest): Promise<FenceReply> {
+  async #fenceFor(request: FenceRequest): Promise<FenceReply> {
     const refusal = fenceRefusal({
       ...request,
       knownVersion: this.#register.known.version,
@@ -301,7 +274,7 @@ export class Agent implements AgentApi {
   }
 
   /** Hands the leadership over; see Executor.switchover. */
-  switchover(to: string | null): Promise<{ from: string; to: string; pausedMs: number }> {
+  #switchOver(to: string | null): Promise<{ from: string; to: string; pausedMs: number }> {
     const target = to === null ? null : findNode(this.#config, to).name;
     if (target === this.#node.name) {
       throw new LockstepError('CONFIG_INVALID', `${target} leads already; name another node.`);
@@ -312,14 +285,14 @@ export class Agent implements AgentApi {
       });
     }
     this.#isSwitchingOver = true;
-    return this.#betweenRounds(() => this.#executor.switchover(target)).finally(
-      () => (this.#isSwitchingOver = false),
-    );
+    return this.#betweenRounds
+      .ask(() => this.#executor.switchover(target))
+      .finally(() => (this.#isSwitchingOver = false));
   }
 
   /** Restarts PostgreSQL on a follower; see LocalNode.restart. */
-  restart(): Promise<void> {
-    return this.#betweenRounds(async () => {
+  #restart(): Promise<void> {
+    return this.#betweenRounds.ask(async () => {
       if (this.#register.ownLease.kind !== 'none') {
         throw new LockstepError(
           'CONFIG_INVALID',
@@ -331,16 +304,12 @@ export class Agent implements AgentApi {
     });
   }
 
-  prepare(): Promise<PrepareReply> {
-    return this.#betweenRounds(() => this.#executor.successor.prepare());
-  }
-
-  takeOver(request: TakeoverRequest): Promise<TakeoverReply> {
+  #takeOver(request: TakeoverRequest): Promise<TakeoverReply> {
     this.#fence.raise(request.version);
     return new Promise((resolve, reject) => {
-      this.#asked.push(() => this.#executor.takeOver(request, resolve).catch(reject));
+      // It answers when this node serves, which is before all is done.
+      this.#betweenRounds.ask(() => this.#executor.takeOver(request, resolve)).catch(reject);
       this.#executor.successor.called();
-      this.#wake();
     });
   }
 
@@ -349,7 +318,7 @@ export class Agent implements AgentApi {
       config: this.#config,
       self: this.#node.name,
       register: this.#register,
-      plan: this.plan.known,
+      plan: this.#planned.register.known,
       facts: this.#planned.facts,
       local: this.#local,
       last: this.#last,
@@ -362,9 +331,9 @@ export class Agent implements AgentApi {
   /** One round of observe, decide, act. Returns how long to wait for the next. */
   async #tick(): Promise<number> {
     try {
-      await this.#runAsked();
+      await this.#betweenRounds.run();
       await this.#executor.successor.untilCalled();
-      await this.#runAsked();
+      await this.#betweenRounds.run();
       const observation = await this.#observe();
       const actions = await this.#planned.allowed(decide(observation.view));
       for (const action of actions) {
@@ -407,20 +376,8 @@ export class Agent implements AgentApi {
       this.#fence.raise(Math.max(version, observation.view.register.version));
     }
     this.#last = observation;
-    this.#news.publish(this.topology(), this.status());
+    this.#news.publish(this.#voice.topology(), this.#voice.status());
     return observation;
-  }
-
-  /** Nothing else is decided while it runs. */
-  #betweenRounds<T>(task: () => Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#asked.push(() => task().then(resolve, reject));
-      this.#wake();
-    });
-  }
-
-  async #runAsked(): Promise<void> {
-    for (const task of this.#asked.splice(0)) await task();
   }
 
   /** This node's word to the others while it holds the leadership and its PostgreSQL is well; else null. */
@@ -430,7 +387,8 @@ export class Agent implements AgentApi {
     if (state?.leadership.holder !== this.#node.name || lease.kind === 'none') return null;
     // Were this agent to hang together with the disk, silence is all that tells the others.
     // While the cluster is paused nobody would take over: being frozen would help nobody.
-    if (this.#writeHealth.failingForMs > SILENT_AFTER_FAILING_MS && !this.plan.isPaused) return null;
+    if (this.#writeHealth.failingForMs > SILENT_AFTER_FAILING_MS && !this.#planned.register.isPaused)
+      return null;
     return { holder: this.#node.name, term: lease.term, version, supportMs: this.#config.supportMs };
   }
 

@@ -16,9 +16,7 @@ import {
   readSystemIdentifier,
   readTimelineHistory,
 } from '../postgres/data-folder.ts';
-import { killProcesses, listProcesses } from '../postgres/leftover.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
-import { probe } from '../postgres/probe.ts';
 import type { Probe } from '../postgres/probe.ts';
 import type { ServerAddress } from '../postgres/replication-connection.ts';
 import { rewindDataFolder } from '../postgres/rewind.ts';
@@ -31,6 +29,7 @@ import { findNode, nodeFolder } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import type { LostLog } from './core/rejoin.ts';
 import { DataReplacement } from './data-replacement.ts';
+import { LocalQueries } from './local-queries.ts';
 import { saveLostWrites } from './lost-writes.ts';
 import type { LostWrites } from './lost-writes.ts';
 import type { LocalNodeOptions } from './local-node-options.ts';
@@ -38,8 +37,6 @@ import { writeNodeSettings } from './node-settings.ts';
 
 const PROMOTE_TIMEOUT_MS = 60_000;
 const POSITION_TIMEOUT_MS = 5_000;
-/** Checkpoints and the founding of a database take long; what a round waits for names less. */
-const STATEMENT_TIMEOUT_MS = 60_000;
 /** pg_rewind wants an orderly end; a large cache takes a while to be written. */
 const REJOIN_STOP_TIMEOUT_MS = 60_000;
 
@@ -61,11 +58,10 @@ export class LocalNode {
   readonly #folder: string;
   readonly #server: PostgresServer;
   readonly #replacement: DataReplacement;
-  #client: pg.Client | null = null;
+  readonly #queries: LocalQueries;
   #following: NodeId | null = null;
   /** PostgreSQL's synchronous_standby_names. */
   #standbyNames = '';
-  #stalledSinceMs: number | null = null;
   #changes: Promise<unknown> = Promise.resolve();
   #activity: Activity = { state: 'stopped', detail: null };
   #hasEndedByItself = false;
@@ -93,6 +89,7 @@ export class LocalNode {
       },
       onFrozen: options.onFrozen,
     });
+    this.#queries = new LocalQueries(this.#server);
   }
 
   get dataDir(): string {
@@ -117,7 +114,7 @@ export class LocalNode {
   }
 
   get stalledForMs(): number {
-    return this.#stalledSinceMs === null ? 0 : monotonicMs() - this.#stalledSinceMs;
+    return this.#queries.stalledForMs;
   }
 
   get canRewind(): boolean {
@@ -138,34 +135,13 @@ export class LocalNode {
   }
 
   /** Null when PostgreSQL does not run or does not answer. */
-  async probe(): Promise<Probe | null> {
-    if (!this.#server.isRunning) return null;
-    try {
-      this.#client ??= await this.#server.connect();
-      const seen = await Promise.race([probe(this.#client), rejectAfter(1_500)]);
-      const isStalled = this.#following !== null && !seen.isReceiving;
-      this.#stalledSinceMs = isStalled ? (this.#stalledSinceMs ?? monotonicMs()) : null;
-      return seen;
-    } catch {
-      const client = this.#client;
-      this.#client = null;
-      void client?.end().catch(() => undefined);
-      return null;
-    }
+  probe(): Promise<Probe | null> {
+    return this.#queries.probe(this.#following !== null);
   }
 
-  /** Runs statements as superuser on the local server. A suspended one never answers, hence the time limit. */
-  async withClient<T>(
-    run: (client: pg.Client) => Promise<T>,
-    database: string = 'postgres',
-    timeoutMs: number = STATEMENT_TIMEOUT_MS,
-  ): Promise<T> {
-    const client = await this.#server.connect(database);
-    try {
-      return await Promise.race([run(client), rejectAfter(timeoutMs)]);
-    } finally {
-      void client.end().catch(() => undefined);
-    }
+  /** Runs statements as superuser on the local server; see LocalQueries. */
+  withClient<T>(task: (client: pg.Client) => Promise<T>, database?: string, timeoutMs?: number): Promise<T> {
+    return this.#queries.withClient(task, database, timeoutMs);
   }
 
   async history(seen: Probe): Promise<TimelineHistory> {
@@ -288,20 +264,9 @@ export class LocalNode {
     this.#server.kill(reason);
   }
 
-  /**
-   * Ends a PostgreSQL that may not react: resolves when each of its processes has been sent SIGKILL. From then
-   * on none of them runs, also while one is stuck in a dead disk and cannot end.
-   */
-  async endByForce(): Promise<void> {
-    this.#server.kill('it does not write any more');
-    const killed = new Set<number>();
-    for (;;) {
-      const alive = listProcesses(this.dataDir).filter((pid) => !killed.has(pid));
-      if (alive.length === 0) return;
-      killProcesses(alive);
-      for (const pid of alive) killed.add(pid);
-      await delay(5);
-    }
+  /** See PostgresServer.endByForce. */
+  endByForce(): Promise<void> {
+    return this.#server.endByForce();
   }
 
   /** Replaces whatever data this node has by a copy of the leader's; the old is kept until the copy is whole. */
@@ -378,8 +343,7 @@ export class LocalNode {
   /** Ends PostgreSQL for good, in order. */
   async close(): Promise<void> {
     await this.#changes.catch(() => undefined);
-    await this.#client?.end().catch(() => undefined);
-    this.#client = null;
+    this.#queries.close();
     await this.#server.stop('fast');
   }
 
@@ -439,10 +403,4 @@ export class LocalNode {
     this.#changes = result.catch(() => undefined);
     return result;
   }
-}
-
-function rejectAfter(timeoutMs: number): Promise<never> {
-  return new Promise((_, reject) => {
-    setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs).unref();
-  });
 }

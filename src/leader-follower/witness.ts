@@ -1,7 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
-import { parseTerm } from '../model/node.ts';
-import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { serveAgent } from './api.ts';
 import type { AgentApi } from './api.ts';
 import { findNode } from './config.ts';
@@ -9,19 +7,19 @@ import type { ClusterConfig, NodeConfig } from './config.ts';
 import { openCoordination, openSeal } from './coordination.ts';
 import type { OpenCoordination } from './coordination.ts';
 import { fenceRefusal } from './core/support.ts';
-import type { Ping } from './core/support.ts';
 import { EventLog } from './event-log.ts';
 import { Fence } from './fence.ts';
 import { CLUSTER_KEY, LeadershipRegister } from './leadership.ts';
+import { createMemberVoice } from './member-voice.ts';
+import type { MemberVoice } from './member-voice.ts';
 import { News } from './news.ts';
 import type { Change } from './news.ts';
 import { claimFolder } from './node-folder.ts';
 import { Peers } from './peers.ts';
 import { PlanRegister } from './plan-register.ts';
 import { PromiseToLeader } from './promise-to-leader.ts';
-import { describeCluster, describeSelf } from './self-report.ts';
 import type { ReportSources } from './self-report.ts';
-import type { FenceReply, FenceRequest, NodeStatus, PrepareReply, TakeoverReply } from './status.ts';
+import type { FenceReply, FenceRequest } from './status.ts';
 
 const TICK_MS = 250;
 
@@ -32,16 +30,17 @@ const NO_SUPPORT = { untilMs: Number.NEGATIVE_INFINITY, failsafeUntilMs: Number.
  * The agent of a node without PostgreSQL: it votes, supports the leader and fences as every member does, so
  * that two nodes with data and a witness survive the loss of any one. It has no data to lead with.
  */
-export class Witness implements AgentApi {
+export class Witness {
   readonly #config: ClusterConfig;
   readonly #node: NodeConfig;
   readonly #coordination: OpenCoordination;
   readonly #register: LeadershipRegister;
   /** It does nothing by it, and takes commands like every agent. */
-  readonly plan: PlanRegister;
+  readonly #plan: PlanRegister;
   readonly #peers: Peers;
   readonly #events: EventLog;
   readonly #news = new News();
+  readonly #voice: MemberVoice;
   readonly #fence = new Fence();
   readonly #promise: PromiseToLeader;
   readonly #closing = new AbortController();
@@ -86,7 +85,7 @@ export class Witness implements AgentApi {
       onDeposed: () => undefined,
       onNewLeader: () => this.#promise.grant(config.supportMs),
     });
-    this.plan = new PlanRegister({
+    this.#plan = new PlanRegister({
       check: async (command) => {
         if (command.kind !== 'set') return;
         throw new LockstepError(
@@ -106,7 +105,18 @@ export class Witness implements AgentApi {
     this.#peers = new Peers(others, openSeal(config, node.name), {
       onChange: () => this.#wake(),
       onPong: () => undefined,
-      onDistrust: (reason) => this.onRefused(reason),
+      onDistrust: (reason) => this.#events.addSeldom('error', reason),
+    });
+    this.#voice = createMemberVoice({
+      coordination,
+      register: this.#register,
+      peers: this.#peers,
+      events: this.#events,
+      news: this.#news,
+      fence: this.#fence,
+      promise: this.#promise,
+      describe: () => this.#sources(),
+      wake: () => this.#wake(),
     });
     coordination.registers.watch(CLUSTER_KEY, () => this.#wake());
   }
@@ -114,7 +124,12 @@ export class Witness implements AgentApi {
   /** Runs until {@link close}. */
   async run(): Promise<void> {
     this.#server = await serveAgent({
-      api: this,
+      api: {
+        ...this.#voice,
+        ...this.#refusals(),
+        plan: this.#plan,
+        fence: async (request) => this.#fenceFor(request),
+      },
       host: this.#node.host,
       port: this.#node.agentPort,
       authorization: `Bearer ${this.#config.secrets.agent}`,
@@ -139,46 +154,13 @@ export class Witness implements AgentApi {
     await this.#server?.close();
   }
 
-  status(): NodeStatus {
-    return describeSelf(this.#sources());
-  }
-
-  topology(): Topology {
-    return describeCluster(this.#sources(), this.#peers.reports());
-  }
-
-  events(): readonly ClusterEvent[] {
-    return this.#events.recent;
-  }
-
+  /** Calls `listener` with each new topology and event. */
   subscribe(listener: (change: Change) => void): () => void {
     return this.#news.subscribe(listener);
   }
 
-  onStatusChange(listener: () => void): () => void {
-    return this.#news.onStatusChange(listener);
-  }
-
-  get vote(): AgentApi['vote'] {
-    return this.#coordination.vote;
-  }
-
-  get standing(): AgentApi['standing'] {
-    return this.#coordination.standing;
-  }
-
-  answerPing(ping: Ping): boolean {
-    const { term, holder } = this.#register.known.state?.leadership ?? { term: parseTerm(0), holder: null };
-    if (ping.term > term) this.#wake();
-    return this.#promise.answer({ ping, term, holder, fencedAtVersion: this.#fence.version });
-  }
-
-  onRefused(reason: string): void {
-    this.#events.addSeldom('error', reason);
-  }
-
   /** It has no position to tell; that it supports the holder of this version no more is what counts. */
-  async fence(request: FenceRequest): Promise<FenceReply> {
+  #fenceFor(request: FenceRequest): FenceReply {
     const refusal = fenceRefusal({
       ...request,
       knownVersion: this.#register.known.version,
@@ -190,26 +172,21 @@ export class Witness implements AgentApi {
     return { kind: 'fenced', position: null };
   }
 
-  async prepare(): Promise<PrepareReply> {
-    return { kind: 'refused', reason: 'it is a witness' };
-  }
-
-  async takeOver(): Promise<TakeoverReply> {
-    return { kind: 'refused', reason: 'it is a witness' };
-  }
-
-  async switchover(): Promise<never> {
-    throw new LockstepError(
-      'NOT_LEADER',
-      `${this.#node.name} is a witness; ask the leader for the switchover.`,
-      {
-        retryable: true,
+  /** What needs a PostgreSQL. */
+  #refusals(): Pick<AgentApi, 'prepare' | 'takeOver' | 'switchover' | 'restart'> {
+    const { name } = this.#node;
+    return {
+      prepare: async () => ({ kind: 'refused', reason: 'it is a witness' }),
+      takeOver: async () => ({ kind: 'refused', reason: 'it is a witness' }),
+      switchover: async () => {
+        throw new LockstepError('NOT_LEADER', `${name} is a witness; ask the leader for the switchover.`, {
+          retryable: true,
+        });
       },
-    );
-  }
-
-  async restart(): Promise<never> {
-    throw new LockstepError('CONFIG_INVALID', `${this.#node.name} is a witness: it has no PostgreSQL.`);
+      restart: async () => {
+        throw new LockstepError('CONFIG_INVALID', `${name} is a witness: it has no PostgreSQL.`);
+      },
+    };
   }
 
   async #look(): Promise<void> {
@@ -217,7 +194,7 @@ export class Witness implements AgentApi {
     const { version } = await this.#register.refresh().catch(() => ({ version: null }));
     // A restarted node may have fenced in an earlier life.
     if (!this.#fence.isKnown && version !== null) this.#fence.raise(Math.max(before, version));
-    if (!this.#closing.signal.aborted) this.#news.publish(this.topology(), this.status());
+    if (!this.#closing.signal.aborted) this.#news.publish(this.#voice.topology(), this.#voice.status());
   }
 
   #sources(): ReportSources {
@@ -225,7 +202,7 @@ export class Witness implements AgentApi {
       config: this.#config,
       self: this.#node.name,
       register: this.#register,
-      plan: this.plan.known,
+      plan: this.#plan.known,
       facts: null,
       local: null,
       last: null,

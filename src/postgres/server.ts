@@ -183,6 +183,22 @@ export class PostgresServer {
     this.#tellWatchdog({ kill: reason });
   }
 
+  /**
+   * Ends a PostgreSQL that may not react: resolves when each of its processes has been sent SIGKILL. From then
+   * on none of them runs, also while one is stuck in a dead disk and cannot end.
+   */
+  async endByForce(): Promise<void> {
+    this.kill('it does not write any more');
+    const killed = new Set<number>();
+    for (;;) {
+      const alive = listProcesses(this.#options.dataDir).filter((pid) => !killed.has(pid));
+      if (alive.length === 0) return;
+      killProcesses(alive);
+      for (const pid of alive) killed.add(pid);
+      await delay(5);
+    }
+  }
+
   /** A new connection as superuser, to the database `postgres` unless another is named. */
   async connect(database = 'postgres'): Promise<pg.Client> {
     const { host, port, superuserPassword } = this.#options;

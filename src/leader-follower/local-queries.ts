@@ -1,0 +1,66 @@
+import type pg from 'pg';
+import { monotonicMs } from '../postgres/monotonic-clock.ts';
+import { probe } from '../postgres/probe.ts';
+import type { Probe } from '../postgres/probe.ts';
+import type { PostgresServer } from '../postgres/server.ts';
+
+const PROBE_TIMEOUT_MS = 1_500;
+/** Checkpoints and the founding of a database take long; what a round waits for names less. */
+const STATEMENT_TIMEOUT_MS = 60_000;
+
+/** Asks the local PostgreSQL, as superuser. A suspended one never answers, hence the time limits. */
+export class LocalQueries {
+  readonly #server: PostgresServer;
+  #client: pg.Client | null = null;
+  #stalledSinceMs: number | null = null;
+
+  constructor(server: PostgresServer) {
+    this.#server = server;
+  }
+
+  /** How long it has been set to stream, as the last probe was told, without streaming. */
+  get stalledForMs(): number {
+    return this.#stalledSinceMs === null ? 0 : monotonicMs() - this.#stalledSinceMs;
+  }
+
+  /** Null when PostgreSQL does not run or does not answer. */
+  async probe(isFollowing: boolean): Promise<Probe | null> {
+    if (!this.#server.isRunning) return null;
+    try {
+      this.#client ??= await this.#server.connect();
+      const seen = await Promise.race([probe(this.#client), rejectAfter(PROBE_TIMEOUT_MS)]);
+      const isStalled = isFollowing && !seen.isReceiving;
+      this.#stalledSinceMs = isStalled ? (this.#stalledSinceMs ?? monotonicMs()) : null;
+      return seen;
+    } catch {
+      this.close();
+      return null;
+    }
+  }
+
+  /** Runs `task` on a connection of its own. */
+  async withClient<T>(
+    task: (client: pg.Client) => Promise<T>,
+    database: string = 'postgres',
+    timeoutMs: number = STATEMENT_TIMEOUT_MS,
+  ): Promise<T> {
+    const client = await this.#server.connect(database);
+    try {
+      return await Promise.race([task(client), rejectAfter(timeoutMs)]);
+    } finally {
+      void client.end().catch(() => undefined);
+    }
+  }
+
+  close(): void {
+    const client = this.#client;
+    this.#client = null;
+    void client?.end().catch(() => undefined);
+  }
+}
+
+function rejectAfter(timeoutMs: number): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs).unref();
+  });
+}
