@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AgentSeal } from '../coordination/agent-seal.ts';
 import { LockstepError } from '../model/errors.ts';
-import { formatLsn } from '../model/lsn.ts';
 import { reachableBinaries, resolveAccount } from '../postgres/account.ts';
 import { findPostgres } from '../postgres/binaries.ts';
 import { serveAgent } from './api.ts';
@@ -32,7 +31,7 @@ import { Peers } from './peers.ts';
 import { PlannedWork } from './planned-work.ts';
 import { PromiseToLeader } from './promise-to-leader.ts';
 import type { ReportSources } from './self-report.ts';
-import { encodeHistory } from './status.ts';
+import { encodePosition } from './status.ts';
 import type { FenceReply, FenceRequest, TakeoverReply, TakeoverRequest } from './status.ts';
 import { SupportOfMembers } from './support-of-members.ts';
 import { WriteHealth } from './write-health.ts';
@@ -264,13 +263,7 @@ export class Agent {
     // Before the position is read: from here on nothing may be received for this version's leader.
     this.#fence.raise(request.version);
     const position = await this.#local.fencedPosition();
-    return {
-      kind: 'fenced',
-      position: position && {
-        history: encodeHistory(position.history),
-        receivedLsn: formatLsn(position.receivedLsn),
-      },
-    };
+    return { kind: 'fenced', position: position && encodePosition(position) };
   }
 
   /** Hands the leadership over; see Executor.switchover. */

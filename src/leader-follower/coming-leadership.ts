@@ -1,7 +1,7 @@
 import { formatLsn } from '../model/lsn.ts';
 import type { Lsn } from '../model/lsn.ts';
 import type { Term } from '../model/node.ts';
-import type { TimelineHistory } from '../model/timeline.ts';
+import type { Timeline, TimelineHistory } from '../model/timeline.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import { encodeHistory } from './status.ts';
 import type { NodeStatus } from './status.ts';
@@ -11,6 +11,8 @@ export interface LogEnd {
   readonly history: TimelineHistory;
   readonly receivedLsn: Lsn;
   readonly replayedLsn: Lsn;
+  /** The newest number that PostgreSQL knows of here, of its own history or of a leader's that it began to follow. */
+  readonly newestTimeline: Timeline;
 }
 
 /**

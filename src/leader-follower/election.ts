@@ -12,8 +12,8 @@ import type { LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
 import type { Merits } from './merits.ts';
 import type { Peers } from './peers.ts';
-import { decodeHistory } from './status.ts';
-import { parseLsn } from '../model/lsn.ts';
+import { decodePosition } from './status.ts';
+import { nextTimeline } from '../model/timeline.ts';
 
 const FENCE_TIMEOUT_MS = 1_500;
 /** Once enough members answered, how long the others may still tell of newer data. */
@@ -54,7 +54,12 @@ export async function campaign(options: {
     others.map((node) => node.name).filter((name) => !options.merits.neverLead.includes(name)),
   );
   const next = { ...state, lostLeaderships: options.merits.lossesAfter(state) };
-  const isWon = await register.campaign(version, next, sync.recorded);
+  const isWon = await register.campaign(
+    version,
+    next,
+    sync.recorded,
+    end && nextTimeline(end.newestTimeline),
+  );
   if (!isWon) return { kind: 'lost', reason: 'another took or renewed the lease first' };
   options.coming.won(end);
   await register.untilHeld(SUPPORT_TIMEOUT_MS);
@@ -67,7 +72,7 @@ async function gatherFences(
   others: readonly NodeConfig[],
 ): Promise<{ readonly decision: ElectionDecision; readonly end: LogEnd | null }> {
   const { self, config, peers, local, version, state, ground, fence } = options;
-  const { holder, timeline } = state.leadership;
+  const { holder, timeline, announcedTimeline = null } = state.leadership;
   const positions: FencedPosition[] = [];
   const fenced = new Set<NodeId>([self]);
   const judge = (): ElectionDecision => {
@@ -79,7 +84,15 @@ async function gatherFences(
       };
     }
     const { neverLead } = options.merits;
-    return decideElection({ self, sync: state.sync, lastHolder: holder, timeline, positions, neverLead });
+    return decideElection({
+      self,
+      sync: state.sync,
+      lastHolder: holder,
+      timeline,
+      announcedTimeline,
+      positions,
+      neverLead,
+    });
   };
   // From here on this node does not support the holder at this version, nor stream from it.
   fence.raise(version);
@@ -106,12 +119,7 @@ async function gatherFences(
         if (reply?.kind === 'fenced') {
           if (node.name !== holder) fenced.add(node.name);
           if (reply.position !== null) {
-            const { history, receivedLsn } = reply.position;
-            positions.push({
-              node: node.name,
-              history: decodeHistory(history),
-              receivedLsn: parseLsn(receivedLsn),
-            });
+            positions.push({ node: node.name, ...decodePosition(reply.position) });
           }
         }
         await own;

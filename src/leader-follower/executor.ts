@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
+import { nextTimeline } from '../model/timeline.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { findNode, followersOf } from './config.ts';
 import type { ClusterConfig } from './config.ts';
@@ -24,6 +25,7 @@ import { describeTakeover, Successor } from './successor.ts';
 import { switchOver } from './switchover.ts';
 import type { SwitchoverResult } from './switchover.ts';
 import { SyncSetKeeper } from './sync-set-keeper.ts';
+import { promotionTimeline } from './timelines.ts';
 
 /** The others support a new leader within a round trip. */
 const SUPPORT_TIMEOUT_MS = 400;
@@ -136,7 +138,7 @@ export class Executor {
     const { version, state } = register.known;
     return state === null
       ? register.found({ required: config.synchronousFollowers, members: [] })
-      : register.campaign(version, state, state.sync);
+      : register.campaign(version, state, state.sync, null);
   }
 
   /** What this node committed and the leader does not have is put aside before it is taken away. */
@@ -236,6 +238,10 @@ export class Executor {
       required,
       members.filter((name) => name !== self),
     );
+    // Known to all before PostgreSQL takes it: a successor that never hears of this timeline must not use its number.
+    const announced = state.leadership.announcedTimeline ?? null;
+    const timeline = await promotionTimeline(local, announced);
+    if (timeline === null || !(await register.announce(timeline))) return;
     await local.promote(standbyNames);
     coming.ended();
     this.#syncSet = new SyncSetKeeper({
@@ -268,7 +274,7 @@ export class Executor {
     await register.update((state) => ({
       ...state,
       systemIdentifier,
-      leadership: { ...state.leadership, timeline: seen.timeline },
+      leadership: { ...state.leadership, timeline: seen.timeline, announcedTimeline: null },
     }));
   }
 
@@ -307,7 +313,7 @@ export class Executor {
     const others = followersOf(config, self);
     const counted = others.filter((name) => !merits.neverLead.includes(name));
     const sync = syncSetForElection(state.sync, self, counted);
-    if (!(await register.campaign(version, state, sync.recorded))) {
+    if (!(await register.campaign(version, state, sync.recorded, end && nextTimeline(end.newestTimeline)))) {
       return answer({ kind: 'refused', reason: 'the register has moved on' });
     }
     coming.won(end);

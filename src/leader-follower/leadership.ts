@@ -4,6 +4,7 @@ import type { HolderLease, LeaseObservation } from '../coordination/core/lease.t
 import type { Coordination } from '../coordination/contract.ts';
 import type { NodeId, Term } from '../model/node.ts';
 import { parseTerm } from '../model/node.ts';
+import type { Timeline } from '../model/timeline.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import type { Deadlines } from '../postgres/server.ts';
 import type { ClusterState, SyncSet } from './core/cluster-state.ts';
@@ -120,13 +121,27 @@ export class LeadershipRegister {
     });
   }
 
-  /** Takes the lease over from the state seen at `version`. False when anything has changed since. */
-  async campaign(version: number, state: ClusterState, sync: SyncSet): Promise<boolean> {
-    return this.#take(version, {
+  /**
+   * Takes the lease over from the state seen at `version`, and announces the number of the timeline that the
+   * promotion begins. False when anything has changed since.
+   */
+  async campaign(
+    version: number,
+    state: ClusterState,
+    sync: SyncSet,
+    announcedTimeline: Timeline | null,
+  ): Promise<boolean> {
+    const leadership = this.#newLeadership(parseTerm(state.leadership.term + 1), state.leadership.timeline);
+    return this.#take(version, { ...state, sync, leadership: { ...leadership, announcedTimeline } });
+  }
+
+  /** Announces the number of the timeline that a promotion begins, unless it is told already. */
+  async announce(timeline: Timeline): Promise<boolean> {
+    if (this.#known.state?.leadership.announcedTimeline === timeline) return true;
+    return this.update((state) => ({
       ...state,
-      sync,
-      leadership: this.#newLeadership(parseTerm(state.leadership.term + 1), state.leadership.timeline),
-    });
+      leadership: { ...state.leadership, announcedTimeline: timeline },
+    }));
   }
 
   /** As the holder, changes the shared state and renews the lease with it. False when it was not applied. */
@@ -187,6 +202,7 @@ export class LeadershipRegister {
       isReleased: false,
       successor: null,
       timeline,
+      announcedTimeline: null,
     };
   }
 

@@ -34,6 +34,7 @@ import { saveLostWrites } from './lost-writes.ts';
 import type { LostWrites } from './lost-writes.ts';
 import type { LocalNodeOptions } from './local-node-options.ts';
 import { writeNodeSettings } from './node-settings.ts';
+import { readTimelines } from './timelines.ts';
 
 const PROMOTE_TIMEOUT_MS = 60_000;
 const POSITION_TIMEOUT_MS = 5_000;
@@ -207,7 +208,7 @@ export class LocalNode {
         // Right after a start, the position counts only once all that lies in pg_wal has been read.
         if (seen !== null && !seen.hasReceiver && (seen.hasStreamed || seen.isAtLogEnd)) {
           return {
-            history: await this.history(seen),
+            ...(await readTimelines(this.dataDir, seen)),
             receivedLsn: maxLsn(seen.receivedLsn, seen.replayedLsn),
             replayedLsn: seen.replayedLsn,
           };

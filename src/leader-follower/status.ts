@@ -4,6 +4,8 @@ import { parseTimeline } from '../model/timeline.ts';
 import type { TimelineHistory } from '../model/timeline.ts';
 import type { NodeRole, NodeState } from '../model/topology.ts';
 import type { Measures } from './core/candidate.ts';
+import type { LogEnd } from './coming-leadership.ts';
+import type { FencedPosition } from './core/elect.ts';
 import type { ServerFacts } from './server-facts.ts';
 
 /** What an agent says of its own node: `GET /v1/status`. LSNs are text. */
@@ -51,11 +53,18 @@ export interface FenceRequest {
   readonly isSuspicion: boolean;
 }
 
+/** Where a log ends, and the newest timeline known there, which an older release does not tell. */
+export interface WirePosition {
+  readonly history: WireHistory;
+  readonly receivedLsn: string;
+  readonly newestTimeline?: number;
+}
+
 /** The answer. Without a position, where PostgreSQL does not run, the fence holds all the same. */
 export type FenceReply =
   | {
       readonly kind: 'fenced';
-      readonly position: { readonly history: WireHistory; readonly receivedLsn: string } | null;
+      readonly position: WirePosition | null;
     }
   | { readonly kind: 'refused'; readonly reason: string };
 
@@ -83,6 +92,18 @@ export function encodeHistory(history: TimelineHistory): WireHistory {
       timeline,
       forkedAt: formatLsn(forkedAt),
     })),
+  };
+}
+
+export function encodePosition({ history, receivedLsn, newestTimeline }: LogEnd): WirePosition {
+  return { history: encodeHistory(history), receivedLsn: formatLsn(receivedLsn), newestTimeline };
+}
+
+export function decodePosition(wire: WirePosition): Omit<FencedPosition, 'node'> {
+  return {
+    history: decodeHistory(wire.history),
+    receivedLsn: parseLsn(wire.receivedLsn),
+    newestTimeline: wire.newestTimeline === undefined ? null : parseTimeline(wire.newestTimeline),
   };
 }
 

@@ -8,6 +8,7 @@ import { formatSynchronousStandbyNames, syncSetForElection } from './core/sync-s
 import type { ExecutorOptions } from './executor.ts';
 import type { SlotKeeper } from './slot-keeper.ts';
 import type { PrepareReply, TakeoverRequest } from './status.ts';
+import { readTimelines } from './timelines.ts';
 
 /** How long a successor that prepared itself does nothing else; a leader that stops takes less. */
 const HOLD_MS = 1_500;
@@ -76,7 +77,7 @@ export class Successor {
     const decision = decideTakeover(seen, final);
     if (decision.kind === 'refuse') return { decision, end: null };
     // Replayed past the beginning of the leader's last record is replayed to its end: nothing can follow.
-    return { decision, end: { ...seen, history: await local.history(seen) } };
+    return { decision, end: { ...seen, ...(await readTimelines(local.dataDir, seen)) } };
   }
 }
 

@@ -28,6 +28,11 @@ export function parseTimeline(value: number): Timeline {
   return value as Timeline;
 }
 
+/** The number that PostgreSQL takes when it is promoted and knows of `newest`. */
+export function nextTimeline(newest: Timeline): Timeline {
+  return parseTimeline(newest + 1);
+}
+
 /**
  * Parses the text of a timeline history file (`00000002.history`): lines of
  * "parent timeline, switch point, reason". Source: PostgreSQL documentation, "Timelines".

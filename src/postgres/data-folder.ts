@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import {
+  access,
   appendFile,
   chown,
   lstat,
@@ -159,9 +160,32 @@ export async function readSystemIdentifier(dataDir: string): Promise<string | nu
 /** The ancestors of a timeline, from its history file; the first timeline has none. */
 export async function readTimelineHistory(dataDir: string, timeline: Timeline): Promise<TimelineHistory> {
   if (timeline === 1) return { timeline, ancestors: [] };
-  const name = `${timeline.toString(16).toUpperCase().padStart(8, '0')}.history`;
-  const text = await readFile(join(dataDir, 'pg_wal', name), 'utf8');
+  const text = await readFile(historyFile(dataDir, timeline), 'utf8');
   return parseTimelineHistory(parseTimeline(timeline), text);
+}
+
+/**
+ * The newest timeline that PostgreSQL counts on from when it is promoted: it takes the first number from its own on
+ * that has no history file (findNewestTimeLine in its timeline.c).
+ */
+export async function newestTimeline(dataDir: string, own: Timeline): Promise<Timeline> {
+  let newest = own;
+  while (await hasHistory(dataDir, parseTimeline(newest + 1))) newest = parseTimeline(newest + 1);
+  return newest;
+}
+
+async function hasHistory(dataDir: string, timeline: Timeline): Promise<boolean> {
+  try {
+    await access(historyFile(dataDir, timeline));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+function historyFile(dataDir: string, timeline: Timeline): string {
+  return join(dataDir, 'pg_wal', `${timeline.toString(16).toUpperCase().padStart(8, '0')}.history`);
 }
 
 /** PostgreSQL's major in a data folder, null when there is none. */

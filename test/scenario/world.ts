@@ -276,13 +276,20 @@ export class World {
       .map((other) => {
         other.following = null;
         other.fencedAtVersion = Math.max(other.fencedAtVersion ?? 0, version);
-        return { node: other.name, history: other.history, receivedLsn: BigInt(other.log.length) as Lsn };
+        return {
+          node: other.name,
+          history: other.history,
+          receivedLsn: BigInt(other.log.length) as Lsn,
+          newestTimeline: other.history.timeline,
+        };
       });
     const decision = decideElection({
       self: node.name,
       sync: state.sync,
       lastHolder: state.leadership.holder,
       timeline: state.leadership.timeline,
+      // A promotion is one step here, and recorded in it.
+      announcedTimeline: null,
       positions,
     });
     this.trace.push(`${node.name}   ${decision.kind}: ${decision.reason}`);

@@ -140,6 +140,7 @@ describe('a node of priority 0', () => {
       node: names[index] ?? n1,
       history: { timeline: parseTimeline(1), ancestors: [] },
       receivedLsn: BigInt(lsn) as Lsn,
+      newestTimeline: parseTimeline(1),
     }));
 
   it('never stands, and whoever stands has everything that may have been acknowledged', () => {
@@ -157,6 +158,7 @@ describe('a node of priority 0', () => {
             sync: { required: 1, members },
             lastHolder,
             timeline: parseTimeline(1),
+            announcedTimeline: null,
             positions,
             neverLead,
           };
@@ -179,6 +181,7 @@ describe('a node of priority 0', () => {
       self: n2,
       lastHolder: n1,
       timeline: parseTimeline(1),
+      announcedTimeline: null,
       neverLead: [n3],
       positions: positionsOf([1, 5, 9]).slice(1),
     };

@@ -23,7 +23,7 @@ const second = {
 };
 
 function at(node: NodeId, lsn: number, history: FencedPosition['history'] = first): FencedPosition {
-  return { node, history, receivedLsn: BigInt(lsn) as Lsn };
+  return { node, history, receivedLsn: BigInt(lsn) as Lsn, newestTimeline: history.timeline };
 }
 
 describe('an election', () => {
@@ -32,6 +32,7 @@ describe('an election', () => {
     sync: { required: 1, members: [n2, n3] },
     lastHolder: n1,
     timeline: parseTimeline(1),
+    announcedTimeline: null,
   };
   it.each([
     ['stands with the newest data', [at(n2, 10), at(n3, 9)], 'stand'],
@@ -56,6 +57,45 @@ describe('an election', () => {
     const sync = { required: 1, members: [] };
     expect(decideElection({ ...base, sync, positions: [at(n2, 10), at(n3, 10)] }).kind).toBe('wait');
     expect(decideElection({ ...base, sync, self: n1, positions: [at(n1, 10)] }).kind).toBe('stand');
+  });
+});
+
+describe('the number of a timeline', () => {
+  const begun = (lsn: number, newestTimeline: number | null): FencedPosition => ({
+    ...at(n1, lsn),
+    newestTimeline: newestTimeline === null ? null : parseTimeline(newestTimeline),
+  });
+  const base = {
+    self: n2,
+    sync: { required: 1, members: [n2, n3] },
+    lastHolder: n1,
+    timeline: parseTimeline(1),
+    announcedTimeline: parseTimeline(2),
+  };
+
+  it.each([
+    ['is not taken while the last holder may have begun it', [at(n2, 10), at(n3, 10)], 'wait'],
+    ['is free when the last holder knows of none', [at(n2, 10), at(n3, 10), begun(10, 1)], 'stand'],
+    ['is not when it has begun it and was stopped', [at(n2, 10), at(n3, 10), begun(10, 2)], 'wait'],
+    ['is not when it did not say', [at(n2, 10), at(n3, 10), begun(10, null)], 'wait'],
+    ['is passed by who followed it there', [at(n2, 60, second), at(n3, 10)], 'stand'],
+    [
+      'is passed by who has its history file',
+      [{ ...at(n2, 10), newestTimeline: parseTimeline(2) }, at(n3, 10)],
+      'stand',
+    ],
+  ])('%s', (_, positions, kind) => {
+    expect(decideElection({ ...base, positions }).kind).toBe(kind);
+  });
+
+  it('is settled once it is recorded', () => {
+    const recorded = { ...base, timeline: parseTimeline(2) };
+    const positions = [at(n2, 60, second), at(n3, 60, second)];
+    expect(decideElection({ ...recorded, positions }).kind).toBe('stand');
+  });
+
+  it('does not hold the last holder up, which counts on from its own', () => {
+    expect(decideElection({ ...base, self: n1, positions: [begun(10, 2)] }).kind).toBe('stand');
   });
 });
 

@@ -34,6 +34,11 @@ export interface Leadership {
   readonly successor: NodeId | null;
   /** The timeline of the newest completed promotion: an eligible candidate has it in its history. */
   readonly timeline: Timeline | null;
+  /**
+   * The number that the holder's promotion will take, told before PostgreSQL may use it; null once `timeline`
+   * tells of it. So no later promotion takes the same number. Missing in a register of an older release.
+   */
+  readonly announcedTimeline?: Timeline | null;
 }
 
 /**

@@ -8,6 +8,8 @@ import type { SyncSet } from './cluster-state.ts';
 /** Where a node's log ends, read after it stopped receiving from any leader. */
 export interface FencedPosition extends Position {
   readonly node: NodeId;
+  /** The newest number that its PostgreSQL knows of, from which a promotion counts on; null when it did not say. */
+  readonly newestTimeline: Timeline | null;
 }
 
 export interface ElectionView {
@@ -17,6 +19,8 @@ export interface ElectionView {
   readonly lastHolder: NodeId;
   /** Timeline of the newest completed promotion, null before the first. */
   readonly timeline: Timeline | null;
+  /** See Leadership.announcedTimeline. */
+  readonly announcedTimeline: Timeline | null;
   /** Own position included. */
   readonly positions: readonly FencedPosition[];
   /** Nodes of priority 0. They still tell their positions. */
@@ -61,6 +65,12 @@ export function decideElection(view: ElectionView): ElectionDecision {
       reason: `heard ${heard.length} of the ${quorum} sync set members an election needs; missing ${missing.join(', ')}`,
     };
   }
+  if (!isNumberFree(view, own)) {
+    return {
+      kind: 'wait',
+      reason: `${view.lastHolder} may have begun timeline ${view.announcedTimeline}, which only it knows, and two must not share a number`,
+    };
+  }
   // What a node that never leads has more of is given up, unless an acknowledged commit may be among it.
   const mayHoldCommits = [...view.sync.members, view.lastHolder];
   const rivals = view.positions.filter(
@@ -78,6 +88,20 @@ export function decideElection(view: ElectionView): ElectionDecision {
     };
   }
   return { kind: 'yield', to: best.node, reason: `${best.node} has newer data` };
+}
+
+/**
+ * Whether a promotion here surely takes a number that none took before. PostgreSQL takes the one after the
+ * newest that this server knows of, so that it must know of, or be sure of the absence of, the last holder's.
+ */
+function isNumberFree(view: ElectionView, own: FencedPosition): boolean {
+  const { announcedTimeline: announced, timeline: recorded, lastHolder } = view;
+  // The recorded one is in the own history.
+  if (announced === null || (recorded !== null && recorded >= announced)) return true;
+  if (own.newestTimeline === null) return false;
+  if (own.newestTimeline >= announced) return true;
+  const last = view.positions.find((position) => position.node === lastHolder)?.newestTimeline ?? null;
+  return last !== null && last <= own.newestTimeline;
 }
 
 /** Those on the newest timeline, by their data, then by name. */

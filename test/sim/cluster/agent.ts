@@ -2,6 +2,7 @@ import { decide } from '../../../src/leader-follower/core/decide.ts';
 import type { Action } from '../../../src/leader-follower/core/decide.ts';
 import type { Ping } from '../../../src/leader-follower/core/support.ts';
 import type { LocalPostgres, View } from '../../../src/leader-follower/core/view.ts';
+import { nextTimeline } from '../../../src/model/timeline.ts';
 import { parseTerm } from '../../../src/model/node.ts';
 import type { NodeId, Term } from '../../../src/model/node.ts';
 import type { Position } from '../../../src/leader-follower/core/candidate.ts';
@@ -316,7 +317,7 @@ export class ModelAgent {
       case 'found-cluster': {
         const { version, state } = leadership.known;
         const sync = state?.sync ?? { required: this.cluster.required, members: [] };
-        return leadership.take(version, { systemIdentifier: null, sync }, state, yes);
+        return leadership.take(version, { systemIdentifier: null, sync }, state, null, yes);
       }
       case 'create-data-folder':
         return this.#later(this.host.between(100, 400), () => {
@@ -376,11 +377,14 @@ export class ModelAgent {
     const { state } = leadership.known;
     if (state === null || leadership.ownLease.kind !== 'held') return done();
     const names = state.sync.members.filter((name) => name !== this.host.name);
-    this.local.promote(names, state.sync.required, (isDone) => {
-      if (!isDone) return done();
-      this.#coming = null;
-      this.#syncSet = new SyncSetKeeper(this, names);
-      this.#observe(() => this.#recordPromotion(done));
+    leadership.announce(nextTimeline(this.server.newestTimeline), (isAnnounced) => {
+      if (!isAnnounced) return done();
+      this.local.promote(names, state.sync.required, (isDone) => {
+        if (!isDone) return done();
+        this.#coming = null;
+        this.#syncSet = new SyncSetKeeper(this, names);
+        this.#observe(() => this.#recordPromotion(done));
+      });
     });
   }
 
@@ -392,7 +396,7 @@ export class ModelAgent {
       (state) => ({
         ...state,
         systemIdentifier: SYSTEM_IDENTIFIER,
-        leadership: { ...state.leadership, timeline },
+        leadership: { ...state.leadership, timeline, announcedTimeline: null },
       }),
       done,
     );

@@ -8,6 +8,7 @@ import type { NodeId } from '../../../src/model/node.ts';
 import type { FenceReply, ModelAgent } from './agent.ts';
 import type { FencedEnd } from './local-node.ts';
 import type { ModelPostgres } from './postgres.ts';
+import { nextTimeline } from '../../../src/model/timeline.ts';
 import type { Entry } from './wal.ts';
 
 const FENCE_TIMEOUT_MS = 1_500;
@@ -37,7 +38,8 @@ export function campaign(
     const others = cluster.names.filter((name) => name !== host.name);
     const sync = syncSetForElection(state.sync, host.name, others);
     const { systemIdentifier } = state;
-    leadership.take(version, { systemIdentifier, sync: sync.recorded }, state, (isWon) => {
+    const announced = own.position && nextTimeline(own.position.newestTimeline);
+    leadership.take(version, { systemIdentifier, sync: sync.recorded }, state, announced, (isWon) => {
       cluster.note(host, () => (isWon ? `  won term ${leadership.known.state?.leadership.term}` : '  lost'));
       if (!isWon) return done(false);
       cluster.checker.onElected(agent.server, heard);
@@ -58,15 +60,18 @@ function gather(
 ): void {
   const { cluster, host, mutant } = agent;
   const { holder, timeline } = state.leadership;
+  const announcedTimeline =
+    mutant === 'timeline-not-announced' ? null : (state.leadership.announcedTimeline ?? null);
   const positions: FencedPosition[] = [];
   const fenced = new Set<NodeId>([host.name]);
   const add = (server: ModelPostgres, position: FencedEnd | null): void => {
     if (position === null) return;
     heard.push({ server, end: position.end });
     const { timeline } = position.history;
+    const { receivedLsn, newestTimeline } = position;
     // By number alone: whatever promotion came last counts as the newest.
     const history = mutant === 'timelines-by-number' ? { timeline, ancestors: [] } : position.history;
-    positions.push({ node: server.host.name, history, receivedLsn: position.receivedLsn });
+    positions.push({ node: server.host.name, history, receivedLsn, newestTimeline });
   };
   const sync =
     mutant === 'small-election-quorum' ? { ...state.sync, required: state.sync.required + 1 } : state.sync;
@@ -75,7 +80,14 @@ function gather(
     if (ground === 'suspected' && fenced.size < needed)
       return { kind: 'wait', reason: `only ${fenced.size} of ${needed} fenced` };
     const known = mutant === 'timelines-by-number' ? null : timeline;
-    return decideElection({ self: host.name, sync, lastHolder: holder, timeline: known, positions });
+    return decideElection({
+      self: host.name,
+      sync,
+      lastHolder: holder,
+      timeline: known,
+      announcedTimeline,
+      positions,
+    });
   };
   const fencesItself = mutant !== 'candidate-does-not-fence-itself' && mutant !== 'no-cut-off';
   if (fencesItself) agent.leadership.raiseFence(version);

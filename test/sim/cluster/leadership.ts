@@ -12,6 +12,7 @@ import type { Ping, RightDeadlines } from '../../../src/leader-follower/core/sup
 import type { OwnLease } from '../../../src/leader-follower/core/view.ts';
 import { parseTerm } from '../../../src/model/node.ts';
 import type { NodeId, Term } from '../../../src/model/node.ts';
+import type { Timeline } from '../../../src/model/timeline.ts';
 import type { CasResult, KnownRegister, RegisterClient } from './coordination.ts';
 import type { Host } from './host.ts';
 import { LEASE_TTL_MS, PING_INTERVAL_MS, SUPPORT_MS } from './rules.ts';
@@ -97,6 +98,7 @@ export class ModelLeadership {
     version: number,
     state: Omit<ClusterState, 'leadership'>,
     previous: ClusterState | null,
+    announcedTimeline: Timeline | null,
     done: (isWon: boolean) => void,
   ): void {
     const term = parseTerm((previous?.leadership.term ?? 0) + 1);
@@ -108,6 +110,7 @@ export class ModelLeadership {
       isReleased: false,
       successor: null,
       timeline: previous?.leadership.timeline ?? null,
+      announcedTimeline,
     };
     this.#enqueue((next) => {
       this.#term = term;
@@ -140,6 +143,14 @@ export class ModelLeadership {
         done(isApplied);
       });
     });
+  }
+
+  announce(timeline: Timeline, done: (isAnnounced: boolean) => void): void {
+    if (this.known.state?.leadership.announcedTimeline === timeline) return done(true);
+    this.update(
+      (state) => ({ ...state, leadership: { ...state.leadership, announcedTimeline: timeline } }),
+      done,
+    );
   }
 
   release(successor: NodeId | null, done: () => void): void {

@@ -1,6 +1,6 @@
 import type { NodeId } from '../../../src/model/node.ts';
 import type { LocalPostgres } from '../../../src/leader-follower/core/view.ts';
-import type { TimelineHistory } from '../../../src/model/timeline.ts';
+import type { Timeline, TimelineHistory } from '../../../src/model/timeline.ts';
 import type { Lsn } from '../../../src/model/lsn.ts';
 import type { Host } from './host.ts';
 import type { Network } from './network.ts';
@@ -12,6 +12,7 @@ import type { ModelWatchdog } from './watchdog.ts';
 export interface FencedEnd {
   readonly history: TimelineHistory;
   readonly receivedLsn: Lsn;
+  readonly newestTimeline: Timeline;
   /** For the checker alone: what lies there. */
   readonly end: Entry | undefined;
 }
@@ -110,7 +111,8 @@ export class ModelLocalNode {
       this.#until(isKnown, POSITION_TIMEOUT_MS, () => {
         if (!isKnown() || server.mode !== 'follower') return end(null);
         const receivedLsn = BigInt(server.log.length) as Lsn;
-        end({ history: server.history, receivedLsn, end: server.log.at(-1) });
+        const { history, newestTimeline } = server;
+        end({ history, receivedLsn, newestTimeline, end: server.log.at(-1) });
       });
     });
   }

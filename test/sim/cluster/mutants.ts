@@ -88,8 +88,8 @@ export const MUTANTS: readonly Mutant[] = [
     caughtAs: 'safety',
   },
   {
-    name: 'timeline-number-reused',
-    what: 'a promotion takes the number after the newest that its own server has seen, as PostgreSQL does when left alone, so that two forks may share a number',
+    name: 'timeline-not-announced',
+    what: 'a candidate does not mind that the last holder may have begun a timeline that it never heard of, and PostgreSQL takes the number again',
     caughtAs: 'safety',
   },
   {

@@ -1,6 +1,6 @@
 import type { NodeId } from '../../../src/model/node.ts';
-import { parseTimeline } from '../../../src/model/timeline.ts';
-import type { TimelineHistory } from '../../../src/model/timeline.ts';
+import { nextTimeline } from '../../../src/model/timeline.ts';
+import type { Timeline, TimelineHistory } from '../../../src/model/timeline.ts';
 import type { Lsn } from '../../../src/model/lsn.ts';
 import type { Host } from './host.ts';
 import { FIRST_TIMELINE, isInHistory } from './wal.ts';
@@ -42,7 +42,7 @@ export class ModelPostgres {
   /** What a crash leaves for sure. */
   flushed = 0;
   /** Of every history file that it ever saw. */
-  newestTimeline = 1;
+  newestTimeline: Timeline = FIRST_TIMELINE.timeline;
   mode: Mode = 'stopped';
   following: NodeId | null = null;
   stalledSinceMs: number | null = null;
@@ -108,11 +108,11 @@ export class ModelPostgres {
   createData(): void {
     this.log = [{ id: this.#world.nextEntryId(), history: FIRST_TIMELINE }];
     this.flushed = 1;
-    this.newestTimeline = 1;
+    this.newestTimeline = FIRST_TIMELINE.timeline;
     this.hasData = true;
   }
 
-  replaceData(log: readonly Entry[], newestTimeline: number): void {
+  replaceData(log: readonly Entry[], newestTimeline: Timeline): void {
     this.log = [...log];
     this.flushed = log.length;
     this.newestTimeline = newestTimeline;
@@ -228,15 +228,21 @@ export class ModelPostgres {
     this.activeNames = names;
     this.required = required;
     this.mode = 'promoting';
+    let timeline: Timeline | null = null;
     const finish = (): void => {
       if (this.mode !== 'promoting') return;
       if (host.isDiskHung || this.hasReceiver) return host.after(host.postgres, 10, finish);
       if (host.isDiskFull) return this.kill('no space on its disk');
       const parent = this.history;
       const forkedAt = BigInt(this.log.length) as Lsn;
-      this.newestTimeline = this.#world.nextTimeline(this.newestTimeline);
+      if (timeline === null) {
+        // Its history file is on the disk before anything else of it, and stays there when the promotion breaks off.
+        timeline = nextTimeline(this.newestTimeline);
+        this.newestTimeline = timeline;
+        return host.after(host.postgres, host.between(1, 60), finish);
+      }
       const history = {
-        timeline: parseTimeline(this.newestTimeline),
+        timeline,
         ancestors: [...parent.ancestors, { timeline: parent.timeline, forkedAt }],
       };
       this.log.push({ id: this.#world.nextEntryId(), history });
@@ -245,7 +251,7 @@ export class ModelPostgres {
       this.#world.listener.onPromoted(this);
       for (const index of this.#senders.keys()) this.#ship(index);
     };
-    host.after(host.postgres, host.between(3, 120), finish);
+    host.after(host.postgres, host.between(2, 60), finish);
   }
 
   /** New waits go by the names within moments of the reload. */
@@ -401,7 +407,7 @@ export class ModelPostgres {
     session: number,
     start: number,
     batch: readonly Entry[],
-    newestTimeline: number,
+    newestTimeline: Timeline,
   ): void {
     const receiver = this.#receiver;
     if (receiver === null || receiver.session !== session || receiver.source !== source) return;
@@ -412,7 +418,7 @@ export class ModelPostgres {
       this.stalledSinceMs = null;
       this.#world.listener.onStreaming(this, source);
     }
-    this.newestTimeline = Math.max(this.newestTimeline, newestTimeline);
+    if (newestTimeline > this.newestTimeline) this.newestTimeline = newestTimeline;
     const known = this.log.length - start;
     if (known < 0 || known >= batch.length) return;
     for (let index = known; index < batch.length; index++) this.log.push(batch[index]!);

@@ -16,7 +16,7 @@ export type MutantName =
   | 'no-barrier'
   | 'activate-before-record'
   | 'no-cut-off'
-  | 'timeline-number-reused'
+  | 'timeline-not-announced'
   | 'timelines-by-number'
   | 'rejoin-without-rewind'
   | 'release-before-end'

@@ -25,8 +25,6 @@ export interface Surroundings {
   readonly network: Network;
   readonly listener: PostgresListener;
   readonly nextEntryId: () => number;
-  /** The number of a promotion, given the newest of which the server knows. */
-  readonly nextTimeline: (newestKnown: number) => number;
   readonly serverOf: (name: NodeId) => ModelPostgres;
 }
 

@@ -40,7 +40,6 @@ export class Cluster {
   readonly #transcript: ((line: string) => void) | null;
   nonces = 0;
   #entries = 0;
-  #newestTimeline = 1;
 
   constructor(options: ClusterOptions) {
     const { time, random } = options;
@@ -66,11 +65,6 @@ export class Cluster {
         onNote: (host, text) => this.note(host, text),
       },
       nextEntryId: () => ++this.#entries,
-      // PostgreSQL itself counts on from the newest that it has seen, and two forks may then share a number.
-      nextTimeline: (newestKnown) => {
-        this.#newestTimeline = Math.max(this.#newestTimeline, newestKnown) + 1;
-        return this.mutant === 'timeline-number-reused' ? newestKnown + 1 : this.#newestTimeline;
-      },
       serverOf: (name) => this.serverOf(name),
     };
     const isDrifting = random() < 0.5;
@@ -105,7 +99,7 @@ export class Cluster {
     const leader = this.names[0]!;
     const history = FIRST_TIMELINE;
     const log: Entry[] = [1, 2, 3].map(() => ({ id: ++this.#entries, history }));
-    for (const { server } of this.agents) server.replaceData(log, 1);
+    for (const { server } of this.agents) server.replaceData(log, history.timeline);
     const state: ClusterState = {
       systemIdentifier: 'cluster',
       leadership: {
