@@ -93,10 +93,11 @@ export class Executor {
         return this.#clone(action.from, action.reason);
       case 'rewind':
         await this.#saveLost(observation, action.from);
-        return this.#rewind(action.from, action.reason);
+        return this.#rewind(action.from, action.reason, observation);
       case 'detach':
         return local.detach();
       case 'follow':
+        if (this.#isOutdated(observation)) return;
         await local.follow(findNode(config, action.leader));
         this.#slots.dataChanged();
         events.add('following', `follows ${action.leader} in term ${action.term}`);
@@ -139,6 +140,14 @@ export class Executor {
     return state === null
       ? register.found({ required: config.synchronousFollowers, members: [] })
       : register.campaign(version, state, state.sync, null);
+  }
+
+  /**
+   * A candidate may have asked for this node's position since it looked around: it must not go back to the holder
+   * that it saw then, which could acknowledge commits by it that the candidate does not know of.
+   */
+  #isOutdated({ view }: Observation): boolean {
+    return view.register === null || !this.#options.fence.allows(view.register.version);
   }
 
   /** What this node committed and the leader does not have is put aside before it is taken away. */
@@ -188,8 +197,9 @@ export class Executor {
     events.add('cloned', `copied ${from} in ${seconds(startedAtMs)}: ${reason}`);
   }
 
-  async #rewind(from: NodeId, reason: string): Promise<void> {
+  async #rewind(from: NodeId, reason: string, observation: Observation): Promise<void> {
     const { config, local, events } = this.#options;
+    if (this.#isOutdated(observation)) return;
     const startedAtMs = monotonicMs();
     const failure = await local.rewind(findNode(config, from));
     this.#slots.dataChanged();

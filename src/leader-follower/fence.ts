@@ -15,6 +15,11 @@ export class Fence {
     return this.#version ?? Number.POSITIVE_INFINITY;
   }
 
+  /** Whether this node may receive from the holder of this version of the register. */
+  allows(version: number): boolean {
+    return version > this.version;
+  }
+
   raise(version: number): void {
     this.#version = Math.max(this.#version ?? 0, version);
   }
