@@ -49,7 +49,8 @@ const restart = async (host: Host): Promise<void> => {
 
 const suspend = (part: Part): Fault => ({
   strike: ({ leader }) => leader.signal(part, 'SIGSTOP'),
-  heal: ({ leader }) => leader.signal('host', 'SIGCONT'),
+  // Only what was suspended: PostgreSQL that its watchdog froze meanwhile must not be let go from outside.
+  heal: ({ leader }) => leader.signal(part, 'SIGCONT'),
 });
 
 const lose = (direction: 'sent' | 'received', whom: 'hosts' | 'all'): Fault => ({
