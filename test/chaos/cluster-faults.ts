@@ -1,4 +1,5 @@
 import { Client } from 'pg';
+import type { QueryResultRow } from 'pg';
 import type { ClusterFault, PlannedRound } from './core/cluster-faults.ts';
 import type { Wake } from './core/cluster-history.ts';
 import type { HostCluster } from './hosts/cluster.ts';
@@ -17,11 +18,20 @@ interface Fault {
   heal(target: Target): Promise<void>;
 }
 
+/** What disk.c and clock.c do. */
+const PRELOADED: ReadonlySet<ClusterFault> = new Set([
+  'hung-disk-leader',
+  'hung-disk-follower',
+  'slow-disk-leader',
+  'clock-ahead-leader',
+  'clock-behind-leader',
+  'clock-ahead-follower',
+]);
+
 /** Null when the fault works here, else why not. */
 export function whyNot(fault: ClusterFault, cluster: HostCluster): string | null {
-  const isDisk =
-    fault === 'hung-disk-leader' || fault === 'hung-disk-follower' || fault === 'slow-disk-leader';
-  return isDisk && !cluster.canHang ? 'there is no C compiler (gcc) to build the slow disk with' : null;
+  const isPreloaded = PRELOADED.has(fault);
+  return isPreloaded && !cluster.canPreload ? 'there is no C compiler (gcc) to build it with' : null;
 }
 
 export async function chooseTarget(cluster: HostCluster, plan: PlannedRound): Promise<Target> {
@@ -63,7 +73,7 @@ const fill = (whose: 'leader' | 'follower'): Fault => ({
   async strike(target) {
     await target[whose].disk.fill();
     // Segments that exist already are written on; a full disk shows when the next one is due.
-    await switchWal(target).catch(() => undefined);
+    await ask(target, target.leader, 'SELECT pg_switch_wal()').catch(() => undefined);
   },
   heal: async (target) => {
     await target[whose].disk.empty();
@@ -87,6 +97,20 @@ const kill = (whose: 'leader' | 'follower'): Fault => ({
 const unplug = (whose: 'leader' | 'follower'): Fault => ({
   strike: ({ cluster, [whose]: host }) => cluster.network.unplug(host.name),
   heal: ({ cluster, [whose]: host }) => cluster.network.plugIn(host.name),
+});
+
+/** Jumps, and jumps back. */
+const jump = (whose: 'leader' | 'follower', hours: number): Fault => ({
+  async strike(target) {
+    await target[whose].clock.set(hours * 3_600);
+    const seen = await ask<{ at: Date }>(target, target[whose], 'SELECT clock_timestamp() AS at');
+    const jumpedHours = ((seen?.at.getTime() ?? 0) - Date.now()) / 3_600_000;
+    if (Math.abs(jumpedHours - hours) > 0.1)
+      throw new Error(
+        `The clock of ${target[whose].name} is ${jumpedHours} hours wrong instead of ${hours}.`,
+      );
+  },
+  heal: (target) => target[whose].clock.set(0),
 });
 
 const nothing = async (): Promise<void> => undefined;
@@ -120,6 +144,9 @@ const FAULTS: Readonly<Record<ClusterFault, Fault>> = {
   'hung-disk-leader': turn('leader', 'hung'),
   'hung-disk-follower': turn('follower', 'hung'),
   'slow-disk-leader': turn('leader', 'slow'),
+  'clock-ahead-leader': jump('leader', 1),
+  'clock-behind-leader': jump('leader', -1),
+  'clock-ahead-follower': jump('follower', 1),
   switchover: {
     async strike({ cluster, leader }) {
       const refusal = await cluster.switchover(leader.name);
@@ -140,16 +167,20 @@ const FAULTS: Readonly<Record<ClusterFault, Fault>> = {
   'restart-agent': { strike: ({ leader }) => leader.stop(), heal: ({ leader }) => restart(leader) },
 };
 
-async function switchWal({ cluster, leader }: Target): Promise<void> {
+async function ask<T extends QueryResultRow>(
+  { cluster }: Target,
+  host: Host,
+  statement: string,
+): Promise<T | undefined> {
   const client = new Client({
-    connectionString: cluster.superuserDsn(leader.name),
+    connectionString: cluster.superuserDsn(host.name),
     connectionTimeoutMillis: 2_000,
     query_timeout: 2_000,
   });
   client.on('error', () => undefined);
   try {
     await client.connect();
-    await client.query('SELECT pg_switch_wal()');
+    return (await client.query<T>(statement)).rows[0];
   } finally {
     await client.end().catch(() => undefined);
   }

@@ -10,7 +10,9 @@ import { parseNodeId } from '../../../src/model/node.ts';
 import type { Topology } from '../../../src/model/topology.ts';
 import { SUPERUSER } from '../../../src/postgres/settings.ts';
 import { claimRun } from './claim.ts';
-import { compileSlowDisk, Disk } from './disk.ts';
+import { Clock } from './clock.ts';
+import { Disk } from './disk.ts';
+import { compilePreload } from './preload.ts';
 import { Host } from './host.ts';
 import { Network } from './network.ts';
 
@@ -35,8 +37,8 @@ export class HostCluster implements AsyncDisposable {
   readonly #stop: AbortSignal;
   readonly network: Network;
   readonly hosts: readonly Host[];
-  /** Whether disks can hang: there is a C compiler. */
-  readonly canHang: boolean;
+  /** Whether disks can hang and clocks jump: there is a C compiler. */
+  readonly canPreload: boolean;
 
   static async start(options: HostClusterOptions): Promise<HostCluster> {
     const claim = await claimRun(options.onProgress);
@@ -46,16 +48,20 @@ export class HostCluster implements AsyncDisposable {
       const config = createConfig(network);
       const configPath = join(claim.folder, 'cluster.json');
       await writeFile(configPath, JSON.stringify(config), { mode: 0o600 });
-      const library = await compileSlowDisk(claim.folder);
+      const preload = await compilePreload(claim.folder);
       const hosts: Host[] = [];
       for (const namespace of network.namespaces) {
         const path = nodeFolder(claim.folder, parseNodeId(namespace.host));
-        const disk = new Disk(path, join(claim.folder, 'switches', namespace.host), library);
+        const disk = new Disk(path, join(claim.folder, 'switches', namespace.host));
         await disk.mount();
+        const clock = new Clock(join(claim.folder, `clock-${namespace.host}`));
+        await clock.create();
         const logFolder = join(claim.folder, 'logs', namespace.host);
-        hosts.push(new Host({ namespace, disk, configPath, dataRoot: claim.folder, logFolder }));
+        hosts.push(
+          new Host({ namespace, disk, clock, preload, configPath, dataRoot: claim.folder, logFolder }),
+        );
       }
-      const cluster = new HostCluster(claim, config, options.stop, network, hosts, library !== null);
+      const cluster = new HostCluster(claim, config, options.stop, network, hosts, preload !== null);
       for (const host of hosts) await host.start();
       await cluster.untilWhole(START_PATIENCE_MS);
       return cluster;
@@ -71,14 +77,14 @@ export class HostCluster implements AsyncDisposable {
     stop: AbortSignal,
     network: Network,
     hosts: readonly Host[],
-    canHang: boolean,
+    canPreload: boolean,
   ) {
     this.#resources = resources;
     this.#config = config;
     this.#stop = stop;
     this.network = network;
     this.hosts = hosts;
-    this.canHang = canHang;
+    this.canPreload = canPreload;
   }
 
   /** For Lockstep's client: all nodes. */

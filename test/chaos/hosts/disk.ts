@@ -1,7 +1,6 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { open, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { runTool } from './command.ts';
 
 /** Holds a data folder twice (a copy replaces the old one when it is whole) and its WAL. */
@@ -15,14 +14,11 @@ export class Disk {
   readonly path: string;
   readonly #switches: string;
   readonly #ballast: string;
-  readonly #library: string | null;
 
-  /** `library` is the compiled slow-disk.c, or null where there is no compiler. */
-  constructor(path: string, switches: string, library: string | null) {
+  constructor(path: string, switches: string) {
     this.path = path;
     this.#switches = switches;
     this.#ballast = join(path, 'ballast');
-    this.#library = library;
   }
 
   async mount(): Promise<void> {
@@ -33,7 +29,7 @@ export class Disk {
 
   /** For the processes that use this disk. */
   get environment(): Readonly<Record<string, string>> {
-    return this.#library === null ? {} : { LD_PRELOAD: this.#library, LOCKSTEP_CHAOS_DISK: this.#switches };
+    return { LOCKSTEP_CHAOS_DISK: this.#switches };
   }
 
   /** Not a byte is left. */
@@ -65,14 +61,4 @@ export class Disk {
   async turnBack(): Promise<void> {
     for (const state of ['hung', 'slow']) await rm(join(this.#switches, state), { force: true });
   }
-}
-
-/** Compiles slow-disk.c; null without a C compiler. */
-export async function compileSlowDisk(folder: string): Promise<string | null> {
-  const library = join(folder, 'slow-disk.so');
-  const source = fileURLToPath(new URL('./slow-disk.c', import.meta.url));
-  return runTool('gcc', '-shared', '-fPIC', '-O1', '-o', library, source).then(
-    () => library,
-    () => null,
-  );
 }

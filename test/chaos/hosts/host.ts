@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { listProcessTree } from '../../../src/cli/process-tree.ts';
 import { killNamespace, listNamespacePids, signalAll } from './claim.ts';
+import type { Clock } from './clock.ts';
 import type { Disk } from './disk.ts';
 import type { Namespace } from './network.ts';
 
@@ -19,6 +20,9 @@ export type Part = 'agent' | 'postgres' | 'host';
 export interface HostOptions {
   readonly namespace: Namespace;
   readonly disk: Disk;
+  readonly clock: Clock;
+  /** The compiled disk.c and clock.c, or null where there is no compiler. */
+  readonly preload: string | null;
   readonly configPath: string;
   readonly dataRoot: string;
   /** Where agent.log goes: not on the host's disk, which may be full. */
@@ -30,6 +34,7 @@ export class Host {
   readonly name: string;
   readonly address: string;
   readonly disk: Disk;
+  readonly clock: Clock;
   readonly #options: HostOptions;
   #agent: ChildProcess | null = null;
 
@@ -38,6 +43,7 @@ export class Host {
     this.name = options.namespace.host;
     this.address = options.namespace.address;
     this.disk = options.disk;
+    this.clock = options.clock;
   }
 
   /** Starts the agent; `ip netns exec` becomes it, so the child's id is the agent's. */
@@ -54,13 +60,19 @@ export class Host {
         // A pipe, so that the agent ends when this process does; a group of its own, so that Ctrl-C is ours.
         stdio: ['pipe', log, log],
         detached: true,
-        env: { ...process.env, ...this.disk.environment },
+        env: { ...process.env, ...this.#faultEnvironment },
       },
     );
     closeSync(log);
     child.stdin?.on('error', () => undefined);
     child.on('error', () => undefined);
     this.#agent = child;
+  }
+
+  get #faultEnvironment(): Readonly<Record<string, string>> {
+    const { preload } = this.#options;
+    if (preload === null) return {};
+    return { LD_PRELOAD: preload, ...this.disk.environment, ...this.clock.environment };
   }
 
   get isRunning(): boolean {
