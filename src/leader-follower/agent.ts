@@ -294,6 +294,7 @@ export class Agent {
       }
       await this.#local.restart();
       this.#events.add('started', 'PostgreSQL was restarted as a follower, as asked');
+      this.#executor.tellRaised();
     });
   }
 

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
 import { nextTimeline } from '../model/timeline.ts';
+import { describeLacking } from '../postgres/follower-minimums.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { findNode, followersOf } from './config.ts';
 import type { ClusterConfig } from './config.ts';
@@ -87,6 +88,11 @@ export class Executor {
       case 'start':
         await local.start();
         events.add('started', `PostgreSQL runs as a follower: ${action.reason}`);
+        this.tellRaised();
+        return;
+      case 'restart':
+        await local.stop('fast');
+        events.add('stopped', `PostgreSQL restarts: ${action.reason}`);
         return;
       case 'clone':
         await this.#saveLost(observation, action.from);
@@ -132,6 +138,14 @@ export class Executor {
       default:
         action satisfies never;
     }
+  }
+
+  /** Says which of the node's own settings PostgreSQL was not started with. */
+  tellRaised(): void {
+    const { raised } = this.#options.local.server;
+    if (raised.length === 0) return;
+    const message = `its own settings are too low for the leader's log, so that it runs with what that needs: ${describeLacking(raised)}`;
+    this.#options.events.add('note', message);
   }
 
   #found(): Promise<boolean> {
@@ -205,6 +219,7 @@ export class Executor {
     this.#slots.dataChanged();
     if (failure === null) {
       events.add('rewound', `rewound to ${from} in ${seconds(startedAtMs)}: ${reason}`);
+      this.tellRaised();
       return;
     }
     this.#hasRewindFailed = true;

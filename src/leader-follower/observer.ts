@@ -1,6 +1,7 @@
 import { parseLsn } from '../model/lsn.ts';
 import type { NodeId } from '../model/node.ts';
 import { parseTerm } from '../model/node.ts';
+import { describeLacking, lackingInServer } from '../postgres/follower-minimums.ts';
 import type { Probe } from '../postgres/probe.ts';
 import type { LocalPostgres, PeerView, View } from './core/view.ts';
 import { isLeaderSuspected } from './core/support.ts';
@@ -9,6 +10,8 @@ import type { LocalNode } from './local-node.ts';
 import type { Merits } from './merits.ts';
 import type { PeerReport, Peers } from './peers.ts';
 import { decodeHistory } from './status.ts';
+
+const LOOK_TIMEOUT_MS = 1_500;
 
 /** One look at everything: the view that is decided on and the probe behind it. */
 export interface Observation {
@@ -105,7 +108,16 @@ async function describeLocal(
     following: local.following,
     isReceiving: probe.isReceiving,
     stalledForMs: local.stalledForMs,
+    tooLowSettings: probe.isReplayPaused ? await describeTooLow(local) : null,
   };
+}
+
+/** Null where somebody paused replay, or PostgreSQL does not answer. */
+async function describeTooLow(local: LocalNode): Promise<string | null> {
+  const lacking = await local
+    .withClient((client) => lackingInServer(client, local.dataDir), 'postgres', LOOK_TIMEOUT_MS)
+    .catch(() => []);
+  return lacking.length === 0 ? null : describeLacking(lacking);
 }
 
 function describePeer(report: PeerReport): PeerView {

@@ -79,6 +79,28 @@ export async function readControlFile(dataDir: string): Promise<ControlFile | nu
   };
 }
 
+/** A setting that is below what a follower must have to replay its log (I5). */
+export interface LackingSetting {
+  readonly name: string;
+  readonly value: number;
+  readonly least: number;
+}
+
+/** The settings that have such a minimum. */
+export const FOLLOWER_SETTING_NAMES: readonly string[] = FOLLOWER_SETTINGS.map(({ name }) => name);
+
+/** Which of these values are below what the data folder's log was written with. */
+export function lackingSettings(
+  values: Readonly<Record<string, number>>,
+  control: ControlFile,
+): readonly LackingSetting[] {
+  return FOLLOWER_SETTING_NAMES.flatMap((name) => {
+    const value = values[name];
+    const least = control.followerMinimums[name] ?? 0;
+    return value !== undefined && value < least ? [{ name, value, least }] : [];
+  });
+}
+
 /** The settings, none of them below what the data folder's log was written with (I5). */
 export function raiseTo(settings: Settings, control: ControlFile | null): Settings {
   if (control === null) return settings;

@@ -28,6 +28,8 @@ export interface Probe {
   readonly hasStreamed: boolean;
   /** Recovery found nothing more to read: `replayedLsn` is the end of all that this server holds. */
   readonly isAtLogEnd: boolean;
+  /** Replay waits: somebody asked for it, or a setting is too low for the leader's log. */
+  readonly isReplayPaused: boolean;
   readonly synchronousStandbyNames: string;
   readonly followers: readonly ProbedFollower[];
 }
@@ -42,6 +44,7 @@ interface ProbeRow {
   readonly age_ms: number;
   readonly has_streamed: boolean;
   readonly startup_wait: string | null;
+  readonly is_replay_paused: boolean;
   readonly standby_names: string;
   readonly followers: readonly { name: string; state: string; flush: string | null }[] | null;
 }
@@ -75,6 +78,7 @@ SELECT in_recovery, received::text, replayed::text,
             ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000, 0) END::float8 AS age_ms,
        in_recovery AND pg_last_wal_receive_lsn() IS NOT NULL AS has_streamed,
        (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup') AS startup_wait,
+       CASE WHEN in_recovery THEN pg_get_wal_replay_pause_state() = 'paused' ELSE false END AS is_replay_paused,
        current_setting('synchronous_standby_names') AS standby_names,
        (SELECT json_agg(json_build_object('name', application_name, 'state', state, 'flush', flush_lsn::text))
           FROM pg_stat_replication) AS followers
@@ -96,6 +100,7 @@ export async function probe(client: pg.Client): Promise<Probe> {
     hasReceiver: row.receiver_status !== null,
     hasStreamed: row.has_streamed,
     isAtLogEnd: row.startup_wait === 'RecoveryRetrieveRetryInterval',
+    isReplayPaused: row.is_replay_paused,
     synchronousStandbyNames: row.standby_names,
     followers: (row.followers ?? []).map((follower) => ({
       name: follower.name,

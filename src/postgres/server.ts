@@ -9,7 +9,9 @@ import pg from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import type { PostgresAccount } from './account.ts';
 import type { PostgresBinaries } from './binaries.ts';
+import type { LackingSetting } from './control-file.ts';
 import { replaceFile } from './data-folder.ts';
+import { INSUFFICIENT_SETTINGS, lackingInFiles } from './follower-minimums.ts';
 import { endLeftover, killProcesses, listProcesses } from './leftover.ts';
 import { monotonicMs } from './monotonic-clock.ts';
 import { SUPERUSER } from './settings.ts';
@@ -56,6 +58,7 @@ export class PostgresServer {
   #isExitExpected = true;
   #deadlines: Deadlines | null = null;
   #binaries: PostgresBinaries;
+  #raised: readonly LackingSetting[] = [];
 
   constructor(options: PostgresServerOptions) {
     this.#options = options;
@@ -71,6 +74,11 @@ export class PostgresServer {
     return this.#pid !== null;
   }
 
+  /** What its own files have too low to replay its log, and it was started with `least` of instead (I5). */
+  get raised(): readonly LackingSetting[] {
+    return this.#raised;
+  }
+
   /** Takes effect with the next start. */
   useBinaries(binaries: PostgresBinaries): void {
     this.#binaries = binaries;
@@ -78,8 +86,9 @@ export class PostgresServer {
 
   /**
    * Starts as a follower (standby.signal) of whoever the settings name, and resolves when it accepts
-   * connections. Ends a left-over PostgreSQL of the same data folder first. Throws POSTGRES_FAILED with
-   * PostgreSQL's own last words.
+   * connections. Ends a left-over PostgreSQL of the same data folder first. Where its files have a setting below
+   * what its log was written with, the command line gets it, which overrules them all; see {@link raised}. Throws
+   * POSTGRES_FAILED with PostgreSQL's own last words.
    */
   async startAsFollower(): Promise<void> {
     const { dataDir, account, logPath } = this.#options;
@@ -92,6 +101,7 @@ export class PostgresServer {
     );
     if (logSize > LOG_LIMIT_BYTES) await truncate(logPath);
     const startedAtMs = monotonicMs();
+    this.#raised = [];
     for (;;) {
       const logStart = await stat(logPath).then(
         (found) => found.size,
@@ -105,11 +115,21 @@ export class PostgresServer {
       const log = await readFile(logPath).catch(() => Buffer.alloc(0));
       const words = log.subarray(logStart).toString('utf8');
       await this.stop('immediate');
+      if (INSUFFICIENT_SETTINGS.test(words) && (await this.#raiseSettings())) continue;
       if (!TRANSIENT_START_FAILURE.test(words) || monotonicMs() > startedAtMs + TRANSIENT_FAILURE_LIMIT_MS) {
         throw startFailure(words, this.#options);
       }
       await delay(100);
     }
+  }
+
+  /** Its log may ask for more on its way, so that this may be needed again; false when there is nothing to raise. */
+  async #raiseSettings(): Promise<boolean> {
+    const { account, dataDir } = this.#options;
+    const lacking = await lackingInFiles({ binaries: this.#binaries, account, dataDir });
+    const isMore = JSON.stringify(lacking) !== JSON.stringify(this.#raised);
+    this.#raised = lacking;
+    return isMore && lacking.length > 0;
   }
 
   /**
@@ -243,6 +263,7 @@ export class PostgresServer {
       program: join(this.#binaries.binDir, 'postgres'),
       dataDir,
       logPath,
+      settings: this.#raised.map(({ name, least }) => `${name}=${least}`),
       ...(account === null ? {} : { uid: account.uid, gid: account.gid }),
     };
     const script = fileURLToPath(new URL(`./watchdog${extname(import.meta.url)}`, import.meta.url));

@@ -18,6 +18,8 @@ interface Command {
   readonly uid?: number;
   readonly gid?: number;
   readonly logPath: string;
+  /** `name=value`, over what its files have. */
+  readonly settings: readonly string[];
 }
 
 /** What a line from the agent says. */
@@ -48,6 +50,7 @@ const words = [
   command.program,
   '-D',
   command.dataDir,
+  ...command.settings.flatMap((setting) => ['-c', setting]),
 ];
 const server = spawn(words[0] ?? '', words.slice(1), {
   // There from its first moment, so that a search by working folder finds it.

@@ -1,12 +1,14 @@
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { connect } from '../../src/index.ts';
+import { readClusterConfig } from '../../src/leader-follower/config.ts';
 import type { NodeTopology, Topology } from '../../src/model/topology.ts';
 import { findAgain, findPostgres } from '../../src/postgres/binaries.ts';
+import { SUPERUSER } from '../../src/postgres/settings.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
 import { ETCD, EtcdCluster } from './etcd-cluster.ts';
@@ -175,6 +177,49 @@ describe('lockstep settings', () => {
   });
 });
 
+describe('settings that a follower has too low for the log of its leader (I5)', () => {
+  it('are raised by its agent, which restarts it for that, whichever of its files has them', async () => {
+    await using cluster = await startTestCluster();
+    const before = await cluster.leader();
+    const [raising, ...rest] = cluster.nodes.filter((node) => node.name !== before);
+    const [low] = rest;
+    await onLeader(cluster, (client) => client.query('CREATE TABLE kept (id int)'));
+    // Behind Lockstep's own, so that these count.
+    const configuration = join(low!.folder, 'data', 'postgresql.conf');
+    await appendFile(configuration, 'max_connections = 150\nmax_locks_per_transaction = 50\n');
+    await lockstep(cluster, 'restart', low!.name);
+    expect(await valueOf(low!.dsn, 'max_connections')).toBe('200');
+    expect(await valueOf(low!.dsn, 'max_locks_per_transaction')).toBe('64');
+    const raisedOnce =
+      /runs with what that needs: max_connections 150, needs 200; max_locks_per_transaction 50, needs 64/;
+    expect(await agentLogs(cluster)).toMatch(raisedOnce);
+
+    // One that somebody else paused is left as it is.
+    const pid = await postmasterOf(low!.folder);
+    await asSuperuser(cluster, low!, 'SELECT pg_wal_replay_pause()');
+    await ticks(cluster, low!.name, 5);
+    expect(await postmasterOf(low!.folder)).toBe(pid);
+    await asSuperuser(cluster, low!, 'SELECT pg_wal_replay_resume()');
+    await cluster.untilWhole(30_000);
+
+    await asSuperuser(cluster, raising!, 'ALTER SYSTEM SET max_connections = 300');
+    await lockstep(cluster, 'restart', raising!.name);
+    await cluster.untilWhole(30_000);
+    await cluster.switchover(raising!.name);
+    await onLeader(cluster, (client) => client.query('INSERT INTO kept VALUES (1)'));
+    for (const { name, dsn } of cluster.nodes) {
+      await until(`${name} has the leader's max_connections`, async () => {
+        return (await valueOf(dsn, 'max_connections')) === '300';
+      });
+      await until(`${name} replays`, async () => (await queryOf(dsn, 'SELECT id FROM kept')).length === 1);
+    }
+    await cluster.untilWhole(30_000);
+    const told = await agentLogs(cluster);
+    expect(told).toMatch(/restarts: the leader's log needs higher settings: max_connections 200, needs 300/);
+    expect(told).toMatch(/runs with what that needs: max_connections 150, needs 300/);
+  });
+});
+
 describe('lockstep restart', () => {
   it('of all nodes in turn takes what waits for it, and fails no write of a client that retries', async () => {
     await using cluster = await startTestCluster();
@@ -292,6 +337,32 @@ async function valueOf(dsn: string, name: string): Promise<string> {
   } finally {
     await client.end().catch(() => undefined);
   }
+}
+
+async function queryOf(dsn: string, text: string): Promise<readonly unknown[]> {
+  const client = new pg.Client({ connectionString: dsn });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return (await client.query(text)).rows;
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+async function asSuperuser(
+  cluster: TestCluster,
+  node: { readonly dsn: string },
+  text: string,
+): Promise<void> {
+  const { secrets } = await readClusterConfig(join(cluster.folder, 'cluster.json'));
+  const url = new URL(node.dsn);
+  [url.username, url.password, url.pathname] = [SUPERUSER, secrets.superuser, '/postgres'];
+  await queryOf(url.href, text);
+}
+
+async function postmasterOf(folder: string): Promise<number> {
+  return Number.parseInt(await readFile(join(folder, 'data', 'postmaster.pid'), 'utf8'), 10);
 }
 
 /** Everything that the agents have told, also those of earlier lives. */

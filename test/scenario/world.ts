@@ -248,6 +248,7 @@ export class World {
       case 'lead':
         return this.#lead(node);
       case 'keep-slots':
+      case 'restart':
         return;
       case 'demote':
         this.#stopProcess(node);

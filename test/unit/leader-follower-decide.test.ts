@@ -157,6 +157,19 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     { local: follower({ following: n1, isReceiving: true, endLsn: null }) },
     ['keep-slots'],
   ],
+  [
+    'it restarts when its settings are too low for the log of the leader',
+    { local: follower({ following: n1, isReceiving: true, endLsn: null, tooLowSettings: 'few' }) },
+    ['restart'],
+  ],
+  [
+    'not while there is no leader to come back to, for a restart may take its time',
+    {
+      local: follower({ following: n1, endLsn: null, tooLowSettings: 'few' }),
+      peers: [peer(n1, { isReachable: false }), peer(n3)],
+    },
+    [],
+  ],
   ['it attaches to a winner that is not promoted yet', { peers: [comes(100n), peer(n3)] }, ['follow']],
   ['but not with more than the winner holds', { peers: [comes(99n), peer(n3)] }, []],
   ['nor while it cannot tell what it holds', { local: follower({ endLsn: null }), peers: [comes(100n)] }, []],

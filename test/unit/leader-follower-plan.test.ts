@@ -28,6 +28,7 @@ describe('a paused cluster', () => {
     const moves: readonly Action[] = [
       { kind: 'rewind', from: n1, reason: '' },
       { kind: 'clone', from: n1, reason: '' },
+      { kind: 'restart', reason: '' },
       { kind: 'release', reason: '' },
       { kind: 'hand-over', reason: '' },
     ];

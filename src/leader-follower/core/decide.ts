@@ -13,6 +13,8 @@ export type Action =
   | { readonly kind: 'create-data-folder' }
   /** Start PostgreSQL as a follower of nobody, whatever it was before (I7). */
   | { readonly kind: 'start'; readonly reason: string }
+  /** Ends a follower in order; the next round starts it. */
+  | { readonly kind: 'restart'; readonly reason: string }
   | { readonly kind: 'clone'; readonly from: NodeId; readonly reason: string }
   | { readonly kind: 'rewind'; readonly from: NodeId; readonly reason: string }
   /** Stop streaming from a node that no longer leads, so that the end of the own log can be told. */
@@ -237,6 +239,10 @@ function decideFollowing(view: View, state: ClusterState, holder: PeerView | und
   if (!isServing(holder, state)) return decideFollowingEarly(view, state, holder);
   if (holder.history === null) return [];
   if (view.local.following === holder.name) {
+    const { tooLowSettings = null } = view.local;
+    if (tooLowSettings !== null) {
+      return [{ kind: 'restart', reason: `the leader's log needs higher settings: ${tooLowSettings}` }];
+    }
     if (view.local.isReceiving) return [{ kind: 'keep-slots' }];
     return view.local.stalledForMs < STALLED_AFTER_MS
       ? []

@@ -14,6 +14,7 @@ function isAllowed(action: Action, hasEndedByItself: boolean): boolean {
   switch (action.kind) {
     case 'rewind':
     case 'clone':
+    case 'restart':
     case 'release':
     case 'hand-over':
       return false;

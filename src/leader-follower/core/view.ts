@@ -22,6 +22,8 @@ export type LocalPostgres =
       readonly isReceiving: boolean;
       /** How long it has been set to stream without streaming; 0 while it streams. */
       readonly stalledForMs: number;
+      /** Why it cannot replay the leader's log: settings that only a restart raises. Missing or null when it can. */
+      readonly tooLowSettings?: string | null;
     };
 
 /** What this node knows of its own lease on the leadership. */

@@ -364,6 +364,7 @@ export class ModelAgent {
         return leadership.release(null, yes);
       // The log is kept whole here, so nobody needs a slot.
       case 'keep-slots':
+      case 'restart':
         return yes();
       case 'refuse':
         throw new Error(`${this.host.name} refuses: ${action.reason}`);
