@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks';
 
 import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { openAgentStream } from './agent-stream.ts';
+import type { AgentStream } from './agent-stream.ts';
 import { mergeEvents, mergeTopologies, withoutAgents } from './core/merge.ts';
 import type { AgentView } from './core/merge.ts';
 import type { AdminLogger, ClusterChange, ClusterView } from './source.ts';
@@ -11,7 +12,7 @@ const EVENT_LIMIT = 500;
 const QUIET_MS = 3000;
 
 export interface ClusterSourceOptions {
-  /** Base URL of every agent of the cluster. */
+  /** Base URLs of agents of the cluster; those that these tell of are followed too. */
   readonly agentUrls: readonly string[];
   /** Shown, with all nodes unreachable, until an agent was heard; agents of another cluster are not believed. */
   readonly fallback?: Topology;
@@ -46,6 +47,7 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
     if (text === told || merged === null) return;
     told = text;
     topology = merged;
+    followAgents();
     tell({ kind: 'topology', topology: merged });
   }
   function hear(agentUrl: string, change: ClusterChange): void {
@@ -75,14 +77,35 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
     remerge();
   }
 
-  const streams = options.agentUrls.map((agentUrl) =>
-    openAgentStream({
-      agentUrl,
-      onChange: (change) => hear(agentUrl, change),
-      onLost: () => lose(agentUrl),
-      ...(options.logger === undefined ? {} : { logger: options.logger }),
-    }),
-  );
+  const streams = new Map<string, AgentStream>();
+  let isClosed = false;
+  /** Also agents of nodes that came later are followed, and no more those of nodes that went. */
+  function followAgents(): void {
+    const told = topology?.nodes.map((node) => node.agentUrl) ?? [];
+    const wanted = new Set(isClosed ? [] : [...options.agentUrls, ...told]);
+    for (const [agentUrl, stream] of streams) {
+      if (wanted.has(agentUrl)) continue;
+      streams.delete(agentUrl);
+      views.delete(agentUrl);
+      void stream.close();
+    }
+    for (const agentUrl of wanted) {
+      if (streams.has(agentUrl)) continue;
+      const isCurrent = (): boolean => streams.get(agentUrl) === stream;
+      const stream: AgentStream = openAgentStream({
+        agentUrl,
+        onChange: (change) => {
+          if (isCurrent()) hear(agentUrl, change);
+        },
+        onLost: () => {
+          if (isCurrent()) lose(agentUrl);
+        },
+        ...(options.logger === undefined ? {} : { logger: options.logger }),
+      });
+      streams.set(agentUrl, stream);
+    }
+  }
+  followAgents();
   // A silent agent sends nothing that would trigger a merge: look again by ourselves.
   const quietCheck = setInterval(remerge, QUIET_MS / 3);
   quietCheck.unref();
@@ -97,7 +120,8 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
     async close() {
       clearInterval(quietCheck);
       listeners.clear();
-      await Promise.all(streams.map((stream) => stream.close()));
+      isClosed = true;
+      await Promise.all([...streams.values()].map((stream) => stream.close()));
     },
   };
 }

@@ -1,6 +1,7 @@
 import { Agent } from '../leader-follower/agent.ts';
 import { findNode, readClusterConfig } from '../leader-follower/config.ts';
 import { Witness } from '../leader-follower/witness.ts';
+import { withOwnNode } from './own-node.ts';
 
 /**
  * `lockstep agent`: runs one node's agent until a signal, or until standard input closes when the agent
@@ -11,7 +12,7 @@ export async function runAgent(options: {
   readonly data: string;
   readonly node: string;
 }): Promise<void> {
-  const config = await readClusterConfig(options.config);
+  const config = await withOwnNode(await readClusterConfig(options.config), options);
   const open = findNode(config, options.node).witness ? Witness.open : Agent.open;
   const agent = await open({ config, node: options.node, stateDir: options.data });
   agent.subscribe((change) => {

@@ -1,7 +1,10 @@
+import type { NodesAnswer } from '../leader-follower/api.ts';
 import { agentUrl } from '../leader-follower/config.ts';
 import type { ClusterConfig, NodeConfig } from '../leader-follower/config.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { ErrorCode, Outcome } from '../model/errors.ts';
+
+const NODES_TIMEOUT_MS = 1_000;
 
 export interface AgentRequest {
   /** For example `/v1/plan`. */
@@ -58,6 +61,19 @@ export async function askAnyAgent<T>(config: ClusterConfig, request: AgentReques
     `No agent of cluster ${config.name} answers. Start it with "npm start" or "lockstep dev".`,
     { retryable: true },
   );
+}
+
+/** The nodes that the agents know of now, by the newest answer; null when none answers. */
+export async function askForNodes(config: ClusterConfig): Promise<readonly NodeConfig[] | null> {
+  const answers = await Promise.all(
+    config.nodes.map((node) =>
+      askAgent<NodesAnswer>(config, node, { path: '/v1/nodes', timeoutMs: NODES_TIMEOUT_MS }).catch(
+        () => null,
+      ),
+    ),
+  );
+  const newest = answers.filter((answer) => answer !== null).toSorted((a, b) => b.version - a.version)[0];
+  return newest?.nodes ?? null;
 }
 
 /** Nobody listened there: nothing was sent. */

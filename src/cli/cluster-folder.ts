@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { dataNodes, parseClusterConfig, readClusterConfig } from '../leader-follower/config.ts';
+import { dataNodes, parseClusterConfig, readClusterConfig, voters } from '../leader-follower/config.ts';
 import type { ClusterConfig, NodeConfig } from '../leader-follower/config.ts';
 import { LockstepError } from '../model/errors.ts';
 import { reachableFolder, resolveAccount } from '../postgres/account.ts';
@@ -62,10 +62,15 @@ export async function openClusterFolder(options: ClusterOptions): Promise<Cluste
   const config = (await isPresent(configPath))
     ? await reopenConfig(configPath, options, notes)
     : await createConfig(options, notes);
-  await replaceFile(configPath, `${JSON.stringify(config, null, 2)}\n`, null);
+  await writeConfig(configPath, config);
   await replaceFile(join(stateDir, 'pgpass'), renderPassFile(config), null);
   await replaceFile(join(stateDir, SERVICE_FILE), renderServiceFile(config, stateDir), null);
   return { config, configPath, dataRoot, notes };
+}
+
+/** Writes cluster.json, mode 0600. */
+export async function writeConfig(path: string, config: ClusterConfig): Promise<void> {
+  await replaceFile(path, `${JSON.stringify(config, null, 2)}\n`, null);
 }
 
 async function createConfig(options: ClusterOptions, notes: string[]): Promise<ClusterConfig> {
@@ -103,13 +108,15 @@ async function createConfig(options: ClusterOptions, notes: string[]): Promise<C
 async function reopenConfig(path: string, options: ClusterOptions, notes: string[]): Promise<ClusterConfig> {
   const config = await readClusterConfig(path);
   const count = dataNodes(config).length;
-  if (options.nodes !== null && options.nodes !== count) {
+  // Also as many as it was founded with.
+  const founded = dataNodes(config).filter((node) => node.voter).length;
+  if (options.nodes !== null && options.nodes !== count && options.nodes !== founded) {
     throw new LockstepError(
       'CONFIG_INVALID',
       `The cluster in ${path} has ${count} nodes, not ${options.nodes}. Leave --nodes out, or remove its folder to begin anew.`,
     );
   }
-  if (options.witness && count === config.nodes.length) {
+  if (options.witness && !config.nodes.some((node) => node.witness)) {
     throw new LockstepError(
       'CONFIG_INVALID',
       `The cluster in ${path} has no witness. Leave --witness out, or remove its folder to begin anew.`,
@@ -125,20 +132,29 @@ async function reopenConfig(path: string, options: ClusterOptions, notes: string
     );
   }
   const wanted = options.pgPort ?? config.nodes[0]?.port ?? DEFAULT_PG_PORT;
+  // The others look for a node that was added later where it was added.
+  const movable = voters(config);
+  const except = config.nodes.filter((node) => !node.voter).flatMap((node) => [node.port, node.agentPort]);
   const areFree = await Promise.all(
-    config.nodes.flatMap((node) => [node.witness || isPortFree(node.port), isPortFree(node.agentPort)]),
+    movable.flatMap((node) => [node.witness || isPortFree(node.port), isPortFree(node.agentPort)]),
   );
   if (options.pgPort === null && areFree.every(Boolean)) return withPostgres(config, options.postgres);
-  const ports = await choosePorts(wanted, count, { isExact: options.pgPort !== null, flag: '--pg-port' });
-  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, config.nodes.length, {
+  const withData = movable.filter((node) => !node.witness);
+  const ports = await choosePorts(wanted, withData.length, {
+    isExact: options.pgPort !== null,
+    flag: '--pg-port',
+    except,
+  });
+  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, movable.length, {
     isExact: false,
     flag: 'agentPort in cluster.json',
+    except: [...except, ...ports],
   });
   noteTaken(notes, wanted, ports);
-  const nodes = config.nodes.map((node, index): NodeConfig => ({
+  const nodes = config.nodes.map((node): NodeConfig => ({
     ...node,
-    port: ports[dataNodes(config).indexOf(node)] ?? node.port,
-    agentPort: agentPorts[index] ?? node.agentPort,
+    port: ports[withData.indexOf(node)] ?? node.port,
+    agentPort: agentPorts[movable.indexOf(node)] ?? node.agentPort,
   }));
   return withPostgres({ ...config, nodes }, options.postgres);
 }

@@ -13,8 +13,16 @@ import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { assertFreeSpace } from '../postgres/data-folder.ts';
 import { startApp } from './app-process.ts';
 import type { AppProcess } from './app-process.ts';
-import { appUrl, openClusterFolder, psqlLine, removeRunFile, writeRunFile } from './cluster-folder.ts';
+import {
+  appUrl,
+  openClusterFolder,
+  psqlLine,
+  removeRunFile,
+  writeConfig,
+  writeRunFile,
+} from './cluster-folder.ts';
 import type { ClusterFolder } from './cluster-folder.ts';
+import { findNodeChanges } from './dev-nodes.ts';
 import { createLiveScreen } from './live-screen.ts';
 import type { LiveScreen } from './live-screen.ts';
 import { choosePorts } from './ports.ts';
@@ -68,7 +76,9 @@ export async function runDev(options: DevOptions): Promise<void> {
 class DevCluster {
   readonly #stateDir: string;
   readonly #folder: ClusterFolder;
-  readonly #config: ClusterConfig;
+  #config: ClusterConfig;
+  /** Of the cluster's list of nodes that was acted on last. */
+  #nodesVersion = 0;
   readonly #supervisor: Supervisor;
   readonly #source: ClusterSource;
   readonly #screen: LiveScreen;
@@ -78,6 +88,7 @@ class DevCluster {
   #fail: (error: Error) => void = () => undefined;
   #isReady = false;
   #isStopping = false;
+  #nodeChanges: Promise<void> = Promise.resolve();
   #admin: AdminServer | null = null;
   #app: AppProcess | null = null;
 
@@ -96,7 +107,10 @@ class DevCluster {
     });
     const color = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
     this.#screen = createLiveScreen({ output: process.stdout, color });
-    this.#source.subscribe(() => this.#paint());
+    this.#source.subscribe(() => {
+      this.#followNodes();
+      this.#paint();
+    });
   }
 
   async start(dashboardPort: number | null): Promise<void> {
@@ -149,6 +163,7 @@ class DevCluster {
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#note('stopping');
+    await this.#nodeChanges;
     const leader = this.#source.topology()?.leader ?? null;
     await this.#app?.stop();
     await this.#supervisor.stopAll(leader);
@@ -204,7 +219,25 @@ class DevCluster {
     if (this.#isStopping) return;
     if (!this.#isReady)
       this.#fail(new LockstepError('CONFIG_INVALID', `Node ${node} could not start: ${reason}`));
+    else if (this.#config.nodes.every(({ name }) => name !== node)) this.#note(reason);
     else this.#note(`${node} stopped: ${reason} Start it again with "lockstep start ${node}".`);
+  }
+
+  /** Starts nodes that were added to the cluster, and forgets those that were removed: they stop by themselves. */
+  #followNodes(): void {
+    const topology = this.#source.topology();
+    if (topology === null || topology.version <= this.#nodesVersion || this.#isStopping) return;
+    this.#nodesVersion = topology.version;
+    const changes = findNodeChanges(this.#config, topology);
+    if (changes === null) return;
+    this.#config = changes.config;
+    this.#supervisor.use(changes.config);
+    this.#nodeChanges = this.#nodeChanges
+      .then(async () => {
+        await writeConfig(this.#folder.configPath, changes.config);
+        for (const { name } of changes.added) await this.#supervisor.start(name);
+      })
+      .catch((error: unknown) => this.#note((error as Error).message));
   }
 
   #note(message: string): void {
@@ -267,6 +300,7 @@ function emptyTopology(config: ClusterConfig): Topology {
       lagMs: null,
       sync: false,
       kind: node.witness ? 'witness' : 'plain',
+      voter: node.voter,
     })),
   };
 }

@@ -5,6 +5,7 @@ import { runAgent } from './agent-command.ts';
 import { DEFAULT_STATE_DIR } from './cluster-folder.ts';
 import { runDev } from './dev.ts';
 import { findLocalCluster } from './local-cluster.ts';
+import { addNodeCommands } from './node-command.ts';
 import { addPlanCommands } from './plan-commands.ts';
 import { addRestartCommand } from './restart-command.ts';
 import { addSettingsCommands } from './settings-command.ts';
@@ -67,6 +68,7 @@ addSwitchoverCommand(program, state);
 addPlanCommands(program, state);
 addSettingsCommands(program, state);
 addRestartCommand(program, state);
+addNodeCommands(program, state);
 
 program
   .command('kill')

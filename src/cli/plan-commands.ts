@@ -6,7 +6,7 @@ import type { ClusterConfig } from '../leader-follower/config.ts';
 import type { PlanCommand } from '../leader-follower/core/plan.ts';
 import type { VersionedPlan } from '../leader-follower/plan-register.ts';
 import type { NodeStatus } from '../leader-follower/status.ts';
-import { askAgent, askAnyAgent } from './agent-request.ts';
+import { askAgent, askAnyAgent, askForNodes } from './agent-request.ts';
 
 const COMMAND_TIMEOUT_MS = 10_000;
 /** How long agents that answer may take to hear of a change; they look every 2 s at the latest. */
@@ -66,8 +66,11 @@ export function describeMissed(names: readonly string[]): string {
   return ` ${names.join(', ')} did not answer and ${names.length === 1 ? 'hears' : 'hear'} of it when back.`;
 }
 
-export function readConfig(state: string): Promise<ClusterConfig> {
-  return readClusterConfig(join(resolve(state), 'cluster.json'));
+/** cluster.json with the nodes that there are now, as far as an agent answers. */
+export async function readConfig(state: string): Promise<ClusterConfig> {
+  const seed = await readClusterConfig(join(resolve(state), 'cluster.json'));
+  const present = await askForNodes(seed);
+  return present === null ? seed : { ...seed, nodes: present };
 }
 
 export function print(text: string): void {

@@ -17,7 +17,12 @@ export async function isPortFree(port: number, host = '127.0.0.1'): Promise<bool
 export async function choosePorts(
   first: number,
   count: number,
-  options: { readonly isExact: boolean; readonly flag: string },
+  options: {
+    readonly isExact: boolean;
+    readonly flag: string;
+    /** Free now, and not to be chosen. */
+    readonly except?: readonly number[];
+  },
 ): Promise<number[]> {
   const chosen: number[] = [];
   for (let port = first; chosen.length < count; port++) {
@@ -27,7 +32,7 @@ export async function choosePorts(
         `There are no ${count} free ports from ${first} on; choose others with ${options.flag}.`,
       );
     }
-    if (await isPortFree(port)) {
+    if (options.except?.includes(port) !== true && (await isPortFree(port))) {
       chosen.push(port);
     } else if (options.isExact) {
       throw new LockstepError(

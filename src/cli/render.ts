@@ -60,6 +60,7 @@ const EVENT_STYLES: Readonly<Record<ClusterEvent['kind'], Style>> = {
   'leader-lost': 'bad',
   'lost-writes': 'bad',
   plan: 'warn',
+  nodes: 'warn',
   error: 'bad',
   note: 'dim',
 };

@@ -30,20 +30,27 @@ interface Child {
 /** The agents of a local cluster as child processes; they stop by themselves when this process dies. */
 export class Supervisor {
   readonly #options: SupervisorOptions;
+  #config: ClusterConfig;
   readonly #children = new Map<string, Child>();
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
+    this.#config = options.config;
+  }
+
+  /** Takes the nodes that there are now; starts and stops none. */
+  use(config: ClusterConfig): void {
+    this.#config = config;
   }
 
   async startAll(): Promise<void> {
-    for (const node of this.#options.config.nodes) await this.start(node.name);
+    for (const node of this.#config.nodes) await this.start(node.name);
   }
 
   /** Starts a node's agent. Throws CONFIG_INVALID when it is unknown or runs already. */
   async start(name: string): Promise<void> {
-    const { config, configPath, dataRoot } = this.#options;
-    const node = findNode(config, name);
+    const { configPath, dataRoot } = this.#options;
+    const node = findNode(this.#config, name);
     if (this.#children.has(node.name)) {
       throw new LockstepError('CONFIG_INVALID', `Node ${name} runs already.`);
     }
@@ -84,6 +91,16 @@ export class Supervisor {
     await child.exited;
   }
 
+  /** {@link kill} for every node that runs. */
+  async killAll(): Promise<void> {
+    for (const [name, child] of this.#children) {
+      child.isExpected = true;
+      await signalProcessTree(child.process.pid ?? 0, 'SIGKILL');
+      await child.exited;
+      this.#children.delete(name);
+    }
+  }
+
   /** Suspends or resumes the agent, its watchdog and PostgreSQL. */
   async signal(name: string, signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
     await signalProcessTree(this.#running(name).process.pid ?? 0, signal);
@@ -113,7 +130,7 @@ export class Supervisor {
   }
 
   #running(name: string): Child {
-    const node = findNode(this.#options.config, name);
+    const node = findNode(this.#config, name);
     const child = this.#children.get(node.name);
     if (child) return child;
     throw new LockstepError(

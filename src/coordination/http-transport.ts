@@ -11,13 +11,15 @@ export const CONSENSUS_PATH = '/v1/consensus';
 /** Sends to the local acceptor directly and to the others as JSON over HTTP, sealed both ways. */
 export function createHttpTransport(options: {
   readonly self: NodeId;
-  readonly acceptor: DurableAcceptor;
+  /** Null on a node that does not vote, which is never sent to. */
+  readonly acceptor: DurableAcceptor | null;
   readonly peerUrls: ReadonlyMap<NodeId, string>;
   readonly seal: AgentSeal;
 }): AcceptorTransport {
   return {
     async send(to: NodeId, message: ConsensusMessage, timeoutMs: number): Promise<ConsensusReply> {
-      if (to === options.self) return withinTime(options.acceptor.handle(message), timeoutMs);
+      if (to === options.self && options.acceptor !== null)
+        return withinTime(options.acceptor.handle(message), timeoutMs);
       return askAgent<ConsensusReply>(options.seal, {
         to,
         url: options.peerUrls.get(to) ?? '',

@@ -6,7 +6,7 @@ import { findPostgres } from '../postgres/binaries.ts';
 import { serveAgent } from './api.ts';
 import { BetweenRounds } from './between-rounds.ts';
 import { ComingLeadership } from './coming-leadership.ts';
-import { findNode } from './config.ts';
+import { findNode, othersOf, voters } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import { openCoordination, openSeal } from './coordination.ts';
 import type { OpenCoordination } from './coordination.ts';
@@ -18,6 +18,8 @@ import { Executor } from './executor.ts';
 import { Fence } from './fence.ts';
 import { CLUSTER_KEY, LeadershipRegister } from './leadership.ts';
 import { LocalNode } from './local-node.ts';
+import { createLiveConfig } from './live-config.ts';
+import { Membership } from './membership.ts';
 import { Merits } from './merits.ts';
 import type { LocalNodeListener } from './local-node-options.ts';
 import { createMemberVoice } from './member-voice.ts';
@@ -25,6 +27,7 @@ import type { MemberVoice } from './member-voice.ts';
 import { News } from './news.ts';
 import type { Change } from './news.ts';
 import { claimFolder } from './node-folder.ts';
+import { NodeKeeper } from './node-keeper.ts';
 import { isEndHidden, observe } from './observer.ts';
 import type { Observation } from './observer.ts';
 import { Peers } from './peers.ts';
@@ -52,6 +55,10 @@ export interface AgentOptions {
 /** One agent beside one PostgreSQL: observe, decide, act, until it is closed. */
 export class Agent {
   readonly #config: ClusterConfig;
+  /** cluster.json, whatever came and went since. */
+  readonly #seed: ClusterConfig;
+  readonly #nodes: NodeKeeper;
+  readonly #membership: Membership;
   readonly #node: NodeConfig;
   readonly #seal: AgentSeal;
   readonly #coordination: OpenCoordination;
@@ -95,26 +102,27 @@ export class Agent {
       seal,
       events,
       coordination,
-      (listener) => new LocalNode({ config, node, stateDir, binaries, account, ...listener }),
+      (live, listener) => new LocalNode({ config: live, node, stateDir, binaries, account, ...listener }),
     );
   }
 
   private constructor(
-    config: ClusterConfig,
+    seed: ClusterConfig,
     node: NodeConfig,
     seal: AgentSeal,
     events: EventLog,
     coordination: OpenCoordination,
-    createLocal: (listener: LocalNodeListener) => LocalNode,
+    createLocal: (config: ClusterConfig, listener: LocalNodeListener) => LocalNode,
   ) {
-    const others = config.nodes.filter((other) => other.name !== node.name);
+    const config = createLiveConfig(seed, () => this.#register.known.state);
     this.#config = config;
+    this.#seed = seed;
     this.#node = node;
     this.#seal = seal;
     this.#coordination = coordination;
     this.#events = events;
     this.#events.subscribe((event) => this.#news.tell(event));
-    this.#local = createLocal({
+    this.#local = createLocal(config, {
       onUnexpectedExit: (reason) => {
         this.#events.add('stopped', `PostgreSQL stopped: ${reason}`);
         this.#wake();
@@ -148,7 +156,8 @@ export class Agent {
     });
     this.#promise = new PromiseToLeader(config.supportMs, () => this.#statusChanged());
     this.#support = new SupportOfMembers({
-      memberCount: config.nodes.length,
+      self: node.name,
+      members: voters(seed).map((voter) => voter.name),
       supportMs: config.supportMs,
       currentPing: () => this.#currentPing(),
       sendPing: (ping) => this.#peers.ping(ping),
@@ -158,17 +167,32 @@ export class Agent {
       () => this.#local.server.connect(),
       () => !this.#isFrozen && this.#register.ownLease.kind === 'held' && this.#isServing(),
     );
-    this.#peers = new Peers(others, seal, {
+    this.#peers = new Peers(othersOf(seed, node.name), seal, {
       onChange: () => this.#wake(),
       onPong: (from, supports, sentAtMs) => {
         if (supports) this.#support.heard(from, sentAtMs);
       },
       onDistrust: (reason) => this.#events.addSeldom('error', reason),
     });
+    this.#membership = new Membership({
+      config,
+      node,
+      register: this.#register,
+      local: this.#local,
+      peers: this.#peers,
+      events: this.#events,
+    });
     this.#merits = new Merits({ config, node, local: this.#local, peers: this.#peers });
     this.#coming = new ComingLeadership(this.#register, () => this.#news.statusChanged());
+    this.#nodes = new NodeKeeper({
+      self: node.name,
+      seed,
+      register: this.#register,
+      events: this.#events,
+    });
     this.#executor = new Executor({
       self: node.name,
+      nodes: this.#nodes,
       config,
       register: this.#register,
       local: this.#local,
@@ -202,6 +226,7 @@ export class Agent {
         fence: (request) => this.#fenceFor(request),
         switchover: async (to) => this.#switchOver(to),
         restart: () => this.#restart(),
+        changeNodes: (command) => this.#betweenRounds.ask(() => this.#nodes.change(command)),
         prepare: () => this.#betweenRounds.ask(() => this.#executor.successor.prepare()),
         takeOver: (request) => this.#takeOver(request),
       },
@@ -230,10 +255,11 @@ export class Agent {
       const answers = await Promise.all(
         this.#peers.reports().map((report) => this.#peers.ask(report.node, 300)),
       );
-      const hasMajority =
-        (1 + answers.filter((answer) => answer !== null).length) * 2 > this.#config.nodes.length;
+      const names = [this.#node.name, ...answers.map((answer) => answer?.node)];
+      const members = voters(this.#seed);
+      const hasMajority = members.filter(({ name }) => names.includes(name)).length * 2 > members.length;
       // Without them the agents' own consensus could only wait; etcd does not need them.
-      if (hasMajority || this.#coordination.vote === null) await this.#register.release(null);
+      if (hasMajority || this.#config.coordination.kind === 'etcd') await this.#register.release(null);
     }
     this.#register.drop();
     this.#merits.close();
@@ -329,6 +355,7 @@ export class Agent {
       await this.#executor.successor.untilCalled();
       await this.#betweenRounds.run();
       const observation = await this.#observe();
+      if (!(await this.#membership.keep())) return TICK_MS;
       const actions = await this.#planned.allowed(decide(observation.view));
       for (const action of actions) {
         if (this.#closing.signal.aborted) return 0;
@@ -355,7 +382,7 @@ export class Agent {
     const { version } = this.#register.known;
     const observation = await observe({
       self: this.#node.name,
-      nodes: this.#config.nodes.map((node) => node.name),
+      config: this.#config,
       register: this.#register,
       local: this.#local,
       peers: this.#peers,

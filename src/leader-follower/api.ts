@@ -13,8 +13,11 @@ import type { Standing } from '../coordination/core/admission.ts';
 import { CONSENSUS_PATH } from '../coordination/http-transport.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
+import type { NodeConfig } from './config.ts';
 import { serveLinks } from './link-server.ts';
 import type { LinkApi } from './link-server.ts';
+import { parseNodeCommand } from './node-keeper.ts';
+import type { NodeCommand } from './node-keeper.ts';
 import { FENCE_PATH, PREPARE_PATH, STATUS_PATH, TAKE_OVER_PATH } from './peers.ts';
 import { parsePlanCommand } from './plan-command.ts';
 import type { PlanRegister } from './plan-register.ts';
@@ -37,6 +40,17 @@ export interface AgentApi extends LinkApi {
   restart(): Promise<void>;
   /** What people have planned for the cluster. */
   readonly plan: PlanRegister;
+  /** See {@link NodesAnswer}. */
+  nodes(): NodesAnswer;
+  /** See NodeKeeper. */
+  changeNodes(command: NodeCommand): Promise<void>;
+}
+
+/** What `GET` and `POST /v1/nodes` answer: all nodes as this agent knows them. */
+export interface NodesAnswer {
+  /** Of the register; the higher one is the newer truth. */
+  readonly version: number;
+  readonly nodes: readonly NodeConfig[];
 }
 
 const KEEPALIVE_MS = 5_000;
@@ -120,6 +134,11 @@ function createApp(api: AgentApi, authorization: string, seal: AgentSeal): Hono 
   app.post('/v1/restart', async (context) => {
     await api.restart();
     return context.json({});
+  });
+  app.get('/v1/nodes', (context) => context.json(api.nodes()));
+  app.post('/v1/nodes', async (context) => {
+    await api.changeNodes(parseNodeCommand(await context.req.json<unknown>()));
+    return context.json(api.nodes());
   });
   app.get('/v1/plan', async (context) => context.json(await api.plan.read()));
   app.post('/v1/plan', async (context) =>

@@ -10,6 +10,7 @@ export interface ClusterConfig {
   /** Random; keeps files and agents of two clusters apart. */
   readonly id: string;
   readonly name: string;
+  /** Those that vote, and others, which come and go: see live-config.ts. */
   readonly nodes: readonly NodeConfig[];
   /** How long a leader may lead without renewing. Default 2500, with etcd 5000. */
   readonly leaseTtlMs: number;
@@ -38,6 +39,13 @@ export interface NodeConfig {
   readonly failoverPriority: number;
   /** It votes and supports the leader, and has no PostgreSQL. Its priority is 0. */
   readonly witness: boolean;
+  /**
+   * Whether it counts: for what agents agree on among themselves, and for who holds a leader up. Default true. The
+   * voters founded the cluster; every other node may come and go while it runs.
+   */
+  readonly voter: boolean;
+  /** Somebody asked for its removal; its priority is 0 then. Never in cluster.json. */
+  readonly isLeaving?: boolean;
 }
 
 /** `embedded`: the agents vote among themselves. `etcd`: the team's etcd decides; see docs/internals/etcd.md. */
@@ -121,6 +129,7 @@ const nodeSchema: z.ZodType<NodeConfig> = z
     agentPort: port,
     failoverPriority: z.int().min(0).max(1_000).optional(),
     witness: z.boolean().default(false),
+    voter: z.boolean().default(true),
   })
   .refine((node) => node.witness === ((node.port ?? 0) === 0), {
     path: ['port'],
@@ -129,6 +138,10 @@ const nodeSchema: z.ZodType<NodeConfig> = z
   .refine((node) => !node.witness || (node.failoverPriority ?? 0) === 0, {
     path: ['failoverPriority'],
     message: 'a witness never leads',
+  })
+  .refine((node) => !node.witness || node.voter, {
+    path: ['voter'],
+    message: 'a witness does nothing but vote',
   })
   .transform((node) => ({
     ...node,
@@ -180,10 +193,10 @@ export function parseClusterConfig(value: unknown, origin: string): ClusterConfi
     const twice = names.find((name, index) => names.indexOf(name) !== index);
     if (twice !== undefined)
       throw new LockstepError('CONFIG_INVALID', `${origin} names node ${twice} twice; names must differ.`);
-    if (result.data.nodes.some((node) => node.failoverPriority > 0)) return result.data;
+    if (voters(result.data).some((node) => node.failoverPriority > 0)) return result.data;
     throw new LockstepError(
       'CONFIG_INVALID',
-      `${origin} lets no node lead: every failoverPriority is 0. Give one of them a higher one.`,
+      `${origin} lets no node lead: every failoverPriority of a voter is 0. Give one of them a higher one.`,
     );
   }
   const issue = result.error.issues[0];
@@ -232,9 +245,18 @@ export function findNode(config: ClusterConfig, name: string): NodeConfig {
   );
 }
 
+/** Those that vote: fixed while an agent runs. */
+export function voters(config: ClusterConfig): readonly NodeConfig[] {
+  return config.nodes.filter((node) => node.voter);
+}
+
 /** The nodes with PostgreSQL. */
 export function dataNodes(config: ClusterConfig): readonly NodeConfig[] {
   return config.nodes.filter((node) => !node.witness);
+}
+
+export function othersOf(config: ClusterConfig, self: NodeId): readonly NodeConfig[] {
+  return config.nodes.filter((node) => node.name !== self);
 }
 
 /** Those that have a slot on `self`. */

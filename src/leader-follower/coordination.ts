@@ -14,7 +14,7 @@ import { createHttpTransport } from '../coordination/http-transport.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
 import { isPresent } from '../postgres/data-folder.ts';
-import { agentUrl, findNode } from './config.ts';
+import { agentUrl, findNode, voters } from './config.ts';
 import type { ClusterConfig, EtcdConfig, NodeConfig } from './config.ts';
 import { CLUSTER_KEY } from './leadership.ts';
 
@@ -60,7 +60,7 @@ export async function openCoordination(options: CoordinationOptions): Promise<Op
   const { config } = options;
   switch (config.coordination.kind) {
     case 'embedded':
-      return openEmbedded(options);
+      return options.node.voter ? openEmbedded(options) : openWithoutVote(options);
     case 'etcd':
       return openEtcd(config.id, config.coordination);
     default:
@@ -86,7 +86,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
     await rm(anew);
   }
   const closing = new AbortController();
-  const others = config.nodes.filter((other) => other.name !== node.name);
+  const others = voters(config).filter((other) => other.name !== node.name);
   const names = others.map((other) => other.name);
   const ask: AskStanding = (voter) =>
     askAgent<Standing>(seal, {
@@ -104,7 +104,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
     signal: closing.signal,
   });
   const registers = createEmbeddedCoordination({
-    voters: config.nodes.map((voter) => voter.name),
+    voters: voters(config).map((voter) => voter.name),
     proposerId: `${node.name}-${randomUUID()}`,
     watchIntervalMs: WATCH_INTERVAL_MS,
     transport: createHttpTransport({
@@ -134,6 +134,18 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
       await acceptor.close();
     },
   };
+}
+
+/** Reads and proposes like every agent; only others are asked. */
+function openWithoutVote({ config, node, seal }: CoordinationOptions): OpenCoordination {
+  const peerUrls = new Map(voters(config).map((voter) => [voter.name, agentUrl(voter)]));
+  const registers = createEmbeddedCoordination({
+    voters: voters(config).map((voter) => voter.name),
+    proposerId: `${node.name}-${randomUUID()}`,
+    watchIntervalMs: WATCH_INTERVAL_MS,
+    transport: createHttpTransport({ self: node.name, acceptor: null, peerUrls, seal }),
+  });
+  return { registers, vote: null, standing: null, close: () => registers.close() };
 }
 
 /** The cluster's id is part of the keys: two clusters never meet in one etcd, whatever their prefix. */

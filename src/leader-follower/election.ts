@@ -3,8 +3,9 @@ import type { ClusterState } from './core/cluster-state.ts';
 import type { CampaignGround } from './core/decide.ts';
 import { decideElection } from './core/elect.ts';
 import type { ElectionDecision, FencedPosition } from './core/elect.ts';
-import { suspicionQuorum } from './core/support.ts';
+import { fencesNeeded } from './core/support.ts';
 import { syncSetForElection } from './core/sync-set.ts';
+import { voters } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import type { ComingLeadership, LogEnd } from './coming-leadership.ts';
 import type { Fence } from './fence.ts';
@@ -74,13 +75,14 @@ async function gatherFences(
   const { self, config, peers, local, version, state, ground, fence } = options;
   const { holder, timeline, announcedTimeline = null } = state.leadership;
   const positions: FencedPosition[] = [];
-  const fenced = new Set<NodeId>([self]);
+  const members = voters(config).map((node) => node.name);
+  const fenced = new Set<NodeId>(members.includes(self) ? [self] : []);
+  const { quorum, isSuspicion } = fencesNeeded(ground, members.length, members.includes(self));
   const judge = (): ElectionDecision => {
-    const quorum = ground === 'suspected' ? suspicionQuorum(config.nodes.length) : 0;
     if (fenced.size < quorum) {
       return {
         kind: 'wait',
-        reason: `only ${[...fenced].join(', ')} of the ${quorum} needed lost ${holder}`,
+        reason: `only ${[...fenced].join(', ') || 'nobody'} of the ${quorum} needed lost ${holder}`,
       };
     }
     const { neverLead } = options.merits;
@@ -114,10 +116,10 @@ async function gatherFences(
       if (peers.reports().some(({ status }) => status !== null && status.version > version)) resolve();
     }, OUTRUN_CHECK_MS);
     for (const node of asked) {
-      const request = { version, isSuspicion: ground === 'suspected' };
+      const request = { version, isSuspicion };
       void peers.fence(node, request, FENCE_TIMEOUT_MS).then(async (reply) => {
         if (reply?.kind === 'fenced') {
-          if (node.name !== holder) fenced.add(node.name);
+          if (node.name !== holder && node.voter) fenced.add(node.name);
           if (reply.position !== null) {
             positions.push({ node: node.name, ...decodePosition(reply.position) });
           }

@@ -17,6 +17,7 @@ import type { EventLog } from './event-log.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
 import type { Merits } from './merits.ts';
+import type { NodeKeeper } from './node-keeper.ts';
 import type { Observation } from './observer.ts';
 import type { Peers } from './peers.ts';
 import { ensureRoles } from './roles.ts';
@@ -43,6 +44,7 @@ export interface ExecutorOptions {
   readonly merits: Merits;
   readonly fence: Fence;
   readonly coming: ComingLeadership;
+  readonly nodes: NodeKeeper;
   /** This node has begun to accept writes. */
   readonly onPromoted: () => Promise<void>;
 }
@@ -60,11 +62,7 @@ export class Executor {
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
-    this.#syncSet = new SyncSetKeeper({
-      ...options,
-      neverLead: options.merits.neverLead,
-      initialNames: '',
-    });
+    this.#syncSet = new SyncSetKeeper({ ...options, initialNames: '' });
     this.#slots = new SlotKeeper(options);
     this.#successor = new Successor(options, this.#slots);
   }
@@ -269,11 +267,7 @@ export class Executor {
     if (timeline === null || !(await register.announce(timeline))) return;
     await local.promote(standbyNames);
     coming.ended();
-    this.#syncSet = new SyncSetKeeper({
-      ...this.#options,
-      neverLead: this.#options.merits.neverLead,
-      initialNames: standbyNames,
-    });
+    this.#syncSet = new SyncSetKeeper({ ...this.#options, initialNames: standbyNames });
     events.add(
       'promoted',
       `accepts writes in term ${state.leadership.term}, promoted in ${seconds(startedAtMs)}`,
@@ -309,6 +303,7 @@ export class Executor {
     if (probe === null) return;
     if (register.known.state?.leadership.timeline !== probe.timeline) await this.#recordPromotion();
     await this.#syncSet.step(probe);
+    await this.#options.nodes.step(probe.synchronousStandbyNames);
     await this.#slots.keepAsLeader();
   }
 

@@ -25,7 +25,7 @@ import { SUPERUSER } from '../postgres/settings.ts';
 import type { Settings } from '../postgres/settings.ts';
 import { checkSettings } from '../postgres/settings-check.ts';
 import type { LogEnd } from './coming-leadership.ts';
-import { findNode, nodeFolder } from './config.ts';
+import { nodeFolder } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import type { LostLog } from './core/rejoin.ts';
 import { DataReplacement } from './data-replacement.ts';
@@ -222,10 +222,9 @@ export class LocalNode {
   /** Sets the names that commits will wait for after a promotion; meanwhile it follows on. */
   prepareToLead(standbyNames: string): Promise<void> {
     return this.#change(null, null, async () => {
-      const following = this.#following;
-      if (following === null) return;
+      if (this.#following === null) return;
       this.#standbyNames = standbyNames;
-      await this.#writeSettings(findNode(this.#config, following));
+      await this.#writeSettings(this.#followedNode());
       this.#server.reload();
     });
   }
@@ -327,10 +326,15 @@ export class LocalNode {
 
   /** Takes the settings that all nodes have; those that PostgreSQL takes without a restart, at once. */
   useClusterSettings(settings: Settings): Promise<void> {
+    this.#clusterSettings = settings;
+    return this.nodesChanged();
+  }
+
+  /** The nodes of the cluster changed: PostgreSQL lets those in that came. */
+  nodesChanged(): Promise<void> {
     return this.#change(null, null, async () => {
-      this.#clusterSettings = settings;
       if (!this.#server.isRunning) return;
-      await this.#writeSettings(this.#following === null ? null : findNode(this.#config, this.#following));
+      await this.#writeSettings(this.#followedNode());
       this.#server.reload();
     });
   }
@@ -369,6 +373,11 @@ export class LocalNode {
       if (seen !== null && !seen.hasReceiver) return;
       await delay(5);
     }
+  }
+
+  /** Null also when it left the cluster. */
+  #followedNode(): NodeConfig | null {
+    return this.#config.nodes.find((node) => node.name === this.#following) ?? null;
   }
 
   #superuserAt(node: NodeConfig): ServerAddress {

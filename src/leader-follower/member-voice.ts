@@ -22,6 +22,7 @@ export type MemberVoice = Pick<
   | 'standing'
   | 'answerPing'
   | 'onRefused'
+  | 'nodes'
 >;
 
 /** `describe` gives the present state of the member; `wake` begins its next round at once. */
@@ -40,6 +41,7 @@ export function createMemberVoice(member: {
   return {
     vote: coordination.vote,
     standing: coordination.standing,
+    nodes: () => ({ version: register.known.version, nodes: describe().config.nodes }),
     status: () => describeSelf(describe()),
     topology: () => describeCluster(describe(), peers.reports()),
     events: () => events.recent,

@@ -1,9 +1,10 @@
+import { isIP } from 'node:net';
 import type { PostgresAccount } from '../postgres/account.ts';
 import { replaceFile, writeSettings } from '../postgres/data-folder.ts';
 import { renderConnInfo, REPLICATED_NODE_SETTINGS, REPLICATION_USER } from '../postgres/settings.ts';
 import type { Settings } from '../postgres/settings.ts';
 import { slotName } from '../postgres/slots.ts';
-import { agentUrl } from './config.ts';
+import { agentUrl, dataNodes } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 
 const LOOPBACK = ['127.0.0.1/32', '::1/128'];
@@ -27,7 +28,15 @@ export interface NodeSettingsOptions {
 export async function writeNodeSettings(options: NodeSettingsOptions): Promise<void> {
   const { config, account, dataDir, passFile } = options;
   await replaceFile(passFile, `*:*:*:${REPLICATION_USER}:${config.secrets.replication}\n`, account);
-  await writeSettings(dataDir, account, nodeSettings(options), [...LOOPBACK, ...config.allowedNetworks]);
+  const networks = [...LOOPBACK, ...config.allowedNetworks, ...dataNodes(config).map(networkOf)];
+  await writeSettings(dataDir, account, nodeSettings(options), [...new Set(networks)]);
+}
+
+/** A node's own address, as pg_hba.conf has it: a name stays one. */
+function networkOf({ host }: NodeConfig): string {
+  const version = isIP(host);
+  if (version === 0) return host;
+  return `${host}/${version === 4 ? 32 : 128}`;
 }
 
 function nodeSettings(options: NodeSettingsOptions): Settings {

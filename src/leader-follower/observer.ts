@@ -3,6 +3,8 @@ import type { NodeId } from '../model/node.ts';
 import { parseTerm } from '../model/node.ts';
 import { describeLacking, lackingInServer } from '../postgres/follower-minimums.ts';
 import type { Probe } from '../postgres/probe.ts';
+import { voters } from './config.ts';
+import type { ClusterConfig } from './config.ts';
 import type { LocalPostgres, PeerView, View } from './core/view.ts';
 import { isLeaderSuspected } from './core/support.ts';
 import type { KnownRegister, LeadershipRegister } from './leadership.ts';
@@ -22,7 +24,7 @@ export interface Observation {
 /** Builds a {@link View} from coordination, the local PostgreSQL and the peers. */
 export async function observe(options: {
   readonly self: NodeId;
-  readonly nodes: readonly NodeId[];
+  readonly config: ClusterConfig;
   readonly register: LeadershipRegister;
   readonly local: LocalNode;
   readonly peers: Peers;
@@ -41,7 +43,7 @@ export async function observe(options: {
   const reports = options.peers.reports();
   const view: View = {
     self: options.self,
-    nodes: options.nodes,
+    founders: voters(options.config).map((node) => node.name),
     register: known,
     ownLease: register.ownLease,
     isLeaseExpired: register.leaseExpiredForMs > 0,
@@ -72,19 +74,22 @@ export function isEndHidden({ view: { local } }: Observation): boolean {
 function isSuspected(
   known: KnownRegister | null,
   reports: readonly PeerReport[],
-  own: { readonly nodes: readonly NodeId[]; readonly leaderLostForMs: number },
+  own: { readonly self: NodeId; readonly config: ClusterConfig; readonly leaderLostForMs: number },
 ): boolean {
   const leadership = known?.state?.leadership;
   if (leadership === undefined) return false;
   const others = reports.filter(
     ({ node, isReachable, status }) =>
+      node.voter &&
       node.name !== leadership.holder &&
       isReachable &&
       status?.hasLostLeader === true &&
       status.term === leadership.term,
   );
+  const members = voters(own.config);
   return isLeaderSuspected({
-    memberCount: own.nodes.length,
+    memberCount: members.length,
+    isMember: members.some((node) => node.name === own.self),
     hasLostLeader: own.leaderLostForMs > 0,
     othersThatLostLeader: others.length,
   });

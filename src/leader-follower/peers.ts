@@ -44,23 +44,31 @@ export interface PeersListener {
 
 /** Knows what the other agents say of their nodes, and asks them for things. */
 export class Peers {
-  readonly #nodes: readonly NodeConfig[];
+  #nodes: readonly NodeConfig[] = [];
   readonly #seal: AgentSeal;
+  readonly #listener: PeersListener;
   readonly #closing = new AbortController();
   readonly #heard = new Map<NodeId, { readonly status: NodeStatus; readonly atMs: number }>();
   readonly #links = new Map<NodeId, PeerLink>();
 
   constructor(nodes: readonly NodeConfig[], seal: AgentSeal, listener: PeersListener) {
-    this.#nodes = nodes;
     this.#seal = seal;
-    for (const node of nodes) {
-      const link = new PeerLink(node, seal, {
-        onStatus: (status) => this.#hear(node.name, status, listener),
-        onPong: (supports, sentAtMs) => listener.onPong(node.name, supports, sentAtMs),
-        onDistrust: (reason) => listener.onDistrust(reason),
-      });
-      this.#links.set(node.name, link);
+    this.#listener = listener;
+    this.use(nodes);
+  }
+
+  /** Takes the nodes that are there now: links to those that came, and no more to those that went or moved. */
+  use(nodes: readonly NodeConfig[]): void {
+    const before = new Map(this.#nodes.map((node) => [node.name, agentUrl(node)]));
+    const now = new Map(nodes.map((node) => [node.name, agentUrl(node)]));
+    this.#nodes = nodes;
+    for (const [name, url] of before) {
+      if (now.get(name) === url) continue;
+      this.#links.get(name)?.close();
+      this.#links.delete(name);
+      this.#heard.delete(name);
     }
+    for (const node of nodes) if (!this.#links.has(node.name)) this.#links.set(node.name, this.#open(node));
   }
 
   reports(): readonly PeerReport[] {
@@ -112,7 +120,21 @@ export class Peers {
     for (const link of this.#links.values()) link.close();
   }
 
-  #hear(from: NodeId, status: NodeStatus, listener: PeersListener): void {
+  #open(node: NodeConfig): PeerLink {
+    const isKnown = (): boolean => this.#links.get(node.name) === link;
+    const link: PeerLink = new PeerLink(node, this.#seal, {
+      onStatus: (status) => {
+        if (isKnown()) this.#hear(node.name, status);
+      },
+      onPong: (supports, sentAtMs) => {
+        if (isKnown()) this.#listener.onPong(node.name, supports, sentAtMs);
+      },
+      onDistrust: (reason) => this.#listener.onDistrust(reason),
+    });
+    return link;
+  }
+
+  #hear(from: NodeId, status: NodeStatus): void {
     const before = this.#heard.get(from)?.status;
     this.#heard.set(from, { status, atMs: monotonicMs() });
     const isNews =
@@ -120,7 +142,7 @@ export class Peers {
       before.term !== status.term ||
       before.hasLostLeader !== status.hasLostLeader ||
       before.promotesFrom?.lsn !== status.promotesFrom?.lsn;
-    if (isNews) listener.onChange();
+    if (isNews) this.#listener.onChange();
   }
 
   #post<T>(to: NodeConfig, path: string, body: unknown, timeoutMs: number): Promise<T | null> {

@@ -84,6 +84,8 @@ export function describeCluster(sources: ReportSources, peers: readonly PeerRepo
       role: status?.role ?? 'unknown',
       state: status?.state ?? 'unreachable',
       detail: status?.detail ?? null,
+      voter: node.voter,
+      isLeaving: node.isLeaving === true,
       term: status?.term ?? 0,
       timeline: status?.history?.timeline ?? null,
       ancestors: status?.history?.ancestors ?? [],

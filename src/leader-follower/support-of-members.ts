@@ -6,8 +6,9 @@ import type { Ping } from './core/support.ts';
 const PING_INTERVAL_MS = 50;
 
 export interface SupportOptions {
-  /** All nodes of the cluster. */
-  readonly memberCount: number;
+  readonly self: NodeId;
+  /** The nodes that vote. */
+  readonly members: readonly NodeId[];
   readonly supportMs: number;
   /** What to ping with; null while this node holds no leadership, or its PostgreSQL is not well. */
   readonly currentPing: () => Ping | null;
@@ -35,6 +36,8 @@ export class SupportOfMembers {
 
   /** A member supports the ping that was sent at `sentAtMs`. */
   heard(from: NodeId, sentAtMs: number): void {
+    const { self, members } = this.#options;
+    if (from === self || !members.includes(from)) return;
     if (sentAtMs <= (this.#answeredPingSentAtMs.get(from) ?? Number.NEGATIVE_INFINITY)) return;
     this.#answeredPingSentAtMs.set(from, sentAtMs);
     this.#options.onMoved();
@@ -47,12 +50,14 @@ export class SupportOfMembers {
 
   /** Until when enough members hold the leader up. */
   get untilMs(): number {
-    return this.#untilMs(supportersNeeded(this.#options.memberCount));
+    const { self, members } = this.#options;
+    return this.#untilMs(supportersNeeded(members.length, members.includes(self)));
   }
 
   /** Until when all of them do, which stands in for coordination that cannot be reached. */
   get failsafeUntilMs(): number {
-    return this.#untilMs(this.#options.memberCount - 1);
+    const { self, members } = this.#options;
+    return this.#untilMs(members.filter((name) => name !== self).length);
   }
 
   close(): void {

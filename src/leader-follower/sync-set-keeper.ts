@@ -2,6 +2,8 @@ import type { Lsn } from '../model/lsn.ts';
 import type { NodeId } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import type { Probe } from '../postgres/probe.ts';
+import { dataNodes } from './config.ts';
+import type { ClusterConfig } from './config.ts';
 import {
   decideSyncSet,
   formatSynchronousStandbyNames,
@@ -25,7 +27,7 @@ export class SyncSetKeeper {
   readonly #register: LeadershipRegister;
   readonly #local: LocalNode;
   readonly #events: EventLog;
-  readonly #neverLead: readonly NodeId[];
+  readonly #config: ClusterConfig;
   readonly #lastStreamedAtMs = new Map<NodeId, number>();
   /** The names set before the promotion hold from its first walsender on; only later changes have to settle. */
   #barrier: { readonly names: string; readonly changedAtMs: number; lsn: Lsn | null };
@@ -35,8 +37,8 @@ export class SyncSetKeeper {
     readonly register: LeadershipRegister;
     readonly local: LocalNode;
     readonly events: EventLog;
-    /** What only they had could not be saved by an election: no commit may wait for them. */
-    readonly neverLead: readonly NodeId[];
+    /** What only a node had that never leads could not be saved by an election: no commit may wait for it. */
+    readonly config: ClusterConfig;
     /** PostgreSQL's synchronous_standby_names since before it was promoted. */
     readonly initialNames: string;
   }) {
@@ -44,11 +46,12 @@ export class SyncSetKeeper {
     this.#register = options.register;
     this.#local = options.local;
     this.#events = options.events;
-    this.#neverLead = options.neverLead;
+    this.#config = options.config;
     this.#barrier = { names: options.initialNames, changedAtMs: Number.NEGATIVE_INFINITY, lsn: null };
     // A new leader's followers get the same time to come back as after any other hiccup.
     const members = options.register.known.state?.sync.members ?? [];
-    const counted = members.filter((name) => !this.#neverLead.includes(name));
+    const candidates = this.#candidates();
+    const counted = members.filter((name) => candidates.includes(name));
     for (const name of counted) this.#lastStreamedAtMs.set(name, monotonicMs());
   }
 
@@ -56,9 +59,10 @@ export class SyncSetKeeper {
     const state = this.#register.known.state;
     if (state === null) return;
     const nowMs = monotonicMs();
+    const candidates = this.#candidates();
     const followers = seen.followers
       .map((follower) => ({ ...follower, name: follower.name as NodeId }))
-      .filter(({ name }) => !this.#neverLead.includes(name));
+      .filter(({ name }) => candidates.includes(name));
     for (const follower of followers) {
       if (follower.isStreaming) this.#lastStreamedAtMs.set(follower.name, nowMs);
     }
@@ -67,8 +71,9 @@ export class SyncSetKeeper {
       recorded: state.sync,
       active: parseSynchronousStandbyNames(seen.synchronousStandbyNames),
       followers,
+      isToBeAlone: candidates.length === 0 && this.#config.nodes.some((node) => node.isLeaving === true),
       recentlyStreaming: [...this.#lastStreamedAtMs]
-        .filter(([, atMs]) => nowMs - atMs < REMOVAL_DELAY_MS)
+        .filter(([name, atMs]) => nowMs - atMs < REMOVAL_DELAY_MS && candidates.includes(name))
         .map(([name]) => name),
       barrierLsn: this.#barrierLsn(seen, nowMs),
     });
@@ -80,16 +85,24 @@ export class SyncSetKeeper {
           ...current,
           sync: { ...current.sync, members: step.members },
         }));
-        if (isRecorded) this.#events.add('sync-set', `recorded ${step.members.join(', ')}: ${step.reason}`);
+        const names = step.members.join(', ') || 'no other node';
+        if (isRecorded) this.#events.add('sync-set', `recorded ${names}: ${step.reason}`);
         return;
       }
       case 'activate':
         await this.#local.setStandbyNames(formatSynchronousStandbyNames(state.sync.required, step.members));
         this.#events.add(
           'sync-set',
-          `synchronous commits wait for one of ${step.members.join(', ')}: ${step.reason}`,
+          `synchronous commits wait for ${step.members.length === 0 ? 'nobody' : `one of ${step.members.join(', ')}`}: ${step.reason}`,
         );
     }
+  }
+
+  /** The nodes that commits may wait for: those that could lead. */
+  #candidates(): readonly NodeId[] {
+    return dataNodes(this.#config)
+      .filter((node) => node.failoverPriority > 0 && node.name !== this.#self)
+      .map((node) => node.name);
   }
 
   /** The leader's position once the names have stood unchanged long enough; everything before may rest on others. */

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
 import { serveAgent } from './api.ts';
 import type { AgentApi } from './api.ts';
-import { findNode } from './config.ts';
+import { findNode, othersOf } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import { openCoordination, openSeal } from './coordination.ts';
 import type { OpenCoordination } from './coordination.ts';
@@ -10,6 +10,7 @@ import { fenceRefusal } from './core/support.ts';
 import { EventLog } from './event-log.ts';
 import { Fence } from './fence.ts';
 import { CLUSTER_KEY, LeadershipRegister } from './leadership.ts';
+import { createLiveConfig } from './live-config.ts';
 import { createMemberVoice } from './member-voice.ts';
 import type { MemberVoice } from './member-voice.ts';
 import { News } from './news.ts';
@@ -69,7 +70,7 @@ export class Witness {
     events: EventLog,
     coordination: OpenCoordination,
   ) {
-    this.#config = config;
+    this.#config = createLiveConfig(config, () => this.#register.known.state);
     this.#node = node;
     this.#coordination = coordination;
     this.#events = events;
@@ -101,8 +102,7 @@ export class Witness {
       this.#news.statusChanged();
       this.#wake();
     });
-    const others = config.nodes.filter((other) => other.name !== node.name);
-    this.#peers = new Peers(others, openSeal(config, node.name), {
+    this.#peers = new Peers(othersOf(config, node.name), openSeal(config, node.name), {
       onChange: () => this.#wake(),
       onPong: () => undefined,
       onDistrust: (reason) => this.#events.addSeldom('error', reason),
@@ -173,11 +173,16 @@ export class Witness {
   }
 
   /** What needs a PostgreSQL. */
-  #refusals(): Pick<AgentApi, 'prepare' | 'takeOver' | 'switchover' | 'restart'> {
+  #refusals(): Pick<AgentApi, 'prepare' | 'takeOver' | 'switchover' | 'restart' | 'changeNodes'> {
     const { name } = this.#node;
     return {
       prepare: async () => ({ kind: 'refused', reason: 'it is a witness' }),
       takeOver: async () => ({ kind: 'refused', reason: 'it is a witness' }),
+      changeNodes: async () => {
+        throw new LockstepError('NOT_LEADER', `${name} is a witness; ask the leader to change nodes.`, {
+          retryable: true,
+        });
+      },
       switchover: async () => {
         throw new LockstepError('NOT_LEADER', `${name} is a witness; ask the leader for the switchover.`, {
           retryable: true,
@@ -192,6 +197,7 @@ export class Witness {
   async #look(): Promise<void> {
     const before = this.#register.known.version;
     const { version } = await this.#register.refresh().catch(() => ({ version: null }));
+    this.#peers.use(othersOf(this.#config, this.#node.name));
     // A restarted node may have fenced in an earlier life.
     if (!this.#fence.isKnown && version !== null) this.#fence.raise(Math.max(before, version));
     if (!this.#closing.signal.aborted) this.#news.publish(this.#voice.topology(), this.#voice.status());

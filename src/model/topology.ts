@@ -32,6 +32,8 @@ export interface NodeTopology {
   /** Whether synchronous commits may count this node. */
   readonly sync: boolean;
   readonly kind: FollowerKind;
+  /** Whether it counts in what agents agree on and for who leads. Missing from older agents, where all do. */
+  readonly voter?: boolean;
   /** Of the PostgreSQL that runs; null while none does. Missing from older agents. */
   readonly postgresVersion?: string | null;
   /** Settings that were changed and wait for a restart. Missing from older agents. */
@@ -92,6 +94,8 @@ export interface ClusterEvent {
     | 'leader-lost'
     /** Somebody changed what is planned: a pause, a time for a switchover, settings. */
     | 'plan'
+    /** A node was added or removed. */
+    | 'nodes'
     | 'error'
     /** From whoever runs the agents, not from one of them. */
     | 'note';

@@ -11,6 +11,7 @@ import { Supervisor } from '../cli/supervisor.ts';
 import { agentUrl, dataNodes, findNode, nodeFolder, parseClusterConfig } from '../leader-follower/config.ts';
 import type { ClusterConfig } from '../leader-follower/config.ts';
 import { LockstepError } from '../model/errors.ts';
+import { parseNodeId } from '../model/node.ts';
 import type { Topology } from '../model/topology.ts';
 import { replaceFile } from '../postgres/data-folder.ts';
 
@@ -56,6 +57,10 @@ export interface TestCluster extends AsyncDisposable {
   pause(node: string): Promise<void>;
   resume(node: string): Promise<void>;
   switchover(to?: string): Promise<{ from: string; to: string; pausedMs: number }>;
+  /** Adds a node to the running cluster, as `lockstep node add` does, and starts it. */
+  addNode(name: string): Promise<TestNode>;
+  /** Removes one, as `lockstep node remove` does; it may be dead. Resolves when it is no node any more. */
+  removeNode(name: string): Promise<void>;
   /** Resolves when every node runs on the leader's timeline and any one of them may die. */
   untilWhole(deadlineMs?: number): Promise<Topology>;
   /** The last lines of every node's logs, for a failure's report. */
@@ -105,12 +110,11 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
 }
 
 class ProcessCluster implements TestCluster {
-  readonly #config: ClusterConfig;
+  #config: ClusterConfig;
   readonly #supervisor: Supervisor;
   readonly #paused = new Set<string>();
   #exit: string | null = null;
   readonly url: string;
-  readonly nodes: readonly TestNode[];
   readonly folder: string;
 
   constructor(config: ClusterConfig, configPath: string, root: string) {
@@ -120,16 +124,22 @@ class ProcessCluster implements TestCluster {
       config,
       configPath,
       dataRoot: root,
-      onExit: (node, reason) => (this.#exit = `${node}: ${reason}`),
+      onExit: (node, reason) => {
+        // One that was removed ends by itself.
+        if (this.#config.nodes.some(({ name }) => name === node)) this.#exit = `${node}: ${reason}`;
+      },
     });
     this.url = appUrl(config);
-    this.nodes = dataNodes(config).map((node) => ({
+  }
+
+  get nodes(): readonly TestNode[] {
+    return dataNodes(this.#config).map((node) => ({
       name: node.name,
       host: node.host,
       port: node.port,
-      dsn: nodeDsn(config, node),
+      dsn: nodeDsn(this.#config, node),
       agentUrl: agentUrl(node),
-      folder: nodeFolder(root, node.name),
+      folder: nodeFolder(this.folder, node.name),
     }));
   }
 
@@ -172,13 +182,42 @@ class ProcessCluster implements TestCluster {
   }
 
   async switchover(to?: string): Promise<{ from: string; to: string; pausedMs: number }> {
+    return this.#askLeader('/v1/switchover', to === undefined ? {} : { to });
+  }
+
+  async addNode(name: string): Promise<TestNode> {
+    const [port = 0, agentPort = 0] = await freePorts(2);
+    const place = { name: parseNodeId(name), host: '127.0.0.1', port, agentPort, failoverPriority: 1 };
+    await this.#askLeader('/v1/nodes', { kind: 'add', node: place });
+    this.#useNodes([...this.#config.nodes, { ...place, witness: false, voter: false }]);
+    await this.#supervisor.start(name);
+    const added = this.nodes.find((node) => node.name === name);
+    if (added === undefined) throw new Error(`${name} was not added`);
+    return added;
+  }
+
+  async removeNode(name: string): Promise<void> {
+    await this.#askLeader('/v1/nodes', { kind: 'remove', name });
+    this.#useNodes(this.#config.nodes.filter((node) => node.name !== name));
+    await this.#until(`${name} removed`, 30_000, (topology) => {
+      const isGone = topology.nodes.every((node) => node.name !== name);
+      return isGone && !this.#supervisor.isRunning(name) ? true : null;
+    });
+  }
+
+  #useNodes(nodes: ClusterConfig['nodes']): void {
+    this.#config = { ...this.#config, nodes };
+    this.#supervisor.use(this.#config);
+  }
+
+  async #askLeader<T>(path: string, body: unknown): Promise<T> {
     const leader = findNode(this.#config, await this.leader());
-    const response = await fetch(`${agentUrl(leader)}/v1/switchover`, {
+    const response = await fetch(`${agentUrl(leader)}${path}`, {
       method: 'POST',
       headers: { authorization: `Bearer ${this.#config.secrets.agent}`, 'content-type': 'application/json' },
-      body: JSON.stringify(to === undefined ? {} : { to }),
+      body: JSON.stringify(body),
     });
-    const answer = (await response.json()) as { from: string; to: string; pausedMs: number } & LockstepError;
+    const answer = (await response.json()) as T & LockstepError;
     if (!response.ok) throw new LockstepError(answer.code, answer.message, { outcome: answer.outcome });
     return answer;
   }
@@ -208,9 +247,7 @@ class ProcessCluster implements TestCluster {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const node of this.#config.nodes) {
-      if (this.#supervisor.isRunning(node.name)) await this.#supervisor.kill(node.name);
-    }
+    await this.#supervisor.killAll();
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 

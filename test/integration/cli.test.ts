@@ -38,6 +38,17 @@ function expectClear(failure: Failure, pattern: RegExp): void {
   expect(failure.code).toBe(1);
 }
 
+interface Status {
+  readonly isFailoverReady: boolean;
+  readonly nodes: readonly {
+    readonly name: string;
+    readonly role: string;
+    readonly dsn: string;
+    readonly sync: boolean;
+    readonly voter: boolean;
+  }[];
+}
+
 /** A folder for one `lockstep dev` and the process itself; both are gone afterwards. */
 class DevRun implements AsyncDisposable {
   readonly folder: string;
@@ -162,6 +173,84 @@ describe('the commands', () => {
     expectClear(
       await failing(dev.folder, 'dev', '--dashboard-port', dashboard),
       /belongs to node n2 of another cluster/,
+    );
+  });
+
+  it('add a node to a running cluster of one, keep it, and remove it', async () => {
+    await using dev = await DevRun.create();
+    const dashboard = String(await freePort());
+    await dev.start('--nodes', '1', '--dashboard-port', dashboard);
+    const status = async (): Promise<Status> =>
+      JSON.parse(await lockstep(dev.folder, 'status', '--json')) as Status;
+    const write = async (id: number): Promise<void> => {
+      const client = new pg.Client({ connectionString: (await status()).nodes[0]?.dsn ?? '' });
+      await client.connect();
+      await client.query('CREATE TABLE IF NOT EXISTS kept (id int)');
+      await client.query('INSERT INTO kept VALUES ($1)', [id]);
+      await client.end();
+    };
+    await write(1);
+    const added = await lockstep(dev.folder, 'node', 'add', 'n2');
+    expect(added).toMatch(/n2 was added at 127\.0\.0\.1:\d+; "lockstep dev" starts it\.\nn2 follows\./);
+    await until('commits wait for n2', async () => (await status()).nodes[1]?.sync === true);
+    expect((await status()).nodes[1]).toMatchObject({ name: 'n2', role: 'follower', voter: false });
+    expect(await lockstep(dev.folder, 'node', 'list')).toMatch(/n1 .* votes\nn2 .* does not vote/);
+    await write(2);
+
+    for (const [args, pattern] of [
+      [['add', 'n2'], /n2 is a node already, at 127\.0\.0\.1\. Choose another name/],
+      [['add', 'N 3'], /"N 3" is not a node name/],
+      [['add', 'n3', '--host', '10.0.0.3'], /runs all its nodes on 127\.0\.0\.1, not on 10\.0\.0\.3/],
+      [['add', 'n3', '--port', dashboard], /Port \d+ is in use\..*--port/],
+      [['add', 'n3', '--port', '0'], /A port is a number from 1 to 65535/],
+      [['add', 'n3', '--priority', '-1'], /A priority is a number from 0 to 1000/],
+      [['remove', 'n9'], /There is no node "n9"; there are n1, n2/],
+      [['remove', 'n1'], /n1 leads\. Hand the leadership over first/],
+    ] as const) {
+      expectClear(await failing(dev.folder, 'node', ...args), pattern);
+    }
+
+    // It is one of the cluster's nodes also after all of them stopped.
+    expect(await dev.stop()).toBe(0);
+    await dev.start('--dashboard-port', dashboard);
+    expect(await lockstep(dev.folder, 'switchover', 'n2')).toContain('n2 leads now');
+    expectClear(
+      await failing(dev.folder, 'node', 'remove', 'n2'),
+      /n2 leads\. Hand the leadership over first/,
+    );
+    expectClear(await failing(dev.folder, 'node', 'remove', 'n1'), /n1 votes, and a voter cannot be removed/);
+    await until('n1 may lead', async () => {
+      const now = await status();
+      return now.isFailoverReady && now.nodes[0]?.sync === true;
+    });
+    await lockstep(dev.folder, 'switchover', 'n1');
+    await until('commits wait for n2', async () => (await status()).nodes[1]?.sync === true);
+    expect(await lockstep(dev.folder, 'node', 'remove', 'n2')).toContain(
+      'n2 was removed. Its data folder stays',
+    );
+    await until('n2 ends', () => dev.output.includes('n2 was removed from the cluster'));
+    expect((await stat(join(dev.folder, '.lockstep/nodes/n2/data/PG_VERSION'))).isFile()).toBe(true);
+    await write(3);
+    expect((await status()).nodes.map((node) => node.name)).toEqual(['n1']);
+    expectClear(await failing(dev.folder, 'node', 'add', 'n2'), /n2 was a node of this cluster before/);
+    expectClear(
+      await failing(
+        dev.folder,
+        'agent',
+        '--config',
+        '.lockstep/cluster.json',
+        '--data',
+        '.lockstep',
+        '--node',
+        'n2',
+      ),
+      /There is no node "n2" in cluster dev; it has n1\. Add it first/,
+    );
+    expect(await dev.stop()).toBe(0);
+    expectClear(await failing(dev.folder, 'node', 'list', '--state', 'nowhere'), /cannot be read/);
+    expectClear(
+      await failing(dev.folder, 'node', 'add', 'n3'),
+      /No agent of cluster dev answers|--host, --port/,
     );
   });
 

@@ -142,7 +142,7 @@ export class World {
     const expiredMs = node.observation === null ? 0 : expiredForMs(node.observation, this.nowMs);
     return {
       self: node.name,
-      nodes: this.nodes.map((other) => other.name),
+      founders: this.nodes.map((other) => other.name),
       register: this.register,
       ownLease:
         this.#isHeld(node) && node.term !== null ? { kind: 'held', term: node.term } : { kind: 'none' },

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { appUrl } from '../../src/cli/cluster-folder.ts';
-import { followersOf, parseClusterConfig } from '../../src/leader-follower/config.ts';
+import { followersOf, parseClusterConfig, voters } from '../../src/leader-follower/config.ts';
 
 const secret = 'x'.repeat(16);
 const cluster = {
@@ -17,7 +17,7 @@ describe('a witness in cluster.json', () => {
 
   test('has no port, never leads, and is no server of the app, also after it was written and read again', () => {
     const config = parseClusterConfig(withNode({ ...place, witness: true }), 'cluster.json');
-    expect(config.nodes[1]).toEqual({ ...place, port: 0, failoverPriority: 0, witness: true });
+    expect(config.nodes[1]).toEqual({ ...place, port: 0, failoverPriority: 0, witness: true, voter: true });
     expect(config.nodes[0]).toMatchObject({ failoverPriority: 1, witness: false });
     expect(appUrl(config)).toContain('@127.0.0.1:5441/');
     expect(followersOf(config, config.nodes[0]!.name)).toEqual([]);
@@ -39,6 +39,26 @@ describe('a witness in cluster.json', () => {
   test('alone is no cluster', () => {
     const alone = { ...cluster, nodes: [{ ...place, witness: true }] };
     expect(() => parseClusterConfig(alone, 'cluster.json')).toThrow('lets no node lead');
+  });
+});
+
+describe('who votes', () => {
+  const guest = { name: 'n2', host: '127.0.0.1', port: 5442, agentPort: 7412, voter: false };
+
+  test('is every node of a file that says nothing of it', () => {
+    const nodes = [...cluster.nodes, { ...guest, voter: undefined }];
+    expect(voters(parseClusterConfig({ ...cluster, nodes }, 'cluster.json'))).toHaveLength(2);
+    expect(
+      voters(parseClusterConfig({ ...cluster, nodes: [...cluster.nodes, guest] }, 'cluster.json')),
+    ).toHaveLength(1);
+  });
+
+  test.each([
+    ['a witness that does not', { ...guest, port: 0, witness: true }, /"nodes\.1\.voter".*nothing but vote/],
+    ['nobody that may lead', { ...guest }, /every failoverPriority of a voter is 0/],
+  ])('is not %s', (_, node, message) => {
+    const nodes = [{ ...cluster.nodes[0], failoverPriority: 0 }, node];
+    expect(() => parseClusterConfig({ ...cluster, nodes }, 'cluster.json')).toThrow(message);
   });
 });
 

@@ -72,7 +72,7 @@ const leads = peer(n1, { role: 'leader' });
 function view(changes: Partial<View> = {}): View {
   return {
     self: n2,
-    nodes: [n1, n2, n3],
+    founders: [n1, n2, n3],
     register: { version: 9, state: stateOf() },
     ownLease: { kind: 'none' },
     isLeaseExpired: false,

@@ -85,6 +85,7 @@ class Opener implements Disposable {
       agentPort: port,
       failoverPriority: 1,
       witness: false,
+      voter: true,
     };
     this.#link = new PeerLink(node, seal, {
       onStatus: (status) => void this.statuses.push(status),

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  fencesNeeded,
   isLeaderSuspected,
   promiseUntilMs,
   rightDeadlines,
@@ -19,7 +20,7 @@ describe('support', () => {
     for (let members = 2; members <= 9; members++) {
       expect(suspicionQuorum(members) + supportersNeeded(members)).toBeGreaterThan(members - 1);
     }
-    expect([1, 2, 3, 4, 5].map(supportersNeeded)).toEqual([0, 0, 1, 1, 2]);
+    expect([1, 2, 3, 4, 5].map((members) => supportersNeeded(members))).toEqual([0, 0, 1, 1, 2]);
   });
 
   it('counts from the ping that the last of the needed supporters answered', () => {
@@ -50,11 +51,60 @@ describe('support', () => {
     });
   });
 
+  it('has a supporter in each suspicion quorum also where the leader does not vote', () => {
+    for (let members = 1; members <= 9; members++) {
+      // All members may fence such a leader, so one of its supporters has to be among any quorum of them.
+      expect(suspicionQuorum(members) + supportersNeeded(members, false)).toBeGreaterThan(members);
+      expect(supportersNeeded(members, false)).toBeLessThanOrEqual(members);
+    }
+    expect([1, 2, 3, 4, 5].map((members) => supportersNeeded(members, false))).toEqual([1, 1, 2, 2, 3]);
+  });
+
+  it.each(['expired', 'suspected'] as const)(
+    'never lets a leader write beside whoever deposes it when %s, whoever of them votes',
+    (ground) => {
+      let taken = 0;
+      for (const [members, holder, candidate, letGo] of everyElection()) {
+        const voters = Array.from({ length: members }, (_, index) => index);
+        const others = voters.filter((voter) => voter !== holder);
+        // A candidate has let go itself, or it would not stand.
+        const fenced = others.filter((voter) => letGo.includes(voter) || voter === candidate);
+        const supporters = others.filter((voter) => !fenced.includes(voter));
+        const { quorum, isSuspicion } = fencesNeeded(ground, members, voters.includes(candidate));
+        // Asked without suspicion, a member fences although it still supports the leader.
+        const mayTake = (isSuspicion ? fenced : others).length >= quorum;
+        const isSupported = supporters.length >= supportersNeeded(members, voters.includes(holder));
+        // With an expired lease only the failsafe is left, which rests on all of them.
+        const mayWrite = isSupported && (ground === 'suspected' || supporters.length === others.length);
+        if (mayTake) taken++;
+        expect(mayTake && mayWrite).toBe(false);
+      }
+      expect(taken).toBeGreaterThan(100);
+    },
+  );
+
+  /** Members, holder, candidate (one past the members does not vote), and the members that let go. */
+  function* everyElection(): Generator<readonly [number, number, number, readonly number[]]> {
+    for (let members = 1; members <= 5; members++) {
+      for (let holder = 0; holder <= members; holder++) {
+        for (let candidate = 0; candidate <= members + 1; candidate++) {
+          if (candidate === holder) continue;
+          for (let mask = 0; mask < 2 ** members; mask++) {
+            const all = Array.from({ length: members }, (_, index) => index);
+            yield [members, holder, candidate, all.filter((voter) => (mask >> voter) % 2 === 1)];
+          }
+        }
+      }
+    }
+  }
+
   it('suspects only when this node and enough others lost the leader', () => {
-    const lost = { memberCount: 5, hasLostLeader: true, othersThatLostLeader: 2 };
+    const lost = { memberCount: 5, isMember: true, hasLostLeader: true, othersThatLostLeader: 2 };
     expect(isLeaderSuspected(lost)).toBe(true);
     expect(isLeaderSuspected({ ...lost, othersThatLostLeader: 1 })).toBe(false);
     expect(isLeaderSuspected({ ...lost, othersThatLostLeader: 3, hasLostLeader: false })).toBe(false);
+    expect(isLeaderSuspected({ ...lost, isMember: false })).toBe(false);
+    expect(isLeaderSuspected({ ...lost, isMember: false, othersThatLostLeader: 3 })).toBe(true);
   });
 
   it('has ended at the leader before a quorum can fence, whatever the delays and drifts', () => {

@@ -23,6 +23,7 @@ const NODE: z.ZodType<NodeTopology> = z.looseObject({
   postgresVersion: z.string().nullable().exactOptional(),
   pendingRestart: z.array(z.string()).exactOptional(),
   kind: z.enum(['plain', 'witness']),
+  voter: z.boolean().exactOptional(),
 });
 
 const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
@@ -58,6 +59,7 @@ const EVENT: z.ZodType<ClusterEvent> = z.looseObject({
     'switchover',
     'leader-lost',
     'plan',
+    'nodes',
     'error',
   ]),
   message: z.string(),

@@ -21,6 +21,7 @@ const TONES = {
   'leader-lost': 'bad',
   'lost-writes': 'bad',
   plan: 'warn',
+  nodes: 'warn',
   error: 'bad',
 };
 

@@ -11,8 +11,26 @@ export interface ClusterState {
   readonly systemIdentifier: string | null;
   readonly leadership: Leadership;
   readonly sync: SyncSet;
+  /**
+   * The nodes that do not vote, as people added them. It stands in this value so that who may lead and who is
+   * about to be removed cannot change behind an election's back. Missing: as in cluster.json.
+   */
+  readonly nodes?: readonly ListedNode[];
+  /** Names that are never given again, oldest first: their machines may come back. */
+  readonly removedNodes?: readonly NodeId[];
   /** The newest leaderships that ended without being handed over, oldest first; bounded. */
   readonly lostLeaderships?: readonly LostLeadership[];
+}
+
+/** A node that does not vote. */
+export interface ListedNode {
+  readonly name: NodeId;
+  readonly host: string;
+  readonly port: number;
+  readonly agentPort: number;
+  readonly failoverPriority: number;
+  /** Somebody asked for its removal: it never leads any more, and no commit is to wait for it. */
+  readonly isLeaving?: boolean;
 }
 
 export interface LostLeadership {

@@ -100,7 +100,7 @@ function decideFounding(view: View): readonly Action[] {
       },
     ];
   }
-  const isFirst = view.nodes.find((node) => mayLead(view, node)) === view.self;
+  const isFirst = view.founders.find((node) => mayLead(view, node)) === view.self;
   const isEveryoneEmpty = view.peers.every((peer) => peer.isReachable && peer.hasData === false);
   return isFirst && isEveryoneEmpty ? [{ kind: 'found-cluster' }] : [];
 }

@@ -8,17 +8,44 @@ import type { NodeId, Term } from '../../model/node.ts';
  * does. Rule and proof: docs/internals/failover.md.
  */
 
-/** How many members other than the holder must have lost it, and fence it, to stand in for an expired lease. */
+/**
+ * How many members other than the holder must have lost it, and fence it, to stand in for an expired lease.
+ * Members are the nodes that vote.
+ */
 export function suspicionQuorum(memberCount: number): number {
   return Math.floor(memberCount / 2) + 1;
 }
 
 /**
- * How many others must support the leader so that each suspicion quorum has one of them in it. 0 with two
- * members, where no suspicion quorum can be found: only the lease's end allows an election there.
+ * How many others must support the leader so that each suspicion quorum has one of them in it: one more where
+ * the leader is no member, because all members may fence it then. 0 with two members of which one leads, where
+ * no suspicion quorum can be found: only the lease's end allows an election there.
  */
-export function supportersNeeded(memberCount: number): number {
-  return memberCount - suspicionQuorum(memberCount);
+export function supportersNeeded(memberCount: number, isHolderMember = true): number {
+  return memberCount - suspicionQuorum(memberCount) + (isHolderMember ? 0 : 1);
+}
+
+/** What allows an election, and what it takes of the members. */
+export interface FencesNeeded {
+  /** How many members other than the holder must have fenced, the candidate included where it is one. */
+  readonly quorum: number;
+  /** Whether only members count whose promise to the holder ran out. */
+  readonly isSuspicion: boolean;
+}
+
+/**
+ * The fences of members without which a candidate may not take the register over. An expired lease alone does not
+ * end the holder's failsafe, which rests on all members: one of them must have let go. A candidate that is a
+ * member has, when its own promise ran out.
+ */
+export function fencesNeeded(
+  ground: 'released' | 'expired' | 'suspected' | 'led-last',
+  memberCount: number,
+  isCandidateMember: boolean,
+): FencesNeeded {
+  if (ground === 'suspected') return { quorum: suspicionQuorum(memberCount), isSuspicion: true };
+  if (ground === 'expired') return { quorum: 1, isSuspicion: !isCandidateMember };
+  return { quorum: 0, isSuspicion: false };
 }
 
 /** The leader's word that it is there. */
@@ -73,7 +100,7 @@ export interface RightLimits {
   readonly leaseUntilMs: number;
   /** {@link supportedUntilMs} by as many as {@link supportersNeeded}. */
   readonly supportedUntilMs: number;
-  /** {@link supportedUntilMs} by all others: the failsafe while coordination cannot be reached (I6). */
+  /** {@link supportedUntilMs} by all other members: the failsafe while coordination cannot be reached (I6). */
   readonly failsafeUntilMs: number;
 }
 
@@ -110,13 +137,16 @@ export function fenceRefusal(view: FenceView): string | null {
 /** What is known of the members' hold on the leader that the register names. */
 export interface SuspicionView {
   readonly memberCount: number;
+  /** Whether this node is one of them. */
+  readonly isMember: boolean;
   /** Whether this node's own promise has run out. */
   readonly hasLostLeader: boolean;
-  /** How many of the others said lately that theirs has. */
+  /** How many of the other members said lately that theirs has. */
   readonly othersThatLostLeader: number;
 }
 
 /** Whether a campaign by suspicion may succeed. Each fence checks again, so a wrong yes costs time only. */
 export function isLeaderSuspected(view: SuspicionView): boolean {
-  return view.hasLostLeader && 1 + view.othersThatLostLeader >= suspicionQuorum(view.memberCount);
+  const lost = view.othersThatLostLeader + (view.isMember ? 1 : 0);
+  return view.hasLostLeader && lost >= suspicionQuorum(view.memberCount);
 }

@@ -17,6 +17,8 @@ export interface SyncSetView {
   /** The names PostgreSQL waits for now, from its running synchronous_standby_names. */
   readonly active: readonly NodeId[];
   readonly followers: readonly StreamingFollower[];
+  /** Somebody removes the last other node that commits could wait for: then they wait for nobody. */
+  readonly isToBeAlone?: boolean;
   /** Followers that streamed within the removal delay: a hiccup does not change the set. */
   readonly recentlyStreaming: readonly NodeId[];
   /**
@@ -36,7 +38,7 @@ export type SyncSetStep =
  * quorum.py: a node is recorded before PostgreSQL may count it, and leaves the record only after
  * PostgreSQL stopped counting it *and* `required` of the rest have passed everything that was
  * acknowledged with its help. The last member is never dropped: synchronous commits then wait rather
- * than lie.
+ * than lie, unless people removed every other node.
  */
 export function decideSyncSet(view: SyncSetView): SyncSetStep {
   const recorded = new Set(view.recorded.members);
@@ -46,6 +48,9 @@ export function decideSyncSet(view: SyncSetView): SyncSetStep {
     .map((follower) => follower.name);
 
   if (recorded.size === 0) return decideFirstSet(view, active, sorted(streaming));
+  // From here on only this leader may be elected, and it has everything.
+  if (view.isToBeAlone === true)
+    return { kind: 'record', members: [], reason: 'no other node is left that could lead' };
   const unrecorded = streaming.filter((name) => !recorded.has(name));
   if (unrecorded.length > 0) {
     return {
@@ -82,6 +87,8 @@ function decideFirstSet(
   active: ReadonlySet<NodeId>,
   streaming: readonly NodeId[],
 ): SyncSetStep {
+  if (view.isToBeAlone === true && active.size > 0)
+    return { kind: 'activate', members: [], reason: describeChange(active, []) };
   if (streaming.length < view.recorded.required) return { kind: 'keep' };
   if (!isSame(streaming, active))
     return { kind: 'activate', members: streaming, reason: describeChange(active, streaming) };

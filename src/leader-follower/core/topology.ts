@@ -8,6 +8,8 @@ import type { Plan } from './plan.ts';
 export interface NodeReport {
   readonly name: string;
   readonly kind: NodeTopology['kind'];
+  readonly voter: boolean;
+  readonly isLeaving: boolean;
   readonly host: string;
   readonly port: number;
   readonly agentUrl: string;
@@ -98,7 +100,7 @@ function describeNode(
     name: node.name,
     role: isLeader ? 'leader' : node.isReachable && node.role === 'follower' ? 'follower' : 'unknown',
     state: node.isReachable ? node.state : 'unreachable',
-    detail: node.isReachable ? node.detail : null,
+    detail: node.isReachable && node.detail !== null ? node.detail : node.isLeaving ? 'leaving' : null,
     host: node.host,
     port: node.port,
     agentUrl: node.agentUrl,
@@ -114,5 +116,6 @@ function describeNode(
       node.isReachable &&
       (state?.sync.members as readonly string[] | undefined)?.includes(node.name) === true,
     kind: node.kind,
+    voter: node.voter,
   };
 }

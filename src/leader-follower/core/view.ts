@@ -51,8 +51,8 @@ export interface PeerView {
 /** Everything a decision may depend on. Built by the observer, once per tick. */
 export interface View {
   readonly self: NodeId;
-  /** All configured nodes, in the configured order; the first one starts a new cluster. */
-  readonly nodes: readonly NodeId[];
+  /** The voters, in the configured order; the first one that may lead starts a new cluster. */
+  readonly founders: readonly NodeId[];
   /** Null when coordination could not be read. */
   readonly register: { readonly version: number; readonly state: ClusterState | null } | null;
   readonly ownLease: OwnLease;

@@ -72,7 +72,7 @@ export class ModelAgent {
     const { mutant } = cluster;
     const client = new RegisterClient({
       host,
-      voters: cluster.agents.length,
+      voters: cluster.members.length,
       mutant,
       proposerId: mutant === 'ballot-reuse' ? 'p' : `${host.name}-${host.agent.life}`,
       send: (voter, message, answer) => cluster.consult(this, voter, message, answer),
@@ -81,7 +81,7 @@ export class ModelAgent {
     });
     this.leadership = new ModelLeadership({
       host,
-      nodes: cluster.agents.length,
+      members: cluster.members,
       mutant,
       client,
       nonce: () => `${host.name}-${++cluster.nonces}`,
@@ -98,7 +98,7 @@ export class ModelAgent {
     this.local = new ModelLocalNode(host, cluster.network, this.server, this.watchdog, mutant);
     this.#syncSet = new SyncSetKeeper(this, []);
     const others = cluster.names.filter((name) => name !== host.name);
-    this.#heard = new HeardPeers(host, others, mutant);
+    this.#heard = new HeardPeers(host, others, cluster.members, mutant);
     this.#last = { kind: 'stopped' };
     this.#isTicking = false;
     this.#hasRewindFailed = false;
@@ -187,7 +187,7 @@ export class ModelAgent {
     const expiredMs = leadership.leaseExpiredForMs;
     return {
       self: host.name,
-      nodes: cluster.names,
+      founders: cluster.members,
       register,
       ownLease: leadership.ownLease,
       isLeaseExpired: expiredMs > 0,
@@ -259,7 +259,7 @@ export class ModelAgent {
   #sendPing(ping: Ping, sentAtMs: number): void {
     const { life } = this.host.agent;
     for (const other of this.cluster.agents) {
-      if (other === this) continue;
+      if (other === this || other.host.isDeaf) continue;
       this.cluster.network.send(this.host, other.host, other.host.agent, () => {
         if (!other.leadership.answer(ping)) return;
         this.cluster.network.send(other.host, this.host, this.host.agent, () => {

@@ -1,7 +1,7 @@
 import { decideElection } from '../../../src/leader-follower/core/elect.ts';
 import type { ElectionDecision, FencedPosition } from '../../../src/leader-follower/core/elect.ts';
 import type { CampaignGround } from '../../../src/leader-follower/core/decide.ts';
-import { suspicionQuorum } from '../../../src/leader-follower/core/support.ts';
+import { fencesNeeded } from '../../../src/leader-follower/core/support.ts';
 import { syncSetForElection } from '../../../src/leader-follower/core/sync-set.ts';
 import type { View } from '../../../src/leader-follower/core/view.ts';
 import type { NodeId } from '../../../src/model/node.ts';
@@ -63,7 +63,13 @@ function gather(
   const announcedTimeline =
     mutant === 'timeline-not-announced' ? null : (state.leadership.announcedTimeline ?? null);
   const positions: FencedPosition[] = [];
-  const fenced = new Set<NodeId>([host.name]);
+  const { members } = cluster;
+  const isMember = members.includes(host.name);
+  const fenced = new Set<NodeId>(isMember ? [host.name] : []);
+  const { quorum, isSuspicion } =
+    mutant === 'guest-needs-no-member' && ground === 'expired'
+      ? { quorum: 0, isSuspicion: false }
+      : fencesNeeded(ground, members.length, isMember);
   const add = (server: ModelPostgres, position: FencedEnd | null): void => {
     if (position === null) return;
     heard.push({ server, end: position.end });
@@ -76,9 +82,9 @@ function gather(
   const sync =
     mutant === 'small-election-quorum' ? { ...state.sync, required: state.sync.required + 1 } : state.sync;
   const judge = (): ElectionDecision => {
-    const needed = suspicionQuorum(cluster.agents.length) - (mutant === 'fence-quorum-one-less' ? 1 : 0);
-    if (ground === 'suspected' && fenced.size < needed)
-      return { kind: 'wait', reason: `only ${fenced.size} of ${needed} fenced` };
+    const isOneLess = mutant === 'fence-quorum-one-less' && ground === 'suspected';
+    const needed = quorum - (isOneLess ? 1 : 0);
+    if (fenced.size < needed) return { kind: 'wait', reason: `only ${fenced.size} of ${needed} fenced` };
     const known = mutant === 'timelines-by-number' ? null : timeline;
     return decideElection({
       self: host.name,
@@ -115,10 +121,10 @@ function gather(
       agent,
       other,
       FENCE_TIMEOUT_MS,
-      (answer) => other.fence(version, ground === 'suspected', answer),
+      (answer) => other.fence(version, isSuspicion, answer),
       (reply) => {
         if (reply?.kind === 'fenced') {
-          if (other.host.name !== holder) fenced.add(other.host.name);
+          if (other.host.name !== holder && members.includes(other.host.name)) fenced.add(other.host.name);
           if (!isDone) add(other.server, reply.position);
         }
         oneLess();

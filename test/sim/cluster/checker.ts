@@ -39,6 +39,8 @@ const WAKING_MS = 25;
 export class Checker {
   readonly #time: EventQueue;
   readonly #nodes: readonly Watched[];
+  /** How many of them vote. */
+  readonly #members: number;
   readonly violations: Violation[] = [];
   readonly #acceptedBy = new Map<string, Set<number>>();
   readonly #chosen = new Map<number, string>();
@@ -52,9 +54,10 @@ export class Checker {
   leaderships = 0;
   hash = 0x811c9dc5;
 
-  constructor(time: EventQueue, nodes: readonly Watched[]) {
+  constructor(time: EventQueue, nodes: readonly Watched[], members: number) {
     this.#time = time;
     this.#nodes = nodes;
+    this.#members = members;
   }
 
   note(value: number): void {
@@ -71,7 +74,7 @@ export class Checker {
     const holders = this.#acceptedBy.get(key) ?? new Set();
     if (holders.has(host.index)) return;
     this.#acceptedBy.set(key, holders.add(host.index));
-    if (holders.size === majority(this.#nodes.length)) this.#onChosen(accepted);
+    if (holders.size === majority(this.#members)) this.#onChosen(accepted);
   }
 
   #onChosen({ version, value, operation = '' }: VersionedValue): void {

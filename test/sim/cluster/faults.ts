@@ -12,13 +12,15 @@ export class Faults {
   readonly #meanGapMs: number;
   /** Some runs show one fault by itself, for what takes seconds of it alone to come out. */
   readonly #starvesOnly: boolean;
+  readonly #hasGuests: boolean;
   count = 0;
 
   constructor(cluster: Cluster, untilMs: number) {
     this.#cluster = cluster;
     this.#random = cluster.random;
     this.#untilMs = untilMs;
-    this.#starvesOnly = cluster.agents.length === 5 && this.#random() < 0.3;
+    this.#hasGuests = cluster.members.length < cluster.agents.length;
+    this.#starvesOnly = (cluster.members.length === 5 || this.#hasGuests) && this.#random() < 0.3;
     this.#meanGapMs = this.#starvesOnly ? 4_000 : 150 + this.#random() ** 2 * 1_800;
     cluster.network.lossShare = this.#random() < 0.6 ? this.#random() * 0.08 : 0;
     cluster.network.slowShare = this.#random() < 0.6 ? this.#random() * 0.15 : 0;
@@ -62,7 +64,7 @@ export class Faults {
     else if (dice < 0.82) this.#cutOneWay(agent);
     else if (dice < 0.88) this.#harmDisk(agent, 'isDiskFull');
     else if (dice < 0.92) this.#harmDisk(agent, 'isDiskHung');
-    else if (dice < 0.96) this.#starve(agent);
+    else if (dice < 0.96) this.#starve(this.#hasGuests ? (leader ?? agent) : agent);
     else this.#switchover();
   }
 
@@ -166,7 +168,11 @@ export class Faults {
   #starve(agent: ModelAgent): void {
     const { network, agents } = this.#cluster;
     const others = agents.filter((other) => other !== agent).toSorted(() => this.#random() - 0.5);
-    const near = others.splice(0, Math.max(1, supportersNeeded(agents.length)));
+    const { members } = this.#cluster;
+    const isGuest = (other: ModelAgent): boolean => !members.includes(other.host.name);
+    if (this.#hasGuests && this.#random() < 0.5) return this.#starveOfRegister(agent);
+    others.sort((a, b) => Number(isGuest(a)) - Number(isGuest(b)));
+    const near = others.splice(0, Math.max(1, supportersNeeded(members.length)));
     this.#note(agent, `reaches only ${near.map(({ host }) => host.name).join(' ')}`);
     const [first] = near;
     if (first !== undefined) first.host.isDiskHung = true;
@@ -183,6 +189,19 @@ export class Faults {
     });
   }
 
+  /** All members hear the leader, which cannot reach the register: the failsafe holds it up. Guests do not hear it. */
+  #starveOfRegister(leader: ModelAgent): void {
+    const { agents, members, time } = this.#cluster;
+    const guests = agents.filter((other) => other !== leader && !members.includes(other.host.name));
+    this.#note(leader, 'is heard by members, and by no guest, and cannot reach the register');
+    leader.host.isUnregistered = true;
+    for (const { host } of guests) host.isDeaf = true;
+    time.after(3_000 + this.#random() * 2_000, () => {
+      leader.host.isUnregistered = false;
+      for (const { host } of guests) host.isDeaf = false;
+    });
+  }
+
   /** Everything is mended: whoever is down starts, whoever is suspended goes on. */
   heal(): void {
     const { network, agents } = this.#cluster;
@@ -191,6 +210,8 @@ export class Faults {
       const { host } = agent;
       host.isDiskFull = false;
       host.isDiskHung = false;
+      host.isUnregistered = false;
+      host.isDeaf = false;
       host.isDown = false;
       for (const process of [host.watchdog, host.agent, host.postgres]) process.resume('fault');
       agent.start();

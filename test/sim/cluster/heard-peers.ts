@@ -17,12 +17,14 @@ const SILENT_AFTER_MS = 1_500;
 export class HeardPeers {
   readonly #host: Host;
   readonly #others: readonly NodeId[];
+  readonly #members: readonly NodeId[];
   readonly #mutant: MutantName | null;
   readonly #heard = new Map<NodeId, { readonly status: PeerStatus; readonly atMs: number }>();
 
-  constructor(host: Host, others: readonly NodeId[], mutant: MutantName | null) {
+  constructor(host: Host, others: readonly NodeId[], members: readonly NodeId[], mutant: MutantName | null) {
     this.#host = host;
     this.#others = others;
+    this.#members = members;
     this.#mutant = mutant;
   }
 
@@ -43,11 +45,12 @@ export class HeardPeers {
     if (current === undefined) return false;
     let others = this.#mutant === 'fence-quorum-one-less' ? 1 : 0;
     for (const [name, { status, atMs }] of this.#heard) {
-      if (name === current.holder || !this.#isRecent(atMs)) continue;
+      if (name === current.holder || !this.#members.includes(name) || !this.#isRecent(atMs)) continue;
       if (status.hasLostLeader && status.term === current.term) others++;
     }
-    const memberCount = this.#others.length + 1;
-    return isLeaderSuspected({ memberCount, hasLostLeader, othersThatLostLeader: others });
+    const memberCount = this.#members.length;
+    const isMember = this.#members.includes(this.#host.name);
+    return isLeaderSuspected({ memberCount, isMember, hasLostLeader, othersThatLostLeader: others });
   }
 
   views(): PeerView[] {

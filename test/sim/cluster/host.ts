@@ -76,6 +76,10 @@ export class Host {
   wallJumpMs = 0;
   isDown = false;
   isDiskFull = false;
+  /** What it asks of acceptors gets lost, and pings do not, as with an etcd that it cannot reach. */
+  isUnregistered = false;
+  /** Pings do not come through, and all else does: a firewall between agents. */
+  isDeaf = false;
   isDiskHung = false;
 
   constructor(

@@ -20,7 +20,7 @@ import type { MutantName } from './rules.ts';
 
 export interface LeadershipOptions {
   readonly host: Host;
-  readonly nodes: number;
+  readonly members: readonly NodeId[];
   readonly mutant: MutantName | null;
   readonly client: RegisterClient;
   readonly nonce: () => string;
@@ -196,6 +196,7 @@ export class ModelLeadership {
   heard(member: number, sentAtMs: number): void {
     const countsFromMs =
       this.#options.mutant === 'support-counted-from-answer' ? this.#host.nowMs() : sentAtMs;
+    if (member >= this.#options.members.length) return;
     if (countsFromMs <= (this.#answered.get(member) ?? Number.NEGATIVE_INFINITY)) return;
     this.#answered.set(member, countsFromMs);
     this.#moved();
@@ -306,14 +307,15 @@ export class ModelLeadership {
   #deadlines(): RightDeadlines | null {
     if (this.#lease === null) return null;
     const sent = [...this.#answered.values()];
+    const { members, mutant } = this.#options;
+    const others = members.filter((name) => name !== this.#host.name).length;
+    const isMember = others < members.length || mutant === 'guest-supported-as-member';
     const deadlines = rightDeadlines({
       leaseUntilMs: this.#lease.deadlineMs - (this.#leaseClock() - this.#host.nowMs()),
-      supportedUntilMs: supportedUntilMs(sent, supportersNeeded(this.#options.nodes), SUPPORT_MS),
-      failsafeUntilMs: supportedUntilMs(sent, this.#options.nodes - 1, SUPPORT_MS),
+      supportedUntilMs: supportedUntilMs(sent, supportersNeeded(members.length, isMember), SUPPORT_MS),
+      failsafeUntilMs: supportedUntilMs(sent, others, SUPPORT_MS),
     });
-    return this.#options.mutant === 'no-freeze'
-      ? { ...deadlines, freezeAtMs: deadlines.killAtMs }
-      : deadlines;
+    return mutant === 'no-freeze' ? { ...deadlines, freezeAtMs: deadlines.killAtMs } : deadlines;
   }
 
   #leaseClock(): number {

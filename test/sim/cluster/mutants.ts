@@ -21,6 +21,16 @@ export const MUTANTS: readonly Mutant[] = [
     caughtAs: 'safety',
   },
   {
+    name: 'guest-supported-as-member',
+    what: 'a leader that does not vote needs as few supporters as one that does, though all members may fence it',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'guest-needs-no-member',
+    what: 'a candidate that does not vote takes an expired lease without a member that let go, against the failsafe',
+    caughtAs: 'safety',
+  },
+  {
     name: 'promise-forgotten-at-restart',
     what: 'a process that starts neither behaves as if it had promised nor promises to the first leader it reads of (each alone covers for the other)',
     caughtAs: 'safety',

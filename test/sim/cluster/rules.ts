@@ -1,6 +1,8 @@
 /** Safety rules broken on purpose, one at a time; see mutants.ts for what each is. */
 export type MutantName =
   | 'fence-quorum-one-less'
+  | 'guest-supported-as-member'
+  | 'guest-needs-no-member'
   | 'promise-forgotten-at-restart'
   | 'promise-without-margin'
   | 'support-counted-from-answer'

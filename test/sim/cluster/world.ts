@@ -18,6 +18,8 @@ export interface ClusterOptions {
   readonly time: EventQueue;
   readonly random: () => number;
   readonly nodes: number;
+  /** How many of them do not vote: the last ones. */
+  readonly guests: number;
   readonly required: number;
   readonly mutant: MutantName | null;
   /** Hears every note; null where nobody reads them. */
@@ -33,6 +35,8 @@ export class Cluster {
   readonly random: () => number;
   readonly network: Network;
   readonly names: readonly NodeId[];
+  /** Those that vote, the first ones. */
+  readonly members: readonly NodeId[];
   readonly agents: readonly ModelAgent[];
   readonly required: number;
   readonly mutant: MutantName | null;
@@ -50,6 +54,7 @@ export class Cluster {
     this.#transcript = options.transcript;
     this.network = new Network(time, random);
     this.names = Array.from({ length: options.nodes }, (_, index) => parseNodeId(`n${index + 1}`));
+    this.members = this.names.slice(0, options.nodes - options.guests);
     const surroundings: Surroundings = {
       network: this.network,
       listener: {
@@ -84,6 +89,7 @@ export class Cluster {
         server,
         mayWrite: () => watchdog.mayWrite(),
       })),
+      this.members.length,
     );
   }
 
@@ -115,7 +121,7 @@ export class Cluster {
     };
     const ballot = { counter: 1, proposer: 'before' };
     const accepted: VersionedValue = { version: 1, value: state, operation: 'before:1' };
-    for (const { acceptor } of this.agents)
+    for (const { acceptor } of this.agents.slice(0, this.members.length))
       acceptor.install({ promised: ballot, acceptedBallot: ballot, accepted });
   }
 
@@ -128,6 +134,7 @@ export class Cluster {
   ): void {
     const to = this.agents[voter]!;
     const { life } = from.host.agent;
+    if (from.host.isUnregistered) return;
     this.network.send(from.host, to.host, to.host.agent, () =>
       to.acceptor.handle(message, (reply) =>
         this.network.send(to.host, from.host, from.host.agent, () => {

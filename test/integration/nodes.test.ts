@@ -1,0 +1,106 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import { expect, test } from 'vitest';
+import { connect } from '../../src/index.ts';
+import { startTestCluster } from '../../src/testing/cluster.ts';
+import type { TestCluster } from '../../src/testing/cluster.ts';
+import type { Topology } from '../../src/model/topology.ts';
+
+async function until<T>(what: string, look: () => Promise<T | null>, deadlineMs = 30_000): Promise<T> {
+  const deadline = performance.now() + deadlineMs;
+  for (;;) {
+    const value = await look();
+    if (value !== null) return value;
+    if (performance.now() > deadline) throw new Error(`not within ${deadlineMs} ms: ${what}`);
+    await delay(50);
+  }
+}
+
+async function slotsOf(dsn: string): Promise<readonly string[]> {
+  const client = new pg.Client({ connectionString: dsn });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ slot_name: string }>(
+      'SELECT slot_name FROM pg_replication_slots ORDER BY slot_name',
+    );
+    return rows.map((row) => row.slot_name);
+  } finally {
+    await client.end();
+  }
+}
+
+function whenSynchronous(cluster: TestCluster, name: string): Promise<Topology> {
+  return until(`${name} in the sync set`, async () => {
+    const topology = await cluster.status().catch(() => null);
+    const node = topology?.nodes.find((candidate) => candidate.name === name);
+    return topology !== null && node?.sync === true && topology.isFailoverReady ? topology : null;
+  });
+}
+
+test('a fourth node comes, leads and stays, and another goes, while an app writes', async () => {
+  await using cluster = await startTestCluster();
+  const pool = await connect({ connectionString: cluster.url, max: 4 });
+  await pool.query('CREATE TABLE written (id int PRIMARY KEY)');
+  const acknowledged: number[] = [];
+  let isWriting = true;
+  let next = 0;
+  const writers = Array.from({ length: 3 }, async () => {
+    while (isWriting) {
+      const id = next++;
+      const isDone = await pool.query('INSERT INTO written VALUES ($1)', [id]).then(
+        () => true,
+        () => false,
+      );
+      if (isDone) acknowledged.push(id);
+    }
+  });
+  try {
+    await cluster.untilWhole();
+    const added = await cluster.addNode('n4');
+    const whole = await whenSynchronous(cluster, 'n4');
+    expect(whole.nodes.map(({ name, voter }) => [name, voter])).toEqual([
+      ['n1', true],
+      ['n2', true],
+      ['n3', true],
+      ['n4', false],
+    ]);
+    await cluster.untilWhole();
+    const writtenBefore = acknowledged.length;
+    expect(await cluster.switchover('n4')).toMatchObject({ to: 'n4' });
+    await until('writes on n4', async () => (acknowledged.length > writtenBefore + 20 ? true : null));
+    await cluster.untilWhole();
+    expect(await slotsOf(added.dsn)).toEqual(['lockstep_n1', 'lockstep_n2', 'lockstep_n3']);
+
+    // A fifth one is there to be removed: it is in the sync set like any other.
+    const fifth = await cluster.addNode('n5');
+    await whenSynchronous(cluster, 'n5');
+    await cluster.removeNode('n5');
+    const after = await cluster.untilWhole();
+    expect(after.nodes.map((node) => node.name)).toEqual(['n1', 'n2', 'n3', 'n4']);
+    expect(await readFile(join(fifth.folder, 'data', 'PG_VERSION'), 'utf8')).toMatch(/^\d+/);
+    await until('no slot for n5', async () =>
+      (await slotsOf(added.dsn)).includes('lockstep_n5') ? null : true,
+    );
+
+    // n4 dies: it does not vote, so the others elect one of themselves by suspicion and support.
+    await cluster.kill('n4');
+    await until('another leader', async () => {
+      const { leader } = await cluster.status();
+      return leader !== null && leader !== 'n4' ? leader : null;
+    });
+    // Removing a dead node works too, and its name is not given again.
+    await cluster.removeNode('n4');
+    await expect(cluster.addNode('n4')).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    await cluster.untilWhole();
+  } finally {
+    isWriting = false;
+    await Promise.all(writers);
+  }
+  const { rows } = await pool.query<{ id: number }>('/* fresh */ SELECT id FROM written');
+  await pool.end();
+  const kept = new Set(rows.map((row) => row.id));
+  expect(acknowledged.filter((id) => !kept.has(id))).toEqual([]);
+  expect(acknowledged.length).toBeGreaterThan(100);
+}, 180_000);
