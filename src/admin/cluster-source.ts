@@ -10,6 +10,8 @@ import type { AdminLogger, ClusterChange, ClusterView } from './source.ts';
 const EVENT_LIMIT = 500;
 /** Agents tell their view at least once a second; this many silent milliseconds are no hiccup any more. */
 const QUIET_MS = 3000;
+/** More than this many are not a cluster's. */
+const MAX_TOLD_AGENTS = 64;
 
 export interface ClusterSourceOptions {
   /** Base URLs of agents of the cluster; those that these tell of are followed too. */
@@ -81,7 +83,7 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
   let isClosed = false;
   /** Also agents of nodes that came later are followed, and no more those of nodes that went. */
   function followAgents(): void {
-    const told = topology?.nodes.map((node) => node.agentUrl) ?? [];
+    const told = topology?.nodes.slice(0, MAX_TOLD_AGENTS).map((node) => node.agentUrl) ?? [];
     const wanted = new Set(isClosed ? [] : [...options.agentUrls, ...told]);
     for (const [agentUrl, stream] of streams) {
       if (wanted.has(agentUrl)) continue;

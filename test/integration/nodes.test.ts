@@ -1,22 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { expect, test } from 'vitest';
 import { connect } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
 import type { Topology } from '../../src/model/topology.ts';
-
-async function until<T>(what: string, look: () => Promise<T | null>, deadlineMs = 30_000): Promise<T> {
-  const deadline = performance.now() + deadlineMs;
-  for (;;) {
-    const value = await look();
-    if (value !== null) return value;
-    if (performance.now() > deadline) throw new Error(`not within ${deadlineMs} ms: ${what}`);
-    await delay(50);
-  }
-}
+import { ETCD, EtcdCluster } from './etcd-cluster.ts';
+import { until } from './fixture.ts';
+import { missing, onLeader, Writer } from './numbered-writes.ts';
 
 async function slotsOf(dsn: string): Promise<readonly string[]> {
   const client = new pg.Client({ connectionString: dsn });
@@ -32,11 +24,15 @@ async function slotsOf(dsn: string): Promise<readonly string[]> {
 }
 
 function whenSynchronous(cluster: TestCluster, name: string): Promise<Topology> {
-  return until(`${name} in the sync set`, async () => {
-    const topology = await cluster.status().catch(() => null);
-    const node = topology?.nodes.find((candidate) => candidate.name === name);
-    return topology !== null && node?.sync === true && topology.isFailoverReady ? topology : null;
-  });
+  return until(
+    `${name} in the sync set`,
+    async () => {
+      const topology = await cluster.status().catch(() => null);
+      const node = topology?.nodes.find((candidate) => candidate.name === name);
+      return topology !== null && node?.sync === true && topology.isFailoverReady ? topology : null;
+    },
+    30_000,
+  );
 }
 
 test('a fourth node comes, leads and stays, and another goes, while an app writes', async () => {
@@ -103,4 +99,34 @@ test('a fourth node comes, leads and stays, and another goes, while an app write
   const kept = new Set(rows.map((row) => row.id));
   expect(acknowledged.filter((id) => !kept.has(id))).toEqual([]);
   expect(acknowledged.length).toBeGreaterThan(100);
-}, 180_000);
+}, 300_000);
+
+test.skipIf(ETCD === null)(
+  'a third node comes to two with etcd, leads, dies and goes',
+  async () => {
+    await using etcd = await EtcdCluster.start({ members: 1 });
+    await using cluster = await startTestCluster({
+      nodes: 2,
+      coordination: { kind: 'etcd', endpoints: etcd.endpoints, prefix: '/lockstep/' },
+    });
+    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+    const writer = new Writer(cluster);
+    writer.start();
+    await cluster.addNode('n3');
+    await whenSynchronous(cluster, 'n3');
+    await cluster.switchover('n3');
+    await cluster.untilWhole();
+    await cluster.kill('n3');
+    await until('a voter leads', async () => {
+      const { leader } = await cluster.status();
+      return leader !== null && leader !== 'n3';
+    });
+    await cluster.removeNode('n3');
+    await cluster.untilWhole();
+    const before = writer.acknowledged.length;
+    await until('writes flow', () => writer.acknowledged.length > before + 20);
+    await writer.stop();
+    expect(await missing(cluster, writer)).toEqual([]);
+  },
+  120_000,
+);

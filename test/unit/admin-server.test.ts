@@ -2,6 +2,7 @@ import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { request } from 'node:http';
+import { promisify } from 'node:util';
 
 import { afterEach, describe, expect, test } from 'vitest';
 
@@ -239,7 +240,8 @@ async function serveAgent(port: number, messages: () => readonly SseMessage[]) {
     await new Promise((resolve) => server.close(resolve));
   };
   closers.push(close);
-  return { port: (server.address() as AddressInfo).port, close };
+  const connections = promisify(server.getConnections.bind(server));
+  return { port: (server.address() as AddressInfo).port, close, connections };
 }
 
 async function eventually(check: () => void): Promise<void> {
@@ -283,4 +285,26 @@ test('a cluster source merges its agents, survives nonsense and comes back after
   ]);
   await eventually(() => expect(source.topology()?.version).toBe(9));
   expect(told.filter((kind) => kind === 'event')).toHaveLength(2);
+});
+
+test('the source also follows agents of nodes that came later, and no more those that went', async () => {
+  const fourth = await serveAgent(0, () => [
+    { event: 'event', data: JSON.stringify(clusterEvent({ node: 'n4' })) },
+  ]);
+  const urlOf = (port: number): string => `http://127.0.0.1:${port}`;
+  let listed: Parameters<typeof topology>[0] = {};
+  const news = (): readonly SseMessage[] => [{ event: 'topology', data: JSON.stringify(topology(listed)) }];
+  const seed = await serveAgent(0, news);
+  const own = node('n1', { agentUrl: urlOf(seed.port) });
+  listed = { version: 1, nodes: [own, node('n4', { agentUrl: urlOf(fourth.port) })] };
+  const source = createClusterSource({ agentUrls: [urlOf(seed.port)] });
+  closers.push(() => source.close());
+  await eventually(() => expect(source.events().map((event) => event.node)).toEqual(['n4']));
+  expect(await fourth.connections()).toBe(1);
+
+  listed = { version: 2, nodes: [own] };
+  await seed.close();
+  await serveAgent(seed.port, news);
+  await eventually(() => expect(source.topology()?.nodes).toHaveLength(1));
+  await expect.poll(() => fourth.connections(), { timeout: 10_000, interval: 20 }).toBe(0);
 });
