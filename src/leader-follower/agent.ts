@@ -81,7 +81,6 @@ export class Agent {
   #wake: () => void = () => undefined;
   #isSwitchingOver = false;
   #last: Observation | null = null;
-  #isFrozen = false;
   #lastError = '';
   #server: { close(): Promise<void> } | null = null;
 
@@ -128,7 +127,6 @@ export class Agent {
         this.#wake();
       },
       onFrozen: (reason) => {
-        this.#isFrozen = reason !== null;
         this.#events.add('fenced', reason === null ? 'PostgreSQL goes on' : `PostgreSQL frozen: ${reason}`);
       },
     });
@@ -163,10 +161,9 @@ export class Agent {
       sendPing: (ping) => this.#peers.ping(ping),
       onMoved: () => this.#register.moved(),
     });
-    this.#writeHealth = new WriteHealth(
-      () => this.#local.server.connect(),
-      () => !this.#isFrozen && this.#register.ownLease.kind === 'held' && this.#isServing(),
-    );
+    this.#writeHealth = new WriteHealth(this.#local.server, () => {
+      return this.#register.ownLease.kind !== 'none' && this.#isServing();
+    });
     this.#peers = new Peers(othersOf(seed, node.name), seal, {
       onChange: () => this.#wake(),
       onPong: (from, supports, sentAtMs) => {
@@ -388,7 +385,7 @@ export class Agent {
       peers: this.#peers,
       fencedAtVersion: this.#fence.version,
       leaderLostForMs: this.#promise.lostForMs,
-      writeFailingForMs: this.#writeHealth.failingForMs,
+      writeHealth: this.#writeHealth,
       hasRewindFailed: this.#executor.hasRewindFailed,
       merits: this.#merits,
     });

@@ -25,10 +25,10 @@ export class LocalQueries {
 
   /** Null when PostgreSQL does not run or does not answer. */
   async probe(isFollowing: boolean): Promise<Probe | null> {
-    if (!this.#server.isRunning) return null;
+    // A round need not wait for what cannot answer.
+    if (!this.#server.isRunning || this.#server.isSuspended) return null;
     try {
-      this.#client ??= await this.#server.connect();
-      const seen = await Promise.race([probe(this.#client), rejectAfter(PROBE_TIMEOUT_MS)]);
+      const seen = await Promise.race([this.#ask(), rejectAfter(PROBE_TIMEOUT_MS)]);
       const isStalled = isFollowing && !seen.isReceiving;
       this.#stalledSinceMs = isStalled ? (this.#stalledSinceMs ?? monotonicMs()) : null;
       return seen;
@@ -36,6 +36,15 @@ export class LocalQueries {
       this.close();
       return null;
     }
+  }
+
+  async #ask(): Promise<Probe> {
+    if (this.#client !== null) return probe(this.#client);
+    const client = await this.#server.connect();
+    // An earlier attempt was given up, and came to something after all.
+    if (this.#client !== null) void client.end().catch(() => undefined);
+    else this.#client = client;
+    return probe(this.#client);
   }
 
   /** Runs `task` on a connection of its own. */

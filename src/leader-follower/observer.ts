@@ -12,6 +12,7 @@ import type { LocalNode } from './local-node.ts';
 import type { Merits } from './merits.ts';
 import type { PeerReport, Peers } from './peers.ts';
 import { decodeHistory } from './status.ts';
+import type { WriteHealth } from './write-health.ts';
 
 const LOOK_TIMEOUT_MS = 1_500;
 
@@ -32,7 +33,7 @@ export async function observe(options: {
   readonly hasRewindFailed: boolean;
   readonly merits: Merits;
   readonly leaderLostForMs: number;
-  readonly writeFailingForMs: number;
+  readonly writeHealth: WriteHealth;
 }): Promise<Observation> {
   const { register, local } = options;
   const [known, probe, localSystemIdentifier] = await Promise.all([
@@ -50,7 +51,8 @@ export async function observe(options: {
     leaseExpiredForMs: register.leaseExpiredForMs,
     leaderLostForMs: options.leaderLostForMs,
     isLeaderSuspected: isSuspected(known, reports, options),
-    writeFailingForMs: options.writeFailingForMs,
+    writeFailingForMs: options.writeHealth.failingForMs,
+    suspendedForMs: options.writeHealth.suspendedForMs,
     fencedAtVersion: options.fencedAtVersion,
     local: await describeLocal(local, probe, localSystemIdentifier),
     localSystemIdentifier,

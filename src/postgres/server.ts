@@ -15,6 +15,7 @@ import { INSUFFICIENT_SETTINGS, lackingInFiles } from './follower-minimums.ts';
 import { endLeftover, killProcesses, listProcesses } from './leftover.ts';
 import { monotonicMs } from './monotonic-clock.ts';
 import { SUPERUSER } from './settings.ts';
+import { isSuspended } from './suspension.ts';
 
 export interface PostgresServerOptions {
   readonly binaries: PostgresBinaries;
@@ -58,6 +59,7 @@ export class PostgresServer {
   #isExitExpected = true;
   #deadlines: Deadlines | null = null;
   #binaries: PostgresBinaries;
+  #isFrozen = false;
   #raised: readonly LackingSetting[] = [];
 
   constructor(options: PostgresServerOptions) {
@@ -72,6 +74,16 @@ export class PostgresServer {
 
   get isRunning(): boolean {
     return this.#pid !== null;
+  }
+
+  /** By its watchdog, as the agent last heard. */
+  get isFrozen(): boolean {
+    return this.#isFrozen && this.isRunning;
+  }
+
+  /** The postmaster is stopped by a signal, of its watchdog or of somebody else. */
+  get isSuspended(): boolean {
+    return this.#pid !== null && isSuspended(this.#pid);
   }
 
   /** What its own files have too low to replay its log, and it was started with `least` of instead (I5). */
@@ -276,6 +288,7 @@ export class PostgresServer {
     watchdog.stdin.on('error', () => undefined);
     this.#watchdog = watchdog;
     this.#isExitExpected = true;
+    this.#isFrozen = false;
     let reason = 'the watchdog ended';
     let wasKilled = false;
     createInterface({ input: watchdog.stdout }).on('line', (line) => {
@@ -289,8 +302,10 @@ export class PostgresServer {
       if (report.pid !== undefined) this.#pid = report.pid;
       // Its number may soon belong to another process.
       if (report.exit !== undefined) this.#pid = null;
-      if (report.frozen !== undefined) this.#options.onFrozen?.(report.frozen);
-      if (report.thawed !== undefined) this.#options.onFrozen?.(null);
+      if (report.frozen !== undefined || report.thawed !== undefined) {
+        this.#isFrozen = report.frozen !== undefined;
+        this.#options.onFrozen?.(report.frozen ?? null);
+      }
       if (report.killed !== undefined) {
         wasKilled = true;
         reason = `the watchdog killed it: ${report.killed}`;

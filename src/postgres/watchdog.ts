@@ -11,6 +11,7 @@ import { existsSync, openSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { killProcesses, listProcesses } from './leftover.ts';
 import { monotonicMs } from './monotonic-clock.ts';
+import { Freeze, send } from './suspension.ts';
 
 interface Command {
   readonly program: string;
@@ -60,6 +61,7 @@ const server = spawn(words[0] ?? '', words.slice(1), {
   ...(command.gid === undefined ? {} : { gid: command.gid }),
 });
 let deadlines: Deadlines | null = null;
+const freeze = new Freeze();
 let isFrozen = false;
 /** Without a list of the backends they cannot be stopped together, so PostgreSQL is killed instead. */
 const canFreeze = existsSync('/proc/self/task');
@@ -94,18 +96,16 @@ function freezeServer(): void {
   const { pid } = server;
   if (pid === undefined || server.exitCode !== null) return;
   isFrozen = true;
-  send(pid, 'SIGSTOP');
+  freeze.stop([pid]);
   // A signal takes effect a moment after it was sent: a backend forked in between is in the second list.
-  for (let round = 0; round < 2; round++) for (const backend of listChildren(pid)) send(backend, 'SIGSTOP');
+  for (let round = 0; round < 2; round++) freeze.stop(listChildren(pid));
   report({ frozen: UNSUPPORTED });
 }
 
 function thawServer(): void {
-  const { pid } = server;
-  if (pid === undefined) return;
+  if (server.pid === undefined) return;
   isFrozen = false;
-  for (const backend of listChildren(pid)) send(backend, 'SIGCONT');
-  send(pid, 'SIGCONT');
+  freeze.end();
   report({ thawed: true });
 }
 
@@ -115,18 +115,10 @@ function enforceDeadlines(): void {
   if (nowMs >= deadlines.killAtMs) killServer('the lease ran out');
   else if (isFrozen) {
     if (nowMs < deadlines.freezeAtMs) thawServer();
-    else for (const backend of listChildren(server.pid ?? 0)) send(backend, 'SIGSTOP');
+    else if (server.pid !== undefined) freeze.stop([server.pid, ...listChildren(server.pid)]);
   } else if (nowMs >= deadlines.freezeAtMs) {
     if (canFreeze) freezeServer();
     else killServer(UNSUPPORTED);
-  }
-}
-
-function send(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // It was gone before.
   }
 }
 

@@ -166,6 +166,31 @@ describe('the watchdog', () => {
     await client.end();
   });
 
+  it('does not wake what somebody else had suspended, and stops what they let go too early', async () => {
+    await using agent = await AgentProcess.start(60_000, 300);
+    const client = await agent.connect();
+    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    const foreign = rows[0]?.pid ?? 0;
+    const isStopped = (pid: number): boolean =>
+      /State:\s*T/.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    const isFrozen = (): boolean => agent.lines.findLast((line) => 'frozen' in line)?.['frozen'] != null;
+    process.kill(foreign, 'SIGSTOP');
+    await until('it is suspended', () => isStopped(foreign));
+    process.kill(agent.pid, 'SIGUSR2');
+    await until('all is frozen', isFrozen, 3_000);
+    process.kill(agent.pid, 'SIGUSR2');
+    await until('the rest goes on', () => !isFrozen() && !isStopped(agent.postmasterPid), 3_000);
+    expect(isStopped(foreign)).toBe(true);
+
+    process.kill(agent.pid, 'SIGUSR2');
+    await until('all is frozen again', isFrozen, 3_000);
+    process.kill(foreign, 'SIGCONT');
+    await until('its watchdog stopped it', () => isStopped(foreign), 1_000);
+    process.kill(agent.pid, 'SIGUSR2');
+    await until('it goes on with the rest', () => !isFrozen() && !isStopped(foreign), 3_000);
+    await client.end();
+  });
+
   it('kills a frozen PostgreSQL when the lease runs out', async () => {
     await using agent = await AgentProcess.start(1_000, 300);
     const client = await agent.connect();

@@ -42,6 +42,8 @@ export type CampaignGround = 'released' | 'expired' | 'suspected' | 'led-last';
 
 /** A leader whose disk takes no write for this long is as good as dead. */
 const WRITE_HEALTH_TIMEOUT_MS = 3_000;
+/** Unlike writes that fail, a suspended process is not mistaken for one that has to wait. */
+const SUSPENDED_TIMEOUT_MS = 1_000;
 /** How long a node that is not first in line lets the ones before it campaign. */
 const CAMPAIGN_STAGGER_MS = 400;
 /** A follower that cannot stream for this long from a leader that answers is cloned anew. */
@@ -131,9 +133,15 @@ function decideAsHolder(
 }
 
 function decideWhetherWell(view: View, state: ClusterState, otherwise: readonly Action[]): readonly Action[] {
-  if (view.writeFailingForMs < WRITE_HEALTH_TIMEOUT_MS || !canHandOver(view, state)) return otherwise;
-  const seconds = (view.writeFailingForMs / 1_000).toFixed(1);
-  return [{ kind: 'hand-over', reason: `no write has reached the disk for ${seconds} s` }];
+  const { writeFailingForMs, suspendedForMs = 0 } = view;
+  const isSuspended = suspendedForMs >= SUSPENDED_TIMEOUT_MS;
+  const isFailing = isSuspended || writeFailingForMs >= WRITE_HEALTH_TIMEOUT_MS;
+  if (!isFailing || !canHandOver(view, state)) return otherwise;
+  const seconds = ((isSuspended ? suspendedForMs : writeFailingForMs) / 1_000).toFixed(1);
+  const reason = isSuspended
+    ? `PostgreSQL has been suspended from outside for ${seconds} s`
+    : `no write has reached the disk for ${seconds} s`;
+  return [{ kind: 'hand-over', reason }];
 }
 
 /** Enough members of the sync set answer that an election without this node succeeds. */

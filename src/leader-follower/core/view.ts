@@ -66,6 +66,8 @@ export interface View {
   readonly isLeaderSuspected: boolean;
   /** How long no write has reached the disk of this leader; 0 while all is well. */
   readonly writeFailingForMs: number;
+  /** How long somebody other than its watchdog has suspended this leader's PostgreSQL; missing or 0 while nobody has. */
+  readonly suspendedForMs?: number;
   /**
    * This node gave its position to a candidate (or just started) at this register version; it may stream
    * again only from the holder in a newer one. Anything else would let a commit be acknowledged that the
