@@ -28,6 +28,7 @@ import type { LogEnd } from './coming-leadership.ts';
 import { nodeFolder } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import type { LostLog } from './core/rejoin.ts';
+import type { StallLook } from './core/stall.ts';
 import { DataReplacement } from './data-replacement.ts';
 import { LocalQueries } from './local-queries.ts';
 import { saveLostWrites } from './lost-writes.ts';
@@ -114,8 +115,9 @@ export class LocalNode {
     return this.#following;
   }
 
-  get stalledForMs(): number {
-    return this.#queries.stalledForMs;
+  /** To be asked once a round; see LocalQueries. */
+  stalledForMs(look: StallLook): number {
+    return this.#queries.stalledForMs(look);
   }
 
   get canRewind(): boolean {
@@ -137,7 +139,7 @@ export class LocalNode {
 
   /** Null when PostgreSQL does not run or does not answer. */
   probe(): Promise<Probe | null> {
-    return this.#queries.probe(this.#following !== null);
+    return this.#queries.probe();
   }
 
   /** Runs statements as superuser on the local server; see LocalQueries. */

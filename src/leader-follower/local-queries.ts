@@ -3,6 +3,8 @@ import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { probe } from '../postgres/probe.ts';
 import type { Probe } from '../postgres/probe.ts';
 import type { PostgresServer } from '../postgres/server.ts';
+import { observeStall } from './core/stall.ts';
+import type { StallLook } from './core/stall.ts';
 
 const PROBE_TIMEOUT_MS = 1_500;
 /** Checkpoints and the founding of a database take long; what a round waits for names less. */
@@ -18,20 +20,19 @@ export class LocalQueries {
     this.#server = server;
   }
 
-  /** How long it has been set to stream, as the last probe was told, without streaming. */
-  get stalledForMs(): number {
-    return this.#stalledSinceMs === null ? 0 : monotonicMs() - this.#stalledSinceMs;
+  /** How long it has been set to stream without streaming, though there is a leader, by this look and those before. */
+  stalledForMs(look: StallLook): number {
+    const nowMs = monotonicMs();
+    this.#stalledSinceMs = observeStall(this.#stalledSinceMs, look, nowMs);
+    return this.#stalledSinceMs === null ? 0 : nowMs - this.#stalledSinceMs;
   }
 
   /** Null when PostgreSQL does not run or does not answer. */
-  async probe(isFollowing: boolean): Promise<Probe | null> {
+  async probe(): Promise<Probe | null> {
     // A round need not wait for what cannot answer.
     if (!this.#server.isRunning || this.#server.isSuspended) return null;
     try {
-      const seen = await Promise.race([this.#ask(), rejectAfter(PROBE_TIMEOUT_MS)]);
-      const isStalled = isFollowing && !seen.isReceiving;
-      this.#stalledSinceMs = isStalled ? (this.#stalledSinceMs ?? monotonicMs()) : null;
-      return seen;
+      return await Promise.race([this.#ask(), rejectAfter(PROBE_TIMEOUT_MS)]);
     } catch {
       this.close();
       return null;

@@ -54,7 +54,7 @@ export async function observe(options: {
     writeFailingForMs: options.writeHealth.failingForMs,
     suspendedForMs: options.writeHealth.suspendedForMs,
     fencedAtVersion: options.fencedAtVersion,
-    local: await describeLocal(local, probe, localSystemIdentifier),
+    local: await describeLocal(local, probe, localSystemIdentifier, isLeaderServing(known, reports)),
     localSystemIdentifier,
     peers: reports.map(describePeer),
     merits: options.merits.all(register.known.state),
@@ -70,6 +70,18 @@ export async function observe(options: {
  */
 export function isEndHidden({ view: { local } }: Observation): boolean {
   return local.kind === 'follower' && local.following === null && local.endLsn === null;
+}
+
+/** The holder says itself that it leads its term. */
+function isLeaderServing(known: KnownRegister | null, reports: readonly PeerReport[]): boolean {
+  const leadership = known?.state?.leadership;
+  return reports.some(
+    ({ node, isReachable, status }) =>
+      node.name === leadership?.holder &&
+      isReachable &&
+      status?.role === 'leader' &&
+      status.term === leadership.term,
+  );
 }
 
 /** What the others say counts where it is about the same leader. */
@@ -101,20 +113,26 @@ async function describeLocal(
   local: LocalNode,
   probe: Probe | null,
   systemIdentifier: string | null,
+  isServing: boolean,
 ): Promise<LocalPostgres> {
   if (systemIdentifier === null) return { kind: 'absent' };
   if (!local.server.isRunning) return { kind: 'stopped' };
   if (probe === null) return { kind: 'silent' };
   const history = await local.history(probe);
   if (!probe.isInRecovery) return { kind: 'leader', history, flushLsn: probe.receivedLsn };
+  const { following } = local;
   return {
     kind: 'follower',
     history,
     receivedLsn: probe.receivedLsn,
     endLsn: probe.isAtLogEnd && !probe.hasReceiver ? probe.replayedLsn : null,
-    following: local.following,
+    following,
     isReceiving: probe.isReceiving,
-    stalledForMs: local.stalledForMs,
+    stalledForMs: local.stalledForMs({
+      following,
+      isReceiving: probe.isReceiving,
+      isLeaderServing: isServing,
+    }),
     tooLowSettings: probe.isReplayPaused ? await describeTooLow(local) : null,
   };
 }

@@ -20,7 +20,7 @@ export type LocalPostgres =
       /** The node it is set to stream from, null when cut off. */
       readonly following: NodeId | null;
       readonly isReceiving: boolean;
-      /** How long it has been set to stream without streaming; 0 while it streams. */
+      /** How long it has been set to stream without streaming, though a leader is there (core/stall.ts); else 0. */
       readonly stalledForMs: number;
       /** Why it cannot replay the leader's log: settings that only a restart raises. Missing or null when it can. */
       readonly tooLowSettings?: string | null;
