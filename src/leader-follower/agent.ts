@@ -256,7 +256,7 @@ export class Agent {
       const members = voters(this.#seed);
       const hasMajority = members.filter(({ name }) => names.includes(name)).length * 2 > members.length;
       // Without them the agents' own consensus could only wait; etcd does not need them.
-      if (hasMajority || this.#config.coordination.kind === 'etcd') await this.#register.release(null);
+      if (hasMajority || this.#config.coordination.kind === 'etcd') await this.#register.release(null, true);
     }
     this.#register.drop();
     this.#merits.close();

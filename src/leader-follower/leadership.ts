@@ -155,11 +155,11 @@ export class LeadershipRegister {
     });
   }
 
-  /** Gives the lease up; PostgreSQL must have stopped before. */
-  async release(successor: NodeId | null): Promise<boolean> {
+  /** Gives the lease up; PostgreSQL must have stopped before. `isResigned`: because this agent is stopped in order. */
+  async release(successor: NodeId | null, isResigned = false): Promise<boolean> {
     const isReleased = await this.update((state) => ({
       ...state,
-      leadership: { ...state.leadership, isReleased: true, successor },
+      leadership: { ...state.leadership, isReleased: true, successor, isResigned },
     }));
     this.drop();
     return isReleased;
@@ -200,6 +200,7 @@ export class LeadershipRegister {
       nonce: randomUUID(),
       ttlMs: this.#ttlMs,
       isReleased: false,
+      isResigned: false,
       successor: null,
       timeline,
       announcedTimeline: null,

@@ -255,6 +255,14 @@ describe('lost leaderships', () => {
   it('are not those that were handed over, and the register stays small', () => {
     const released = { ...leadership, isReleased: true, successor: n2 };
     expect(lossesForElection({ leadership: released }, new Map(), 0)).toEqual([]);
+    const resigned = { ...leadership, isReleased: true, isResigned: true };
+    expect(lossesForElection({ leadership: resigned }, new Map(), 0)).toEqual([]);
+    // A leader that gives up because its disk or its PostgreSQL failed has lost its leadership.
+    const failed = { ...leadership, isReleased: true, isResigned: false };
+    expect(lossesForElection({ leadership: failed }, new Map(), 0)).toHaveLength(1);
+    // It resigned once, began another term and was lost in that.
+    const lostLater = { ...leadership, isReleased: false, isResigned: true };
+    expect(lossesForElection({ leadership: lostLater }, new Map(), 0)).toHaveLength(1);
     expect(lose(Array.from({ length: 30 }, () => n1)).state.lostLeaderships).toHaveLength(8);
   });
 });

@@ -48,6 +48,8 @@ export interface Leadership {
   readonly ttlMs: number;
   /** True when the holder stopped its PostgreSQL and gave the lease up: nobody has to wait for the TTL. */
   readonly isReleased: boolean;
+  /** It was given up because its agent was stopped in order, which is no loss. Missing in a register of an older release. */
+  readonly isResigned?: boolean;
   /** Whom a switchover chose; the others let it try first. */
   readonly successor: NodeId | null;
   /** The timeline of the newest completed promotion: an eligible candidate has it in its history. */

@@ -37,16 +37,19 @@ export function lossesOf(
   return Math.max(0, recent.length - FORGIVEN_LOSSES);
 }
 
-/** What the winner of an election records: the holder before it lost its leadership, unless it handed it over. */
+/**
+ * What the winner of an election records: the holder before it lost its leadership, unless it handed it over or was
+ * stopped in order.
+ */
 export function lossesForElection(
   state: Pick<ClusterState, 'leadership' | 'lostLeaderships'>,
   seen: LossSightings,
   nowMs: number,
 ): readonly LostLeadership[] {
-  const { holder, term, isReleased, successor } = state.leadership;
+  const { holder, term, isReleased, isResigned = false, successor } = state.leadership;
   const kept = (state.lostLeaderships ?? []).filter((loss) => isRecent(loss, seen, nowMs));
-  const wasHandedOver = isReleased && successor !== null;
-  return (wasHandedOver ? kept : [...kept, { node: holder, term }]).slice(-REMEMBERED_LOSSES);
+  const wasInOrder = isReleased && (successor !== null || isResigned);
+  return (wasInOrder ? kept : [...kept, { node: holder, term }]).slice(-REMEMBERED_LOSSES);
 }
 
 function isRecent(loss: LostLeadership, seen: LossSightings, nowMs: number): boolean {
