@@ -104,6 +104,7 @@ export class PostgresServer {
    */
   async startAsFollower(): Promise<void> {
     const { dataDir, account, logPath } = this.#options;
+    await this.#untilWatchdogEnded();
     await endLeftover(dataDir);
     await replaceFile(join(dataDir, 'standby.signal'), '', account);
     await rm(join(dataDir, 'promote'), { force: true });
@@ -191,10 +192,7 @@ export class PostgresServer {
       if (await this.#hasExitedWithin(timeoutMs)) return;
     }
     this.kill('the agent stops it');
-    if (await this.#hasExitedWithin(WATCHDOG_PATIENCE_MS)) return;
-    killProcesses(listProcesses(this.#options.dataDir));
-    this.#watchdog?.kill('SIGKILL');
-    await this.#exited;
+    await this.#untilWatchdogEnded();
   }
 
   /** Moves both deadlines; null takes them away. */
@@ -253,6 +251,14 @@ export class PostgresServer {
   #tellWatchdog(line: { readonly deadlines: Deadlines | null } | { readonly kill: string }): void {
     const input = this.#watchdog?.stdin;
     if (input?.writable === true) input.write(`${JSON.stringify(line)}\n`);
+  }
+
+  /** A watchdog outlives its PostgreSQL by moments; one that does not end in time is ended, with what is left. */
+  async #untilWatchdogEnded(): Promise<void> {
+    if (this.#watchdog === null || (await this.#hasExitedWithin(WATCHDOG_PATIENCE_MS))) return;
+    killProcesses(listProcesses(this.#options.dataDir));
+    this.#watchdog?.kill('SIGKILL');
+    await this.#exited;
   }
 
   async #hasExitedWithin(timeoutMs: number): Promise<boolean> {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
 import { describe, expect, it } from 'vitest';
@@ -311,6 +312,20 @@ describe('a start', () => {
       'pre-existing shared memory',
     );
     await server.stop('fast');
+  });
+
+  it('right after an end belongs to its own watchdog, not to the one that is ending', async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    await fixture.initialize('a');
+    const server = await fixture.start('a', await freePort());
+    for (let round = 1; round <= 8; round++) {
+      const deadline = monotonicMs() + 10_000;
+      server.kill(`round ${round}`);
+      // Without a pause: the agent hears of PostgreSQL's end before its watchdog has ended.
+      while (server.isRunning && monotonicMs() < deadline) await setImmediate();
+      await server.startAsFollower();
+      expect(server.isRunning).toBe(true);
+    }
   });
 
   it('that fails throws, and does not report an exit besides', async () => {
