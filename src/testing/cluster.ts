@@ -199,7 +199,7 @@ class ProcessCluster implements TestCluster {
   async removeNode(name: string): Promise<void> {
     await this.#askLeader('/v1/nodes', { kind: 'remove', name });
     this.#useNodes(this.#config.nodes.filter((node) => node.name !== name));
-    await this.#until(`${name} removed`, 30_000, (topology) => {
+    await this.#until(`${name} removed`, 60_000, (topology) => {
       const isGone = topology.nodes.every((node) => node.name !== name);
       return isGone && !this.#supervisor.isRunning(name) ? true : null;
     });

@@ -101,6 +101,40 @@ test('a fourth node comes, leads and stays, and another goes, while an app write
   expect(acknowledged.length).toBeGreaterThan(100);
 }, 300_000);
 
+test('a node is copied and removed though leaders die meanwhile', async () => {
+  await using cluster = await startTestCluster();
+  await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+  const writer = new Writer(cluster);
+  writer.start();
+  const stateOf = async (name: string): Promise<string | undefined> =>
+    (await cluster.status()).nodes.find((node) => node.name === name)?.state;
+
+  await cluster.addNode('n4');
+  await until('it is copied', async () => (await stateOf('n4')) === 'rejoining', 60_000);
+  const first = await cluster.leader();
+  await cluster.kill(first);
+  await until('it follows another', async () => (await stateOf('n4')) === 'running', 90_000);
+  await cluster.start(first);
+  await cluster.untilWhole(90_000);
+
+  const second = await cluster.leader();
+  const removed = cluster.removeNode('n4').catch((error: unknown) => error);
+  await until('it is to leave', async () => {
+    const { nodes } = await cluster.status();
+    return nodes.every(({ name, detail }) => name !== 'n4' || detail === 'leaving');
+  });
+  await cluster.kill(second);
+  await until('another leads', async () => ![null, second].includes((await cluster.status()).leader));
+  expect(await removed).toBeUndefined();
+  await cluster.start(second);
+  const { nodes } = await cluster.untilWhole(90_000);
+  expect(nodes.map(({ name }) => name)).toEqual(['n1', 'n2', 'n3']);
+  const before = writer.acknowledged.length;
+  await until('writes flow', () => writer.acknowledged.length > before + 20);
+  await writer.stop();
+  expect(await missing(cluster, writer)).toEqual([]);
+}, 300_000);
+
 test.skipIf(ETCD === null)(
   'a third node comes to two with etcd, leads, dies and goes',
   async () => {
