@@ -180,7 +180,11 @@ class CasPaxosCoordination implements EmbeddedCoordination {
       for (const voter of this.#voters) {
         this.#transport
           .send(voter, { kind: 'peek', key }, this.#timeoutMs(deadline))
-          .then((reply) => replies.push(reply))
+          .then((reply) => {
+            replies.push(reply);
+            // Else the first round after others have written would be refused, and wait before the next.
+            if (reply.kind === 'state') this.#counter = Math.max(this.#counter, reply.promised.counter);
+          })
           .catch(() => undefined)
           .finally(() => {
             const decision = decidePeek(replies, quorum);

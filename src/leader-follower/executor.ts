@@ -113,6 +113,7 @@ export class Executor {
       case 'lead':
         return this.#lead(observation);
       case 'keep-slots':
+        if (hasArrived(observation)) await local.settle();
         return this.#slots.keepAsFollower();
       case 'demote':
         register.drop();
@@ -344,6 +345,12 @@ export class Executor {
     // Counts only when the promotion did not come to that.
     answer({ kind: 'refused', reason: 'its lease ran out before it was promoted' });
   }
+}
+
+/** Whether this follower has log of the timeline that its leader writes. */
+function hasArrived({ view }: Observation): boolean {
+  const leader = view.peers.find(({ name }) => name === view.register?.state?.leadership.holder);
+  return view.local.kind === 'follower' && view.local.history.timeline === leader?.history?.timeline;
 }
 
 function seconds(sinceMs: number): string {

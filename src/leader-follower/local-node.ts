@@ -62,6 +62,8 @@ export class LocalNode {
   readonly #replacement: DataReplacement;
   readonly #queries: LocalQueries;
   #following: NodeId | null = null;
+  /** It was set to stream and may not be on the leader's timeline yet. */
+  #isArriving = false;
   /** PostgreSQL's synchronous_standby_names. */
   #standbyNames = '';
   #changes: Promise<unknown> = Promise.resolve();
@@ -181,11 +183,24 @@ export class LocalNode {
     });
   }
 
+  /** Streams from `leader`; to be {@link settle}d once it is on the leader's timeline. */
   follow(leader: NodeConfig): Promise<void> {
     return this.#change(null, null, async () => {
       this.#following = leader.name;
+      this.#isArriving = true;
       this.#server.setDeadlines(null);
       await this.#writeSettings(leader);
+      this.#server.reload();
+    });
+  }
+
+  /** What made the arrival at the leader's timeline fast costs a little at each commit, and ends here. */
+  async settle(): Promise<void> {
+    if (!this.#isArriving) return;
+    return this.#change(null, null, async () => {
+      if (this.#following === null) return;
+      this.#isArriving = false;
+      await this.#writeSettings(this.#followedNode());
       this.#server.reload();
     });
   }
@@ -226,6 +241,7 @@ export class LocalNode {
     return this.#change(null, null, async () => {
       if (this.#following === null) return;
       this.#standbyNames = standbyNames;
+      this.#isArriving = false;
       await this.#writeSettings(this.#followedNode());
       this.#server.reload();
     });
@@ -234,8 +250,9 @@ export class LocalNode {
   /** Leaves recovery; commits wait for `standbyNames` (synchronous_standby_names) from the first one on. */
   promote(standbyNames: string): Promise<void> {
     return this.#change('starting', 'promoting', async () => {
-      const isPrepared = this.#following !== null && this.#standbyNames === standbyNames;
+      const isPrepared = this.#following !== null && !this.#isArriving && this.#standbyNames === standbyNames;
       this.#following = null;
+      this.#isArriving = false;
       this.#standbyNames = standbyNames;
       if (!isPrepared) {
         await this.#writeSettings(null);
@@ -356,6 +373,7 @@ export class LocalNode {
 
   async #startAlone(): Promise<void> {
     this.#following = null;
+    this.#isArriving = false;
     this.#standbyNames = '';
     await this.#replacement.removeLeftover();
     this.#hasEndedByItself = false;
@@ -366,6 +384,7 @@ export class LocalNode {
   async #detach(): Promise<void> {
     if (this.#following !== null) {
       this.#following = null;
+      this.#isArriving = false;
       await this.#writeSettings(null);
       this.#server.reload();
     }
@@ -392,6 +411,7 @@ export class LocalNode {
       node: this.#node,
       leader,
       standbyNames: this.#standbyNames,
+      isArriving: this.#isArriving,
       clusterSettings: this.#clusterSettings,
       account: this.#account,
       dataDir: this.dataDir,

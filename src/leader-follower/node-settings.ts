@@ -17,6 +17,8 @@ export interface NodeSettingsOptions {
   readonly leader: NodeConfig | null;
   /** PostgreSQL's synchronous_standby_names. */
   readonly standbyNames: string;
+  /** It is to stream from a leader whose timeline it may not have yet. */
+  readonly isArriving: boolean;
   readonly passFile: string;
   /** For all nodes alike. */
   readonly clusterSettings: Settings;
@@ -47,6 +49,8 @@ function nodeSettings(options: NodeSettingsOptions): Settings {
     cluster_name: `${config.name}/${node.name}`,
     listen_addresses: node.host,
     port: node.port,
+    // A timeline begins with a new file: to fill it first would hold up the first synchronous commit.
+    ...(options.isArriving ? { wal_init_zero: false } : {}),
     synchronous_standby_names: options.standbyNames,
     primary_slot_name: leader === null ? '' : slotName(node.name),
     primary_conninfo:

@@ -1,5 +1,7 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { formatLsn, parseLsn } from '../model/lsn.ts';
 import { parseTimeline } from '../model/timeline.ts';
+import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import type { LogEnd } from './coming-leadership.ts';
 import { followersOf } from './config.ts';
 import { decideTakeover } from './core/handover.ts';
@@ -12,6 +14,10 @@ import { readTimelines } from './timelines.ts';
 
 /** How long a successor that prepared itself does nothing else; a leader that stops takes less. */
 const HOLD_MS = 1_500;
+
+/** How long the end of a log that has been written may take to arrive and to be replayed. */
+const ARRIVAL_LIMIT_MS = 400;
+const ARRIVAL_CHECK_MS = 2;
 
 /** The other side of a switchover: gets ready before writes pause, and says whether it has everything. */
 export class Successor {
@@ -65,19 +71,26 @@ export class Successor {
     this.#endHold();
   }
 
-  /** Whether this node holds all of a leader's log that has ended; and then where its own ends. */
+  /** Whether this node holds, or is about to, all of a leader's log that has ended; and then where its own ends. */
   async judge(
     request: TakeoverRequest,
   ): Promise<{ readonly decision: TakeoverDecision; readonly end: LogEnd | null }> {
     const { local } = this.#options;
-    const seen = await local.probe();
-    if (seen === null || !seen.isInRecovery)
-      return { decision: { kind: 'refuse', reason: 'its PostgreSQL does not answer' }, end: null };
     const final = { timeline: parseTimeline(request.final.timeline), lsn: parseLsn(request.final.lsn) };
-    const decision = decideTakeover(seen, final);
-    if (decision.kind === 'refuse') return { decision, end: null };
-    // Replayed past the beginning of the leader's last record is replayed to its end: nothing can follow.
-    return { decision, end: { ...seen, ...(await readTimelines(local.dataDir, seen)) } };
+    const deadline = monotonicMs() + ARRIVAL_LIMIT_MS;
+    for (;;) {
+      const seen = await local.probe();
+      if (seen === null || !seen.isInRecovery)
+        return { decision: { kind: 'refuse', reason: 'its PostgreSQL does not answer' }, end: null };
+      const decision = decideTakeover(seen, final);
+      const isReplayed = seen.receivedLsn === seen.replayedLsn;
+      if (monotonicMs() > deadline || (decision.kind === 'take' && isReplayed)) {
+        if (decision.kind === 'refuse') return { decision, end: null };
+        // Replayed past the beginning of the leader's last record is replayed to its end: nothing can follow.
+        return { decision, end: { ...seen, ...(await readTimelines(local.dataDir, seen)) } };
+      }
+      await delay(ARRIVAL_CHECK_MS);
+    }
   }
 }
 

@@ -25,6 +25,7 @@ const CHECKPOINT_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 1_500;
 /** Once that is on disk nothing can be written any more; an archiver or a hung follower is not waited for. */
 const LINGER_MS = 250;
+const LOG_END_CHECK_MS = 2;
 const PREPARE_TIMEOUT_MS = 2_000;
 const TAKEOVER_TIMEOUT_MS = 5_000;
 const ELSEWHERE_TIMEOUT_MS = 10_000;
@@ -41,7 +42,7 @@ export async function switchOver(
   to: NodeId | null,
   reclaim: () => Promise<boolean>,
 ): Promise<SwitchoverResult> {
-  const { self, config, register, local, peers, events } = options;
+  const { self, config, register, peers, events } = options;
   const successor = findNode(config, await chooseSuccessor(options, to));
   events.add('switchover', `handing over to ${successor.name}`);
   const beganAtMs = monotonicMs();
@@ -52,8 +53,7 @@ export async function switchOver(
     throw refusal(successor.name, preparation?.reason ?? 'its agent did not answer');
   }
   const startedAtMs = monotonicMs();
-  await stopWriting(options);
-  const final = await finalPosition(local);
+  const { final, ended } = await stopWriting(options);
   const stoppedAtMs = monotonicMs();
   const still = final === null ? null : await register.holdStill();
   if (final === null || still?.state == null) {
@@ -83,6 +83,7 @@ export async function switchOver(
     `stop ${Math.round(stoppedAtMs - startedAtMs)} ms`,
     `takeover ${Math.round(endedAtMs - stoppedAtMs)} ms`,
   ];
+  await ended;
   events.add('switchover', `${successor.name} leads; writes paused for ${pausedMs} ms (${parts.join(', ')})`);
   return { from: self, to: successor.name, pausedMs };
 }
@@ -159,26 +160,53 @@ async function checkpoint({ local }: ExecutorOptions): Promise<void> {
   });
 }
 
-/** Ends PostgreSQL in order, which ships all of its log, and by force once that can add nothing. */
-async function stopWriting({ local, events }: ExecutorOptions): Promise<void> {
-  const ended = new AbortController();
-  const watch = async (): Promise<void> => {
-    for (let finalForMs = 0; finalForMs < LINGER_MS; finalForMs += 25) {
-      await delay(25, undefined, { signal: ended.signal });
-      if ((await finalPosition(local)) === null) finalForMs = 0;
+interface StoppedWriting {
+  /** Null when the log did not end in order. */
+  readonly final: FinalPosition | null;
+  /** PostgreSQL's processes are gone, by force once they can add nothing. Never rejects. */
+  readonly ended: Promise<void>;
+}
+
+/**
+ * Ends PostgreSQL in order, and resolves as soon as its log has ended: its last checkpoint comes when no session
+ * is left, and none is accepted any more. From then on it only ships what is there.
+ */
+async function stopWriting({ local, events }: ExecutorOptions): Promise<StoppedWriting> {
+  const gone = new AbortController();
+  const stopping = local
+    .stop('fast', STOP_LIMIT_MS)
+    .catch((error: unknown) => events.add('error', (error as Error).message))
+    .finally(() => gone.abort());
+  const final = await untilLogEnds(local, gone.signal);
+  const linger = async (): Promise<void> => {
+    await delay(LINGER_MS, undefined, { signal: gone.signal }).catch(() => undefined);
+    if (!gone.signal.aborted) {
+      events.add('note', 'ended PostgreSQL without waiting for its archiver or a follower that hangs');
+      local.kill('only its archiver or a follower that hangs keeps it');
     }
-    events.add('note', 'ended PostgreSQL without waiting for its archiver or a follower that hangs');
-    local.kill('only its archiver or a follower that hangs keeps it');
+    await stopping;
   };
-  void watch().catch(() => undefined);
-  try {
-    await local.stop('fast', STOP_LIMIT_MS);
-  } finally {
-    ended.abort();
+  return { final, ended: final === null ? stopping : linger() };
+}
+
+/** Null when PostgreSQL is gone without having ended its log in order. */
+async function untilLogEnds(
+  local: ExecutorOptions['local'],
+  gone: AbortSignal,
+): Promise<FinalPosition | null> {
+  let before: FinalPosition | null = null;
+  for (;;) {
+    const isGone = gone.aborted;
+    const found = await finalPosition(local);
+    // The file may have been read while it was written: what is found twice is whole.
+    const isWhole = found !== null && found.lsn === before?.lsn && found.timeline === before.timeline;
+    if (isWhole || isGone) return found;
+    before = found;
+    await delay(LOG_END_CHECK_MS, undefined, { signal: gone }).catch(() => undefined);
   }
 }
 
-/** Where the log of a leader that has been stopped ends; null while it runs on or when it crashed. */
+/** Where the log of a leader that is being stopped ends; null while it writes, or when it crashed. */
 async function finalPosition(local: ExecutorOptions['local']): Promise<FinalPosition | null> {
   const control = await readControlFile(local.dataDir);
   return control?.state === 'shut down'

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { readFile, rm, stat, truncate } from 'node:fs/promises';
+import { readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -150,14 +150,15 @@ export class PostgresServer {
    * and signals, because pg_promote() polls only every 100 ms.
    */
   async promote(timeoutMs: number): Promise<void> {
-    const { dataDir, account } = this.#options;
+    const { dataDir } = this.#options;
     // The deadlines may have been given to an earlier watchdog: a follower that starts anew has none.
     this.setDeadlines(this.#deadlines);
-    const connecting = this.connect();
-    connecting.catch(() => undefined);
-    await replaceFile(join(dataDir, 'promote'), '', account);
+    const signalFile = join(dataDir, 'promote');
+    await rm(signalFile, { force: true });
+    // A link that was planted there is not followed; only its presence counts, and no crash has to be survived.
+    await writeFile(signalFile, '', { flag: 'wx', mode: 0o600 });
     this.#signal('SIGUSR1');
-    const client = await connecting;
+    const client = await this.connect();
     try {
       const deadline = monotonicMs() + timeoutMs;
       while (monotonicMs() < deadline) {
