@@ -263,11 +263,11 @@ function bindView(source: ClusterSource): Pick<ClusterSource, 'topology' | 'even
   };
 }
 
-/** Every node runs on the leader's timeline, and any one of them may die. */
+/** Every node runs on the leader's timeline, and a follower could take over. */
 function isWhole(topology: Topology | null): boolean {
   return (
     topology?.leader != null &&
-    (topology.isFailoverReady || topology.nodes.length === 1) &&
+    (topology.isSwitchoverReady === true || topology.nodes.length === 1) &&
     topology.nodes.every(
       (node) => node.state === 'running' && (node.kind === 'witness' || node.timeline === topology.timeline),
     )

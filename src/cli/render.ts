@@ -136,10 +136,18 @@ function clusterLine(topology: Topology | null): Line {
   ];
 }
 
-/** What people have planned, if anything. */
+/** What people have planned, if anything, and what a failover lacks. */
 function planLines(topology: Topology | null): readonly Line[] {
-  const { maintenance = null, plannedSwitchover = null } = topology ?? {};
+  const {
+    leader = null,
+    failoverObstacle = null,
+    maintenance = null,
+    plannedSwitchover = null,
+  } = topology ?? {};
   const lines: Line[] = [];
+  if (leader !== null && failoverObstacle !== null && topology?.nodes.length !== 1) {
+    lines.push([span(`no failover now: ${failoverObstacle}`, 'warn')]);
+  }
   if (maintenance !== null) {
     const reason = maintenance.reason === null ? '' : ` (${maintenance.reason})`;
     lines.push([

@@ -97,7 +97,8 @@ async function findLacking(
     const behind = topology.nodes.find((node) => node.name === name)?.lagBytes ?? null;
     if (behind === null || behind > CLOSE_BYTES) return `${name} has not caught up`;
   }
-  return names.length > 0 && !topology.isFailoverReady ? 'no follower could take over' : null;
+  const isReady = topology.isSwitchoverReady ?? topology.isFailoverReady;
+  return names.length > 0 && !isReady ? 'no follower could take over' : null;
 }
 
 function withRest(error: unknown, name: string, rest: readonly string[]): unknown {

@@ -18,6 +18,7 @@ export async function printStatus(options: {
       timeline,
       leader,
       isFailoverReady,
+      failoverObstacle = null,
       maintenance = null,
       plannedSwitchover = null,
     } = topology;
@@ -26,7 +27,7 @@ export async function printStatus(options: {
       dsn: node.kind === 'witness' ? null : nodeDsn(config, node),
     }));
     process.stdout.write(
-      `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, isFailoverReady, maintenance, plannedSwitchover, nodes }, null, 2)}\n`,
+      `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, isFailoverReady, failoverObstacle, maintenance, plannedSwitchover, nodes }, null, 2)}\n`,
     );
     return;
   }

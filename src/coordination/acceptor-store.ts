@@ -12,6 +12,9 @@ import type { Ballot } from '../consensus/ballot.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { Standing } from './core/admission.ts';
 
+/** A write that lasts longer is told as an obstacle; proposers have given it up by then. */
+const HANGS_AFTER_MS = 1_000;
+
 /** An acceptor whose replies leave only after what they promise is on disk. */
 export interface DurableAcceptor {
   /**
@@ -20,6 +23,8 @@ export interface DurableAcceptor {
    */
   readonly isNew: boolean;
   readonly standing: Standing;
+  /** Why it answers no proposal now, for people; null when it does, as far as its last write tells. */
+  readonly obstacle: string | null;
   /** From now on it votes, also after a restart. Until then a new one refuses every message. */
   admit(): Promise<void>;
   /** Throws CONFIG_INVALID for what is no consensus message, or before it votes, and then has changed nothing. */
@@ -68,6 +73,8 @@ class AcceptorStore implements DurableAcceptor {
   #nextWrite: Promise<void> | null = null;
   /** The last write failed: the file may lack what is in memory. */
   #isBehind = false;
+  #failure = '';
+  #writesSinceMs: number | null = null;
 
   constructor(
     options: { readonly path: string; readonly cluster: string; readonly node: string },
@@ -99,6 +106,13 @@ class AcceptorStore implements DurableAcceptor {
     return { isAdmitted: this.#isAdmissionDurable, hasWritten };
   }
 
+  get obstacle(): string | null {
+    if (!this.#isAdmissionDurable) return 'it does not vote yet, or has lost its vote';
+    if (this.#isBehind) return this.#failure;
+    const hangsForMs = this.#writesSinceMs === null ? 0 : performance.now() - this.#writesSinceMs;
+    return hangsForMs > HANGS_AFTER_MS ? 'its disk does not answer' : null;
+  }
+
   async admit(): Promise<void> {
     this.#isAdmitted = true;
     await this.#persist(true);
@@ -128,12 +142,16 @@ class AcceptorStore implements DurableAcceptor {
       .catch(() => undefined)
       .then(() => {
         this.#nextWrite = null;
-        return this.#write();
+        this.#writesSinceMs = performance.now();
+        return this.#write().finally(() => (this.#writesSinceMs = null));
       });
     this.#persisted = this.#nextWrite;
     this.#persisted.then(
       () => (this.#isBehind = false),
-      () => (this.#isBehind = true),
+      (error: unknown) => {
+        this.#isBehind = true;
+        this.#failure = (error as Error).message;
+      },
     );
     return this.#nextWrite;
   }

@@ -35,6 +35,8 @@ export interface OpenCoordination {
   readonly vote: ((message: ConsensusMessage) => Promise<ConsensusReply>) | null;
   /** What the other voters may know of it; null where there are none. */
   readonly standing: (() => Standing) | null;
+  /** Why this node's vote does not count now; null when it does, or where others than the agents vote. */
+  voteObstacle(): string | null;
   close(): Promise<void>;
 }
 
@@ -128,6 +130,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
     },
     vote: (message) => acceptor.handle(message),
     standing: () => acceptor.standing,
+    voteObstacle: () => acceptor.obstacle,
     close: async () => {
       closing.abort();
       await registers.close();
@@ -145,7 +148,13 @@ function openWithoutVote({ config, node, seal }: CoordinationOptions): OpenCoord
     watchIntervalMs: WATCH_INTERVAL_MS,
     transport: createHttpTransport({ self: node.name, acceptor: null, peerUrls, seal }),
   });
-  return { registers, vote: null, standing: null, close: () => registers.close() };
+  return {
+    registers,
+    vote: null,
+    standing: null,
+    voteObstacle: () => null,
+    close: () => registers.close(),
+  };
 }
 
 /** The cluster's id is part of the keys: two clusters never meet in one etcd, whatever their prefix. */
@@ -153,5 +162,11 @@ function openEtcd(clusterId: string, etcd: EtcdConfig): OpenCoordination {
   const { endpoints, username, password, tls } = etcd;
   const prefix = `${etcd.prefix}${clusterId}/`;
   const registers = createEtcdCoordination({ endpoints, prefix, username, password, tls });
-  return { registers, vote: null, standing: null, close: () => registers.close() };
+  return {
+    registers,
+    vote: null,
+    standing: null,
+    voteObstacle: () => null,
+    close: () => registers.close(),
+  };
 }

@@ -31,7 +31,7 @@ export interface ReportSources {
 }
 
 /** What this agent says of its own node. */
-export function describeSelf(sources: ReportSources): NodeStatus {
+export function describeSelf(sources: ReportSources, voteObstacle: string | null): NodeStatus {
   const { config, self, register, local, last } = sources;
   const { view, probe } = last ?? { view: null, probe: null };
   const { state, detail } = local?.activity ?? { state: 'running', detail: null };
@@ -56,6 +56,7 @@ export function describeSelf(sources: ReportSources): NodeStatus {
     planVersion: sources.plan?.version ?? null,
     facts: sources.facts,
     promotesFrom: sources.promotesFrom,
+    voteObstacle,
     ...(sources.measures === undefined ? {} : { measures: sources.measures }),
   };
 }
@@ -67,9 +68,13 @@ function roleOf({ last, register }: ReportSources): NodeRole {
 }
 
 /** The whole cluster as this agent sees it. */
-export function describeCluster(sources: ReportSources, peers: readonly PeerReport[]): Topology {
+export function describeCluster(
+  sources: ReportSources,
+  peers: readonly PeerReport[],
+  voteObstacle: string | null,
+): Topology {
   const { config, self, register } = sources;
-  const own = describeSelf(sources);
+  const own = describeSelf(sources, voteObstacle);
   const reports: NodeReport[] = config.nodes.map((node) => {
     const isSelf = node.name === self;
     const peer = peers.find((report) => report.node.name === node.name);
@@ -94,6 +99,7 @@ export function describeCluster(sources: ReportSources, peers: readonly PeerRepo
       replayAgeMs: status?.replayAgeMs ?? null,
       postgresVersion: status?.facts?.version ?? null,
       pendingRestart: status?.facts?.pendingRestart ?? [],
+      voteObstacle: status?.voteObstacle ?? null,
     };
   });
   const { version, state } = register.known;
@@ -105,6 +111,7 @@ export function describeCluster(sources: ReportSources, peers: readonly PeerRepo
     state,
     plan: sources.plan?.plan ?? EMPTY_PLAN,
     isLeaseExpired: isOwn ? register.ownLease.kind !== 'held' : register.leaseExpiredForMs > 0,
+    areAgentsVoters: config.coordination.kind === 'embedded',
     nodes: reports,
   });
 }

@@ -61,10 +61,15 @@ export interface Topology {
   /** Name of the node that holds the lease, null while there is none. */
   readonly leader: string | null;
   /**
-   * Whether another node could take over right now without losing a synchronous commit. False for a
-   * moment after each promotion, and while too few of the sync set run.
+   * Whether another node could take over right now, should the leader's machine be lost, without losing a synchronous
+   * commit. False for a moment after each promotion, while too few of the sync set run, and where the agents agree
+   * among themselves, while no majority of them could vote without the leader. It does not tell of a pause.
    */
   readonly isFailoverReady: boolean;
+  /** Why not, for people; null when it is. Missing from older agents. */
+  readonly failoverObstacle?: string | null;
+  /** Whether a follower could take over while the leader's agent lives and votes. Missing from older agents. */
+  readonly isSwitchoverReady?: boolean;
   /** While set (`lockstep pause`) nobody takes over by itself; `since` is ISO time. Missing from older agents. */
   readonly maintenance?: { readonly since: string; readonly reason: string | null } | null;
   /** A switchover at a time (ISO), to a node or (null) to the best follower. Missing from older agents. */

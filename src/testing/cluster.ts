@@ -61,7 +61,7 @@ export interface TestCluster extends AsyncDisposable {
   addNode(name: string): Promise<TestNode>;
   /** Removes one, as `lockstep node remove` does; it may be dead. Resolves when it is no node any more. */
   removeNode(name: string): Promise<void>;
-  /** Resolves when every node runs on the leader's timeline and any one of them may die. */
+  /** Resolves when every node runs on the leader's timeline and any one of three or more may die. */
   untilWhole(deadlineMs?: number): Promise<Topology>;
   /** The last lines of every node's logs, for a failure's report. */
   logs(): Promise<string>;
@@ -226,7 +226,7 @@ class ProcessCluster implements TestCluster {
     return this.#until('a whole cluster', deadlineMs, (topology) => {
       const isWhole =
         topology.leader !== null &&
-        (topology.isFailoverReady || topology.nodes.length === 1) &&
+        (topology.isFailoverReady || isWholeWithoutMajority(topology)) &&
         topology.nodes.every(
           (node) =>
             node.state === 'running' && (node.kind === 'witness' || node.timeline === topology.timeline),
@@ -265,6 +265,12 @@ class ProcessCluster implements TestCluster {
       `${this.#exit ?? `not within ${deadlineMs} ms`}: ${what} (last: ${last})\n${await this.logs()}`,
     );
   }
+}
+
+/** One node, or two that vote among themselves: the loss of one is not survived, whatever is in order. */
+function isWholeWithoutMajority({ nodes, isSwitchoverReady }: Topology): boolean {
+  const voters = nodes.filter((node) => node.voter !== false);
+  return nodes.length === 1 || (voters.length < 3 && isSwitchoverReady === true);
 }
 
 async function freePorts(count: number): Promise<number[]> {

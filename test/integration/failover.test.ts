@@ -1,3 +1,5 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { startTestCluster } from '../../src/testing/cluster.ts';
@@ -65,6 +67,33 @@ describe('a cluster of real processes', () => {
     expect(await missing(cluster, writer)).toEqual([]);
     const { rows } = await onLeader(cluster, (client) => client.query('SELECT 1 FROM written WHERE id = -1'));
     expect(rows).toEqual([]);
+  });
+
+  it('says that it is not ready for a failover while a vote for one would be missing, and why', async () => {
+    await using cluster = await startTestCluster();
+    const leader = await cluster.leader();
+    const [follower] = cluster.nodes.filter((node) => node.name !== leader);
+    const obstacle = async (): Promise<string> => (await cluster.status()).failoverObstacle ?? '';
+    // Something that it cannot remove stands where its vote is to be written.
+    const inTheWay = join(follower!.folder, 'consensus.json.next');
+    await mkdir(inTheWay);
+    await until('the voter tells', async () =>
+      (await obstacle()).startsWith(
+        `1 of the 2 votes that an election needs: ${follower!.name} cannot vote (`,
+      ),
+    );
+    expect(await cluster.status()).toMatchObject({ isFailoverReady: false, isSwitchoverReady: true });
+    await rm(inTheWay, { recursive: true });
+    await cluster.untilWhole(20_000);
+
+    await cluster.kill(follower!.name);
+    await until('the dead one is missed as a voter, after it left the sync set', async () => {
+      const { failoverObstacle, isSwitchoverReady } = await cluster.status();
+      const missed = `1 of the 2 votes that an election needs: ${follower!.name} does not answer`;
+      return failoverObstacle === missed && isSwitchoverReady === true;
+    });
+    await cluster.start(follower!.name);
+    expect(await cluster.untilWhole(30_000)).toMatchObject({ isFailoverReady: true, failoverObstacle: null });
   });
 
   it('comes back after everything died at once, with all that was acknowledged', async () => {

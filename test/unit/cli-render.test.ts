@@ -47,6 +47,18 @@ function live(changes: Partial<Parameters<typeof renderLive>[0]> = {}): string {
 }
 
 describe('renderStatus', () => {
+  test('says why no failover is possible', () => {
+    const failoverObstacle = '1 of the 2 votes that an election needs: n3 does not answer';
+    const text = renderStatus(
+      { ...mixed, isFailoverReady: false, failoverObstacle },
+      { columns: 130, color: false },
+    );
+    expect(text.split('\n').slice(0, 2)).toEqual([
+      expect.stringMatching(/ · no failover possible$/),
+      `no failover now: ${failoverObstacle}`,
+    ]);
+  });
+
   test('a table for a person', () => {
     expect(renderStatus(mixed, { columns: 130, color: false })).toBe(
       [

@@ -84,6 +84,20 @@ describe('acceptor store', () => {
     expect((await fresh()).standing).toEqual({ isAdmitted: true, hasWritten: true });
   });
 
+  test('tells why it answers nothing: not admitted, or no room on its disk', async () => {
+    const store = await openAcceptorStore({ path, cluster: 'shop', node: 'a' });
+    expect(store.obstacle).toMatch(/does not vote yet/);
+    await store.admit();
+    expect(store.obstacle).toBeNull();
+    // Where its next file would go, something stands that it cannot remove.
+    await mkdir(`${path}.next`);
+    await expect(store.handle(accept('k', 1))).rejects.toThrow();
+    expect(store.obstacle).toContain('.next');
+    await rm(`${path}.next`, { recursive: true });
+    await store.handle(accept('k', 2));
+    expect(store.obstacle).toBeNull();
+  });
+
   test('votes when its file is from before voters were admitted', async () => {
     await (await open()).handle(accept('k', 1));
     const body = (await readFile(path, 'utf8')).split('\n')[1]!.replace('"isAdmitted":true,', '');

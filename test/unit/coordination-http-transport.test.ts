@@ -12,6 +12,7 @@ const PEEK = { kind: 'peek', key: 'k' } as const;
 const HANGING: DurableAcceptor = {
   isNew: false,
   standing: { isAdmitted: true, hasWritten: false },
+  obstacle: null,
   admit: async () => undefined,
   handle: () => new Promise(() => undefined),
   onAccepted: () => undefined,

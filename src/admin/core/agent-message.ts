@@ -36,6 +36,8 @@ const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
   forks: z.array(z.looseObject({ timeline: z.number(), forkedAt: LSN })).max(1000),
   leader: z.string().nullable(),
   isFailoverReady: z.boolean(),
+  failoverObstacle: z.string().nullable().exactOptional(),
+  isSwitchoverReady: z.boolean().exactOptional(),
   maintenance: z.object({ since: z.string(), reason: z.string().nullable() }).nullable().exactOptional(),
   plannedSwitchover: z.object({ at: z.string(), to: z.string().nullable() }).nullable().exactOptional(),
   nodes: z.array(NODE).max(1000),

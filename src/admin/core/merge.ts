@@ -35,6 +35,8 @@ export function withoutAgents(topology: Topology): Topology {
     leader: null,
     forks: [],
     isFailoverReady: false,
+    failoverObstacle: 'no agent answers',
+    isSwitchoverReady: false,
     nodes: topology.nodes.map(unreachableNode),
   };
 }

@@ -1,8 +1,8 @@
 import { lagBytes, parseLsn } from '../../model/lsn.ts';
 import type { NodeTopology, Topology, TopologyFork } from '../../model/topology.ts';
-import { electionQuorum } from './cluster-state.ts';
 import type { ClusterState } from './cluster-state.ts';
 import type { Plan } from './plan.ts';
+import { failoverObstacle, successionObstacle } from './readiness.ts';
 
 /** What is known of one node when a topology is put together. */
 export interface NodeReport {
@@ -26,6 +26,8 @@ export interface NodeReport {
   readonly replayAgeMs: number | null;
   readonly postgresVersion: string | null;
   readonly pendingRestart: readonly string[];
+  /** Why its vote does not count now, else null. */
+  readonly voteObstacle: string | null;
 }
 
 /** A client needs those that happened while a session of its own was open. */
@@ -39,6 +41,8 @@ export function buildTopology(options: {
   readonly state: ClusterState | null;
   readonly plan: Plan;
   readonly isLeaseExpired: boolean;
+  /** The agents themselves agree on who leads. */
+  readonly areAgentsVoters: boolean;
   readonly nodes: readonly NodeReport[];
 }): Topology {
   const { state } = options;
@@ -64,23 +68,25 @@ export function buildTopology(options: {
       at: options.plan.schedule.at,
       to: options.plan.schedule.to,
     },
-    isFailoverReady: state !== null && leader !== undefined && canFailOver(state, options.nodes),
+    ...describeReadiness(options, leader !== undefined),
     nodes: options.nodes.map((node) => describeNode(node, leader, state)),
   };
 }
 
-/** Enough of the sync set would be heard in an election that the present leader does not take part in. */
-function canFailOver(state: ClusterState, nodes: readonly NodeReport[]): boolean {
-  const members = state.sync.members as readonly string[];
-  const voters = nodes.filter(
-    (node) =>
-      node.name !== state.leadership.holder &&
-      members.includes(node.name) &&
-      node.isReachable &&
-      node.role === 'follower' &&
-      node.timeline === state.leadership.timeline,
-  );
-  return members.length > 0 && voters.length >= electionQuorum(state.sync);
+function describeReadiness(
+  options: Pick<Parameters<typeof buildTopology>[0], 'state' | 'nodes' | 'areAgentsVoters'>,
+  hasLeader: boolean,
+): Pick<Topology, 'isFailoverReady' | 'failoverObstacle' | 'isSwitchoverReady'> {
+  const { state, nodes, areAgentsVoters } = options;
+  if (state === null || !hasLeader) {
+    return { isFailoverReady: false, failoverObstacle: 'nobody leads', isSwitchoverReady: false };
+  }
+  const obstacle = failoverObstacle(state, nodes, areAgentsVoters);
+  return {
+    isFailoverReady: obstacle === null,
+    failoverObstacle: obstacle,
+    isSwitchoverReady: successionObstacle(state, nodes) === null,
+  };
 }
 
 function describeNode(

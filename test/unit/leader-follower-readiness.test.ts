@@ -1,0 +1,121 @@
+import { describe, expect, it } from 'vitest';
+import type { ClusterState } from '../../src/leader-follower/core/cluster-state.ts';
+import { failoverObstacle, successionObstacle } from '../../src/leader-follower/core/readiness.ts';
+import type { Voter } from '../../src/leader-follower/core/readiness.ts';
+import { parseNodeId, parseTerm } from '../../src/model/node.ts';
+import { parseTimeline } from '../../src/model/timeline.ts';
+
+const [n1, n2, n3] = ['n1', 'n2', 'n3'].map(parseNodeId) as [Id, Id, Id];
+type Id = ReturnType<typeof parseNodeId>;
+
+/** n1 leads. */
+function stateOf(members: readonly Id[]): ClusterState {
+  return {
+    systemIdentifier: 'cluster',
+    leadership: {
+      holder: n1,
+      term: parseTerm(3),
+      nonce: 'x',
+      ttlMs: 1_000,
+      isReleased: false,
+      successor: null,
+      timeline: parseTimeline(2),
+    },
+    sync: { required: 1, members },
+  };
+}
+
+function voter(name: Id, changes: Partial<Voter> = {}): Voter {
+  return {
+    name,
+    isReachable: true,
+    role: 'follower',
+    timeline: 2,
+    voter: true,
+    voteObstacle: null,
+    ...changes,
+  };
+}
+
+const leader = voter(n1, { role: 'leader' });
+const full = { voteObstacle: 'ENOSPC: no space left on device' };
+const gone = { isReachable: false };
+const both = stateOf([n2, n3]);
+const onlyN2 = stateOf([n2]);
+
+const failovers: readonly [string, ClusterState, readonly Voter[], boolean, RegExp | null][] = [
+  ['succeeds when all is well', both, [leader, voter(n2), voter(n3)], true, null],
+  [
+    'needs every synchronous follower that may hold a commit alone',
+    both,
+    [leader, voter(n2), voter(n3, gone)],
+    true,
+    /^1 of the 2 synchronous followers needed .*missing n3$/,
+  ],
+  [
+    'needs a majority of votes also when the sync set is heard',
+    onlyN2,
+    [leader, voter(n2), voter(n3, gone)],
+    true,
+    /^1 of the 2 votes that an election needs: n3 does not answer$/,
+  ],
+  [
+    'does not count a voter whose file cannot be written',
+    onlyN2,
+    [leader, voter(n2), voter(n3, full)],
+    true,
+    /n3 cannot vote \(ENOSPC/,
+  ],
+  ['needs no vote of the agents with etcd', onlyN2, [leader, voter(n2), voter(n3, full)], false, null],
+  ['does not come to be with two voters', onlyN2, [leader, voter(n2)], true, /one of two is no majority/],
+  [
+    'does with a witness as the third',
+    onlyN2,
+    [leader, voter(n2), voter(n3, { role: 'unknown', timeline: null })],
+    true,
+    null,
+  ],
+  [
+    'asks nothing of a node that does not vote',
+    onlyN2,
+    [leader, voter(n2), voter(n3), voter(parseNodeId('n4'), { voter: false, ...gone })],
+    true,
+    null,
+  ],
+  [
+    'waits for a follower to pass the promotion',
+    stateOf([n1, n2]),
+    [leader, voter(n2), voter(n3)],
+    true,
+    /^no follower has passed the promotion of n1 yet$/,
+  ],
+  [
+    'waits for the first synchronous follower',
+    stateOf([]),
+    [leader, voter(n2), voter(n3)],
+    true,
+    /caught up/,
+  ],
+  [
+    'does not count a follower of another timeline',
+    both,
+    [leader, voter(n2), voter(n3, { timeline: 1 })],
+    true,
+    /missing n3$/,
+  ],
+];
+
+describe('a failover now', () => {
+  it.each(failovers)('%s', (_, state, nodes, areAgentsVoters, expected) => {
+    const obstacle = failoverObstacle(state, nodes, areAgentsVoters);
+    if (expected === null) expect(obstacle).toBeNull();
+    else expect(obstacle).toMatch(expected);
+  });
+});
+
+describe('a switchover now', () => {
+  it('has the vote of the leader, and needs the sync set alone', () => {
+    expect(successionObstacle(onlyN2, [leader, voter(n2), voter(n3, gone)])).toBeNull();
+    expect(successionObstacle(both, [leader, voter(n2), voter(n3, gone)])).not.toBeNull();
+  });
+});
