@@ -31,6 +31,8 @@ import { promotionTimeline } from './timelines.ts';
 
 /** The others support a new leader within a round trip. */
 const SUPPORT_TIMEOUT_MS = 400;
+/** Ships what only it has; past that it is ended by force. */
+const HAND_OVER_STOP_MS = 2_000;
 /** Between failed copies, this agent looks around as often. */
 const CLONE_RETRY_CHECK_MS = 500;
 
@@ -121,7 +123,8 @@ export class Executor {
         events.add('demoted', `PostgreSQL stopped: ${action.reason}`);
         return;
       case 'hand-over':
-        await local.endByForce();
+        if (action.inOrder) await local.stop('fast', HAND_OVER_STOP_MS);
+        else await local.endByForce();
         await register.release(null);
         events.add('demoted', `handed over: ${action.reason}`);
         return;

@@ -9,6 +9,7 @@ import type { ClusterState, LostLeadership } from './core/cluster-state.ts';
 import { majorityRoundTripMs } from './core/measure.ts';
 import { lossesForElection, lossesOf, observeLosses } from './core/reliability.ts';
 import type { LossSightings } from './core/reliability.ts';
+import { DiskRoom } from './disk-room.ts';
 import type { LocalNode } from './local-node.ts';
 import { NodeMeasures } from './node-measures.ts';
 import type { Peers } from './peers.ts';
@@ -19,6 +20,7 @@ export class Merits {
   readonly #self: NodeId;
   readonly #peers: Peers;
   readonly #measures: NodeMeasures;
+  readonly #room: DiskRoom;
   #losses: LossSightings = new Map();
 
   constructor(options: {
@@ -31,6 +33,7 @@ export class Merits {
     this.#config = config;
     this.#self = node.name;
     this.#peers = peers;
+    this.#room = new DiskRoom(local.dataDir);
     this.#measures = new NodeMeasures({
       probePath: join(dirname(local.dataDir), 'fsync.probe'),
       postgresPort: node.port,
@@ -55,6 +58,7 @@ export class Merits {
       clientLatencyMs: rounded(this.#measures.clientLatencyMs),
       fsyncMs: rounded(this.#measures.fsyncMs),
       cpuHeadroom: rounded(this.#measures.cpuHeadroom),
+      freeBytes: this.#room.freeBytes,
     };
   }
 
@@ -78,6 +82,7 @@ export class Merits {
 
   close(): void {
     this.#measures.close();
+    this.#room.close();
   }
 }
 

@@ -346,22 +346,6 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     ['hand-over'],
   ],
   [
-    'and the one whose PostgreSQL somebody has suspended, sooner',
-    {
-      self: n1,
-      local: { kind: 'silent' },
-      ownLease: held,
-      suspendedForMs: 1_000,
-      peers: [peer(n2), peer(n3)],
-    },
-    ['hand-over'],
-  ],
-  [
-    'which half a second does not make it',
-    { self: n1, local: { kind: 'silent' }, ownLease: held, suspendedForMs: 500, peers: [peer(n2), peer(n3)] },
-    [],
-  ],
-  [
     'but not when nobody could take over',
     {
       self: n1,

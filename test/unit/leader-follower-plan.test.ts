@@ -30,7 +30,7 @@ describe('a paused cluster', () => {
       { kind: 'clone', from: n1, reason: '' },
       { kind: 'restart', reason: '' },
       { kind: 'release', reason: '' },
-      { kind: 'hand-over', reason: '' },
+      { kind: 'hand-over', reason: '', inOrder: true },
     ];
     expect(duringMaintenance(moves, false)).toEqual([]);
   });

@@ -18,6 +18,8 @@ export interface Measures {
   readonly fsyncMs: number | null;
   /** The part of its processors that is idle: 0 to 1. */
   readonly cpuHeadroom: number | null;
+  /** Room for PostgreSQL on its disk, in bytes. Missing where an older release runs. */
+  readonly freeBytes?: number | null;
 }
 
 /** What tells candidates with the same data apart. */
@@ -40,6 +42,11 @@ export const UNMEASURED: Measures = {
 /** Of a node that nothing is known of. */
 export function plainMerit(node: NodeId): Merit {
   return { node, priority: 1, losses: 0, measures: UNMEASURED };
+}
+
+/** What is known of a node. */
+export function meritOf(merits: readonly Merit[] | undefined, name: NodeId): Merit {
+  return merits?.find(({ node }) => node === name) ?? plainMerit(name);
 }
 
 /** Below this, latencies are equal; from there on, those within a factor of two are. */

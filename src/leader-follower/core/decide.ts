@@ -1,9 +1,9 @@
 import type { NodeId, Term } from '../../model/node.ts';
 import { isSharedHistory } from '../../model/timeline.ts';
-import { comparePositions, plainMerit, rankByMerit } from './candidate.ts';
+import { comparePositions, meritOf, rankByMerit } from './candidate.ts';
 import type { Merit } from './candidate.ts';
-import { electionQuorum } from './cluster-state.ts';
 import type { ClusterState } from './cluster-state.ts';
+import { canHandOver, handOverIfFailing, handOverIfFull } from './leader-health.ts';
 import { decideRejoin } from './rejoin.ts';
 import type { OwnLease, PeerView, View } from './view.ts';
 
@@ -27,8 +27,8 @@ export type Action =
   /** A follower that streams: keep the slots that the others need should it lead. */
   | { readonly kind: 'keep-slots' }
   | { readonly kind: 'demote'; readonly reason: string }
-  /** PostgreSQL does not write any more: end it by force and give the lease up. */
-  | { readonly kind: 'hand-over'; readonly reason: string }
+  /** PostgreSQL does not write any more: end it, `inOrder` where it may still do so, and give the lease up. */
+  | { readonly kind: 'hand-over'; readonly reason: string; readonly inOrder: boolean }
   /** Give the lease up so that another may take it at once. */
   | { readonly kind: 'release'; readonly reason: string }
   /** This node must not take part; its agent ends with the reason. */
@@ -40,10 +40,6 @@ export type Action =
  */
 export type CampaignGround = 'released' | 'expired' | 'suspected' | 'led-last';
 
-/** A leader whose disk takes no write for this long is as good as dead. */
-const WRITE_HEALTH_TIMEOUT_MS = 3_000;
-/** Unlike writes that fail, a suspended process is not mistaken for one that has to wait. */
-const SUSPENDED_TIMEOUT_MS = 1_000;
 /** How long a node that is not first in line lets the ones before it campaign. */
 const CAMPAIGN_STAGGER_MS = 400;
 /** A follower that cannot stream for this long from a leader that answers is cloned anew. */
@@ -122,35 +118,15 @@ function decideAsHolder(
         ? [{ kind: 'release', reason: 'PostgreSQL stopped and a follower can take over' }]
         : [{ kind: 'start', reason: 'PostgreSQL stopped and no follower can take over' }];
     case 'silent':
-      return decideWhetherWell(view, state, []);
+      return handOverIfFailing(view, state) ?? [];
     case 'follower':
       return lease.kind === 'held' ? [{ kind: 'promote', term: lease.term }] : [];
     case 'leader':
-      return lease.kind === 'held' ? decideWhetherWell(view, state, [{ kind: 'lead' }]) : [];
+      if (lease.kind !== 'held') return [];
+      return handOverIfFailing(view, state) ?? handOverIfFull(view, state) ?? [{ kind: 'lead' }];
     default:
       return view.local satisfies never;
   }
-}
-
-function decideWhetherWell(view: View, state: ClusterState, otherwise: readonly Action[]): readonly Action[] {
-  const { writeFailingForMs, suspendedForMs = 0 } = view;
-  const isSuspended = suspendedForMs >= SUSPENDED_TIMEOUT_MS;
-  const isFailing = isSuspended || writeFailingForMs >= WRITE_HEALTH_TIMEOUT_MS;
-  if (!isFailing || !canHandOver(view, state)) return otherwise;
-  const seconds = ((isSuspended ? suspendedForMs : writeFailingForMs) / 1_000).toFixed(1);
-  const reason = isSuspended
-    ? `PostgreSQL has been suspended from outside for ${seconds} s`
-    : `no write has reached the disk for ${seconds} s`;
-  return [{ kind: 'hand-over', reason }];
-}
-
-/** Enough members of the sync set answer that an election without this node succeeds. */
-function canHandOver(view: View, state: ClusterState): boolean {
-  if (state.sync.members.length === 0) return false;
-  const heard = view.peers.filter(
-    (peer) => peer.isReachable && peer.role === 'follower' && state.sync.members.includes(peer.name),
-  );
-  return heard.length >= electionQuorum(state.sync);
 }
 
 /** It led last, in an earlier life or until its lease ran out: it has every commit, but not the right to write. */
@@ -167,7 +143,7 @@ function decideAsFormerHolder(view: View, state: ClusterState): readonly Action[
     case 'follower': {
       if (!mayLead(view, view.self)) return [];
       // After handing over, or failing again and again, the others go first; it stands when none of them did.
-      const shouldWait = state.leadership.isReleased || meritOf(view, view.self).losses > 0;
+      const shouldWait = state.leadership.isReleased || meritOf(view.merits, view.self).losses > 0;
       const isForOthers = shouldWait && canHandOver(view, state) && view.leaseExpiredForMs < RECLAIM_AFTER_MS;
       return isForOthers
         ? []
@@ -216,7 +192,7 @@ function campaignRank(view: View, state: ClusterState): number {
   const { successor, holder } = state.leadership;
   if (successor === view.self || view.local.kind !== 'follower') return 0;
   const own = view.local;
-  const equals: Merit[] = [meritOf(view, view.self)];
+  const equals: Merit[] = [meritOf(view.merits, view.self)];
   let ahead = 0;
   for (const peer of view.peers) {
     const isRival = peer.isReachable && peer.role === 'follower' && peer.name !== holder;
@@ -226,18 +202,14 @@ function campaignRank(view: View, state: ClusterState): number {
       const position = { history: peer.history ?? own.history, receivedLsn: peer.receivedLsn };
       const difference = comparePositions(position, own);
       if (difference > 0) ahead++;
-      else if (difference === 0) equals.push(meritOf(view, peer.name));
+      else if (difference === 0) equals.push(meritOf(view.merits, peer.name));
     }
   }
   return ahead + rankByMerit(equals).findIndex(({ node }) => node === view.self);
 }
 
-function meritOf(view: View, name: NodeId): Merit {
-  return view.merits?.find(({ node }) => node === name) ?? plainMerit(name);
-}
-
 function mayLead(view: View, name: NodeId): boolean {
-  return meritOf(view, name).priority > 0;
+  return meritOf(view.merits, name).priority > 0;
 }
 
 function decideFollowing(view: View, state: ClusterState, holder: PeerView | undefined): readonly Action[] {

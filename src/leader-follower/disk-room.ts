@@ -1,0 +1,45 @@
+import { statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+
+const INTERVAL_MS = 500;
+/** The most room of so many looks counts: a query's temporary files come and go. */
+const KEPT_LOOKS = 4;
+
+/** How much room PostgreSQL has, by the file systems of its data folder and of its log. */
+export class DiskRoom {
+  readonly #folders: readonly string[];
+  readonly #timer: NodeJS.Timeout;
+  readonly #looks: number[] = [];
+  #isLooking = false;
+
+  constructor(dataDir: string) {
+    this.#folders = [dataDir, join(dataDir, 'pg_wal')];
+    this.#timer = setInterval(() => void this.#look(), INTERVAL_MS);
+    this.#timer.unref();
+  }
+
+  /** Of the fuller one, the most that there was within the last two seconds; null until that is known. */
+  get freeBytes(): number | null {
+    return this.#looks.length < KEPT_LOOKS ? null : Math.max(...this.#looks);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  async #look(): Promise<void> {
+    // A disk that hangs must not gather looks; write health finds it.
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    try {
+      const rooms = await Promise.all(this.#folders.map((folder) => statfs(folder)));
+      this.#looks.push(Math.min(...rooms.map(({ bavail, bsize }) => bavail * bsize)));
+      if (this.#looks.length > KEPT_LOOKS) this.#looks.shift();
+    } catch {
+      // There is no data folder now.
+      this.#looks.length = 0;
+    } finally {
+      this.#isLooking = false;
+    }
+  }
+}
