@@ -387,6 +387,7 @@ export class Agent {
       leaderLostForMs: this.#promise.lostForMs,
       writeHealth: this.#writeHealth,
       hasRewindFailed: this.#executor.hasRewindFailed,
+      failedPromotions: this.#executor.failedPromotions,
       merits: this.#merits,
     });
     // A restarted node may have given its position to a candidate before.

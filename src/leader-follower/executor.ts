@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
-import type { NodeId } from '../model/node.ts';
+import type { NodeId, Term } from '../model/node.ts';
 import { nextTimeline } from '../model/timeline.ts';
 import { describeLacking } from '../postgres/follower-minimums.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
@@ -58,6 +58,7 @@ export class Executor {
   readonly #slots: SlotKeeper;
   #syncSet: SyncSetKeeper;
   #hasRewindFailed = false;
+  #failedPromotions: { readonly term: Term; readonly count: number } | null = null;
   #savedLoss = '';
   readonly #cloneRetry = new RetryDelay({ firstMs: 1_000, longestMs: 60_000 });
   #lastCampaignNote = '';
@@ -75,6 +76,12 @@ export class Executor {
 
   get hasRewindFailed(): boolean {
     return this.#hasRewindFailed;
+  }
+
+  /** In the present term. */
+  get failedPromotions(): number {
+    const failed = this.#failedPromotions;
+    return failed?.term === this.#options.register.known.state?.leadership.term ? (failed?.count ?? 0) : 0;
   }
 
   async execute(action: Action, observation: Observation): Promise<void> {
@@ -269,13 +276,14 @@ export class Executor {
     const announced = state.leadership.announcedTimeline ?? null;
     const timeline = await promotionTimeline(local, announced);
     if (timeline === null || !(await register.announce(timeline))) return;
-    await local.promote(standbyNames);
+    const { term } = state.leadership;
+    await local.promote(standbyNames).catch((error: unknown) => {
+      this.#failedPromotions = { term, count: this.failedPromotions + 1 };
+      throw error;
+    });
     coming.ended();
     this.#syncSet = new SyncSetKeeper({ ...this.#options, initialNames: standbyNames });
-    events.add(
-      'promoted',
-      `accepts writes in term ${state.leadership.term}, promoted in ${seconds(startedAtMs)}`,
-    );
+    events.add('promoted', `accepts writes in term ${term}, promoted in ${seconds(startedAtMs)}`);
     const prepareRoles = (): Promise<void> => local.withClient((client) => ensureRoles(client, config));
     const isFounding = state.systemIdentifier === null;
     // Clients hear of a new cluster's leader when they can log in; an old one has its roles.

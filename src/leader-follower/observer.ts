@@ -31,6 +31,7 @@ export async function observe(options: {
   readonly peers: Peers;
   readonly fencedAtVersion: number;
   readonly hasRewindFailed: boolean;
+  readonly failedPromotions: number;
   readonly merits: Merits;
   readonly leaderLostForMs: number;
   readonly writeHealth: WriteHealth;
@@ -60,6 +61,7 @@ export async function observe(options: {
     merits: options.merits.all(register.known.state),
     canRewind: local.canRewind,
     hasRewindFailed: options.hasRewindFailed,
+    failedPromotions: options.failedPromotions,
   };
   return { view, probe };
 }

@@ -158,6 +158,7 @@ export class World {
       peers: this.nodes.filter((other) => other !== node).map((other) => this.#peer(other)),
       canRewind: true,
       hasRewindFailed: false,
+      failedPromotions: 0,
     };
   }
 

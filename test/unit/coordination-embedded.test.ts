@@ -64,6 +64,16 @@ describe('embedded coordination without all voters', () => {
     expect(await cluster.participants[0].compareAndSet('k', 0, 'y')).toMatchObject({ kind: 'applied' });
   });
 
+  test('who has looked is not refused for an old ballot', async () => {
+    await using cluster = new MemoryCluster();
+    const { participants, sent } = cluster;
+    for (let version = 0; version < 5; version++) await participants[0].compareAndSet('k', version, version);
+    await participants[1].read('k');
+    sent.length = 0;
+    expect(await participants[1].compareAndSet('k', 5, 'other')).toMatchObject({ kind: 'applied' });
+    expect(sent.filter(({ message }) => message.kind === 'prepare')).toHaveLength(VOTERS.length);
+  });
+
   test('the author of a write that a later round completed learns that it was applied', async () => {
     await using cluster = new MemoryCluster({ messageTimeoutMs: 50, callTimeoutMs: 2_000 });
     const { participants, sent } = cluster;

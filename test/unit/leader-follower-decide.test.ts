@@ -86,6 +86,7 @@ function view(changes: Partial<View> = {}): View {
     peers: [leads, peer(n3)],
     canRewind: true,
     hasRewindFailed: false,
+    failedPromotions: 0,
     ...changes,
   };
 }
@@ -413,5 +414,41 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
 describe('decide', () => {
   it.each(table)('%s', (_, changes, kinds) => {
     expect(decide(view(changes)).map((action) => action.kind)).toEqual(kinds);
+  });
+});
+
+describe('a promotion that fails', () => {
+  const inSet = stateOf({}, [n1, n2, n3]);
+  const elected = {
+    self: n1,
+    register: { version: 9, state: inSet },
+    ownLease: held,
+    local: { kind: 'stopped' } as const,
+    peers: [peer(n2), peer(n3)],
+  };
+  const given = {
+    ...elected,
+    register: { version: 10, state: stateOf({ isReleased: true }, [n1, n2, n3]) },
+    ownLease: { kind: 'none' } as const,
+    local: follower(),
+    failedPromotions: 2,
+  };
+
+  it.each([
+    ['is tried once more', { ...elected, failedPromotions: 1 }, 'start'],
+    ['twice is left to another node', { ...elected, failedPromotions: 2 }, 'release'],
+    [
+      'is tried on while nobody else is there',
+      {
+        ...elected,
+        failedPromotions: 9,
+        peers: [peer(n2, { isReachable: false }), peer(n3, { role: 'unknown' })],
+      },
+      'start',
+    ],
+    ['lets the others go first', given, undefined],
+    ['is tried again when none of them did', { ...given, leaseExpiredForMs: 5_000 }, 'campaign'],
+  ])('%s', (_, changes, kind) => {
+    expect(decide(view(changes))[0]?.kind).toBe(kind);
   });
 });

@@ -44,6 +44,8 @@ export type CampaignGround = 'released' | 'expired' | 'suspected' | 'led-last';
 const CAMPAIGN_STAGGER_MS = 400;
 /** A follower that cannot stream for this long from a leader that answers is cloned anew. */
 const STALLED_AFTER_MS = 30_000;
+/** PostgreSQL may end once for a reason that has passed. */
+const PROMOTIONS_TRIED = 2;
 /** How long a node that gave the lease up waits for another to take it. */
 const RECLAIM_AFTER_MS = 4_000;
 
@@ -114,6 +116,7 @@ function decideAsHolder(
         ? [{ kind: 'create-data-folder' }]
         : [{ kind: 'release', reason: 'the data folder is gone' }];
     case 'stopped':
+      if (hasFailedToLead(view)) return [{ kind: 'release', reason: 'its promotion failed again' }];
       return canHandOver(view, state)
         ? [{ kind: 'release', reason: 'PostgreSQL stopped and a follower can take over' }]
         : [{ kind: 'start', reason: 'PostgreSQL stopped and no follower can take over' }];
@@ -144,7 +147,8 @@ function decideAsFormerHolder(view: View, state: ClusterState): readonly Action[
       if (!mayLead(view, view.self)) return [];
       // After handing over, or failing again and again, the others go first; it stands when none of them did.
       const shouldWait = state.leadership.isReleased || meritOf(view.merits, view.self).losses > 0;
-      const isForOthers = shouldWait && canHandOver(view, state) && view.leaseExpiredForMs < RECLAIM_AFTER_MS;
+      const canOthers = canHandOver(view, state) || hasFailedToLead(view);
+      const isForOthers = shouldWait && canOthers && view.leaseExpiredForMs < RECLAIM_AFTER_MS;
       return isForOthers
         ? []
         : [{ kind: 'campaign', ground: 'led-last', reason: 'led last and no other leads' }];
@@ -152,6 +156,17 @@ function decideAsFormerHolder(view: View, state: ClusterState): readonly Action[
     default:
       return view.local satisfies never;
   }
+}
+
+/**
+ * It was elected and PostgreSQL ended in its promotion, for want of room for instance. It has accepted no write, and
+ * as a follower it can tell another candidate so, which needs nobody else then.
+ */
+function hasFailedToLead(view: View): boolean {
+  const canOthers = view.peers.some(
+    (peer) => peer.isReachable && peer.role === 'follower' && mayLead(view, peer.name),
+  );
+  return canOthers && view.failedPromotions >= PROMOTIONS_TRIED;
 }
 
 function decideAsOther(view: View, state: ClusterState): readonly Action[] {

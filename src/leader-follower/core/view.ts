@@ -82,4 +82,6 @@ export interface View {
   readonly merits?: readonly Merit[];
   readonly canRewind: boolean;
   readonly hasRewindFailed: boolean;
+  /** How often PostgreSQL failed to become the leader in the present term here. */
+  readonly failedPromotions: number;
 }

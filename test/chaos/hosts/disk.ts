@@ -3,8 +3,8 @@ import { open, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runTool } from './command.ts';
 
-/** Holds a data folder twice (a copy replaces the old one when it is whole) and its WAL. */
-const SIZE = '768m';
+/** Holds a data folder twice (a copy replaces the old one when it is whole), its WAL, and the logs put aside of many rounds. */
+const SIZE = '1536m';
 /** Left to the slower second step of filling. */
 const SPARED_BYTES = 4 * 1024 * 1024;
 

@@ -49,6 +49,7 @@ export class ModelAgent {
   #isWoken = false;
   #ticks = 0;
   #hasRewindFailed = false;
+  #failedPromotions = { term: parseTerm(0), count: 0 };
   #coming: { readonly term: Term; readonly end: Position } | null = null;
   #writesAtMs = 0;
   #switchoverTo: NodeId | null = null;
@@ -102,6 +103,7 @@ export class ModelAgent {
     this.#last = { kind: 'stopped' };
     this.#isTicking = false;
     this.#hasRewindFailed = false;
+    this.#failedPromotions = { term: parseTerm(0), count: 0 };
     this.#coming = null;
     this.#switchoverTo = null;
     this.#writesAtMs = host.nowMs();
@@ -201,6 +203,8 @@ export class ModelAgent {
       peers: this.#heard.views(),
       canRewind: true,
       hasRewindFailed: this.#hasRewindFailed,
+      failedPromotions:
+        this.#failedPromotions.term === register?.state?.leadership.term ? this.#failedPromotions.count : 0,
     };
   }
 
@@ -381,7 +385,12 @@ export class ModelAgent {
     leadership.announce(nextTimeline(this.server.newestTimeline), (isAnnounced) => {
       if (!isAnnounced) return done();
       this.local.promote(names, state.sync.required, (isDone) => {
-        if (!isDone) return done();
+        if (!isDone) {
+          const { term } = state.leadership;
+          const { count } = this.#failedPromotions.term === term ? this.#failedPromotions : { count: 0 };
+          this.#failedPromotions = { term, count: count + 1 };
+          return done();
+        }
         this.#coming = null;
         this.#syncSet = new SyncSetKeeper(this, names);
         this.#observe(() => this.#recordPromotion(done));
