@@ -16,6 +16,7 @@ import type { Ping } from './core/support.ts';
 import { EventLog } from './event-log.ts';
 import { Executor } from './executor.ts';
 import { Fence } from './fence.ts';
+import { chooseKernelWatchdog } from './kernel-watchdog.ts';
 import { CLUSTER_KEY, LeadershipRegister } from './leadership.ts';
 import { LocalNode } from './local-node.ts';
 import { createLiveConfig } from './live-config.ts';
@@ -94,6 +95,7 @@ export class Agent {
     const seal = openSeal(config, node.name);
     const events = new EventLog(node.name);
     const onNoVote = (reason: string): void => events.addSeldom('error', reason);
+    const kernelWatchdog = await chooseKernelWatchdog(config, onNoVote);
     const coordination = await openCoordination({ config, node, seal, folder, isNew, onNoVote });
     return new Agent(
       config,
@@ -101,7 +103,8 @@ export class Agent {
       seal,
       events,
       coordination,
-      (live, listener) => new LocalNode({ config: live, node, stateDir, binaries, account, ...listener }),
+      (live, listener) =>
+        new LocalNode({ config: live, node, stateDir, binaries, account, kernelWatchdog, ...listener }),
     );
   }
 
@@ -126,6 +129,7 @@ export class Agent {
         this.#events.add('stopped', `PostgreSQL stopped: ${reason}`);
         this.#wake();
       },
+      onProblem: (problem) => this.#events.addSeldom('error', problem),
       onFrozen: (reason) => {
         this.#events.add('fenced', reason === null ? 'PostgreSQL goes on' : `PostgreSQL frozen: ${reason}`);
       },

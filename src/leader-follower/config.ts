@@ -24,9 +24,19 @@ export interface ClusterConfig {
   readonly allowedNetworks: readonly string[];
   /** Where the agents agree on who leads. */
   readonly coordination: CoordinationConfig;
+  /** A Linux watchdog device that resets a leader's machine; `off` by default. */
+  readonly kernelWatchdog: KernelWatchdogConfig;
   readonly database: string;
   readonly appUser: string;
   readonly secrets: ClusterSecrets;
+}
+
+export interface KernelWatchdogConfig {
+  /** `automatic`: where it can be used. `required`: an agent does not run where it cannot. */
+  readonly mode: 'off' | 'automatic' | 'required';
+  readonly device: string;
+  /** What the device's timeout is, where the kernel does not tell it. It is not set by this. */
+  readonly timeoutMs?: number | undefined;
 }
 
 export interface NodeConfig {
@@ -121,6 +131,12 @@ const coordinationSchema: z.ZodType<CoordinationConfig> = z.discriminatedUnion(
   { error: '"kind" must be "embedded" or "etcd"' },
 );
 
+const kernelWatchdogSchema: z.ZodType<KernelWatchdogConfig> = z.strictObject({
+  mode: z.enum(['off', 'automatic', 'required']).default('off'),
+  device: path.default('/dev/watchdog'),
+  timeoutMs: z.int().min(100).optional(),
+});
+
 const nodeSchema: z.ZodType<NodeConfig> = z
   .strictObject({
     name: z.string().transform(parseNodeId),
@@ -160,6 +176,7 @@ const schema: z.ZodType<ClusterConfig> = z
     postgres: z.string().default('auto'),
     allowedNetworks: z.array(z.string()).default([]),
     coordination: coordinationSchema.default({ kind: 'embedded' }),
+    kernelWatchdog: kernelWatchdogSchema.prefault({}),
     database: z.string().default('app'),
     appUser: z.string().default('app'),
     secrets: z.strictObject({ superuser: secret, replication: secret, app: secret, agent: secret }),

@@ -1,11 +1,14 @@
 import type { PostgresAccount } from '../postgres/account.ts';
 import type { PostgresBinaries } from '../postgres/binaries.ts';
+import type { KernelWatchdogDevice } from '../postgres/kernel-watchdog.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
 
 export interface LocalNodeListener {
   readonly onUnexpectedExit: (reason: string) => void;
   /** The watchdog froze PostgreSQL, for a reason, or (null) let it go on. */
   readonly onFrozen: (reason: string | null) => void;
+  /** See PostgresServerOptions. */
+  readonly onProblem: (problem: string) => void;
 }
 
 export interface LocalNodeOptions extends LocalNodeListener {
@@ -14,4 +17,5 @@ export interface LocalNodeOptions extends LocalNodeListener {
   readonly stateDir: string;
   readonly binaries: PostgresBinaries;
   readonly account: PostgresAccount | null;
+  readonly kernelWatchdog: KernelWatchdogDevice | null;
 }

@@ -92,6 +92,8 @@ export class LocalNode {
         options.onUnexpectedExit(reason);
       },
       onFrozen: options.onFrozen,
+      kernelWatchdog: options.kernelWatchdog,
+      onProblem: options.onProblem,
     });
     this.#queries = new LocalQueries(this.#server);
   }

@@ -12,6 +12,7 @@ import type { PostgresBinaries } from './binaries.ts';
 import type { LackingSetting } from './control-file.ts';
 import { replaceFile } from './data-folder.ts';
 import { INSUFFICIENT_SETTINGS, lackingInFiles } from './follower-minimums.ts';
+import type { KernelWatchdogDevice } from './kernel-watchdog.ts';
 import { endLeftover, killProcesses, listProcesses } from './leftover.ts';
 import { monotonicMs } from './monotonic-clock.ts';
 import { SUPERUSER } from './settings.ts';
@@ -32,6 +33,10 @@ export interface PostgresServerOptions {
   readonly onUnexpectedExit: (reason: string, wasKilled: boolean) => void;
   /** Called when the watchdog froze PostgreSQL, with the reason, and with null when it let it go on. */
   readonly onFrozen?: (reason: string | null) => void;
+  /** What the watchdog arms while PostgreSQL may write; null or missing for none. */
+  readonly kernelWatchdog?: KernelWatchdogDevice | null;
+  /** Called when the kernel watchdog, which is not required, cannot be used. */
+  readonly onProblem?: (problem: string) => void;
 }
 
 /** When the watchdog freezes PostgreSQL, and when it kills it, on the machine's monotonic clock. */
@@ -282,6 +287,7 @@ export class PostgresServer {
       program: join(this.#binaries.binDir, 'postgres'),
       dataDir,
       logPath,
+      kernelWatchdog: this.#options.kernelWatchdog ?? null,
       settings: this.#raised.map(({ name, least }) => `${name}=${least}`),
       ...(account === null ? {} : { uid: account.uid, gid: account.gid }),
     };
@@ -304,6 +310,7 @@ export class PostgresServer {
         killed?: string;
         frozen?: string;
         thawed?: true;
+        problem?: string;
         exit?: { code: number | null; signal: string | null };
       };
       if (report.pid !== undefined) this.#pid = report.pid;
@@ -313,6 +320,7 @@ export class PostgresServer {
         this.#isFrozen = report.frozen !== undefined;
         this.#options.onFrozen?.(report.frozen ?? null);
       }
+      if (report.problem !== undefined) this.#options.onProblem?.(report.problem);
       if (report.killed !== undefined) {
         wasKilled = true;
         reason = `the watchdog killed it: ${report.killed}`;

@@ -4,11 +4,13 @@
  * it at the other, and at once when the agent is gone. It does so also when the agent hangs or is suspended.
  * Lines on standard input: `{"deadlines": {"freezeAtMs", "killAtMs"} | null}` on the monotonic clock of the
  * machine, or `{"kill": reason}`. Lines on standard output: `{"pid"}`, `{"frozen"}` or `{"killed"}` with the
- * reason, `{"thawed"}`, then `{"exit"}` once.
+ * reason, `{"thawed"}`, `{"problem"}` with the kernel watchdog, then `{"exit"}` once.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, openSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { KernelWatchdog } from './kernel-watchdog.ts';
+import type { KernelWatchdogDevice } from './kernel-watchdog.ts';
 import { killProcesses, listProcesses } from './leftover.ts';
 import { monotonicMs } from './monotonic-clock.ts';
 import { Freeze, send } from './suspension.ts';
@@ -21,6 +23,7 @@ interface Command {
   readonly logPath: string;
   /** `name=value`, over what its files have. */
   readonly settings: readonly string[];
+  readonly kernelWatchdog: KernelWatchdogDevice | null;
 }
 
 /** What a line from the agent says. */
@@ -63,6 +66,8 @@ const server = spawn(words[0] ?? '', words.slice(1), {
 let deadlines: Deadlines | null = null;
 const freeze = new Freeze();
 let isFrozen = false;
+const device = command.kernelWatchdog;
+const kernelWatchdog = device === null ? null : new KernelWatchdog(device);
 /** Without a list of the backends they cannot be stopped together, so PostgreSQL is killed instead. */
 const canFreeze = existsSync('/proc/self/task');
 
@@ -122,6 +127,23 @@ function enforceDeadlines(): void {
   }
 }
 
+/** After the deadlines were enforced: what is frozen or killed cannot write, and needs no reset. */
+function stepKernelWatchdog(): void {
+  try {
+    kernelWatchdog?.step(monotonicMs(), isFrozen ? null : (deadlines?.killAtMs ?? null));
+  } catch (error) {
+    const reason = `the kernel watchdog cannot be used: ${(error as Error).message}`;
+    if (device?.isRequired === true) killServer(reason);
+    else report({ problem: reason });
+  }
+}
+
+/** Where the device is required, PostgreSQL is frozen before its right gets shorter than the device's timeout. */
+function withinDevice(given: Deadlines | null): Deadlines | null {
+  if (given === null || device?.isRequired !== true) return given;
+  return { ...given, freezeAtMs: Math.min(given.freezeAtMs, given.killAtMs - device.timeoutMs) };
+}
+
 function listChildren(pid: number): number[] {
   try {
     const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
@@ -139,6 +161,7 @@ server.on('error', (error) => {
 server.on('exit', (code, signal) => {
   // A backend may outlive its postmaster by moments, and acknowledge in them.
   killProcesses(listProcesses(command.dataDir));
+  kernelWatchdog?.disarm();
   report({ exit: { code, signal } });
   process.exit(0);
 });
@@ -153,9 +176,12 @@ const input = createInterface({ input: process.stdin });
 input.on('line', (text) => {
   const line = JSON.parse(text) as Line;
   if (line.kill !== undefined) return killServer(line.kill);
-  deadlines = line.deadlines ?? null;
+  deadlines = withinDevice(line.deadlines ?? null);
   if (deadlines !== null) enforceDeadlines();
   else if (isFrozen) thawServer();
 });
 input.on('close', () => killServer('the agent is gone'));
-setInterval(enforceDeadlines, CHECK_INTERVAL_MS);
+setInterval(() => {
+  enforceDeadlines();
+  stepKernelWatchdog();
+}, CHECK_INTERVAL_MS);

@@ -2,113 +2,18 @@ import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { readFile, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setImmediate } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import type pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';
-import { killProcesses, listProcesses } from '../../src/postgres/leftover.ts';
+import { listProcesses } from '../../src/postgres/leftover.ts';
 import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
 import type { PostgresServer } from '../../src/postgres/server.ts';
+import { AgentProcess, isAlive, parentOf } from './agent-process.ts';
 import { freePort, ServerFixture, until } from './fixture.ts';
 
-const AGENT = fileURLToPath(new URL('./watchdog-agent.ts', import.meta.url));
 const hasDeathSignal = existsSync('/usr/bin/setpriv');
 const binaries = await reachableBinaries(await findPostgres(), await resolveAccount());
-
-/** An agent in a process of its own, with its watchdog and PostgreSQL; all are killed when the test ends. */
-class AgentProcess implements AsyncDisposable {
-  readonly fixture: ServerFixture;
-  readonly port: number;
-  readonly pid: number;
-  readonly watchdogPid: number;
-  readonly postmasterPid: number;
-  readonly lines: Record<string, unknown>[];
-
-  private constructor(fixture: ServerFixture, port: number, pid: number, lines: Record<string, unknown>[]) {
-    this.fixture = fixture;
-    this.port = port;
-    this.pid = pid;
-    this.lines = lines;
-    this.postmasterPid = Number(lines[0]?.['pid']);
-    this.watchdogPid = parentOf(this.postmasterPid);
-  }
-
-  static async start(leaseMs: number, supportMs: number = leaseMs): Promise<AgentProcess> {
-    const fixture = await ServerFixture.create(binaries);
-    const port = await freePort();
-    await fixture.initialize('a');
-    await fixture.configure('a', port, null);
-    const options = {
-      binaries,
-      account: fixture.account,
-      dataDir: fixture.dataDir('a'),
-      logPath: join(fixture.root, 'a', 'postgres.log'),
-      host: '127.0.0.1',
-      port,
-      superuserPassword: fixture.address(port).password,
-      leaseMs,
-      supportMs,
-    };
-    // A process group of its own, as a shell gives to a command.
-    const child = spawn(process.execPath, [AGENT, JSON.stringify(options)], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      detached: true,
-    });
-    const lines: Record<string, unknown>[] = [];
-    createInterface({ input: child.stdout }).on('line', (line) => lines.push(JSON.parse(line)));
-    try {
-      await until('the agent leads', () => lines.length > 0 && child.pid !== undefined, 30_000);
-      return new AgentProcess(fixture, port, child.pid ?? 0, lines);
-    } catch (error) {
-      child.kill('SIGKILL');
-      await fixture[Symbol.asyncDispose]();
-      throw error;
-    }
-  }
-
-  connect(): Promise<pg.Client> {
-    return this.fixture.server('a', this.port).connect();
-  }
-
-  /** Polls until no process of PostgreSQL works in the data folder, and tells how long that took. */
-  async untilServerIsGone(deadlineMs: number): Promise<number> {
-    const startedAtMs = monotonicMs();
-    await until(
-      'PostgreSQL is gone',
-      () => listProcesses(this.fixture.dataDir('a')).length === 0 && !isAlive(this.postmasterPid),
-      deadlineMs,
-    );
-    return monotonicMs() - startedAtMs;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    killProcesses([this.pid]);
-    if (
-      isAlive(this.watchdogPid) &&
-      readFileSync(`/proc/${this.watchdogPid}/cmdline`, 'utf8').includes('watchdog')
-    ) {
-      killProcesses([this.watchdogPid]);
-    }
-    killProcesses(listProcesses(this.fixture.dataDir('a')));
-    await this.fixture[Symbol.asyncDispose]();
-  }
-}
-
-function parentOf(pid: number): number {
-  return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
-}
-
-/** Whether the process runs or is suspended; a zombie does not. */
-function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s*[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  } catch {
-    return false;
-  }
-}
 
 describe('the watchdog', () => {
   it('ends PostgreSQL with its busy backends when the agent is killed', async () => {
