@@ -347,17 +347,6 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     ['hand-over'],
   ],
   [
-    'but not when nobody could take over',
-    {
-      self: n1,
-      local: lead,
-      ownLease: held,
-      writeFailingForMs: 3_100,
-      peers: [peer(n2, { isReachable: false }), peer(n3)],
-    },
-    ['lead'],
-  ],
-  [
     'a frozen holder waits for support or for the end of its lease',
     { self: n1, local: lead, ownLease: { kind: 'unsupported', term: parseTerm(3) }, peers: [peer(n2)] },
     [],
