@@ -62,6 +62,8 @@ export class LocalNode {
   readonly #replacement: DataReplacement;
   readonly #queries: LocalQueries;
   #following: NodeId | null = null;
+  /** Settings that name another leader, or none, could not be written yet: the old ones may still count. */
+  #isUnwritten = false;
   /** It was set to stream and may not be on the leader's timeline yet. */
   #isArriving = false;
   /** PostgreSQL's synchronous_standby_names. */
@@ -116,7 +118,7 @@ export class LocalNode {
   }
 
   get following(): NodeId | null {
-    return this.#following;
+    return this.#isUnwritten ? null : this.#following;
   }
 
   /** To be asked once a round; see LocalQueries. */
@@ -189,6 +191,7 @@ export class LocalNode {
   follow(leader: NodeConfig): Promise<void> {
     return this.#change(null, null, async () => {
       this.#following = leader.name;
+      this.#isUnwritten = true;
       this.#isArriving = true;
       this.#server.setDeadlines(null);
       await this.#writeSettings(leader);
@@ -254,6 +257,7 @@ export class LocalNode {
     return this.#change('starting', 'promoting', async () => {
       const isPrepared = this.#following !== null && !this.#isArriving && this.#standbyNames === standbyNames;
       this.#following = null;
+      this.#isUnwritten = !isPrepared;
       this.#isArriving = false;
       this.#standbyNames = standbyNames;
       if (!isPrepared) {
@@ -384,10 +388,11 @@ export class LocalNode {
   }
 
   async #detach(): Promise<void> {
-    if (this.#following !== null) {
-      this.#following = null;
+    if (this.#following !== null || this.#isUnwritten) {
       this.#isArriving = false;
       await this.#writeSettings(null);
+      // Not before: where that fails, it still receives from there, and must be detached again.
+      this.#following = null;
       this.#server.reload();
     }
     const deadline = monotonicMs() + POSITION_TIMEOUT_MS;
@@ -407,8 +412,8 @@ export class LocalNode {
     return { host: node.host, port: node.port, user: SUPERUSER, password: this.#config.secrets.superuser };
   }
 
-  #writeSettings(leader: NodeConfig | null): Promise<void> {
-    return writeNodeSettings({
+  async #writeSettings(leader: NodeConfig | null): Promise<void> {
+    await writeNodeSettings({
       config: this.#config,
       node: this.#node,
       leader,
@@ -419,6 +424,7 @@ export class LocalNode {
       dataDir: this.dataDir,
       passFile: join(this.#folder, 'replication.pgpass'),
     });
+    this.#isUnwritten = false;
   }
 
   /** Runs changes in turn; `state` is shown meanwhile. */

@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
@@ -94,6 +94,28 @@ describe('a cluster of real processes', () => {
     });
     await cluster.start(follower!.name);
     expect(await cluster.untilWhole(30_000)).toMatchObject({ isFailoverReady: true, failoverObstacle: null });
+  });
+
+  it('follows a new leader as soon as its settings can be written, and is not copied anew for that', async () => {
+    await using cluster = await startTestCluster();
+    const old = await cluster.leader();
+    const [next, other] = cluster.nodes.filter((node) => node.name !== old);
+    const log = (): Promise<string> => readFile(join(other!.folder, 'agent.log'), 'utf8');
+    const copies = async (): Promise<number> => (await log()).split('"cloned"').length;
+    const before = await copies();
+    // Something that it cannot remove stands where they are written first, as on a full disk.
+    const inTheWay = join(other!.folder, 'data', 'lockstep.conf.lockstep');
+    await mkdir(inTheWay);
+    await cluster.switchover(next!.name);
+    await until('it could not follow', async () => (await log()).includes('lockstep.conf.lockstep'));
+    // It tries once a second, first to let go and then to follow.
+    const triedAtMs = performance.now() + 3_000;
+    await until('it tried again', () => performance.now() > triedAtMs);
+    const { nodes, timeline } = await cluster.status();
+    expect(nodes.find((node) => node.name === other!.name)?.timeline).not.toBe(timeline);
+    await rm(inTheWay, { recursive: true });
+    await cluster.untilWhole(20_000);
+    expect(await copies()).toBe(before);
   });
 
   it('comes back after everything died at once, with all that was acknowledged', async () => {
