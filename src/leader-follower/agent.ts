@@ -3,6 +3,7 @@ import type { AgentSeal } from '../coordination/agent-seal.ts';
 import { LockstepError } from '../model/errors.ts';
 import { reachableBinaries, resolveAccount } from '../postgres/account.ts';
 import { findPostgres } from '../postgres/binaries.ts';
+import { AgentCommands } from './agent-commands.ts';
 import { serveAgent } from './api.ts';
 import { BetweenRounds } from './between-rounds.ts';
 import { ComingLeadership } from './coming-leadership.ts';
@@ -36,7 +37,7 @@ import { PlannedWork } from './planned-work.ts';
 import { PromiseToLeader } from './promise-to-leader.ts';
 import type { ReportSources } from './self-report.ts';
 import { encodePosition } from './status.ts';
-import type { FenceReply, FenceRequest, TakeoverReply, TakeoverRequest } from './status.ts';
+import type { FenceReply, FenceRequest } from './status.ts';
 import { SupportOfMembers } from './support-of-members.ts';
 import { WriteHealth } from './write-health.ts';
 
@@ -70,6 +71,7 @@ export class Agent {
   readonly #events: EventLog;
   readonly #merits: Merits;
   readonly #executor: Executor;
+  readonly #commands: AgentCommands;
   readonly #fence = new Fence();
   readonly #coming: ComingLeadership;
   readonly #promise: PromiseToLeader;
@@ -80,7 +82,6 @@ export class Agent {
   readonly #voice: MemberVoice;
   readonly #closing = new AbortController();
   #wake: () => void = () => undefined;
-  #isSwitchingOver = false;
   #last: Observation | null = null;
   #lastError = '';
   #server: { close(): Promise<void> } | null = null;
@@ -154,7 +155,7 @@ export class Agent {
       local: this.#local,
       events: this.#events,
       wake: () => this.#wake(),
-      switchover: async (to) => this.#switchOver(to),
+      switchover: async (to) => this.#commands.switchOver(to),
     });
     this.#promise = new PromiseToLeader(config.supportMs, () => this.#statusChanged());
     this.#support = new SupportOfMembers({
@@ -204,6 +205,16 @@ export class Agent {
       coming: this.#coming,
       onPromoted: async () => void (await this.#observe()),
     });
+    this.#commands = new AgentCommands({
+      self: node.name,
+      config,
+      register: this.#register,
+      local: this.#local,
+      events: this.#events,
+      fence: this.#fence,
+      executor: this.#executor,
+      betweenRounds: this.#betweenRounds,
+    });
     this.#voice = createMemberVoice({
       coordination,
       register: this.#register,
@@ -225,11 +236,11 @@ export class Agent {
         ...this.#voice,
         plan: this.#planned.register,
         fence: (request) => this.#fenceFor(request),
-        switchover: async (to) => this.#switchOver(to),
-        restart: () => this.#restart(),
+        switchover: async (to) => this.#commands.switchOver(to),
+        restart: () => this.#commands.restart(),
         changeNodes: (command) => this.#betweenRounds.ask(() => this.#nodes.change(command)),
         prepare: () => this.#betweenRounds.ask(() => this.#executor.successor.prepare()),
-        takeOver: (request) => this.#takeOver(request),
+        takeOver: (request) => this.#commands.takeOver(request),
       },
       host: this.#node.host,
       port: this.#node.agentPort,
@@ -291,47 +302,6 @@ export class Agent {
     this.#fence.raise(request.version);
     const position = await this.#local.fencedPosition();
     return { kind: 'fenced', position: position && encodePosition(position) };
-  }
-
-  /** Hands the leadership over; see Executor.switchover. */
-  #switchOver(to: string | null): Promise<{ from: string; to: string; pausedMs: number }> {
-    const target = to === null ? null : findNode(this.#config, to).name;
-    if (target === this.#node.name) {
-      throw new LockstepError('CONFIG_INVALID', `${target} leads already; name another node.`);
-    }
-    if (this.#isSwitchingOver) {
-      throw new LockstepError('NOT_LEADER', 'A switchover is under way already; see "lockstep status".', {
-        retryable: true,
-      });
-    }
-    this.#isSwitchingOver = true;
-    return this.#betweenRounds
-      .ask(() => this.#executor.switchover(target))
-      .finally(() => (this.#isSwitchingOver = false));
-  }
-
-  /** Restarts PostgreSQL on a follower; see LocalNode.restart. */
-  #restart(): Promise<void> {
-    return this.#betweenRounds.ask(async () => {
-      if (this.#register.ownLease.kind !== 'none') {
-        throw new LockstepError(
-          'CONFIG_INVALID',
-          `${this.#node.name} leads; hand the leadership over first ("lockstep restart ${this.#node.name}" does).`,
-        );
-      }
-      await this.#local.restart();
-      this.#events.add('started', 'PostgreSQL was restarted as a follower, as asked');
-      this.#executor.tellRaised();
-    });
-  }
-
-  #takeOver(request: TakeoverRequest): Promise<TakeoverReply> {
-    this.#fence.raise(request.version);
-    return new Promise((resolve, reject) => {
-      // It answers when this node serves, which is before all is done.
-      this.#betweenRounds.ask(() => this.#executor.takeOver(request, resolve)).catch(reject);
-      this.#executor.successor.called();
-    });
   }
 
   #sources(): ReportSources {

@@ -5,7 +5,6 @@ import { LockstepError } from '../model/errors.ts';
 import { maxLsn } from '../model/lsn.ts';
 import type { NodeId } from '../model/node.ts';
 import type { TimelineHistory } from '../model/timeline.ts';
-import type { NodeState } from '../model/topology.ts';
 import { reachableBinaries } from '../postgres/account.ts';
 import type { PostgresAccount } from '../postgres/account.ts';
 import { findAgain } from '../postgres/binaries.ts';
@@ -30,6 +29,8 @@ import type { ClusterConfig, NodeConfig } from './config.ts';
 import type { LostLog } from './core/rejoin.ts';
 import type { StallLook } from './core/stall.ts';
 import { DataReplacement } from './data-replacement.ts';
+import { LocalChanges } from './local-changes.ts';
+import type { Activity } from './local-changes.ts';
 import { LocalQueries } from './local-queries.ts';
 import { saveLostWrites } from './lost-writes.ts';
 import type { LostWrites } from './lost-writes.ts';
@@ -41,12 +42,6 @@ const PROMOTE_TIMEOUT_MS = 60_000;
 const POSITION_TIMEOUT_MS = 5_000;
 /** pg_rewind wants an orderly end; a large cache takes a while to be written. */
 const REJOIN_STOP_TIMEOUT_MS = 60_000;
-
-/** What it is doing, for people. */
-export interface Activity {
-  readonly state: NodeState;
-  readonly detail: string | null;
-}
 
 /**
  * This node's PostgreSQL with the settings that its role needs. Changes run one after the other, whoever
@@ -68,8 +63,7 @@ export class LocalNode {
   #isArriving = false;
   /** PostgreSQL's synchronous_standby_names. */
   #standbyNames = '';
-  #changes: Promise<unknown> = Promise.resolve();
-  #activity: Activity = { state: 'stopped', detail: null };
+  readonly #changes = new LocalChanges(() => this.#server.isRunning);
   #hasEndedByItself = false;
   #clusterSettings: Settings = {};
 
@@ -90,7 +84,7 @@ export class LocalNode {
       superuserPassword: options.config.secrets.superuser,
       onUnexpectedExit: (reason, wasKilled) => {
         this.#hasEndedByItself = !wasKilled;
-        this.#activity = { state: 'stopped', detail: reason };
+        this.#changes.activity = { state: 'stopped', detail: reason };
         options.onUnexpectedExit(reason);
       },
       onFrozen: options.onFrozen,
@@ -109,7 +103,7 @@ export class LocalNode {
   }
 
   get activity(): Activity {
-    return this.#activity;
+    return this.#changes.activity;
   }
 
   /** PostgreSQL crashed or was stopped from outside, and has not been started since. */
@@ -158,7 +152,7 @@ export class LocalNode {
   }
 
   create(): Promise<void> {
-    return this.#change('starting', 'creating the data folder', async () => {
+    return this.#changes.run('starting', 'creating the data folder', async () => {
       await createDataFolder({
         binaries: this.#binaries,
         account: this.#account,
@@ -170,7 +164,7 @@ export class LocalNode {
 
   /** Starts PostgreSQL as a follower of nobody. */
   start(): Promise<void> {
-    return this.#change('starting', 'starting', () => this.#startAlone());
+    return this.#changes.run('starting', 'starting', () => this.#startAlone());
   }
 
   /**
@@ -178,7 +172,7 @@ export class LocalNode {
    * installed now. Throws CONFIG_INVALID, with PostgreSQL as it was, when there are none.
    */
   restart(): Promise<void> {
-    return this.#change('starting', 'restarting', async () => {
+    return this.#changes.run('starting', 'restarting', async () => {
       const found = await findAgain(this.#config.postgres, this.#binaries);
       this.#binaries = await reachableBinaries(found, this.#account);
       await this.#server.stop('fast');
@@ -189,7 +183,7 @@ export class LocalNode {
 
   /** Streams from `leader`; to be {@link settle}d once it is on the leader's timeline. */
   follow(leader: NodeConfig): Promise<void> {
-    return this.#change(null, null, async () => {
+    return this.#changes.run(null, null, async () => {
       this.#following = leader.name;
       this.#isUnwritten = true;
       this.#isArriving = true;
@@ -202,7 +196,7 @@ export class LocalNode {
   /** What made the arrival at the leader's timeline fast costs a little at each commit, and ends here. */
   async settle(): Promise<void> {
     if (!this.#isArriving) return;
-    return this.#change(null, null, async () => {
+    return this.#changes.run(null, null, async () => {
       if (this.#following === null) return;
       this.#isArriving = false;
       await this.#writeSettings(this.#followedNode());
@@ -212,7 +206,7 @@ export class LocalNode {
 
   /** Stops receiving, and resolves when the walreceiver is gone. */
   detach(): Promise<void> {
-    return this.#change(null, null, () => this.#detach());
+    return this.#changes.run(null, null, () => this.#detach());
   }
 
   /**
@@ -220,7 +214,7 @@ export class LocalNode {
    * from here on arrives. Null when PostgreSQL does not run here or leads.
    */
   fencedPosition(): Promise<LogEnd | null> {
-    return this.#change(null, null, async () => {
+    return this.#changes.run(null, null, async () => {
       if (!this.#server.isRunning) return null;
       await this.#detach();
       const deadline = monotonicMs() + POSITION_TIMEOUT_MS;
@@ -243,7 +237,7 @@ export class LocalNode {
 
   /** Sets the names that commits will wait for after a promotion; meanwhile it follows on. */
   prepareToLead(standbyNames: string): Promise<void> {
-    return this.#change(null, null, async () => {
+    return this.#changes.run(null, null, async () => {
       if (this.#following === null) return;
       this.#standbyNames = standbyNames;
       this.#isArriving = false;
@@ -254,7 +248,7 @@ export class LocalNode {
 
   /** Leaves recovery; commits wait for `standbyNames` (synchronous_standby_names) from the first one on. */
   promote(standbyNames: string): Promise<void> {
-    return this.#change('starting', 'promoting', async () => {
+    return this.#changes.run('starting', 'promoting', async () => {
       const isPrepared = this.#following !== null && !this.#isArriving && this.#standbyNames === standbyNames;
       this.#following = null;
       this.#isUnwritten = !isPrepared;
@@ -270,7 +264,7 @@ export class LocalNode {
 
   /** Changes the names that PostgreSQL waits for; effective for new waits within milliseconds. */
   setStandbyNames(standbyNames: string): Promise<void> {
-    return this.#change(null, null, async () => {
+    return this.#changes.run(null, null, async () => {
       this.#standbyNames = standbyNames;
       await this.#writeSettings(null);
       this.#server.reload();
@@ -278,7 +272,7 @@ export class LocalNode {
   }
 
   stop(mode: 'fast' | 'immediate', timeoutMs?: number): Promise<void> {
-    return this.#change('stopped', null, async () => {
+    return this.#changes.run('stopped', null, async () => {
       await this.#server.stop(mode, timeoutMs);
       this.#following = null;
     });
@@ -296,11 +290,12 @@ export class LocalNode {
 
   /** Replaces whatever data this node has by a copy of the leader's; the old is kept until the copy is whole. */
   clone(source: NodeConfig, signal: AbortSignal): Promise<void> {
-    return this.#change('rejoining', 'cloning', async () => {
+    return this.#changes.run('rejoining', 'cloning', async () => {
       await this.#replacement.copyFrom({
         source: this.#superuserAt(source),
         signal,
-        onProgress: (percent) => (this.#activity = { state: 'rejoining', detail: `cloning ${percent}%` }),
+        onProgress: (percent) =>
+          (this.#changes.activity = { state: 'rejoining', detail: `cloning ${percent}%` }),
         stopServer: () => this.#server.stop('fast', REJOIN_STOP_TIMEOUT_MS),
       });
     });
@@ -308,7 +303,7 @@ export class LocalNode {
 
   /** Undoes what this node has and the leader has not, and follows it. Returns the reason when it must be cloned instead. */
   rewind(source: NodeConfig): Promise<string | null> {
-    return this.#change('rejoining', 'rewinding', async () => {
+    return this.#changes.run('rejoining', 'rewinding', async () => {
       await this.#server.stop('fast', REJOIN_STOP_TIMEOUT_MS);
       await this.#replacement.markBroken();
       const result = await rewindDataFolder({
@@ -334,7 +329,7 @@ export class LocalNode {
 
   /** Puts aside what a rewind or a copy is about to take away. */
   saveLost(lost: LostLog, history: TimelineHistory, term: number): Promise<LostWrites> {
-    return this.#change('rejoining', 'saving lost commits', () =>
+    return this.#changes.run('rejoining', 'saving lost commits', () =>
       saveLostWrites({
         node: this.#node.name,
         folder: this.#folder,
@@ -357,7 +352,7 @@ export class LocalNode {
 
   /** The nodes of the cluster changed: PostgreSQL lets those in that came. */
   nodesChanged(): Promise<void> {
-    return this.#change(null, null, async () => {
+    return this.#changes.run(null, null, async () => {
       if (!this.#server.isRunning) return;
       await this.#writeSettings(this.#followedNode());
       this.#server.reload();
@@ -372,7 +367,7 @@ export class LocalNode {
 
   /** Ends PostgreSQL for good, in order. */
   async close(): Promise<void> {
-    await this.#changes.catch(() => undefined);
+    await this.#changes.untilDone();
     this.#queries.close();
     await this.#server.stop('fast');
   }
@@ -425,22 +420,5 @@ export class LocalNode {
       passFile: join(this.#folder, 'replication.pgpass'),
     });
     this.#isUnwritten = false;
-  }
-
-  /** Runs changes in turn; `state` is shown meanwhile. */
-  #change<T>(state: NodeState | null, detail: string | null, task: () => Promise<T>): Promise<T> {
-    const run = async (): Promise<T> => {
-      if (state !== null) this.#activity = { state, detail };
-      try {
-        return await task();
-      } finally {
-        if (state !== null) {
-          this.#activity = { state: this.#server.isRunning ? 'running' : 'stopped', detail: null };
-        }
-      }
-    };
-    const result = this.#changes.then(run, run);
-    this.#changes = result.catch(() => undefined);
-    return result;
   }
 }

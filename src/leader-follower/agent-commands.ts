@@ -1,0 +1,78 @@
+import { LockstepError } from '../model/errors.ts';
+import type { NodeId } from '../model/node.ts';
+import type { BetweenRounds } from './between-rounds.ts';
+import { findNode } from './config.ts';
+import type { ClusterConfig } from './config.ts';
+import type { EventLog } from './event-log.ts';
+import type { Executor } from './executor.ts';
+import type { Fence } from './fence.ts';
+import type { LeadershipRegister } from './leadership.ts';
+import type { LocalNode } from './local-node.ts';
+import type { TakeoverReply, TakeoverRequest } from './status.ts';
+import type { SwitchoverResult } from './switchover.ts';
+
+export interface AgentCommandsOptions {
+  readonly self: NodeId;
+  readonly config: ClusterConfig;
+  readonly register: LeadershipRegister;
+  readonly local: LocalNode;
+  readonly events: EventLog;
+  readonly fence: Fence;
+  readonly executor: Executor;
+  readonly betweenRounds: BetweenRounds;
+}
+
+/** What people, and a leader that hands over, ask of an agent. It is done between two rounds of its own. */
+export class AgentCommands {
+  readonly #options: AgentCommandsOptions;
+  #isSwitchingOver = false;
+
+  constructor(options: AgentCommandsOptions) {
+    this.#options = options;
+  }
+
+  /** Hands the leadership over; see Executor.switchover. */
+  switchOver(to: string | null): Promise<SwitchoverResult> {
+    const { self, config, betweenRounds, executor } = this.#options;
+    const target = to === null ? null : findNode(config, to).name;
+    if (target === self) {
+      throw new LockstepError('CONFIG_INVALID', `${target} leads already; name another node.`);
+    }
+    if (this.#isSwitchingOver) {
+      throw new LockstepError('NOT_LEADER', 'A switchover is under way already; see "lockstep status".', {
+        retryable: true,
+      });
+    }
+    this.#isSwitchingOver = true;
+    return betweenRounds
+      .ask(() => executor.switchover(target))
+      .finally(() => (this.#isSwitchingOver = false));
+  }
+
+  /** Restarts PostgreSQL on a follower; see LocalNode.restart. Throws CONFIG_INVALID on the leader. */
+  restart(): Promise<void> {
+    const { self, register, local, events, executor, betweenRounds } = this.#options;
+    return betweenRounds.ask(async () => {
+      if (register.ownLease.kind !== 'none') {
+        throw new LockstepError(
+          'CONFIG_INVALID',
+          `${self} leads; hand the leadership over first ("lockstep restart ${self}" does).`,
+        );
+      }
+      await local.restart();
+      events.add('started', 'PostgreSQL was restarted as a follower, as asked');
+      executor.tellRaised();
+    });
+  }
+
+  /** As a switchover's successor; see Executor.takeOver. */
+  takeOver(request: TakeoverRequest): Promise<TakeoverReply> {
+    const { fence, executor, betweenRounds } = this.#options;
+    fence.raise(request.version);
+    return new Promise((resolve, reject) => {
+      // It answers when this node serves, which is before all is done.
+      betweenRounds.ask(() => executor.takeOver(request, resolve)).catch(reject);
+      executor.successor.called();
+    });
+  }
+}
