@@ -170,7 +170,7 @@ describe('two leaders at once', () => {
     expect(rulesOf(round)).toEqual(['two leaders at once']);
   });
 
-  it('is allowed to a leader that just woke, for asynchronous writes and that moment only', () => {
+  it('is allowed to a leader that just woke, for that moment only and not for synchronous writes that began later', () => {
     const woken = (write: ClusterWrite, node = 'n1'): RoundHistory => ({
       ...roundOf([takenOver, write], rows),
       wakes: [{ node, atMs: 12_500 }],
@@ -178,7 +178,11 @@ describe('two leaders at once', () => {
     const allowed = checkRound(woken(late({ level: 'async', atMs: 12_600 })), BOUNDS);
     expect(allowed.violations).toEqual([]);
     expect(allowed.overlaps).toEqual({ count: 1, allowed: 1, worstMs: 600 });
-    expect(rulesOf(woken(late({ level: 'sync', atMs: 12_600 })))).toEqual(['two leaders at once']);
+    const before = woken(late({ level: 'sync', calledAtMs: 9_999, atMs: 12_600 }));
+    expect(rulesOf({ ...before, faultAtMs: 10_000 })).toEqual([]);
+    expect(rulesOf(woken(late({ level: 'sync', calledAtMs: 12_590, atMs: 12_600 })))).toEqual([
+      'two leaders at once',
+    ]);
     expect(rulesOf(woken(late({ level: 'async', atMs: 12_751 })))).toEqual(['two leaders at once']);
     expect(rulesOf(woken(late({ level: 'async', atMs: 12_499 })))).toEqual(['two leaders at once']);
     expect(rulesOf(woken(late({ level: 'async', atMs: 12_600 }), 'n3'))).toEqual(['two leaders at once']);

@@ -55,7 +55,10 @@ export interface RoundHistory {
 export interface Bounds {
   /** How old an asynchronous write may be when the fault strikes and loses it. */
   readonly asyncLossMs: number;
-  /** For how long a woken leader may answer asynchronous writes: docs/leader-follower.md, "Windows and limits". */
+  /**
+   * For how long a woken leader may answer asynchronous writes, and synchronous ones that had begun before it was
+   * suspended: docs/leader-follower.md, "Windows and limits".
+   */
   readonly wakeMs: number;
 }
 
@@ -96,7 +99,7 @@ export function checkRound(round: RoundHistory, bounds: Bounds): RoundVerdict {
   );
   const timelines = sightTimelines(acknowledged, round.timelines);
   const lost = findLost(acknowledged, round.rows);
-  const overlaps = findOverlaps(acknowledged, timelines, round.wakes, bounds.wakeMs);
+  const overlaps = findOverlaps(acknowledged, timelines, round, bounds.wakeMs);
   const hasFailedOver = new Set(acknowledged.map(({ told }) => told.timeline)).size > 1;
   const asyncLost = findAsyncLost(acknowledged, round, bounds, hasFailedOver);
   return {
@@ -214,11 +217,11 @@ interface Overlap {
 function findOverlaps(
   acknowledged: readonly Acknowledged[],
   timelines: readonly TimelineSight[],
-  wakes: readonly Wake[],
+  { wakes, faultAtMs }: Pick<RoundHistory, 'wakes' | 'faultAtMs'>,
   wakeMs: number,
 ): Overlap[] {
   return acknowledged.flatMap((write) => {
-    const { id, client, level, told } = write;
+    const { id, client, level, calledAtMs, told } = write;
     const later = timelines.find(
       ({ timeline, sinceMs }) => timeline > told.timeline && sinceMs < earliestMs(write),
     );
@@ -226,8 +229,9 @@ function findOverlaps(
     const atMs = earliestMs(write);
     const byMs = Math.round((atMs - later.sinceMs) * 10) / 10;
     const what = `${level} ${id} of ${client} was acknowledged by ${told.node} on timeline ${told.timeline}, ${byMs} ms after ${later.node} had begun timeline ${later.timeline}`;
+    // One that was under way when the leader was suspended may have been confirmed before: it is not lost.
     const isAllowed =
-      level === 'async' &&
+      (level === 'async' || calledAtMs <= faultAtMs) &&
       wakes.some((wake) => wake.node === told.node && atMs >= wake.atMs && atMs <= wake.atMs + wakeMs);
     return [{ violation: { rule: 'two leaders at once' as const, what }, byMs, isAllowed }];
   });
