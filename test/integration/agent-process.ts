@@ -98,8 +98,13 @@ export class AgentProcess implements AsyncDisposable {
   }
 }
 
+/** NaN once it has ended. */
 export function parentOf(pid: number): number {
-  return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+  try {
+    return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+  } catch {
+    return Number.NaN;
+  }
 }
 
 /** Whether the process runs or is suspended; a zombie does not. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import { until } from './fixture.ts';
+import { untilOnlyAVoteIsMissing } from './missing-vote.ts';
 import { missing, onLeader, Writer } from './numbered-writes.ts';
 
 describe('a node whose folder was lost', () => {
@@ -15,7 +16,7 @@ describe('a node whose folder was lost', () => {
     await cluster.kill(lost);
     await rm(folder, { recursive: true });
     await cluster.start(lost);
-    await cluster.untilWhole();
+    await untilOnlyAVoteIsMissing(cluster, lost);
     await until('it says so', async () =>
       (await readFile(join(folder, 'agent.log'), 'utf8')).includes('This node does not vote'),
     );
@@ -26,7 +27,7 @@ describe('a node whose folder was lost', () => {
     expect(await readFile(join(folder, 'consensus.json'), 'utf8')).toContain('"isAdmitted":false');
 
     await cluster.start(other);
-    await cluster.untilWhole();
+    await untilOnlyAVoteIsMissing(cluster, lost);
     await cluster.kill(lost);
     await writeFile(join(folder, 'vote-anew'), '');
     await cluster.start(lost);

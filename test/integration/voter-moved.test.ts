@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import { freePort, until } from './fixture.ts';
+import { untilOnlyAVoteIsMissing } from './missing-vote.ts';
 import { missing, onLeader, Writer } from './numbered-writes.ts';
 
 it('a voter that died is replaced on another machine, at another address', async () => {
@@ -39,7 +40,7 @@ it('a voter that died is replaced on another machine, at another address', async
   );
   await cluster.kill(leader);
   await cluster.start(leader);
-  await cluster.untilWhole();
+  await untilOnlyAVoteIsMissing(cluster, lost);
   await cluster.kill(lost);
   await writeFile(join(folder, 'vote-anew'), '');
   await cluster.start(lost);
