@@ -148,13 +148,7 @@ function openWithoutVote({ config, node, seal }: CoordinationOptions): OpenCoord
     watchIntervalMs: WATCH_INTERVAL_MS,
     transport: createHttpTransport({ self: node.name, acceptor: null, peerUrls, seal }),
   });
-  return {
-    registers,
-    vote: null,
-    standing: null,
-    voteObstacle: () => null,
-    close: () => registers.close(),
-  };
+  return withoutVote(registers);
 }
 
 /** The cluster's id is part of the keys: two clusters never meet in one etcd, whatever their prefix. */
@@ -162,11 +156,11 @@ function openEtcd(clusterId: string, etcd: EtcdConfig): OpenCoordination {
   const { endpoints, username, password, tls } = etcd;
   const prefix = `${etcd.prefix}${clusterId}/`;
   const registers = createEtcdCoordination({ endpoints, prefix, username, password, tls });
-  return {
-    registers,
-    vote: null,
-    standing: null,
-    voteObstacle: () => null,
-    close: () => registers.close(),
-  };
+  return withoutVote(registers);
+}
+
+function withoutVote(
+  registers: OpenCoordination['registers'] & { close(): Promise<void> },
+): OpenCoordination {
+  return { registers, vote: null, standing: null, voteObstacle: () => null, close: () => registers.close() };
 }
