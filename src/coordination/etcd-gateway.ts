@@ -45,6 +45,8 @@ export class EtcdGateway {
   #token: Promise<string | null> | null = null;
   /** The token in use, to tell it from one that was refused and replaced since. */
   #tokenInUse: string | null | undefined = undefined;
+  /** Why a member gave no token: known to a call that ends before all members were asked. */
+  #tokenTrouble = '';
   #cluster: { readonly id: string; readonly endpoint: string } | null = null;
   readonly #verified = new Set<string>();
   #firstLook: Promise<void> | null = null;
@@ -247,7 +249,13 @@ export class EtcdGateway {
     asked.catch(() => (this.#token = this.#token === asked ? null : this.#token));
     try {
       const waited = await Promise.race([asked, this.#sleep(deadline - performance.now())]);
-      if (waited === undefined) return { kind: 'failed', reason: 'no token in time' };
+      if (waited === undefined) {
+        return {
+          kind: 'failed',
+          reason: `no token in time${this.#tokenTrouble && `: ${this.#tokenTrouble}`}`,
+        };
+      }
+      this.#tokenTrouble = '';
       if (this.#token === asked) this.#tokenInUse = waited;
       return { kind: 'token', value: waited };
     } catch (error) {
@@ -260,7 +268,6 @@ export class EtcdGateway {
   /** Asks each member once. Resolves with null where etcd runs without authentication. */
   async #authenticate(): Promise<string | null> {
     const { username: name, password, endpoints, requestTimeoutMs } = this.#options;
-    let reason = '';
     for (let count = 0; count < endpoints.length && !this.isClosed; count++) {
       const endpoint = this.#endpoint();
       const outcome = await this.#http.post({
@@ -278,11 +285,11 @@ export class EtcdGateway {
         const error = readError(outcome.status, outcome.text);
         if (error.message.includes('authentication is not enabled')) return null;
         if (error.refusal === 'refused') throw new RefusedError(error.message);
-        reason = error.message;
-      } else reason = outcome.reason;
+        this.#tokenTrouble = error.message;
+      } else this.#tokenTrouble = outcome.reason;
       this.#leave(endpoint);
     }
-    throw new Error(`authenticating as ${name}: ${reason}`);
+    throw new Error(`authenticating as ${name}: ${this.#tokenTrouble}`);
   }
 
   /** The next request authenticates anew, unless another has begun to. */

@@ -285,10 +285,10 @@ describe.skipIf(ETCD === null)(needsEtcd, () => {
     const withoutCertificate = etcd.participant({
       prefix: newPrefix(),
       tls: { ca: etcd.certificates!.ca },
-      timeouts: { callMs: 1_000 },
+      timeouts: { callMs: 3_000 },
     });
     expect(await withoutCertificate.read('k').catch(text)).toMatch(/^QUORUM_NOT_REACHED .*certificate/);
-    const wrongAuthority = etcd.participant({ prefix: newPrefix(), tls: {}, timeouts: { callMs: 1_000 } });
+    const wrongAuthority = etcd.participant({ prefix: newPrefix(), tls: {}, timeouts: { callMs: 3_000 } });
     expect(await wrongAuthority.read('k').catch(text)).toMatch(/^QUORUM_NOT_REACHED .*certificate/);
   });
 
