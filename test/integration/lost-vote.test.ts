@@ -1,10 +1,10 @@
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import { until } from './fixture.ts';
-import { untilOnlyAVoteIsMissing } from './missing-vote.ts';
-import { missing, onLeader, Writer } from './numbered-writes.ts';
+import { expectWritesToOutlive, giveVoteAnew, untilOnlyAVoteIsMissing } from './missing-vote.ts';
+import { onLeader } from './numbered-writes.ts';
 
 describe('a node whose folder was lost', () => {
   it('follows again without a vote, until a person gives it one', async () => {
@@ -28,19 +28,8 @@ describe('a node whose folder was lost', () => {
 
     await cluster.start(other);
     await untilOnlyAVoteIsMissing(cluster, lost);
-    await cluster.kill(lost);
-    await writeFile(join(folder, 'vote-anew'), '');
-    await cluster.start(lost);
-    await cluster.untilWhole();
-    const writer = new Writer(cluster);
-    writer.start();
-    await until('writes flow', () => writer.acknowledged.length > 20);
-    const nowLeads = await cluster.leader();
-    await cluster.kill(nowLeads === other ? leader : other);
-    const before = writer.acknowledged.length;
-    await until('writes flow with its vote', () => writer.acknowledged.length > before + 100);
-    await writer.stop();
-    expect(await missing(cluster, writer)).toEqual([]);
+    await giveVoteAnew(cluster, lost);
+    await expectWritesToOutlive(cluster, (await cluster.leader()) === other ? leader : other);
     await expect(readFile(join(folder, 'vote-anew'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 });
