@@ -51,6 +51,7 @@ export class LeadershipRegister {
   readonly #coordination: Coordination;
   readonly #heldListeners = new Set<() => void>();
   #known: KnownRegister = { version: 0, state: null };
+  #changedAtMs = monotonicMs();
   #observation: LeaseObservation | null = null;
   #lease: HolderLease | null = null;
   #term: Term | null = null;
@@ -67,6 +68,11 @@ export class LeadershipRegister {
   /** The newest register seen. */
   get known(): KnownRegister {
     return this.#known;
+  }
+
+  /** For how long {@link known} has been the newest. */
+  get unchangedForMs(): number {
+    return monotonicMs() - this.#changedAtMs;
   }
 
   get ownLease(): OwnLease {
@@ -252,6 +258,7 @@ export class LeadershipRegister {
     if (version < this.#known.version) return;
     const state = (value ?? null) as ClusterState | null;
     const before = this.#known.state?.leadership;
+    if (version > this.#known.version) this.#changedAtMs = monotonicMs();
     this.#known = { version, state };
     if (state === null) return;
     const { holder, term, nonce, ttlMs, isReleased } = state.leadership;

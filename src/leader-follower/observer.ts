@@ -90,7 +90,7 @@ function isLeaderServing(known: KnownRegister | null, reports: readonly PeerRepo
 function isSuspected(
   known: KnownRegister | null,
   reports: readonly PeerReport[],
-  own: { readonly self: NodeId; readonly config: ClusterConfig; readonly leaderLostForMs: number },
+  own: Pick<Parameters<typeof observe>[0], 'self' | 'config' | 'register' | 'leaderLostForMs'>,
 ): boolean {
   const leadership = known?.state?.leadership;
   if (leadership === undefined) return false;
@@ -108,6 +108,7 @@ function isSuspected(
     isMember: members.some((node) => node.name === own.self),
     hasLostLeader: own.leaderLostForMs > 0,
     othersThatLostLeader: others.length,
+    unchangedForMs: own.register.unchangedForMs,
   });
 }
 

@@ -99,12 +99,26 @@ describe('support', () => {
   }
 
   it('suspects only when this node and enough others lost the leader', () => {
-    const lost = { memberCount: 5, isMember: true, hasLostLeader: true, othersThatLostLeader: 2 };
+    const lost = {
+      memberCount: 5,
+      isMember: true,
+      hasLostLeader: true,
+      othersThatLostLeader: 2,
+      unchangedForMs: 1_000,
+    };
     expect(isLeaderSuspected(lost)).toBe(true);
     expect(isLeaderSuspected({ ...lost, othersThatLostLeader: 1 })).toBe(false);
     expect(isLeaderSuspected({ ...lost, othersThatLostLeader: 3, hasLostLeader: false })).toBe(false);
     expect(isLeaderSuspected({ ...lost, isMember: false })).toBe(false);
     expect(isLeaderSuspected({ ...lost, isMember: false, othersThatLostLeader: 3 })).toBe(true);
+  });
+
+  it('lets the pings of a leader that has just renewed the register through before it suspects it', () => {
+    const lost = { memberCount: 3, isMember: true, hasLostLeader: true, othersThatLostLeader: 1 };
+    const pingIntervalMs = 50;
+    expect(isLeaderSuspected({ ...lost, unchangedForMs: 2 * pingIntervalMs })).toBe(false);
+    // A leader that is gone had renewed it before its members' promises ran out.
+    expect(isLeaderSuspected({ ...lost, unchangedForMs: 400 })).toBe(true);
   });
 
   it('has ended at the leader before a quorum can fence, whatever the delays and drifts', () => {

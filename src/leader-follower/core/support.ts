@@ -134,6 +134,13 @@ export function fenceRefusal(view: FenceView): string | null {
   return view.isSuspicion && !view.hasLostLeader ? 'the leader was heard here' : null;
 }
 
+/**
+ * Who renews the register is there, and asks for support with its next pings. A candidate that fenced each new version
+ * at once would never let them through, and where it cannot win either, for what a silent node may hold, nobody would
+ * ever lead. Three pings; a leader that is gone has renewed nothing for longer by the time the promises run out.
+ */
+const RENEWAL_GRACE_MS = 200;
+
 /** What is known of the members' hold on the leader that the register names. */
 export interface SuspicionView {
   readonly memberCount: number;
@@ -143,10 +150,13 @@ export interface SuspicionView {
   readonly hasLostLeader: boolean;
   /** How many of the other members said lately that theirs has. */
   readonly othersThatLostLeader: number;
+  /** For how long this node has known the register's present version. */
+  readonly unchangedForMs: number;
 }
 
 /** Whether a campaign by suspicion may succeed. Each fence checks again, so a wrong yes costs time only. */
 export function isLeaderSuspected(view: SuspicionView): boolean {
   const lost = view.othersThatLostLeader + (view.isMember ? 1 : 0);
-  return view.hasLostLeader && lost >= suspicionQuorum(view.memberCount);
+  const hadItsChance = view.unchangedForMs >= RENEWAL_GRACE_MS;
+  return view.hasLostLeader && hadItsChance && lost >= suspicionQuorum(view.memberCount);
 }

@@ -195,7 +195,7 @@ export class ModelAgent {
       isLeaseExpired: expiredMs > 0,
       leaseExpiredForMs: expiredMs,
       leaderLostForMs: leadership.leaderLostForMs,
-      isLeaderSuspected: this.#heard.areEnoughLost(register, leadership.leaderLostForMs > 0),
+      isLeaderSuspected: this.#heard.areEnoughLost(register, leadership),
       writeFailingForMs: this.#writeFailingForMs,
       fencedAtVersion: leadership.fencedAtVersion,
       local,

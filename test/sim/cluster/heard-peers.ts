@@ -40,7 +40,10 @@ export class HeardPeers {
     );
   }
 
-  areEnoughLost(register: KnownRegister | null, hasLostLeader: boolean): boolean {
+  areEnoughLost(
+    register: KnownRegister | null,
+    own: { readonly leaderLostForMs: number; readonly unchangedForMs: number },
+  ): boolean {
     const current = register?.state?.leadership;
     if (current === undefined) return false;
     let others = this.#mutant === 'fence-quorum-one-less' ? 1 : 0;
@@ -50,7 +53,13 @@ export class HeardPeers {
     }
     const memberCount = this.#members.length;
     const isMember = this.#members.includes(this.#host.name);
-    return isLeaderSuspected({ memberCount, isMember, hasLostLeader, othersThatLostLeader: others });
+    return isLeaderSuspected({
+      memberCount,
+      isMember,
+      hasLostLeader: own.leaderLostForMs > 0,
+      othersThatLostLeader: others,
+      unchangedForMs: own.unchangedForMs,
+    });
   }
 
   views(): PeerView[] {

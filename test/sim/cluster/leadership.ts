@@ -40,6 +40,7 @@ export class ModelLeadership {
   readonly #options: LeadershipOptions;
   readonly #host: Host;
   known: KnownRegister = { version: 0, state: null };
+  #changedAtMs = 0;
   /** Nothing is newer while the register was not read. */
   fencedAtVersion: number = Number.POSITIVE_INFINITY;
   #isFenceKnown = false;
@@ -70,6 +71,10 @@ export class ModelLeadership {
     const nowMs = this.#host.nowMs();
     if (nowMs < deadlines.freezeAtMs) return { kind: 'held', term: this.#term };
     return nowMs < deadlines.killAtMs ? { kind: 'unsupported', term: this.#term } : { kind: 'none' };
+  }
+
+  get unchangedForMs(): number {
+    return this.#host.nowMs() - this.#changedAtMs;
   }
 
   get leaseExpiredForMs(): number {
@@ -277,6 +282,7 @@ export class ModelLeadership {
   #learn(register: KnownRegister): void {
     if (register.version < this.known.version) return;
     const before = this.known.state?.leadership;
+    if (register.version > this.known.version) this.#changedAtMs = this.#host.nowMs();
     this.known = register;
     if (register.state === null) return;
     const { holder, term, nonce, ttlMs, isReleased } = register.state.leadership;
