@@ -48,9 +48,13 @@ export function faultOf(name: ClusterFault): Fault {
 }
 
 /** The woken parts of a round; a wake is told when the signal is out. */
-export function wakeOf(fault: ClusterFault, { leader }: Target, atMs: number): Wake | null {
+export function wakeOf(
+  fault: ClusterFault,
+  { leader }: Target,
+  { suspendedAtMs, atMs }: Omit<Wake, 'node'>,
+): Wake | null {
   const isSuspended = fault === 'stop-agent' || fault === 'stop-postgres' || fault === 'stop-leader-host';
-  return isSuspended ? { node: leader.name, atMs } : null;
+  return isSuspended ? { node: leader.name, suspendedAtMs, atMs } : null;
 }
 
 const restart = async (host: Host): Promise<void> => {

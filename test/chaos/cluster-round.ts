@@ -132,12 +132,14 @@ export class ClusterRound {
   async #strike(target: Target): Promise<void> {
     const { fault, lastsMs, mustFailOver } = this.#plan;
     this.#faultAtMs = nowMs();
+    let suspendedAtMs = this.#faultAtMs;
     try {
       await faultOf(fault).strike(target);
+      suspendedAtMs = nowMs();
       if (mustFailOver) await this.#untilFailedOver(target);
       await this.#cluster.pause(lastsMs);
     } finally {
-      const wake = wakeOf(fault, target, nowMs());
+      const wake = wakeOf(fault, target, { suspendedAtMs, atMs: nowMs() });
       if (wake !== null) this.#wakes.push(wake);
       await faultOf(fault).heal(target);
     }

@@ -173,16 +173,15 @@ describe('two leaders at once', () => {
   it('is allowed to a leader that just woke, for that moment only and not for synchronous writes that began later', () => {
     const woken = (write: ClusterWrite, node = 'n1'): RoundHistory => ({
       ...roundOf([takenOver, write], rows),
-      wakes: [{ node, atMs: 12_500 }],
+      wakes: [{ node, suspendedAtMs: 10_000, atMs: 12_500 }],
     });
     const allowed = checkRound(woken(late({ level: 'async', atMs: 12_600 })), BOUNDS);
     expect(allowed.violations).toEqual([]);
     expect(allowed.overlaps).toEqual({ count: 1, allowed: 1, worstMs: 600 });
-    const before = woken(late({ level: 'sync', calledAtMs: 9_999, atMs: 12_600 }));
-    expect(rulesOf({ ...before, faultAtMs: 10_000 })).toEqual([]);
-    expect(rulesOf(woken(late({ level: 'sync', calledAtMs: 12_590, atMs: 12_600 })))).toEqual([
-      'two leaders at once',
-    ]);
+    const sync = (calledAtMs: number): ClusterWrite => ({ ...late({ atMs: 12_600 }), calledAtMs });
+    expect(rulesOf(woken(sync(9_999)))).toEqual([]);
+    expect(rulesOf(woken(sync(10_001)))).toEqual(['two leaders at once']);
+    expect(rulesOf(woken(sync(12_590)))).toEqual(['two leaders at once']);
     expect(rulesOf(woken(late({ level: 'async', atMs: 12_751 })))).toEqual(['two leaders at once']);
     expect(rulesOf(woken(late({ level: 'async', atMs: 12_499 })))).toEqual(['two leaders at once']);
     expect(rulesOf(woken(late({ level: 'async', atMs: 12_600 }), 'n3'))).toEqual(['two leaders at once']);

@@ -33,6 +33,8 @@ export interface NodeRows {
 /** A node that was suspended, and woke: it may not know at once that it no longer leads. */
 export interface Wake {
   readonly node: string;
+  /** When it had surely been suspended. Finding its processes takes a moment in which it still writes. */
+  readonly suspendedAtMs: number;
   readonly atMs: number;
 }
 
@@ -99,7 +101,7 @@ export function checkRound(round: RoundHistory, bounds: Bounds): RoundVerdict {
   );
   const timelines = sightTimelines(acknowledged, round.timelines);
   const lost = findLost(acknowledged, round.rows);
-  const overlaps = findOverlaps(acknowledged, timelines, round, bounds.wakeMs);
+  const overlaps = findOverlaps(acknowledged, timelines, round.wakes, bounds.wakeMs);
   const hasFailedOver = new Set(acknowledged.map(({ told }) => told.timeline)).size > 1;
   const asyncLost = findAsyncLost(acknowledged, round, bounds, hasFailedOver);
   return {
@@ -217,7 +219,7 @@ interface Overlap {
 function findOverlaps(
   acknowledged: readonly Acknowledged[],
   timelines: readonly TimelineSight[],
-  { wakes, faultAtMs }: Pick<RoundHistory, 'wakes' | 'faultAtMs'>,
+  wakes: readonly Wake[],
   wakeMs: number,
 ): Overlap[] {
   return acknowledged.flatMap((write) => {
@@ -230,9 +232,13 @@ function findOverlaps(
     const byMs = Math.round((atMs - later.sinceMs) * 10) / 10;
     const what = `${level} ${id} of ${client} was acknowledged by ${told.node} on timeline ${told.timeline}, ${byMs} ms after ${later.node} had begun timeline ${later.timeline}`;
     // One that was under way when the leader was suspended may have been confirmed before: it is not lost.
-    const isAllowed =
-      (level === 'async' || calledAtMs <= faultAtMs) &&
-      wakes.some((wake) => wake.node === told.node && atMs >= wake.atMs && atMs <= wake.atMs + wakeMs);
+    const isAllowed = wakes.some(
+      (wake) =>
+        wake.node === told.node &&
+        (level === 'async' || calledAtMs <= wake.suspendedAtMs) &&
+        atMs >= wake.atMs &&
+        atMs <= wake.atMs + wakeMs,
+    );
     return [{ violation: { rule: 'two leaders at once' as const, what }, byMs, isAllowed }];
   });
 }

@@ -3,8 +3,11 @@ import { open, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runTool } from './command.ts';
 
-/** Holds a data folder twice (a copy replaces the old one when it is whole), its WAL, and the logs put aside of many rounds. */
-const SIZE = '1536m';
+/**
+ * Holds a data folder twice (a copy replaces the old one when it is whole) and, of two hundred rounds, the logs put aside
+ * and a segment for each timeline: those stay until wal_keep_size is past.
+ */
+const SIZE = '4g';
 /** Left to the slower second step of filling. */
 const SPARED_BYTES = 4 * 1024 * 1024;
 
