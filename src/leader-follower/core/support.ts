@@ -135,9 +135,10 @@ export function fenceRefusal(view: FenceView): string | null {
 }
 
 /**
- * Who renews the register is there, and asks for support with its next pings. A candidate that fenced each new version
- * at once would never let them through, and where it cannot win either, for what a silent node may hold, nobody would
- * ever lead. Three pings; a leader that is gone has renewed nothing for longer by the time the promises run out.
+ * How long a new version of the register stays unfenced by suspicion: four pings. Who renews it is there, and asks for
+ * support with its next ping. Were each version fenced before that, a leader that only lacks support would stay frozen,
+ * for ever where no candidate can win: it may be the one whose position the sync set asks for. A leader that is gone
+ * renewed it longer ago than that when the promises run out.
  */
 const RENEWAL_GRACE_MS = 200;
 
