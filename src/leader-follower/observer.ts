@@ -128,6 +128,7 @@ async function describeLocal(
     kind: 'follower',
     history,
     receivedLsn: probe.receivedLsn,
+    replayedLsn: probe.replayedLsn,
     endLsn: probe.isAtLogEnd && !probe.hasReceiver ? probe.replayedLsn : null,
     following,
     isReceiving: probe.isReceiving,

@@ -178,6 +178,7 @@ export class World {
           kind: 'follower',
           history: node.history,
           receivedLsn: lsn,
+          replayedLsn: lsn,
           endLsn: node.following === null ? lsn : null,
           following: node.following,
           isReceiving,

@@ -239,6 +239,9 @@ function decideFollowing(view: View, state: ClusterState, holder: PeerView | und
       return [{ kind: 'restart', reason: `the leader's log needs higher settings: ${tooLowSettings}` }];
     }
     if (view.local.isReceiving) return [{ kind: 'keep-slots' }];
+    // It slept while this leader lost the leadership and won it back: it will not be sent what it asks for.
+    if (!isSharedHistory(holder.history, view.local.history, view.local.replayedLsn))
+      return [{ kind: 'detach' }];
     return view.local.stalledForMs < STALLED_AFTER_MS
       ? []
       : [{ kind: 'clone', from: holder.name, reason: 'the leader no longer has the log that it needs' }];

@@ -15,6 +15,8 @@ export type LocalPostgres =
       readonly kind: 'follower';
       readonly history: TimelineHistory;
       readonly receivedLsn: Lsn;
+      /** What it replayed of that: whole records, which nothing but a rewind takes back. */
+      readonly replayedLsn: Lsn;
       /** The end of its replayable log, null while it cannot be told (it still replays or receives). */
       readonly endLsn: Lsn | null;
       /** The node it is set to stream from, null when cut off. */

@@ -69,6 +69,7 @@ export class ModelLocalNode {
       kind: 'follower',
       history: server.history,
       receivedLsn,
+      replayedLsn: server.isAtLogEnd ? receivedLsn : (0n as Lsn),
       endLsn: server.isAtLogEnd && !server.hasReceiver ? receivedLsn : null,
       following: server.following,
       isReceiving: server.isReceiving,
