@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
 import { answerCode, isSameCode, lineCode, linkKey, requestCode, sealKey } from './seal-codes.ts';
@@ -43,7 +44,7 @@ export interface SealedRequest {
 export class AgentSeal {
   readonly #self: NodeId;
   readonly #nodes: readonly NodeId[];
-  readonly #key: Buffer;
+  readonly #key: KeyObject;
   readonly #heard = new Set<string>();
 
   constructor(options: {
@@ -128,12 +129,12 @@ export class AgentSeal {
 
 /** Seals the lines of one link: none can be changed, repeated, left out or sent back. */
 export class LineSeal {
-  readonly #key: Buffer;
+  readonly #key: KeyObject;
   readonly #side: 'opener' | 'other';
   #sent = 0;
   #received = 0;
 
-  constructor(key: Buffer, side: 'opener' | 'other') {
+  constructor(key: KeyObject, side: 'opener' | 'other') {
     this.#key = key;
     this.#side = side;
   }
@@ -153,35 +154,6 @@ export class LineSeal {
       'A link between agents carried a line that none of them wrote.',
     );
   }
-}
-
-/** Asks another agent. Throws CONFIG_INVALID when one side does not trust the other, else what fetch throws. */
-export async function askAgent<T>(
-  seal: AgentSeal,
-  request: {
-    readonly to: NodeId;
-    readonly url: string;
-    readonly method: 'GET' | 'POST';
-    readonly path: string;
-    /** JSON; none with GET. */
-    readonly body?: unknown;
-    readonly signal: AbortSignal;
-  },
-): Promise<T> {
-  const { to, url, method, path, signal } = request;
-  const body = request.body === undefined ? '' : JSON.stringify(request.body);
-  const sealed = seal.seal({ to, method, path, body });
-  const response = await fetch(`${url}${path}`, {
-    method,
-    headers: { authorization: sealed.authorization, 'content-type': 'application/json' },
-    signal,
-    ...(method === 'POST' ? { body } : {}),
-  });
-  const text = await response.text();
-  if (response.status === 401) throw refusedBy(to);
-  if (!response.ok) throw new Error(`${path} of ${to} answered ${response.status}`);
-  sealed.checkAnswer(response.headers.get(SEAL_HEADER), text);
-  return JSON.parse(text) as T;
 }
 
 /** The other side does not trust this node. */

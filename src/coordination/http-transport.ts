@@ -1,8 +1,8 @@
 import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
 import type { NodeId } from '../model/node.ts';
 import type { DurableAcceptor } from './acceptor-store.ts';
-import { askAgent } from './agent-seal.ts';
 import type { AgentSeal } from './agent-seal.ts';
+import { askAgent } from './ask-agent.ts';
 import type { AcceptorTransport } from './embedded.ts';
 
 /** Path of the acceptor on an agent's HTTP server. */

@@ -5,7 +5,8 @@ import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts'
 import { openAcceptorStore } from '../coordination/acceptor-store.ts';
 import { doAllVote, seekAdmission, STANDING_PATH } from '../coordination/admission.ts';
 import type { AskStanding } from '../coordination/admission.ts';
-import { AgentSeal, askAgent } from '../coordination/agent-seal.ts';
+import { AgentSeal } from '../coordination/agent-seal.ts';
+import { askAgent } from '../coordination/ask-agent.ts';
 import type { Coordination } from '../coordination/contract.ts';
 import type { Standing } from '../coordination/core/admission.ts';
 import { createEmbeddedCoordination } from '../coordination/embedded.ts';

@@ -1,4 +1,4 @@
-import { askAgent } from '../coordination/agent-seal.ts';
+import { askAgent } from '../coordination/ask-agent.ts';
 import type { AgentSeal } from '../coordination/agent-seal.ts';
 import type { NodeId } from '../model/node.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';

@@ -4,7 +4,8 @@ import type { RequestListener, Server } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import type { ConsensusReply } from '../../src/consensus/acceptor.ts';
-import { AgentSeal, askAgent, SEAL_HEADER } from '../../src/coordination/agent-seal.ts';
+import { AgentSeal, SEAL_HEADER } from '../../src/coordination/agent-seal.ts';
+import { askAgent } from '../../src/coordination/ask-agent.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import { close, sealOf, serveAcceptor, urlOf } from './coordination-cluster.ts';
 
