@@ -5,10 +5,11 @@ import type { NodeId } from '../model/node.ts';
 import { parseTimeline } from '../model/timeline.ts';
 import { readControlFile } from '../postgres/control-file.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
-import { findNode } from './config.ts';
+import { findNode, voters } from './config.ts';
 import type { NodeConfig } from './config.ts';
-import { decideSuccessor } from './core/handover.ts';
+import { decideSuccessor, letGoFirst } from './core/handover.ts';
 import type { FinalPosition, SuccessorDecision } from './core/handover.ts';
+import { supportersNeeded } from './core/support.ts';
 import type { ExecutorOptions } from './executor.ts';
 
 export interface SwitchoverResult {
@@ -26,6 +27,7 @@ const STOP_LIMIT_MS = 1_500;
 /** Once that is on disk nothing can be written any more; an archiver or a hung follower is not waited for. */
 const LINGER_MS = 250;
 const LOG_END_CHECK_MS = 2;
+const LET_GO_TIMEOUT_MS = 1_000;
 const PREPARE_TIMEOUT_MS = 2_000;
 const TAKEOVER_TIMEOUT_MS = 5_000;
 const ELSEWHERE_TIMEOUT_MS = 10_000;
@@ -53,18 +55,15 @@ export async function switchOver(
     throw refusal(successor.name, preparation?.reason ?? 'its agent did not answer');
   }
   const startedAtMs = monotonicMs();
+  askToLetGo(options, register.known.version, whoLetsGoFirst(options, successor));
   const { final, ended } = await stopWriting(options);
   const stoppedAtMs = monotonicMs();
   const still = final === null ? null : await register.holdStill();
   if (final === null || still?.state == null) {
     throw await callOff(reclaim, successor.name, `${self} could not end its log in ${STOP_LIMIT_MS} ms`);
   }
-  // The others only have to let go of this node; by the time somebody leads they are ready to follow.
   const { version, state } = still;
-  for (const node of config.nodes) {
-    if (node.name !== self && node.name !== successor.name)
-      void peers.fence(node, { version, isSuspicion: false }, 1_000);
-  }
+  askToLetGo(options, version, bystanders(options, successor));
   const wire = { timeline: final.timeline, lsn: formatLsn(final.lsn) };
   const reply = await peers.takeOver(
     successor,
@@ -86,6 +85,22 @@ export async function switchOver(
   await ended;
   events.add('switchover', `${successor.name} leads; writes paused for ${pausedMs} ms (${parts.join(', ')})`);
   return { from: self, to: successor.name, pausedMs };
+}
+
+function bystanders({ self, config }: ExecutorOptions, successor: NodeConfig): readonly NodeConfig[] {
+  return config.nodes.filter((node) => node.name !== self && node.name !== successor.name);
+}
+
+function whoLetsGoFirst(options: ExecutorOptions, successor: NodeConfig): readonly NodeConfig[] {
+  const { config, self } = options;
+  const needed = supportersNeeded(voters(config).length, findNode(config, self).voter);
+  const others = bystanders(options, successor).map(({ name, voter }) => ({ name, isMember: voter }));
+  return letGoFirst(others, successor.voter, needed).map((name) => findNode(config, name));
+}
+
+/** They only have to let go of this node; by the time somebody leads they are ready to follow. */
+function askToLetGo({ peers }: ExecutorOptions, version: number, nodes: readonly NodeConfig[]): void {
+  for (const node of nodes) void peers.fence(node, { version, isSuspicion: false }, LET_GO_TIMEOUT_MS);
 }
 
 /** Waits for a bounded time until one follower is close enough to take over at once. */

@@ -4,8 +4,9 @@ import {
   decideSuccessor,
   decideTakeover,
   HANDOVER_LAG_BYTES,
+  letGoFirst,
 } from '../../src/leader-follower/core/handover.ts';
-import type { SuccessorView } from '../../src/leader-follower/core/handover.ts';
+import type { Bystander, SuccessorView } from '../../src/leader-follower/core/handover.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
@@ -39,6 +40,21 @@ describe('who takes over in a switchover', () => {
     ['later one whose agent is silent', [follower('n2', 0, { replayedLsn: null })], n2, { kind: 'wait' }],
   ])('%s', (_name, followers, wanted, expected) => {
     expect(decideSuccessor(followers, wanted, at(END))).toMatchObject(expected);
+  });
+});
+
+describe('who lets go while the leader ends its log', () => {
+  const member = (name: string): Bystander => ({ name: parseNodeId(name), isMember: true });
+  const [n3, n4, n5] = [member('n3'), member('n4'), member('n5')];
+  const guest = { name: parseNodeId('g1'), isMember: false };
+  it.each([
+    ['the third of three: the successor holds the leader up', [n3], true, 1, ['n3']],
+    ['of five all but one, which holds it up with the successor', [n3, n4, n5], true, 2, ['n4', 'n5']],
+    ['nobody of three whose successor does not vote', [n3], false, 1, []],
+    ['a node that does not vote, always', [guest, n3], false, 1, ['g1']],
+    ['nobody where there is nobody', [], true, 0, []],
+  ] as const)('%s', (_name, bystanders, isSuccessorMember, needed, expected) => {
+    expect(letGoFirst(bystanders, isSuccessorMember, needed)).toEqual(expected);
   });
 });
 

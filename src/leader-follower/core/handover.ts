@@ -86,3 +86,29 @@ function behindBytes(follower: SuccessorView, leaderLsn: Lsn): number {
   const furthest = follower.flushLsn < follower.replayedLsn ? follower.flushLsn : follower.replayedLsn;
   return furthest >= leaderLsn ? 0 : lagBytes(leaderLsn, furthest);
 }
+
+/** A node that a switchover leaves a follower. */
+export interface Bystander {
+  readonly name: NodeId;
+  readonly isMember: boolean;
+}
+
+/**
+ * Who is asked to let go of the leader already while it ends its log, so as to be free to follow the successor when
+ * that is elected. The successor receives the rest of the log in any case. Who lets go supports the leader no more:
+ * it keeps as many members as it needs, `supportersNeeded`, the successor among them.
+ */
+export function letGoFirst(
+  bystanders: readonly Bystander[],
+  isSuccessorMember: boolean,
+  supportersNeeded: number,
+): readonly NodeId[] {
+  let kept = isSuccessorMember ? 1 : 0;
+  return bystanders
+    .filter(({ isMember }) => {
+      const isKept = isMember && kept < supportersNeeded;
+      if (isKept) kept += 1;
+      return !isKept;
+    })
+    .map(({ name }) => name);
+}
