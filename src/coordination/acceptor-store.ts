@@ -1,6 +1,3 @@
-import { createHash } from 'node:crypto';
-import { open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { EMPTY_ACCEPTOR, stepAcceptor } from '../consensus/acceptor.ts';
 import type {
   AcceptorState,
@@ -10,6 +7,7 @@ import type {
 } from '../consensus/acceptor.ts';
 import type { Ballot } from '../consensus/ballot.ts';
 import { LockstepError } from '../model/errors.ts';
+import { AcceptorFile } from './acceptor-file.ts';
 import type { Standing } from './core/admission.ts';
 
 /** A write that lasts longer is told as an obstacle; proposers have given it up by then. */
@@ -35,7 +33,7 @@ export interface DurableAcceptor {
 }
 
 interface StoredFile {
-  readonly format: 1;
+  readonly format: 1 | 2;
   readonly cluster: string;
   readonly node: string;
   /** Missing in files of voters that were opened before this was asked: they vote. */
@@ -43,20 +41,24 @@ interface StoredFile {
   readonly registers: Readonly<Record<string, AcceptorState>>;
 }
 
-/**
- * Opens the acceptor's file, or creates an empty one. The file is small and replaced as a whole
- * (temporary file, fsync, rename, fsync of the folder), with a checksum on its first line.
- * Throws CONFIG_INVALID when the file is damaged or of another cluster or node, and then leaves it as it
- * is: an acceptor that forgot its promises could let two leaders be chosen.
- */
-export async function openAcceptorStore(options: {
+interface StoreOptions {
   readonly path: string;
   readonly cluster: string;
   readonly node: string;
-}): Promise<DurableAcceptor> {
-  const store = new AcceptorStore(options, await readStored(options));
-  // From here on a missing file means a lost one.
-  if (store.isNew) await store.save();
+}
+
+/**
+ * Opens the acceptor's file, or creates an empty one. The file is small and holds everything twice, with checksums
+ * (acceptor-file.ts). Throws CONFIG_INVALID when both copies are damaged, or it is of another cluster or node, and then
+ * leaves it as it is: an acceptor that forgot its promises could let two leaders be chosen.
+ */
+export async function openAcceptorStore(options: StoreOptions): Promise<DurableAcceptor> {
+  const file = new AcceptorFile(options.path);
+  const stored = await readStored(file, options);
+  const store = new AcceptorStore(options, file, stored);
+  const saved = store.save();
+  // From here on a missing file means a lost one; one that was there answers once it can be written.
+  await (store.isNew ? saved : saved.catch(() => undefined));
   return store;
 }
 
@@ -65,7 +67,8 @@ class AcceptorStore implements DurableAcceptor {
   #isAdmitted: boolean;
   /** What is told: only what is on disk. */
   #isAdmissionDurable: boolean;
-  readonly #options: { readonly path: string; readonly cluster: string; readonly node: string };
+  readonly #options: StoreOptions;
+  readonly #file: AcceptorFile;
   readonly #registers: Map<string, AcceptorState>;
   readonly #listeners: ((key: string) => void)[] = [];
   #persisted: Promise<void> = Promise.resolve();
@@ -76,11 +79,9 @@ class AcceptorStore implements DurableAcceptor {
   #failure = '';
   #writesSinceMs: number | null = null;
 
-  constructor(
-    options: { readonly path: string; readonly cluster: string; readonly node: string },
-    stored: StoredFile | null,
-  ) {
+  constructor(options: StoreOptions, file: AcceptorFile, stored: StoredFile | null) {
     this.#options = options;
+    this.#file = file;
     this.isNew = stored === null;
     this.#isAdmitted = stored !== null && stored.isAdmitted !== false;
     this.#isAdmissionDurable = this.#isAdmitted;
@@ -156,53 +157,27 @@ class AcceptorStore implements DurableAcceptor {
     return this.#nextWrite;
   }
 
-  async #write(): Promise<void> {
-    const { path, cluster, node } = this.#options;
+  #write(): Promise<void> {
+    const { cluster, node } = this.#options;
     const registers = Object.fromEntries(this.#registers);
-    const stored: StoredFile = { format: 1, cluster, node, isAdmitted: this.#isAdmitted, registers };
-    const body = JSON.stringify(stored);
-    const temporary = `${path}.next`;
-    await rm(temporary, { force: true });
-    const file = await open(temporary, 'wx', 0o600);
-    try {
-      await file.writeFile(`${checksum(body)}\n${body}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-    const folder = await open(dirname(path), 'r');
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    const stored: StoredFile = { format: 2, cluster, node, isAdmitted: this.#isAdmitted, registers };
+    return this.#file.write(JSON.stringify(stored));
   }
 }
 
-async function readStored(options: {
-  readonly path: string;
-  readonly cluster: string;
-  readonly node: string;
-}): Promise<StoredFile | null> {
+async function readStored(file: AcceptorFile, options: StoreOptions): Promise<StoredFile | null> {
   const { path, cluster, node } = options;
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
-  const [sum = '', body = ''] = text.split('\n');
-  if (sum !== checksum(body)) {
+  const found = await file.read();
+  if (found.kind === 'nothing') return null;
+  if (found.kind === 'damaged') {
     throw new LockstepError(
       'CONFIG_INVALID',
-      `The coordination file ${path} is damaged (its checksum does not fit). Remove this node's folder and start its agent: it is rebuilt from the others and follows, and "A voter that lost its file" in docs/internals/consensus.md says how it gets its vote back. Never copy the file from another node or a backup.`,
+      `The coordination file ${path} is damaged (no checksum in it fits). Remove this node's folder and start its agent: it is rebuilt from the others and follows, and "A voter that lost its file" in docs/internals/consensus.md says how it gets its vote back. Never copy the file from another node or a backup.`,
       { details: { path } },
     );
   }
-  const stored = JSON.parse(body) as StoredFile;
-  if (stored.format !== 1 || stored.cluster !== cluster || stored.node !== node) {
+  const stored = JSON.parse(found.body) as StoredFile;
+  if (![1, 2].includes(stored.format) || stored.cluster !== cluster || stored.node !== node) {
     throw new LockstepError(
       'CONFIG_INVALID',
       `The coordination file ${path} belongs to node ${stored.node} of cluster ${stored.cluster} (format ${stored.format}), not to ${node} of ${cluster}. Point this node to its own folder.`,
@@ -236,8 +211,4 @@ function isVersioned(proposal: VersionedValue | null | undefined): boolean {
 
 function isCount(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0;
-}
-
-function checksum(body: string): string {
-  return createHash('sha256').update(body).digest('hex');
 }

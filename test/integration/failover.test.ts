@@ -74,10 +74,10 @@ describe('a cluster of real processes', () => {
     const leader = await cluster.leader();
     const [follower] = cluster.nodes.filter((node) => node.name !== leader);
     const obstacle = async (): Promise<string> => (await cluster.status()).failoverObstacle ?? '';
-    // Something that it cannot remove stands where its vote is to be written.
+    // Its file is gone, as on a broken disk, and something that it cannot remove stands where it would make a new one.
     const inTheWay = join(follower!.folder, 'consensus.json.next');
-    // A vote that is being written just then lies there itself for a moment.
-    await until('it stands there', async () => (await mkdir(inTheWay, { recursive: false })) === undefined);
+    await mkdir(inTheWay);
+    await rm(join(follower!.folder, 'consensus.json'));
     const told = `1 of the 2 votes that an election needs: ${follower!.name} cannot vote (`;
     await until('the voter tells', async () => (await obstacle()).startsWith(told), 30_000);
     expect(await cluster.status()).toMatchObject({ isFailoverReady: false, isSwitchoverReady: true });

@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, open as openFile, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ConsensusMessage, ConsensusReply } from '../../src/consensus/acceptor.ts';
 import { openAcceptorStore } from '../../src/coordination/acceptor-store.ts';
 import type { DurableAcceptor } from '../../src/coordination/acceptor-store.ts';
+
+/** What a disk writes as a whole. */
+const SECTOR_BYTES = 512;
 
 let folder: string;
 let path: string;
@@ -59,7 +62,8 @@ describe('acceptor store', () => {
     const store = await open();
     for (let counter = 1; counter <= 5; counter++) {
       await store.handle(accept('k', counter));
-      expect(await readFile(path, 'utf8')).toContain(`"version":${counter}`);
+      // In both copies: either of them may be what is left.
+      expect((await readFile(path, 'utf8')).split(`"version":${counter}`)).toHaveLength(3);
     }
   });
 
@@ -89,16 +93,19 @@ describe('acceptor store', () => {
     expect(store.obstacle).toMatch(/does not vote yet/);
     await store.admit();
     expect(store.obstacle).toBeNull();
-    // Where its next file would go, something stands that it cannot remove.
-    await mkdir(`${path}.next`);
-    await expect(store.handle(accept('k', 1))).rejects.toThrow();
-    expect(store.obstacle).toContain('.next');
-    await rm(`${path}.next`, { recursive: true });
-    await store.handle(accept('k', 2));
+    // A folder in its place can neither be written nor replaced, like a file on a broken disk.
+    await rm(path);
+    await mkdir(path);
+    for (let counter = 1; counter <= 2; counter++) {
+      await expect(store.handle(accept('k', counter))).rejects.toThrow();
+      expect(store.obstacle).toContain(path);
+    }
+    await rm(path, { recursive: true });
+    await store.handle(accept('k', 3));
     expect(store.obstacle).toBeNull();
   });
 
-  test('votes when its file is from before voters were admitted', async () => {
+  test('votes when its file is from before voters were admitted and kept two copies', async () => {
     await (await open()).handle(accept('k', 1));
     const body = (await readFile(path, 'utf8')).split('\n')[1]!.replace('"isAdmitted":true,', '');
     expect(body).not.toContain('isAdmitted');
@@ -115,32 +122,108 @@ describe('acceptor store', () => {
     expect(accepted).toEqual(['k']);
   });
 
-  test(
-    'finds every truncation and every flipped byte, and leaves the file as it is',
-    { timeout: 30_000 },
-    async () => {
+  describe('damage', () => {
+    /** A file written in place, so that both copies are of the state after `k` was accepted at `counter`. */
+    async function written(counter: number): Promise<Buffer> {
       const store = await open();
-      await store.handle(accept('k', 1));
-      const whole = await readFile(path);
-      const end = whole.lastIndexOf(0x0a);
-      const damaged = [
-        ...Array.from({ length: end }, (_, length) => whole.subarray(0, length)),
-        ...Array.from({ length: end }, (_, at) => {
-          const copy = Buffer.from(whole);
-          copy[at]! ^= 1;
-          return copy;
-        }),
-      ];
-      for (const bytes of damaged) {
-        await writeFile(path, bytes);
-        await expect(open()).rejects.toMatchObject({
-          code: 'CONFIG_INVALID',
-          message: expect.stringContaining('damaged'),
-        });
-        expect((await readFile(path)).equals(bytes)).toBe(true);
+      await store.handle(accept('k', counter));
+      return readFile(path);
+    }
+
+    async function expectRefused(bytes: Buffer): Promise<void> {
+      await writeFile(path, bytes);
+      await expect(open()).rejects.toMatchObject({
+        code: 'CONFIG_INVALID',
+        message: expect.stringContaining('damaged'),
+      });
+      expect((await readFile(path)).equals(bytes)).toBe(true);
+    }
+
+    const flipped = (bytes: Buffer, ...places: readonly number[]): Buffer => {
+      const copy = Buffer.from(bytes);
+      for (const place of places) copy[place]! ^= 1;
+      return copy;
+    };
+    const lengthOf = (whole: Buffer): number => whole.indexOf(0);
+
+    test('of one copy is survived, wherever a byte of it is flipped', { timeout: 60_000 }, async () => {
+      const whole = await written(7);
+      const [half, length] = [whole.length / 2, lengthOf(whole)];
+      for (let at = 0; at < length; at++) {
+        for (const place of [at, half + at]) {
+          await writeFile(path, flipped(whole, place));
+          expect(await peek(await open(), 'k')).toMatchObject({ accepted: { version: 7 } });
+        }
       }
-    },
-  );
+    });
+
+    test('of both is found, and the file is left as it is', { timeout: 60_000 }, async () => {
+      const whole = await written(7);
+      const [half, length] = [whole.length / 2, lengthOf(whole)];
+      for (let at = 0; at < length - 1; at++)
+        await expectRefused(flipped(whole, at, half + ((at * 7) % (length - 1))));
+    });
+
+    test(
+      'by truncation is survived while the first copy is whole, else found',
+      { timeout: 60_000 },
+      async () => {
+        const whole = await written(7);
+        const length = lengthOf(whole);
+        for (let end = 0; end < length - 1; end++) await expectRefused(whole.subarray(0, end));
+        await writeFile(path, whole.subarray(0, length));
+        expect(await peek(await open(), 'k')).toMatchObject({ accepted: { version: 7 } });
+      },
+    );
+
+    test(
+      'by a torn write leaves what was answered before, or what it wrote',
+      { timeout: 60_000 },
+      async () => {
+        const store = await open();
+        const big = (counter: number): ConsensusMessage => ({
+          kind: 'accept',
+          key: 'k',
+          ballot: { counter, proposer: 'p' },
+          proposal: { version: counter, value: String(counter).repeat(2_000) },
+        });
+        await store.handle(big(7));
+        const before = await readFile(path);
+        await store.handle(big(8));
+        const after = await readFile(path);
+        const [half, sectors] = [after.length / 2, Math.ceil(lengthOf(after) / SECTOR_BYTES)];
+        expect(sectors).toBeGreaterThan(4);
+        // Any of the sectors of one copy may be on disk: of the first one, then, with that whole, of the second.
+        for (const start of [0, half]) {
+          for (let written = 0; written < 2 ** sectors; written++) {
+            const torn = Buffer.concat([after.subarray(0, start), before.subarray(start)]);
+            for (let sector = 0; sector < sectors; sector++) {
+              const from = start + sector * SECTOR_BYTES;
+              if (written & (1 << sector)) after.copy(torn, from, from, from + SECTOR_BYTES);
+            }
+            await writeFile(path, torn);
+            const isWhole = start === half || written === 2 ** sectors - 1;
+            expect(await peek(await open(), 'k')).toMatchObject({ accepted: { version: isWhole ? 8 : 7 } });
+          }
+        }
+      },
+    );
+  });
+
+  test('is written in place, and anew when it has outgrown its copies', async () => {
+    const store = await open();
+    const first = await stat(path);
+    for (let counter = 1; counter <= 20; counter++) await store.handle(accept('k', counter));
+    expect(await stat(path)).toMatchObject({ ino: first.ino, size: first.size });
+    const value = 'x'.repeat(first.size);
+    const ballot = { counter: 21, proposer: 'p' };
+    await store.handle({ kind: 'accept', key: 'k', ballot, proposal: { version: 21, value } });
+    expect((await stat(path)).size).toBeGreaterThan(first.size);
+    await store.handle(accept('other', 1));
+    const reopened = await open();
+    expect(await peek(reopened, 'k')).toMatchObject({ accepted: { version: 21, value } });
+    expect(await peek(reopened, 'other')).toMatchObject({ accepted: { version: 1 } });
+  });
 
   test('survives a crash that left half a next file', async () => {
     const store = await open();
@@ -205,20 +288,15 @@ describe('acceptor store', () => {
   test('writes into a new file after a failure, not into what the failed write left', async () => {
     const store = await open();
     await store.handle(accept('k', 1));
-    // A folder in its place can be neither opened nor removed, like a file on a broken disk.
-    await mkdir(`${path}.next`);
-    await expect(store.handle(accept('k', 2))).rejects.toMatchObject({ code: expect.any(String) });
-    expect(await peek(await open(), 'k')).toMatchObject({ accepted: { version: 1 } });
-    await rm(`${path}.next`, { recursive: true });
-    await writeFile(`${path}.next`, 'half a fi');
-    const left = await stat(`${path}.next`);
-    const handle = await openFile(`${path}.next`);
-    try {
-      expect(await peek(store, 'k')).toMatchObject({ accepted: { version: 2 } });
-      expect((await stat(path)).ino).not.toBe(left.ino);
-    } finally {
-      await handle.close();
-    }
-    expect(await peek(await open(), 'k')).toMatchObject({ accepted: { version: 2 } });
+    await rename(path, `${path}.aside`);
+    const aside = await stat(`${path}.aside`);
+    await expect(store.handle(accept('k', 2))).rejects.toMatchObject({ code: 'ENOENT' });
+    await rename(`${path}.aside`, path);
+    expect(await peek(store, 'k')).toMatchObject({ accepted: { version: 2 } });
+    const now = await stat(path);
+    expect(now.ino).not.toBe(aside.ino);
+    await store.handle(accept('k', 3));
+    expect((await stat(path)).ino).toBe(now.ino);
+    expect(await peek(await open(), 'k')).toMatchObject({ accepted: { version: 3 } });
   });
 });
