@@ -8,12 +8,26 @@ function resultUrl(capability: string): URL {
   return new URL(`./results/${capability}.json`, import.meta.url);
 }
 
-/** Keeps a full run in bench/results, and its table in docs/benchmarks.md. */
-export async function keepResult(capability: string, result: BenchResult): Promise<void> {
+/**
+ * Keeps a full run in bench/results, and its table in docs/benchmarks.md; of one that measured a part (`isPart`) its rows, in
+ * place of those that the kept run has. Throws where that run has none of the kind.
+ */
+export async function keepResult(capability: string, measured: BenchResult, isPart: boolean): Promise<void> {
+  const kept = async (): Promise<BenchResult> => JSON.parse(await readFile(resultUrl(capability), 'utf8'));
+  const result = isPart ? replaceRows(await kept(), measured) : measured;
   await mkdir(new URL('.', resultUrl(capability)), { recursive: true });
   await writeFile(resultUrl(capability), `${JSON.stringify(result, null, 2)}\n`);
   const docs = await readFile(DOCS, 'utf8');
   await writeFile(DOCS, quoteResult(docs, capability, result));
+}
+
+/** The kept result with the rows that were measured again, which say when. */
+export function replaceRows(kept: BenchResult, part: BenchResult): BenchResult {
+  const again = new Map(part.rows.map((row) => [row.metric, { ...row, again: part.when }]));
+  const unknown = [...again.keys()].filter((metric) => !kept.rows.some((row) => row.metric === metric));
+  if (unknown.length > 0)
+    throw new Error(`The kept result has no ${unknown.join(', ')}; run the whole bench.`);
+  return { ...kept, rows: kept.rows.map((row) => again.get(row.metric) ?? row) };
 }
 
 /** The document with the result's table between the capability's marks. Throws when the marks are missing. */
@@ -22,9 +36,11 @@ export function quoteResult(document: string, capability: string, result: BenchR
   const [from, to] = [document.indexOf(start), document.indexOf(end)];
   if (from < 0 || to < from)
     throw new Error(`docs/benchmarks.md has no place for the results of ${capability}.`);
-  const notes = result.rows.flatMap(({ metric, note }) =>
-    note === null ? [] : [`- \`${metric}\`: ${note}`],
-  );
+  const notes = result.rows.flatMap(({ metric, note, again }) => {
+    const parts = [again === undefined ? null : `measured again, on its own, ${again.slice(0, 10)}`, note];
+    const text = parts.filter((part) => part !== null).join('; ');
+    return text === '' ? [] : [`- \`${metric}\`: ${text}`];
+  });
   const lines = [`Measured ${result.when.slice(0, 10)} on ${result.machine}.`, '', renderTable(result.rows)];
   if (notes.length > 0) lines.push('', ...notes);
   return `${document.slice(0, from + start.length)}\n\n${lines.join('\n')}\n\n${document.slice(to)}`;

@@ -9,6 +9,7 @@ import type { BenchResult } from './result.ts';
 interface Flags {
   readonly json?: true;
   readonly only?: string;
+  readonly keep?: true;
   readonly runs?: number;
   readonly peerRuns: number;
   readonly minutes: number;
@@ -70,20 +71,20 @@ async function run(capability: string, flags: Flags): Promise<void> {
   if (!isCapability(capability)) throw new Error(`There is no bench "${capability}"; there are: ${known}.`);
   const full: FullRun = CAPABILITIES[capability];
   const runs = flags.runs ?? full.runs;
+  const isFull = runs >= full.runs && flags.peerRuns >= full.peerRuns && flags.minutes >= full.minutes;
+  const isPart = flags.only !== undefined;
+  if (flags.keep === true && !isFull)
+    throw new Error('--keep takes as many runs, peer runs and minutes as a full run has.');
   const result = await measure(capability, runs, flags);
-  const isFull =
-    flags.only === undefined &&
-    runs >= full.runs &&
-    flags.peerRuns >= full.peerRuns &&
-    flags.minutes >= full.minutes;
-  if (isFull) await keepResult(capability, result);
+  if (isFull && (!isPart || flags.keep === true)) await keepResult(capability, result, isPart);
   print(result, flags.json === true);
 }
 
 const program = new Command('bench')
   .argument('<capability>', `what to measure: ${Object.keys(CAPABILITIES).join(' or ')}`)
   .option('--json', 'print one JSON document')
-  .option('--only <prefix>', 'only the metrics that start so; does not replace the kept result')
+  .option('--only <prefix>', 'only the metrics that start so; without --keep it replaces no kept result')
+  .option('--keep', 'with --only: its rows replace those of the kept result, and say so')
   .option(
     '--runs <n>',
     'rounds of each contestant, or runs of each fault; fewer than its default replace no kept result',

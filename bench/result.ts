@@ -33,6 +33,8 @@ export interface Row {
   readonly processes: readonly ProcessUse[];
   /** What is special about the row, or why it was not measured. */
   readonly note: string | null;
+  /** When it was measured on its own, in place of what the full run had; missing otherwise. */
+  readonly again?: string;
 }
 
 export interface BenchResult {

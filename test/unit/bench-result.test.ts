@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Performance } from '../../bench/contest.ts';
 import type { Round } from '../../bench/contestant.ts';
-import { quoteResult } from '../../bench/kept-result.ts';
+import { quoteResult, replaceRows } from '../../bench/kept-result.ts';
 import { judge, operationsPerSecond, p99Ms } from '../../bench/row-plan.ts';
 import type { RowPlan } from '../../bench/row-plan.ts';
 
@@ -94,5 +94,26 @@ describe('the documentation', () => {
     expect(quoted).not.toContain('old');
     expect(quoteResult(quoted, 'client', result)).toBe(quoted);
     expect(() => quoteResult('nothing', 'client', result)).toThrow('no place');
+  });
+
+  it('says which rows were measured again, and takes none that the full run does not have', () => {
+    const row = judge(throughput, outcome);
+    const kept = {
+      when: '2026-01-02T03:04:05.000Z',
+      machine: 'a machine',
+      rows: [row, { ...row, metric: 'x' }],
+    };
+    const part = { ...kept, when: '2026-02-03T04:05:06.000Z', rows: [{ ...row, ours: 7, note: 'alone' }] };
+    const both = replaceRows(kept, part);
+    expect(both.rows).toMatchObject([
+      { metric: row.metric, ours: 7 },
+      { metric: 'x', ours: row.ours },
+    ]);
+    const document = '<!-- results: client --><!-- end of results: client -->';
+    const quoted = quoteResult(document, 'client', both);
+    expect(quoted).toContain('Measured 2026-01-02 on a machine.');
+    expect(quoted).toContain(`- \`${row.metric}\`: measured again, on its own, 2026-02-03; alone`);
+    expect(quoted).not.toContain('`x`:');
+    expect(() => replaceRows({ ...kept, rows: [] }, part)).toThrow(`no ${row.metric}`);
   });
 });
