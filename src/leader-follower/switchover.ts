@@ -21,6 +21,8 @@ export interface SwitchoverResult {
 
 /** How long a follower that lags may take to come close before writes are paused for it. */
 const CATCH_UP_MS = 10_000;
+/** Leaving a segment sends the rest of it, up to 16 MB, to each follower; staying in it sends this twice, while writes wait. */
+const SEGMENT_LEFT_PAST_BYTES = 4 * 1_048_576;
 const CHECKPOINT_LIMIT_MS = 60_000;
 /** How long PostgreSQL may take to write its last checkpoint; then the switchover is called off. */
 const STOP_LIMIT_MS = 1_500;
@@ -45,9 +47,12 @@ export async function switchOver(
   reclaim: () => Promise<boolean>,
 ): Promise<SwitchoverResult> {
   const { self, config, register, peers, events } = options;
-  const successor = findNode(config, await chooseSuccessor(options, to));
-  events.add('switchover', `handing over to ${successor.name}`);
+  const chosen = await chooseSuccessor(options, to);
   const beganAtMs = monotonicMs();
+  // The rest of a segment that is left takes a while to arrive.
+  if (await beginSegment(options)) await chooseSuccessor(options, chosen);
+  const successor = findNode(config, chosen);
+  events.add('switchover', `handing over to ${successor.name}`);
   await checkpoint(options);
   const checkedAtMs = monotonicMs();
   const preparation = await peers.prepare(successor, PREPARE_TIMEOUT_MS);
@@ -164,6 +169,20 @@ async function weigh(
       }),
   );
   return decideSuccessor(followers, to, seen.receivedLsn);
+}
+
+/**
+ * Leaves a log segment that is well filled, and returns whether it did. A follower asks a new leader for the segment from its
+ * beginning, on the old timeline and again on the new one, and the first synchronous commit waits for that.
+ */
+async function beginSegment({ local }: ExecutorOptions): Promise<boolean> {
+  return local.withClient(async (client) => {
+    const { rowCount } = await client.query(
+      `SELECT pg_switch_wal() FROM pg_walfile_name_offset(pg_current_wal_insert_lsn()) WHERE file_offset > $1`,
+      [SEGMENT_LEFT_PAST_BYTES],
+    );
+    return rowCount === 1;
+  });
 }
 
 /** The first writes what has gathered, the second only what came meanwhile: so does the one at shutdown. */

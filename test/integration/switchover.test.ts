@@ -1,3 +1,4 @@
+import type { Client } from 'pg';
 import { describe, expect, it } from 'vitest';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import { until } from './fixture.ts';
@@ -26,4 +27,27 @@ describe('switchover', () => {
     console.log(`writes paused for ${sorted[10]} ms (median), ${sorted.at(-1)} ms (longest)`);
     for (const writer of writers) expect(await missing(cluster, writer)).toEqual([]);
   });
+
+  it('hands over near the beginning of a log segment, of which followers get all again', async () => {
+    await using cluster = await startTestCluster();
+    await onLeader(cluster, (client) =>
+      client.query(
+        'CREATE TABLE filled AS SELECT repeat(md5(i::text), 30) AS text FROM generate_series(1, 6000) AS i',
+      ),
+    );
+    const filled = await onLeader(cluster, offsetInSegment);
+    expect(filled).toBeGreaterThan(5 * 1_048_576);
+    await cluster.untilWhole(20_000);
+    await cluster.switchover();
+    expect(await onLeader(cluster, offsetInSegment)).toBeLessThan(filled / 2);
+    const { rows } = await onLeader(cluster, (client) => client.query('SELECT count(*)::int FROM filled'));
+    expect(rows).toEqual([{ count: 6000 }]);
+  });
 });
+
+async function offsetInSegment(client: Client): Promise<number> {
+  const { rows } = await client.query<{ file_offset: number }>(
+    'SELECT file_offset FROM pg_walfile_name_offset(pg_current_wal_lsn())',
+  );
+  return rows[0]?.file_offset ?? 0;
+}
