@@ -48,11 +48,11 @@ export async function switchOver(
 ): Promise<SwitchoverResult> {
   const { self, config, register, peers, events } = options;
   const chosen = await chooseSuccessor(options, to);
-  const beganAtMs = monotonicMs();
   // The rest of a segment that is left takes a while to arrive.
   if (await beginSegment(options)) await chooseSuccessor(options, chosen);
   const successor = findNode(config, chosen);
   events.add('switchover', `handing over to ${successor.name}`);
+  const beganAtMs = monotonicMs();
   await checkpoint(options);
   const checkedAtMs = monotonicMs();
   const preparation = await peers.prepare(successor, PREPARE_TIMEOUT_MS);

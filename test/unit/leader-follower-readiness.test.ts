@@ -2,28 +2,15 @@ import { describe, expect, it } from 'vitest';
 import type { ClusterState } from '../../src/leader-follower/core/cluster-state.ts';
 import { failoverObstacle, successionObstacle } from '../../src/leader-follower/core/readiness.ts';
 import type { Voter } from '../../src/leader-follower/core/readiness.ts';
-import { parseNodeId, parseTerm } from '../../src/model/node.ts';
+import { parseNodeId } from '../../src/model/node.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
+import { stateOf as leadBy } from './decide-views.ts';
 
 const [n1, n2, n3] = ['n1', 'n2', 'n3'].map(parseNodeId) as [Id, Id, Id];
 type Id = ReturnType<typeof parseNodeId>;
 
 /** n1 leads. */
-function stateOf(members: readonly Id[]): ClusterState {
-  return {
-    systemIdentifier: 'cluster',
-    leadership: {
-      holder: n1,
-      term: parseTerm(3),
-      nonce: 'x',
-      ttlMs: 1_000,
-      isReleased: false,
-      successor: null,
-      timeline: parseTimeline(2),
-    },
-    sync: { required: 1, members },
-  };
-}
+const stateOf = (members: readonly Id[]): ClusterState => leadBy({ timeline: parseTimeline(2) }, members);
 
 function voter(name: Id, changes: Partial<Voter> = {}): Voter {
   return {
