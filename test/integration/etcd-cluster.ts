@@ -32,6 +32,8 @@ interface Member {
   process: ChildProcess | null;
 }
 
+const START_ATTEMPTS = 3;
+
 /** Real etcd processes on ports and in a folder of their own; all end with it, also when a test fails. */
 export class EtcdCluster implements AsyncDisposable {
   readonly #binary: string;
@@ -88,10 +90,11 @@ export class EtcdCluster implements AsyncDisposable {
   async kill(index: number): Promise<void> {
     const { process } = this.#member(index);
     if (process === null) return;
+    this.#member(index).process = null;
+    if (hasEnded(process)) return;
     process.kill('SIGKILL');
     process.kill('SIGCONT');
     await once(process, 'exit');
-    this.#member(index).process = null;
   }
 
   pause(index: number): void {
@@ -107,7 +110,7 @@ export class EtcdCluster implements AsyncDisposable {
     const member = this.#member(index);
     if (isEmpty) await rm(join(this.#folder, member.name), { recursive: true });
     this.#spawn(member);
-    await this.#untilHealthy();
+    if (!(await this.#untilHealthy())) throw new Error(`${member.name} ended: ${await this.log(index)}`);
   }
 
   /** The index of the member that leads etcd itself. */
@@ -168,6 +171,17 @@ export class EtcdCluster implements AsyncDisposable {
   #hasUsers = false;
 
   async #startAll(): Promise<void> {
+    for (let attempt = 1; !(await this.#startMembers()); attempt++) {
+      if (attempt === START_ATTEMPTS) throw new Error(`etcd ended at once: ${await this.log(0)}`);
+      // Somebody took a port that was free a moment ago.
+      await Promise.all(this.#members.map((_, index) => this.kill(index)));
+      for (const { name } of this.#members.splice(0))
+        await rm(join(this.#folder, name), { recursive: true, force: true });
+    }
+    await this.#makeUsers();
+  }
+
+  async #startMembers(): Promise<boolean> {
     const scheme = this.certificates === null ? 'http' : 'https';
     for (let index = 0; index < (this.#options.members ?? 1); index++) {
       this.#members.push({
@@ -178,7 +192,10 @@ export class EtcdCluster implements AsyncDisposable {
       });
     }
     for (const member of this.#members) this.#spawn(member);
-    await this.#untilHealthy();
+    return this.#untilHealthy();
+  }
+
+  async #makeUsers(): Promise<void> {
     if (this.certificates === null) return;
     for (const command of [
       ['user', 'add', `root:${PASSWORD}`],
@@ -224,14 +241,18 @@ export class EtcdCluster implements AsyncDisposable {
     );
   }
 
-  async #untilHealthy(): Promise<void> {
+  /** False when one of them ended instead. */
+  async #untilHealthy(): Promise<boolean> {
     for (const [index, member] of this.#members.entries()) {
-      if (member.process === null) continue;
+      const { process } = member;
+      if (process === null) continue;
       await until(`etcd member ${member.name} is healthy`, async () => {
+        if (hasEnded(process)) return true;
         await this.etcdctl(index, 'endpoint', 'health');
         return true;
       });
     }
+    return this.#members.every(({ process }) => process === null || !hasEnded(process));
   }
 
   #member(index: number): Member {
@@ -239,6 +260,10 @@ export class EtcdCluster implements AsyncDisposable {
     if (member === undefined) throw new Error(`there is no member ${index}`);
     return member;
   }
+}
+
+function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
 }
 
 export const PASSWORD = 'for-this-test-only';
