@@ -1,5 +1,6 @@
 import { Agent } from '../leader-follower/agent.ts';
 import { findNode, readClusterConfig } from '../leader-follower/config.ts';
+import { RemovedError } from '../leader-follower/membership.ts';
 import { Witness } from '../leader-follower/witness.ts';
 import { withOwnNode } from './own-node.ts';
 
@@ -34,7 +35,7 @@ export async function runAgent(options: {
     await agent.run();
   } catch (error) {
     process.stderr.write(`${(error as Error).message.replaceAll('\n', ' ')}\n`);
-    process.exitCode = 1;
+    process.exitCode = error instanceof RemovedError ? 0 : 1;
     close();
   }
   await closing;

@@ -2,24 +2,27 @@ import type { ClusterConfig, NodeConfig } from '../leader-follower/config.ts';
 import { parseNodeId } from '../model/node.ts';
 import type { NodeTopology, Topology } from '../model/topology.ts';
 
-/** Nodes of a local cluster that came or went, and the configuration with them and without. */
+/** Nodes of a local cluster that came or went. */
 export interface NodeChanges {
+  /** The nodes that there are now. */
   readonly config: ClusterConfig;
+  /** For cluster.json: with all that founded the cluster, for agents with an empty folder begin by asking them. */
+  readonly kept: ClusterConfig;
   readonly added: readonly NodeConfig[];
-  readonly removed: readonly NodeConfig[];
 }
 
 /** What the cluster's own list has that its cluster.json has not, and the other way round; null when nothing. */
 export function findNodeChanges(config: ClusterConfig, topology: Topology): NodeChanges | null {
   const added = topology.nodes
-    .filter((told) => told.voter === false && config.nodes.every((node) => node.name !== told.name))
+    .filter((told) => config.nodes.every((node) => node.name !== told.name))
     .map(nodeOf);
-  const removed = config.nodes.filter(
-    (node) => !node.voter && topology.nodes.every((told) => told.name !== node.name),
-  );
+  const removed = config.nodes.filter((node) => topology.nodes.every((told) => told.name !== node.name));
   if (added.length === 0 && removed.length === 0) return null;
-  const kept = config.nodes.filter((node) => !removed.includes(node));
-  return { config: { ...config, nodes: [...kept, ...added] }, added, removed };
+  const without = (gone: readonly NodeConfig[]): ClusterConfig => ({
+    ...config,
+    nodes: [...config.nodes.filter((node) => !gone.includes(node)), ...added],
+  });
+  return { config: without(removed), kept: without(removed.filter((node) => !node.voter)), added };
 }
 
 /** Its priority is in the cluster's list, and does not count here. */
@@ -31,6 +34,7 @@ function nodeOf({ name, host, port, agentUrl }: NodeTopology): NodeConfig {
     agentPort: Number(new URL(agentUrl).port),
     failoverPriority: 1,
     witness: false,
+    // It did not found the cluster. Whether it votes, the cluster's list says.
     voter: false,
   };
 }

@@ -99,7 +99,7 @@ class DevCluster {
     this.failure = new Promise((resolve) => (this.#fail = resolve));
     this.#supervisor = new Supervisor({
       ...folder,
-      onExit: (node, reason) => this.#onAgentExit(node, reason),
+      onExit: (node, reason, isFailure) => this.#onAgentExit(node, reason, isFailure),
     });
     this.#source = createClusterSource({
       agentUrls: this.#config.nodes.map(agentUrl),
@@ -215,11 +215,11 @@ class DevCluster {
   }
 
   /** Before the cluster was ever whole, an agent that cannot run is a reason to stop; later it is an event. */
-  #onAgentExit(node: string, reason: string): void {
+  #onAgentExit(node: string, reason: string, isFailure: boolean): void {
     if (this.#isStopping) return;
-    if (!this.#isReady)
+    if (!this.#isReady && isFailure)
       this.#fail(new LockstepError('CONFIG_INVALID', `Node ${node} could not start: ${reason}`));
-    else if (this.#config.nodes.every(({ name }) => name !== node)) this.#note(reason);
+    else if (!isFailure) this.#note(reason);
     else this.#note(`${node} stopped: ${reason} Start it again with "lockstep start ${node}".`);
   }
 
@@ -234,7 +234,7 @@ class DevCluster {
     this.#supervisor.use(changes.config);
     this.#nodeChanges = this.#nodeChanges
       .then(async () => {
-        await writeConfig(this.#folder.configPath, changes.config);
+        await writeConfig(this.#folder.configPath, changes.kept);
         for (const { name } of changes.added) await this.#supervisor.start(name);
       })
       .catch((error: unknown) => this.#note((error as Error).message));

@@ -26,21 +26,35 @@ interface AddOptions {
   readonly port?: number;
   readonly agentPort?: number;
   readonly priority: number;
+  readonly vote: boolean;
 }
 
-/** `node add`, `remove` and `list`. They need agents only, not `lockstep dev`. */
+/** `node add`, `remove`, `list`, and who votes. They need agents only, not `lockstep dev`. */
 export function addNodeCommands(program: Command, state: StateOption): void {
   const node = program.command('node').description('nodes that come and go while the cluster runs');
   node
     .command('add')
-    .description('one node more, which follows and may lead; it does not vote')
+    .description('one node more, which follows and may lead; it does not vote unless --vote is given')
     .argument('<name>', 'a new one: names are never given again')
     .option('--host <address>', 'where the other nodes and the app reach it')
     .option('--port <port>', "PostgreSQL's port there", parsePort)
     .option('--agent-port <port>', "the agent's port there", parsePort)
     .option('--priority <n>', 'failoverPriority: 0 never leads', parsePriority, 1)
+    .option('--vote', 'give it a vote once it follows', false)
     .option(...state)
     .action((name: string, options: AddOptions) => addNode(name, options));
+  node
+    .command('grant-vote')
+    .description('lets a node that follows vote on who leads')
+    .argument('<name>', 'a node that does not vote')
+    .option(...state)
+    .action((name: string, options: { state: string }) => changeVote('grant-vote', name, options.state));
+  node
+    .command('revoke-vote')
+    .description('takes the vote of a node away; it goes on as a follower')
+    .argument('<name>', 'it may be dead')
+    .option(...state)
+    .action((name: string, options: { state: string }) => changeVote('revoke-vote', name, options.state));
   node
     .command('remove')
     .description('one node less; its PostgreSQL is stopped, and its data folder stays')
@@ -67,7 +81,9 @@ async function addNode(name: string, options: AddOptions): Promise<void> {
   await changeNodes(config, { kind: 'add', node });
   if (isLocal) {
     print(`${name} was added at ${place.host}:${place.port}; "lockstep dev" starts it.`);
-    return untilFollowing(config, name);
+    await untilFollowing(config, name);
+    if (options.vote) await changeVote('grant-vote', name, options.state);
+    return;
   }
   print(
     [
@@ -76,6 +92,7 @@ async function addNode(name: string, options: AddOptions): Promise<void> {
       `2. Copy cluster.json there as it is (mode 0600).`,
       `3. Run: lockstep agent --config cluster.json --data <folder> --node ${name}`,
       `It copies the leader and follows it; "lockstep status" shows how far it is.`,
+      ...(options.vote ? [`Then, here: lockstep node grant-vote ${name}`] : []),
     ].join('\n'),
   );
 }
@@ -110,8 +127,27 @@ async function choosePlace(config: ClusterConfig, { host, port, agentPort }: Add
   return { host: '127.0.0.1', port: chosen, agentPort: chosenForAgent };
 }
 
+async function changeVote(kind: 'grant-vote' | 'revoke-vote', name: string, state: string): Promise<void> {
+  const config = await readConfig(state);
+  await changeNodes(config, { kind, name });
+  const nodes = (await askForNodes(config)) ?? [];
+  const voters = nodes.filter((node) => node.voter).map((node) => node.name);
+  print(
+    [
+      `${name} ${kind === 'grant-vote' ? 'votes now' : 'votes no more'}.`,
+      `The voters are ${voters.join(', ')}: ${spare(voters.length)} of them may fail at a time.`,
+    ].join(' '),
+  );
+}
+
+function spare(voters: number): number {
+  return Math.max(0, Math.ceil(voters / 2) - 1);
+}
+
 async function removeNode(name: string, state: string): Promise<void> {
   const config = await readConfig(state);
+  if (config.nodes.find((node) => node.name === name)?.voter === true)
+    await changeNodes(config, { kind: 'revoke-vote', name });
   if (config.nodes.find((node) => node.name === name)?.isLeaving !== true)
     await changeNodes(config, { kind: 'remove', name });
   const deadline = performance.now() + REMOVE_TIMEOUT_MS;

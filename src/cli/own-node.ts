@@ -26,7 +26,8 @@ export async function withOwnNode(
   if (own === null) throw nodes === null ? unanswered(config, node) : unlisted(config, node, nodes);
   await mkdir(folder, { recursive: true, mode: 0o755 });
   await replaceFile(path, `${JSON.stringify(own)}\n`, null);
-  return { ...config, nodes: [...config.nodes, own] };
+  // It did not found the cluster: whether it votes, the register says.
+  return { ...config, nodes: [...config.nodes, { ...own, voter: false }] };
 }
 
 async function readKept(path: string): Promise<NodeConfig | null> {

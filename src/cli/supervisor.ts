@@ -14,8 +14,8 @@ export interface SupervisorOptions {
   readonly config: ClusterConfig;
   readonly configPath: string;
   readonly dataRoot: string;
-  /** An agent ended although nobody asked: with its last words. */
-  readonly onExit: (node: string, reason: string) => void;
+  /** An agent ended although nobody asked this process: with its last words. No failure: its node was removed. */
+  readonly onExit: (node: string, reason: string, isFailure: boolean) => void;
 }
 
 /** An agent's garbage is small and short-lived; by default V8 would let hundreds of megabytes of it lie. */
@@ -75,8 +75,9 @@ export class Supervisor {
         child.on('close', (code, signal) => {
           this.#children.delete(node.name);
           resolve();
-          if (!entry.isExpected)
-            this.#options.onExit(node.name, lastWords || `its agent ended with ${signal ?? `code ${code}`}`);
+          if (entry.isExpected) return;
+          const reason = lastWords || `its agent ended with ${signal ?? `code ${code}`}`;
+          this.#options.onExit(node.name, reason, code !== 0);
         });
       }),
     };

@@ -1,6 +1,7 @@
 import { LockstepError } from '../model/errors.ts';
 import { compareBallots, ZERO_BALLOT } from './ballot.ts';
 import type { Ballot } from './ballot.ts';
+import type { VoterSet } from './voters.ts';
 
 /** A register's value with the number of its changes; version 0 means never written. */
 export interface VersionedValue {
@@ -28,11 +29,16 @@ export type ConsensusMessage =
   /** Reads what was promised and accepted, and changes nothing. */
   | { readonly kind: 'peek'; readonly key: string };
 
+/** A message as it travels: `set` is whom its proposer asks; missing, the founders. */
+export type SentMessage = ConsensusMessage & { readonly set?: VoterSet };
+
 export type ConsensusReply =
   | { readonly kind: 'promise'; readonly acceptedBallot: Ballot; readonly accepted: VersionedValue }
   | { readonly kind: 'accepted' }
   /** A higher ballot was promised; the proposer must use one above `promised`. */
   | { readonly kind: 'reject'; readonly promised: Ballot }
+  /** The proposer must go by `set`, which was chosen since. */
+  | { readonly kind: 'outdated'; readonly set: VoterSet }
   | {
       readonly kind: 'state';
       readonly promised: Ballot;

@@ -1,6 +1,7 @@
 import { compareBallots } from './ballot.ts';
 import type { Ballot } from './ballot.ts';
 import type { ConsensusMessage, ConsensusReply, VersionedValue } from './acceptor.ts';
+import type { VoterSet } from './voters.ts';
 
 /** What a round does to the current value. Must be pure; runs at most once a round. */
 export type Change = (current: VersionedValue) => VersionedValue;
@@ -21,7 +22,9 @@ export interface Round {
         readonly proposal: VersionedValue;
       }
     | { readonly kind: 'committed'; readonly register: VersionedValue }
-    | { readonly kind: 'preempted'; readonly by: Ballot; readonly wasProposed: boolean };
+    | { readonly kind: 'preempted'; readonly by: Ballot; readonly wasProposed: boolean }
+    /** Other voters were chosen; a new round goes by them. */
+    | { readonly kind: 'outdated'; readonly set: VoterSet; readonly wasProposed: boolean };
 }
 
 interface Promised {
@@ -50,7 +53,11 @@ export function startRound(key: string, ballot: Ballot, quorum: number): RoundSt
 /** Takes one acceptor's reply. Doubled, late and foreign replies change nothing. */
 export function stepRound(round: Round, from: string, reply: ConsensusReply, change: Change): RoundStep {
   const { phase } = round;
-  if (phase.kind === 'committed' || phase.kind === 'preempted') return { round, broadcast: null };
+  if (phase.kind !== 'preparing' && phase.kind !== 'accepting') return { round, broadcast: null };
+  if (reply.kind === 'outdated') {
+    const wasProposed = phase.kind === 'accepting';
+    return { round: { ...round, phase: { kind: 'outdated', set: reply.set, wasProposed } }, broadcast: null };
+  }
   if (reply.kind === 'reject') {
     // At the own ballot it is the echo of a doubled prepare.
     if (compareBallots(reply.promised, round.ballot) <= 0) return { round, broadcast: null };

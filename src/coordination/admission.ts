@@ -23,7 +23,7 @@ export async function seekAdmission(options: {
   readonly signal: AbortSignal;
 }): Promise<void> {
   const { acceptor, signal } = options;
-  while (!acceptor.standing.isAdmitted && !signal.aborted) {
+  while (!acceptor.isFounder && !signal.aborted) {
     const judgement = judgeNewcomer(await askAll(options.others, options.ask));
     // A write that fails, on a full disk for one, is tried again.
     if (

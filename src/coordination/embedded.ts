@@ -1,17 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
+import type { ConsensusMessage, ConsensusReply, SentMessage, VersionedValue } from '../consensus/acceptor.ts';
 import type { Ballot } from '../consensus/ballot.ts';
 import { changeOf, judgeCompareAndSet } from '../consensus/compare-and-set.ts';
 import { majority, startRound, stepRound } from '../consensus/proposer.ts';
 import type { Change, Round } from '../consensus/proposer.ts';
 import { decidePeek } from '../consensus/read.ts';
+import type { VoterSet } from '../consensus/voters.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
 import type { CompareAndSetResult, Coordination, Register } from './contract.ts';
 
 /** Carries a message to one voter's acceptor. Rejects when there is no answer in time. */
 export interface AcceptorTransport {
-  send(to: NodeId, message: ConsensusMessage, timeoutMs: number): Promise<ConsensusReply>;
+  send(to: NodeId, message: SentMessage, timeoutMs: number): Promise<ConsensusReply>;
 }
 
 /** Monotonic time: never the wall clock, which may jump. */
@@ -26,8 +27,22 @@ const MONOTONIC_CLOCK: CoordinationClock = {
   sleep: (ms, signal) => delay(ms, undefined, { signal }).catch(() => undefined),
 };
 
+/** Where a register's value says who votes. */
+export interface VoterRegister {
+  readonly key: string;
+  /** The set that a value of it names; null while those vote that founded the cluster. */
+  readonly setOf: (value: unknown) => VoterSet | null;
+}
+
 export interface EmbeddedCoordinationOptions {
+  /** Those that founded the cluster. */
   readonly voters: readonly NodeId[];
+  /** Missing where voters never change. */
+  readonly voterRegister?: VoterRegister;
+  /** The newest set that is known to have been chosen. */
+  readonly knownVoters?: VoterSet | null;
+  /** A newer set was found to have been chosen. */
+  readonly onVoters?: (set: VoterSet) => void;
   readonly transport: AcceptorTransport;
   /** New for every start of a process; see Ballot. */
   readonly proposerId: string;
@@ -46,6 +61,12 @@ export interface EmbeddedCoordinationOptions {
 export interface EmbeddedCoordination extends Coordination {
   /** Tells the watchers to look now: the local acceptor just accepted something for `key`. */
   notify(key: string): void;
+  /**
+   * Writes a register's value once more, unchanged, under the voters of exactly this epoch, so that nothing which older
+   * voters chose can be missing to the next ones. False when that was not confirmed, or others vote by now. Before a change
+   * of voters this is needed for each register but the one that the change is written to.
+   */
+  carry(key: string, epoch: number): Promise<boolean>;
 }
 
 /** Registers agreed on by CASPaxos between the agents; they survive the loss of any minority of voters. */
@@ -59,7 +80,11 @@ const PEEK_ATTEMPTS = 4;
 const PEEK_SHARE = 0.4;
 
 class CasPaxosCoordination implements EmbeddedCoordination {
-  readonly #voters: readonly NodeId[];
+  readonly #founders: readonly NodeId[];
+  readonly #voterRegister: VoterRegister | null;
+  readonly #onVoters: (set: VoterSet) => void;
+  /** Null: the founders. */
+  #set: VoterSet | null;
   readonly #transport: AcceptorTransport;
   readonly #proposerId: string;
   readonly #messageTimeoutMs: number;
@@ -74,7 +99,10 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   #operations = 0;
 
   constructor(options: EmbeddedCoordinationOptions) {
-    this.#voters = options.voters;
+    this.#founders = options.voters;
+    this.#voterRegister = options.voterRegister ?? null;
+    this.#onVoters = options.onVoters ?? (() => undefined);
+    this.#set = options.knownVoters ?? null;
     this.#transport = options.transport;
     this.#proposerId = options.proposerId;
     this.#messageTimeoutMs = options.messageTimeoutMs ?? 400;
@@ -172,69 +200,130 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     return result;
   }
 
+  async carry(key: string, epoch: number): Promise<boolean> {
+    const deadline = this.#clock.nowMs() + this.#callTimeoutMs;
+    return this.#enqueue(key, async () => {
+      const done = await this.#commit(key, (current) => current, deadline);
+      return done.kind === 'committed' && done.epoch === epoch;
+    });
+  }
+
+  get #voters(): readonly NodeId[] {
+    return this.#set?.voters.map(({ name }) => name) ?? this.#founders;
+  }
+
+  get #epoch(): number {
+    return this.#set?.epoch ?? 0;
+  }
+
+  /** Goes by newer voters from here on, as everything does that was chosen since. */
+  #adopt(set: VoterSet): void {
+    if (set.epoch <= this.#epoch) return;
+    this.#set = set;
+    this.#onVoters(set);
+  }
+
+  #setOf(key: string, value: unknown): VoterSet | null {
+    return key === this.#voterRegister?.key ? this.#voterRegister.setOf(value) : null;
+  }
+
+  #learnFrom(key: string, { value }: VersionedValue): void {
+    const set = this.#setOf(key, value);
+    if (set !== null) this.#adopt(set);
+  }
+
+  #send(
+    to: NodeId,
+    message: ConsensusMessage,
+    set: VoterSet | null,
+    deadline: number,
+  ): Promise<ConsensusReply> {
+    const sent = set === null ? message : { ...message, set };
+    return this.#transport.send(to, sent, this.#timeoutMs(deadline));
+  }
+
   async #peek(key: string, deadline: number): Promise<Register | null> {
-    const quorum = majority(this.#voters.length);
+    const set = this.#set;
+    const voters = this.#voters;
+    const quorum = majority(voters.length);
     return new Promise((resolve) => {
       const replies: ConsensusReply[] = [];
-      let pending = this.#voters.length;
-      for (const voter of this.#voters) {
-        this.#transport
-          .send(voter, { kind: 'peek', key }, this.#timeoutMs(deadline))
+      let pending = voters.length;
+      for (const voter of voters) {
+        this.#send(voter, { kind: 'peek', key }, set, deadline)
           .then((reply) => {
             replies.push(reply);
+            if (reply.kind === 'outdated') this.#adopt(reply.set);
             // Else the first round after others have written would be refused, and wait before the next.
             if (reply.kind === 'state') this.#counter = Math.max(this.#counter, reply.promised.counter);
           })
           .catch(() => undefined)
           .finally(() => {
             const decision = decidePeek(replies, quorum);
-            if (decision.kind === 'settled') resolve(toRegister(decision.register));
-            else if (--pending === 0) resolve(null);
+            if (decision.kind === 'settled') {
+              this.#learnFrom(key, decision.register);
+              resolve(toRegister(decision.register));
+            } else if (--pending === 0) resolve(null);
           });
       }
     });
   }
 
-  async #commit(
-    key: string,
-    change: Change,
-    deadline: number,
-  ): Promise<
-    | {
-        kind: 'committed';
-        register: { version: number; value?: unknown; operation?: string };
-        wasProposedBefore: boolean;
-      }
-    | { kind: 'timeout' }
-  > {
+  async #commit(key: string, change: Change, deadline: number): Promise<Committed | { kind: 'timeout' }> {
     let wasProposedBefore = false;
     for (let attempt = 0; ; attempt++) {
-      const round = await this.#runRound(key, change, deadline);
-      if (round.phase.kind === 'committed') {
-        return { kind: 'committed', register: round.phase.register, wasProposedBefore };
+      const set = this.#set;
+      const epoch = this.#epoch;
+      const { guarded, isHeldBack } = this.#guard(key, change, epoch);
+      const { phase } = await this.#runRound(key, guarded, set, deadline);
+      if (phase.kind === 'committed') {
+        this.#learnFrom(key, phase.register);
+        if (!isHeldBack()) return { kind: 'committed', register: phase.register, wasProposedBefore, epoch };
       }
-      if (round.phase.kind === 'preempted') this.#counter = Math.max(this.#counter, round.phase.by.counter);
-      wasProposedBefore ||=
-        round.phase.kind === 'accepting' || (round.phase.kind === 'preempted' && round.phase.wasProposed);
-      const backoffMs = (5 + this.#random() * 20) * (attempt + 1);
+      if (phase.kind === 'preempted') this.#counter = Math.max(this.#counter, phase.by.counter);
+      if (phase.kind === 'outdated') this.#adopt(phase.set);
+      const wasProposed = 'wasProposed' in phase ? phase.wasProposed : phase.kind === 'accepting';
+      wasProposedBefore ||= wasProposed && !isHeldBack();
+      const hasNewVoters = this.#epoch > epoch;
+      const backoffMs = hasNewVoters ? 0 : (5 + this.#random() * 20) * (attempt + 1);
       if (this.#closing.signal.aborted || this.#clock.nowMs() + backoffMs > deadline)
         return { kind: 'timeout' };
-      await this.#pause(backoffMs);
+      if (!hasNewVoters) await this.#pause(backoffMs);
     }
   }
 
-  /** Runs one round until it is committed, preempted, or every message is answered or given up. */
-  async #runRound(key: string, change: Change, deadline: number): Promise<Round> {
+  /**
+   * What newer voters than the round's were chosen on is not changed by it any more, only confirmed: a change under voters
+   * two epochs older could be chosen by a majority that does not meet the one of the newest.
+   */
+  #guard(
+    key: string,
+    change: Change,
+    epoch: number,
+  ): { readonly guarded: Change; readonly isHeldBack: () => boolean } {
+    let isHeldBack = false;
+    const guarded: Change = (current) => {
+      isHeldBack = (this.#setOf(key, current.value)?.epoch ?? 0) > epoch;
+      if (isHeldBack) return current;
+      const changed = change(current);
+      const next = this.#setOf(key, changed.value)?.epoch ?? 0;
+      return next <= epoch + 1 ? changed : current;
+    };
+    return { guarded, isHeldBack: () => isHeldBack };
+  }
+
+  /** Runs one round until it is over, or every message is answered or given up. */
+  async #runRound(key: string, change: Change, set: VoterSet | null, deadline: number): Promise<Round> {
     const ballot: Ballot = { counter: ++this.#counter, proposer: this.#proposerId };
-    const start = startRound(key, ballot, majority(this.#voters.length));
+    const voters = this.#voters;
+    const start = startRound(key, ballot, majority(voters.length));
     return new Promise((resolve) => {
       let round = start.round;
       let pending = 0;
       const broadcast = (message: ConsensusMessage): void => {
-        for (const voter of this.#voters) {
+        for (const voter of voters) {
           pending++;
-          this.#transport
-            .send(voter, message, this.#timeoutMs(deadline))
+          this.#send(voter, message, set, deadline)
             .then((reply) => {
               const step = stepRound(round, voter, reply, change);
               round = step.round;
@@ -243,8 +332,8 @@ class CasPaxosCoordination implements EmbeddedCoordination {
             .catch(() => undefined)
             .finally(() => {
               pending--;
-              if (pending === 0 || round.phase.kind === 'committed' || round.phase.kind === 'preempted')
-                resolve(round);
+              const { kind } = round.phase;
+              if (pending === 0 || (kind !== 'preparing' && kind !== 'accepting')) resolve(round);
             });
         }
       };
@@ -259,6 +348,15 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   async #pause(ms: number): Promise<void> {
     await this.#clock.sleep(ms, this.#closing.signal);
   }
+}
+
+interface Committed {
+  readonly kind: 'committed';
+  readonly register: VersionedValue;
+  /** An earlier round of the same call sent its value, and it is not known whether that was chosen. */
+  readonly wasProposedBefore: boolean;
+  /** Of the voters that confirmed it. */
+  readonly epoch: number;
 }
 
 function toRegister(versioned: { readonly version: number; readonly value?: unknown }): Register {

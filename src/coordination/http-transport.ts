@@ -1,4 +1,4 @@
-import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
+import type { ConsensusReply, SentMessage } from '../consensus/acceptor.ts';
 import type { NodeId } from '../model/node.ts';
 import type { DurableAcceptor } from './acceptor-store.ts';
 import type { AgentSeal } from './agent-seal.ts';
@@ -11,18 +11,17 @@ export const CONSENSUS_PATH = '/v1/consensus';
 /** Sends to the local acceptor directly and to the others as JSON over HTTP, sealed both ways. */
 export function createHttpTransport(options: {
   readonly self: NodeId;
-  /** Null on a node that does not vote, which is never sent to. */
-  readonly acceptor: DurableAcceptor | null;
-  readonly peerUrls: ReadonlyMap<NodeId, string>;
+  readonly acceptor: Pick<DurableAcceptor, 'handle'>;
+  /** Where a voter's agent answers. */
+  readonly urlOf: (voter: NodeId) => string;
   readonly seal: AgentSeal;
 }): AcceptorTransport {
   return {
-    async send(to: NodeId, message: ConsensusMessage, timeoutMs: number): Promise<ConsensusReply> {
-      if (to === options.self && options.acceptor !== null)
-        return withinTime(options.acceptor.handle(message), timeoutMs);
+    async send(to: NodeId, message: SentMessage, timeoutMs: number): Promise<ConsensusReply> {
+      if (to === options.self) return withinTime(options.acceptor.handle(message), timeoutMs);
       return askAgent<ConsensusReply>(options.seal, {
         to,
-        url: options.peerUrls.get(to) ?? '',
+        url: options.urlOf(to),
         method: 'POST',
         path: CONSENSUS_PATH,
         body: message,

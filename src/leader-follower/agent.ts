@@ -58,7 +58,6 @@ export interface AgentOptions {
 export class Agent {
   readonly #config: ClusterConfig;
   /** cluster.json, whatever came and went since. */
-  readonly #seed: ClusterConfig;
   readonly #nodes: NodeKeeper;
   readonly #membership: Membership;
   readonly #node: NodeConfig;
@@ -119,7 +118,6 @@ export class Agent {
   ) {
     const config = createLiveConfig(seed, () => this.#register.known.state);
     this.#config = config;
-    this.#seed = seed;
     this.#node = node;
     this.#seal = seal;
     this.#coordination = coordination;
@@ -138,6 +136,7 @@ export class Agent {
     this.#register = new LeadershipRegister({
       self: node.name,
       ttlMs: config.leaseTtlMs,
+      supportMs: config.supportMs,
       coordination: coordination.registers,
       support: () => this.#support,
       onDeadlines: (deadlines) => this.#local.server.setDeadlines(deadlines),
@@ -160,7 +159,11 @@ export class Agent {
     this.#promise = new PromiseToLeader(config.supportMs, () => this.#statusChanged());
     this.#support = new SupportOfMembers({
       self: node.name,
-      members: voters(seed).map((voter) => voter.name),
+      memberSets: () => {
+        const present = voters(config).map((voter) => voter.name);
+        const coming = this.#register.comingVoters;
+        return coming === null ? [present] : [present, coming];
+      },
       supportMs: config.supportMs,
       currentPing: () => this.#currentPing(),
       sendPing: (ping) => this.#peers.ping(ping),
@@ -189,8 +192,12 @@ export class Agent {
     this.#nodes = new NodeKeeper({
       self: node.name,
       seed,
+      config,
       register: this.#register,
+      peers: this.#peers,
+      coordination,
       events: this.#events,
+      betweenRounds: this.#betweenRounds,
     });
     this.#executor = new Executor({
       self: node.name,
@@ -238,7 +245,7 @@ export class Agent {
         fence: (request) => this.#fenceFor(request),
         switchover: async (to) => this.#commands.switchOver(to),
         restart: () => this.#commands.restart(),
-        changeNodes: (command) => this.#betweenRounds.ask(() => this.#nodes.change(command)),
+        changeNodes: (command) => this.#nodes.change(command),
         prepare: () => this.#betweenRounds.ask(() => this.#executor.successor.prepare()),
         takeOver: (request) => this.#commands.takeOver(request),
       },
@@ -268,7 +275,7 @@ export class Agent {
         this.#peers.reports().map((report) => this.#peers.ask(report.node, 300)),
       );
       const names = [this.#node.name, ...answers.map((answer) => answer?.node)];
-      const members = voters(this.#seed);
+      const members = voters(this.#config);
       const hasMajority = members.filter(({ name }) => names.includes(name)).length * 2 > members.length;
       // Without them the agents' own consensus could only wait; etcd does not need them.
       if (hasMajority || this.#config.coordination.kind === 'etcd') await this.#register.release(null, true);

@@ -7,7 +7,7 @@ import { streamSSE } from 'hono/streaming';
 import { isSameCode } from '../coordination/seal-codes.ts';
 import { SEAL_HEADER } from '../coordination/agent-seal.ts';
 import type { AgentSeal, HeardRequest } from '../coordination/agent-seal.ts';
-import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
+import type { ConsensusReply, SentMessage } from '../consensus/acceptor.ts';
 import { STANDING_PATH } from '../coordination/admission.ts';
 import type { Standing } from '../coordination/core/admission.ts';
 import { CONSENSUS_PATH } from '../coordination/http-transport.ts';
@@ -29,7 +29,7 @@ export interface AgentApi extends LinkApi {
   events(): readonly ClusterEvent[];
   subscribe(listener: (change: { topology: Topology } | { event: ClusterEvent }) => void): () => void;
   /** This node's vote in the consensus of the agents; null where they have none among themselves. */
-  readonly vote: ((message: ConsensusMessage) => Promise<ConsensusReply>) | null;
+  readonly vote: ((message: SentMessage) => Promise<ConsensusReply>) | null;
   /** See OpenCoordination. */
   readonly standing: (() => Standing) | null;
   fence(request: FenceRequest): Promise<FenceReply>;
@@ -177,9 +177,7 @@ function serveAgents(app: Hono, api: AgentApi, authorization: string, seal: Agen
   });
   const { vote } = api;
   if (vote !== null) {
-    app.post(CONSENSUS_PATH, (context) =>
-      answer(context, (body) => vote(JSON.parse(body) as ConsensusMessage)),
-    );
+    app.post(CONSENSUS_PATH, (context) => answer(context, (body) => vote(JSON.parse(body) as SentMessage)));
   }
   const { standing } = api;
   if (standing !== null) app.get(STANDING_PATH, (context) => answer(context, () => standing()));

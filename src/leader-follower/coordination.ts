@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ConsensusMessage, ConsensusReply } from '../consensus/acceptor.ts';
+import type { ConsensusReply, SentMessage } from '../consensus/acceptor.ts';
+import type { VoterSet } from '../consensus/voters.ts';
 import { openAcceptorStore } from '../coordination/acceptor-store.ts';
 import { doAllVote, seekAdmission, STANDING_PATH } from '../coordination/admission.ts';
 import type { AskStanding } from '../coordination/admission.ts';
@@ -17,14 +18,17 @@ import type { NodeId } from '../model/node.ts';
 import { isPresent } from '../postgres/data-folder.ts';
 import { agentUrl, findNode, voters } from './config.ts';
 import type { ClusterConfig, EtcdConfig, NodeConfig } from './config.ts';
+import type { ClusterState } from './core/cluster-state.ts';
 import { CLUSTER_KEY } from './leadership.ts';
+import { PLAN_KEY } from './plan-register.ts';
+import { voterSetOf } from './core/voter-changes.ts';
 
 const ASK_TIMEOUT_MS = 1_000;
 
 /** Who makes this file in a node's folder says that the procedure for a lost vote was followed. */
 const VOTE_ANEW_FILE = 'vote-anew';
 const LOST_VOTE =
-  'This node does not vote: its folder is new and the cluster is not, so that what it had promised is lost. Until it votes again one node less may fail; see "A voter that lost its file" in docs/internals/consensus.md.';
+  'This node does not vote: its folder is new and the cluster is not, so that what it had promised is lost. Until it votes again one node less may fail. Give it a new one: "lockstep node revoke-vote", then "lockstep node grant-vote", with its name.';
 
 /** Each tick reads the register anyway; the watch is for news in between, of which the own acceptor hears. */
 const WATCH_INTERVAL_MS = 2_000;
@@ -33,9 +37,16 @@ const WATCH_INTERVAL_MS = 2_000;
 export interface OpenCoordination {
   readonly registers: Coordination;
   /** This node's vote; null where others than the agents vote. */
-  readonly vote: ((message: ConsensusMessage) => Promise<ConsensusReply>) | null;
+  readonly vote: ((message: SentMessage) => Promise<ConsensusReply>) | null;
   /** What the other voters may know of it; null where there are none. */
   readonly standing: (() => Standing) | null;
+  /** The identity of this node's vote, by which the others are to know it; null where others than the agents vote. */
+  readonly acceptor: string | null;
+  /**
+   * Confirms everything that was agreed on with the voters of this epoch, which a change of them waits for. False when
+   * that could not be done.
+   */
+  carry(epoch: number): Promise<boolean>;
   /** Why this node's vote does not count now; null when it does, or where others than the agents vote. */
   voteObstacle(): string | null;
   close(): Promise<void>;
@@ -63,7 +74,7 @@ export async function openCoordination(options: CoordinationOptions): Promise<Op
   const { config } = options;
   switch (config.coordination.kind) {
     case 'embedded':
-      return options.node.voter ? openEmbedded(options) : openWithoutVote(options);
+      return openEmbedded(options);
     case 'etcd':
       return openEtcd(config.id, config.coordination);
     default:
@@ -76,7 +87,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
   const path = join(folder, 'consensus.json');
   const acceptor = await openAcceptorStore({ path, cluster: config.id, node: node.name });
   // A voter that forgot its promises could let two leaders be chosen.
-  if (acceptor.isNew && !isNew) {
+  if (acceptor.isNew && !isNew && node.voter) {
     throw new LockstepError(
       'CONFIG_INVALID',
       `${path} is gone, so this node no longer knows what it voted for. Put the file back, or remove the node's folder: it is rebuilt, and "A voter that lost its file" in docs/internals/consensus.md says how it gets its vote back.`,
@@ -99,21 +110,39 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
       path: STANDING_PATH,
       signal: AbortSignal.any([AbortSignal.timeout(ASK_TIMEOUT_MS), closing.signal]),
     });
-  void seekAdmission({
-    acceptor,
-    others: names,
-    ask,
-    onLost: () => options.onNoVote(LOST_VOTE),
-    signal: closing.signal,
-  });
+  const isToVote = (): boolean =>
+    acceptor.voters?.voters.some(({ name }) => name === node.name) ?? node.voter;
+  // A node that came later votes when the register says so, by the identity of its file.
+  if (node.voter) {
+    void seekAdmission({
+      acceptor,
+      others: names,
+      ask,
+      onLost: () => {
+        if (!acceptor.standing.isAdmitted && isToVote()) options.onNoVote(LOST_VOTE);
+      },
+      signal: closing.signal,
+    });
+  }
+  const urls = new Map(voters(config).map((voter) => [voter.name, agentUrl(voter)]));
+  const useVoters = (set: VoterSet): void => {
+    urls.clear();
+    for (const { name, url } of set.voters) urls.set(name, url);
+    // Where it cannot be written, the acceptor tells so itself, and answers nobody.
+    acceptor.learn(set).catch(() => undefined);
+  };
+  if (acceptor.voters !== null) useVoters(acceptor.voters);
   const registers = createEmbeddedCoordination({
     voters: voters(config).map((voter) => voter.name),
+    voterRegister: { key: CLUSTER_KEY, setOf: (value) => voterSetOf((value ?? null) as ClusterState | null) },
+    knownVoters: acceptor.voters,
+    onVoters: useVoters,
     proposerId: `${node.name}-${randomUUID()}`,
     watchIntervalMs: WATCH_INTERVAL_MS,
     transport: createHttpTransport({
       self: node.name,
       acceptor,
-      peerUrls: new Map(others.map((other) => [other.name, agentUrl(other)])),
+      urlOf: (voter) => urls.get(voter) ?? '',
       seal,
     }),
   });
@@ -131,7 +160,9 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
     },
     vote: (message) => acceptor.handle(message),
     standing: () => acceptor.standing,
-    voteObstacle: () => acceptor.obstacle,
+    acceptor: acceptor.id,
+    carry: (epoch) => registers.carry(PLAN_KEY, epoch),
+    voteObstacle: () => (isToVote() ? acceptor.obstacle : null),
     close: async () => {
       closing.abort();
       await registers.close();
@@ -140,28 +171,18 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
   };
 }
 
-/** Reads and proposes like every agent; only others are asked. */
-function openWithoutVote({ config, node, seal }: CoordinationOptions): OpenCoordination {
-  const peerUrls = new Map(voters(config).map((voter) => [voter.name, agentUrl(voter)]));
-  const registers = createEmbeddedCoordination({
-    voters: voters(config).map((voter) => voter.name),
-    proposerId: `${node.name}-${randomUUID()}`,
-    watchIntervalMs: WATCH_INTERVAL_MS,
-    transport: createHttpTransport({ self: node.name, acceptor: null, peerUrls, seal }),
-  });
-  return withoutVote(registers);
-}
-
 /** The cluster's id is part of the keys: two clusters never meet in one etcd, whatever their prefix. */
 function openEtcd(clusterId: string, etcd: EtcdConfig): OpenCoordination {
   const { endpoints, username, password, tls } = etcd;
   const prefix = `${etcd.prefix}${clusterId}/`;
   const registers = createEtcdCoordination({ endpoints, prefix, username, password, tls });
-  return withoutVote(registers);
-}
-
-function withoutVote(
-  registers: OpenCoordination['registers'] & { close(): Promise<void> },
-): OpenCoordination {
-  return { registers, vote: null, standing: null, voteObstacle: () => null, close: () => registers.close() };
+  return {
+    registers,
+    vote: null,
+    standing: null,
+    acceptor: null,
+    carry: () => Promise.resolve(true),
+    voteObstacle: () => null,
+    close: () => registers.close(),
+  };
 }

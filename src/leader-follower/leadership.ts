@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { expiredForMs, observeLease, renewHolderLease } from '../coordination/core/lease.ts';
 import type { HolderLease, LeaseObservation } from '../coordination/core/lease.ts';
 import type { Coordination } from '../coordination/contract.ts';
@@ -21,9 +22,18 @@ export interface KnownRegister {
 
 type Change = (state: ClusterState) => ClusterState;
 
+/** Voters that a write of this node may have brought, or is about to. */
+interface ComingVoters {
+  readonly names: readonly NodeId[];
+  /** The version that the change replaces; null before it is sent. */
+  readonly replaces: number | null;
+}
+
 export interface LeadershipOptions {
   readonly self: NodeId;
   readonly ttlMs: number;
+  /** How long support lasts. */
+  readonly supportMs: number;
   readonly coordination: Coordination;
   /** Until when enough members, and all of them, hold this leader up (see support.ts in core). */
   readonly support: () => { readonly untilMs: number; readonly failsafeUntilMs: number };
@@ -56,6 +66,7 @@ export class LeadershipRegister {
   #lease: HolderLease | null = null;
   #term: Term | null = null;
   #timer: NodeJS.Timeout | null = null;
+  #coming: ComingVoters | null = null;
   #writes: Promise<unknown> = Promise.resolve();
 
   constructor(options: LeadershipOptions) {
@@ -152,12 +163,49 @@ export class LeadershipRegister {
 
   /** As the holder, changes the shared state and renews the lease with it. False when it was not applied. */
   async update(change: Change): Promise<boolean> {
+    return this.#update(change, () => undefined);
+  }
+
+  async #update(change: Change, onSend: (version: number) => void): Promise<boolean> {
     return this.#enqueue(async () => {
       const { version, state } = this.#known;
       const mayWrite = this.ownLease.kind !== 'none' && state?.leadership.holder === this.#self;
       if (state === null || !mayWrite) return false;
       const changed = change(state);
+      onSend(version);
       return this.#write(version, { ...changed, leadership: { ...changed.leadership, nonce: randomUUID() } });
+    });
+  }
+
+  /**
+   * Voters that may come to count with a write of this node, which is under way or about to be: null where there are none.
+   * As long as it is not known whether they do, this node leads only with the support that they and the present ones ask for.
+   */
+  get comingVoters(): readonly NodeId[] | null {
+    return this.#coming?.names ?? null;
+  }
+
+  /**
+   * As the holder: asks for the support that `names` as voters would ask for, besides that of the present ones. Resolves
+   * when no older permission to write is left. False when another change has not been settled yet.
+   */
+  async countAlso(names: readonly NodeId[]): Promise<boolean> {
+    if (this.#coming !== null) return false;
+    this.#coming = { names, replaces: null };
+    this.moved();
+    await delay(this.#options.supportMs);
+    return true;
+  }
+
+  /** Takes {@link countAlso} back, as long as nothing was sent. */
+  countNoMore(): void {
+    if (this.#coming?.replaces === null) this.#coming = null;
+  }
+
+  /** After {@link countAlso}: writes the change of voters. False when it was not applied, or that is not known. */
+  async changeVoters(change: Change): Promise<boolean> {
+    return this.#update(change, (version) => {
+      if (this.#coming !== null) this.#coming = { ...this.#coming, replaces: version };
     });
   }
 
@@ -260,6 +308,9 @@ export class LeadershipRegister {
     const before = this.#known.state?.leadership;
     if (version > this.#known.version) this.#changedAtMs = monotonicMs();
     this.#known = { version, state };
+    // What replaced that version is this node's change, or bars it for good.
+    const { replaces = null } = this.#coming ?? {};
+    if (replaces !== null && version > replaces) this.#coming = null;
     if (state === null) return;
     const { holder, term, nonce, ttlMs, isReleased } = state.leadership;
     if (before?.term !== term || before.holder !== holder) this.#options.onNewLeader();

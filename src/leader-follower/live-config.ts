@@ -8,7 +8,7 @@ import { presentNodes } from './core/node-list.ts';
  */
 export function createLiveConfig(seed: ClusterConfig, state: () => ClusterState | null): ClusterConfig {
   let seen: ClusterState | null = null;
-  let known = 'null';
+  let known = textOf(null);
   let nodes: readonly NodeConfig[] = presentNodes(seed.nodes, null);
   return {
     ...seed,
@@ -17,10 +17,14 @@ export function createLiveConfig(seed: ClusterConfig, state: () => ClusterState 
       if (now === seen) return nodes;
       seen = now;
       // Each renewal brings a new state, which hardly ever has other nodes.
-      const text = JSON.stringify(now?.nodes ?? null);
+      const text = textOf(now);
       if (text !== known) nodes = presentNodes(seed.nodes, now);
       known = text;
       return nodes;
     },
   };
+}
+
+function textOf(state: ClusterState | null): string {
+  return JSON.stringify([state?.votersEpoch ?? 0, state?.nodes ?? null]);
 }

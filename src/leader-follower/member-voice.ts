@@ -8,7 +8,7 @@ import type { News } from './news.ts';
 import type { Peers } from './peers.ts';
 import type { PromiseToLeader } from './promise-to-leader.ts';
 import { describeCluster, describeSelf } from './self-report.ts';
-import type { ReportSources } from './self-report.ts';
+import type { OwnVoteReport, ReportSources } from './self-report.ts';
 
 /** What every member tells and answers, with PostgreSQL or without. */
 export type MemberVoice = Pick<
@@ -38,12 +38,16 @@ export function createMemberVoice(member: {
   readonly wake: () => void;
 }): MemberVoice {
   const { coordination, register, peers, events, news, fence, promise, describe } = member;
+  const vote = (): OwnVoteReport => ({
+    acceptor: coordination.acceptor,
+    obstacle: coordination.voteObstacle(),
+  });
   return {
     vote: coordination.vote,
     standing: coordination.standing,
     nodes: () => ({ version: register.known.version, nodes: describe().config.nodes }),
-    status: () => describeSelf(describe(), coordination.voteObstacle()),
-    topology: () => describeCluster(describe(), peers.reports(), coordination.voteObstacle()),
+    status: () => describeSelf(describe(), vote()),
+    topology: () => describeCluster(describe(), peers.reports(), vote()),
     events: () => events.recent,
     subscribe: (listener) => news.subscribe(listener),
     onStatusChange: (listener) => news.onStatusChange(listener),

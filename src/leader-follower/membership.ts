@@ -1,6 +1,7 @@
 import { LockstepError } from '../model/errors.ts';
 import { othersOf } from './config.ts';
 import type { ClusterConfig, NodeConfig } from './config.ts';
+import type { ClusterState } from './core/cluster-state.ts';
 import type { EventLog } from './event-log.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import type { LocalNode } from './local-node.ts';
@@ -45,7 +46,7 @@ export class Membership {
     const { nodes } = this.#config;
     const listed = nodes.find((node) => node.name === name);
     if (listed === undefined) {
-      if (state.removedNodes?.includes(name) === true) throw removed(name);
+      checkNotRemoved(this.#node, state);
       this.#events.addSeldom(
         'nodes',
         `${name} is no node of this cluster yet: add it with "lockstep node add ${name}"`,
@@ -66,11 +67,19 @@ export class Membership {
   }
 }
 
-function removed(name: string): LockstepError {
-  return new LockstepError(
-    'CONFIG_INVALID',
-    `${name} was removed from the cluster, so its PostgreSQL is stopped and its agent ends. Its data folder is left as it is; remove it when you do not need it. To use this machine again, add it under another name.`,
-  );
+/** Throws RemovedError for a node that was one of the cluster, and never will be again. */
+export function checkNotRemoved({ name }: NodeConfig, state: ClusterState | null): void {
+  if (state?.removedNodes?.includes(name) === true) throw new RemovedError(name);
+}
+
+/** This node is none of the cluster any more: its agent has nothing left to do. */
+export class RemovedError extends LockstepError {
+  constructor(name: string) {
+    super(
+      'CONFIG_INVALID',
+      `${name} was removed from the cluster, so its agent ends, and its PostgreSQL with it. Its folder is left as it is; remove it when you do not need it. To use this machine again, add it under another name.`,
+    );
+  }
 }
 
 /** Others would look for it elsewhere. */

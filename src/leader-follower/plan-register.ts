@@ -4,7 +4,8 @@ import { LockstepError } from '../model/errors.ts';
 import { changePlan, parsePlan } from './core/plan.ts';
 import type { Plan, PlanCommand } from './core/plan.ts';
 
-const PLAN_KEY = 'plan';
+/** The register of what people have planned. */
+export const PLAN_KEY = 'plan';
 const ATTEMPTS = 5;
 
 /** What `GET` and `POST /v1/plan` answer. */

@@ -30,8 +30,14 @@ export interface ReportSources {
   readonly measures: NodeStatus['measures'];
 }
 
+/** This node's own vote; see OpenCoordination. */
+export interface OwnVoteReport {
+  readonly acceptor: string | null;
+  readonly obstacle: string | null;
+}
+
 /** What this agent says of its own node. */
-export function describeSelf(sources: ReportSources, voteObstacle: string | null): NodeStatus {
+export function describeSelf(sources: ReportSources, vote: OwnVoteReport): NodeStatus {
   const { config, self, register, local, last } = sources;
   const { view, probe } = last ?? { view: null, probe: null };
   const { state, detail } = local?.activity ?? { state: 'running', detail: null };
@@ -56,7 +62,8 @@ export function describeSelf(sources: ReportSources, voteObstacle: string | null
     planVersion: sources.plan?.version ?? null,
     facts: sources.facts,
     promotesFrom: sources.promotesFrom,
-    voteObstacle,
+    voteObstacle: vote.obstacle,
+    acceptor: vote.acceptor,
     ...(sources.measures === undefined ? {} : { measures: sources.measures }),
   };
 }
@@ -71,10 +78,10 @@ function roleOf({ last, register }: ReportSources): NodeRole {
 export function describeCluster(
   sources: ReportSources,
   peers: readonly PeerReport[],
-  voteObstacle: string | null,
+  vote: OwnVoteReport,
 ): Topology {
   const { config, self, register } = sources;
-  const own = describeSelf(sources, voteObstacle);
+  const own = describeSelf(sources, vote);
   const reports: NodeReport[] = config.nodes.map((node) => {
     const isSelf = node.name === self;
     const peer = peers.find((report) => report.node.name === node.name);

@@ -37,6 +37,8 @@ export interface NodeStatus {
   readonly hasLostLeader: boolean;
   /** Why its vote does not count now. Null when it votes, or where others than the agents vote. Missing where an older release runs. */
   readonly voteObstacle?: string | null;
+  /** The identity of its vote; null where others than the agents vote. Missing where an older release runs. */
+  readonly acceptor?: string | null;
   /** The version of the plan it goes by; null before it read one. Missing where an older release runs. */
   readonly planVersion?: number | null;
   /** Null while PostgreSQL does not run. Missing where an older release runs. */

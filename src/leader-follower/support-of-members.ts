@@ -7,8 +7,8 @@ const PING_INTERVAL_MS = 50;
 
 export interface SupportOptions {
   readonly self: NodeId;
-  /** The nodes that vote. */
-  readonly members: readonly NodeId[];
+  /** The nodes that vote. While they change, those of before and after: support must suffice by each of them. */
+  readonly memberSets: () => readonly (readonly NodeId[])[];
   readonly supportMs: number;
   /** What to ping with; null while this node holds no leadership, or its PostgreSQL is not well. */
   readonly currentPing: () => Ping | null;
@@ -36,8 +36,7 @@ export class SupportOfMembers {
 
   /** A member supports the ping that was sent at `sentAtMs`. */
   heard(from: NodeId, sentAtMs: number): void {
-    const { self, members } = this.#options;
-    if (from === self || !members.includes(from)) return;
+    if (from === this.#options.self) return;
     if (sentAtMs <= (this.#answeredPingSentAtMs.get(from) ?? Number.NEGATIVE_INFINITY)) return;
     this.#answeredPingSentAtMs.set(from, sentAtMs);
     this.#options.onMoved();
@@ -50,21 +49,27 @@ export class SupportOfMembers {
 
   /** Until when enough members hold the leader up. */
   get untilMs(): number {
-    const { self, members } = this.#options;
-    return this.#untilMs(supportersNeeded(members.length, members.includes(self)));
+    const { self } = this.#options;
+    return this.#untilMs((members) => supportersNeeded(members.length, members.includes(self)));
   }
 
   /** Until when all of them do, which stands in for coordination that cannot be reached. */
   get failsafeUntilMs(): number {
-    const { self, members } = this.#options;
-    return this.#untilMs(members.filter((name) => name !== self).length);
+    return this.#untilMs((members) => members.filter((name) => name !== this.#options.self).length);
   }
 
   close(): void {
     clearInterval(this.#timer);
   }
 
-  #untilMs(needed: number): number {
-    return supportedUntilMs([...this.#answeredPingSentAtMs.values()], needed, this.#options.supportMs);
+  #untilMs(neededOf: (members: readonly NodeId[]) => number): number {
+    const { memberSets, supportMs } = this.#options;
+    const untilMs = memberSets().map((members) => {
+      const sentAtMs = [...this.#answeredPingSentAtMs]
+        .filter(([name]) => members.includes(name))
+        .map(([, atMs]) => atMs);
+      return supportedUntilMs(sentAtMs, neededOf(members), supportMs);
+    });
+    return Math.min(...untilMs);
   }
 }

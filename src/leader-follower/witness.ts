@@ -11,6 +11,7 @@ import { EventLog } from './event-log.ts';
 import { Fence } from './fence.ts';
 import { CLUSTER_KEY, LeadershipRegister } from './leadership.ts';
 import { createLiveConfig } from './live-config.ts';
+import { checkNotRemoved } from './membership.ts';
 import { createMemberVoice } from './member-voice.ts';
 import type { MemberVoice } from './member-voice.ts';
 import { News } from './news.ts';
@@ -78,6 +79,7 @@ export class Witness {
     this.#register = new LeadershipRegister({
       self: node.name,
       ttlMs: config.leaseTtlMs,
+      supportMs: config.supportMs,
       coordination: coordination.registers,
       support: () => NO_SUPPORT,
       onDeadlines: () => undefined,
@@ -197,6 +199,7 @@ export class Witness {
   async #look(): Promise<void> {
     const before = this.#register.known.version;
     const { version } = await this.#register.refresh().catch(() => ({ version: null }));
+    checkNotRemoved(this.#node, this.#register.known.state);
     this.#peers.use(othersOf(this.#config, this.#node.name));
     // A restarted node may have fenced in an earlier life.
     if (!this.#fence.isKnown && version !== null) this.#fence.raise(Math.max(before, version));

@@ -61,6 +61,10 @@ export interface TestCluster extends AsyncDisposable {
   addNode(name: string): Promise<TestNode>;
   /** Removes one, as `lockstep node remove` does; it may be dead. Resolves when it is no node any more. */
   removeNode(name: string): Promise<void>;
+  /** Gives a node that follows a vote, as `lockstep node grant-vote` does. */
+  grantVote(name: string): Promise<void>;
+  /** Takes a node's vote away, as `lockstep node revoke-vote` does; it may be dead. */
+  revokeVote(name: string): Promise<void>;
   /** Resolves when every node runs on the leader's timeline and any one of three or more may die. */
   untilWhole(deadlineMs?: number): Promise<Topology>;
   /** The last lines of every node's logs, for a failure's report. */
@@ -203,6 +207,14 @@ class ProcessCluster implements TestCluster {
       const isGone = topology.nodes.every((node) => node.name !== name);
       return isGone && !this.#supervisor.isRunning(name) ? true : null;
     });
+  }
+
+  async grantVote(name: string): Promise<void> {
+    await this.#askLeader('/v1/nodes', { kind: 'grant-vote', name });
+  }
+
+  async revokeVote(name: string): Promise<void> {
+    await this.#askLeader('/v1/nodes', { kind: 'revoke-vote', name });
   }
 
   #useNodes(nodes: ClusterConfig['nodes']): void {

@@ -40,6 +40,7 @@ function expectClear(failure: Failure, pattern: RegExp): void {
 
 interface Status {
   readonly isFailoverReady: boolean;
+  readonly isSwitchoverReady: boolean;
   readonly nodes: readonly {
     readonly name: string;
     readonly role: string;
@@ -218,10 +219,16 @@ describe('the commands', () => {
       await failing(dev.folder, 'node', 'remove', 'n2'),
       /n2 leads\. Hand the leadership over first/,
     );
-    expectClear(await failing(dev.folder, 'node', 'remove', 'n1'), /n1 votes, and a voter cannot be removed/);
+    expectClear(await failing(dev.folder, 'node', 'remove', 'n1'), /without n1, none may lead/);
+    expect(await lockstep(dev.folder, 'node', 'grant-vote', 'n2')).toContain(
+      'n2 votes now. The voters are n1, n2: 0 of them may fail at a time.',
+    );
+    expect(await lockstep(dev.folder, 'node', 'revoke-vote', 'n1')).toContain('The voters are n2:');
+    expectClear(await failing(dev.folder, 'node', 'revoke-vote', 'n1'), /n1 does not vote/);
+    expect(await lockstep(dev.folder, 'node', 'grant-vote', 'n1')).toContain('The voters are n1, n2:');
     await until('n1 may lead', async () => {
       const now = await status();
-      return now.isFailoverReady && now.nodes[0]?.sync === true;
+      return now.isSwitchoverReady && now.nodes[0]?.sync === true;
     });
     await lockstep(dev.folder, 'switchover', 'n1');
     await until('commits wait for n2', async () => (await status()).nodes[1]?.sync === true);

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { TestCluster } from '../../src/testing/cluster.ts';
@@ -23,17 +23,24 @@ export async function untilOnlyAVoteIsMissing(cluster: TestCluster, node: string
   );
 }
 
-/** As a person does it: lets the node vote again, and waits until the cluster is whole. */
-export async function giveVoteAnew(cluster: TestCluster, node: string): Promise<void> {
-  await cluster.kill(node);
-  await writeFile(join(cluster.folder, 'nodes', node, 'vote-anew'), '');
-  await cluster.start(node);
+/** As a person does it: takes the lost vote of a node with a new folder away and gives a new one, while all run. */
+export async function giveNewVote(cluster: TestCluster, node: string): Promise<void> {
+  // What the others say of it may be from before it lost its folder.
+  const log = join(cluster.folder, 'nodes', node, 'agent.log');
+  await until('it is copied', async () => (await readFile(log, 'utf8')).includes('"cloned"'), 60_000);
+  await untilOnlyAVoteIsMissing(cluster, node);
+  await cluster.revokeVote(node);
+  await cluster.grantVote(node);
   await cluster.untilWhole();
 }
 
 /** Writes rows while `victim`, whose vote the others must make up for, is killed. None that was acknowledged may be missing. */
-export async function expectWritesToOutlive(cluster: TestCluster, victim: string): Promise<void> {
-  const writer = new Writer(cluster);
+export async function expectWritesToOutlive(
+  cluster: TestCluster,
+  victim: string,
+  firstRow = 1,
+): Promise<void> {
+  const writer = new Writer(cluster, 'on', firstRow);
   writer.start();
   await until('writes flow', () => writer.acknowledged.length > 20);
   await cluster.kill(victim);

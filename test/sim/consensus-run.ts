@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { ConsensusReply } from '../../src/consensus/acceptor.ts';
-import type { Register } from '../../src/coordination/contract.ts';
-import { createEmbeddedCoordination } from '../../src/coordination/embedded.ts';
-import type { AcceptorTransport, EmbeddedCoordination } from '../../src/coordination/embedded.ts';
+import { majority } from '../../src/consensus/proposer.ts';
+import { doesVote } from '../../src/consensus/voters.ts';
+import type { Voter, VoterSet } from '../../src/consensus/voters.ts';
 import { parseNodeId } from '../../src/model/node.ts';
+import type { NodeId } from '../../src/model/node.ts';
+import { CLUSTER, SimulatedClient } from './consensus-client.ts';
 import {
   CORRECT_RULES,
   createRandom,
@@ -13,35 +15,50 @@ import {
 } from './consensus-world.ts';
 import type { AcceptorRules } from './consensus-world.ts';
 import { findViolation } from './register-history.ts';
-import type { Observation, SimulatedValue } from './register-history.ts';
+import type { RegisterHistory } from './register-history.ts';
 
 export interface Variant {
   readonly rules: AcceptorRules;
-  /** The name in the ballots of a client's n-th start. */
   readonly proposerIdOf: (client: string, start: number) => string;
-  /** How many voters a proposer asks; below all of them its quorum need not meet another's. */
+  /** How many founders a proposer asks; below all of them its quorum need not meet another's. */
   readonly askedVoters: number;
-  /** What a proposer makes of a reply. */
   readonly distort: (reply: ConsensusReply) => ConsensusReply;
+  /** Null where the founders vote for ever. */
+  readonly changes: VoterChanges | null;
 }
+
+export interface VoterChanges {
+  /** Registers besides the one that names the voters, each confirmed before a change. */
+  readonly carries: readonly string[];
+  /** How many voters one change adds or takes away. */
+  readonly atOnce: number;
+}
+
+const PLAN = 'plan';
+const NODES = ['a', 'b', 'c', 'd', 'e', 'f'].map(parseNodeId);
+const MAX_VOTERS = 5;
 
 export const CORRECT: Variant = {
   rules: CORRECT_RULES,
   proposerIdOf: (client, start) => `${client}${start}`,
-  askedVoters: 3,
+  askedVoters: MAX_VOTERS,
   distort: (reply) => reply,
+  changes: null,
 };
+
+export const CHANGING: Variant = { ...CORRECT, changes: { carries: [PLAN], atOnce: 1 } };
 
 export interface SimulationResult {
   readonly violation: string | null;
   readonly steps: number;
   readonly applied: number;
   readonly reads: number;
+  /** How often voters changed, as far as acceptors heard of it. */
+  readonly changes: number;
+  readonly lostFiles: number;
   readonly hash: string;
 }
 
-const KEY = 'cluster';
-const VOTERS = ['a', 'b', 'c'].map(parseNodeId);
 const FAULTS_END_MS = 1_600;
 const HEALED_WITHIN_MS = 4_000;
 
@@ -51,178 +68,137 @@ export async function simulate(seed: number, variant: Variant = CORRECT): Promis
   return world.run();
 }
 
-interface Client {
-  readonly name: string;
-  incarnation: number;
-  known: Register;
-  /** Applied writes and reads since the world was healed. */
-  progress: Set<string>;
-}
-
 class World {
   readonly #variant: Variant;
   readonly #random: () => number;
   readonly #time = new VirtualTime();
   readonly #network: SimulatedNetwork;
+  readonly #founders: readonly NodeId[];
   readonly #acceptors: ReadonlyMap<string, SimulatedAcceptor>;
-  readonly #clients: readonly Client[];
-  readonly #observations: Observation[] = [];
-  readonly #watched: string[] = [];
-  readonly #values = new Map<string, SimulatedValue>();
-  #writes = 0;
+  readonly #clients: readonly SimulatedClient[];
+  readonly #histories: ReadonlyMap<string, RegisterHistory>;
+  readonly #proposedVoters: VoterSet[] = [];
+  #lostFiles = 0;
 
   constructor(seed: number, variant: Variant) {
-    this.#variant = variant;
-    this.#random = createRandom(seed);
-    this.#network = new SimulatedNetwork(this.#time, this.#random);
-    this.#acceptors = new Map(
-      VOTERS.map((voter) => [voter, new SimulatedAcceptor(this.#time, this.#random, variant.rules)]),
+    const time = this.#time;
+    const random = createRandom(seed);
+    const { rules, changes } = variant;
+    const founders = NODES.slice(0, changes === null ? 3 : 1 + Math.floor(random() * MAX_VOTERS));
+    const names = changes === null ? founders : NODES;
+    const acceptors = new Map(
+      names.map((name) => [
+        name,
+        new SimulatedAcceptor(name, founders.includes(name), { time, random, rules }),
+      ]),
     );
-    this.#clients = ['p', 'q', 'r'].map((name) => ({
-      name,
-      incarnation: 0,
-      known: { version: 0, value: undefined },
-      progress: new Set(),
-    }));
+    this.#founders = founders;
+    this.#variant = variant;
+    this.#random = random;
+    this.#network = new SimulatedNetwork(time, random);
+    this.#acceptors = acceptors;
+    const keys = changes === null ? [CLUSTER] : [CLUSTER, PLAN];
+    this.#histories = new Map(keys.map((key) => [key, { observations: [], values: new Map(), watched: [] }]));
+    this.#clients = ['p', 'q', 'r'].map(
+      (name) =>
+        new SimulatedClient(name, {
+          time,
+          random,
+          network: this.#network,
+          acceptors,
+          founders,
+          askedFounders: variant.askedVoters,
+          histories: this.#histories,
+          proposerIdOf: variant.proposerIdOf,
+          distort: variant.distort,
+          forgetsVoters: rules.forgetsVoters,
+          carries: changes?.carries ?? [],
+          nextVoters: (set) => this.#nextVoters(set),
+        }),
+    );
   }
 
   async run(): Promise<SimulationResult> {
-    for (const client of this.#clients) this.#start(client);
+    for (const client of this.#clients) client.start();
     this.#scheduleFault();
     await this.#time.runUntil(FAULTS_END_MS);
-    this.#network.isFaulty = false;
-    this.#network.heal();
-    for (const acceptor of this.#acceptors.values()) acceptor.restart();
-    for (const client of this.#clients) client.progress.clear();
-    const isRecovered = (): boolean => this.#clients.every((client) => client.progress.size === 2);
+    this.#heal();
+    const aims = this.#histories.size * 2;
+    const isRecovered = (): boolean => this.#clients.every(({ progress }) => progress.size === aims);
     await this.#time.runUntil(FAULTS_END_MS + HEALED_WITHIN_MS, isRecovered);
-    const unsafe = this.#watched[0] ?? findViolation(this.#observations, this.#values);
+    const histories = [...this.#histories.values()];
+    const unsafe = histories.map(findViolation).find((violation) => violation !== null) ?? null;
+    const observations = histories.flatMap((history) => history.observations);
     return {
       violation:
         unsafe ?? (isRecovered() ? null : `no progress within ${HEALED_WITHIN_MS} ms after all was healed`),
       steps: this.#time.steps,
-      applied: this.#observations.filter(({ kind }) => kind === 'applied').length,
-      reads: this.#observations.filter(({ kind }) => kind === 'read').length,
-      hash: createHash('sha256').update(JSON.stringify(this.#observations)).digest('hex'),
+      applied: observations.filter(({ kind }) => kind === 'applied').length,
+      reads: observations.filter(({ kind }) => kind === 'read').length,
+      changes: this.#newestVoters(),
+      lostFiles: this.#lostFiles,
+      hash: createHash('sha256').update(JSON.stringify(observations)).digest('hex'),
     };
   }
 
-  #start(client: Client): void {
-    const incarnation = client.incarnation;
-    const coordination = createEmbeddedCoordination({
-      voters: this.#askedBy(client),
-      transport: this.#transportOf(client, incarnation),
-      proposerId: this.#variant.proposerIdOf(client.name, incarnation),
-      messageTimeoutMs: 60,
-      callTimeoutMs: 400,
-      watchIntervalMs: 100,
-      random: this.#random,
-      clock: this.#time,
-    });
-    this.#watch(client, incarnation, coordination);
-    void this.#work(client, incarnation, coordination);
-  }
-
-  #askedBy(client: Client): typeof VOTERS {
-    const first = this.#clients.indexOf(client);
-    return VOTERS.map((_, index) => VOTERS[(first + index) % VOTERS.length]!).slice(
-      0,
-      this.#variant.askedVoters,
-    );
-  }
-
-  #transportOf(client: Client, incarnation: number): AcceptorTransport {
-    return {
-      send: (to, message, timeoutMs) =>
-        new Promise((resolve, reject) => {
-          if (client.incarnation !== incarnation) return;
-          const link = `${client.name}-${to}`;
-          const sent = overTheWire(message);
-          this.#time.after(
-            timeoutMs,
-            () => client.incarnation === incarnation && reject(new Error('timeout')),
-          );
-          this.#network.deliver(link, () =>
-            this.#acceptors.get(to)!.handle(sent, (reply) => {
-              const told = overTheWire(this.#variant.distort(reply));
-              this.#network.deliver(link, () => client.incarnation === incarnation && resolve(told));
-            }),
-          );
-        }),
-    };
-  }
-
-  #watch(client: Client, incarnation: number, coordination: EmbeddedCoordination): void {
-    let last = 0;
-    const startMs = this.#time.nowMs();
-    coordination.watch(KEY, ({ version, value }) => {
-      if (client.incarnation !== incarnation) return;
-      if (version <= last) this.#watched.push(`watch told version ${version} after ${last}`);
-      last = version;
-      // What a watch tells was true at some time since it began, no more: it takes part in the fork check only.
-      this.#observations.push({ kind: 'read', startMs, endMs: Infinity, version, id: idOf(value) });
-    });
-  }
-
-  /** One call after the other until this incarnation ends. */
-  async #work(client: Client, incarnation: number, coordination: EmbeddedCoordination): Promise<void> {
-    for (;;) {
-      await this.#time.sleep(this.#random() * 25);
-      if (client.incarnation !== incarnation) return;
-      const call =
-        this.#random() < 0.4 ? this.#read(client, coordination) : this.#compareAndSet(client, coordination);
-      const observation = await call;
-      if (client.incarnation !== incarnation) return;
-      if (observation === null) continue;
-      this.#observations.push(observation);
-      client.progress.add(observation.kind === 'read' ? 'read' : 'write');
+  #heal(): void {
+    this.#network.isFaulty = false;
+    this.#network.heal();
+    for (const acceptor of this.#acceptors.values()) acceptor.restart();
+    for (const client of this.#clients) {
+      client.progress.clear();
+      if (this.#isStranded(client)) {
+        client.voters = this.#setOfEpoch(this.#newestVoters());
+        client.start();
+      }
     }
   }
 
-  async #read(client: Client, coordination: EmbeddedCoordination): Promise<Observation | null> {
-    const startMs = this.#time.nowMs();
-    const register = await coordination.read(KEY).catch(() => null);
-    if (register === null) return null;
-    client.known = register;
-    return {
-      kind: 'read',
-      startMs,
-      endMs: this.#time.nowMs(),
-      version: register.version,
-      id: idOf(register.value),
-    };
+  /** All that it knew of are gone, or know no more than it does: a person has to tell it where the cluster is. */
+  #isStranded({ voters }: SimulatedClient): boolean {
+    const epoch = voters?.epoch ?? 0;
+    if (epoch >= this.#newestVoters()) return false;
+    const names = voters?.voters.map(({ name }) => name) ?? this.#founders;
+    return names.every((name) => (this.#acceptors.get(name)?.voters?.epoch ?? 0) <= epoch);
   }
 
-  async #compareAndSet(client: Client, coordination: EmbeddedCoordination): Promise<Observation | null> {
-    const startMs = this.#time.nowMs();
-    const expectedVersion = client.known.version;
-    const refusedId = `${client.name}${client.incarnation}-${++this.#writes}`;
-    const value = { id: refusedId, parentId: idOf(client.known.value), parentVersion: expectedVersion };
-    this.#values.set(refusedId, value);
-    const result = await coordination.compareAndSet(KEY, expectedVersion, value);
-    const endMs = this.#time.nowMs();
-    if (result.kind === 'unknown') return null;
-    if (result.kind === 'applied') {
-      client.known = result.register;
-      return {
-        kind: 'applied',
-        startMs,
-        endMs,
-        version: result.register.version,
-        id: idOf(result.register.value) ?? '',
-      };
-    }
-    client.known = result.current;
-    const { version } = result.current;
-    return {
-      kind: 'conflict',
-      startMs,
-      endMs,
-      version,
-      id: idOf(result.current.value),
-      expectedVersion,
-      refusedId,
-    };
+  #newestVoters(): number {
+    return Math.max(...[...this.#acceptors.values()].map(({ voters }) => voters?.epoch ?? 0));
+  }
+
+  #setOfEpoch(epoch: number): VoterSet | null {
+    const known = [...this.#acceptors.values()].map(({ voters }) => voters);
+    return known.find((set) => set?.epoch === epoch) ?? null;
+  }
+
+  #nextVoters(set: VoterSet): VoterSet | null {
+    const { changes } = this.#variant;
+    if (changes === null || !this.#network.isFaulty) return null;
+    let voters = set.voters;
+    for (let change = 0; change < changes.atOnce; change++) voters = this.#changeOne(voters);
+    const next = { epoch: set.epoch + 1, voters };
+    if (
+      voters.length === 0 ||
+      voters.length > MAX_VOTERS ||
+      !this.#hasMajority(next, (acceptor) => acceptor.isUp)
+    )
+      return null;
+    this.#proposedVoters.push(next);
+    return next;
+  }
+
+  #changeOne(voters: readonly Voter[]): readonly Voter[] {
+    const name = this.#pick([...this.#acceptors.values()]).name;
+    if (voters.some((voter) => voter.name === name)) return voters.filter((voter) => voter.name !== name);
+    return [...voters, { name, url: '', acceptor: this.#acceptors.get(name)!.own.acceptor }];
+  }
+
+  #hasMajority({ voters, ...set }: VoterSet, isGood: (acceptor: SimulatedAcceptor) => boolean): boolean {
+    const good = voters.filter(({ name }) => {
+      const acceptor = this.#acceptors.get(name)!;
+      return doesVote(acceptor.own, { ...set, voters }) && isGood(acceptor);
+    });
+    return good.length >= majority(voters.length);
   }
 
   #scheduleFault(): void {
@@ -234,26 +210,47 @@ class World {
   }
 
   #inject(dice: number): void {
-    const acceptor = this.#acceptors.get(VOTERS[Math.floor(this.#random() * VOTERS.length)]!)!;
-    const client = this.#clients[Math.floor(this.#random() * this.#clients.length)]!;
-    if (dice < 0.5) {
-      acceptor.crash();
+    const acceptor = this.#pick([...this.#acceptors.values()]);
+    const client = this.#pick(this.#clients);
+    if (dice < 0.4) {
+      if (this.#variant.changes !== null && dice < 0.12) this.#loseFile(acceptor);
+      else acceptor.crash();
       this.#time.after(this.#random() * 150, () => acceptor.restart());
-    } else if (dice < 0.75) {
-      client.incarnation++;
-      client.known = { version: 0, value: undefined };
-      this.#start(client);
+    } else if (dice < 0.5) {
+      // The power fails, and comes back with the network.
+      for (const each of this.#acceptors.values()) each.crash();
+      this.#time.after(this.#random() * 100, () => {
+        this.#network.heal();
+        for (const each of this.#acceptors.values()) each.restart();
+        for (const each of this.#clients) each.start();
+      });
+    } else if (dice < 0.7) {
+      client.start();
     } else {
-      for (const voter of VOTERS) if (this.#random() < 0.5) this.#network.cut(`${client.name}-${voter}`);
-      this.#time.after(this.#random() * 200, () => this.#network.heal());
+      // Who was cut off for long comes back with what it knew then.
+      const lastsMs = this.#random() * (dice < 0.85 ? 200 : 800);
+      for (const voter of this.#acceptors.keys()) {
+        const link = `${client.name}-${voter}`;
+        if (dice < 0.85 && this.#random() < 0.5) continue;
+        this.#network.cut(link);
+        this.#time.after(lastsMs, () => this.#network.heal(link));
+      }
     }
   }
-}
 
-function overTheWire<T>(message: T): T {
-  return JSON.parse(JSON.stringify(message)) as T;
-}
+  /** Only where a majority is left of each set that votes, or may: what all of a majority forgot is gone. */
+  #loseFile(acceptor: SimulatedAcceptor): void {
+    const newest = this.#newestVoters();
+    const founders = this.#founders.map((name) => ({ name, url: '', acceptor: null }));
+    const sets = [{ epoch: 0, voters: founders }, ...this.#proposedVoters].filter(
+      ({ epoch }) => epoch >= newest,
+    );
+    if (!sets.every((set) => this.#hasMajority(set, (other) => other !== acceptor))) return;
+    this.#lostFiles++;
+    acceptor.loseFile();
+  }
 
-function idOf(value: unknown): string | null {
-  return (value as SimulatedValue | undefined)?.id ?? null;
+  #pick<T>(items: readonly T[]): T {
+    return items[Math.floor(this.#random() * items.length)]!;
+  }
 }

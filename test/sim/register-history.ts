@@ -1,3 +1,5 @@
+import type { VoterSet } from '../../src/consensus/voters.ts';
+
 /** What one client saw of one call. Times are those of its start and end; versions are what it was told. */
 export type Observation =
   | {
@@ -30,14 +32,26 @@ export interface SimulatedValue {
   readonly id: string;
   readonly parentId: string | null;
   readonly parentVersion: number;
+  /** The voters that it names; null: those that founded the cluster. */
+  readonly voters: VoterSet | null;
+}
+
+/** What was seen of one register. */
+export interface RegisterHistory {
+  readonly observations: Observation[];
+  readonly values: Map<string, SimulatedValue>;
+  /** What watches told that they must not. */
+  readonly watched: string[];
 }
 
 /** Why the history of one register is not linearizable; null when it is. */
-export function findViolation(
-  observations: readonly Observation[],
-  values: ReadonlyMap<string, SimulatedValue>,
-): string | null {
-  return findFork(observations, values) ?? findRefusedButSeen(observations) ?? findTimeTravel(observations);
+export function findViolation({ observations, values, watched }: RegisterHistory): string | null {
+  return (
+    watched[0] ??
+    findFork(observations, values) ??
+    findRefusedButSeen(observations) ??
+    findTimeTravel(observations)
+  );
 }
 
 function findFork(

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ConsensusMessage, ConsensusReply } from '../../src/consensus/acceptor.ts';
+import type { VoterSet } from '../../src/consensus/voters.ts';
+import { parseNodeId } from '../../src/model/node.ts';
 import { openAcceptorStore } from '../../src/coordination/acceptor-store.ts';
 import type { DurableAcceptor } from '../../src/coordination/acceptor-store.ts';
 
@@ -23,7 +25,7 @@ afterEach(async () => {
 });
 
 async function open(node = 'a', cluster = 'shop'): Promise<DurableAcceptor> {
-  const store = await openAcceptorStore({ path, cluster, node });
+  const store = await openAcceptorStore({ path, cluster, node: parseNodeId(node) });
   if (store.isNew) await store.admit();
   return store;
 }
@@ -73,7 +75,8 @@ describe('acceptor store', () => {
   });
 
   test('does not vote before it is admitted, and then also after a restart', async () => {
-    const fresh = (): Promise<DurableAcceptor> => openAcceptorStore({ path, cluster: 'shop', node: 'a' });
+    const fresh = (): Promise<DurableAcceptor> =>
+      openAcceptorStore({ path, cluster: 'shop', node: parseNodeId('a') });
     for (let start = 0; start < 2; start++) {
       const store = await fresh();
       await expect(peek(store, 'k')).rejects.toThrow('does not vote yet');
@@ -89,7 +92,7 @@ describe('acceptor store', () => {
   });
 
   test('tells why it answers nothing: not admitted, or no room on its disk', async () => {
-    const store = await openAcceptorStore({ path, cluster: 'shop', node: 'a' });
+    const store = await openAcceptorStore({ path, cluster: 'shop', node: parseNodeId('a') });
     expect(store.obstacle).toMatch(/does not vote yet/);
     await store.admit();
     expect(store.obstacle).toBeNull();
@@ -298,5 +301,78 @@ describe('acceptor store', () => {
     await store.handle(accept('k', 3));
     expect((await stat(path)).ino).toBe(now.ino);
     expect(await peek(await open(), 'k')).toMatchObject({ accepted: { version: 3 } });
+  });
+
+  describe('that knows who votes', () => {
+    const a = parseNodeId('a');
+    const setOf = (epoch: number, acceptor: string | null, name = 'a'): VoterSet => ({
+      epoch,
+      voters: [{ name: parseNodeId(name), url: 'http://10.0.0.1:7411', acceptor }],
+    });
+    const openNew = (): Promise<DurableAcceptor> => openAcceptorStore({ path, cluster: 'shop', node: a });
+
+    test('keeps the identity of its file, and another file is another', async () => {
+      const { id } = await open();
+      expect((await open()).id).toBe(id);
+      await rm(path);
+      expect((await open()).id).not.toBe(id);
+    });
+
+    test('has a newer set on disk when the reply arrives, and then answers no older one, also after a restart', async () => {
+      const store = await open();
+      expect(await readFile(path, 'utf8')).toContain('"format":2');
+      await store.handle(accept('k', 1));
+      const set = setOf(2, null);
+      await store.handle({ ...accept('k', 2), set });
+      expect((await readFile(path, 'utf8')).split('"epoch":2')).toHaveLength(3);
+      // An older release would forget the set, so it must not read the file.
+      expect(await readFile(path, 'utf8')).toContain('"format":3');
+      for (const known of [store, await open()]) {
+        const outdated = { kind: 'outdated', set };
+        expect(await known.handle(accept('k', 9))).toEqual(outdated);
+        expect(await known.handle({ ...accept('k', 9), set: setOf(1, null) })).toEqual(outdated);
+        expect(await known.handle({ kind: 'peek', key: 'k', set })).toMatchObject({
+          accepted: { version: 2 },
+        });
+        expect(known.voters).toEqual(set);
+      }
+    });
+
+    test('votes by the file that is listed, and by no other', async () => {
+      const store = await openNew();
+      const listed = setOf(3, store.id);
+      expect(store.standing.isAdmitted).toBe(false);
+      expect(await store.handle({ ...accept('k', 1), set: listed })).toEqual({ kind: 'accepted' });
+      expect(store.standing.isAdmitted).toBe(true);
+      expect(store.obstacle).toBeNull();
+      await rm(path);
+      const other = await openNew();
+      await expect(other.handle({ ...accept('k', 2), set: listed })).rejects.toThrow('does not vote yet');
+      // It knows the set all the same, so that it answers nobody who goes by an older one.
+      expect((await openNew()).voters).toEqual(listed);
+      expect(other.obstacle).toMatch('has lost its vote');
+    });
+
+    test('learns of a set that it is not in, and votes no more', async () => {
+      const store = await open();
+      await store.learn(setOf(1, null, 'b'));
+      await store.learn(setOf(1, null, 'c'));
+      expect(store.voters).toEqual(setOf(1, null, 'b'));
+      expect(store.standing.isAdmitted).toBe(false);
+      await expect(store.handle({ ...accept('k', 1), set: setOf(1, null, 'b') })).rejects.toThrow();
+      expect(await store.handle(accept('k', 1))).toMatchObject({ kind: 'outdated' });
+    });
+
+    test.each([null, {}, { epoch: -1, voters: [] }, { epoch: 1, voters: [{ name: 'a' }] }])(
+      'refuses %o as a set, and changes nothing',
+      async (set) => {
+        const store = await open();
+        await expect(store.handle({ ...accept('k', 1), set: set as VoterSet })).rejects.toMatchObject({
+          code: 'CONFIG_INVALID',
+        });
+        expect(store.voters).toBeNull();
+        expect(await peek(store, 'k')).toMatchObject({ accepted: { version: 0 } });
+      },
+    );
   });
 });

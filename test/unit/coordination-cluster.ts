@@ -108,7 +108,12 @@ export class HttpCluster implements ConformanceCluster {
     const urls = new Map(VOTERS.map((voter, index) => [voter, urlOf(servers[index]!)]));
     const [a, b, c] = VOTERS.map((self, index) => {
       const acceptor = acceptors[index]!;
-      const transport = createHttpTransport({ self, acceptor, peerUrls: urls, seal: sealOf(self) });
+      const transport = createHttpTransport({
+        self,
+        acceptor,
+        urlOf: (voter) => urls.get(voter) ?? '',
+        seal: sealOf(self),
+      });
       const coordination = createEmbeddedCoordination({
         voters: VOTERS,
         transport,

@@ -9,21 +9,13 @@ import { close, sealOf, serveAcceptor, urlOf } from './coordination-cluster.ts';
 const SELF = parseNodeId('a');
 const PEER = parseNodeId('b');
 const PEEK = { kind: 'peek', key: 'k' } as const;
-const HANGING: DurableAcceptor = {
-  isNew: false,
-  standing: { isAdmitted: true, hasWritten: false },
-  obstacle: null,
-  admit: async () => undefined,
-  handle: () => new Promise(() => undefined),
-  onAccepted: () => undefined,
-  close: async () => undefined,
-};
+const HANGING: Pick<DurableAcceptor, 'handle'> = { handle: () => new Promise(() => undefined) };
 
 function transportTo(url: string, seal = sealOf(SELF)): AcceptorTransport {
   return createHttpTransport({
     self: SELF,
     acceptor: HANGING,
-    peerUrls: new Map([[PEER, url]]),
+    urlOf: () => url,
     seal,
   });
 }

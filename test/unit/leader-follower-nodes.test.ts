@@ -104,7 +104,7 @@ describe('the nodes of a cluster', () => {
 
   it.each([
     ['nobody of that name', 'n9', n1, /There is no node "n9"; there are n1, n2, n3, n4/],
-    ['a voter', 'n2', n1, /n2 votes.*Replacing a voter/],
+    ['a voter', 'n2', n1, /n2 votes.*lockstep node revoke-vote n2/],
     ['a voter that leads', 'n1', n1, /n1 leads\. Hand the leadership over first/],
     ['whoever leads', 'n4', n4, /n4 leads\. Hand the leadership over first/],
   ])('do not lose %s', (_, name, leader, message) => {

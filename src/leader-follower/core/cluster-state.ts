@@ -12,17 +12,20 @@ export interface ClusterState {
   readonly leadership: Leadership;
   readonly sync: SyncSet;
   /**
-   * The nodes that do not vote, as people added them. It stands in this value so that who may lead and who is
-   * about to be removed cannot change behind an election's back. Missing: as in cluster.json.
+   * The nodes that do not vote, as people added them, and all nodes once voters have changed. It stands in this value so
+   * that who may lead, who votes and who is about to be removed cannot change behind an election's back. Missing: as in
+   * cluster.json.
    */
   readonly nodes?: readonly ListedNode[];
+  /** How often voters have changed. Missing: never, and those vote that founded the cluster, as cluster.json has them. */
+  readonly votersEpoch?: number;
   /** Names that are never given again, oldest first: their machines may come back. */
   readonly removedNodes?: readonly NodeId[];
   /** The newest leaderships that ended without being handed over, oldest first; bounded. */
   readonly lostLeaderships?: readonly LostLeadership[];
 }
 
-/** A node that does not vote. */
+/** A node as the register knows it. */
 export interface ListedNode {
   readonly name: NodeId;
   readonly host: string;
@@ -31,6 +34,12 @@ export interface ListedNode {
   readonly failoverPriority: number;
   /** Somebody asked for its removal: it never leads any more, and no commit is to wait for it. */
   readonly isLeaving?: boolean;
+  /** It has no PostgreSQL. Missing: it has. */
+  readonly witness?: boolean;
+  /** It votes. Missing: it does not. */
+  readonly voter?: boolean;
+  /** See Voter in consensus/voters.ts; missing for one that founded the cluster, and with etcd. */
+  readonly acceptor?: string | null;
 }
 
 export interface LostLeadership {

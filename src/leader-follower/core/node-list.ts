@@ -3,9 +3,9 @@ import type { NodeId } from '../../model/node.ts';
 import type { ClusterState, ListedNode } from './cluster-state.ts';
 
 /**
- * The nodes of a cluster. Those that vote stand in cluster.json and are fixed. Those that do not are listed in the
- * cluster's register, so that they come and go while it runs: no quorum has one of them in it.
- * Design and argument: docs/internals/nodes.md.
+ * The nodes of a cluster. Those that vote stand in cluster.json until a vote is given or taken away; from then on all
+ * nodes are listed in the cluster's register. Those that do not vote are listed there anyway, so that they come and go
+ * while it runs: no quorum has one of them in it. Design and argument: docs/internals/nodes.md.
  */
 
 /** A node as cluster.json has it. */
@@ -18,34 +18,42 @@ export interface SeedNode extends ListedNode {
 const MAX_DATA_NODES = 12;
 const REMEMBERED_NAMES = 500;
 
-/** All nodes: the seed's voters, and the register's others, once somebody changed them. One that leaves never leads. */
+/**
+ * All nodes: the seed's voters, and the register's others, once somebody changed them; all of the register's once voters
+ * have changed. One that leaves never leads.
+ */
 export function presentNodes(seed: readonly SeedNode[], state: ClusterState | null): readonly SeedNode[] {
-  const voters = seed.filter((node) => node.voter);
-  const others = listedNodes(seed, state).filter(({ name }) => voters.every((voter) => voter.name !== name));
+  const founders = state?.votersEpoch === undefined ? seed.filter((node) => node.voter) : [];
+  const others = listedNodes(seed, state).filter(({ name }) =>
+    founders.every((voter) => voter.name !== name),
+  );
   return [
-    ...voters,
+    ...founders,
     ...others.map((node) => ({
-      ...node,
+      ...listedNode(node),
       failoverPriority: node.isLeaving === true ? 0 : node.failoverPriority,
-      witness: false,
-      voter: false,
+      witness: node.witness === true,
+      voter: state?.votersEpoch !== undefined && node.voter === true,
     })),
   ];
 }
 
 function listedNodes(seed: readonly SeedNode[], state: ClusterState | null): readonly ListedNode[] {
-  return (
-    state?.nodes ??
-    seed
-      .filter((node) => !node.voter)
-      .map(({ name, host, port, agentPort, failoverPriority }) => ({
-        name,
-        host,
-        port,
-        agentPort,
-        failoverPriority,
-      }))
-  );
+  return state?.nodes ?? seed.filter((node) => !node.voter).map(listedNode);
+}
+
+/** What the register keeps of a node, but for its vote. */
+export function listedNode(node: ListedNode): ListedNode {
+  const { name, host, port, agentPort, failoverPriority, witness } = node;
+  return {
+    name,
+    host,
+    port,
+    agentPort,
+    failoverPriority,
+    ...(witness === true ? { witness } : {}),
+    ...(node.isLeaving === true ? { isLeaving: true } : {}),
+  };
 }
 
 /** The state with one node more. Throws CONFIG_INVALID when it does not fit, with nothing changed. */
@@ -114,7 +122,7 @@ export function leaveNode(
   if (node.voter) {
     throw new LockstepError(
       'CONFIG_INVALID',
-      `${name} votes, and a voter cannot be removed while the cluster runs. See "Replacing a voter" in docs/internals/nodes.md.`,
+      `${name} votes. Revoke its vote first ("lockstep node revoke-vote ${name}"), then remove it.`,
     );
   }
   checkThatEnoughStay(nodes, state, node.name, leader);
