@@ -82,7 +82,8 @@ export class ModelAgent {
     });
     this.leadership = new ModelLeadership({
       host,
-      members: cluster.members,
+      names: cluster.names,
+      membersOf: (state) => cluster.membersOf(state),
       mutant,
       client,
       nonce: () => `${host.name}-${++cluster.nonces}`,
@@ -93,13 +94,14 @@ export class ModelAgent {
         if (this.server.following === null) this.watchdog.kill('another node leads');
         this.wake();
       },
+      onMembersSent: (members) => cluster.onMembersSent(host, members),
       onLost: () => this.#statusChanged(),
       wake: () => this.wake(),
     });
     this.local = new ModelLocalNode(host, cluster.network, this.server, this.watchdog, mutant);
     this.#syncSet = new SyncSetKeeper(this, []);
     const others = cluster.names.filter((name) => name !== host.name);
-    this.#heard = new HeardPeers(host, others, cluster.members, mutant);
+    this.#heard = new HeardPeers(host, others, (state) => cluster.membersOf(state), mutant);
     this.#last = { kind: 'stopped' };
     this.#isTicking = false;
     this.#hasRewindFailed = false;

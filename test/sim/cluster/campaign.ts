@@ -37,9 +37,8 @@ export function campaign(
     if (decision.kind !== 'stand') return done(false);
     const others = cluster.names.filter((name) => name !== host.name);
     const sync = syncSetForElection(state.sync, host.name, others);
-    const { systemIdentifier } = state;
     const announced = own.position && nextTimeline(own.position.newestTimeline);
-    leadership.take(version, { systemIdentifier, sync: sync.recorded }, state, announced, (isWon) => {
+    leadership.take(version, { ...state, sync: sync.recorded }, state, announced, (isWon) => {
       cluster.note(host, () => (isWon ? `  won term ${leadership.known.state?.leadership.term}` : '  lost'));
       if (!isWon) return done(false);
       cluster.checker.onElected(agent.server, heard);
@@ -63,7 +62,7 @@ function gather(
   const announcedTimeline =
     mutant === 'timeline-not-announced' ? null : (state.leadership.announcedTimeline ?? null);
   const positions: FencedPosition[] = [];
-  const { members } = cluster;
+  const members = cluster.membersOf(state);
   const isMember = members.includes(host.name);
   const fenced = new Set<NodeId>(isMember ? [host.name] : []);
   const { quorum, isSuspicion } =

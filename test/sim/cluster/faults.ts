@@ -1,6 +1,8 @@
 import { supportersNeeded } from '../../../src/leader-follower/core/support.ts';
 import type { ModelAgent } from './agent.ts';
+import type { NodeId } from '../../../src/model/node.ts';
 import type { Process } from './host.ts';
+import { startMemberChanges } from './member-changes.ts';
 import type { Cluster } from './world.ts';
 
 /** Faults of one run; each ends by itself after a while, and all of them when the run heals. */
@@ -15,17 +17,19 @@ export class Faults {
   readonly #hasGuests: boolean;
   count = 0;
 
-  constructor(cluster: Cluster, untilMs: number) {
+  constructor(cluster: Cluster, untilMs: number, changesMembers: boolean) {
     this.#cluster = cluster;
     this.#random = cluster.random;
     this.#untilMs = untilMs;
     this.#hasGuests = cluster.members.length < cluster.agents.length;
     this.#starvesOnly = (cluster.members.length === 5 || this.#hasGuests) && this.#random() < 0.3;
-    this.#meanGapMs = this.#starvesOnly ? 4_000 : 150 + this.#random() ** 2 * 1_800;
+    const isQuiet = changesMembers && this.#random() < 0.7;
+    this.#meanGapMs = this.#starvesOnly || isQuiet ? 4_000 : 150 + this.#random() ** 2 * 1_800;
     cluster.network.lossShare = this.#random() < 0.6 ? this.#random() * 0.08 : 0;
     cluster.network.slowShare = this.#random() < 0.6 ? this.#random() * 0.15 : 0;
     if (this.#random() < 0.5) this.#setWallClocks();
     this.#next();
+    if (changesMembers) startMemberChanges(cluster, untilMs);
   }
 
   /** Nothing may go by them. */
@@ -164,11 +168,15 @@ export class Faults {
         agent.requestSwitchover(target.host.name);
   }
 
+  get #members(): readonly NodeId[] {
+    return this.#cluster.membersOf(this.#cluster.checker.state);
+  }
+
   /** Just enough members for support, and one of those has no disk: pings are answered, renewals are not. */
   #starve(agent: ModelAgent): void {
     const { network, agents } = this.#cluster;
     const others = agents.filter((other) => other !== agent).toSorted(() => this.#random() - 0.5);
-    const { members } = this.#cluster;
+    const members = this.#members;
     const isGuest = (other: ModelAgent): boolean => !members.includes(other.host.name);
     if (this.#hasGuests && this.#random() < 0.5) return this.#starveOfRegister(agent);
     others.sort((a, b) => Number(isGuest(a)) - Number(isGuest(b)));
@@ -191,7 +199,8 @@ export class Faults {
 
   /** All members hear the leader, which cannot reach the register: the failsafe holds it up. Guests do not hear it. */
   #starveOfRegister(leader: ModelAgent): void {
-    const { agents, members, time } = this.#cluster;
+    const { agents, time } = this.#cluster;
+    const members = this.#members;
     const guests = agents.filter((other) => other !== leader && !members.includes(other.host.name));
     this.#note(leader, 'is heard by members, and by no guest, and cannot reach the register');
     leader.host.isUnregistered = true;

@@ -1,3 +1,4 @@
+import type { ClusterState } from '../../../src/leader-follower/core/cluster-state.ts';
 import { isLeaderSuspected } from '../../../src/leader-follower/core/support.ts';
 import type { PeerView } from '../../../src/leader-follower/core/view.ts';
 import { parseTerm } from '../../../src/model/node.ts';
@@ -17,14 +18,19 @@ const SILENT_AFTER_MS = 1_500;
 export class HeardPeers {
   readonly #host: Host;
   readonly #others: readonly NodeId[];
-  readonly #members: readonly NodeId[];
+  readonly #membersOf: (state: ClusterState | null) => readonly NodeId[];
   readonly #mutant: MutantName | null;
   readonly #heard = new Map<NodeId, { readonly status: PeerStatus; readonly atMs: number }>();
 
-  constructor(host: Host, others: readonly NodeId[], members: readonly NodeId[], mutant: MutantName | null) {
+  constructor(
+    host: Host,
+    others: readonly NodeId[],
+    membersOf: (state: ClusterState | null) => readonly NodeId[],
+    mutant: MutantName | null,
+  ) {
     this.#host = host;
     this.#others = others;
-    this.#members = members;
+    this.#membersOf = membersOf;
     this.#mutant = mutant;
   }
 
@@ -46,13 +52,14 @@ export class HeardPeers {
   ): boolean {
     const current = register?.state?.leadership;
     if (current === undefined) return false;
+    const members = this.#membersOf(register?.state ?? null);
     let others = this.#mutant === 'fence-quorum-one-less' ? 1 : 0;
     for (const [name, { status, atMs }] of this.#heard) {
-      if (name === current.holder || !this.#members.includes(name) || !this.#isRecent(atMs)) continue;
+      if (name === current.holder || !members.includes(name) || !this.#isRecent(atMs)) continue;
       if (status.hasLostLeader && status.term === current.term) others++;
     }
-    const memberCount = this.#members.length;
-    const isMember = this.#members.includes(this.#host.name);
+    const memberCount = members.length;
+    const isMember = members.includes(this.#host.name);
     return isLeaderSuspected({
       memberCount,
       isMember,

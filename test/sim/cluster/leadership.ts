@@ -18,9 +18,15 @@ import type { Host } from './host.ts';
 import { LEASE_TTL_MS, PING_INTERVAL_MS, SUPPORT_MS } from './rules.ts';
 import type { MutantName } from './rules.ts';
 
+/** Where a node is does not matter here. */
+const NOWHERE = { host: '', port: 0, agentPort: 0, failoverPriority: 1 };
+
 export interface LeadershipOptions {
   readonly host: Host;
-  readonly members: readonly NodeId[];
+  /** All nodes, by their index. */
+  readonly names: readonly NodeId[];
+  /** Who votes by that state of the register. */
+  readonly membersOf: (state: ClusterState | null) => readonly NodeId[];
   readonly mutant: MutantName | null;
   readonly client: RegisterClient;
   readonly nonce: () => string;
@@ -28,6 +34,8 @@ export interface LeadershipOptions {
   readonly sendPing: (ping: Ping, sentAtMs: number) => void;
   readonly onDeadlines: (deadlines: RightDeadlines) => void;
   readonly onDeposed: () => void;
+  /** A change of members leaves for the acceptors now. */
+  readonly onMembersSent: (members: readonly NodeId[]) => void;
   readonly onLost: () => void;
   readonly wake: () => void;
 }
@@ -55,6 +63,8 @@ export class ModelLeadership {
   #queue: (() => void)[] = [];
   #isWriting = false;
   #heldListeners: (() => void)[] = [];
+  /** Members that may come to count with a write of this node, and the version that it replaces, once it is sent. */
+  #coming: { readonly members: readonly NodeId[]; readonly replaces: number | null } | null = null;
 
   constructor(options: LeadershipOptions) {
     this.#options = options;
@@ -135,6 +145,47 @@ export class ModelLeadership {
   }
 
   update(change: (state: ClusterState) => ClusterState, done: (isApplied: boolean) => void): void {
+    this.#update(change, () => undefined, done);
+  }
+
+  /**
+   * As the holder: other members, in the steps of docs/internals/nodes.md. Acceptors stay, as with etcd: what agents agree on
+   * while voters change is the business of consensus.test.ts.
+   */
+  changeMembers(members: readonly NodeId[]): void {
+    const { state } = this.known;
+    if (this.ownLease.kind !== 'held' || state === null || this.#coming !== null) return;
+    this.#coming = { members, replaces: null };
+    this.#moved();
+    const epoch = state.votersEpoch ?? 0;
+    this.#after(SUPPORT_MS, () => {
+      const isOutrun = (this.known.state?.votersEpoch ?? 0) !== epoch;
+      if (this.ownLease.kind !== 'held' || isOutrun) {
+        this.#coming = null;
+        return;
+      }
+      const nodes = this.#options.names.map((name) => ({ ...NOWHERE, name, voter: members.includes(name) }));
+      this.#update(
+        (current) => ({ ...current, nodes, votersEpoch: epoch + 1 }),
+        (version) => {
+          this.#coming = { members, replaces: version };
+          if (this.#options.mutant === 'coming-members-forgotten')
+            this.#after(100, () => (this.#coming = null));
+          this.#options.onMembersSent(members);
+        },
+        () => {
+          // Nothing was sent.
+          if (this.#coming?.replaces === null) this.#coming = null;
+        },
+      );
+    });
+  }
+
+  #update(
+    change: (state: ClusterState) => ClusterState,
+    onSend: (version: number) => void,
+    done: (isApplied: boolean) => void,
+  ): void {
     this.#enqueue((next) => {
       const { version, state } = this.known;
       if (state === null || this.ownLease.kind === 'none' || state.leadership.holder !== this.#host.name) {
@@ -142,6 +193,7 @@ export class ModelLeadership {
         return done(false);
       }
       const changed = change(state);
+      onSend(version);
       const leadership = { ...changed.leadership, nonce: this.#options.nonce() };
       this.#write(version, { ...changed, leadership }, (isApplied) => {
         next();
@@ -201,7 +253,6 @@ export class ModelLeadership {
   heard(member: number, sentAtMs: number): void {
     const countsFromMs =
       this.#options.mutant === 'support-counted-from-answer' ? this.#host.nowMs() : sentAtMs;
-    if (member >= this.#options.members.length) return;
     if (countsFromMs <= (this.#answered.get(member) ?? Number.NEGATIVE_INFINITY)) return;
     this.#answered.set(member, countsFromMs);
     this.#moved();
@@ -284,6 +335,8 @@ export class ModelLeadership {
     const before = this.known.state?.leadership;
     if (register.version > this.known.version) this.#changedAtMs = this.#host.nowMs();
     this.known = register;
+    const { replaces = null } = this.#coming ?? {};
+    if (replaces !== null && register.version > replaces) this.#coming = null;
     if (register.state === null) return;
     const { holder, term, nonce, ttlMs, isReleased } = register.state.leadership;
     const isFirst = before === undefined;
@@ -312,16 +365,29 @@ export class ModelLeadership {
 
   #deadlines(): RightDeadlines | null {
     if (this.#lease === null) return null;
-    const sent = [...this.#answered.values()];
-    const { members, mutant } = this.#options;
-    const others = members.filter((name) => name !== this.#host.name).length;
-    const isMember = others < members.length || mutant === 'guest-supported-as-member';
+    const { mutant, membersOf } = this.#options;
+    const sets = [membersOf(this.known.state)];
+    if (this.#coming !== null && mutant !== 'coming-members-not-counted') sets.push(this.#coming.members);
+    const support = sets.map((members) => this.#supportOf(members));
     const deadlines = rightDeadlines({
       leaseUntilMs: this.#lease.deadlineMs - (this.#leaseClock() - this.#host.nowMs()),
-      supportedUntilMs: supportedUntilMs(sent, supportersNeeded(members.length, isMember), SUPPORT_MS),
-      failsafeUntilMs: supportedUntilMs(sent, others, SUPPORT_MS),
+      supportedUntilMs: Math.min(...support.map(({ untilMs }) => untilMs)),
+      failsafeUntilMs: Math.min(...support.map(({ failsafeUntilMs }) => failsafeUntilMs)),
     });
     return mutant === 'no-freeze' ? { ...deadlines, freezeAtMs: deadlines.killAtMs } : deadlines;
+  }
+
+  #supportOf(members: readonly NodeId[]): { readonly untilMs: number; readonly failsafeUntilMs: number } {
+    const { names, mutant } = this.#options;
+    const sent = [...this.#answered]
+      .filter(([index]) => members.includes(names[index]!))
+      .map(([, sentAtMs]) => sentAtMs);
+    const others = members.filter((name) => name !== this.#host.name).length;
+    const isMember = others < members.length || mutant === 'guest-supported-as-member';
+    return {
+      untilMs: supportedUntilMs(sent, supportersNeeded(members.length, isMember), SUPPORT_MS),
+      failsafeUntilMs: supportedUntilMs(sent, others, SUPPORT_MS),
+    };
   }
 
   #leaseClock(): number {

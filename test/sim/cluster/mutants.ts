@@ -122,4 +122,14 @@ export const MUTANTS: readonly Mutant[] = [
     what: 'the holder takes a renewal of unknown outcome for a good one, from when it came out (counted from when it was sent, the 1.5 s that an unknown outcome takes leave the lease to run out before the next)',
     caughtAs: 'safety',
   },
+  {
+    name: 'coming-members-not-counted',
+    what: 'while members change, the holder goes by those of before until it knows that the change is written',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'coming-members-forgotten',
+    what: 'the holder counts coming members no more 100 ms after it sent the change, though it does not know what became of it',
+    caughtAs: 'safety',
+  },
 ];

@@ -22,7 +22,9 @@ export type MutantName =
   | 'timelines-by-number'
   | 'rejoin-without-rewind'
   | 'release-before-end'
-  | 'extend-without-answer';
+  | 'extend-without-answer'
+  | 'coming-members-not-counted'
+  | 'coming-members-forgotten';
 
 export const SUPPORT_MS = 600;
 export const LEASE_TTL_MS = 2_500;

@@ -62,7 +62,7 @@ export function runCluster(seed: number, options: RunOptions = {}): RunResult {
   let faults = 0;
   if (options.isCalm !== true) {
     const untilMs = time.nowMs + FAULTY_MS;
-    const injected = new Faults(cluster, untilMs);
+    const injected = new Faults(cluster, untilMs, seed % 4 === 3);
     time.runUntil(untilMs, isBroken);
     faults = injected.count;
     if (!isBroken()) {

@@ -18,7 +18,7 @@ export interface ClusterOptions {
   readonly time: EventQueue;
   readonly random: () => number;
   readonly nodes: number;
-  /** How many of them do not vote: the last ones. */
+  /** How many of them do not vote at first: the last ones. */
   readonly guests: number;
   readonly required: number;
   readonly mutant: MutantName | null;
@@ -35,7 +35,7 @@ export class Cluster {
   readonly random: () => number;
   readonly network: Network;
   readonly names: readonly NodeId[];
-  /** Those that vote, the first ones. */
+  /** Those that found the cluster, the first ones: they have acceptors, and vote until that changes. */
   readonly members: readonly NodeId[];
   readonly agents: readonly ModelAgent[];
   readonly required: number;
@@ -43,6 +43,8 @@ export class Cluster {
   readonly checker: Checker;
   readonly #transcript: ((line: string) => void) | null;
   nonces = 0;
+  /** A leader sends a change of members now. */
+  onMembersSent: (leader: Host, members: readonly NodeId[]) => void = () => undefined;
   #entries = 0;
 
   constructor(options: ClusterOptions) {
@@ -98,6 +100,12 @@ export class Cluster {
 
   serverOf(name: NodeId): ModelPostgres {
     return this.agents[this.names.indexOf(name)]!.server;
+  }
+
+  /** Who votes by that state of the register. */
+  membersOf(state: ClusterState | null): readonly NodeId[] {
+    if (state?.votersEpoch === undefined) return this.members;
+    return (state.nodes ?? []).filter(({ voter }) => voter === true).map(({ name }) => name);
   }
 
   /** A cluster that was shut down in order: everybody has the same data, and the lease was given up. */
