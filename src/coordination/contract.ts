@@ -26,6 +26,9 @@ export interface Coordination {
   /** Writes `value` (JSON) when the register is at `expectedVersion`, making it `expectedVersion + 1`. Never throws for lack of a majority: that is `unknown`. */
   compareAndSet(key: string, expectedVersion: number, value: unknown): Promise<CompareAndSetResult>;
 
+  /** Says that this process is about to write `key`: what a write does before it needs its value may be done now. No more than a hint. */
+  expectWrite(key: string): void;
+
   /**
    * Calls `listener` with versions in growing order, soon after they are committed; some may be skipped.
    * What it tells was true once: decide by it only where a later compareAndSet would find out. Returns

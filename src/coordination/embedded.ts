@@ -76,6 +76,9 @@ export function createEmbeddedCoordination(options: EmbeddedCoordinationOptions)
 
 const PEEK_ATTEMPTS = 4;
 
+/** After so long somebody has written since, and the second half of a round would only be refused. */
+const BEGUN_LASTS_MS = 1_000;
+
 /** The part of a read's time in which it only looks. */
 const PEEK_SHARE = 0.4;
 
@@ -93,6 +96,7 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   readonly #random: () => number;
   readonly #clock: CoordinationClock;
   readonly #queues = new Map<string, Promise<unknown>>();
+  readonly #begun = new Map<string, Promise<BegunRound | null>>();
   readonly #watches = new Map<string, Set<() => void>>();
   readonly #closing = new AbortController();
   #counter = 0;
@@ -148,6 +152,10 @@ class CasPaxosCoordination implements EmbeddedCoordination {
       case 'unknown':
         return { kind: 'unknown', reason: 'the write was proposed and others have written since' };
     }
+  }
+
+  expectWrite(key: string): void {
+    if (!this.#closing.signal.aborted) this.#begun.set(key, this.#begin(key));
   }
 
   watch(key: string, listener: (register: Register) => void): () => void {
@@ -272,10 +280,11 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   async #commit(key: string, change: Change, deadline: number): Promise<Committed | { kind: 'timeout' }> {
     let wasProposedBefore = false;
     for (let attempt = 0; ; attempt++) {
+      const begun = attempt === 0 ? await this.#takeBegun(key) : null;
       const set = this.#set;
       const epoch = this.#epoch;
       const { guarded, isHeldBack } = this.#guard(key, change, epoch);
-      const { phase } = await this.#runRound(key, guarded, set, deadline);
+      const { phase } = await this.#runRound(key, guarded, set, deadline, begun);
       if (phase.kind === 'committed') {
         this.#learnFrom(key, phase.register);
         if (!isHeldBack()) return { kind: 'committed', register: phase.register, wasProposedBefore, epoch };
@@ -312,23 +321,69 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     return { guarded, isHeldBack: () => isHeldBack };
   }
 
-  /** Runs one round until it is over, or every message is answered or given up. */
-  async #runRound(key: string, change: Change, set: VoterSet | null, deadline: number): Promise<Round> {
-    const ballot: Ballot = { counter: ++this.#counter, proposer: this.#proposerId };
+  #nextBallot(): Ballot {
+    return { counter: ++this.#counter, proposer: this.#proposerId };
+  }
+
+  /** The first half of a round, which needs no value: the promises of a majority, or null where that did not come to pass. */
+  #begin(key: string): Promise<BegunRound | null> {
+    const ballot = this.#nextBallot();
+    const epoch = this.#epoch;
     const voters = this.#voters;
-    const start = startRound(key, ballot, majority(voters.length));
+    const atMs = this.#clock.nowMs();
+    return new Promise((resolve) => {
+      const promises: [NodeId, ConsensusReply][] = [];
+      let pending = voters.length;
+      for (const voter of voters) {
+        this.#send(voter, { kind: 'prepare', key, ballot }, this.#set, atMs + this.#messageTimeoutMs)
+          .then((reply) => {
+            if (reply.kind !== 'promise') return;
+            promises.push([voter, reply]);
+            if (promises.length === majority(voters.length)) resolve({ ballot, epoch, promises, atMs });
+          })
+          .catch(() => undefined)
+          .finally(() => {
+            if (--pending === 0) resolve(null);
+          });
+      }
+    });
+  }
+
+  /** The round that was begun for this key, once: a ballot has one value, ever. Null when it will not do any more. */
+  async #takeBegun(key: string): Promise<BegunRound | null> {
+    const begun = this.#begun.get(key);
+    this.#begun.delete(key);
+    const round = (await begun) ?? null;
+    if (round === null || round.epoch !== this.#epoch) return null;
+    return this.#clock.nowMs() - round.atMs < BEGUN_LASTS_MS ? round : null;
+  }
+
+  /**
+   * Runs one round, or the second half of one, until it is over, or every message is answered or given up. What was
+   * chosen since a round began stands under a higher ballot, so that its second half finds no majority then.
+   */
+  async #runRound(
+    key: string,
+    change: Change,
+    set: VoterSet | null,
+    deadline: number,
+    begun: BegunRound | null,
+  ): Promise<Round> {
+    const voters = this.#voters;
+    const start = startRound(key, begun?.ballot ?? this.#nextBallot(), majority(voters.length));
     return new Promise((resolve) => {
       let round = start.round;
       let pending = 0;
+      const hear = (voter: NodeId, reply: ConsensusReply): void => {
+        const step = stepRound(round, voter, reply, change);
+        round = step.round;
+        if (step.broadcast !== null) broadcast(step.broadcast);
+      };
       const broadcast = (message: ConsensusMessage): void => {
         for (const voter of voters) {
           pending++;
           this.#send(voter, message, set, deadline)
-            .then((reply) => {
-              const step = stepRound(round, voter, reply, change);
-              round = step.round;
-              if (step.broadcast !== null) broadcast(step.broadcast);
-            })
+            .then((reply) => hear(voter, reply))
             .catch(() => undefined)
             .finally(() => {
               pending--;
@@ -337,7 +392,8 @@ class CasPaxosCoordination implements EmbeddedCoordination {
             });
         }
       };
-      if (start.broadcast !== null) broadcast(start.broadcast);
+      if (begun !== null) for (const [voter, reply] of begun.promises) hear(voter, reply);
+      else if (start.broadcast !== null) broadcast(start.broadcast);
     });
   }
 
@@ -348,6 +404,15 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   async #pause(ms: number): Promise<void> {
     await this.#clock.sleep(ms, this.#closing.signal);
   }
+}
+
+/** A round with its promises, of which the value is still to come. */
+interface BegunRound {
+  readonly ballot: Ballot;
+  /** Of the voters that promised. */
+  readonly epoch: number;
+  readonly promises: readonly (readonly [NodeId, ConsensusReply])[];
+  readonly atMs: number;
 }
 
 interface Committed {

@@ -69,6 +69,9 @@ class EtcdCoordination implements Coordination {
     return this.#track(this.#compareAndSet(this.#prefix + key, expectedVersion, value));
   }
 
+  /** A transaction is one request, whatever is known before. */
+  expectWrite(): void {}
+
   watch(key: string, listener: (register: Register) => void): () => void {
     const ended = new AbortController();
     const name = this.#prefix + key;

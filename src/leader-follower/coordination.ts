@@ -150,6 +150,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
   return {
     registers: {
       read: (key) => registers.read(key),
+      expectWrite: (key) => registers.expectWrite(key),
       watch: (key, listener) => registers.watch(key, listener),
       close: () => registers.close(),
       // Before this write no voter can have lost anything; see judgeNewcomer.

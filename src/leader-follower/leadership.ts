@@ -129,6 +129,11 @@ export class LeadershipRegister {
     return this.#known;
   }
 
+  /** Says that this node is about to campaign, or to write. */
+  expectWrite(): void {
+    this.#coordination.expectWrite(CLUSTER_KEY);
+  }
+
   /** Creates the register with this node as its first leader. False when another was faster. */
   async found(sync: SyncSet): Promise<boolean> {
     return this.#take(0, {

@@ -33,7 +33,7 @@ export class Successor {
 
   /**
    * Does before the pause what promotion would have to do in it: slots for the other followers, and the
-   * names that synchronous commits will wait for. Then rounds are held until the leader lets go.
+   * names that synchronous commits will wait for, and the first half of its write to the register. Then rounds are held until the leader lets go.
    */
   async prepare(): Promise<PrepareReply> {
     const { self, config, register, local, merits } = this.#options;
@@ -51,6 +51,8 @@ export class Successor {
         members.filter((name) => name !== self),
       ),
     );
+    // While the leader stops.
+    register.expectWrite();
     this.#hold = new Promise((resolve) => {
       const timer = setTimeout(resolve, HOLD_MS);
       this.#endHold = () => {

@@ -175,7 +175,6 @@ export class SimulatedClient {
     isAlive: () => boolean,
   ): Promise<void> {
     const history = this.#history(key);
-    const startMs = this.#world.time.nowMs();
     const known = this.#known.get(key) ?? { version: 0, value: undefined };
     const refusedId = `${key}-${this.name}${this.#incarnation}-${++this.#writes}`;
     const value: SimulatedValue = {
@@ -185,6 +184,13 @@ export class SimulatedClient {
       voters: voters ?? votersIn(known.value),
     };
     history.values.set(refusedId, value);
+    const { random, time } = this.#world;
+    if (random() < 0.3) {
+      coordination.expectWrite(key);
+      await time.sleep(random() * 30);
+      if (!isAlive()) return;
+    }
+    const startMs = time.nowMs();
     const result = await coordination.compareAndSet(key, known.version, value);
     if (!isAlive() || result.kind === 'unknown') return;
     const endMs = this.#world.time.nowMs();

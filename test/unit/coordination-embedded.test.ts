@@ -74,6 +74,26 @@ describe('embedded coordination without all voters', () => {
     expect(sent.filter(({ message }) => message.kind === 'prepare')).toHaveLength(VOTERS.length);
   });
 
+  test('a write that was expected needs no second promise, and is refused where others wrote since', async () => {
+    await using cluster = new MemoryCluster();
+    const { participants, sent } = cluster;
+    const count = (kind: string): number => sent.filter(({ message }) => message.kind === kind).length;
+    participants[0].expectWrite('k');
+    await expect.poll(() => count('prepare')).toBe(VOTERS.length);
+    expect(await participants[0].compareAndSet('k', 0, 'x')).toMatchObject({ kind: 'applied' });
+    expect(count('prepare')).toBe(VOTERS.length);
+    // Its ballot is spent: the next write takes another.
+    expect(await participants[0].compareAndSet('k', 1, 'y')).toMatchObject({ kind: 'applied' });
+    expect(count('prepare')).toBe(2 * VOTERS.length);
+
+    participants[1].expectWrite('k');
+    await expect.poll(() => count('prepare')).toBe(3 * VOTERS.length);
+    expect(await participants[2].compareAndSet('k', 2, 'first')).toMatchObject({ kind: 'applied' });
+    const late = await participants[1].compareAndSet('k', 2, 'late');
+    expect(late).toEqual({ kind: 'conflict', current: { version: 3, value: 'first' } });
+    expect(await participants[0].read('k')).toEqual({ version: 3, value: 'first' });
+  });
+
   test('the author of a write that a later round completed learns that it was applied', async () => {
     await using cluster = new MemoryCluster({ messageTimeoutMs: 50, callTimeoutMs: 2_000 });
     const { participants, sent } = cluster;
