@@ -138,7 +138,15 @@ export class NodeKeeper {
 
   #checkLeading(): ClusterState {
     const { state } = this.#register.known;
-    if (this.#register.ownLease.kind === 'held' && state?.systemIdentifier != null) return state;
+    const { kind } = this.#register.ownLease;
+    if (kind === 'held' && state?.systemIdentifier != null) return state;
+    if (kind === 'unsupported') {
+      throw new LockstepError(
+        'QUORUM_NOT_REACHED',
+        'Too few of the voters, as they are or as they would be, hold this leader up right now; nothing was changed. See "lockstep status", and try again.',
+        { retryable: true },
+      );
+    }
     throw new LockstepError('NOT_LEADER', `${this.#self} does not lead; ask the leader to change nodes.`, {
       retryable: true,
     });
