@@ -117,6 +117,31 @@ const jump = (whose: 'leader' | 'follower', hours: number): Fault => ({
   heal: (target) => target[whose].clock.set(0),
 });
 
+/** About when a leader that was asked for a change of votes sends it to the acceptors. */
+const CHANGE_SENT_AFTER_MS = 680;
+const VOTE_PATIENCE_MS = 60_000;
+
+/** What becomes of it is open: the leader goes in the middle of it. */
+function revokeSoon({ cluster, leader, follower }: Target): Promise<unknown> {
+  return cluster.changeVote('revoke-vote', leader.name, follower.name).catch(() => null);
+}
+
+/** Whoever leads is asked until it is told that the follower votes. */
+async function giveVoteBack({ cluster, follower }: Target): Promise<void> {
+  const deadlineMs = performance.now() + VOTE_PATIENCE_MS;
+  let last: unknown = 'nobody led';
+  while (performance.now() < deadlineMs) {
+    const topology = await cluster.status().catch(() => null);
+    const leader = topology?.leader ?? null;
+    const isKnown = leader !== null && topology?.nodes.every(({ state }) => state === 'running');
+    if (isKnown && topology?.nodes.find(({ name }) => name === follower.name)?.voter !== false) return;
+    if (leader !== null)
+      last = await cluster.changeVote('grant-vote', leader, follower.name).catch((error: unknown) => error);
+    await cluster.pause(100);
+  }
+  throw new Error(`${follower.name} got no vote within ${VOTE_PATIENCE_MS} ms: ${String(last)}`);
+}
+
 const nothing = async (): Promise<void> => undefined;
 
 const FAULTS: Readonly<Record<ClusterFault, Fault>> = {
@@ -167,6 +192,38 @@ const FAULTS: Readonly<Record<ClusterFault, Fault>> = {
       await answer;
     },
     heal: ({ leader }) => restart(leader),
+  },
+  'revoke-vote': {
+    async strike({ cluster, leader, follower }) {
+      const refusal = await cluster.changeVote('revoke-vote', leader.name, follower.name);
+      if (refusal !== null) throw new Error(`The vote was not revoked: ${refusal}`);
+    },
+    heal: giveVoteBack,
+  },
+  'revoke-vote-then-split': {
+    async strike(target) {
+      const answer = revokeSoon(target);
+      await target.cluster.pause(CHANGE_SENT_AFTER_MS);
+      await lose('sent', 'hosts').strike(target);
+      await lose('received', 'hosts').strike(target);
+      await answer;
+    },
+    async heal(target) {
+      await target.cluster.network.restore();
+      await giveVoteBack(target);
+    },
+  },
+  'revoke-vote-then-kill': {
+    async strike(target) {
+      const answer = revokeSoon(target);
+      await target.cluster.pause(CHANGE_SENT_AFTER_MS);
+      await target.leader.kill();
+      await answer;
+    },
+    async heal(target) {
+      await restart(target.leader);
+      await giveVoteBack(target);
+    },
   },
   'restart-agent': { strike: ({ leader }) => leader.stop(), heal: ({ leader }) => restart(leader) },
 };

@@ -25,6 +25,9 @@ const WEIGHTS = {
   'clock-ahead-follower': 1,
   switchover: 2,
   'switchover-then-kill': 2,
+  'revoke-vote': 1,
+  'revoke-vote-then-split': 2,
+  'revoke-vote-then-kill': 2,
   'restart-agent': 2,
 } as const;
 

@@ -119,10 +119,19 @@ export class HostCluster implements AsyncDisposable {
 
   /** Asks the leader's agent to hand over. Its refusal is returned: in a race with a fault it is right. */
   async switchover(leader: string): Promise<string | null> {
-    const response = await fetch(`${agentUrl(findNode(this.#config, leader))}/v1/switchover`, {
+    return this.#ask(leader, '/v1/switchover', {});
+  }
+
+  /** Asks the leader's agent, like {@link switchover}. */
+  async changeVote(kind: 'grant-vote' | 'revoke-vote', leader: string, name: string): Promise<string | null> {
+    return this.#ask(leader, '/v1/nodes', { kind, name });
+  }
+
+  async #ask(leader: string, path: string, body: object): Promise<string | null> {
+    const response = await fetch(`${agentUrl(findNode(this.#config, leader))}${path}`, {
       method: 'POST',
       headers: { authorization: `Bearer ${this.#config.secrets.agent}`, 'content-type': 'application/json' },
-      body: '{}',
+      body: JSON.stringify(body),
       signal: AbortSignal.timeout(30_000),
     });
     return response.ok ? null : response.text();
