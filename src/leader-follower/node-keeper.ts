@@ -14,6 +14,7 @@ import { parseSynchronousStandbyNames } from './core/sync-set.ts';
 import type { EventLog } from './event-log.ts';
 import type { LeadershipRegister } from './leadership.ts';
 import type { Peers } from './peers.ts';
+import type { NodeStatus } from './status.ts';
 
 /** What `POST /v1/nodes` takes. */
 export type NodeCommand =
@@ -172,8 +173,7 @@ export class NodeKeeper {
           isReachable: status !== null,
           acceptor: status?.acceptor,
           obstacle: status?.voteObstacle ?? null,
-          // Its role is unknown for a moment whenever its PostgreSQL is slow to answer.
-          isFollowing: status?.state === 'running' && status.hasData && status.following !== null,
+          isFollowing: status !== null && isFollowing(status),
         };
       }),
     );
@@ -205,6 +205,11 @@ export interface NodeKeeperOptions {
   readonly coordination: Pick<OpenCoordination, 'acceptor' | 'voteObstacle' | 'carry'>;
   readonly events: EventLog;
   readonly betweenRounds: BetweenRounds;
+}
+
+/** Its role is unknown for a moment whenever its PostgreSQL is slow to answer. */
+function isFollowing({ role, state, hasData, following }: NodeStatus): boolean {
+  return role === 'follower' || (state === 'running' && hasData && following !== null);
 }
 
 function outrun(): LockstepError {
