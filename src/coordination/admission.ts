@@ -40,8 +40,16 @@ export async function seekAdmission(options: {
   }
 }
 
-/** Whether all voters vote, which the first write of a cluster waits for. */
-export async function doAllVote(others: readonly NodeId[], ask: AskStanding): Promise<boolean> {
+/**
+ * Whether all voters vote, this node's own acceptor too, which the first write of a cluster waits for: one that came later
+ * would find something written, and take itself for one that had lost it.
+ */
+export async function doAllVote(
+  own: Pick<DurableAcceptor, 'isFounder'>,
+  others: readonly NodeId[],
+  ask: AskStanding,
+): Promise<boolean> {
+  if (!own.isFounder) return false;
   const answers = await askAll(others, ask);
   return answers.every((answer) => answer?.isAdmitted === true);
 }

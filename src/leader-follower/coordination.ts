@@ -155,7 +155,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
       close: () => registers.close(),
       // Before this write no voter can have lost anything; see judgeNewcomer.
       compareAndSet: async (key, expectedVersion, value) =>
-        key !== CLUSTER_KEY || expectedVersion > 0 || (await doAllVote(names, ask))
+        key !== CLUSTER_KEY || expectedVersion > 0 || (await doAllVote(acceptor, names, ask))
           ? registers.compareAndSet(key, expectedVersion, value)
           : { kind: 'unknown', reason: 'not all nodes vote yet' },
     },
