@@ -131,6 +131,10 @@ async function reopenConfig(path: string, options: ClusterOptions, notes: string
       `The cluster in ${path} is coordinated by ${endpoints.join(', ') || 'its agents'}. Leave --etcd out, or change "coordination.endpoints" there if they are other members of the same etcd.`,
     );
   }
+  if (config.fixedPorts) {
+    await checkPorts(path, config, options.pgPort);
+    return withPostgres(config, options.postgres);
+  }
   const wanted = options.pgPort ?? config.nodes[0]?.port ?? DEFAULT_PG_PORT;
   // The others look for a node that was added later where it was added.
   const movable = voters(config);
@@ -157,6 +161,26 @@ async function reopenConfig(path: string, options: ClusterOptions, notes: string
     agentPort: agentPorts[movable.indexOf(node)] ?? node.agentPort,
   }));
   return withPostgres({ ...config, nodes }, options.postgres);
+}
+
+/** Throws CONFIG_INVALID when a node cannot listen where the others look for it. */
+async function checkPorts(path: string, config: ClusterConfig, pgPort: number | null): Promise<void> {
+  if (pgPort !== null && config.nodes.every((node) => node.port !== pgPort)) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `The nodes of the cluster in ${path} cannot move to port ${pgPort}: since votes were changed they look for each other where they are. Leave --pg-port out.`,
+    );
+  }
+  for (const { name, port, agentPort, witness } of config.nodes) {
+    for (const own of witness ? [agentPort] : [port, agentPort]) {
+      if (await isPortFree(own)) continue;
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `Port ${own} of node ${name} is in use, and the nodes of the cluster in ${path} cannot move: since votes were changed they look for each other where they are. End what listens there, and try again.`,
+        { details: { name, port: own } },
+      );
+    }
+  }
 }
 
 function withPostgres(config: ClusterConfig, postgres: string | null): ClusterConfig {

@@ -17,12 +17,21 @@ export function findNodeChanges(config: ClusterConfig, topology: Topology): Node
     .filter((told) => config.nodes.every((node) => node.name !== told.name))
     .map(nodeOf);
   const removed = config.nodes.filter((node) => topology.nodes.every((told) => told.name !== node.name));
-  if (added.length === 0 && removed.length === 0) return null;
+  const fixedPorts = config.fixedPorts || haveVotesChanged(config, topology);
+  if (added.length === 0 && removed.length === 0 && fixedPorts === config.fixedPorts) return null;
   const without = (gone: readonly NodeConfig[]): ClusterConfig => ({
     ...config,
+    fixedPorts,
     nodes: [...config.nodes.filter((node) => !gone.includes(node)), ...added],
   });
   return { config: without(removed), kept: without(removed.filter((node) => !node.voter)), added };
+}
+
+function haveVotesChanged(config: ClusterConfig, topology: Topology): boolean {
+  return config.nodes.some((node) => {
+    const told = topology.nodes.find(({ name }) => name === node.name);
+    return told === undefined ? node.voter : told.voter !== undefined && told.voter !== node.voter;
+  });
 }
 
 /** Its priority is in the cluster's list, and does not count here. */

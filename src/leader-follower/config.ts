@@ -26,6 +26,8 @@ export interface ClusterConfig {
   readonly coordination: CoordinationConfig;
   /** A Linux watchdog device that resets a leader's machine; `off` by default. */
   readonly kernelWatchdog: KernelWatchdogConfig;
+  /** Votes have changed, so that agents look for each other where the register says: `lockstep dev` moves no port then. */
+  readonly fixedPorts: boolean;
   readonly database: string;
   readonly appUser: string;
   readonly secrets: ClusterSecrets;
@@ -177,6 +179,7 @@ const schema: z.ZodType<ClusterConfig> = z
     allowedNetworks: z.array(z.string()).default([]),
     coordination: coordinationSchema.default({ kind: 'embedded' }),
     kernelWatchdog: kernelWatchdogSchema.prefault({}),
+    fixedPorts: z.boolean().default(false),
     database: z.string().default('app'),
     appUser: z.string().default('app'),
     secrets: z.strictObject({ superuser: secret, replication: secret, app: secret, agent: secret }),

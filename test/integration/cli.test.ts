@@ -1,4 +1,5 @@
 import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { chmod, cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -254,6 +255,17 @@ describe('the commands', () => {
       /There is no node "n2" in cluster dev; it has n1\. Add it first/,
     );
     expect(await dev.stop()).toBe(0);
+    // Votes were changed: n1 is looked for where it was.
+    const config = JSON.parse(await readFile(join(dev.folder, '.lockstep/cluster.json'), 'utf8')) as {
+      nodes: { port: number }[];
+    };
+    const other = createServer().listen(config.nodes[0]?.port, '127.0.0.1');
+    await once(other, 'listening');
+    expectClear(
+      await failing(dev.folder, 'dev'),
+      /Port \d+ of node n1 is in use, and the nodes .* cannot move/,
+    );
+    other.close();
     expectClear(await failing(dev.folder, 'node', 'list', '--state', 'nowhere'), /cannot be read/);
     expectClear(
       await failing(dev.folder, 'node', 'add', 'n3'),
