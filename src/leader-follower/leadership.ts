@@ -23,10 +23,10 @@ export interface KnownRegister {
 type Change = (state: ClusterState) => ClusterState;
 
 /** Voters that a write of this node may have brought, or is about to. */
-interface ComingVoters {
+export interface ComingVoters {
   readonly names: readonly NodeId[];
   /** The version that the change replaces; null before it is sent. */
-  readonly replaces: number | null;
+  replaces: number | null;
 }
 
 export interface LeadershipOptions {
@@ -192,26 +192,38 @@ export class LeadershipRegister {
 
   /**
    * As the holder: asks for the support that `names` as voters would ask for, besides that of the present ones. Resolves
-   * when no older permission to write is left. False when another change has not been settled yet.
+   * when no older permission to write is left. Null when another change has not been settled yet.
    */
-  async countAlso(names: readonly NodeId[]): Promise<boolean> {
-    if (this.#coming !== null) return false;
-    this.#coming = { names, replaces: null };
+  async countAlso(names: readonly NodeId[]): Promise<ComingVoters | null> {
+    if (this.#coming !== null) return null;
+    const coming = { names, replaces: null };
+    this.#coming = coming;
     this.moved();
     await delay(this.#options.supportMs);
-    return true;
+    return coming;
   }
 
   /** Takes {@link countAlso} back, as long as nothing was sent. */
-  countNoMore(): void {
-    if (this.#coming?.replaces === null) this.#coming = null;
+  countNoMore(coming: ComingVoters): void {
+    if (this.#coming === coming && coming.replaces === null) this.#coming = null;
   }
 
-  /** After {@link countAlso}: writes the change of voters. False when it was not applied, or that is not known. */
-  async changeVoters(change: Change): Promise<boolean> {
-    return this.#update(change, (version) => {
-      if (this.#coming !== null) this.#coming = { ...this.#coming, replaces: version };
-    });
+  /**
+   * After {@link countAlso}: writes the change of voters. False when it was not applied, or that is not known, or `coming`
+   * has not been counted all the time.
+   */
+  async changeVoters(coming: ComingVoters, change: Change): Promise<boolean> {
+    let isCounted = true;
+    const isWritten = await this.#update(
+      (state) => {
+        isCounted = this.#coming === coming;
+        return isCounted ? change(state) : state;
+      },
+      (version) => {
+        if (isCounted) coming.replaces = version;
+      },
+    );
+    return isWritten && isCounted;
   }
 
   /** Gives the lease up; PostgreSQL must have stopped before. `isResigned`: because this agent is stopped in order. */

@@ -114,7 +114,8 @@ export class NodeKeeper {
     const reports = await this.#askAll();
     const next = change(state, reports);
     const names = (voterSetOf(next)?.voters ?? []).map((voter) => voter.name);
-    if (!(await this.#register.countAlso(names))) throw outrun();
+    const coming = await this.#register.countAlso(names);
+    if (coming === null) throw outrun();
     try {
       this.#checkLeading();
       if (!(await this.#options.coordination.carry(state.votersEpoch ?? 0))) {
@@ -126,14 +127,14 @@ export class NodeKeeper {
       }
       await this.#options.betweenRounds.ask(async () => {
         this.#checkLeading();
-        const isWritten = await this.#register.changeVoters((current) => {
+        const isWritten = await this.#register.changeVoters(coming, (current) => {
           if (current.votersEpoch !== state.votersEpoch) throw outrun();
           return change(current, reports);
         });
         if (!isWritten) throw unsettled();
       });
     } finally {
-      this.#register.countNoMore();
+      this.#register.countNoMore(coming);
     }
   }
 

@@ -21,6 +21,11 @@ import type { MutantName } from './rules.ts';
 /** Where a node is does not matter here. */
 const NOWHERE = { host: '', port: 0, agentPort: 0, failoverPriority: 1 };
 
+interface ComingMembers {
+  readonly members: readonly NodeId[];
+  replaces: number | null;
+}
+
 export interface LeadershipOptions {
   readonly host: Host;
   /** All nodes, by their index. */
@@ -64,7 +69,7 @@ export class ModelLeadership {
   #isWriting = false;
   #heldListeners: (() => void)[] = [];
   /** Members that may come to count with a write of this node, and the version that it replaces, once it is sent. */
-  #coming: { readonly members: readonly NodeId[]; readonly replaces: number | null } | null = null;
+  #coming: ComingMembers | null = null;
 
   constructor(options: LeadershipOptions) {
     this.#options = options;
@@ -155,27 +160,34 @@ export class ModelLeadership {
   changeMembers(members: readonly NodeId[]): void {
     const { state } = this.known;
     if (this.ownLease.kind !== 'held' || state === null || this.#coming !== null) return;
-    this.#coming = { members, replaces: null };
+    const coming: ComingMembers = { members, replaces: null };
+    this.#coming = coming;
     this.#moved();
     const epoch = state.votersEpoch ?? 0;
     this.#after(SUPPORT_MS, () => {
       const isOutrun = (this.known.state?.votersEpoch ?? 0) !== epoch;
+      if (this.#coming !== coming) return;
       if (this.ownLease.kind !== 'held' || isOutrun) {
         this.#coming = null;
         return;
       }
+      let isCounted = true;
       const nodes = this.#options.names.map((name) => ({ ...NOWHERE, name, voter: members.includes(name) }));
       this.#update(
-        (current) => ({ ...current, nodes, votersEpoch: epoch + 1 }),
+        (current) => {
+          isCounted = this.#coming === coming;
+          return isCounted ? { ...current, nodes, votersEpoch: epoch + 1 } : current;
+        },
         (version) => {
-          this.#coming = { members, replaces: version };
+          if (!isCounted) return;
+          coming.replaces = version;
           if (this.#options.mutant === 'coming-members-forgotten')
             this.#after(100, () => (this.#coming = null));
           this.#options.onMembersSent(members);
         },
         () => {
           // Nothing was sent.
-          if (this.#coming?.replaces === null) this.#coming = null;
+          if (this.#coming === coming && coming.replaces === null) this.#coming = null;
         },
       );
     });
