@@ -2,13 +2,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { ConsensusMessage, ConsensusReply, SentMessage, VersionedValue } from '../consensus/acceptor.ts';
 import type { Ballot } from '../consensus/ballot.ts';
 import { changeOf, judgeCompareAndSet } from '../consensus/compare-and-set.ts';
-import { majority, startRound, stepRound } from '../consensus/proposer.ts';
-import type { Change, Round } from '../consensus/proposer.ts';
+import { majority } from '../consensus/proposer.ts';
+import type { Change } from '../consensus/proposer.ts';
 import { decidePeek } from '../consensus/read.ts';
 import type { VoterSet } from '../consensus/voters.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
 import type { CompareAndSetResult, Coordination, Register } from './contract.ts';
+import { beginRound, runRound } from './round.ts';
+import type { BegunRound, RoundParticipants } from './round.ts';
 
 /** Carries a message to one voter's acceptor. Rejects when there is no answer in time. */
 export interface AcceptorTransport {
@@ -96,7 +98,7 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   readonly #random: () => number;
   readonly #clock: CoordinationClock;
   readonly #queues = new Map<string, Promise<unknown>>();
-  readonly #begun = new Map<string, Promise<BegunRound | null>>();
+  readonly #expected = new Map<string, ExpectedWrite>();
   readonly #watches = new Map<string, Set<() => void>>();
   readonly #closing = new AbortController();
   #counter = 0;
@@ -155,7 +157,10 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   }
 
   expectWrite(key: string): void {
-    if (!this.#closing.signal.aborted) this.#begun.set(key, this.#begin(key));
+    if (this.#closing.signal.aborted) return;
+    const atMs = this.#clock.nowMs();
+    const round = beginRound(this.#participants(key, atMs + this.#messageTimeoutMs), this.#nextBallot());
+    this.#expected.set(key, { round, epoch: this.#epoch, atMs });
   }
 
   watch(key: string, listener: (register: Register) => void): () => void {
@@ -240,25 +245,22 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     if (set !== null) this.#adopt(set);
   }
 
-  #send(
-    to: NodeId,
-    message: ConsensusMessage,
-    set: VoterSet | null,
-    deadline: number,
-  ): Promise<ConsensusReply> {
-    const sent = set === null ? message : { ...message, set };
-    return this.#transport.send(to, sent, this.#timeoutMs(deadline));
+  /** The voters as they are now. */
+  #participants(key: string, deadline: number): RoundParticipants {
+    const set = this.#set;
+    const send = (to: NodeId, message: ConsensusMessage): Promise<ConsensusReply> =>
+      this.#transport.send(to, set === null ? message : { ...message, set }, this.#timeoutMs(deadline));
+    return { key, voters: this.#voters, send };
   }
 
   async #peek(key: string, deadline: number): Promise<Register | null> {
-    const set = this.#set;
-    const voters = this.#voters;
+    const { voters, send } = this.#participants(key, deadline);
     const quorum = majority(voters.length);
     return new Promise((resolve) => {
       const replies: ConsensusReply[] = [];
       let pending = voters.length;
       for (const voter of voters) {
-        this.#send(voter, { kind: 'peek', key }, set, deadline)
+        send(voter, { kind: 'peek', key })
           .then((reply) => {
             replies.push(reply);
             if (reply.kind === 'outdated') this.#adopt(reply.set);
@@ -281,10 +283,10 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     let wasProposedBefore = false;
     for (let attempt = 0; ; attempt++) {
       const begun = attempt === 0 ? await this.#takeBegun(key) : null;
-      const set = this.#set;
       const epoch = this.#epoch;
       const { guarded, isHeldBack } = this.#guard(key, change, epoch);
-      const { phase } = await this.#runRound(key, guarded, set, deadline, begun);
+      const begin = begun ?? { ballot: this.#nextBallot() };
+      const { phase } = await runRound(this.#participants(key, deadline), begin, guarded);
       if (phase.kind === 'committed') {
         this.#learnFrom(key, phase.register);
         if (!isHeldBack()) return { kind: 'committed', register: phase.register, wasProposedBefore, epoch };
@@ -325,76 +327,14 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     return { counter: ++this.#counter, proposer: this.#proposerId };
   }
 
-  /** The first half of a round, which needs no value: the promises of a majority, or null where that did not come to pass. */
-  #begin(key: string): Promise<BegunRound | null> {
-    const ballot = this.#nextBallot();
-    const epoch = this.#epoch;
-    const voters = this.#voters;
-    const atMs = this.#clock.nowMs();
-    return new Promise((resolve) => {
-      const promises: [NodeId, ConsensusReply][] = [];
-      let pending = voters.length;
-      for (const voter of voters) {
-        this.#send(voter, { kind: 'prepare', key, ballot }, this.#set, atMs + this.#messageTimeoutMs)
-          .then((reply) => {
-            if (reply.kind !== 'promise') return;
-            promises.push([voter, reply]);
-            if (promises.length === majority(voters.length)) resolve({ ballot, epoch, promises, atMs });
-          })
-          .catch(() => undefined)
-          .finally(() => {
-            if (--pending === 0) resolve(null);
-          });
-      }
-    });
-  }
-
   /** The round that was begun for this key, once: a ballot has one value, ever. Null when it will not do any more. */
   async #takeBegun(key: string): Promise<BegunRound | null> {
-    const begun = this.#begun.get(key);
-    this.#begun.delete(key);
-    const round = (await begun) ?? null;
-    if (round === null || round.epoch !== this.#epoch) return null;
-    return this.#clock.nowMs() - round.atMs < BEGUN_LASTS_MS ? round : null;
-  }
-
-  /**
-   * Runs one round, or the second half of one, until it is over, or every message is answered or given up. What was
-   * chosen since a round began stands under a higher ballot, so that its second half finds no majority then.
-   */
-  async #runRound(
-    key: string,
-    change: Change,
-    set: VoterSet | null,
-    deadline: number,
-    begun: BegunRound | null,
-  ): Promise<Round> {
-    const voters = this.#voters;
-    const start = startRound(key, begun?.ballot ?? this.#nextBallot(), majority(voters.length));
-    return new Promise((resolve) => {
-      let round = start.round;
-      let pending = 0;
-      const hear = (voter: NodeId, reply: ConsensusReply): void => {
-        const step = stepRound(round, voter, reply, change);
-        round = step.round;
-        if (step.broadcast !== null) broadcast(step.broadcast);
-      };
-      const broadcast = (message: ConsensusMessage): void => {
-        for (const voter of voters) {
-          pending++;
-          this.#send(voter, message, set, deadline)
-            .then((reply) => hear(voter, reply))
-            .catch(() => undefined)
-            .finally(() => {
-              pending--;
-              const { kind } = round.phase;
-              if (pending === 0 || (kind !== 'preparing' && kind !== 'accepting')) resolve(round);
-            });
-        }
-      };
-      if (begun !== null) for (const [voter, reply] of begun.promises) hear(voter, reply);
-      else if (start.broadcast !== null) broadcast(start.broadcast);
-    });
+    const expected = this.#expected.get(key);
+    this.#expected.delete(key);
+    if (expected === undefined) return null;
+    const round = await expected.round;
+    const isFresh = this.#clock.nowMs() - expected.atMs < BEGUN_LASTS_MS;
+    return isFresh && expected.epoch === this.#epoch ? round : null;
   }
 
   #timeoutMs(deadline: number): number {
@@ -406,12 +346,11 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   }
 }
 
-/** A round with its promises, of which the value is still to come. */
-interface BegunRound {
-  readonly ballot: Ballot;
-  /** Of the voters that promised. */
+/** A round that waits for its value. */
+interface ExpectedWrite {
+  readonly round: Promise<BegunRound | null>;
+  /** Of the voters that were asked. */
   readonly epoch: number;
-  readonly promises: readonly (readonly [NodeId, ConsensusReply])[];
   readonly atMs: number;
 }
 
