@@ -192,7 +192,8 @@ export class LeadershipRegister {
 
   /**
    * As the holder: asks for the support that `names` as voters would ask for, besides that of the present ones. Resolves
-   * when no older permission to write is left. Null when another change has not been settled yet.
+   * after `supportMs`; whoever is held then has told PostgreSQL only deadlines that both grant. Null when another change has
+   * not been settled yet.
    */
   async countAlso(names: readonly NodeId[]): Promise<ComingVoters | null> {
     if (this.#coming !== null) return null;

@@ -14,16 +14,12 @@ import { parseNodeCommand } from '../../src/leader-follower/node-keeper.ts';
 import { createLiveConfig } from '../../src/leader-follower/live-config.ts';
 import { parseClusterConfig } from '../../src/leader-follower/config.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
-import { parseNodeId, parseTerm } from '../../src/model/node.ts';
+import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
+import { n1, n2, n3, stateOf } from './decide-views.ts';
 
-const [n1, n2, n3, n4, n5] = ['n1', 'n2', 'n3', 'n4', 'n5'].map(parseNodeId) as [
-  NodeId,
-  NodeId,
-  NodeId,
-  NodeId,
-  NodeId,
-];
+const n4 = parseNodeId('n4');
+const n5 = parseNodeId('n5');
 
 function voter(name: NodeId, number: number): SeedNode {
   return { ...listed(name, number), witness: false, voter: true };
@@ -34,19 +30,7 @@ function listed(name: NodeId, number: number): ListedNode {
 }
 
 const seed = [voter(n1, 1), voter(n2, 2), voter(n3, 3)];
-const state: ClusterState = {
-  systemIdentifier: '1',
-  sync: { required: 1, members: [n2, n3] },
-  leadership: {
-    holder: n1,
-    term: parseTerm(1),
-    nonce: 'a',
-    ttlMs: 2_500,
-    isReleased: false,
-    successor: null,
-    timeline: null,
-  },
-};
+const state = stateOf();
 const withFourth = addNode(seed, state, listed(n4, 4));
 
 describe('the nodes of a cluster', () => {

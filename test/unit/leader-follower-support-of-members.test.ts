@@ -2,14 +2,10 @@ import { afterEach, expect, it } from 'vitest';
 import { SupportOfMembers } from '../../src/leader-follower/support-of-members.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
+import { n1, n2, n3 } from './decide-views.ts';
 
-const [n1, n2, n3, n4, n5] = ['n1', 'n2', 'n3', 'n4', 'n5'].map(parseNodeId) as [
-  NodeId,
-  NodeId,
-  NodeId,
-  NodeId,
-  NodeId,
-];
+const n4 = parseNodeId('n4');
+const n5 = parseNodeId('n5');
 let support: SupportOfMembers | null = null;
 
 afterEach(() => support?.close());

@@ -6,8 +6,9 @@ import { addNode, leaveNode, presentNodes } from '../../src/leader-follower/core
 import type { SeedNode } from '../../src/leader-follower/core/node-list.ts';
 import { grantVote, revokeVote, voterSetOf } from '../../src/leader-follower/core/voter-changes.ts';
 import type { VoteReport } from '../../src/leader-follower/core/voter-changes.ts';
-import { parseNodeId, parseTerm } from '../../src/model/node.ts';
+import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
+import { stateOf } from './decide-views.ts';
 
 const names = Array.from({ length: 10 }, (_, index) => parseNodeId(`n${index + 1}`));
 const [n1, n2, n3, n4] = names as [NodeId, NodeId, NodeId, NodeId];
@@ -22,19 +23,7 @@ function founder(name: NodeId): SeedNode {
 }
 
 const seed = [founder(n1), founder(n2), founder(n3)];
-const state: ClusterState = {
-  systemIdentifier: '1',
-  sync: { required: 1, members: [n2, n3] },
-  leadership: {
-    holder: n1,
-    term: parseTerm(1),
-    nonce: 'a',
-    ttlMs: 2_500,
-    isReleased: false,
-    successor: null,
-    timeline: null,
-  },
-};
+const state = stateOf();
 const withFourth = addNode(seed, state, listed(n4));
 
 function report(name: NodeId, changes: Partial<VoteReport> = {}): VoteReport {
