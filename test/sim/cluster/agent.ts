@@ -269,7 +269,7 @@ export class ModelAgent {
       this.cluster.network.send(this.host, other.host, other.host.agent, () => {
         if (!other.leadership.answer(ping)) return;
         this.cluster.network.send(other.host, this.host, this.host.agent, () => {
-          if (this.host.agent.life === life) this.leadership.heard(other.host.index, sentAtMs);
+          if (this.host.agent.life === life) this.leadership.heard(other.host.name, sentAtMs);
         });
       });
     }

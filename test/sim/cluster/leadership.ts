@@ -1,13 +1,7 @@
 import { expiredForMs, observeLease, renewHolderLease } from '../../../src/coordination/core/lease.ts';
 import type { HolderLease, LeaseObservation } from '../../../src/coordination/core/lease.ts';
 import type { ClusterState } from '../../../src/leader-follower/core/cluster-state.ts';
-import {
-  promiseUntilMs,
-  rightDeadlines,
-  supportedUntilMs,
-  supportersNeeded,
-  supportsLeader,
-} from '../../../src/leader-follower/core/support.ts';
+import { promiseUntilMs, rightDeadlines, supportsLeader } from '../../../src/leader-follower/core/support.ts';
 import type { Ping, RightDeadlines } from '../../../src/leader-follower/core/support.ts';
 import type { OwnLease } from '../../../src/leader-follower/core/view.ts';
 import { parseTerm } from '../../../src/model/node.ts';
@@ -17,6 +11,7 @@ import type { CasResult, KnownRegister, RegisterClient } from './coordination.ts
 import type { Host } from './host.ts';
 import { LEASE_TTL_MS, PING_INTERVAL_MS, SUPPORT_MS } from './rules.ts';
 import type { MutantName } from './rules.ts';
+import { ModelSupport } from './support-of-members.ts';
 
 /** Where a node is does not matter here. */
 const NOWHERE = { host: '', port: 0, agentPort: 0, failoverPriority: 1 };
@@ -64,7 +59,7 @@ export class ModelLeadership {
   #renewals = 0;
   #promisedUntilMs: number;
   #isLostWatched = false;
-  readonly #answered = new Map<number, number>();
+  readonly #support: ModelSupport;
   #queue: (() => void)[] = [];
   #isWriting = false;
   #heldListeners: (() => void)[] = [];
@@ -74,6 +69,7 @@ export class ModelLeadership {
   constructor(options: LeadershipOptions) {
     this.#options = options;
     this.#host = options.host;
+    this.#support = new ModelSupport(options.host.name, options.mutant);
     const isForgotten = options.mutant === 'promise-forgotten-at-restart';
     this.#promisedUntilMs = isForgotten ? Number.NEGATIVE_INFINITY : this.#promiseFrom(this.#host.nowMs());
     this.#watchPromise();
@@ -134,14 +130,14 @@ export class ModelLeadership {
     };
     this.#enqueue((next) => {
       this.#term = term;
-      this.#answered.clear();
+      this.#support.forget();
       this.#write(version, { ...state, leadership }, (isApplied) => {
         next();
         if (!isApplied) this.drop();
         else {
           this.#isRenewing = true;
           this.#renewLater(++this.#renewals);
-          this.#answered.clear();
+          this.#support.forget();
           this.#ping();
         }
         done(isApplied);
@@ -262,12 +258,10 @@ export class ModelLeadership {
   }
 
   /** The holder hears a member's support of the ping that it sent then. */
-  heard(member: number, sentAtMs: number): void {
+  heard(member: NodeId, sentAtMs: number): void {
     const countsFromMs =
       this.#options.mutant === 'support-counted-from-answer' ? this.#host.nowMs() : sentAtMs;
-    if (countsFromMs <= (this.#answered.get(member) ?? Number.NEGATIVE_INFINITY)) return;
-    this.#answered.set(member, countsFromMs);
-    this.#moved();
+    if (this.#support.heard(member, countsFromMs)) this.#moved();
   }
 
   #grant(): void {
@@ -380,26 +374,13 @@ export class ModelLeadership {
     const { mutant, membersOf } = this.#options;
     const sets = [membersOf(this.known.state)];
     if (this.#coming !== null && mutant !== 'coming-members-not-counted') sets.push(this.#coming.members);
-    const support = sets.map((members) => this.#supportOf(members));
+    const support = this.#support.until(sets);
     const deadlines = rightDeadlines({
       leaseUntilMs: this.#lease.deadlineMs - (this.#leaseClock() - this.#host.nowMs()),
-      supportedUntilMs: Math.min(...support.map(({ untilMs }) => untilMs)),
-      failsafeUntilMs: Math.min(...support.map(({ failsafeUntilMs }) => failsafeUntilMs)),
+      supportedUntilMs: support.untilMs,
+      failsafeUntilMs: support.failsafeUntilMs,
     });
     return mutant === 'no-freeze' ? { ...deadlines, freezeAtMs: deadlines.killAtMs } : deadlines;
-  }
-
-  #supportOf(members: readonly NodeId[]): { readonly untilMs: number; readonly failsafeUntilMs: number } {
-    const { names, mutant } = this.#options;
-    const sent = [...this.#answered]
-      .filter(([index]) => members.includes(names[index]!))
-      .map(([, sentAtMs]) => sentAtMs);
-    const others = members.filter((name) => name !== this.#host.name).length;
-    const isMember = others < members.length || mutant === 'guest-supported-as-member';
-    return {
-      untilMs: supportedUntilMs(sent, supportersNeeded(members.length, isMember), SUPPORT_MS),
-      failsafeUntilMs: supportedUntilMs(sent, others, SUPPORT_MS),
-    };
   }
 
   #leaseClock(): number {
