@@ -21,8 +21,8 @@ export interface SwitchoverResult {
 
 /** How long a follower that lags may take to come close before writes are paused for it. */
 const CATCH_UP_MS = 10_000;
-/** Leaving a segment sends the rest of it, up to 16 MB, to each follower; staying in it sends this twice, while writes wait. */
-const SEGMENT_LEFT_PAST_BYTES = 4 * 1_048_576;
+/** Leaving a segment sends the rest of it to each follower; staying in it sends this part or more twice, while writes wait. */
+const SEGMENT_LEFT_PAST_SHARE = 1 / 4;
 const CHECKPOINT_LIMIT_MS = 60_000;
 /** How long PostgreSQL may take to write its last checkpoint; then the switchover is called off. */
 const STOP_LIMIT_MS = 1_500;
@@ -178,8 +178,9 @@ async function weigh(
 async function beginSegment({ local }: ExecutorOptions): Promise<boolean> {
   return local.withClient(async (client) => {
     const { rowCount } = await client.query(
-      `SELECT pg_switch_wal() FROM pg_walfile_name_offset(pg_current_wal_insert_lsn()) WHERE file_offset > $1`,
-      [SEGMENT_LEFT_PAST_BYTES],
+      `SELECT pg_switch_wal() FROM pg_walfile_name_offset(pg_current_wal_insert_lsn())
+        WHERE file_offset > pg_size_bytes(current_setting('wal_segment_size')) * $1::float8`,
+      [SEGMENT_LEFT_PAST_SHARE],
     );
     return rowCount === 1;
   });

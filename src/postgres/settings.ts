@@ -18,6 +18,9 @@ export const REPLICATED_NODE_SETTINGS: Settings = {
   max_replication_slots: 16,
   max_worker_processes: 16,
   wal_log_hints: true,
+  // PostgreSQL's defaults; initdb counts them in segments, and would make these smaller with the smaller segments here.
+  max_wal_size: '1GB',
+  min_wal_size: '80MB',
   // Slots keep what the others lack; this is for the own rewind, which reads back to before the fork.
   wal_keep_size: '256MB',
   // A dead follower's slot must not fill the leader's disk.
