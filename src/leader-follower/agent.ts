@@ -307,6 +307,10 @@ export class Agent {
     if (refusal !== null) return { kind: 'refused', reason: refusal };
     // Before the position is read: from here on nothing may be received for this version's leader.
     this.#fence.raise(request.version);
+    if (request.onlyLetGo === true) {
+      await this.#local.letGo();
+      return { kind: 'fenced', position: null };
+    }
     const position = await this.#local.fencedPosition();
     return { kind: 'fenced', position: position && encodePosition(position) };
   }
@@ -345,6 +349,8 @@ export class Agent {
       if (!isSteady) await this.#observe();
       if (actions.length === 0 && isEndHidden(observation)) return END_HIDDEN_MS;
       if (isSteady) return TICK_MS;
+      // It takes a while to arrive; its leader needs the processor more than it needs another look.
+      if (actions.every(({ kind }) => kind === 'follow')) return TICK_MS;
       return actions.some((action) => action.kind === 'campaign') ? TICK_MS / 2 : 0;
     } catch (error) {
       if (error instanceof LockstepError && (error.code === 'CONFIG_INVALID' || error.code === 'INVARIANT'))

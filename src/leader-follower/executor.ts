@@ -291,8 +291,8 @@ export class Executor {
     onServing();
     await this.#options.onPromoted();
     await this.#slots.ensure();
-    if (!isFounding) await prepareRoles();
     await this.#recordPromotion();
+    if (!isFounding) await prepareRoles();
     // pg_rewind reads the new timeline off the control file, which a checkpoint writes.
     void local.withClient((client) => client.query('CHECKPOINT')).catch(() => undefined);
   }

@@ -204,6 +204,11 @@ export class LocalNode {
     });
   }
 
+  /** Tells PostgreSQL to stop receiving; it may still do so for a moment. */
+  letGo(): Promise<void> {
+    return this.#changes.run(null, null, () => this.#letGo());
+  }
+
   /** Stops receiving, and resolves when the walreceiver is gone. */
   detach(): Promise<void> {
     return this.#changes.run(null, null, () => this.#detach());
@@ -258,7 +263,7 @@ export class LocalNode {
         await this.#writeSettings(null);
         this.#server.reload();
       }
-      await this.#server.promote(PROMOTE_TIMEOUT_MS);
+      await this.#server.promote(PROMOTE_TIMEOUT_MS, () => this.#queries.isInRecovery());
     });
   }
 
@@ -382,14 +387,17 @@ export class LocalNode {
     await this.#server.startAsFollower();
   }
 
+  async #letGo(): Promise<void> {
+    if (this.#following === null && !this.#isUnwritten) return;
+    this.#isArriving = false;
+    await this.#writeSettings(null);
+    // Not before: where that fails, it still receives from there, and must be detached again.
+    this.#following = null;
+    this.#server.reload();
+  }
+
   async #detach(): Promise<void> {
-    if (this.#following !== null || this.#isUnwritten) {
-      this.#isArriving = false;
-      await this.#writeSettings(null);
-      // Not before: where that fails, it still receives from there, and must be detached again.
-      this.#following = null;
-      this.#server.reload();
-    }
+    await this.#letGo();
     const deadline = monotonicMs() + POSITION_TIMEOUT_MS;
     while (monotonicMs() < deadline) {
       const seen = await this.probe();

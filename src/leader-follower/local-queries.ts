@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
-import { probe } from '../postgres/probe.ts';
+import { askIsInRecovery, probe } from '../postgres/probe.ts';
 import type { Probe } from '../postgres/probe.ts';
 import type { PostgresServer } from '../postgres/server.ts';
 import { observeStall } from './core/stall.ts';
@@ -39,13 +39,28 @@ export class LocalQueries {
     }
   }
 
+  /** Without a login, where the connection stands that probes use. Rejects when PostgreSQL does not answer. */
+  async isInRecovery(): Promise<boolean> {
+    try {
+      return await askIsInRecovery(await this.#open());
+    } catch {
+      // Its session may have been ended since the last probe.
+      this.close();
+      return askIsInRecovery(await this.#open());
+    }
+  }
+
   async #ask(): Promise<Probe> {
-    if (this.#client !== null) return probe(this.#client);
+    return probe(await this.#open());
+  }
+
+  async #open(): Promise<pg.Client> {
+    if (this.#client !== null) return this.#client;
     const client = await this.#server.connect();
     // An earlier attempt was given up, and came to something after all.
     if (this.#client !== null) void client.end().catch(() => undefined);
     else this.#client = client;
-    return probe(this.#client);
+    return this.#client;
   }
 
   /** Runs `task` on a connection of its own. */

@@ -55,6 +55,8 @@ export interface FenceRequest {
   readonly version: number;
   /** The lease still runs: fence only if this node has lost the leader too. */
   readonly isSuspicion: boolean;
+  /** Nobody asks where this node's log ends, and the answer does not tell it. */
+  readonly onlyLetGo?: true;
 }
 
 /** Where a log ends, and the newest timeline known there, which an older release does not tell. */

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { formatLsn, parseLsn } from '../model/lsn.ts';
 import { parseTimeline } from '../model/timeline.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
+import type { Probe } from '../postgres/probe.ts';
 import type { LogEnd } from './coming-leadership.ts';
 import { followersOf } from './config.ts';
 import { decideTakeover } from './core/handover.ts';
@@ -23,6 +24,8 @@ const ARRIVAL_CHECK_MS = 2;
 export class Successor {
   readonly #options: ExecutorOptions;
   readonly #slots: SlotKeeper;
+  /** As they were when it prepared itself; a timeline's history never changes. */
+  #timelines: Pick<LogEnd, 'history' | 'newestTimeline'> | null = null;
   #hold: Promise<void> = Promise.resolve();
   #endHold: () => void = () => undefined;
 
@@ -33,7 +36,8 @@ export class Successor {
 
   /**
    * Does before the pause what promotion would have to do in it: slots for the other followers, and the
-   * names that synchronous commits will wait for, and the first half of its write to the register. Then rounds are held until the leader lets go.
+   * names that synchronous commits will wait for, the history of its log, and the first half of its write to the register.
+   * Then rounds are held until the leader lets go.
    */
   async prepare(): Promise<PrepareReply> {
     const { self, config, register, local, merits } = this.#options;
@@ -51,6 +55,8 @@ export class Successor {
         members.filter((name) => name !== self),
       ),
     );
+    const seen = await local.probe();
+    this.#timelines = seen && (await readTimelines(local.dataDir, seen));
     // While the leader stops.
     register.expectWrite();
     this.#hold = new Promise((resolve) => {
@@ -89,10 +95,16 @@ export class Successor {
       if (monotonicMs() > deadline || (decision.kind === 'take' && isReplayed)) {
         if (decision.kind === 'refuse') return { decision, end: null };
         // Replayed past the beginning of the leader's last record is replayed to its end: nothing can follow.
-        return { decision, end: { ...seen, ...(await readTimelines(local.dataDir, seen)) } };
+        return { decision, end: { ...seen, ...(await this.#timelinesOf(seen)) } };
       }
       await delay(ARRIVAL_CHECK_MS);
     }
+  }
+
+  /** The newest may have grown since: whoever promotes looks again. */
+  async #timelinesOf(seen: Probe): Promise<Pick<LogEnd, 'history' | 'newestTimeline'>> {
+    if (this.#timelines?.history.timeline === seen.timeline) return this.#timelines;
+    return readTimelines(this.#options.local.dataDir, seen);
   }
 }
 

@@ -3,7 +3,7 @@ import { LockstepError } from '../model/errors.ts';
 import { formatLsn, parseLsn } from '../model/lsn.ts';
 import type { NodeId } from '../model/node.ts';
 import { parseTimeline } from '../model/timeline.ts';
-import { readControlFile } from '../postgres/control-file.ts';
+import { ControlFileReader } from '../postgres/control-file.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { findNode, voters } from './config.ts';
 import type { NodeConfig } from './config.ts';
@@ -60,21 +60,29 @@ export async function switchOver(
     throw refusal(successor.name, preparation?.reason ?? 'its agent did not answer');
   }
   const startedAtMs = monotonicMs();
-  askToLetGo(options, register.known.version, whoLetsGoFirst(options, successor));
-  const { final, ended } = await stopWriting(options);
+  const stopping = stopWriting(options);
+  const early = { version: register.known.version, nodes: whoLetsGoFirst(options, successor) };
+  askToLetGo(options, early.version, early.nodes);
+  const { final, ended } = await stopping;
   const stoppedAtMs = monotonicMs();
   const still = final === null ? null : await register.holdStill();
   if (final === null || still?.state == null) {
     throw await callOff(reclaim, successor.name, `${self} could not end its log in ${STOP_LIMIT_MS} ms`);
   }
   const { version, state } = still;
-  askToLetGo(options, version, bystanders(options, successor));
   const wire = { timeline: final.timeline, lsn: formatLsn(final.lsn) };
-  const reply = await peers.takeOver(
+  const takingOver = peers.takeOver(
     successor,
     { from: self, version, state, final: wire },
     TAKEOVER_TIMEOUT_MS,
   );
+  const hasLetGo = (node: NodeConfig): boolean => version === early.version && early.nodes.includes(node);
+  askToLetGo(
+    options,
+    version,
+    bystanders(options, successor).filter((node) => !hasLetGo(node)),
+  );
+  const reply = await takingOver;
   if (reply?.kind === 'refused') {
     throw await callOff(reclaim, successor.name, reply.reason);
   }
@@ -105,7 +113,8 @@ function whoLetsGoFirst(options: ExecutorOptions, successor: NodeConfig): readon
 
 /** They only have to let go of this node; by the time somebody leads they are ready to follow. */
 function askToLetGo({ peers }: ExecutorOptions, version: number, nodes: readonly NodeConfig[]): void {
-  for (const node of nodes) void peers.fence(node, { version, isSuspicion: false }, LET_GO_TIMEOUT_MS);
+  for (const node of nodes)
+    void peers.fence(node, { version, isSuspicion: false, onlyLetGo: true }, LET_GO_TIMEOUT_MS);
 }
 
 /** Waits for a bounded time until one follower is close enough to take over at once. */
@@ -229,24 +238,16 @@ async function untilLogEnds(
   local: ExecutorOptions['local'],
   gone: AbortSignal,
 ): Promise<FinalPosition | null> {
-  let before: FinalPosition | null = null;
+  await using reader = await ControlFileReader.open(local.dataDir);
   for (;;) {
     const isGone = gone.aborted;
-    const found = await finalPosition(local);
-    // The file may have been read while it was written: what is found twice is whole.
-    const isWhole = found !== null && found.lsn === before?.lsn && found.timeline === before.timeline;
-    if (isWhole || isGone) return found;
-    before = found;
+    const control = await reader.read();
+    if (control?.state === 'shut down') {
+      return { timeline: parseTimeline(control.checkpointTimeline), lsn: control.checkpoint };
+    }
+    if (isGone) return null;
     await delay(LOG_END_CHECK_MS, undefined, { signal: gone }).catch(() => undefined);
   }
-}
-
-/** Where the log of a leader that is being stopped ends; null while it writes, or when it crashed. */
-async function finalPosition(local: ExecutorOptions['local']): Promise<FinalPosition | null> {
-  const control = await readControlFile(local.dataDir);
-  return control?.state === 'shut down'
-    ? { timeline: parseTimeline(control.checkpointTimeline), lsn: control.checkpoint }
-    : null;
 }
 
 /** The successor did not answer in time: the register tells, and whoever is elected there leads. */

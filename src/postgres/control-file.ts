@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LockstepError } from '../model/errors.ts';
 import type { Lsn } from '../model/lsn.ts';
@@ -20,8 +21,10 @@ export interface ControlFile {
   readonly followerMinimums: Readonly<Record<string, number>>;
 }
 
-/** pg_control_version of PostgreSQL 15 to 17, and of 18. */
-const KNOWN_LAYOUTS: readonly number[] = [1300, 1800];
+/** Where the checksum of all before it lies, by pg_control_version: of PostgreSQL 15 to 17, and of 18. */
+const CHECKSUM_OFFSETS: Readonly<Record<number, number>> = { 1300: 288, 1800: 292 };
+/** All that is read; the file itself is padded to 8 KB. */
+const READ_BYTES = 296;
 
 /** Where the state lies, and DB_SHUTDOWNED and DB_SHUTDOWNED_IN_RECOVERY of the enumeration DBState. */
 const STATE_OFFSET = 16;
@@ -54,10 +57,47 @@ export async function readControlFile(dataDir: string): Promise<ControlFile | nu
     if (error.code === 'ENOENT') return null;
     throw error;
   });
-  if (bytes === null) return null;
+  return bytes === null ? null : parseControlFile(bytes, path);
+}
+
+/**
+ * Reads the control file of a running PostgreSQL again and again, at the cost of one read each: it is written in place
+ * (update_controlfile in src/common/controldata_utils.c), so that one handle serves.
+ */
+export class ControlFileReader implements AsyncDisposable {
+  readonly #path: string;
+  readonly #handle: FileHandle;
+  readonly #bytes = Buffer.alloc(READ_BYTES);
+
+  private constructor(path: string, handle: FileHandle) {
+    this.#path = path;
+    this.#handle = handle;
+  }
+
+  /** Rejects with the file system's own error when there is none. */
+  static async open(dataDir: string): Promise<ControlFileReader> {
+    const path = join(dataDir, 'global', 'pg_control');
+    return new ControlFileReader(path, await open(path, 'r'));
+  }
+
+  /** Null when it was caught while it was written. Throws POSTGRES_FAILED as {@link readControlFile} does. */
+  async read(): Promise<ControlFile | null> {
+    await this.#handle.read(this.#bytes, 0, READ_BYTES, 0);
+    const offset = CHECKSUM_OFFSETS[this.#bytes.readUInt32LE(8)];
+    const isTorn =
+      offset !== undefined && crc32c(this.#bytes.subarray(0, offset)) !== this.#bytes.readUInt32LE(offset);
+    return isTorn ? null : parseControlFile(this.#bytes, this.#path);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle.close();
+  }
+}
+
+function parseControlFile(bytes: Buffer, path: string): ControlFile {
   const isKnown =
     bytes.length > FLOAT_FORMAT.offset + 8 &&
-    KNOWN_LAYOUTS.includes(bytes.readUInt32LE(8)) &&
+    CHECKSUM_OFFSETS[bytes.readUInt32LE(8)] !== undefined &&
     bytes.readDoubleLE(FLOAT_FORMAT.offset) === FLOAT_FORMAT.value;
   if (!isKnown) {
     throw new LockstepError(
@@ -77,6 +117,16 @@ export async function readControlFile(dataDir: string): Promise<ControlFile | nu
     systemIdentifier: bytes.readBigUInt64LE(0).toString(),
     followerMinimums: minimums,
   };
+}
+
+/** CRC-32C (RFC 3720, appendix B.4), bit by bit: the input is short. */
+function crc32c(bytes: Buffer): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit += 1) crc = (crc & 1) === 0 ? crc >>> 1 : (crc >>> 1) ^ 0x82f63b78;
+  }
+  return (crc ^ 0xffffffff) >>> 0;
 }
 
 /** A setting that is below what a follower must have to replay its log (I5). */

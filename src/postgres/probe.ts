@@ -84,6 +84,14 @@ SELECT in_recovery, received::text, replayed::text,
           FROM pg_stat_replication) AS followers
   FROM position`;
 
+/** Whether it is a follower. */
+export async function askIsInRecovery(client: pg.Client): Promise<boolean> {
+  const { rows } = await client.query<{ is_in_recovery: boolean }>(
+    'SELECT pg_is_in_recovery() AS is_in_recovery',
+  );
+  return rows[0]?.is_in_recovery ?? true;
+}
+
 /** One round trip that tells a server's role, positions, timeline and followers. As superuser. */
 export async function probe(client: pg.Client): Promise<Probe> {
   const { rows } = await client.query<ProbeRow>({ name: 'lockstep-probe', text: PROBE_SQL });

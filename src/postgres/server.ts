@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { rmSync, writeFileSync } from 'node:fs';
+import { readFile, rm, stat, truncate } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -15,6 +16,7 @@ import { INSUFFICIENT_SETTINGS, lackingInFiles } from './follower-minimums.ts';
 import type { KernelWatchdogDevice } from './kernel-watchdog.ts';
 import { endLeftover, killProcesses, listProcesses } from './leftover.ts';
 import { monotonicMs } from './monotonic-clock.ts';
+import { askIsInRecovery } from './probe.ts';
 import { SUPERUSER } from './settings.ts';
 import { isSuspended } from './suspension.ts';
 
@@ -152,27 +154,34 @@ export class PostgresServer {
 
   /**
    * Leaves recovery and starts a new timeline; resolves when it accepts writes. Creates the promote file
-   * and signals, because pg_promote() polls only every 100 ms.
+   * and signals, because pg_promote() polls only every 100 ms. `isInRecovery` asks this PostgreSQL, on a connection
+   * that stands; without it one is made.
    */
-  async promote(timeoutMs: number): Promise<void> {
+  async promote(timeoutMs: number, isInRecovery?: () => Promise<boolean>): Promise<void> {
     const { dataDir } = this.#options;
     // The deadlines may have been given to an earlier watchdog: a follower that starts anew has none.
     this.setDeadlines(this.#deadlines);
     const signalFile = join(dataDir, 'promote');
-    await rm(signalFile, { force: true });
+    // At once: clients wait for a promotion, and each turn of the loop costs one more wait for the processor.
+    rmSync(signalFile, { force: true });
     // A link that was planted there is not followed; only its presence counts, and no crash has to be survived.
-    await writeFile(signalFile, '', { flag: 'wx', mode: 0o600 });
+    writeFileSync(signalFile, '', { flag: 'wx', mode: 0o600 });
     this.#signal('SIGUSR1');
+    if (isInRecovery !== undefined) return this.#untilPromoted(isInRecovery, timeoutMs);
     const client = await this.connect();
     try {
-      const deadline = monotonicMs() + timeoutMs;
-      while (monotonicMs() < deadline) {
-        const { rows } = await client.query<{ waits: boolean }>('SELECT pg_is_in_recovery() AS waits');
-        if (rows[0]?.waits === false) return;
-        await delay(5);
-      }
+      await this.#untilPromoted(() => askIsInRecovery(client), timeoutMs);
     } finally {
       await client.end().catch(() => undefined);
+    }
+  }
+
+  async #untilPromoted(isInRecovery: () => Promise<boolean>, timeoutMs: number): Promise<void> {
+    const { dataDir } = this.#options;
+    const deadline = monotonicMs() + timeoutMs;
+    while (monotonicMs() < deadline) {
+      if (!(await isInRecovery())) return;
+      await delay(5);
     }
     throw new LockstepError(
       'POSTGRES_FAILED',

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { access, appendFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { access, appendFile, mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -7,7 +7,7 @@ import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts
 import { takeBaseBackup } from '../../src/postgres/base-backup.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import { assertFreeSpace, createDataFolder, writeSettings } from '../../src/postgres/data-folder.ts';
-import { readControlFile } from '../../src/postgres/control-file.ts';
+import { ControlFileReader, readControlFile } from '../../src/postgres/control-file.ts';
 import { renderConnInfo } from '../../src/postgres/settings.ts';
 import { freePort, ServerFixture, until } from './fixture.ts';
 
@@ -83,6 +83,47 @@ describe.each(builds)('a data folder of PostgreSQL $version ($source)', (binarie
     await a.stop('immediate');
     expect(await readControlFile(fixture.dataDir('b'))).toMatchObject({ state: 'shut down in recovery' });
     expect(await readControlFile(fixture.dataDir('a'))).toMatchObject({ state: 'other' });
+  });
+
+  it('has small log segments, and room for as much log as PostgreSQL has with its own', async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    const port = await freePort();
+    await fixture.initialize('a');
+    await fixture.configure('a', port, null);
+    const server = await fixture.start('a', port);
+    const client = await server.connect();
+    const { rows } = await client.query<{ name: string; value: string }>(
+      `SELECT name, current_setting(name) AS value FROM pg_settings
+        WHERE name IN ('wal_segment_size', 'max_wal_size', 'min_wal_size')`,
+    );
+    await client.end();
+    expect(Object.fromEntries(rows.map(({ name, value }) => [name, value]))).toEqual({
+      wal_segment_size: '4MB',
+      max_wal_size: '1GB',
+      min_wal_size: '80MB',
+    });
+  });
+
+  it('tells the end of its log through a handle that was opened before, and never from a torn control file', async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    const port = await freePort();
+    await fixture.initialize('a');
+    const server = await fixture.start('a', port);
+    await server.promote(10_000);
+    await using reader = await ControlFileReader.open(fixture.dataDir('a'));
+    expect(await reader.read()).toMatchObject({ state: 'other' });
+    await server.stop('fast');
+    const ended = await reader.read();
+    expect(ended).toMatchObject({ state: 'shut down' });
+    expect(ended).toEqual(await readControlFile(fixture.dataDir('a')));
+
+    const file = await open(join(fixture.dataDir('a'), 'global', 'pg_control'), 'r+');
+    const whole = await file.read(Buffer.alloc(8), 0, 8, 32);
+    await file.write(Buffer.alloc(8, 0xff), 0, 8, 32);
+    expect(await reader.read()).toBeNull();
+    await file.write(whole.buffer, 0, 8, 32);
+    await file.close();
+    expect(await reader.read()).toEqual(ended);
   });
 
   it('keeps a password with quotes and backslashes through all quoting', async () => {
