@@ -8,8 +8,8 @@ import { runTool } from './command.ts';
  * and a segment for each timeline: those stay until wal_keep_size is past.
  */
 const SIZE = '4g';
-/** Left to the slower second step of filling. */
-const SPARED_BYTES = 4 * 1024 * 1024;
+/** Left to the slower second step of filling: more than PostgreSQL, which goes on writing, takes before the first is done. */
+const SPARED_BYTES = 64 * 1024 * 1024;
 
 /** A host's disk: a small file system of its own, and syncs that can be made to hang. */
 export class Disk {
@@ -38,13 +38,13 @@ export class Disk {
   /** Not a byte is left. */
   async fill(): Promise<void> {
     const { bavail, bsize } = await statfs(this.path);
-    // At once, but for what PostgreSQL may take meanwhile.
     const bytes = bavail * bsize - SPARED_BYTES;
     if (bytes > 0) await runTool('fallocate', '-l', String(bytes), this.#ballast);
     const file = await open(this.#ballast, 'a');
     try {
-      // What was freed or taken meanwhile, down to the last page.
-      for (;;) await file.write(Buffer.alloc(4096));
+      // What was freed or taken meanwhile, down to the last page: a write that does not fit as a whole writes what does.
+      const piece = Buffer.alloc(1024 * 1024);
+      for (;;) await file.write(piece);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
     } finally {
