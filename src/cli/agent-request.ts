@@ -63,7 +63,10 @@ export async function askAnyAgent<T>(config: ClusterConfig, request: AgentReques
   );
 }
 
-/** The nodes that the agents know of now, by the newest answer; null when none answers. */
+/**
+ * The nodes that the agents know of now, by the newest answer; null when none answers, or none of them has read the
+ * register yet: one that has just started can only repeat cluster.json, which does not tell who came later.
+ */
 export async function askForNodes(config: ClusterConfig): Promise<readonly NodeConfig[] | null> {
   const answers = await Promise.all(
     config.nodes.map((node) =>
@@ -72,7 +75,8 @@ export async function askForNodes(config: ClusterConfig): Promise<readonly NodeC
       ),
     ),
   );
-  const newest = answers.filter((answer) => answer !== null).toSorted((a, b) => b.version - a.version)[0];
+  const informed = answers.filter((answer) => answer !== null).filter(({ version }) => version > 0);
+  const newest = informed.toSorted((a, b) => b.version - a.version)[0];
   return newest?.nodes ?? null;
 }
 

@@ -7,7 +7,7 @@ import { parseNodeId } from '../model/node.ts';
 import { replaceFile } from '../postgres/data-folder.ts';
 import { askForNodes } from './agent-request.ts';
 
-/** The node as the others told it last, for a start while none of them answers. */
+/** The node as the others told it last, for a start while none of them knows, as after all machines lost power. */
 const OWN_NODE_FILE = 'listed.json';
 
 /**
@@ -45,7 +45,7 @@ function unlisted(config: ClusterConfig, node: string, nodes: readonly NodeConfi
 function unanswered(config: ClusterConfig, node: string): LockstepError {
   return new LockstepError(
     'NO_LEADER',
-    `There is no node "${node}" in cluster.json, and no agent of cluster ${config.name} answers, which could tell where it is. See whether they run and can be reached from here.`,
+    `There is no node "${node}" in cluster.json, and no agent of cluster ${config.name} answers that could tell where it is. See whether they run, can be reached from here and have a majority of the voters ("lockstep status"), and start this one again.`,
     { retryable: true },
   );
 }

@@ -48,7 +48,7 @@ export interface AgentApi extends LinkApi {
 
 /** What `GET` and `POST /v1/nodes` answer: all nodes as this agent knows them. */
 export interface NodesAnswer {
-  /** Of the register; the higher one is the newer truth. */
+  /** Of the register; the higher one is the newer truth. 0: not read yet, and the nodes are those of cluster.json. */
   readonly version: number;
   readonly nodes: readonly NodeConfig[];
 }

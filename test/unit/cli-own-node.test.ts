@@ -61,6 +61,17 @@ describe('the node of an agent that is not in cluster.json', () => {
     expect((await withOwnNode(config(), { data, node: 'n4' })).nodes.at(-1)).toEqual(listed);
   });
 
+  it('is the kept one for as long as those who answer have not read the register', async () => {
+    answer = { version: 0, nodes: config().nodes };
+    await expect(withOwnNode(config(), { data, node: 'n4' })).rejects.toMatchObject({
+      code: 'NO_LEADER',
+      message: expect.stringMatching(/no agent of cluster shop answers that could tell/),
+    });
+    await mkdir(join(data, 'nodes/n4'), { recursive: true });
+    await writeFile(join(data, 'nodes/n4/listed.json'), JSON.stringify(listed));
+    expect((await withOwnNode(config(), { data, node: 'n4' })).nodes.at(-1)).toEqual(listed);
+  });
+
   it('is refused when they know of none, also where one was kept', async () => {
     await mkdir(join(data, 'nodes/n4'), { recursive: true });
     await writeFile(join(data, 'nodes/n4/listed.json'), JSON.stringify(listed));
