@@ -153,6 +153,17 @@ function listChildren(pid: number): number[] {
   }
 }
 
+/**
+ * On a busy machine, or one that wakes, this process is to run before a backend does: whoever is elected counts on
+ * PostgreSQL being frozen in time. Real-time, because each backend is a session of its own, among which Linux shares the
+ * processor out first, whatever they are worth. Only root may ask for it; after PostgreSQL was started, which would get it too.
+ */
+function runFirst(): void {
+  const words = ['--fifo', '--reset-on-fork', '--pid', '1', String(process.pid)];
+  spawn('chrt', words, { stdio: 'ignore' }).on('error', () => undefined);
+}
+
+runFirst();
 server.on('spawn', () => report({ pid: server.pid }));
 server.on('error', (error) => {
   report({ exit: { code: null, signal: null, error: error.message } });
