@@ -3,6 +3,7 @@ import { Client } from 'pg';
 import type { QueryResult } from 'pg';
 import { connect, LockstepError } from '../../src/index.ts';
 import type { LockstepPool } from '../../src/index.ts';
+import { LOCKSTEP_CLIENT } from './core/cluster-history.ts';
 import type { ClusterWrite, Level, Told } from './core/cluster-history.ts';
 
 /** Where writes go. Names of nodes are by address, which is how an acknowledgement tells them. */
@@ -102,7 +103,7 @@ export class ClusterLoad implements AsyncDisposable {
   async #callPool(level: Level): Promise<void> {
     while (await this.#gate.pass()) {
       const text = `INSERT INTO ${TABLE} (id, round) VALUES ($1, $2) RETURNING ${RETURNING}`;
-      const told = await this.#note('lockstep', level, async (id) => {
+      const told = await this.#note(LOCKSTEP_CLIENT, level, async (id) => {
         const values = [id, this.#round];
         const { rows } = await this.#pool.query<Answer>({ text, values, durability: level });
         return { answer: rows[0], committedAtMs: null };

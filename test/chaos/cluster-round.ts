@@ -4,7 +4,7 @@ import { nowMs } from './cluster-load.ts';
 import type { ClusterLoad } from './cluster-load.ts';
 import { readRows } from './cluster-rows.ts';
 import type { PlannedRound } from './core/cluster-faults.ts';
-import { checkRound, longestSilenceMs } from './core/cluster-history.ts';
+import { checkRound, LOCKSTEP_CLIENT, longestSilenceMs } from './core/cluster-history.ts';
 import type { ClusterWrite, RoundVerdict, TimelineSight, Wake } from './core/cluster-history.ts';
 import type { HostCluster } from './hosts/cluster.ts';
 
@@ -176,7 +176,7 @@ export class ClusterRound {
 
 /** By Lockstep's client, which finds the new leader, and synchronous: an old one's word does not count. */
 function isRetrying({ client, level }: ClusterWrite): boolean {
-  return client === 'lockstep' && level !== 'async';
+  return client === LOCKSTEP_CLIENT && level !== 'async';
 }
 
 function isAcknowledged({ told }: ClusterWrite): boolean {

@@ -185,6 +185,8 @@ describe('two leaders at once', () => {
     expect(rulesOf(woken(late({ level: 'async', atMs: 12_751 })))).toEqual(['two leaders at once']);
     expect(rulesOf(woken(late({ level: 'async', atMs: 12_499 })))).toEqual(['two leaders at once']);
     expect(rulesOf(woken(late({ level: 'async', atMs: 12_600 }), 'n3'))).toEqual(['two leaders at once']);
+    const throughClient = late({ level: 'async', calledAtMs: 12_600, atMs: 12_601 });
+    expect(rulesOf(woken(throughClient))).toEqual(['two leaders at once']);
   });
 });
 

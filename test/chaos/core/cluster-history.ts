@@ -1,10 +1,13 @@
 /** What a commit waits for: the leader's disk, a follower's disk, a follower that shows it. */
 export type Level = 'async' | 'sync' | 'visible';
 
+/** Lockstep's client, which never goes back to a former leader. */
+export const LOCKSTEP_CLIENT = 'lockstep';
+
 /** The end of one attempt to write a unique id. All times are milliseconds on the clock that the hosts share. */
 export interface ClusterWrite {
   readonly id: string;
-  /** `direct n1` holds a connection to that node; `lockstep` is the client, which finds the leader. */
+  /** `direct n1` holds a connection to that node; {@link LOCKSTEP_CLIENT} finds the leader. */
   readonly client: string;
   readonly level: Level;
   readonly calledAtMs: number;
@@ -58,8 +61,8 @@ export interface Bounds {
   /** How old an asynchronous write may be when the fault strikes and loses it. */
   readonly asyncLossMs: number;
   /**
-   * For how long a woken leader may answer asynchronous writes, and synchronous ones that had begun before it was
-   * suspended: docs/leader-follower.md, "Windows and limits".
+   * For how long a woken leader may answer plain connections: asynchronous writes, and synchronous ones that had begun
+   * before it was suspended; docs/leader-follower.md, "Windows and limits".
    */
   readonly wakeMs: number;
 }
@@ -214,7 +217,7 @@ interface Overlap {
 
 /**
  * A write that was surely acknowledged on a timeline after a later timeline had surely acknowledged another.
- * Right after a suspended leader woke, asynchronous ones are the documented exception.
+ * Right after a suspended leader woke, asynchronous ones of plain connections are the documented exception.
  */
 function findOverlaps(
   acknowledged: readonly Acknowledged[],
@@ -235,6 +238,7 @@ function findOverlaps(
     const isAllowed = wakes.some(
       (wake) =>
         wake.node === told.node &&
+        client !== LOCKSTEP_CLIENT &&
         (level === 'async' || calledAtMs <= wake.suspendedAtMs) &&
         atMs >= wake.atMs &&
         atMs <= wake.atMs + wakeMs,
