@@ -155,8 +155,9 @@ function listChildren(pid: number): number[] {
 
 /**
  * On a busy machine, or one that wakes, this process is to run before a backend does: whoever is elected counts on
- * PostgreSQL being frozen in time. Real-time, because each backend is a session of its own, among which Linux shares the
- * processor out first, whatever they are worth. Only root may ask for it; after PostgreSQL was started, which would get it too.
+ * PostgreSQL being frozen in time. Real-time, because each backend is a session of its own, among which Linux shares
+ * the processor out first, whatever their niceness. Not everybody may ask for that: docs/internals/failover.md. Only
+ * once PostgreSQL was started, which would get it too.
  */
 function runFirst(): void {
   const words = ['--fifo', '--reset-on-fork', '--pid', '1', String(process.pid)];
