@@ -83,7 +83,8 @@ export class LockstepCluster implements FailoverCluster {
       address: { host, port, user, password: secrets.app, database },
     }));
     for (const { name } of config.nodes) {
-      const words = ['agent', '--config', join(root, 'cluster.json'), '--data', root, '--node', name];
+      const node = ['--config', join(root, 'cluster.json'), '--data', root, '--node', name];
+      const words = ['agent', ...node, '--until-stdin-closes'];
       const command = [...(network?.commandOn(name) ?? []), process.execPath, ...SMALL_HEAP, CLI, ...words];
       this.#agents.set(name, new NodeProcess({ command, logPath: this.#logPath(name), account: null }));
     }

@@ -5,13 +5,14 @@ import { Witness } from '../leader-follower/witness.ts';
 import { withOwnNode } from './own-node.ts';
 
 /**
- * `lockstep agent`: runs one node's agent until a signal, or until standard input closes when the agent
- * was started by `lockstep dev` (a pipe).
+ * `lockstep agent`: runs one node's agent until a signal. With `untilStdinCloses` also until standard input closes: who
+ * started it is gone then. Not by default: a service manager, nohup and cron put it at /dev/null, which closes at once.
  */
 export async function runAgent(options: {
   readonly config: string;
   readonly data: string;
   readonly node: string;
+  readonly untilStdinCloses: boolean;
 }): Promise<void> {
   const config = await withOwnNode(await readClusterConfig(options.config), options);
   const open = findNode(config, options.node).witness ? Witness.open : Agent.open;
@@ -30,7 +31,11 @@ export async function runAgent(options: {
   };
   process.on('SIGTERM', close);
   process.on('SIGINT', close);
-  if (!process.stdin.isTTY) process.stdin.on('end', close).on('error', close).resume();
+  process.on('SIGHUP', () => {
+    // Node.js forgets that nohup had it ignored; whoever closes the terminal of an agent without nohup ends it.
+    if (process.stdout.isTTY || process.stderr.isTTY) close();
+  });
+  if (options.untilStdinCloses) process.stdin.on('end', close).on('error', close).resume();
   try {
     await agent.run();
   } catch (error) {

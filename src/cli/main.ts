@@ -100,7 +100,10 @@ program
   .requiredOption('--config <file>', 'the cluster.json that all agents share')
   .requiredOption('--data <folder>', 'where this machine keeps its nodes')
   .requiredOption('--node <name>', 'which node this is')
-  .action((options: { config: string; data: string; node: string }) => runAgent(options));
+  .option('--until-stdin-closes', 'end also when standard input closes: whoever started it is gone', false)
+  .action((options: { config: string; data: string; node: string; untilStdinCloses: boolean }) =>
+    runAgent(options),
+  );
 
 function parsePort(text: string): number {
   const port = Number(text);

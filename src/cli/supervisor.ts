@@ -58,9 +58,10 @@ export class Supervisor {
     await mkdir(folder, { recursive: true, mode: 0o755 });
     const log = openSync(join(folder, 'agent.log'), 'a');
     const script = fileURLToPath(new URL(`./main${extname(import.meta.url)}`, import.meta.url));
+    const words = ['agent', '--config', configPath, '--data', dataRoot, '--node', node.name];
     const child = spawn(
       process.execPath,
-      [...SMALL_HEAP, script, 'agent', '--config', configPath, '--data', dataRoot, '--node', node.name],
+      [...SMALL_HEAP, script, ...words, '--until-stdin-closes'],
       // A group of its own: Ctrl-C in the terminal is for the supervisor, which stops nodes in order.
       { stdio: ['pipe', log, 'pipe'], detached: true },
     );

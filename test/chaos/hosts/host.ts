@@ -52,7 +52,8 @@ export class Host {
     const { namespace, configPath, dataRoot, logFolder } = this.#options;
     await mkdir(logFolder, { recursive: true });
     const log = openSync(join(logFolder, 'agent.log'), 'a');
-    const words = ['agent', '--config', configPath, '--data', dataRoot, '--node', this.name];
+    const node = ['--config', configPath, '--data', dataRoot, '--node', this.name];
+    const words = ['agent', ...node, '--until-stdin-closes'];
     const child = spawn(
       'ip',
       ['netns', 'exec', namespace.name, process.execPath, ...SMALL_HEAP, CLI, ...words],

@@ -1,0 +1,22 @@
+import { describe, expect, it } from 'vitest';
+import { until } from './fixture.ts';
+import { ServerMachine } from './server-machine.ts';
+
+describe('lockstep agent', () => {
+  it('lives with standard input at /dev/null, as a service manager starts it, and ends in order by SIGTERM', async () => {
+    await using machine = await ServerMachine.create();
+    const agent = machine.run(machine.agentCommand);
+    await until('it leads', async () => agent.hasEnded || (await machine.isLeading()), 30_000);
+    expect(agent.printed).toMatch(/"kind":"promoted"/);
+    expect(agent.hasEnded).toBe(false);
+    expect(await agent.stop()).toBe(0);
+  });
+
+  it('ends when standard input closes where it was told to', async () => {
+    await using machine = await ServerMachine.create();
+    const agent = machine.run([...machine.agentCommand, '--until-stdin-closes'], 'pipe');
+    await until('it leads', () => machine.isLeading(), 30_000);
+    agent.process.stdin?.end();
+    expect(await agent.ended).toBe(0);
+  });
+});
