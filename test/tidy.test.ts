@@ -10,10 +10,11 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   model: [],
   consensus: ['model'],
   postgres: ['model'],
+  wire: ['model'],
   coordination: ['model', 'consensus'],
   'leader-follower': ['model', 'consensus', 'postgres', 'coordination'],
   // An app that imports the client must not load agent code.
-  client: ['model'],
+  client: ['model', 'wire'],
   admin: ['model'],
   cli: ['model', 'postgres', 'leader-follower', 'admin'],
   testing: ['model', 'postgres', 'leader-follower', 'cli'],
@@ -22,6 +23,10 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 
 /** About 400: one idea a file. */
 const MAX_LINES = 450;
+/** Somebody new finds the file by its name among these. */
+const MAX_FILES_IN_ROOM = 15;
+/** What a browser loads: one small file for each thing on the page. */
+const PAGE = 'src/admin/page';
 const FORBIDDEN_NAMES = /(^|[/.-])(utils?|helpers?|common|managers?|misc)([/.-]|$)/i;
 
 /** Files git knows or would add: what a clone will hold. */
@@ -38,6 +43,29 @@ function importsOf(file: string): string[] {
   return [...text.matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)].map((match) =>
     relative(root, resolve(root, dirname(file), match[1] ?? '')),
   );
+}
+
+/** Groups of files that import each other in a circle, type imports too (Tarjan's strongly connected components). */
+function circlesOf(imports: ReadonlyMap<string, readonly string[]>): string[][] {
+  const index = new Map<string, number>();
+  const low = new Map<string, number>();
+  const stack: string[] = [];
+  const circles: string[][] = [];
+  const visit = (file: string): void => {
+    index.set(file, index.size);
+    low.set(file, index.get(file) ?? 0);
+    stack.push(file);
+    for (const target of imports.get(file) ?? []) {
+      if (!imports.has(target)) continue;
+      if (!index.has(target)) visit(target);
+      if (stack.includes(target)) low.set(file, Math.min(low.get(file) ?? 0, low.get(target) ?? 0));
+    }
+    if (low.get(file) !== index.get(file)) return;
+    const circle = stack.splice(stack.indexOf(file));
+    if (circle.length > 1) circles.push(circle.sort());
+  };
+  for (const file of imports.keys()) if (!index.has(file)) visit(file);
+  return circles;
 }
 
 function roomOf(file: string): string | undefined {
@@ -60,6 +88,28 @@ describe('the house is tidy', () => {
   it('has no room without a rule', () => {
     const rooms = new Set(sources.filter((file) => file.startsWith('src/')).map(roomOf));
     expect([...rooms].filter((room) => !(room !== undefined && room in ALLOWED))).toEqual([]);
+  });
+
+  it('has no circle of imports', () => {
+    const own = sources.filter((file) => file.startsWith('src/'));
+    expect(circlesOf(new Map(own.map((file) => [file, importsOf(file)])))).toEqual([]);
+  });
+
+  it('finds a circle of imports', () => {
+    const imports = new Map([
+      ['a', ['b']],
+      ['b', ['c', 'd']],
+      ['c', ['a']],
+      ['d', []],
+    ]);
+    expect(circlesOf(imports)).toEqual([['a', 'b', 'c']]);
+  });
+
+  it('keeps rooms small', () => {
+    const counts = new Map<string, number>();
+    for (const file of files.filter((name) => name.startsWith('src/')))
+      counts.set(dirname(file), (counts.get(dirname(file)) ?? 0) + 1);
+    expect([...counts].filter(([room, count]) => room !== PAGE && count > MAX_FILES_IN_ROOM)).toEqual([]);
   });
 
   it('keeps files short', () => {

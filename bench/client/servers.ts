@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { takeBaseBackup } from '../../src/postgres/base-backup.ts';
+import { takeBaseBackup } from '../../src/postgres/copy/base-backup.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import type { PostgresAccount } from '../../src/postgres/account.ts';
 import type { PostgresServer } from '../../src/postgres/server.ts';

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { isProcessAlive } from '../../src/cli/process-tree.ts';
+import { isProcessAlive } from '../../src/cli/dev/process-tree.ts';
 import { signalAll } from './signals.ts';
 
 const execute = promisify(execFile);

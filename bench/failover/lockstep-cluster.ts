@@ -4,11 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { appUrl } from '../../src/cli/cluster-folder.ts';
-import { fetchTopology } from '../../src/cli/local-cluster.ts';
-import { listProcessTree } from '../../src/cli/process-tree.ts';
-import { agentUrl, findNode, nodeFolder, parseClusterConfig } from '../../src/leader-follower/config.ts';
-import type { ClusterConfig } from '../../src/leader-follower/config.ts';
+import { appUrl } from '../../src/cli/dev/cluster-folder.ts';
+import { fetchTopology } from '../../src/cli/commands/local-cluster.ts';
+import { listProcessTree } from '../../src/cli/dev/process-tree.ts';
+import {
+  agentUrl,
+  findNode,
+  nodeFolder,
+  parseClusterConfig,
+} from '../../src/leader-follower/config/config.ts';
+import type { ClusterConfig } from '../../src/leader-follower/config/config.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { Topology } from '../../src/model/topology.ts';
 import { replaceFile } from '../../src/postgres/data-folder.ts';

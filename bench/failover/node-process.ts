@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { isProcessAlive, listProcessTree } from '../../src/cli/process-tree.ts';
+import { isProcessAlive, listProcessTree } from '../../src/cli/dev/process-tree.ts';
 import type { PostgresAccount } from '../../src/postgres/account.ts';
 import { signalAll } from './signals.ts';
 

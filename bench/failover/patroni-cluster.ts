@@ -3,7 +3,7 @@ import { access, chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { listProcessTree } from '../../src/cli/process-tree.ts';
+import { listProcessTree } from '../../src/cli/dev/process-tree.ts';
 import { createPrivateFolder, resolveAccount } from '../../src/postgres/account.ts';
 import type { PostgresAccount } from '../../src/postgres/account.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
-import { fetchTopology, findLocalCluster } from '../../src/cli/local-cluster.ts';
-import type { LocalCluster } from '../../src/cli/local-cluster.ts';
+import { fetchTopology, findLocalCluster } from '../../src/cli/commands/local-cluster.ts';
+import type { LocalCluster } from '../../src/cli/commands/local-cluster.ts';
 import { LockstepError } from '../../src/index.ts';
 import { showProgress } from './sale/progress.ts';
 import { runSale } from './sale/run.ts';

@@ -1,16 +1,16 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { findNode } from '../leader-follower/config.ts';
+import { findNode } from '../leader-follower/config/config.ts';
 import { LockstepError } from '../model/errors.ts';
-import { runAgent } from './agent-command.ts';
-import { DEFAULT_STATE_DIR } from './cluster-folder.ts';
-import { runDev } from './dev.ts';
-import { findLocalCluster } from './local-cluster.ts';
-import { addNodeCommands } from './node-command.ts';
-import { addPlanCommands } from './plan-commands.ts';
-import { addRestartCommand } from './restart-command.ts';
-import { addSettingsCommands } from './settings-command.ts';
-import { printStatus } from './status-command.ts';
-import { addSwitchoverCommand } from './switchover-command.ts';
+import { runAgent } from './commands/agent-command.ts';
+import { DEFAULT_STATE_DIR } from './dev/cluster-folder.ts';
+import { runDev } from './dev/dev.ts';
+import { findLocalCluster } from './commands/local-cluster.ts';
+import { addNodeCommands } from './commands/node-command.ts';
+import { addPlanCommands } from './commands/plan-commands.ts';
+import { addRestartCommand } from './commands/restart-command.ts';
+import { addSettingsCommands } from './commands/settings-command.ts';
+import { printStatus } from './commands/status-command.ts';
+import { addSwitchoverCommand } from './commands/switchover-command.ts';
 
 const program = new Command('lockstep')
   .description('Replication for PostgreSQL: a leader, its followers, and failover that loses nothing.')

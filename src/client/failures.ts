@@ -1,30 +1,19 @@
+import { fromHook, isFromHook, toError } from '../wire/hook-errors.ts';
 import { LockstepError } from '../model/errors.ts';
 
 const OWN_TIMEOUTS = ['Query read timeout', 'timeout exceeded when trying to connect'];
-const hookErrors = new WeakSet<Error>();
 
 /**
  * Whether trying again is not ours to decide: the app's own limits on time, also for a read that could run
  * again, and what its `onConnect` or `verify` threw.
  */
 export function isAppsOwn(error: Error): boolean {
-  return OWN_TIMEOUTS.includes(error.message) || hookErrors.has(error);
+  return OWN_TIMEOUTS.includes(error.message) || isFromHook(error);
 }
 
 /** pg's own; no other server would answer a client that has ended. */
 export function clientClosed(): Error {
   return fromHook(new Error('Client was closed and is not queryable'));
-}
-
-/** Marks what the app's `onConnect` or `verify` threw, which reaches the app unchanged. */
-export function fromHook(thrown: unknown): Error {
-  const error = toError(thrown);
-  hookErrors.add(error);
-  return error;
-}
-
-export function toError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }
 
 /** The write may or may not be applied: its connection broke before the answer. */

@@ -1,17 +1,17 @@
 import { AsyncResource } from 'node:async_hooks';
 import type pg from 'pg';
 import type { PoolClient, Submittable, TransactionStatus } from 'pg';
-import type { StatementConfig } from './exchange.ts';
+import type { StatementConfig } from './statement/queryable.ts';
 import { clientClosed } from './failures.ts';
-import { resolveOptions } from './options.ts';
+import { resolveOptions } from './resolve-options.ts';
 import type { LockstepOptions } from './options.ts';
 import { LockstepPool } from './pool.ts';
-import { defineQuery, PgClient } from './query-overloads.ts';
-import { isSelfSubmitting, readCall, settleCallback } from './queryable.ts';
-import type { SelfSubmitting } from './queryable.ts';
+import { defineQuery, PgClient } from './statement/query-overloads.ts';
+import { isSelfSubmitting, readCall, settleCallback } from './statement/queryable.ts';
+import type { SelfSubmitting } from './statement/queryable.ts';
 import { sharePool } from './shared-pools.ts';
 import type { PoolShare } from './shared-pools.ts';
-import { failSubmitted, VirtualClient } from './virtual-client.ts';
+import { failSubmitted, VirtualClient } from './statement/virtual-client.ts';
 
 type ConnectCallback = ((error: Error) => void) | ((error: null, client: pg.Client) => void);
 

@@ -1,7 +1,7 @@
 import { formatLsn } from '../model/lsn.ts';
-import type { SessionTokens } from './session-tokens.ts';
-import type { TopologyMonitor } from './topology.ts';
-import type { Traffic, TrafficCounts } from './traffic.ts';
+import type { SessionTokens } from './session/session-tokens.ts';
+import type { TopologyMonitor } from './cluster/topology.ts';
+import type { Traffic, TrafficCounts } from './route/traffic.ts';
 
 /** One server as this pool sees it. */
 export interface ClientNode {

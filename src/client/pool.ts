@@ -1,43 +1,43 @@
 import type pg from 'pg';
 import type { PoolClient, QueryResult, Submittable } from 'pg';
-import type { RouteExplanation } from './core/explain.ts';
-import type { NodeKey } from './core/topology.ts';
-import { OutcomeTable } from './outcome.ts';
-import { createClassifier } from './leader-catalog.ts';
-import type { LeaseSource } from './node-finder.ts';
-import type { ListenOptions, Notification, Subscription } from './notifications.ts';
-import { exportMetrics } from './metrics.ts';
-import type { Meter } from './metrics.ts';
-import type { ConnectionCount } from './node-pools.ts';
-import { Hedger } from './hedge.ts';
-import { resolveOptions } from './options.ts';
+import type { RouteExplanation } from './route/core/explain.ts';
+import type { NodeKey } from '../model/node.ts';
+import { OutcomeTable } from './transaction/outcome.ts';
+import { createClassifier } from './classify/leader-catalog.ts';
+import type { LeaseSource } from './route/node-finder.ts';
+import type { ListenOptions, Notification, Subscription } from './cluster/notifications.ts';
+import { exportMetrics } from './observe/metrics.ts';
+import type { Meter } from './observe/meter.ts';
+import type { ConnectionCount } from '../wire/contract.ts';
+import { Hedger } from './route/hedge.ts';
+import { resolveOptions } from './resolve-options.ts';
 import type { LockstepOptions, ResolvedOptions } from './options.ts';
 import { describeTopology, describeTraffic } from './pool-view.ts';
 import type { ClientStats, ClientTopology } from './pool-view.ts';
-import { PreparedTexts } from './prepared-texts.ts';
-import { defineQuery, PgPool } from './query-overloads.ts';
+import { PreparedTexts } from './statement/prepared-texts.ts';
+import { defineQuery, PgPool } from './statement/query-overloads.ts';
 import {
   callbackOf,
   hasStatementOptions,
   isSelfSubmitting,
   readStatement,
   settleCallback,
-} from './queryable.ts';
-import type { Queryable } from './queryable.ts';
-import { StatementRunner } from './runner.ts';
-import { Servers } from './servers.ts';
+} from './statement/queryable.ts';
+import type { Queryable } from './statement/queryable.ts';
+import { StatementRunner } from './statement/runner.ts';
+import { Servers } from './cluster/servers.ts';
 import { resolvePoolOptions, SingleServerSource } from './single-server.ts';
 import type { LockstepPoolOptions } from './single-server.ts';
-import { createQuery, createTransaction } from './session.ts';
-import type { Session } from './session.ts';
-import { Sessions } from './sessions.ts';
-import type { SessionOptions } from './sessions.ts';
-import { SessionTokens } from './session-tokens.ts';
-import type { SessionState } from './session-state.ts';
-import { Traffic } from './traffic.ts';
-import { runKeyedStatement } from './transaction.ts';
-import type { Transaction, TransactionOptions } from './transaction.ts';
-import { VirtualClient } from './virtual-client.ts';
+import { createQuery, createTransaction } from './session/session.ts';
+import type { Session } from './session/session.ts';
+import { Sessions } from './session/sessions.ts';
+import type { SessionOptions } from './session/sessions.ts';
+import { SessionTokens } from './session/session-tokens.ts';
+import type { SessionState } from './session/session-state.ts';
+import { Traffic } from './route/traffic.ts';
+import { runKeyedStatement } from './transaction/transaction.ts';
+import type { Transaction, TransactionOptions } from './transaction/transaction.ts';
+import { VirtualClient } from './statement/virtual-client.ts';
 
 type ConnectCallback = (
   error: Error | undefined,

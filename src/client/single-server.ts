@@ -1,13 +1,13 @@
 import pg from 'pg';
 import type { PoolClient, PoolConfig } from 'pg';
-import type { NodeKey } from './core/topology.ts';
-import type { ExchangeObserver } from './exchange-observer.ts';
-import { lookupAll } from './members.ts';
-import type { LeaseSource } from './node-finder.ts';
-import { isCancelledSyncWait } from './connections.ts';
-import type { NoticeMessage } from './connections.ts';
-import type { Lease } from './node-pools.ts';
-import { OWN_OPTIONS, resolveOptions } from './options.ts';
+import type { NodeKey } from '../model/node.ts';
+import type { ExchangeObserver } from '../wire/contract.ts';
+import { lookupAll } from './cluster/members.ts';
+import type { LeaseSource } from './route/node-finder.ts';
+import { isCancelledSyncWait } from '../wire/connections.ts';
+import type { NoticeMessage } from '../wire/connections.ts';
+import type { Lease } from '../wire/contract.ts';
+import { OWN_OPTIONS, resolveOptions } from './resolve-options.ts';
 import type { LockstepOptions, ResolvedOptions } from './options.ts';
 
 /** What `new LockstepPool()` takes: everything that `pg.Pool` takes, and Lockstep's own options. */

@@ -1,15 +1,15 @@
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
 import type { BetweenRounds } from './between-rounds.ts';
-import { findNode } from './config.ts';
-import type { ClusterConfig } from './config.ts';
-import type { EventLog } from './event-log.ts';
+import { findNode } from './config/config.ts';
+import type { ClusterConfig } from './config/config.ts';
+import type { EventLog } from './report/event-log.ts';
 import type { Executor } from './executor.ts';
-import type { Fence } from './fence.ts';
-import type { LeadershipRegister } from './leadership.ts';
-import type { LocalNode } from './local-node.ts';
-import type { TakeoverReply, TakeoverRequest } from './status.ts';
-import type { SwitchoverResult } from './switchover.ts';
+import type { Fence } from './leadership/fence.ts';
+import type { LeadershipRegister } from './leadership/leadership.ts';
+import type { LocalNode } from './local/local-node.ts';
+import type { TakeoverReply, TakeoverRequest } from './report/status.ts';
+import type { SwitchoverResult } from './switchover/switchover.ts';
 
 export interface AgentCommandsOptions {
   readonly self: NodeId;

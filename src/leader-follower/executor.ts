@@ -1,33 +1,25 @@
+import type { ExecutorOptions } from './agent-parts.ts';
 import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId, Term } from '../model/node.ts';
 import { nextTimeline } from '../model/timeline.ts';
 import { describeLacking } from '../postgres/follower-minimums.ts';
 import { monotonicMs } from '../postgres/monotonic-clock.ts';
-import { findNode, followersOf } from './config.ts';
-import type { ClusterConfig } from './config.ts';
-import type { ComingLeadership } from './coming-leadership.ts';
-import type { Action } from './core/decide.ts';
+import { findNode, followersOf } from './config/config.ts';
+import type { Action } from './core/action.ts';
 import { lostLog } from './core/rejoin.ts';
-import { RetryDelay } from './core/retry-delay.ts';
+import { RetryDelay } from './rejoin/core/retry-delay.ts';
 import { formatSynchronousStandbyNames, syncSetForElection } from './core/sync-set.ts';
-import { campaign } from './election.ts';
-import type { Fence } from './fence.ts';
-import type { EventLog } from './event-log.ts';
-import type { LeadershipRegister } from './leadership.ts';
-import type { LocalNode } from './local-node.ts';
-import type { Merits } from './merits.ts';
-import type { NodeKeeper } from './node-keeper.ts';
+import { campaign } from './election/election.ts';
 import type { Observation } from './observer.ts';
-import type { Peers } from './peers.ts';
-import { ensureRoles } from './roles.ts';
-import { SlotKeeper } from './slot-keeper.ts';
-import type { TakeoverReply, TakeoverRequest } from './status.ts';
-import { describeTakeover, Successor } from './successor.ts';
-import { switchOver } from './switchover.ts';
-import type { SwitchoverResult } from './switchover.ts';
-import { SyncSetKeeper } from './sync-set-keeper.ts';
-import { promotionTimeline } from './timelines.ts';
+import { ensureRoles } from './config/roles.ts';
+import { SlotKeeper } from './duties/slot-keeper.ts';
+import type { TakeoverReply, TakeoverRequest } from './report/status.ts';
+import { describeTakeover, Successor } from './switchover/successor.ts';
+import { switchOver } from './switchover/switchover.ts';
+import type { SwitchoverResult } from './switchover/switchover.ts';
+import { SyncSetKeeper } from './duties/sync-set-keeper.ts';
+import { promotionTimeline } from './rejoin/timelines.ts';
 
 /** The others support a new leader within a round trip. */
 const SUPPORT_TIMEOUT_MS = 400;
@@ -35,21 +27,6 @@ const SUPPORT_TIMEOUT_MS = 400;
 const HAND_OVER_STOP_MS = 2_000;
 /** Between failed copies, this agent looks around as often. */
 const CLONE_RETRY_CHECK_MS = 500;
-
-export interface ExecutorOptions {
-  readonly self: NodeId;
-  readonly config: ClusterConfig;
-  readonly register: LeadershipRegister;
-  readonly local: LocalNode;
-  readonly peers: Peers;
-  readonly events: EventLog;
-  readonly merits: Merits;
-  readonly fence: Fence;
-  readonly coming: ComingLeadership;
-  readonly nodes: NodeKeeper;
-  /** This node has begun to accept writes. */
-  readonly onPromoted: () => Promise<void>;
-}
 
 /** Does what was decided. It decides nothing itself, except to stop when the world changed meanwhile. */
 export class Executor {

@@ -3,16 +3,16 @@ import type { NodeId } from '../model/node.ts';
 import { parseTerm } from '../model/node.ts';
 import { describeLacking, lackingInServer } from '../postgres/follower-minimums.ts';
 import type { Probe } from '../postgres/probe.ts';
-import { voters } from './config.ts';
-import type { ClusterConfig } from './config.ts';
+import { voters } from './config/config.ts';
+import type { ClusterConfig } from './config/config.ts';
 import type { LocalPostgres, PeerView, View } from './core/view.ts';
 import { isLeaderSuspected } from './core/support.ts';
-import type { KnownRegister, LeadershipRegister } from './leadership.ts';
-import type { LocalNode } from './local-node.ts';
-import type { Merits } from './merits.ts';
-import type { PeerReport, Peers } from './peers.ts';
-import { decodeHistory } from './status.ts';
-import type { WriteHealth } from './write-health.ts';
+import type { KnownRegister, LeadershipRegister } from './leadership/leadership.ts';
+import type { LocalNode } from './local/local-node.ts';
+import type { Merits } from './election/merits.ts';
+import type { PeerReport, Peers } from './peers/peers.ts';
+import { decodeHistory } from './report/status.ts';
+import type { WriteHealth } from './local/write-health.ts';
 
 const LOOK_TIMEOUT_MS = 1_500;
 

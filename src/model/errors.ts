@@ -46,3 +46,9 @@ export class LockstepError extends Error {
     this.details = options.details ?? {};
   }
 }
+
+/** SQLSTATE of an error, or Node's code of a socket error; empty when it has none. */
+export function codeOf(error: unknown): string {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return '';
+  return typeof error.code === 'string' ? error.code : '';
+}

@@ -27,3 +27,6 @@ export function parseTerm(value: number): Term {
   }
   return value as Term;
 }
+
+/** A server as a client knows it: `address:port`. */
+export type NodeKey = string;

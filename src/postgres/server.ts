@@ -13,12 +13,12 @@ import type { PostgresBinaries } from './binaries.ts';
 import type { LackingSetting } from './control-file.ts';
 import { replaceFile } from './data-folder.ts';
 import { INSUFFICIENT_SETTINGS, lackingInFiles } from './follower-minimums.ts';
-import type { KernelWatchdogDevice } from './kernel-watchdog.ts';
-import { endLeftover, killProcesses, listProcesses } from './leftover.ts';
+import type { KernelWatchdogDevice } from './watchdog/kernel-watchdog.ts';
+import { endLeftover, killProcesses, listProcesses } from './watchdog/leftover.ts';
 import { monotonicMs } from './monotonic-clock.ts';
 import { askIsInRecovery } from './probe.ts';
 import { SUPERUSER } from './settings.ts';
-import { isSuspended } from './suspension.ts';
+import { isSuspended } from './watchdog/suspension.ts';
 
 export interface PostgresServerOptions {
   readonly binaries: PostgresBinaries;
@@ -300,7 +300,7 @@ export class PostgresServer {
       settings: this.#raised.map(({ name, least }) => `${name}=${least}`),
       ...(account === null ? {} : { uid: account.uid, gid: account.gid }),
     };
-    const script = fileURLToPath(new URL(`./watchdog${extname(import.meta.url)}`, import.meta.url));
+    const script = fileURLToPath(new URL(`./watchdog/watchdog${extname(import.meta.url)}`, import.meta.url));
     const watchdog = spawn(process.execPath, [script, JSON.stringify(command)], {
       stdio: ['pipe', 'pipe', 'inherit'],
       // A session of its own: the terminal's Ctrl-C and Ctrl-Z are the agent's to answer, else Ctrl-Z would

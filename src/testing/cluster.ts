@@ -4,12 +4,18 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { appUrl, nodeDsn } from '../cli/cluster-folder.ts';
-import { fetchTopology } from '../cli/local-cluster.ts';
-import { signalProcessTree } from '../cli/process-tree.ts';
-import { Supervisor } from '../cli/supervisor.ts';
-import { agentUrl, dataNodes, findNode, nodeFolder, parseClusterConfig } from '../leader-follower/config.ts';
-import type { ClusterConfig } from '../leader-follower/config.ts';
+import { appUrl, nodeDsn } from '../cli/dev/cluster-folder.ts';
+import { fetchTopology } from '../cli/commands/local-cluster.ts';
+import { signalProcessTree } from '../cli/dev/process-tree.ts';
+import { Supervisor } from '../cli/dev/supervisor.ts';
+import {
+  agentUrl,
+  dataNodes,
+  findNode,
+  nodeFolder,
+  parseClusterConfig,
+} from '../leader-follower/config/config.ts';
+import type { ClusterConfig } from '../leader-follower/config/config.ts';
 import { LockstepError } from '../model/errors.ts';
 import { parseNodeId } from '../model/node.ts';
 import type { Topology } from '../model/topology.ts';

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
 import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';
-import type { KernelWatchdogDevice } from '../../src/postgres/kernel-watchdog.ts';
-import { killProcesses, listProcesses } from '../../src/postgres/leftover.ts';
+import type { KernelWatchdogDevice } from '../../src/postgres/watchdog/kernel-watchdog.ts';
+import { killProcesses, listProcesses } from '../../src/postgres/watchdog/leftover.ts';
 import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
 import { freePort, ServerFixture, until } from './fixture.ts';
 

@@ -1,9 +1,9 @@
 import { connect as connectSocket, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Notifications } from '../../src/client/notifications.ts';
-import type { Notification } from '../../src/client/notifications.ts';
-import { resolveOptions } from '../../src/client/options.ts';
+import { Notifications } from '../../src/client/cluster/notifications.ts';
+import type { Notification } from '../../src/client/cluster/notifications.ts';
+import { resolveOptions } from '../../src/client/resolve-options.ts';
 import { connect } from '../../src/index.ts';
 import type { LockstepPool } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';

@@ -1,9 +1,9 @@
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { signalProcessTree } from '../../src/cli/process-tree.ts';
+import { signalProcessTree } from '../../src/cli/dev/process-tree.ts';
 import { connect } from '../../src/index.ts';
 import type { CommitWait, LockstepOptions, LockstepPool } from '../../src/index.ts';
-import { takeBaseBackup } from '../../src/postgres/base-backup.ts';
+import { takeBaseBackup } from '../../src/postgres/copy/base-backup.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import { probe } from '../../src/postgres/probe.ts';
 import type { PostgresServer } from '../../src/postgres/server.ts';

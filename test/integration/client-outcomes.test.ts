@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { OutcomeTable } from '../../src/client/outcome.ts';
+import { OutcomeTable } from '../../src/client/transaction/outcome.ts';
 import { connect, LockstepError } from '../../src/index.ts';
 import type { LockstepOptions, LockstepPool, Transaction } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';

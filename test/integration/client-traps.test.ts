@@ -4,7 +4,7 @@ import { connect } from '../../src/index.ts';
 import type { LockstepOptions, LockstepPool, Session } from '../../src/index.ts';
 import { parseLsn } from '../../src/model/lsn.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
-import { takeBaseBackup } from '../../src/postgres/base-backup.ts';
+import { takeBaseBackup } from '../../src/postgres/copy/base-backup.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import type { PostgresServer } from '../../src/postgres/server.ts';
 import { freePort, ServerFixture, until } from './fixture.ts';

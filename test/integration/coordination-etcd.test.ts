@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Coordination, Register } from '../../src/coordination/contract.ts';
-import { createEtcdCoordination } from '../../src/coordination/etcd.ts';
+import { createEtcdCoordination } from '../../src/coordination/etcd/etcd.ts';
 import { describeCoordination } from '../unit/coordination-conformance.ts';
 import type { ConformanceCluster } from '../unit/coordination-conformance.ts';
 import { ETCD, EtcdCluster } from './etcd-cluster.ts';

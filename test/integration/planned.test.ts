@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { connect } from '../../src/index.ts';
-import { readClusterConfig } from '../../src/leader-follower/config.ts';
+import { readClusterConfig } from '../../src/leader-follower/config/config.ts';
 import type { NodeTopology, Topology } from '../../src/model/topology.ts';
 import { findAgain, findPostgres } from '../../src/postgres/binaries.ts';
 import { SUPERUSER } from '../../src/postgres/settings.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts';
-import { takeBaseBackup } from '../../src/postgres/base-backup.ts';
+import { takeBaseBackup } from '../../src/postgres/copy/base-backup.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import { assertFreeSpace, createDataFolder, writeSettings } from '../../src/postgres/data-folder.ts';
 import { ControlFileReader, readControlFile } from '../../src/postgres/control-file.ts';

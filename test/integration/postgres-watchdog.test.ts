@@ -6,7 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';
-import { listProcesses } from '../../src/postgres/leftover.ts';
+import { listProcesses } from '../../src/postgres/watchdog/leftover.ts';
 import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
 import type { PostgresServer } from '../../src/postgres/server.ts';
 import { AgentProcess, isAlive, parentOf } from './agent-process.ts';

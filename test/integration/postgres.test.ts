@@ -1,13 +1,13 @@
 import { appendFile, copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { takeBaseBackup } from '../../src/postgres/base-backup.ts';
+import { takeBaseBackup } from '../../src/postgres/copy/base-backup.ts';
 import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import { newestTimeline, readSystemIdentifier, readTimelineHistory } from '../../src/postgres/data-folder.ts';
 import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
 import { probe } from '../../src/postgres/probe.ts';
-import { rewindDataFolder } from '../../src/postgres/rewind.ts';
+import { rewindDataFolder } from '../../src/postgres/copy/rewind.ts';
 import { advanceSlot, createSlot, dropSlot, readSlots } from '../../src/postgres/slots.ts';
 import { formatLsn } from '../../src/model/lsn.ts';
 import { isSharedHistory, nextTimeline } from '../../src/model/timeline.ts';

@@ -1,5 +1,5 @@
 import type { LeaseObservation } from '../../src/coordination/core/lease.ts';
-import type { Action } from '../../src/leader-follower/core/decide.ts';
+import type { Action } from '../../src/leader-follower/core/action.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
 import type { NodeId, Term } from '../../src/model/node.ts';
 import type { TimelineHistory } from '../../src/model/timeline.ts';

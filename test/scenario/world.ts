@@ -1,6 +1,6 @@
 import { expiredForMs, observeLease } from '../../src/coordination/core/lease.ts';
 import { decide } from '../../src/leader-follower/core/decide.ts';
-import type { Action } from '../../src/leader-follower/core/decide.ts';
+import type { Action } from '../../src/leader-follower/core/action.ts';
 import { decideElection } from '../../src/leader-follower/core/elect.ts';
 import type { ClusterState } from '../../src/leader-follower/core/cluster-state.ts';
 import { decideSyncSet, syncSetForElection } from '../../src/leader-follower/core/sync-set.ts';

@@ -1,8 +1,8 @@
 import type { ConsensusReply } from '../../src/consensus/acceptor.ts';
 import type { VoterSet } from '../../src/consensus/voters.ts';
 import type { Register } from '../../src/coordination/contract.ts';
-import { createEmbeddedCoordination } from '../../src/coordination/embedded.ts';
-import type { AcceptorTransport, EmbeddedCoordination } from '../../src/coordination/embedded.ts';
+import { createEmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
+import type { AcceptorTransport, EmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
 import type { NodeId } from '../../src/model/node.ts';
 import type { SimulatedAcceptor, SimulatedNetwork, VirtualTime } from './consensus-world.ts';
 import type { RegisterHistory, SimulatedValue } from './register-history.ts';

@@ -8,7 +8,7 @@ import type {
 } from '../../src/consensus/acceptor.ts';
 import { judgeMessage } from '../../src/consensus/voters.ts';
 import type { OwnVote, VoterSet } from '../../src/consensus/voters.ts';
-import type { CoordinationClock } from '../../src/coordination/embedded.ts';
+import type { CoordinationClock } from '../../src/coordination/embedded/embedded.ts';
 import type { NodeId } from '../../src/model/node.ts';
 
 /** Numbers in [0, 1) that follow from the seed alone (mulberry32). */

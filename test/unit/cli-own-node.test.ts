@@ -5,9 +5,9 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { withOwnNode } from '../../src/cli/own-node.ts';
-import { parseClusterConfig } from '../../src/leader-follower/config.ts';
-import type { ClusterConfig } from '../../src/leader-follower/config.ts';
+import { withOwnNode } from '../../src/cli/commands/own-node.ts';
+import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
+import type { ClusterConfig } from '../../src/leader-follower/config/config.ts';
 
 const listed = {
   name: 'n4',

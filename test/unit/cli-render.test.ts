@@ -3,10 +3,10 @@ import { stripVTControlCharacters } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 
-import { createLiveScreen } from '../../src/cli/live-screen.ts';
-import type { ScreenOutput } from '../../src/cli/live-screen.ts';
-import { renderLive, renderPlainEvent, renderStatus } from '../../src/cli/render.ts';
-import { cutText, textWidth, toPlainText } from '../../src/cli/text-width.ts';
+import { createLiveScreen } from '../../src/cli/dev/live-screen.ts';
+import type { ScreenOutput } from '../../src/cli/dev/live-screen.ts';
+import { renderLive, renderPlainEvent, renderStatus } from '../../src/cli/screen/render.ts';
+import { cutText, textWidth, toPlainText } from '../../src/cli/screen/text-width.ts';
 import type { ClusterEvent, NodeTopology, Topology } from '../../src/model/topology.ts';
 import { clusterEvent, node, topology } from './admin-fixtures.ts';
 

@@ -6,8 +6,8 @@ import {
   isBlocked,
   isOpen,
   recordFailure,
-} from '../../src/client/core/breaker.ts';
-import type { Breaker } from '../../src/client/core/breaker.ts';
+} from '../../src/client/route/core/breaker.ts';
+import type { Breaker } from '../../src/client/route/core/breaker.ts';
 
 const failing = (times: number, nowMs = 0): Breaker =>
   Array.from({ length: times }).reduce<Breaker>((breaker) => recordFailure(breaker, nowMs), CLOSED_BREAKER);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Budget } from '../../src/client/budget.ts';
+import { Budget } from '../../src/client/route/budget.ts';
 
 describe('Budget', () => {
   it('hands places on in order of arrival', async () => {

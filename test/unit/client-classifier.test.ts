@@ -3,11 +3,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
-import type { CatalogSource } from '../../src/client/catalog-watch.ts';
-import { Classifier } from '../../src/client/classifier.ts';
-import type { CatalogRow } from '../../src/client/core/catalog-names.ts';
-import { TextCache } from '../../src/client/core/text-cache.ts';
-import { Grammar } from '../../src/client/grammar.ts';
+import type { CatalogSource } from '../../src/client/classify/catalog-watch.ts';
+import { Classifier } from '../../src/client/classify/classifier.ts';
+import type { CatalogRow } from '../../src/client/classify/core/catalog-names.ts';
+import { TextCache } from '../../src/client/classify/core/text-cache.ts';
+import { Grammar } from '../../src/client/classify/grammar.ts';
 
 async function until(condition: () => boolean): Promise<void> {
   const deadlineMs = performance.now() + 10_000;
@@ -146,7 +146,7 @@ describe('Classifier', () => {
 
   it('keeps no process alive', () => {
     const script = `
-      import { Classifier } from '${new URL('../../src/client/classifier.ts', import.meta.url).href}';
+      import { Classifier } from '${new URL('../../src/client/classify/classifier.ts', import.meta.url).href}';
       const catalog = { load: () => Promise.reject(new Error('none')), close() {} };
       const classifier = new Classifier(catalog);
       for (let index = 0; index < 50; index += 1) classifier.classify('SELECT a.update, ' + index + ' FROM a');

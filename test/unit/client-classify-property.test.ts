@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { loadModule, parseSync } from 'libpg-query';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { NOTHING_KNOWN } from '../../src/client/core/catalog-names.ts';
-import { analyze, classify } from '../../src/client/core/classify.ts';
-import { READ_ONLY_FUNCTIONS, WORDS_BEFORE_PARENTHESIS } from '../../src/client/core/functions.ts';
-import { judgeTree } from '../../src/client/core/judge-tree.ts';
+import { NOTHING_KNOWN } from '../../src/client/classify/core/catalog-names.ts';
+import { analyze, classify } from '../../src/client/classify/core/classify.ts';
+import { READ_ONLY_FUNCTIONS, WORDS_BEFORE_PARENTHESIS } from '../../src/client/classify/core/functions.ts';
+import { judgeTree } from '../../src/client/classify/core/judge-tree.ts';
 import { anyScript, anyStatement } from './sql-statements.ts';
 import { ACCEPTED_STATEMENTS } from './sql-corpus.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { classify } from '../../src/client/core/classify.ts';
-import type { StatementKind } from '../../src/client/core/classify.ts';
-import { readCatalog } from '../../src/client/core/catalog-names.ts';
+import { classify } from '../../src/client/classify/core/classify.ts';
+import type { StatementKind } from '../../src/client/classify/core/classify.ts';
+import { readCatalog } from '../../src/client/classify/core/catalog-names.ts';
 
 const table: Record<StatementKind, string[]> = {
   read: [

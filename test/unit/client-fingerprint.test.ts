@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fingerprint } from '../../src/client/core/fingerprint.ts';
+import { fingerprint } from '../../src/client/observe/core/fingerprint.ts';
 
 describe('fingerprint', () => {
   it.each([

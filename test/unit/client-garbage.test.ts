@@ -4,8 +4,8 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { connect } from '../../src/client/pool.ts';
-import { NodePools } from '../../src/client/node-pools.ts';
-import { NodeProbe } from '../../src/client/node-probe.ts';
+import { NodePools } from '../../src/wire/node-pools.ts';
+import { NodeProbe } from '../../src/client/cluster/node-probe.ts';
 
 const sockets = new Set<Socket>();
 const servers: Server[] = [];

@@ -1,8 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { countRead, hedgeDelayMs, NO_HEDGES, recordAnswer, spendHedge } from '../../src/client/core/hedge.ts';
-import type { HedgeState } from '../../src/client/core/hedge.ts';
-import { Hedger, raceHedged } from '../../src/client/hedge.ts';
+import {
+  countRead,
+  hedgeDelayMs,
+  NO_HEDGES,
+  recordAnswer,
+  spendHedge,
+} from '../../src/client/route/core/hedge.ts';
+import type { HedgeState } from '../../src/client/route/core/hedge.ts';
+import { Hedger, raceHedged } from '../../src/client/route/hedge.ts';
 
 describe('the share of copies', () => {
   it('is a twentieth, after ten saved ones', () => {

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { claimAddresses, dropDeparted, isDeparted } from '../../src/client/core/membership.ts';
-import type { Members, Place } from '../../src/client/core/membership.ts';
-import { connectionTo } from '../../src/client/members.ts';
+import { claimAddresses, dropDeparted, isDeparted } from '../../src/client/cluster/core/membership.ts';
+import type { Members, Place } from '../../src/client/cluster/core/membership.ts';
+import { connectionTo } from '../../src/client/cluster/members.ts';
 
 const place = (host: string, over: Partial<Place> = {}): Place => ({
   host,

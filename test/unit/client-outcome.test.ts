@@ -5,7 +5,7 @@ import {
   decideKeyed,
   encodeResult,
   isSweepDue,
-} from '../../src/client/core/outcome.ts';
+} from '../../src/client/transaction/core/outcome.ts';
 import { LockstepError } from '../../src/model/errors.ts';
 
 describe('a key', () => {

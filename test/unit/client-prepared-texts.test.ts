@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { classify } from '../../src/client/core/classify.ts';
-import { PreparedTexts } from '../../src/client/prepared-texts.ts';
-import type { StatementConfig } from '../../src/client/exchange.ts';
+import { classify } from '../../src/client/classify/core/classify.ts';
+import { PreparedTexts } from '../../src/client/statement/prepared-texts.ts';
+import type { StatementConfig } from '../../src/client/statement/queryable.ts';
 
 function namesOf(texts: PreparedTexts, times: number, statement: StatementConfig): (string | undefined)[] {
   return Array.from({ length: times }, () => texts.nameFor(statement, classify(statement.text)));

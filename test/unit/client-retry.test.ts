@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { decideRetry, isTransient } from '../../src/client/core/retry.ts';
-import type { Failure } from '../../src/client/core/retry.ts';
+import { decideRetry, isTransient } from '../../src/client/statement/core/retry.ts';
+import type { Failure } from '../../src/client/statement/core/retry.ts';
 
 const decide = (over: Partial<Failure>): string => {
   const decision = decideRetry({ phase: 'refused', code: '', role: 'leader', kind: 'write', ...over });

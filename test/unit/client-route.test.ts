@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { classify } from '../../src/client/core/classify.ts';
-import { explainRoute } from '../../src/client/core/explain.ts';
-import { createRouteTable, decideRoute } from '../../src/client/core/route.ts';
-import type { NodeLoad, RouteNode, RouteRequest, RouteRules } from '../../src/client/core/route.ts';
+import { classify } from '../../src/client/classify/core/classify.ts';
+import { explainRoute } from '../../src/client/route/core/explain.ts';
+import { createRouteTable, decideRoute } from '../../src/client/route/core/route.ts';
+import type { NodeLoad, RouteNode, RouteRequest, RouteRules } from '../../src/client/route/core/route.ts';
 import { parseLsn } from '../../src/model/lsn.ts';
 import { parseToken } from '../../src/model/token.ts';
 

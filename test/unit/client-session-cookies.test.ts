@@ -6,8 +6,8 @@ import {
   COOKIE_SLOTS,
   readSessionCookies,
   renderSetCookies,
-} from '../../src/client/core/session-cookies.ts';
-import type { CarriedCookie, CookieAttributes } from '../../src/client/core/session-cookies.ts';
+} from '../../src/client/web/core/session-cookies.ts';
+import type { CarriedCookie, CookieAttributes } from '../../src/client/web/core/session-cookies.ts';
 
 const PLAIN: CookieAttributes = {
   path: '/',

@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import type { UnconfirmedWrite } from '../../src/client/core/lost-write.ts';
+import type { UnconfirmedWrite } from '../../src/client/cluster/core/lost-write.ts';
 import type { SynchronousCommit } from '../../src/model/durability.ts';
 import {
   advanceWatermark,
   decideFreshness,
   endOfLastRecord,
   UNREACHED_LSN,
-} from '../../src/client/core/session.ts';
-import { readFollowerAnswer, readLeaderAnswer } from '../../src/client/gate.ts';
-import { learnFromLeader } from '../../src/client/session-doubt.ts';
-import { SessionState } from '../../src/client/session-state.ts';
-import type { TopologyMonitor } from '../../src/client/topology.ts';
+} from '../../src/client/session/core/session.ts';
+import { readFollowerAnswer, readLeaderAnswer } from '../../src/client/session/gate.ts';
+import { learnFromLeader } from '../../src/client/session/session-doubt.ts';
+import { SessionState } from '../../src/client/session/session-state.ts';
+import type { TopologyMonitor } from '../../src/client/cluster/topology.ts';
 import { formatLsn, parseLsn } from '../../src/model/lsn.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
 import { formatSessionToken, formatToken, parseSessionToken, parseToken } from '../../src/model/token.ts';

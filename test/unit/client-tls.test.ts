@@ -2,8 +2,8 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
-import { connectionTo } from '../../src/client/members.ts';
-import { NodeProbe } from '../../src/client/node-probe.ts';
+import { connectionTo } from '../../src/client/cluster/members.ts';
+import { NodeProbe } from '../../src/client/cluster/node-probe.ts';
 
 /** Made for this test alone, for the name db.test, good until 2120. */
 const CERTIFICATE = `-----BEGIN CERTIFICATE-----

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { connect } from '../../src/index.ts';
-import { TokenSigner } from '../../src/client/token-signer.ts';
+import { TokenSigner } from '../../src/client/session/token-signer.ts';
 
 const SECRET = 'a secret of the shop';
 const HOUR_MS = 3_600_000;

@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { decideLeadership, NO_LEADERSHIP, preferNamed, viewNodes } from '../../src/client/core/topology.ts';
-import type { AgentStatement, Leadership, Probe } from '../../src/client/core/topology.ts';
-import { parseTopologyEvent } from '../../src/client/agent-feed.ts';
+import {
+  decideLeadership,
+  NO_LEADERSHIP,
+  preferNamed,
+  viewNodes,
+} from '../../src/client/cluster/core/topology.ts';
+import type { AgentStatement, Leadership, Probe } from '../../src/client/cluster/core/topology.ts';
+import { parseTopologyEvent } from '../../src/client/cluster/agent-feed.ts';
 import { parseLsn } from '../../src/model/lsn.ts';
 
 const leader = (timeline: number, lsn = '0/5000000'): Probe => ({

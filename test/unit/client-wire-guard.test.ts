@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { WireGuard } from '../../src/client/core/wire-guard.ts';
+import { WireGuard } from '../../src/wire/core/wire-guard.ts';
 
 function message(type: string, body: Uint8Array | string = '', claimedBytes?: number): Buffer {
   const content = Buffer.from(body);

@@ -6,8 +6,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ConsensusMessage, ConsensusReply } from '../../src/consensus/acceptor.ts';
 import type { VoterSet } from '../../src/consensus/voters.ts';
 import { parseNodeId } from '../../src/model/node.ts';
-import { openAcceptorStore } from '../../src/coordination/acceptor-store.ts';
-import type { DurableAcceptor } from '../../src/coordination/acceptor-store.ts';
+import { openAcceptorStore } from '../../src/coordination/embedded/acceptor-store.ts';
+import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-store.ts';
 
 /** What a disk writes as a whole. */
 const SECTOR_BYTES = 512;

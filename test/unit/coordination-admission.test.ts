@@ -2,10 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { openAcceptorStore } from '../../src/coordination/acceptor-store.ts';
-import type { DurableAcceptor } from '../../src/coordination/acceptor-store.ts';
-import { doAllVote, seekAdmission } from '../../src/coordination/admission.ts';
-import { judgeNewcomer } from '../../src/coordination/core/admission.ts';
+import { openAcceptorStore } from '../../src/coordination/embedded/acceptor-store.ts';
+import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-store.ts';
+import { doAllVote, seekAdmission } from '../../src/coordination/embedded/admission.ts';
+import { judgeNewcomer } from '../../src/coordination/embedded/core/admission.ts';
 import type { NodeId } from '../../src/model/node.ts';
 import { VOTERS } from './coordination-cluster.ts';
 

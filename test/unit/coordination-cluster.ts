@@ -8,12 +8,15 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { EMPTY_ACCEPTOR, stepAcceptor } from '../../src/consensus/acceptor.ts';
 import type { AcceptorState, ConsensusMessage, ConsensusReply } from '../../src/consensus/acceptor.ts';
-import { openAcceptorStore } from '../../src/coordination/acceptor-store.ts';
-import type { DurableAcceptor } from '../../src/coordination/acceptor-store.ts';
+import { openAcceptorStore } from '../../src/coordination/embedded/acceptor-store.ts';
+import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-store.ts';
 import { AgentSeal, SEAL_HEADER } from '../../src/coordination/agent-seal.ts';
-import { createEmbeddedCoordination } from '../../src/coordination/embedded.ts';
-import type { EmbeddedCoordination, EmbeddedCoordinationOptions } from '../../src/coordination/embedded.ts';
-import { CONSENSUS_PATH, createHttpTransport } from '../../src/coordination/http-transport.ts';
+import { createEmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
+import type {
+  EmbeddedCoordination,
+  EmbeddedCoordinationOptions,
+} from '../../src/coordination/embedded/embedded.ts';
+import { CONSENSUS_PATH, createHttpTransport } from '../../src/coordination/embedded/http-transport.ts';
 import { LockstepError } from '../../src/model/errors.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { ConsensusReply } from '../../src/consensus/acceptor.ts';
-import type { DurableAcceptor } from '../../src/coordination/acceptor-store.ts';
-import type { AcceptorTransport } from '../../src/coordination/embedded.ts';
-import { createHttpTransport } from '../../src/coordination/http-transport.ts';
+import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-store.ts';
+import type { AcceptorTransport } from '../../src/coordination/embedded/embedded.ts';
+import { createHttpTransport } from '../../src/coordination/embedded/http-transport.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import { close, sealOf, serveAcceptor, urlOf } from './coordination-cluster.ts';
 

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { VoterSet } from '../../src/consensus/voters.ts';
-import { openAcceptorStore } from '../../src/coordination/acceptor-store.ts';
-import type { DurableAcceptor } from '../../src/coordination/acceptor-store.ts';
-import { createEmbeddedCoordination } from '../../src/coordination/embedded.ts';
-import type { EmbeddedCoordination } from '../../src/coordination/embedded.ts';
+import { openAcceptorStore } from '../../src/coordination/embedded/acceptor-store.ts';
+import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-store.ts';
+import { createEmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
+import type { EmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
 

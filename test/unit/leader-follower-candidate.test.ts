@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseClusterConfig } from '../../src/leader-follower/config.ts';
+import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
 import { comparePositions, plainMerit, rankByMerit } from '../../src/leader-follower/core/candidate.ts';
 import type { Measures, Merit, Position } from '../../src/leader-follower/core/candidate.ts';
 import { decideElection } from '../../src/leader-follower/core/elect.ts';
@@ -9,14 +9,14 @@ import {
   majorityRoundTripMs,
   medianOf,
   parseSocketRoundTrips,
-} from '../../src/leader-follower/core/measure.ts';
+} from '../../src/leader-follower/election/core/measure.ts';
 import {
   LOSS_COUNTS_FOR_MS,
   lossesForElection,
   lossesOf,
   observeLosses,
-} from '../../src/leader-follower/core/reliability.ts';
-import type { LossSightings } from '../../src/leader-follower/core/reliability.ts';
+} from '../../src/leader-follower/election/core/reliability.ts';
+import type { LossSightings } from '../../src/leader-follower/election/core/reliability.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
 import { parseNodeId, parseTerm } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';

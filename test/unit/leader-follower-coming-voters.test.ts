@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { LeadershipRegister } from '../../src/leader-follower/leadership.ts';
+import { LeadershipRegister } from '../../src/leader-follower/leadership/leadership.ts';
 import { MemoryCluster, VOTERS } from './coordination-cluster.ts';
 import { n1, n2, n3 } from './decide-views.ts';
 

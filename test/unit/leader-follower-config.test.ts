@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { appUrl } from '../../src/cli/cluster-folder.ts';
-import { followersOf, parseClusterConfig, voters } from '../../src/leader-follower/config.ts';
+import { appUrl } from '../../src/cli/dev/cluster-folder.ts';
+import { followersOf, parseClusterConfig, voters } from '../../src/leader-follower/config/config.ts';
 
 const secret = 'x'.repeat(16);
 const cluster = {

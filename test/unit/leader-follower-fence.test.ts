@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Fence } from '../../src/leader-follower/fence.ts';
+import { Fence } from '../../src/leader-follower/leadership/fence.ts';
 
 describe('a fence', () => {
   it('allows nothing before the register was read', () => {

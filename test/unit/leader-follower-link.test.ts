@@ -5,10 +5,10 @@ import { connect, createServer as createTcpServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import type { AgentSeal } from '../../src/coordination/agent-seal.ts';
-import type { NodeConfig } from '../../src/leader-follower/config.ts';
-import { LINK_PROTOCOL, PeerLink } from '../../src/leader-follower/link.ts';
-import { serveLinks } from '../../src/leader-follower/link-server.ts';
-import type { NodeStatus } from '../../src/leader-follower/status.ts';
+import type { NodeConfig } from '../../src/leader-follower/config/config.ts';
+import { LINK_PROTOCOL, PeerLink } from '../../src/leader-follower/peers/link.ts';
+import { serveLinks } from '../../src/leader-follower/peers/link-server.ts';
+import type { NodeStatus } from '../../src/leader-follower/report/status.ts';
 import { parseNodeId, parseTerm } from '../../src/model/node.ts';
 import { sealOf } from './coordination-cluster.ts';
 

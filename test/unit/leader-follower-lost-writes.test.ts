@@ -6,9 +6,9 @@ import {
   piecesOf,
   segmentNames,
   surplusOf,
-} from '../../src/leader-follower/core/lost-writes.ts';
+} from '../../src/leader-follower/rejoin/core/lost-writes.ts';
 import { decideRejoin, lostLog } from '../../src/leader-follower/core/rejoin.ts';
-import { RetryDelay } from '../../src/leader-follower/core/retry-delay.ts';
+import { RetryDelay } from '../../src/leader-follower/rejoin/core/retry-delay.ts';
 import { parseLsn } from '../../src/model/lsn.ts';
 import { isSharedHistory, parseTimeline, sharedUntil } from '../../src/model/timeline.ts';
 import type { TimelineHistory } from '../../src/model/timeline.ts';

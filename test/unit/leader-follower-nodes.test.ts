@@ -7,12 +7,12 @@ import {
   nodesThatLeft,
   presentNodes,
   withoutNodes,
-} from '../../src/leader-follower/core/node-list.ts';
-import type { SeedNode } from '../../src/leader-follower/core/node-list.ts';
+} from '../../src/leader-follower/members/core/node-list.ts';
+import type { SeedNode } from '../../src/leader-follower/members/core/node-list.ts';
 import { decideSyncSet } from '../../src/leader-follower/core/sync-set.ts';
-import { parseNodeCommand } from '../../src/leader-follower/node-keeper.ts';
-import { createLiveConfig } from '../../src/leader-follower/live-config.ts';
-import { parseClusterConfig } from '../../src/leader-follower/config.ts';
+import { parseNodeCommand } from '../../src/leader-follower/members/node-keeper.ts';
+import { createLiveConfig } from '../../src/leader-follower/config/live-config.ts';
+import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';

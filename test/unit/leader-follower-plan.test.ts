@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Action, CampaignGround } from '../../src/leader-follower/core/decide.ts';
-import { duringMaintenance, isUnasked } from '../../src/leader-follower/core/maintenance.ts';
+import type { Action, CampaignGround } from '../../src/leader-follower/core/action.ts';
+import { duringMaintenance, isUnasked } from '../../src/leader-follower/plan/core/maintenance.ts';
 import {
   changePlan,
   EMPTY_PLAN,
@@ -8,8 +8,8 @@ import {
   LATE_AFTER_MS,
   parsePlan,
   withoutSchedule,
-} from '../../src/leader-follower/core/plan.ts';
-import { parsePlanCommand } from '../../src/leader-follower/plan-command.ts';
+} from '../../src/leader-follower/plan/core/plan.ts';
+import { parsePlanCommand } from '../../src/leader-follower/plan/plan-command.ts';
 import { parseNodeId, parseTerm } from '../../src/model/node.ts';
 
 const n1 = parseNodeId('n1');

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ClusterState } from '../../src/leader-follower/core/cluster-state.ts';
-import { failoverObstacle, successionObstacle } from '../../src/leader-follower/core/readiness.ts';
-import type { Voter } from '../../src/leader-follower/core/readiness.ts';
+import { failoverObstacle, successionObstacle } from '../../src/leader-follower/report/core/readiness.ts';
+import type { Voter } from '../../src/leader-follower/report/core/readiness.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
 import { stateOf as leadBy } from './decide-views.ts';

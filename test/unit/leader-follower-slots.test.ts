@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decideSlots } from '../../src/leader-follower/core/slots.ts';
-import type { Slot, SlotStep, SlotsView } from '../../src/leader-follower/core/slots.ts';
+import { decideSlots } from '../../src/leader-follower/duties/core/slots.ts';
+import type { Slot, SlotStep, SlotsView } from '../../src/leader-follower/duties/core/slots.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 

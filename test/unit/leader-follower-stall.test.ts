@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { observeStall } from '../../src/leader-follower/core/stall.ts';
+import { observeStall } from '../../src/leader-follower/local/core/stall.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 
 const waits = { following: parseNodeId('n1'), isReceiving: false, isLeaderServing: true };

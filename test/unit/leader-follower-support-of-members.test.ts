@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from 'vitest';
-import { SupportOfMembers } from '../../src/leader-follower/support-of-members.ts';
+import { SupportOfMembers } from '../../src/leader-follower/leadership/support-of-members.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
 import { n1, n2, n3 } from './decide-views.ts';

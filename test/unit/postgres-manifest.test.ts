@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { verifyManifest } from '../../src/postgres/base-backup.ts';
+import { verifyManifest } from '../../src/postgres/copy/base-backup.ts';
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 

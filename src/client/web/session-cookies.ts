@@ -1,9 +1,9 @@
 import { LockstepError } from '../../model/errors.ts';
-import { chooseSlot, COOKIE_SLOTS, readSessionCookies, renderSetCookies } from '../core/session-cookies.ts';
-import type { CarriedCookie, CookieAttributes } from '../core/session-cookies.ts';
-import { positionOf } from '../core/signed-token.ts';
+import { chooseSlot, COOKIE_SLOTS, readSessionCookies, renderSetCookies } from './core/session-cookies.ts';
+import type { CarriedCookie, CookieAttributes } from './core/session-cookies.ts';
+import { positionOf } from '../session/core/signed-token.ts';
 import type { LockstepPool } from '../pool.ts';
-import type { Session } from '../session.ts';
+import type { Session } from '../session/session.ts';
 
 /** The cookies that carry a browser's session; they are always HttpOnly. */
 export interface SessionCookieOptions {

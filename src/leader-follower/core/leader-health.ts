@@ -1,7 +1,7 @@
 import { meritOf } from './candidate.ts';
 import { electionQuorum } from './cluster-state.ts';
 import type { ClusterState } from './cluster-state.ts';
-import type { Action } from './decide.ts';
+import type { Action } from './action.ts';
 import type { PeerView, View } from './view.ts';
 
 /** What the health of a leader is judged by. */

@@ -2,10 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { appUrl, nodeDsn } from '../../../src/cli/cluster-folder.ts';
-import { fetchTopology } from '../../../src/cli/local-cluster.ts';
-import { agentUrl, findNode, nodeFolder, parseClusterConfig } from '../../../src/leader-follower/config.ts';
-import type { ClusterConfig } from '../../../src/leader-follower/config.ts';
+import { appUrl, nodeDsn } from '../../../src/cli/dev/cluster-folder.ts';
+import { fetchTopology } from '../../../src/cli/commands/local-cluster.ts';
+import {
+  agentUrl,
+  findNode,
+  nodeFolder,
+  parseClusterConfig,
+} from '../../../src/leader-follower/config/config.ts';
+import type { ClusterConfig } from '../../../src/leader-follower/config/config.ts';
 import { parseNodeId } from '../../../src/model/node.ts';
 import type { Topology } from '../../../src/model/topology.ts';
 import { SUPERUSER } from '../../../src/postgres/settings.ts';

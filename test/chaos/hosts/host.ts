@@ -4,7 +4,7 @@ import { openSync, closeSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { listProcessTree } from '../../../src/cli/process-tree.ts';
+import { listProcessTree } from '../../../src/cli/dev/process-tree.ts';
 import { killNamespace, listNamespacePids, signalAll } from './claim.ts';
 import type { Clock } from './clock.ts';
 import type { Disk } from './disk.ts';

@@ -1,5 +1,5 @@
 import { decide } from '../../../src/leader-follower/core/decide.ts';
-import type { Action } from '../../../src/leader-follower/core/decide.ts';
+import type { Action } from '../../../src/leader-follower/core/action.ts';
 import type { Ping } from '../../../src/leader-follower/core/support.ts';
 import type { LocalPostgres, View } from '../../../src/leader-follower/core/view.ts';
 import { nextTimeline } from '../../../src/model/timeline.ts';

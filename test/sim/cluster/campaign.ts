@@ -1,6 +1,6 @@
 import { decideElection } from '../../../src/leader-follower/core/elect.ts';
 import type { ElectionDecision, FencedPosition } from '../../../src/leader-follower/core/elect.ts';
-import type { CampaignGround } from '../../../src/leader-follower/core/decide.ts';
+import type { CampaignGround } from '../../../src/leader-follower/core/action.ts';
 import { fencesNeeded } from '../../../src/leader-follower/core/support.ts';
 import { syncSetForElection } from '../../../src/leader-follower/core/sync-set.ts';
 import type { View } from '../../../src/leader-follower/core/view.ts';
@@ -19,7 +19,7 @@ interface OwnEnd {
   position: FencedEnd | null;
 }
 
-/** One attempt, as src/leader-follower/election.ts makes it. */
+/** One attempt, as src/leader-follower/election/election.ts makes it. */
 export function campaign(
   agent: ModelAgent,
   view: View,

@@ -143,7 +143,7 @@ export interface RegisterLinks {
 }
 
 /**
- * What src/coordination/embedded.ts does, over the same state machines, in callbacks: promises would cost more
+ * What src/coordination/embedded/embedded.ts does, over the same state machines, in callbacks: promises would cost more
  * than all the rest of a run. One of these lives as long as its agent's process.
  */
 export class RegisterClient {

@@ -3,7 +3,7 @@ import type { NodeId } from '../../../src/model/node.ts';
 import { SUPPORT_MS } from './rules.ts';
 import type { MutantName } from './rules.ts';
 
-/** The leader's side of support, as src/leader-follower/support-of-members.ts. */
+/** The leader's side of support, as src/leader-follower/leadership/support-of-members.ts. */
 export class ModelSupport {
   readonly #self: NodeId;
   readonly #mutant: MutantName | null;

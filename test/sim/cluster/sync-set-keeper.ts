@@ -7,7 +7,7 @@ import type { ModelAgent } from './agent.ts';
 const REMOVAL_DELAY_MS = 2_000;
 const RELOAD_SETTLES_MS = 1_000;
 
-/** As src/leader-follower/sync-set-keeper.ts. */
+/** As src/leader-follower/duties/sync-set-keeper.ts. */
 export class SyncSetKeeper {
   readonly #agent: ModelAgent;
   readonly #lastStreamedAtMs = new Map<NodeId, number>();

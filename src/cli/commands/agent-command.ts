@@ -1,0 +1,47 @@
+import { Agent } from '../../leader-follower/agent.ts';
+import { findNode, readClusterConfig } from '../../leader-follower/config/config.ts';
+import { RemovedError } from '../../leader-follower/members/membership.ts';
+import { Witness } from '../../leader-follower/witness.ts';
+import { withOwnNode } from './own-node.ts';
+
+/**
+ * `lockstep agent`: runs one node's agent until a signal. With `untilStdinCloses` also until standard input closes: who
+ * started it is gone then. Not by default: a service manager, nohup and cron put it at /dev/null, which closes at once.
+ */
+export async function runAgent(options: {
+  readonly config: string;
+  readonly data: string;
+  readonly node: string;
+  readonly untilStdinCloses: boolean;
+}): Promise<void> {
+  const config = await withOwnNode(await readClusterConfig(options.config), options);
+  const open = findNode(config, options.node).witness ? Witness.open : Agent.open;
+  const agent = await open({ config, node: options.node, stateDir: options.data });
+  agent.subscribe((change) => {
+    if ('event' in change) {
+      const { at, kind, message } = change.event;
+      process.stdout.write(
+        `${JSON.stringify({ at: new Date(at).toISOString(), node: options.node, kind, message })}\n`,
+      );
+    }
+  });
+  let closing: Promise<void> | null = null;
+  const close = (): void => {
+    closing ??= agent.close().then(() => process.exit(process.exitCode ?? 0));
+  };
+  process.on('SIGTERM', close);
+  process.on('SIGINT', close);
+  process.on('SIGHUP', () => {
+    // Node.js forgets that nohup had it ignored; whoever closes the terminal of an agent without nohup ends it.
+    if (process.stdout.isTTY || process.stderr.isTTY) close();
+  });
+  if (options.untilStdinCloses) process.stdin.on('end', close).on('error', close).resume();
+  try {
+    await agent.run();
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message.replaceAll('\n', ' ')}\n`);
+    process.exitCode = error instanceof RemovedError ? 0 : 1;
+    close();
+  }
+  await closing;
+}

@@ -1,0 +1,231 @@
+import { resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+import { findNode } from '../../leader-follower/config/config.ts';
+import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/config.ts';
+import type { NodeCommand } from '../../leader-follower/members/node-keeper.ts';
+import { LockstepError } from '../../model/errors.ts';
+import { parseNodeId } from '../../model/node.ts';
+import { askAgent, askForNodes } from './agent-request.ts';
+import { readRunFile } from '../dev/cluster-folder.ts';
+import { fetchTopology } from './local-cluster.ts';
+import { print, readConfig } from './plan-commands.ts';
+import type { StateOption } from './plan-commands.ts';
+import { choosePorts } from '../dev/ports.ts';
+
+const CHANGE_TIMEOUT_MS = 10_000;
+/** A removal waits until commits rest on others; a new node on this machine, for its copy. */
+const REMOVE_TIMEOUT_MS = 30_000;
+const FOLLOW_TIMEOUT_MS = 600_000;
+const LOOK_MS = 100;
+
+interface AddOptions {
+  readonly state: string;
+  readonly host?: string;
+  readonly port?: number;
+  readonly agentPort?: number;
+  readonly priority: number;
+  readonly vote: boolean;
+}
+
+/** `node add`, `remove`, `list`, and who votes. They need agents only, not `lockstep dev`. */
+export function addNodeCommands(program: Command, state: StateOption): void {
+  const node = program.command('node').description('nodes that come and go while the cluster runs');
+  node
+    .command('add')
+    .description('one node more, which follows and may lead; it does not vote unless --vote is given')
+    .argument('<name>', 'a new one: names are never given again')
+    .option('--host <address>', 'where the other nodes and the app reach it')
+    .option('--port <port>', "PostgreSQL's port there", parsePort)
+    .option('--agent-port <port>', "the agent's port there", parsePort)
+    .option('--priority <n>', 'failoverPriority: 0 never leads', parsePriority, 1)
+    .option('--vote', 'give it a vote once it follows', false)
+    .option(...state)
+    .action((name: string, options: AddOptions) => addNode(name, options));
+  node
+    .command('grant-vote')
+    .description('lets a node that follows vote on who leads')
+    .argument('<name>', 'a node that does not vote')
+    .option(...state)
+    .action((name: string, options: { state: string }) => changeVote('grant-vote', name, options.state));
+  node
+    .command('revoke-vote')
+    .description('takes the vote of a node away; it goes on as a follower')
+    .argument('<name>', 'it may be dead')
+    .option(...state)
+    .action((name: string, options: { state: string }) => changeVote('revoke-vote', name, options.state));
+  node
+    .command('remove')
+    .description('one node less; its PostgreSQL is stopped, and its data folder stays')
+    .argument('<name>', 'it may be dead')
+    .option(...state)
+    .action((name: string, options: { state: string }) => removeNode(name, options.state));
+  node
+    .command('list')
+    .description('all nodes, and which of them vote')
+    .option(...state)
+    .option('--json', 'print one JSON document', false)
+    .action(async (options: { state: string; json: boolean }) => {
+      const { nodes } = await readConfig(options.state);
+      print(options.json ? JSON.stringify(nodes, null, 2) : nodes.map(describeNode).join('\n'));
+    });
+}
+
+async function addNode(name: string, options: AddOptions): Promise<void> {
+  const config = await readConfig(options.state);
+  parseNodeId(name);
+  const isLocal = (await readRunFile(resolve(options.state))) !== null;
+  const place = isLocal ? await choosePlace(config, options) : givenPlace(name, options);
+  const node = { name: parseNodeId(name), ...place, failoverPriority: options.priority };
+  await changeNodes(config, { kind: 'add', node });
+  if (isLocal) {
+    print(`${name} was added at ${place.host}:${place.port}; "lockstep dev" starts it.`);
+    await untilFollowing(config, name);
+    if (options.vote) await changeVote('grant-vote', name, options.state);
+    return;
+  }
+  print(
+    [
+      `${name} was added at ${place.host}:${place.port}. On that machine:`,
+      `1. Install Lockstep, and PostgreSQL of the same major version.`,
+      `2. Copy cluster.json there as it is (mode 0600).`,
+      `3. Run: lockstep agent --config cluster.json --data <folder> --node ${name}`,
+      `It copies the leader and follows it; "lockstep status" shows how far it is.`,
+      ...(options.vote ? [`Then, here: lockstep node grant-vote ${name}`] : []),
+    ].join('\n'),
+  );
+}
+
+type Place = Pick<NodeConfig, 'host' | 'port' | 'agentPort'>;
+
+function givenPlace(name: string, { host, port, agentPort }: AddOptions): Place {
+  if (host !== undefined && port !== undefined && agentPort !== undefined) return { host, port, agentPort };
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `Say where ${name} will be: --host, --port and --agent-port. Only a cluster that "lockstep dev" runs chooses them itself.`,
+  );
+}
+
+/** On this machine, beside the others. */
+async function choosePlace(config: ClusterConfig, { host, port, agentPort }: AddOptions): Promise<Place> {
+  if (host !== undefined && host !== '127.0.0.1') {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `"lockstep dev" runs all its nodes on 127.0.0.1, not on ${host}. Leave --host out.`,
+    );
+  }
+  const [chosen = 0] = await choosePorts(port ?? 1 + Math.max(...config.nodes.map((node) => node.port)), 1, {
+    isExact: port !== undefined,
+    flag: '--port',
+  });
+  const firstAgentPort = 1 + Math.max(...config.nodes.map((node) => node.agentPort));
+  const [chosenForAgent = 0] = await choosePorts(agentPort ?? firstAgentPort, 1, {
+    isExact: agentPort !== undefined,
+    flag: '--agent-port',
+  });
+  return { host: '127.0.0.1', port: chosen, agentPort: chosenForAgent };
+}
+
+async function changeVote(kind: 'grant-vote' | 'revoke-vote', name: string, state: string): Promise<void> {
+  const config = await readConfig(state);
+  await changeNodes(config, { kind, name });
+  const nodes = (await askForNodes(config)) ?? [];
+  const voters = nodes.filter((node) => node.voter).map((node) => node.name);
+  print(
+    [
+      `${name} ${kind === 'grant-vote' ? 'votes now' : 'votes no more'}.`,
+      `The voters are ${voters.join(', ')}: ${spare(voters.length)} of them may fail at a time.`,
+    ].join(' '),
+  );
+}
+
+function spare(voters: number): number {
+  return Math.max(0, Math.ceil(voters / 2) - 1);
+}
+
+async function removeNode(name: string, state: string): Promise<void> {
+  const config = await readConfig(state);
+  if (config.nodes.find((node) => node.name === name)?.voter === true)
+    await changeNodes(config, { kind: 'revoke-vote', name });
+  if (config.nodes.find((node) => node.name === name)?.isLeaving !== true)
+    await changeNodes(config, { kind: 'remove', name });
+  const deadline = performance.now() + REMOVE_TIMEOUT_MS;
+  for (;;) {
+    const nodes = await askForNodes(config);
+    if (nodes !== null && nodes.every((node) => node.name !== name)) break;
+    if (performance.now() > deadline) {
+      throw new LockstepError(
+        'LAG_EXCEEDED',
+        `${name} is marked to be removed, and will be once somebody else leads and enough other followers have what commits rest on there. See "lockstep status"; nothing more is to do.`,
+        { outcome: 'applied' },
+      );
+    }
+    await delay(LOOK_MS);
+  }
+  print(`${name} was removed. Its data folder stays where it is, and its name is not given again.`);
+}
+
+/** Asks whoever leads. Throws what the leader's agent throws, and NO_LEADER while nobody leads. */
+async function changeNodes(config: ClusterConfig, command: NodeCommand): Promise<void> {
+  const { leader } = await fetchTopology(config);
+  if (leader === null) {
+    throw new LockstepError(
+      'NO_LEADER',
+      'Nobody leads right now, who could change the nodes; see "lockstep status", and try again.',
+      { retryable: true },
+    );
+  }
+  await askAgent(config, findNode(config, leader), {
+    path: '/v1/nodes',
+    body: command,
+    timeoutMs: CHANGE_TIMEOUT_MS,
+  });
+}
+
+/** Tells how a new node comes up, until it follows. */
+async function untilFollowing(config: ClusterConfig, name: string): Promise<void> {
+  const deadline = performance.now() + FOLLOW_TIMEOUT_MS;
+  let told = '';
+  for (;;) {
+    const topology = await fetchTopology(config).catch(() => null);
+    const node = topology?.nodes.find((candidate) => candidate.name === name);
+    if (node?.state === 'running' && node.role === 'follower' && node.timeline === topology?.timeline) break;
+    const text = node === undefined ? '' : `${name}: ${node.detail ?? node.state}`;
+    if (text !== told && text !== '') process.stderr.write(`${text}\n`);
+    told = text;
+    if (performance.now() > deadline) {
+      throw new LockstepError(
+        'LAG_EXCEEDED',
+        `${name} was added and does not follow yet. See "lockstep status", and its logs.`,
+        { outcome: 'applied' },
+      );
+    }
+    await delay(LOOK_MS);
+  }
+  print(`${name} follows.`);
+}
+
+function describeNode(node: NodeConfig): string {
+  const parts = [
+    `${node.name}  ${node.witness ? `${node.host}, agent ${node.agentPort}` : `${node.host}:${node.port}, agent ${node.agentPort}`}`,
+    node.witness ? 'witness' : `priority ${node.failoverPriority}`,
+    node.voter ? 'votes' : 'does not vote',
+    ...(node.isLeaving === true ? ['leaving'] : []),
+  ];
+  return parts.join('  ');
+}
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535)
+    throw new InvalidArgumentError('A port is a number from 1 to 65535.');
+  return port;
+}
+
+function parsePriority(text: string): number {
+  const priority = Number(text);
+  if (!Number.isInteger(priority) || priority < 0 || priority > 1_000)
+    throw new InvalidArgumentError('A priority is a number from 0 to 1000.');
+  return priority;
+}

@@ -1,0 +1,111 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { findNode } from '../../leader-follower/config/config.ts';
+import type { ClusterConfig } from '../../leader-follower/config/config.ts';
+import type { NodeStatus } from '../../leader-follower/report/status.ts';
+import { LockstepError } from '../../model/errors.ts';
+import type { Topology } from '../../model/topology.ts';
+import { askAgent } from './agent-request.ts';
+import { fetchTopology } from './local-cluster.ts';
+import { print, readConfig } from './plan-commands.ts';
+import type { StateOption } from './plan-commands.ts';
+import { handOver } from './switchover-command.ts';
+
+/** PostgreSQL may have to write a large checkpoint, and to replay much when it starts. */
+const RESTART_TIMEOUT_MS = 180_000;
+const CATCH_UP_TIMEOUT_MS = 300_000;
+/** As close as a switchover wants its successor. */
+const CLOSE_BYTES = 1_048_576;
+
+/** `restart`: one node, or with `--rolling` each in turn. It needs agents only. */
+export function addRestartCommand(program: Command, state: StateOption): void {
+  program
+    .command('restart')
+    .description('restart PostgreSQL: for settings that need it, or for a new minor version')
+    .argument('[node]', 'a leader hands over first')
+    .option('--rolling', 'every node, one after the other, the leader last', false)
+    .option(...state)
+    .action(async (node: string | undefined, options: { state: string; rolling: boolean }) => {
+      const config = await readConfig(options.state);
+      if ((node === undefined) !== options.rolling) {
+        throw new LockstepError('CONFIG_INVALID', 'Name one node, or use --rolling for all of them.');
+      }
+      const names = node === undefined ? null : [findNode(config, node).name];
+      await restartInTurn(config, names);
+    });
+}
+
+/** Followers first, then the leader, which hands over before. Stops at the first failure. */
+async function restartInTurn(config: ClusterConfig, wanted: readonly string[] | null): Promise<void> {
+  const { leader } = await fetchTopology(config);
+  const names = wanted ?? config.nodes.filter((node) => !node.witness).map((node) => node.name);
+  const order = names.toSorted((a, b) => Number(a === leader) - Number(b === leader));
+  for (const [index, name] of order.entries()) {
+    try {
+      await untilReady(config, wanted === null ? names : []);
+      if ((await fetchTopology(config)).leader === name) {
+        const { to, pausedMs } = await handOver(config, null);
+        print(`${name} handed over to ${to}; writes paused for ${pausedMs} ms.`);
+        await untilReady(config, wanted === null ? names : [name]);
+      }
+      await askAgent(config, findNode(config, name), {
+        path: '/v1/restart',
+        body: {},
+        timeoutMs: RESTART_TIMEOUT_MS,
+      });
+      await untilReady(config, [name]);
+      print(`${name} was restarted and has caught up.`);
+    } catch (error) {
+      throw withRest(error, name, order.slice(index + 1));
+    }
+  }
+}
+
+/** Resolves when somebody leads, and each of `names` leads or streams from there and is close. */
+async function untilReady(config: ClusterConfig, names: readonly string[]): Promise<void> {
+  const deadline = performance.now() + CATCH_UP_TIMEOUT_MS;
+  for (;;) {
+    const topology = await fetchTopology(config).catch(() => null);
+    const lacking = topology === null ? 'no agent answers' : await findLacking(config, topology, names);
+    if (lacking === null) return;
+    if (performance.now() > deadline) {
+      throw new LockstepError(
+        'LAG_EXCEEDED',
+        `After ${CATCH_UP_TIMEOUT_MS / 1_000} s ${lacking}. See "lockstep status".`,
+      );
+    }
+    await delay(100);
+  }
+}
+
+async function findLacking(
+  config: ClusterConfig,
+  topology: Topology,
+  names: readonly string[],
+): Promise<string | null> {
+  if (topology.leader === null) return 'nobody leads';
+  for (const name of names) {
+    if (name === topology.leader) continue;
+    const status: NodeStatus | null = await askAgent<NodeStatus>(config, findNode(config, name), {
+      path: '/v1/status',
+      timeoutMs: 1_000,
+    }).catch(() => null);
+    if (status?.state !== 'running') return `${name} does not run`;
+    if (!status.isReceiving || status.following !== topology.leader) {
+      return `${name} does not stream from ${topology.leader}`;
+    }
+    const behind = topology.nodes.find((node) => node.name === name)?.lagBytes ?? null;
+    if (behind === null || behind > CLOSE_BYTES) return `${name} has not caught up`;
+  }
+  const isReady = topology.isSwitchoverReady ?? topology.isFailoverReady;
+  return names.length > 0 && !isReady ? 'no follower could take over' : null;
+}
+
+function withRest(error: unknown, name: string, rest: readonly string[]): unknown {
+  if (!(error instanceof LockstepError)) return error;
+  const untouched = rest.length === 0 ? '' : ` Not restarted: ${rest.join(', ')}.`;
+  return new LockstepError(error.code, `Stopped at ${name}: ${error.message}${untouched}`, {
+    outcome: error.outcome,
+    cause: error,
+  });
+}

@@ -1,0 +1,264 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import {
+  dataNodes,
+  parseClusterConfig,
+  readClusterConfig,
+  voters,
+} from '../../leader-follower/config/config.ts';
+import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/config.ts';
+import { LockstepError } from '../../model/errors.ts';
+import { reachableFolder, resolveAccount } from '../../postgres/account.ts';
+import { isPresent, replaceFile } from '../../postgres/data-folder.ts';
+import { choosePorts, isPortFree } from './ports.ts';
+import { isProcessAlive } from './process-tree.ts';
+
+export const DEFAULT_STATE_DIR = '.lockstep';
+const DEFAULT_NODES = 3;
+const DEFAULT_PG_PORT = 5441;
+const DEFAULT_AGENT_PORT = 7411;
+
+export interface ClusterOptions {
+  readonly stateDir: string;
+  readonly nodes: number | null;
+  readonly pgPort: number | null;
+  /** Whether a new cluster has a witness beside its nodes. */
+  readonly witness: boolean;
+  readonly postgres: string | null;
+  /** Endpoints of the etcd that coordinates; null leaves a new cluster to its agents and an old one as it is. */
+  readonly etcd: readonly string[] | null;
+}
+
+/** A cluster on this machine: its configuration and where its files are. */
+export interface ClusterFolder {
+  readonly config: ClusterConfig;
+  readonly configPath: string;
+  /** Where nodes keep their data: below `stateDir`, or elsewhere when PostgreSQL's user cannot get there. */
+  readonly dataRoot: string;
+  /** What a person should know, e.g. that other ports were taken. */
+  readonly notes: readonly string[];
+}
+
+/** What a running `lockstep dev` leaves for the other commands. */
+export interface RunFile {
+  readonly pid: number;
+  readonly adminUrl: string;
+}
+
+/** Opens the cluster below `stateDir`, or creates one with random secrets (mode 0600). */
+export async function openClusterFolder(options: ClusterOptions): Promise<ClusterFolder> {
+  const stateDir = resolve(options.stateDir);
+  const configPath = join(stateDir, 'cluster.json');
+  const dataRoot = await reachableFolder(stateDir, await resolveAccount());
+  const notes: string[] = [];
+  if (dataRoot !== stateDir) notes.push(`data is in ${dataRoot}, where PostgreSQL's own user can reach it`);
+  const running = await readRunFile(stateDir);
+  if (running !== null) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `This cluster runs already (process ${running.pid}, ${running.adminUrl}). Stop it with Ctrl-C there, or use another folder with --state.`,
+      {
+        details: { pid: running.pid },
+      },
+    );
+  }
+  await mkdir(stateDir, { recursive: true, mode: 0o755 });
+  const config = (await isPresent(configPath))
+    ? await reopenConfig(configPath, options, notes)
+    : await createConfig(options, notes);
+  await writeConfig(configPath, config);
+  await replaceFile(join(stateDir, 'pgpass'), renderPassFile(config), null);
+  await replaceFile(join(stateDir, SERVICE_FILE), renderServiceFile(config, stateDir), null);
+  return { config, configPath, dataRoot, notes };
+}
+
+/** Writes cluster.json, mode 0600. */
+export async function writeConfig(path: string, config: ClusterConfig): Promise<void> {
+  await replaceFile(path, `${JSON.stringify(config, null, 2)}\n`, null);
+}
+
+async function createConfig(options: ClusterOptions, notes: string[]): Promise<ClusterConfig> {
+  const count = options.nodes ?? DEFAULT_NODES;
+  const first = options.pgPort ?? DEFAULT_PG_PORT;
+  const ports = await choosePorts(first, count, { isExact: options.pgPort !== null, flag: '--pg-port' });
+  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, count + Number(options.witness), {
+    isExact: false,
+    flag: 'agentPort in cluster.json',
+  });
+  noteTaken(notes, first, ports);
+  const witness = { name: 'w1', host: '127.0.0.1', agentPort: agentPorts[count], witness: true };
+  return parseClusterConfig(
+    {
+      id: randomUUID(),
+      name: 'dev',
+      nodes: [
+        ...ports.map((port, index) => ({
+          name: `n${index + 1}`,
+          host: '127.0.0.1',
+          port,
+          agentPort: agentPorts[index],
+        })),
+        ...(options.witness ? [witness] : []),
+      ],
+      postgres: options.postgres ?? 'auto',
+      ...(options.etcd === null ? {} : { coordination: { kind: 'etcd', endpoints: options.etcd } }),
+      secrets: { superuser: secret(), replication: secret(), app: secret(), agent: secret() },
+    },
+    'the new configuration',
+  );
+}
+
+/** An existing cluster keeps its data and names; only ports that others took meanwhile change. */
+async function reopenConfig(path: string, options: ClusterOptions, notes: string[]): Promise<ClusterConfig> {
+  const config = await readClusterConfig(path);
+  const count = dataNodes(config).length;
+  // Also as many as it was founded with.
+  const founded = dataNodes(config).filter((node) => node.voter).length;
+  if (options.nodes !== null && options.nodes !== count && options.nodes !== founded) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `The cluster in ${path} has ${count} nodes, not ${options.nodes}. Leave --nodes out, or remove its folder to begin anew.`,
+    );
+  }
+  if (options.witness && !config.nodes.some((node) => node.witness)) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `The cluster in ${path} has no witness. Leave --witness out, or remove its folder to begin anew.`,
+    );
+  }
+  const { coordination } = config;
+  const endpoints = coordination.kind === 'etcd' ? coordination.endpoints : [];
+  const asked = options.etcd?.map((text) => (URL.canParse(text) ? new URL(text).origin : text));
+  if (asked !== undefined && asked.join() !== endpoints.join()) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `The cluster in ${path} is coordinated by ${endpoints.join(', ') || 'its agents'}. Leave --etcd out, or change "coordination.endpoints" there if they are other members of the same etcd.`,
+    );
+  }
+  if (config.fixedPorts) {
+    await checkPorts(path, config, options.pgPort);
+    return withPostgres(config, options.postgres);
+  }
+  const wanted = options.pgPort ?? config.nodes[0]?.port ?? DEFAULT_PG_PORT;
+  // The others look for a node that was added later where it was added.
+  const movable = voters(config);
+  const except = config.nodes.filter((node) => !node.voter).flatMap((node) => [node.port, node.agentPort]);
+  const areFree = await Promise.all(
+    movable.flatMap((node) => [node.witness || isPortFree(node.port), isPortFree(node.agentPort)]),
+  );
+  if (options.pgPort === null && areFree.every(Boolean)) return withPostgres(config, options.postgres);
+  const withData = movable.filter((node) => !node.witness);
+  const ports = await choosePorts(wanted, withData.length, {
+    isExact: options.pgPort !== null,
+    flag: '--pg-port',
+    except,
+  });
+  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, movable.length, {
+    isExact: false,
+    flag: 'agentPort in cluster.json',
+    except: [...except, ...ports],
+  });
+  noteTaken(notes, wanted, ports);
+  const nodes = config.nodes.map((node): NodeConfig => ({
+    ...node,
+    port: ports[withData.indexOf(node)] ?? node.port,
+    agentPort: agentPorts[movable.indexOf(node)] ?? node.agentPort,
+  }));
+  return withPostgres({ ...config, nodes }, options.postgres);
+}
+
+/** Throws CONFIG_INVALID when a node cannot listen where the others look for it. */
+async function checkPorts(path: string, config: ClusterConfig, pgPort: number | null): Promise<void> {
+  if (pgPort !== null && config.nodes.every((node) => node.port !== pgPort)) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `The nodes of the cluster in ${path} cannot move to port ${pgPort}: since votes were changed they look for each other where they are. Leave --pg-port out.`,
+    );
+  }
+  for (const { name, port, agentPort, witness } of config.nodes) {
+    for (const own of witness ? [agentPort] : [port, agentPort]) {
+      if (await isPortFree(own)) continue;
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `Port ${own} of node ${name} is in use, and the nodes of the cluster in ${path} cannot move: since votes were changed they look for each other where they are. End what listens there, and try again.`,
+        { details: { name, port: own } },
+      );
+    }
+  }
+}
+
+function withPostgres(config: ClusterConfig, postgres: string | null): ClusterConfig {
+  return postgres === null ? config : { ...config, postgres };
+}
+
+function noteTaken(notes: string[], first: number, ports: readonly number[]): void {
+  if (ports.every((port, index) => port === first + index)) return;
+  notes.push(`some ports from ${first} on are in use; PostgreSQL listens on ${ports.join(', ')}`);
+}
+
+function secret(): string {
+  return randomBytes(18).toString('base64url');
+}
+
+/** A libpq password file, so that no printed command line holds a secret. */
+function renderPassFile(config: ClusterConfig): string {
+  return `*:*:*:${config.appUser}:${config.secrets.app}\n`;
+}
+
+/** The connection string for the client: all nodes, the app's role and database. */
+export function appUrl(config: ClusterConfig): string {
+  const hosts = dataNodes(config)
+    .map((node) => `${node.host}:${node.port}`)
+    .join(',');
+  return `postgresql://${config.appUser}:${config.secrets.app}@${hosts}/${config.database}`;
+}
+
+/** One node's connection string; works in psql as it is. */
+export function nodeDsn(
+  config: ClusterConfig,
+  node: { readonly host: string; readonly port: number },
+): string {
+  return `postgresql://${config.appUser}:${config.secrets.app}@${node.host}:${node.port}/${config.database}`;
+}
+
+const SERVICE_FILE = 'pg_service.conf';
+
+/** A psql command that reaches whoever leads; short enough to be copied from a terminal. */
+export function psqlLine(stateDir: string): string {
+  return `PGSERVICEFILE=${join(resolve(stateDir), SERVICE_FILE)} psql service=lockstep`;
+}
+
+/** A libpq service file (PostgreSQL documentation, "The Connection Service File") that finds the leader. */
+function renderServiceFile(config: ClusterConfig, stateDir: string): string {
+  const lines = [
+    '[lockstep]',
+    `host=${dataNodes(config)
+      .map((node) => node.host)
+      .join(',')}`,
+    `port=${dataNodes(config)
+      .map((node) => node.port)
+      .join(',')}`,
+    `user=${config.appUser}`,
+    `dbname=${config.database}`,
+    'target_session_attrs=read-write',
+    `passfile=${join(stateDir, 'pgpass')}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+export async function writeRunFile(stateDir: string, run: RunFile): Promise<void> {
+  await writeFile(join(stateDir, 'run.json'), JSON.stringify(run), { mode: 0o600 });
+}
+
+export async function removeRunFile(stateDir: string): Promise<void> {
+  await rm(join(stateDir, 'run.json'), { force: true });
+}
+
+/** Null when no `lockstep dev` runs on this folder. */
+export async function readRunFile(stateDir: string): Promise<RunFile | null> {
+  const text = await readFile(join(resolve(stateDir), 'run.json'), 'utf8').catch(() => null);
+  if (text === null) return null;
+  const run = JSON.parse(text) as RunFile;
+  return isProcessAlive(run.pid) ? run : null;
+}

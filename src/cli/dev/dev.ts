@@ -1,0 +1,306 @@
+import { mkdir } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createClusterSource } from '../../admin/cluster-source.ts';
+import type { ClusterSource } from '../../admin/cluster-source.ts';
+import { startAdminServer } from '../../admin/server.ts';
+import type { AdminServer } from '../../admin/server.ts';
+import type { AdminCommands, DashboardLinks } from '../../admin/source.ts';
+import { agentUrl, dataNodes, findNode } from '../../leader-follower/config/config.ts';
+import type { ClusterConfig } from '../../leader-follower/config/config.ts';
+import { LockstepError } from '../../model/errors.ts';
+import type { ClusterEvent, Topology } from '../../model/topology.ts';
+import { assertFreeSpace } from '../../postgres/data-folder.ts';
+import { startApp } from './app-process.ts';
+import type { AppProcess } from './app-process.ts';
+import {
+  appUrl,
+  openClusterFolder,
+  psqlLine,
+  removeRunFile,
+  writeConfig,
+  writeRunFile,
+} from './cluster-folder.ts';
+import type { ClusterFolder } from './cluster-folder.ts';
+import { findNodeChanges } from './dev-nodes.ts';
+import { createLiveScreen } from './live-screen.ts';
+import type { LiveScreen } from './live-screen.ts';
+import { choosePorts } from './ports.ts';
+import { Supervisor } from './supervisor.ts';
+
+export interface DevOptions {
+  readonly state: string;
+  readonly nodes: number | null;
+  readonly witness: boolean;
+  readonly pgPort: number | null;
+  readonly dashboardPort: number | null;
+  readonly postgres: string | null;
+  readonly etcd: readonly string[] | null;
+  readonly run: string | null;
+}
+
+const DEFAULT_DASHBOARD_PORT = 7400;
+/** A data folder after initdb, its log files, and room to work, for each node. */
+const BYTES_PER_NODE = 300 * 1_048_576;
+const READY_TIMEOUT_MS = 120_000;
+
+/** `lockstep dev`: a local cluster with dashboard and live view, until Ctrl-C. */
+export async function runDev(options: DevOptions): Promise<void> {
+  const stateDir = resolve(options.state);
+  const folder = await openClusterFolder({
+    stateDir,
+    nodes: options.nodes,
+    witness: options.witness,
+    pgPort: options.pgPort,
+    postgres: options.postgres,
+    etcd: options.etcd,
+  });
+  await mkdir(folder.dataRoot, { recursive: true, mode: 0o755 });
+  await assertFreeSpace(folder.dataRoot, BYTES_PER_NODE * dataNodes(folder.config).length);
+  const dev = new DevCluster(stateDir, folder);
+  const stopped = new Promise<void>((done) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => done());
+  });
+  const failed = dev.failure.then((error) => {
+    throw error;
+  });
+  try {
+    await dev.start(options.dashboardPort);
+    await Promise.race([stopped, failed, dev.serve(options.run).then(() => stopped)]);
+  } finally {
+    await dev.stop();
+  }
+}
+
+/** Everything that runs below `lockstep dev`. */
+class DevCluster {
+  readonly #stateDir: string;
+  readonly #folder: ClusterFolder;
+  #config: ClusterConfig;
+  /** Of the cluster's list of nodes that was acted on last. */
+  #nodesVersion = 0;
+  readonly #supervisor: Supervisor;
+  readonly #source: ClusterSource;
+  readonly #screen: LiveScreen;
+  readonly #links: { dashboardUrl?: string; shopUrl?: string; psql?: string } = {};
+  readonly #notes: ClusterEvent[] = [];
+  readonly failure: Promise<Error>;
+  #fail: (error: Error) => void = () => undefined;
+  #isReady = false;
+  #isStopping = false;
+  #nodeChanges: Promise<void> = Promise.resolve();
+  #admin: AdminServer | null = null;
+  #app: AppProcess | null = null;
+
+  constructor(stateDir: string, folder: ClusterFolder) {
+    this.#stateDir = stateDir;
+    this.#folder = folder;
+    this.#config = folder.config;
+    this.failure = new Promise((resolve) => (this.#fail = resolve));
+    this.#supervisor = new Supervisor({
+      ...folder,
+      onExit: (node, reason, isFailure) => this.#onAgentExit(node, reason, isFailure),
+    });
+    this.#source = createClusterSource({
+      agentUrls: this.#config.nodes.map(agentUrl),
+      fallback: emptyTopology(this.#config),
+    });
+    const color = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
+    this.#screen = createLiveScreen({ output: process.stdout, color });
+    this.#source.subscribe(() => {
+      this.#followNodes();
+      this.#paint();
+    });
+  }
+
+  async start(dashboardPort: number | null): Promise<void> {
+    for (const note of this.#folder.notes) this.#note(note);
+    const [port = 0] = await choosePorts(dashboardPort ?? DEFAULT_DASHBOARD_PORT, 1, {
+      isExact: dashboardPort !== null,
+      flag: '--dashboard-port',
+    });
+    const links: DashboardLinks & { shopUrl?: string } = Object.defineProperties(
+      { psql: psqlLine(this.#stateDir) },
+      { shopUrl: { enumerable: true, get: () => this.#links.shopUrl } },
+    );
+    this.#admin = await startAdminServer({
+      host: '127.0.0.1',
+      port,
+      source: { ...bindView(this.#source), commands: this.#commands(), token: this.#config.secrets.agent },
+      links,
+    });
+    if (port !== (dashboardPort ?? DEFAULT_DASHBOARD_PORT)) {
+      this.#note(`port ${DEFAULT_DASHBOARD_PORT} is in use; the dashboard is on ${port}`);
+    }
+    this.#links.dashboardUrl = this.#admin.url;
+    this.#links.psql = psqlLine(this.#stateDir);
+    await writeRunFile(this.#stateDir, { pid: process.pid, adminUrl: this.#admin.url });
+    await this.#supervisor.startAll();
+    this.#paint();
+  }
+
+  /** Waits until the cluster is whole, then starts the app. */
+  async serve(command: string | null): Promise<void> {
+    const startedAt = performance.now();
+    while (!isWhole(this.#source.topology())) {
+      if (this.#isStopping) return;
+      if (performance.now() - startedAt > READY_TIMEOUT_MS) {
+        throw new LockstepError(
+          'NO_LEADER',
+          `The cluster was not ready within ${READY_TIMEOUT_MS / 1_000} s. The logs are in ${this.#folder.dataRoot}/nodes/*/postgres.log and agent.log.`,
+        );
+      }
+      await delay(50);
+    }
+    this.#isReady = true;
+    this.#note(
+      `cluster ready in ${((performance.now() - startedAt) / 1_000).toFixed(1)} s: dashboard ${this.#links.dashboardUrl}`,
+    );
+    if (!process.stdout.isTTY) process.stdout.write(`${this.#links.psql}\n`);
+    if (command !== null && !this.#isStopping) this.#startApp(command);
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    this.#note('stopping');
+    await this.#nodeChanges;
+    const leader = this.#source.topology()?.leader ?? null;
+    await this.#app?.stop();
+    await this.#supervisor.stopAll(leader);
+    await this.#admin?.close();
+    await this.#source.close();
+    await removeRunFile(this.#stateDir);
+    this.#screen.close();
+  }
+
+  #startApp(command: string): void {
+    this.#app = startApp({
+      command,
+      databaseUrl: appUrl(this.#config),
+      onLine: (line) => this.#note(line),
+      onAddress: (url) => {
+        this.#links.shopUrl = url;
+        this.#paint();
+      },
+      onExit: (code) => this.#note(`the app ended with code ${code}; the cluster goes on`),
+    });
+  }
+
+  #commands(): AdminCommands {
+    return {
+      kill: (node) => this.#supervisor.kill(node),
+      start: (node) => this.#supervisor.start(node),
+      switchover: (to) => this.#switchover(to),
+    };
+  }
+
+  async #switchover(to?: string): Promise<{ from: string; to: string; pausedMs: number }> {
+    if (to !== undefined) findNode(this.#config, to);
+    const leader = this.#source.topology()?.leader;
+    if (leader == null) {
+      throw new LockstepError(
+        'NO_LEADER',
+        'There is no leader to hand over right now; see "lockstep status".',
+        { retryable: true },
+      );
+    }
+    const response = await fetch(`${agentUrl(findNode(this.#config, leader))}/v1/switchover`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${this.#config.secrets.agent}`, 'content-type': 'application/json' },
+      body: JSON.stringify(to === undefined ? {} : { to }),
+    });
+    const answer = (await response.json()) as { from: string; to: string; pausedMs: number } & LockstepError;
+    if (!response.ok) throw new LockstepError(answer.code, answer.message, { outcome: answer.outcome });
+    return answer;
+  }
+
+  /** Before the cluster was ever whole, an agent that cannot run is a reason to stop; later it is an event. */
+  #onAgentExit(node: string, reason: string, isFailure: boolean): void {
+    if (this.#isStopping) return;
+    if (!this.#isReady && isFailure)
+      this.#fail(new LockstepError('CONFIG_INVALID', `Node ${node} could not start: ${reason}`));
+    else if (!isFailure) this.#note(reason);
+    else this.#note(`${node} stopped: ${reason} Start it again with "lockstep start ${node}".`);
+  }
+
+  /** Starts nodes that were added to the cluster, and forgets those that were removed: they stop by themselves. */
+  #followNodes(): void {
+    const topology = this.#source.topology();
+    if (topology === null || topology.version <= this.#nodesVersion || this.#isStopping) return;
+    this.#nodesVersion = topology.version;
+    const changes = findNodeChanges(this.#config, topology);
+    if (changes === null) return;
+    this.#config = changes.config;
+    this.#supervisor.use(changes.config);
+    this.#nodeChanges = this.#nodeChanges
+      .then(async () => {
+        await writeConfig(this.#folder.configPath, changes.kept);
+        for (const { name } of changes.added) await this.#supervisor.start(name);
+      })
+      .catch((error: unknown) => this.#note((error as Error).message));
+  }
+
+  #note(message: string): void {
+    this.#notes.push({ at: Date.now(), node: 'dev', kind: 'note', message });
+    if (this.#notes.length > 100) this.#notes.shift();
+    this.#paint();
+  }
+
+  #paint(): void {
+    this.#screen.show({
+      topology: this.#source.topology(),
+      events: [...this.#source.events(), ...this.#notes].toSorted((a, b) => a.at - b.at),
+      links: this.#links,
+    });
+  }
+}
+
+function bindView(source: ClusterSource): Pick<ClusterSource, 'topology' | 'events' | 'subscribe'> {
+  return {
+    topology: () => source.topology(),
+    events: () => source.events(),
+    subscribe: (listener) => source.subscribe(listener),
+  };
+}
+
+/** Every node runs on the leader's timeline, and a follower could take over. */
+function isWhole(topology: Topology | null): boolean {
+  return (
+    topology?.leader != null &&
+    (topology.isSwitchoverReady === true || topology.nodes.length === 1) &&
+    topology.nodes.every(
+      (node) => node.state === 'running' && (node.kind === 'witness' || node.timeline === topology.timeline),
+    )
+  );
+}
+
+function emptyTopology(config: ClusterConfig): Topology {
+  return {
+    cluster: config.name,
+    clusterId: config.id,
+    topology: 'leader-follower',
+    version: 0,
+    term: 0,
+    timeline: null,
+    leader: null,
+    forks: [],
+    isFailoverReady: false,
+    nodes: config.nodes.map((node) => ({
+      name: node.name,
+      role: 'unknown',
+      state: 'unreachable',
+      detail: null,
+      host: node.host,
+      port: node.port,
+      agentUrl: agentUrl(node),
+      timeline: null,
+      receivedLsn: null,
+      replayedLsn: null,
+      lagBytes: null,
+      lagMs: null,
+      sync: false,
+      kind: node.witness ? 'witness' : 'plain',
+      voter: node.voter,
+    })),
+  };
+}

@@ -1,0 +1,111 @@
+import { request as requestHttp } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import type { Topology } from '../../model/topology.ts';
+
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 2000;
+
+/** Three times the agents' keep-alive: a feed that says nothing for so long would not bring news either. */
+const SILENCE_MS = 15_000;
+
+/** An event that never ends is not an agent's. */
+const MAX_EVENT_CHARACTERS = 1_000_000;
+
+/**
+ * One agent's `topology` events (`GET /v1/events`, server-sent events), reconnecting for as long as it is
+ * open. It does not keep the process alive.
+ */
+export class AgentFeed {
+  readonly #url: URL;
+  readonly #listener: (topology: Topology) => void;
+  #request: ClientRequest | null = null;
+  #retryTimer: NodeJS.Timeout | null = null;
+  #retryMs: number = FIRST_RETRY_MS;
+  #isClosed = false;
+  #hasHeard = false;
+
+  constructor(agentUrl: string, listener: (topology: Topology) => void) {
+    this.#url = new URL('/v1/events', agentUrl);
+    this.#listener = listener;
+    this.#connect();
+  }
+
+  /** Whether the agent is connected and has told its topology. */
+  get isLive(): boolean {
+    return this.#hasHeard;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
+    this.#request?.destroy();
+  }
+
+  #connect(): void {
+    const open = this.#url.protocol === 'https:' ? requestHttps : requestHttp;
+    const request = open(this.#url, { headers: { accept: 'text/event-stream' }, agent: false });
+    this.#request = request;
+    request.on('socket', (socket) => socket.unref());
+    request.on('response', (response) => this.#read(response));
+    request.setTimeout(SILENCE_MS, () => request.destroy());
+    request.on('error', () => undefined);
+    request.on('close', () => this.#retry());
+    request.end();
+  }
+
+  #read(response: IncomingMessage): void {
+    if (response.statusCode !== 200) {
+      response.destroy();
+      return;
+    }
+    let buffered = '';
+    response.setEncoding('utf8');
+    response.on('error', () => undefined);
+    response.on('data', (chunk: string) => {
+      const events = (buffered + chunk).split(/\r?\n\r?\n/);
+      buffered = events.pop() ?? '';
+      for (const event of events) this.#handleEvent(event);
+      if (buffered.length > MAX_EVENT_CHARACTERS) response.destroy();
+    });
+  }
+
+  #handleEvent(text: string): void {
+    const topology = parseTopologyEvent(text);
+    if (topology === null) return;
+    this.#hasHeard = true;
+    this.#retryMs = FIRST_RETRY_MS;
+    this.#listener(topology);
+  }
+
+  #retry(): void {
+    this.#hasHeard = false;
+    if (this.#isClosed) return;
+    this.#retryTimer = setTimeout(() => this.#connect(), this.#retryMs);
+    this.#retryTimer.unref();
+    this.#retryMs = Math.min(this.#retryMs * 2, LONGEST_RETRY_MS);
+  }
+}
+
+/** The topology that one server-sent event carries; null for other events and for what is not one. */
+export function parseTopologyEvent(text: string): Topology | null {
+  let name = 'message';
+  const data: string[] = [];
+  for (const line of text.split(/\r?\n/)) {
+    if (line.startsWith('event:')) name = line.slice('event:'.length).trim();
+    if (line.startsWith('data:')) data.push(line.slice('data:'.length).replace(/^ /, ''));
+  }
+  if (name !== 'topology') return null;
+  try {
+    const value: unknown = JSON.parse(data.join('\n'));
+    return isTopology(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+function isTopology(value: unknown): value is Topology {
+  if (typeof value !== 'object' || value === null) return false;
+  const { term, version, nodes } = value as Partial<Topology>;
+  return typeof term === 'number' && typeof version === 'number' && Array.isArray(nodes);
+}

@@ -1,0 +1,88 @@
+import type { ClientConfig } from 'pg';
+import type { Member } from './core/membership.ts';
+import type { Watermark } from '../session/core/session.ts';
+import type { NodeKey } from '../../model/node.ts';
+import type { Probe } from './core/topology.ts';
+import { connectionTo } from './members.ts';
+import { NodeProbe } from './node-probe.ts';
+import type { ResolvedOptions } from '../options.ts';
+
+/** What is known of the server at one address. */
+export interface KnownNode {
+  readonly key: NodeKey;
+  member: Member;
+  readonly probe: NodeProbe;
+  last: Probe;
+  lastError: Error | null;
+  agentUrl: string | null;
+  /** What the agents call it; null without agents. */
+  name: string | null;
+  /** The timeline that the agents say it is on. */
+  agentTimeline: number | null;
+  /** The last server that answered here. */
+  server: string | null;
+  /**
+   * Whether the server has the very address that was connected to. Where it has not, something stands in
+   * between that may lead each connection to another server.
+   */
+  isDirect: boolean;
+  watermark: Watermark | null;
+  timer: NodeJS.Timeout | null;
+  running: Promise<void> | null;
+}
+
+/** Starts out knowing nothing; no connection is opened yet. */
+export function createKnownNode(member: Member, options: ResolvedOptions): KnownNode {
+  return {
+    key: member.key,
+    member,
+    probe: new NodeProbe(probeConfig(member, options)),
+    last: { kind: 'unknown' },
+    lastError: null,
+    agentUrl: null,
+    name: null,
+    agentTimeline: null,
+    server: null,
+    isDirect: false,
+    watermark: null,
+    timer: null,
+    running: null,
+  };
+}
+
+export function stopProbing(node: KnownNode): void {
+  if (node.timer !== null) clearTimeout(node.timer);
+  node.probe.close();
+}
+
+/** What is proven of a server's timeline; agents know more of a follower's than it tells itself. */
+export function timelineOf({ last, agentTimeline }: KnownNode): number | null {
+  if (last.kind !== 'up') return null;
+  if (!last.isInRecovery || agentTimeline === null) return last.timeline;
+  return Math.max(last.timeline ?? 0, agentTimeline);
+}
+
+/** What a connection of the pool's own needs to reach a server. */
+export function probeConfig(member: Member, options: ResolvedOptions): ClientConfig {
+  const { user, password, database, ssl, sslnegotiation, enableChannelBinding, client_encoding } =
+    options.connection;
+  const config: ClientConfig = { ...connectionTo(member, ssl), application_name: 'lockstep-probe' };
+  const given = { user, password, database, sslnegotiation, enableChannelBinding, client_encoding };
+  return Object.assign(config, dropUndefined(given));
+}
+
+function dropUndefined(values: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}
+
+/** One line on a node for errors. */
+export function describeProbe(probe: Probe): string {
+  switch (probe.kind) {
+    case 'unknown':
+      return 'not asked yet';
+    case 'down':
+      return probe.reason;
+    case 'up':
+      return probe.isInRecovery ? 'follower' : `writable on timeline ${probe.timeline ?? 'unknown'}`;
+  }
+}

@@ -1,0 +1,140 @@
+import type { PoolConfig } from 'pg';
+import { createDurabilityLevels } from '../model/durability.ts';
+import { LockstepError } from '../model/errors.ts';
+import { checkCount } from './checks.ts';
+import { parseClusterUrl } from './cluster-url.ts';
+import type { Place } from './cluster/core/membership.ts';
+import { lookupAll } from './cluster/members.ts';
+import type { ClientLimits, HostAddress, LockstepOptions, ResolvedOptions } from './options.ts';
+import { unknownName } from './unknown-name.ts';
+
+const DEFAULT_LIMITS: ClientLimits = {
+  failoverTimeoutMs: 15_000,
+  durabilityTimeoutMs: 10_000,
+  maxReadLagBytes: 16 * 1024 * 1024,
+  gateWaitMs: 20,
+  probeIntervalMs: 250,
+  outcomeRetentionMs: 7 * 24 * 3_600_000,
+  tokenMaxAgeMs: 3_600_000,
+  maxReadLagMs: 0,
+  maxWaiting: 10_000,
+  prepareAfter: 5,
+};
+
+const POOL_OPTIONS = new Set(
+  `user database password port host connectionString keepAlive statement_timeout ssl enableChannelBinding
+   sslnegotiation query_timeout lock_timeout keepAliveInitialDelayMillis idle_in_transaction_session_timeout
+   application_name fallback_application_name connectionTimeoutMillis types options client_encoding max min
+   idleTimeoutMillis log allowExitOnIdle maxUses maxLifetimeSeconds onConnect verify`.split(/\s+/),
+);
+
+/** Those that pg does not know. */
+export const OWN_OPTIONS: ReadonlySet<string> = new Set([
+  'hosts',
+  'meter',
+  'durability',
+  'tokenSecret',
+  'zone',
+  'allowUnknownLag',
+  'hedgeAfterMs',
+  ...Object.keys(DEFAULT_LIMITS),
+]);
+
+/**
+ * Checks a URL or options object. A URL names all servers: `postgresql://user:password@a:5432,b:5432/db`.
+ * Throws CONFIG_INVALID for anything it does not know.
+ */
+export function resolveOptions(input: string | LockstepOptions): ResolvedOptions {
+  const given: LockstepOptions = typeof input === 'string' ? { connectionString: input } : input;
+  for (const name of Object.keys(given)) {
+    if (!POOL_OPTIONS.has(name) && !OWN_OPTIONS.has(name))
+      throw unknownName('option', name, [...POOL_OPTIONS, ...OWN_OPTIONS]);
+  }
+  const fromUrl = given.connectionString === undefined ? {} : parseClusterUrl(given.connectionString);
+  const { hosts, connectionString, host, port, ...rest } = { ...fromUrl, ...withoutUndefined(given) };
+  void connectionString;
+  const connection: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(rest)) if (POOL_OPTIONS.has(name)) connection[name] = value;
+  checkCount('max', rest.max, 1);
+  if (given.hedgeAfterMs !== 'p95') checkCount('hedgeAfterMs', given.hedgeAfterMs, 0);
+  return {
+    hosts: resolveHosts(hosts, host, port),
+    lookup: lookupAll,
+    zone: given.zone ?? null,
+    allowsUnknownLag: given.allowUnknownLag ?? false,
+    hedgeAfterMs: given.hedgeAfterMs ?? null,
+    connection: connection as PoolConfig,
+    limits: resolveLimits(given),
+    meter: given.meter ?? null,
+    durabilities: createDurabilityLevels(given.durability ?? {}),
+    tokenSecrets: resolveSecrets(given.tokenSecret),
+  };
+}
+
+const LEAST_SECRET_CHARACTERS = 16;
+
+function resolveSecrets(given: LockstepOptions['tokenSecret']): readonly string[] {
+  if (given === undefined) return [];
+  const secrets = typeof given === 'string' ? [given] : given;
+  const areUsable =
+    Array.isArray(secrets) &&
+    secrets.length > 0 &&
+    secrets.every((secret) => typeof secret === 'string' && secret.length >= LEAST_SECRET_CHARACTERS);
+  if (areUsable) return [...secrets];
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `"tokenSecret" is not usable; pass one random string of at least ${LEAST_SECRET_CHARACTERS} characters, or a list of such.`,
+  );
+}
+
+function withoutUndefined(options: LockstepOptions): LockstepOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+function resolveLimits(given: LockstepOptions): ClientLimits {
+  const limits: Record<string, number> = { ...DEFAULT_LIMITS };
+  for (const name of Object.keys(DEFAULT_LIMITS)) {
+    const value = given[name as keyof ClientLimits];
+    checkCount(name, value, name === 'probeIntervalMs' ? 10 : name === 'tokenMaxAgeMs' ? 1000 : 0);
+    if (value !== undefined) limits[name] = value;
+  }
+  return limits as unknown as ClientLimits;
+}
+
+function resolveHosts(
+  hosts: readonly HostAddress[] | undefined,
+  host: string | undefined,
+  port: number | undefined,
+): Place[] {
+  const list = hosts ?? (host === undefined ? [] : [{ host, port: port ?? 5432 }]);
+  if (!Array.isArray(list) || list.length === 0) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'No server is given; pass a URL like postgresql://user:password@a:5432,b:5432/db, or "hosts".',
+    );
+  }
+  const resolved = list.map((entry: HostAddress) => checkHost(entry));
+  const keys = new Set(resolved.map((entry) => `${entry.host}:${entry.port}`));
+  if (keys.size === resolved.length) return resolved;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    'A server is given twice in "hosts"; name each host and port once.',
+  );
+}
+
+function checkHost(entry: HostAddress): Place {
+  const { host, port = 5432, zone = null, weight = 1 } = entry;
+  if (typeof host !== 'string' || host === '' || !Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `"hosts" has an entry with host "${String(host)}" and port ${String(port)}; expected a name and a port from 1 to 65535.`,
+    );
+  }
+  if (!Number.isFinite(weight) || weight < 0) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `"hosts" has an entry for ${host} with weight ${String(weight)}; expected a number from 0.`,
+    );
+  }
+  return { host, port, zone, weight };
+}

@@ -1,0 +1,57 @@
+import { poolSaturated } from '../failures.ts';
+
+/**
+ * How many connections may be in use at once, over all servers. First come, first served; a place given
+ * back goes to the one who waited longest.
+ */
+export class Budget {
+  readonly #max: number;
+  readonly #maxWaiting: number;
+  readonly #waiters: (() => void)[] = [];
+  #inUse = 0;
+
+  constructor(max: number, maxWaiting: number) {
+    this.#max = max;
+    this.#maxWaiting = maxWaiting;
+  }
+
+  get waiting(): number {
+    return this.#waiters.length;
+  }
+
+  /** Takes a place if one is free at once. */
+  tryTake(): boolean {
+    if (this.#inUse >= this.#max) return false;
+    this.#inUse += 1;
+    return true;
+  }
+
+  /**
+   * Waits for a place, for `timeoutMs` at most (0: for ever); then it throws pg-pool's own error. Throws
+   * POOL_SATURATED (not applied) when too many wait already.
+   */
+  take(timeoutMs: number): Promise<void> {
+    if (this.tryTake()) return Promise.resolve();
+    const { length } = this.#waiters;
+    if (length >= this.#maxWaiting) return Promise.reject(poolSaturated(length, 'a connection'));
+    return new Promise((resolve, reject) => {
+      let timer: NodeJS.Timeout | undefined;
+      const waiter = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#waiters.push(waiter);
+      if (timeoutMs <= 0) return;
+      timer = setTimeout(() => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+        reject(new Error('timeout exceeded when trying to connect'));
+      }, timeoutMs);
+    });
+  }
+
+  give(): void {
+    const next = this.#waiters.shift();
+    if (next === undefined) this.#inUse -= 1;
+    else next();
+  }
+}

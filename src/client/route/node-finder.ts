@@ -1,0 +1,283 @@
+import { codeOf } from '../../model/errors.ts';
+import { isTransient } from '../statement/core/retry.ts';
+import { admitTrial, CLOSED_BREAKER, isBlocked, isOpen, recordFailure } from './core/breaker.ts';
+import type { Breaker } from './core/breaker.ts';
+import type { Classification } from '../classify/core/classify.ts';
+import { explainRoute } from './core/explain.ts';
+import type { RouteExplanation } from './core/explain.ts';
+import { createRouteTable, decideRoute } from './core/route.ts';
+import type { Route, RouteNode, RouteRequest, RouteRules, RouteTable } from './core/route.ts';
+import type { NodeKey } from '../../model/node.ts';
+import { toError } from '../../wire/hook-errors.ts';
+import { isAppsOwn, noLeader, poolSaturated } from '../failures.ts';
+import type { Lease } from '../../wire/contract.ts';
+import type { ClientLimits } from '../options.ts';
+import { isInDoubt, settleSession } from '../session/session-doubt.ts';
+import type { SessionState } from '../session/session-state.ts';
+import type { TopologyMonitor } from '../cluster/topology.ts';
+import type { Traffic } from './traffic.ts';
+
+/** Where a caller's connections come from: the pool, or the one place of a checked-out client. */
+export interface LeaseSource {
+  /** A connection that is there at once; null when it takes waiting for a place or connecting. */
+  tryAcquire(node: NodeKey): Lease | null;
+  /** Null when the node went down while the caller waited for a place: another one is to be chosen. */
+  acquire(node: NodeKey): Promise<Lease | null>;
+  /**
+   * Called once per acquired lease. `error` means that the connection is of no further use; `leavesState`
+   * that the statement left something behind in it, or a transaction open.
+   */
+  release(lease: Lease, error: Error | boolean | undefined, leavesState: boolean): void;
+}
+
+export type NodeRoute = Extract<Route, { kind: 'node' }>;
+
+/** What choosing a node goes by. */
+export interface RouteProgress {
+  readonly session: SessionState | null;
+  readonly deadlineMs: number;
+  readonly excluded: Set<NodeKey>;
+  access: 'any' | 'leader';
+  /** How old a follower's data may be when the statement is sent; null for no limit. */
+  readonly maxStalenessMs?: number | null;
+  lastError: Error | null;
+}
+
+/** What {@link NodeFinder} works with. */
+export interface FinderParts {
+  readonly monitor: TopologyMonitor;
+  readonly traffic: Traffic;
+  readonly limits: ClientLimits;
+  readonly rules: RouteRules;
+  /** Numbers in [0, 1). */
+  readonly random: () => number;
+}
+
+const NONE_EXCLUDED = new Set<NodeKey>();
+const IN_DOUBT: Route = { kind: 'wait', reason: 'a failover may have cost the session a write' };
+
+/** Finds the node for a statement, waiting for one where the cluster has none just now. */
+export class NodeFinder {
+  readonly parts: FinderParts;
+  /** Only nodes that failed lately. */
+  readonly #breakers = new Map<NodeKey, Breaker>();
+  #table: RouteTable | null = null;
+  #tableVersion = -1;
+  #waiting = 0;
+  /** Shared by all who wait, so that they go on in the order in which they came. */
+  #news: Promise<void> | null = null;
+
+  constructor(parts: FinderParts) {
+    this.parts = parts;
+  }
+
+  /**
+   * Waits until some node may take the statement. Throws NO_LEADER when none did in time, and POOL_SATURATED
+   * when too many wait already.
+   */
+  async awaitRoute(progress: RouteProgress): Promise<NodeRoute> {
+    const { monitor, limits } = this.parts;
+    if (monitor.leadership.leader === null) void monitor.start();
+    if (progress.session !== null) await settleSession(progress.session, monitor);
+    const route = this.routeNow(progress);
+    if (route.kind === 'node') return route;
+    if (this.#waiting >= limits.maxWaiting) throw poolSaturated(this.#waiting, 'a leader');
+    this.#waiting += 1;
+    try {
+      return await this.#awaitNews(progress, route.reason);
+    } finally {
+      this.#waiting -= 1;
+    }
+  }
+
+  async #awaitNews(progress: RouteProgress, firstReason: string): Promise<NodeRoute> {
+    const { monitor, limits } = this.parts;
+    let reason = firstReason;
+    for (;;) {
+      const { commonError } = monitor;
+      if (commonError !== null && !isTransient(codeOf(commonError))) throw commonError;
+      const leftMs = progress.deadlineMs - performance.now();
+      if (leftMs <= 0)
+        throw noLeader(reason, limits.failoverTimeoutMs, monitor.describeNodes(), progress.lastError);
+      await this.#nextNews(leftMs);
+      progress.excluded.clear();
+      if (progress.session !== null) await settleSession(progress.session, monitor);
+      const route = this.routeNow(progress);
+      if (route.kind === 'node') return route;
+      ({ reason } = route);
+    }
+  }
+
+  #nextNews(leftMs: number): Promise<void> {
+    this.#news ??= this.#awaitUsefulNews(performance.now() + Math.min(leftMs, 100)).finally(() => {
+      this.#news = null;
+    });
+    return this.#news;
+  }
+
+  /** Without a leader, thousands may wait, and most news are that nothing has changed. */
+  async #awaitUsefulNews(untilMs: number): Promise<void> {
+    const { monitor } = this.parts;
+    const followers = this.#currentTable().plain.all.length;
+    for (;;) {
+      const leftMs = untilMs - performance.now();
+      if (leftMs <= 0) return;
+      await monitor.nextChange(leftMs);
+      if (monitor.leadership.leader !== null || this.#currentTable().plain.all.length !== followers) return;
+    }
+  }
+
+  /** A node failed a statement for reasons of its own: this one goes elsewhere, and after several all do. */
+  failed(progress: Pick<RouteProgress, 'excluded'>, node: NodeKey): void {
+    progress.excluded.add(node);
+    this.#breakers.set(node, recordFailure(this.#breakers.get(node) ?? CLOSED_BREAKER, performance.now()));
+    this.#table = null;
+    void this.parts.monitor.probeNow(node);
+  }
+
+  /** A node answered: nothing is held against it any more. */
+  answered(node: NodeKey): void {
+    if (this.#breakers.size > 0 && this.#breakers.delete(node)) this.#table = null;
+  }
+
+  /** The node for a statement as things stand, or why it must wait. */
+  routeNow(progress: RouteProgress): Route {
+    const { random, monitor } = this.parts;
+    const { session } = progress;
+    if (session !== null && isInDoubt(session, monitor.leadership)) return IN_DOUBT;
+    const route = decideRoute(requestOf(progress), this.#currentTable(), random(), random());
+    if (this.#breakers.size > 0 && route.kind === 'node') this.#admitTrial(route.node);
+    return route;
+  }
+
+  /** What {@link routeNow} would say of a single statement, and why; it changes nothing. */
+  explain(classification: Classification, session: SessionState | null): RouteExplanation {
+    const { random, monitor, rules } = this.parts;
+    const nowMs = performance.now();
+    const request = requestOf({
+      session,
+      access: classification.mayUseFollower ? 'any' : 'leader',
+      excluded: NONE_EXCLUDED,
+      maxStalenessMs: session?.maxStalenessMs ?? null,
+    });
+    const nodes = this.#nodes();
+    const blocked = this.#blocked(nowMs);
+    const table = createRouteTable(nodes, monitor.leadership.timeline, rules, blocked, nowMs);
+    const isDoubtful = session !== null && isInDoubt(session, monitor.leadership);
+    return explainRoute({
+      classification,
+      request,
+      route: isDoubtful ? IN_DOUBT : decideRoute(request, table, random(), random()),
+      table,
+      nodes,
+      rules,
+      blocked,
+      nowMs,
+      nameOf: (key) => monitor.nameOf(key),
+      watermarkOf: (key) => monitor.watermarkOf(key),
+    });
+  }
+
+  /** Whether a follower chosen a while ago is still fresh enough for a statement with a bound. */
+  isStillFresh({ maxStalenessMs = null }: RouteProgress, node: NodeKey): boolean {
+    if (maxStalenessMs === null) return true;
+    const viewed = this.parts.monitor.view.find(({ key }) => key === node);
+    return viewed?.freshAsOfMs != null && viewed.freshAsOfMs >= performance.now() - maxStalenessMs;
+  }
+
+  #admitTrial(node: NodeKey): void {
+    const breaker = this.#breakers.get(node);
+    if (breaker === undefined || !isOpen(breaker)) return;
+    this.#breakers.set(node, admitTrial(breaker, performance.now()));
+    this.#table = null;
+  }
+
+  /** News about the cluster arrives several times a second; between them the table stands. */
+  #currentTable(): RouteTable {
+    const { version } = this.parts.monitor;
+    if (this.#table !== null && this.#tableVersion === version) return this.#table;
+    const { monitor, traffic, rules } = this.parts;
+    const nowMs = performance.now();
+    traffic.fade(nowMs);
+    const blocked = this.#blocked(nowMs);
+    this.#table = createRouteTable(this.#nodes(), monitor.leadership.timeline, rules, blocked, nowMs);
+    this.#tableVersion = version;
+    return this.#table;
+  }
+
+  #nodes(): RouteNode[] {
+    const { monitor, traffic } = this.parts;
+    return monitor.view.map((viewed) => {
+      const { zone, weight } = monitor.memberOf(viewed.key) ?? { zone: null, weight: 1 };
+      return { ...viewed, zone, weight, load: traffic.load(viewed.key) };
+    });
+  }
+
+  #blocked(nowMs: number): Set<NodeKey> {
+    const open = [...this.#breakers].filter(([, breaker]) => isBlocked(breaker, nowMs));
+    return new Set(open.map(([key]) => key));
+  }
+
+  /** A lease on the leader when there is a free connection to it right now. */
+  tryAcquireLeader(source: LeaseSource, session: SessionState | null): Lease | null {
+    const route = this.routeNow({
+      session,
+      deadlineMs: 0,
+      excluded: NONE_EXCLUDED,
+      access: 'leader',
+      lastError: null,
+    });
+    return route.kind === 'node' ? source.tryAcquire(route.node) : null;
+  }
+
+  /** A lease on the leader, waiting for one as long as an operation may. Throws NO_LEADER. */
+  async acquireLeader(source: LeaseSource, session: SessionState | null, deadlineMs: number): Promise<Lease> {
+    const progress: RouteProgress = {
+      session,
+      deadlineMs,
+      excluded: new Set(),
+      access: 'leader',
+      lastError: null,
+    };
+    for (;;) {
+      const { node } = await this.awaitRoute(progress);
+      try {
+        const lease = await source.acquire(node);
+        if (lease === null) continue;
+        if (this.parts.monitor.leadership.leader === node) return lease;
+        source.release(lease, undefined, false);
+      } catch (error) {
+        progress.lastError = toError(error);
+        if (isAppsOwn(progress.lastError) || !isTransient(codeOf(error))) throw error;
+        this.failed(progress, node);
+      }
+    }
+  }
+
+  /**
+   * Asks a node that refused a write whether it leads. While it does, the refusal is the statement's own
+   * (a transaction declared READ ONLY), not a change of leadership.
+   */
+  async confirmsLeader(node: NodeKey): Promise<boolean> {
+    const { monitor } = this.parts;
+    await monitor.probeNow(node);
+    const probed = monitor.view.find(({ key }) => key === node);
+    return monitor.leadership.leader === node && probed?.lsn != null;
+  }
+}
+
+function requestOf({
+  session,
+  access,
+  excluded,
+  maxStalenessMs = null,
+}: Pick<RouteProgress, 'session' | 'access' | 'excluded' | 'maxStalenessMs'>): RouteRequest {
+  return {
+    access,
+    isSession: session !== null,
+    token: session?.token ?? null,
+    preferred: session?.lastFollower ?? null,
+    completeAsOfMs: maxStalenessMs === null ? -Infinity : performance.now() - maxStalenessMs,
+    excluded,
+  };
+}

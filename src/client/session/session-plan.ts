@@ -1,0 +1,123 @@
+import type { SynchronousCommit } from '../../model/durability.ts';
+import type { Lsn } from '../../model/lsn.ts';
+import { canFollowRider, mayWrite } from '../classify/core/classify.ts';
+import type { Classification } from '../classify/core/classify.ts';
+import { decideFreshness } from './core/session.ts';
+import type { FreshnessCheck } from './core/session.ts';
+import type { ExchangePlan, ExchangeReport } from '../../wire/contract.ts';
+import type { StatementConfig } from '../statement/queryable.ts';
+import {
+  createDurability,
+  createGate,
+  createLeaderGate,
+  FOLLOWER_SIGHT,
+  LEADER_QUESTION,
+  readLeaderAnswer,
+} from './gate.ts';
+import type { FinderParts, NodeRoute } from '../route/node-finder.ts';
+import type { Lease } from '../../wire/contract.ts';
+import { learnFromLeader } from './session-doubt.ts';
+import { learnFromFollower } from './session-sight.ts';
+import type { FollowerSight, SessionState } from './session-state.ts';
+
+/** What of a statement decides which check rides along, and what is learned from its answer. */
+export interface PlannedStatement {
+  readonly request: { readonly statement: StatementConfig };
+  readonly session: SessionState | null;
+  readonly classification: Classification;
+  readonly level: SynchronousCommit | null;
+  /** Set where the statement is prepared under a name of the pool's. */
+  readonly preparedAs: readonly [string] | undefined;
+  /** Set once a follower that was only looked at was not far enough: the next one is waited for. */
+  readonly hasLooked: boolean;
+  /** Set once the leader was not seen to show what a follower had shown: the wait is not repeated. */
+  readonly isLeaderGateSpent: boolean;
+}
+
+/** What an exchange carries, and which check rides in front. */
+export interface CheckedPlan extends ExchangePlan {
+  readonly check: FreshnessCheck | 'leader-gate';
+  readonly sight: FollowerSight | null;
+  /** What a follower that passes the check has surely replayed. */
+  readonly atLeast: Lsn | null;
+}
+
+/** One attempt: where the statement went, and when. */
+export interface Attempt {
+  readonly route: NodeRoute;
+  readonly lease: Lease;
+  readonly plan: CheckedPlan;
+  readonly startedAtMs: number;
+}
+
+const UNCHECKED = { check: 'none', sight: null, atLeast: null } as const;
+
+const FOLLOWER_SIGHTS = [FOLLOWER_SIGHT];
+
+/** Puts the session's check, if it takes one, and its question into the statement's own flight. */
+export function planExchange(
+  statement: PlannedStatement,
+  parts: FinderParts,
+  route: NodeRoute,
+  lease: Lease,
+): CheckedPlan {
+  if (route.role === 'leader') return planForLeader(statement, parts);
+  const { session, preparedAs } = statement;
+  const statements = [statement.request.statement];
+  if (session === null) return { statements, preparedAs, ...UNCHECKED };
+  const { monitor, limits } = parts;
+  // Behind a proxy the next connection may lead to another server, which has shown nothing yet.
+  const isDirect = monitor.isDirect(route.node);
+  const token = isDirect ? session.requirementOn(lease) : session.token;
+  const ageMs = statement.hasLooked ? 0 : session.ageMs(performance.now());
+  const check = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs, ageMs);
+  const after = session.asksAlong || !isDirect ? FOLLOWER_SIGHTS : undefined;
+  if (token === null || check === 'none') return { statements, preparedAs, after, ...UNCHECKED };
+  const before = [createGate(token.lsn, check === 'wait' ? limits.gateWaitMs : 0)];
+  return { statements, preparedAs, before, after, check, sight: null, atLeast: token.lsn };
+}
+
+function planForLeader(statement: PlannedStatement, { monitor, limits }: FinderParts): CheckedPlan {
+  const { level, classification, request, session, preparedAs } = statement;
+  // While COPY moves data, the server would take the question for a part of it.
+  const question = session === null || classification.reason === 'COPY' ? undefined : LEADER_QUESTION;
+  const plain = { statements: [request.statement], preparedAs, question, ...UNCHECKED };
+  if (level !== null) return { ...plain, before: [createDurability(level)] };
+  const sight = session?.followerSight ?? null;
+  if (sight === null || statement.isLeaderGateSpent || !canFollowRider(classification)) return plain;
+  if (sight.timeline !== monitor.leadership.timeline) return plain;
+  const before = [createLeaderGate(sight.snapshotEnd, limits.gateWaitMs)];
+  return { ...plain, before, check: 'leader-gate', sight };
+}
+
+/** Moves token and watermark on by what an answer told; `report` is null when its wait was given up. */
+export function learnFromAnswer(
+  session: SessionState,
+  parts: FinderParts,
+  { classification, level }: PlannedStatement,
+  attempt: Attempt,
+  report: ExchangeReport | null,
+): void {
+  const { monitor } = parts;
+  const { route, lease, plan, startedAtMs } = attempt;
+  if (route.role === 'follower' && report !== null) {
+    learnFromCheck(session, parts, attempt);
+    return learnFromFollower(session, monitor, lease.node, report, startedAtMs);
+  }
+  if (plan.sight !== null) session.leaderShowed(plan.sight);
+  const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
+  const waitedAt = report === null || report.isSyncWaitCancelled ? null : level;
+  learnFromLeader(session, monitor, position, { startedAtMs, isWrite: mayWrite(classification), waitedAt });
+}
+
+/** That the statement ran says that its follower was as far as the check in front of it asked. */
+function learnFromCheck(
+  session: SessionState,
+  { monitor, traffic }: FinderParts,
+  { lease, plan, startedAtMs }: Attempt,
+): void {
+  if (plan.atLeast !== null) {
+    traffic.counts.gatePasses += 1;
+    monitor.observe(lease.node, plan.atLeast, startedAtMs);
+  } else if (session.token !== null) traffic.counts.watermarkHits += 1;
+}

@@ -1,0 +1,89 @@
+import type { QueryConfig, QueryResult } from 'pg';
+import { readStatement } from '../statement/queryable.ts';
+import type { Queryable } from '../statement/queryable.ts';
+import type { LeaseSource } from '../route/node-finder.ts';
+import type { StatementRunner } from '../statement/runner.ts';
+import type { SessionState } from './session-state.ts';
+import type { SessionTokens } from './session-tokens.ts';
+import { runBatch, runKeyedStatement, runTransaction } from '../transaction/transaction.ts';
+import type { Transaction, TransactionOptions } from '../transaction/transaction.ts';
+
+/**
+ * Reads its own writes and never goes back in time, whichever servers answer: each answer moves `token`
+ * on, and a follower answers only when it is at or past it.
+ */
+export interface Session extends Queryable {
+  /**
+   * What this session has seen, as a short string for a cookie or header: `pool.session({ token })` in
+   * another process goes on from there. Null before anything was seen. Signed when the pool has a
+   * `tokenSecret`; unsigned it must not come from where somebody could write another.
+   */
+  readonly token: string | null;
+  /** See {@link runTransaction}: the transaction's commit moves the token. */
+  transaction<T>(fn: (transaction: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
+  /** See {@link runBatch}. */
+  transaction(statements: readonly QueryConfig[], options?: TransactionOptions): Promise<QueryResult[]>;
+}
+
+export function createSession(
+  runner: StatementRunner,
+  source: LeaseSource,
+  state: SessionState,
+  tokens: SessionTokens,
+): Session {
+  return {
+    get token(): string | null {
+      // Who asks once will ask again: from now on each read learns its position at once.
+      state.asksAlong = true;
+      const { handover } = state;
+      return handover === null ? null : tokens.render(handover);
+    },
+    query: createQuery(runner, source, () => state, 'auto'),
+    transaction: createTransaction(runner, source, () => state),
+  };
+}
+
+/** The two forms of `transaction`: a function, or statements known in advance. */
+export function createTransaction(
+  runner: StatementRunner,
+  source: LeaseSource,
+  sessionOf: () => SessionState | null,
+): Session['transaction'] {
+  const transaction = (
+    work: ((transaction: Transaction) => Promise<unknown>) | readonly QueryConfig[],
+    options: TransactionOptions = {},
+  ): Promise<unknown> => {
+    const parts = { runner, source, session: sessionOf() };
+    return runner.pending.hold(
+      typeof work === 'function' ? runTransaction(parts, work, options) : runBatch(parts, work, options),
+    );
+  };
+  return transaction as Session['transaction'];
+}
+
+/** A `query` that always takes one way, in the session that `sessionOf` tells, if any. */
+export function createQuery(
+  runner: StatementRunner,
+  source: LeaseSource,
+  sessionOf: () => SessionState | null,
+  access: 'auto' | 'leader' | 'follower',
+): Queryable['query'] {
+  const run = (textOrConfig: unknown, values: unknown): Promise<QueryResult> => {
+    const statement = readStatement(textOrConfig, values);
+    const session = sessionOf();
+    if (statement.idempotencyKey !== undefined) {
+      const parts = { runner, source, session };
+      return runner.pending.hold(runKeyedStatement(parts, statement));
+    }
+    return runner.run({ statement, access, session }, source);
+  };
+  const query = (textOrConfig: unknown, values?: unknown): Promise<QueryResult> => {
+    try {
+      return run(textOrConfig, values);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  };
+  // pg's overloads tell the rows' type by the config; here the rows pass through unseen.
+  return query as Queryable['query'];
+}

@@ -1,0 +1,81 @@
+import { checkStaleness } from '../checks.ts';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { LockstepError } from '../../model/errors.ts';
+import type { LeaseSource } from '../route/node-finder.ts';
+import type { StatementRunner } from '../statement/runner.ts';
+import { createSession } from './session.ts';
+import type { Session } from './session.ts';
+import { SessionState } from './session-state.ts';
+import type { SessionTokens } from './session-tokens.ts';
+
+/** How a session begins. */
+export interface SessionOptions {
+  /** Another session's `token`, to go on from there; of several, the newest. */
+  readonly token?: string | readonly string[] | undefined;
+  /**
+   * For tokens from outside: one that is malformed, forged or too old is left out and counted in
+   * `stats().tokensRefused`, instead of the CONFIG_INVALID that it is by default.
+   */
+  readonly ignoreInvalidToken?: boolean | undefined;
+  /**
+   * What this session reads misses nothing that was committed longer ago than this when the statement was
+   * sent; where no follower is known to be that fresh, the leader answers.
+   */
+  readonly maxStalenessMs?: number | undefined;
+}
+
+/** Makes a pool's sessions, and knows the one that is ambient where the caller stands. */
+export class Sessions {
+  readonly #runner: StatementRunner;
+  readonly #source: LeaseSource;
+  readonly #states = new WeakMap<Session, SessionState>();
+  /** Made on first use, so that a pool that never has an ambient session pays nothing for it. */
+  #ambient: AsyncLocalStorage<SessionState> | null = null;
+  readonly tokens: SessionTokens;
+
+  constructor(runner: StatementRunner, source: LeaseSource, tokens: SessionTokens) {
+    this.#runner = runner;
+    this.#source = source;
+    this.tokens = tokens;
+  }
+
+  /** The ambient session of the calling code; null outside any. */
+  get current(): SessionState | null {
+    return this.#ambient === null ? null : (this.#ambient.getStore() ?? null);
+  }
+
+  create(options: SessionOptions): Session {
+    const { token, ignoreInvalidToken = false, maxStalenessMs = null } = options;
+    checkStaleness(options.maxStalenessMs);
+    const texts = token === undefined ? [] : typeof token === 'string' ? [token] : token;
+    const { tokens } = this;
+    const state = new SessionState({
+      token: tokens.read(texts, ignoreInvalidToken),
+      maxStalenessMs,
+      // Where tokens are in use, this session's will probably be asked for too.
+      asksAlong: tokens.areUsed,
+      onDisproved: () => (tokens.disproved += 1),
+    });
+    const session = createSession(this.#runner, this.#source, state, tokens);
+    this.#states.set(session, state);
+    return session;
+  }
+
+  /** Runs `fn` with the session as the ambient one. Throws CONFIG_INVALID for another pool's session. */
+  run<T>(sessionOrOptions: Session | SessionOptions, fn: (session: Session) => T): T {
+    const session = 'query' in sessionOrOptions ? sessionOrOptions : this.create(sessionOrOptions);
+    const state = this.stateOf(session);
+    this.#ambient ??= new AsyncLocalStorage();
+    return this.#ambient.run(state, fn, session);
+  }
+
+  /** Throws CONFIG_INVALID for another pool's session. */
+  stateOf(session: Session): SessionState {
+    const state = this.#states.get(session);
+    if (state !== undefined) return state;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'The session belongs to another pool; pass one that this pool has made.',
+    );
+  }
+}

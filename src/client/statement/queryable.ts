@@ -1,0 +1,125 @@
+import { PlainStatement } from '../../wire/plain-statement.ts';
+import type { WireStatement } from '../../wire/contract.ts';
+import type { QueryArrayConfig, QueryArrayResult, QueryConfig, QueryResult, QueryResultRow } from 'pg';
+import { LockstepError } from '../../model/errors.ts';
+import type { CommitWait } from './durability.ts';
+
+/** What a single statement's config may carry besides pg's own. */
+export interface StatementOptions extends CommitWait {
+  /** Makes it apply at most once: see {@link TransactionOptions.idempotencyKey}. Not inside of a transaction. */
+  readonly idempotencyKey?: string | undefined;
+  /**
+   * A read misses nothing that was committed longer ago than this when it was sent: it goes to followers that
+   * are known to be that fresh, else to the leader. Followers are judged by probes, so that less than twice
+   * `probeIntervalMs` leaves few of them.
+   */
+  readonly maxStalenessMs?: number | undefined;
+}
+
+/** What an app passes to `query` as a config. */
+export interface StatementConfig extends WireStatement, StatementOptions {}
+
+/** Whether the config carries StatementOptions that matter also with one server, which is never stale. */
+export function hasStatementOptions(config: unknown): boolean {
+  return (
+    typeof config === 'object' &&
+    config !== null &&
+    ('durability' in config || 'durabilityTimeoutMs' in config || 'idempotencyKey' in config)
+  );
+}
+
+/** Runs SQL and answers with pg's results. `Extra` is what a config may carry beyond pg's. */
+export interface Queryable<Extra = StatementOptions> {
+  // oxlint-disable-next-line typescript/no-explicit-any -- pg's own signature, so that code written for pg compiles
+  query<R extends any[] = any[]>(
+    config: QueryArrayConfig & Extra,
+    values?: unknown[],
+  ): Promise<QueryArrayResult<R>>;
+  // oxlint-disable-next-line typescript/no-explicit-any -- as above
+  query<R extends QueryResultRow = any>(
+    textOrConfig: string | (QueryConfig & Extra),
+    values?: unknown[],
+  ): Promise<QueryResult<R>>;
+}
+
+/** What pg's `query` takes: text, or a config; values beside it win over those inside. */
+export function readStatement(textOrConfig: unknown, values: unknown): StatementConfig {
+  if (typeof textOrConfig === 'string')
+    return new PlainStatement(
+      textOrConfig,
+      (values ?? undefined) as unknown[] | undefined,
+    ) as StatementConfig;
+  if (textOrConfig == null || typeof textOrConfig !== 'object') {
+    throw new TypeError('Client was passed a null or undefined query');
+  }
+  const config = textOrConfig as StatementConfig;
+  if (typeof config.text !== 'string') {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'A query needs its text also when it is prepared under a name, since the text decides where it may run.',
+    );
+  }
+  return values == null ? config : { ...config, values: values as unknown[] };
+}
+
+/** A call of `query` in pg's forms: text, values and callback, or a config that may hold the callback. */
+export interface QueryCall {
+  readonly statement: StatementConfig;
+  readonly callback: ((error: Error | undefined, result?: unknown) => void) | undefined;
+}
+
+export function readCall(
+  textOrConfig: unknown,
+  valuesOrCallback: unknown,
+  maybeCallback: unknown,
+): QueryCall {
+  const values = typeof valuesOrCallback === 'function' ? undefined : valuesOrCallback;
+  const statement = readStatement(textOrConfig, values);
+  const beside = [maybeCallback, valuesOrCallback].find((value) => typeof value === 'function');
+  return {
+    statement,
+    callback: (beside ?? (statement as { callback?: unknown }).callback) as QueryCall['callback'],
+  };
+}
+
+/** A statement inside a transaction or on a client cannot have an outcome of its own. */
+export function keyRefused(): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    'An idempotencyKey belongs to pool.query, session.query or transaction(), not to a statement inside of a transaction or on a client.',
+  );
+}
+
+/** A query object that sends itself: pg's Query, pg-cursor, pg-query-stream. */
+export interface SelfSubmitting {
+  submit(connection: unknown): unknown;
+  callback?: unknown;
+}
+
+export function isSelfSubmitting(query: unknown): query is SelfSubmitting {
+  return (
+    typeof query === 'object' && query !== null && 'submit' in query && typeof query.submit === 'function'
+  );
+}
+
+/** pg also accepts a callback inside the config. */
+export function callbackOf(config: unknown): unknown {
+  return typeof config === 'object' && config !== null && !isSelfSubmitting(config) && 'callback' in config
+    ? config.callback
+    : undefined;
+}
+
+/** Tells an answer to a callback in Node's manner. What the callback throws ends the process, as in pg. */
+export async function settleCallback<T>(
+  answer: Promise<T>,
+  callback: (error: Error | undefined, result?: T) => void,
+): Promise<void> {
+  let result: T;
+  try {
+    result = await answer;
+  } catch (error) {
+    callback(error as Error);
+    return;
+  }
+  callback(undefined, result);
+}

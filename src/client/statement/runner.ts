@@ -1,0 +1,366 @@
+import type { QueryResult } from 'pg';
+import { isSynchronous } from '../../model/durability.ts';
+import type { DurabilityLevels, SynchronousCommit } from '../../model/durability.ts';
+import type { Classifier } from '../classify/classifier.ts';
+import { isUndecided, mayWrite } from '../classify/core/classify.ts';
+import type { Classification } from '../classify/core/classify.ts';
+import { codeOf } from '../../model/errors.ts';
+import { decideRetry } from './core/retry.ts';
+import type { FailurePhase } from './core/retry.ts';
+import type { NodeKey } from '../../model/node.ts';
+import { refuseManyStatements, resolveCommitWait, startExchangeWithinLimit } from './durability.ts';
+import { startExchange, withoutName } from '../../wire/exchange.ts';
+import type { ExchangeReport } from '../../wire/contract.ts';
+import type { StatementConfig } from './queryable.ts';
+import { toError } from '../../wire/hook-errors.ts';
+import { commitUnknown, durabilityTimeout, isAppsOwn, noLeader } from '../failures.ts';
+import { isGateMiss } from '../session/gate.ts';
+import type { Hedger } from '../route/hedge.ts';
+import { NodeFinder } from '../route/node-finder.ts';
+import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from '../route/node-finder.ts';
+import type { Lease } from '../../wire/contract.ts';
+import { UNKNOWN_NAME } from '../../wire/prepared.ts';
+import type { PreparedTexts } from './prepared-texts.ts';
+import type { OutcomeTable } from '../transaction/outcome.ts';
+import { Pending } from './pending.ts';
+import { learnFromAnswer, planExchange } from '../session/session-plan.ts';
+import type { Attempt, PlannedStatement } from '../session/session-plan.ts';
+import { askOwed, mayHaveGoneBack } from '../session/session-sight.ts';
+import type { SessionState } from '../session/session-state.ts';
+import { checkStaleness } from '../checks.ts';
+
+/** One statement outside a transaction. */
+export interface StatementRequest {
+  readonly statement: StatementConfig;
+  /** `auto` goes by the statement's text. */
+  readonly access: 'auto' | 'leader' | 'follower';
+  readonly session: SessionState | null;
+}
+
+/** What {@link StatementRunner} works with. */
+export interface RunnerParts extends FinderParts {
+  readonly classifier: Classifier;
+  /** Null where no read is ever sent twice. */
+  readonly hedger: Hedger | null;
+  readonly outcomes: OutcomeTable;
+  readonly durabilities: DurabilityLevels;
+  readonly prepared: PreparedTexts;
+}
+
+/** What one statement has been through so far. */
+interface Progress extends RouteProgress, PlannedStatement {
+  request: StatementRequest;
+  readonly source: LeaseSource;
+  readonly commitWaitMs: number;
+  readonly resolve: (result: QueryResult) => void;
+  readonly reject: (error: Error) => void;
+  /** Where it was sent last. */
+  sentTo: NodeKey | null;
+  preparedAs: readonly [string] | undefined;
+  hasLooked: boolean;
+  isLeaderGateSpent: boolean;
+}
+
+/**
+ * Runs single statements: classify, choose a node, send, and where that fails decide between another try
+ * and an honest error. While all goes well it takes no turn of the event loop but the server's answer.
+ */
+export class StatementRunner {
+  readonly parts: RunnerParts;
+  readonly finder: NodeFinder;
+  /** Its own statements, and whatever else the pool's end waits for. */
+  readonly pending: Pending = new Pending();
+
+  constructor(parts: RunnerParts) {
+    this.parts = parts;
+    this.finder = new NodeFinder(parts);
+  }
+
+  /**
+   * Rejects with PostgreSQL's own errors unchanged; NO_LEADER (not applied) when no server could take the
+   * statement in time; COMMIT_UNKNOWN (unknown) when the connection broke under a write;
+   * DURABILITY_TIMEOUT (applied) when followers did not confirm in time.
+   */
+  run(request: StatementRequest, source: LeaseSource): Promise<QueryResult> {
+    const { hedger } = this.parts;
+    if (hedger !== null) return this.#runHedged(hedger, request, source);
+    return new Promise((resolve, reject) => this.#start(this.#begin(request, source, resolve, reject)));
+  }
+
+  /** Only reads outside of sessions are sent twice: nothing but their answer comes of them. */
+  #runHedged(hedger: Hedger, request: StatementRequest, source: LeaseSource): Promise<QueryResult> {
+    const { promise, resolve, reject } = Promise.withResolvers<QueryResult>();
+    let progress: Progress;
+    try {
+      progress = this.#begin(request, source, resolve, reject);
+    } catch (error) {
+      reject(toError(error));
+      return promise;
+    }
+    this.#start(progress);
+    const { classification, access, session } = progress;
+    if (classification.kind !== 'read' || access !== 'any' || session !== null) return promise;
+    return hedger.race(promise, () => this.#sendCopy(progress));
+  }
+
+  /** Null when no other follower has a connection free at once. */
+  #sendCopy({ request, source, sentTo }: Progress): Promise<QueryResult> | null {
+    if (sentTo === null) return null;
+    const { promise, resolve, reject } = Promise.withResolvers<QueryResult>();
+    const copy = this.#begin(request, source, resolve, reject);
+    copy.excluded.add(sentTo);
+    const route = this.finder.routeNow(copy);
+    const isElsewhere = route.kind === 'node' && route.role === 'follower';
+    const lease = isElsewhere ? source.tryAcquire(route.node) : null;
+    if (lease === null || !isElsewhere) return null;
+    this.parts.traffic.counts.hedged += 1;
+    this.pending.begin();
+    this.#send(copy, route, lease);
+    return promise;
+  }
+
+  #begin(
+    request: StatementRequest,
+    source: LeaseSource,
+    resolve: Progress['resolve'],
+    reject: Progress['reject'],
+  ): Progress {
+    const classification = this.parts.classifier.classify(request.statement.text);
+    const { durabilities, limits } = this.parts;
+    const { level, limitMs } = resolveCommitWait(request.statement, durabilities, limits.durabilityTimeoutMs);
+    if (level !== null) refuseManyStatements(classification);
+    checkStaleness(request.statement.maxStalenessMs);
+    const mayUseFollower =
+      request.access !== 'leader' &&
+      (classification.mayUseFollower || (request.access === 'follower' && isUndecided(classification)));
+    return {
+      request,
+      session: request.session,
+      source,
+      classification,
+      level,
+      commitWaitMs: limitMs,
+      resolve,
+      reject,
+      deadlineMs: performance.now() + limits.failoverTimeoutMs,
+      excluded: new Set(),
+      access: mayUseFollower && level === null ? 'any' : 'leader',
+      maxStalenessMs: request.statement.maxStalenessMs ?? request.session?.maxStalenessMs ?? null,
+      lastError: null,
+      sentTo: null,
+      preparedAs: this.#prepare(request.statement, classification),
+      hasLooked: false,
+      isLeaderGateSpent: false,
+    };
+  }
+
+  #prepare(statement: StatementConfig, classification: Classification): readonly [string] | undefined {
+    const name = this.parts.prepared.nameFor(statement, classification);
+    return name === undefined ? undefined : [name];
+  }
+
+  /** Its next try is prepared for that one time. */
+  #unprepare(progress: Progress, isNameUnknown: boolean): void {
+    const { statement } = progress.request;
+    if (progress.preparedAs !== undefined) this.parts.prepared.renew(statement.text, isNameUnknown);
+    progress.preparedAs = undefined;
+    progress.request = { ...progress.request, statement: withoutName(statement) };
+  }
+
+  #start(progress: Progress): void {
+    this.pending.begin();
+    try {
+      this.#advance(progress);
+    } catch (error) {
+      this.#fail(progress, toError(error));
+    }
+  }
+
+  #finish(progress: Progress, result: QueryResult): void {
+    this.pending.done();
+    progress.resolve(result);
+  }
+
+  #fail(progress: Progress, error: Error): void {
+    this.pending.done();
+    progress.reject(error);
+  }
+
+  #advance(progress: Progress): void {
+    const route = this.finder.routeNow(progress);
+    if (route.kind === 'wait') return void this.#advanceLater(progress);
+    const next = route.role === 'leader' ? null : route.node;
+    if (progress.session?.isOwedBeside(next) === true) return void this.#askOwed(progress, next);
+    const lease = progress.source.tryAcquire(route.node);
+    if (lease === null) return void this.#acquire(progress, route);
+    this.#send(progress, route, lease);
+  }
+
+  async #askOwed(progress: Progress, next: NodeKey | null): Promise<void> {
+    const { session, source } = progress;
+    if (session !== null) await askOwed(session, this.parts.monitor, source, next);
+    this.#advance(progress);
+  }
+
+  #again(progress: Progress): void {
+    this.parts.traffic.counts.retried += 1;
+    this.#advance(progress);
+  }
+
+  async #advanceLater(progress: Progress): Promise<void> {
+    try {
+      await this.#acquire(progress, await this.finder.awaitRoute(progress));
+    } catch (error) {
+      this.#fail(progress, toError(error));
+    }
+  }
+
+  async #acquire(progress: Progress, route: NodeRoute): Promise<void> {
+    let lease: Lease | null;
+    try {
+      lease = await progress.source.acquire(route.node);
+    } catch (error) {
+      await this.#afterFailure(progress, route, 'unreached', toError(error));
+      return;
+    }
+    if (lease === null) return this.#advance(progress);
+    // Connecting took time in which the leader may have changed: a former one must not get the statement.
+    if (route.role === 'leader' && this.parts.monitor.leadership.leader !== route.node) {
+      progress.source.release(lease, undefined, false);
+      this.#again(progress);
+      return;
+    }
+    if (route.role === 'follower' && !this.finder.isStillFresh(progress, route.node)) {
+      progress.source.release(lease, undefined, false);
+      this.#again(progress);
+      return;
+    }
+    this.#send(progress, route, lease);
+  }
+
+  #send(progress: Progress, route: NodeRoute, lease: Lease): void {
+    const { monitor, traffic } = this.parts;
+    const { session, source } = progress;
+    if (route.role === 'follower' && session !== null && mayHaveGoneBack(session, monitor, lease)) {
+      source.release(lease, undefined, false);
+      return this.#again(progress);
+    }
+    const planned = planExchange(progress, this.parts, route, lease);
+    const plan = lease.observer === null ? planned : { ...planned, reason: route.reason };
+    const attempt: Attempt = { route, lease, plan, startedAtMs: performance.now() };
+    progress.sentTo = route.node;
+    traffic.started(route.node);
+    const finish = (report: ExchangeReport | null): void => {
+      traffic.ended(route.node, performance.now() - attempt.startedAtMs);
+      try {
+        this.#settle(progress, attempt, report);
+      } catch (error) {
+        this.#fail(progress, toError(error));
+      }
+    };
+    const mayCommit = route.role === 'leader' && mayWrite(progress.classification);
+    if (!mayCommit || !mayWaitForFollowers(progress.level)) return startExchange(lease, plan, finish);
+    const limit = { monitor, limitMs: progress.commitWaitMs, isCommit: false };
+    startExchangeWithinLimit(lease, plan, limit, finish);
+  }
+
+  #settle(progress: Progress, attempt: Attempt, report: ExchangeReport | null): void {
+    const { monitor, traffic } = this.parts;
+    const { route, lease, plan } = attempt;
+    if (report === null) {
+      this.#learn(progress, attempt, null);
+      progress.source.release(lease, true, false);
+      throw durabilityTimeout(monitor.nameOf(route.node), 'limit', progress.commitWaitMs);
+    }
+    const leavesState =
+      progress.classification.kind === 'session' || lease.client.getTransactionStatus() !== 'I';
+    progress.source.release(lease, report.isBroken ? (report.error ?? true) : undefined, leavesState);
+    if (!report.isBroken) this.finder.answered(route.node);
+    if (report.error === null) {
+      this.#learn(progress, attempt, report);
+      if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(route.node), 'cancelled', 0);
+      return this.#finish(progress, report.results[0] as QueryResult);
+    }
+    if (report.hasStalePlan && !report.isBroken) {
+      this.#unprepare(progress, codeOf(report.error) === UNKNOWN_NAME);
+      return this.#again(progress);
+    }
+    if (plan.check === 'look' && isGateMiss(report) && !progress.hasLooked) {
+      progress.hasLooked = true;
+      return this.#advance(progress);
+    }
+    if ((plan.check === 'look' || plan.check === 'wait') && isGateMiss(report)) {
+      traffic.counts.gateMisses += 1;
+      if (monitor.leadership.leader === null) progress.excluded.add(route.node);
+      else progress.access = 'leader';
+      return this.#again(progress);
+    }
+    if (plan.check === 'leader-gate' && report.failedIn === 'before' && !report.isBroken) {
+      traffic.counts.leaderGateMisses += 1;
+      progress.isLeaderGateSpent = true;
+      if (progress.classification.kind === 'read' && progress.request.access === 'auto')
+        progress.access = 'any';
+      return this.#again(progress);
+    }
+    void this.#afterFailure(progress, route, phaseOf(report), report.error);
+  }
+
+  /** Counts what was answered, and moves the session on; `report` is null when the wait was given up. */
+  #learn(progress: Progress, attempt: Attempt, report: ExchangeReport | null): void {
+    const { traffic } = this.parts;
+    const { session, classification } = progress;
+    const { route } = attempt;
+    if (route.role === 'leader' && mayWrite(classification)) traffic.counts.writes += 1;
+    else traffic.countRead(route.node);
+    if (session !== null) learnFromAnswer(session, this.parts, progress, attempt, report);
+  }
+
+  /** Tries again, or rejects: what failed in which phase decides. */
+  async #afterFailure(
+    progress: Progress,
+    route: NodeRoute,
+    phase: FailurePhase,
+    error: Error,
+  ): Promise<void> {
+    const { monitor, classifier, traffic, limits } = this.parts;
+    progress.lastError = error;
+    const { kind } = progress.classification;
+    const decision = isAppsOwn(error)
+      ? ({ kind: 'give-up' } as const)
+      : decideRetry({ phase, code: codeOf(error), role: route.role, kind });
+    switch (decision.kind) {
+      case 'retry-elsewhere':
+        this.finder.failed(progress, route.node);
+        if (performance.now() > progress.deadlineMs)
+          return this.#fail(
+            progress,
+            noLeader(error.message, limits.failoverTimeoutMs, monitor.describeNodes(), error),
+          );
+        return this.#again(progress);
+      case 'retry-on-leader':
+        if (decision.teach) classifier.teachLeader(progress.request.statement.text);
+        traffic.counts.redirected += 1;
+        progress.access = 'leader';
+        return this.#again(progress);
+      case 'recheck-leader':
+        if (await this.finder.confirmsLeader(route.node)) return this.#fail(progress, error);
+        return this.#again(progress);
+      case 'outcome-unknown':
+        void monitor.probeNow(route.node);
+        traffic.counts.unknownOutcomes += 1;
+        return this.#fail(progress, commitUnknown(monitor.nameOf(route.node), error));
+      case 'give-up':
+        return this.#fail(progress, error);
+    }
+  }
+}
+
+function phaseOf(report: ExchangeReport): FailurePhase {
+  if (!report.isBroken) return 'refused';
+  return report.isSent ? 'broken' : 'unreached';
+}
+
+/** Whether a level waits for followers; null is the server's default, which may. */
+function mayWaitForFollowers(level: SynchronousCommit | null): boolean {
+  return level === null || isSynchronous(level);
+}

@@ -1,0 +1,26 @@
+import type { NodeId } from '../model/node.ts';
+import type { ClusterConfig } from './config/config.ts';
+import type { Merits } from './election/merits.ts';
+import type { ComingLeadership } from './leadership/coming-leadership.ts';
+import type { Fence } from './leadership/fence.ts';
+import type { LeadershipRegister } from './leadership/leadership.ts';
+import type { LocalNode } from './local/local-node.ts';
+import type { NodeKeeper } from './members/node-keeper.ts';
+import type { Peers } from './peers/peers.ts';
+import type { EventLog } from './report/event-log.ts';
+
+/** The parts of an agent that carry out what was decided. */
+export interface ExecutorOptions {
+  readonly self: NodeId;
+  readonly config: ClusterConfig;
+  readonly register: LeadershipRegister;
+  readonly local: LocalNode;
+  readonly peers: Peers;
+  readonly events: EventLog;
+  readonly merits: Merits;
+  readonly fence: Fence;
+  readonly coming: ComingLeadership;
+  readonly nodes: NodeKeeper;
+  /** This node has begun to accept writes. */
+  readonly onPromoted: () => Promise<void>;
+}

@@ -1,0 +1,33 @@
+import type pg from 'pg';
+import { escapeIdentifier, escapeLiteral } from 'pg';
+import { REPLICATION_USER } from '../../postgres/settings.ts';
+import type { ClusterConfig } from './config.ts';
+
+/**
+ * Creates the roles and the database that a new cluster needs; changes nothing that exists, except that
+ * passwords follow the configuration.
+ */
+export async function ensureRoles(client: pg.Client, config: ClusterConfig): Promise<void> {
+  await ensureRole(client, REPLICATION_USER, 'REPLICATION', config.secrets.replication);
+  await ensureRole(client, config.appUser, '', config.secrets.app);
+  await client.query(`GRANT pg_monitor TO ${escapeIdentifier(config.appUser)}`);
+  const { rowCount } = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [config.database]);
+  if (rowCount === 0) {
+    await client.query(
+      `CREATE DATABASE ${escapeIdentifier(config.database)} OWNER ${escapeIdentifier(config.appUser)}`,
+    );
+  }
+}
+
+async function ensureRole(
+  client: pg.Client,
+  name: string,
+  attributes: string,
+  password: string,
+): Promise<void> {
+  const { rowCount } = await client.query('SELECT 1 FROM pg_roles WHERE rolname = $1', [name]);
+  if (rowCount !== 0) return;
+  await client.query(
+    `CREATE ROLE ${escapeIdentifier(name)} LOGIN ${attributes} PASSWORD ${escapeLiteral(password)}`,
+  );
+}

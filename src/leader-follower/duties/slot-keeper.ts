@@ -1,0 +1,102 @@
+import type { Lsn } from '../../model/lsn.ts';
+import { parseLsn } from '../../model/lsn.ts';
+import type { NodeId } from '../../model/node.ts';
+import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import { advanceSlot, createSlot, dropSlot, readSlots } from '../../postgres/slots.ts';
+import { followersOf } from '../config/config.ts';
+import type { ClusterConfig } from '../config/config.ts';
+import { decideSlots } from './core/slots.ts';
+import type { LocalNode } from '../local/local-node.ts';
+import type { Merits } from '../election/merits.ts';
+import type { PeerReport, Peers } from '../peers/peers.ts';
+
+const LEADER_INTERVAL_MS = 2_000;
+/** A leader's round waits for this, and a suspended PostgreSQL never answers. */
+const TIMEOUT_MS = 2_000;
+/** They only have to move on before they keep much more than a follower keeps anyway. */
+const FOLLOWER_INTERVAL_MS = 10_000;
+
+/**
+ * Keeps a slot for each other node on this one, whether it leads or may lead one day. Calls run one after
+ * the other, whoever makes them.
+ */
+export class SlotKeeper {
+  readonly #self: NodeId;
+  readonly #config: ClusterConfig;
+  readonly #local: LocalNode;
+  readonly #peers: Peers;
+  readonly #merits: Merits;
+  #checkedAtMs = Number.NEGATIVE_INFINITY;
+  #checks: Promise<unknown> = Promise.resolve();
+
+  constructor(options: {
+    readonly self: NodeId;
+    readonly config: ClusterConfig;
+    readonly local: LocalNode;
+    readonly peers: Peers;
+    readonly merits: Merits;
+  }) {
+    this.#self = options.self;
+    this.#config = options.config;
+    this.#local = options.local;
+    this.#peers = options.peers;
+    this.#merits = options.merits;
+  }
+
+  /** Makes the slots right now. */
+  ensure(): Promise<void> {
+    this.#checkedAtMs = monotonicMs();
+    const check = this.#checks.then(() => this.#check());
+    this.#checks = check.catch(() => undefined);
+    return check;
+  }
+
+  /** The data folder may be another one now, without slots: do not wait until it is time. */
+  dataChanged(): void {
+    this.#checkedAtMs = Number.NEGATIVE_INFINITY;
+  }
+
+  /** As leader: {@link ensure} when it is time. */
+  async keepAsLeader(): Promise<void> {
+    if (monotonicMs() - this.#checkedAtMs > LEADER_INTERVAL_MS) await this.ensure();
+  }
+
+  /** As follower: {@link ensure} when it is time; nothing waits for it, and an election least of all. */
+  keepAsFollower(): void {
+    if (monotonicMs() - this.#checkedAtMs > FOLLOWER_INTERVAL_MS) void this.ensure().catch(() => undefined);
+  }
+
+  async #check(): Promise<void> {
+    const others = followersOf(this.#config, this.#self);
+    const mayLead = !this.#merits.neverLead.includes(this.#self);
+    await this.#local.withClient(
+      async (client) => {
+        const { slots, isInRecovery, redoLsn } = await readSlots(client);
+        const heldByPeers = heldBy(this.#peers.reports());
+        const steps = decideSlots({
+          slots: slots.map((slot) => ({ ...slot, node: slot.follower as NodeId })),
+          wanted: mayLead ? others : [],
+          follower: isInRecovery ? { redoLsn, heldByPeers } : null,
+        });
+        for (const step of steps) {
+          if (step.kind === 'drop') await dropSlot(client, step.node);
+          else if (step.kind === 'create') await createSlot(client, step.node);
+          else await advanceSlot(client, step.node, step.to);
+        }
+      },
+      'postgres',
+      TIMEOUT_MS,
+    );
+  }
+}
+
+/** The log of a silent node stands still at least where it last was. */
+function heldBy(reports: readonly PeerReport[]): ReadonlyMap<NodeId, Lsn> {
+  const held = new Map<NodeId, Lsn>();
+  for (const { node, status } of reports) {
+    if (status?.receivedLsn == null || status.replayedLsn === null) continue;
+    const [received, replayed] = [parseLsn(status.receivedLsn), parseLsn(status.replayedLsn)];
+    held.set(node.name, received < replayed ? received : replayed);
+  }
+  return held;
+}

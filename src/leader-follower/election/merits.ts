@@ -1,0 +1,91 @@
+import { dirname, join } from 'node:path';
+import type { NodeId } from '../../model/node.ts';
+import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import { dataNodes } from '../config/config.ts';
+import type { ClusterConfig, NodeConfig } from '../config/config.ts';
+import { UNMEASURED } from '../core/candidate.ts';
+import type { Measures, Merit } from '../core/candidate.ts';
+import type { ClusterState, LostLeadership } from '../core/cluster-state.ts';
+import { majorityRoundTripMs } from './core/measure.ts';
+import { lossesForElection, lossesOf, observeLosses } from './core/reliability.ts';
+import type { LossSightings } from './core/reliability.ts';
+import { DiskRoom } from '../local/disk-room.ts';
+import type { LocalNode } from '../local/local-node.ts';
+import { NodeMeasures } from '../local/node-measures.ts';
+import type { Peers } from '../peers/peers.ts';
+
+/** Keeps what speaks for and against each node as a leader, beside its data. */
+export class Merits {
+  readonly #config: ClusterConfig;
+  readonly #self: NodeId;
+  readonly #peers: Peers;
+  readonly #measures: NodeMeasures;
+  readonly #room: DiskRoom;
+  #losses: LossSightings = new Map();
+
+  constructor(options: {
+    readonly config: ClusterConfig;
+    readonly node: NodeConfig;
+    readonly local: LocalNode;
+    readonly peers: Peers;
+  }) {
+    const { config, node, local, peers } = options;
+    this.#config = config;
+    this.#self = node.name;
+    this.#peers = peers;
+    this.#room = new DiskRoom(local.dataDir);
+    this.#measures = new NodeMeasures({
+      probePath: join(dirname(local.dataDir), 'fsync.probe'),
+      postgresPort: node.port,
+      withClient: (task) =>
+        local.server.isRunning ? local.withClient(task) : Promise.reject(new Error('not running')),
+    });
+  }
+
+  /** Nodes of priority 0, witnesses among them. */
+  get neverLead(): readonly NodeId[] {
+    return this.#config.nodes.filter((node) => node.failoverPriority === 0).map((node) => node.name);
+  }
+
+  /** What this node measured of itself, for the others. */
+  own(): Measures {
+    const roundTrips = this.#peers
+      .reports()
+      .filter(({ node }) => !node.witness)
+      .map((report) => report.roundTripMs);
+    return {
+      peerLatencyMs: rounded(majorityRoundTripMs(roundTrips, dataNodes(this.#config).length)),
+      clientLatencyMs: rounded(this.#measures.clientLatencyMs),
+      fsyncMs: rounded(this.#measures.fsyncMs),
+      cpuHeadroom: rounded(this.#measures.cpuHeadroom),
+      freeBytes: this.#room.freeBytes,
+    };
+  }
+
+  /** Of all nodes, by what the others last told. */
+  all(state: ClusterState | null): readonly Merit[] {
+    const nowMs = monotonicMs();
+    this.#losses = observeLosses(this.#losses, state, nowMs);
+    const told = new Map(this.#peers.reports().map(({ node, status }) => [node.name, status?.measures]));
+    return this.#config.nodes.map(({ name, failoverPriority }) => ({
+      node: name,
+      priority: failoverPriority,
+      losses: lossesOf(name, state, this.#losses, nowMs),
+      measures: name === this.#self ? this.own() : (told.get(name) ?? UNMEASURED),
+    }));
+  }
+
+  /** What to record when this node wins the register from `state`. */
+  lossesAfter(state: ClusterState): readonly LostLeadership[] {
+    return lossesForElection(state, this.#losses, monotonicMs());
+  }
+
+  close(): void {
+    this.#measures.close();
+    this.#room.close();
+  }
+}
+
+function rounded(value: number | null): number | null {
+  return value === null ? null : Math.round(value * 100) / 100;
+}

@@ -1,0 +1,432 @@
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import { LockstepError } from '../../model/errors.ts';
+import { maxLsn } from '../../model/lsn.ts';
+import type { NodeId } from '../../model/node.ts';
+import type { TimelineHistory } from '../../model/timeline.ts';
+import { reachableBinaries } from '../../postgres/account.ts';
+import type { PostgresAccount } from '../../postgres/account.ts';
+import { findAgain } from '../../postgres/binaries.ts';
+import type { PostgresBinaries } from '../../postgres/binaries.ts';
+import {
+  createDataFolder,
+  readDataVersion,
+  readSystemIdentifier,
+  readTimelineHistory,
+} from '../../postgres/data-folder.ts';
+import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Probe } from '../../postgres/probe.ts';
+import type { ServerAddress } from '../../postgres/replication-connection.ts';
+import { rewindDataFolder } from '../../postgres/copy/rewind.ts';
+import { PostgresServer } from '../../postgres/server.ts';
+import { SUPERUSER } from '../../postgres/settings.ts';
+import type { Settings } from '../../postgres/settings.ts';
+import { checkSettings } from '../../postgres/settings-check.ts';
+import type { LogEnd } from '../rejoin/log-end.ts';
+import { nodeFolder } from '../config/config.ts';
+import type { ClusterConfig, NodeConfig } from '../config/config.ts';
+import type { LostLog } from '../core/rejoin.ts';
+import type { StallLook } from './core/stall.ts';
+import { DataReplacement } from '../rejoin/data-replacement.ts';
+import { LocalChanges } from './local-changes.ts';
+import type { Activity } from './local-changes.ts';
+import { LocalQueries } from './local-queries.ts';
+import { saveLostWrites } from '../rejoin/lost-writes.ts';
+import type { LostWrites } from '../rejoin/lost-writes.ts';
+import type { LocalNodeOptions } from './local-node-options.ts';
+import { writeNodeSettings } from './node-settings.ts';
+import { readTimelines } from '../rejoin/timelines.ts';
+
+const PROMOTE_TIMEOUT_MS = 60_000;
+const POSITION_TIMEOUT_MS = 5_000;
+/** pg_rewind wants an orderly end; a large cache takes a while to be written. */
+const REJOIN_STOP_TIMEOUT_MS = 60_000;
+
+/**
+ * This node's PostgreSQL with the settings that its role needs. Changes run one after the other, whoever
+ * asks for them; probing does not wait for them.
+ */
+export class LocalNode {
+  readonly #config: ClusterConfig;
+  readonly #node: NodeConfig;
+  #binaries: PostgresBinaries;
+  readonly #account: PostgresAccount | null;
+  readonly #folder: string;
+  readonly #server: PostgresServer;
+  readonly #replacement: DataReplacement;
+  readonly #queries: LocalQueries;
+  #following: NodeId | null = null;
+  /** Settings that name another leader, or none, could not be written yet: the old ones may still count. */
+  #isUnwritten = false;
+  /** It was set to stream and may not be on the leader's timeline yet. */
+  #isArriving = false;
+  /** PostgreSQL's synchronous_standby_names. */
+  #standbyNames = '';
+  readonly #changes = new LocalChanges(() => this.#server.isRunning);
+  #hasEndedByItself = false;
+  #clusterSettings: Settings = {};
+
+  constructor(options: LocalNodeOptions) {
+    this.#config = options.config;
+    this.#node = options.node;
+    this.#binaries = options.binaries;
+    this.#account = options.account;
+    this.#folder = nodeFolder(options.stateDir, options.node.name);
+    this.#replacement = new DataReplacement(this.#folder, options.account);
+    this.#server = new PostgresServer({
+      binaries: options.binaries,
+      account: options.account,
+      dataDir: this.dataDir,
+      logPath: join(this.#folder, 'postgres.log'),
+      host: options.node.host,
+      port: options.node.port,
+      superuserPassword: options.config.secrets.superuser,
+      onUnexpectedExit: (reason, wasKilled) => {
+        this.#hasEndedByItself = !wasKilled;
+        this.#changes.activity = { state: 'stopped', detail: reason };
+        options.onUnexpectedExit(reason);
+      },
+      onFrozen: options.onFrozen,
+      kernelWatchdog: options.kernelWatchdog,
+      onProblem: options.onProblem,
+    });
+    this.#queries = new LocalQueries(this.#server);
+  }
+
+  get dataDir(): string {
+    return join(this.#folder, 'data');
+  }
+
+  get server(): PostgresServer {
+    return this.#server;
+  }
+
+  get activity(): Activity {
+    return this.#changes.activity;
+  }
+
+  /** PostgreSQL crashed or was stopped from outside, and has not been started since. */
+  get hasEndedByItself(): boolean {
+    return this.#hasEndedByItself && !this.#server.isRunning;
+  }
+
+  get following(): NodeId | null {
+    return this.#isUnwritten ? null : this.#following;
+  }
+
+  /** To be asked once a round; see LocalQueries. */
+  stalledForMs(look: StallLook): number {
+    return this.#queries.stalledForMs(look);
+  }
+
+  get canRewind(): boolean {
+    return this.#binaries.pgRewind !== null;
+  }
+
+  /** The identifier of the data folder, null without a usable one. Throws CONFIG_INVALID for another major. */
+  async systemIdentifier(): Promise<string | null> {
+    if (await this.#replacement.isBroken()) return null;
+    const major = await readDataVersion(this.dataDir);
+    if (major !== null && major !== this.#binaries.major) {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `${this.dataDir} was made by PostgreSQL ${major}, and ${this.#binaries.version} is used now. Use that version (--postgres), or remove the folder to clone it anew.`,
+      );
+    }
+    return readSystemIdentifier(this.dataDir);
+  }
+
+  /** Null when PostgreSQL does not run or does not answer. */
+  probe(): Promise<Probe | null> {
+    return this.#queries.probe();
+  }
+
+  /** Runs statements as superuser on the local server; see LocalQueries. */
+  withClient<T>(task: (client: pg.Client) => Promise<T>, database?: string, timeoutMs?: number): Promise<T> {
+    return this.#queries.withClient(task, database, timeoutMs);
+  }
+
+  async history(seen: Probe): Promise<TimelineHistory> {
+    return readTimelineHistory(this.dataDir, seen.timeline);
+  }
+
+  create(): Promise<void> {
+    return this.#changes.run('starting', 'creating the data folder', async () => {
+      await createDataFolder({
+        binaries: this.#binaries,
+        account: this.#account,
+        dataDir: this.dataDir,
+        superuserPassword: this.#config.secrets.superuser,
+      });
+    });
+  }
+
+  /** Starts PostgreSQL as a follower of nobody. */
+  start(): Promise<void> {
+    return this.#changes.run('starting', 'starting', () => this.#startAlone());
+  }
+
+  /**
+   * Ends PostgreSQL in order and starts it as a follower of nobody, with the programs of the same major that are
+   * installed now. Throws CONFIG_INVALID, with PostgreSQL as it was, when there are none.
+   */
+  restart(): Promise<void> {
+    return this.#changes.run('starting', 'restarting', async () => {
+      const found = await findAgain(this.#config.postgres, this.#binaries);
+      this.#binaries = await reachableBinaries(found, this.#account);
+      await this.#server.stop('fast');
+      this.#server.useBinaries(this.#binaries);
+      await this.#startAlone();
+    });
+  }
+
+  /** Streams from `leader`; to be {@link settle}d once it is on the leader's timeline. */
+  follow(leader: NodeConfig): Promise<void> {
+    return this.#changes.run(null, null, async () => {
+      this.#following = leader.name;
+      this.#isUnwritten = true;
+      this.#isArriving = true;
+      this.#server.setDeadlines(null);
+      await this.#writeSettings(leader);
+      this.#server.reload();
+    });
+  }
+
+  /** What made the arrival at the leader's timeline fast costs a little at each commit, and ends here. */
+  async settle(): Promise<void> {
+    if (!this.#isArriving) return;
+    return this.#changes.run(null, null, async () => {
+      if (this.#following === null) return;
+      this.#isArriving = false;
+      await this.#writeSettings(this.#followedNode());
+      this.#server.reload();
+    });
+  }
+
+  /** Tells PostgreSQL to stop receiving; it may still do so for a moment. */
+  letGo(): Promise<void> {
+    return this.#changes.run(null, null, () => this.#letGo());
+  }
+
+  /** Stops receiving, and resolves when the walreceiver is gone. */
+  detach(): Promise<void> {
+    return this.#changes.run(null, null, () => this.#detach());
+  }
+
+  /**
+   * Cuts this node off from any leader and tells where its log ends (I2): nothing that a leader writes
+   * from here on arrives. Null when PostgreSQL does not run here or leads.
+   */
+  fencedPosition(): Promise<LogEnd | null> {
+    return this.#changes.run(null, null, async () => {
+      if (!this.#server.isRunning) return null;
+      await this.#detach();
+      const deadline = monotonicMs() + POSITION_TIMEOUT_MS;
+      while (monotonicMs() < deadline) {
+        const seen = await this.probe();
+        if (seen !== null && !seen.isInRecovery) return null;
+        // Right after a start, the position counts only once all that lies in pg_wal has been read.
+        if (seen !== null && !seen.hasReceiver && (seen.hasStreamed || seen.isAtLogEnd)) {
+          return {
+            ...(await readTimelines(this.dataDir, seen)),
+            receivedLsn: maxLsn(seen.receivedLsn, seen.replayedLsn),
+            replayedLsn: seen.replayedLsn,
+          };
+        }
+        await delay(5);
+      }
+      return null;
+    });
+  }
+
+  /** Sets the names that commits will wait for after a promotion; meanwhile it follows on. */
+  prepareToLead(standbyNames: string): Promise<void> {
+    return this.#changes.run(null, null, async () => {
+      if (this.#following === null) return;
+      this.#standbyNames = standbyNames;
+      this.#isArriving = false;
+      await this.#writeSettings(this.#followedNode());
+      this.#server.reload();
+    });
+  }
+
+  /** Leaves recovery; commits wait for `standbyNames` (synchronous_standby_names) from the first one on. */
+  promote(standbyNames: string): Promise<void> {
+    return this.#changes.run('starting', 'promoting', async () => {
+      const isPrepared = this.#following !== null && !this.#isArriving && this.#standbyNames === standbyNames;
+      this.#following = null;
+      this.#isUnwritten = !isPrepared;
+      this.#isArriving = false;
+      this.#standbyNames = standbyNames;
+      if (!isPrepared) {
+        await this.#writeSettings(null);
+        this.#server.reload();
+      }
+      await this.#server.promote(PROMOTE_TIMEOUT_MS, () => this.#queries.isInRecovery());
+    });
+  }
+
+  /** Changes the names that PostgreSQL waits for; effective for new waits within milliseconds. */
+  setStandbyNames(standbyNames: string): Promise<void> {
+    return this.#changes.run(null, null, async () => {
+      this.#standbyNames = standbyNames;
+      await this.#writeSettings(null);
+      this.#server.reload();
+    });
+  }
+
+  stop(mode: 'fast' | 'immediate', timeoutMs?: number): Promise<void> {
+    return this.#changes.run('stopped', null, async () => {
+      await this.#server.stop(mode, timeoutMs);
+      this.#following = null;
+    });
+  }
+
+  /** Ends PostgreSQL at once, from outside of any change that is under way, and does not wait for it. */
+  kill(reason: string): void {
+    this.#server.kill(reason);
+  }
+
+  /** See PostgresServer.endByForce. */
+  endByForce(): Promise<void> {
+    return this.#server.endByForce();
+  }
+
+  /** Replaces whatever data this node has by a copy of the leader's; the old is kept until the copy is whole. */
+  clone(source: NodeConfig, signal: AbortSignal): Promise<void> {
+    return this.#changes.run('rejoining', 'cloning', async () => {
+      await this.#replacement.copyFrom({
+        source: this.#superuserAt(source),
+        signal,
+        onProgress: (percent) =>
+          (this.#changes.activity = { state: 'rejoining', detail: `cloning ${percent}%` }),
+        stopServer: () => this.#server.stop('fast', REJOIN_STOP_TIMEOUT_MS),
+      });
+    });
+  }
+
+  /** Undoes what this node has and the leader has not, and follows it. Returns the reason when it must be cloned instead. */
+  rewind(source: NodeConfig): Promise<string | null> {
+    return this.#changes.run('rejoining', 'rewinding', async () => {
+      await this.#server.stop('fast', REJOIN_STOP_TIMEOUT_MS);
+      await this.#replacement.markBroken();
+      const result = await rewindDataFolder({
+        binaries: this.#binaries,
+        account: this.#account,
+        dataDir: this.dataDir,
+        source: this.#superuserAt(source),
+      });
+      if (result.kind === 'failed') return result.reason;
+      // The folder is consistent only after it replayed what the source wrote meanwhile, so it starts
+      // attached; it may, because the decision to rewind was a decision to follow this leader.
+      this.#following = source.name;
+      this.#hasEndedByItself = false;
+      await this.#writeSettings(source);
+      const failure = await this.#server.startAsFollower().then(
+        () => null,
+        (error: unknown) => (error as Error).message,
+      );
+      if (failure === null) await this.#replacement.markWhole();
+      return failure;
+    });
+  }
+
+  /** Puts aside what a rewind or a copy is about to take away. */
+  saveLost(lost: LostLog, history: TimelineHistory, term: number): Promise<LostWrites> {
+    return this.#changes.run('rejoining', 'saving lost commits', () =>
+      saveLostWrites({
+        node: this.#node.name,
+        folder: this.#folder,
+        dataDir: this.dataDir,
+        binaries: this.#binaries,
+        account: this.#account,
+        lost,
+        history,
+        term,
+        withClient: (task, database) => this.withClient(task, database),
+      }),
+    );
+  }
+
+  /** Takes the settings that all nodes have; those that PostgreSQL takes without a restart, at once. */
+  useClusterSettings(settings: Settings): Promise<void> {
+    this.#clusterSettings = settings;
+    return this.nodesChanged();
+  }
+
+  /** The nodes of the cluster changed: PostgreSQL lets those in that came. */
+  nodesChanged(): Promise<void> {
+    return this.#changes.run(null, null, async () => {
+      if (!this.#server.isRunning) return;
+      await this.#writeSettings(this.#followedNode());
+      this.#server.reload();
+    });
+  }
+
+  /** Throws CONFIG_INVALID for values that PostgreSQL would not start with. */
+  checkSettings(settings: Readonly<Record<string, string>>): Promise<void> {
+    const [binaries, account, dataDir] = [this.#binaries, this.#account, this.dataDir];
+    return checkSettings({ binaries, account, dataDir, settings });
+  }
+
+  /** Ends PostgreSQL for good, in order. */
+  async close(): Promise<void> {
+    await this.#changes.untilDone();
+    this.#queries.close();
+    await this.#server.stop('fast');
+  }
+
+  async #startAlone(): Promise<void> {
+    this.#following = null;
+    this.#isArriving = false;
+    this.#standbyNames = '';
+    await this.#replacement.removeLeftover();
+    this.#hasEndedByItself = false;
+    await this.#writeSettings(null);
+    await this.#server.startAsFollower();
+  }
+
+  async #letGo(): Promise<void> {
+    if (this.#following === null && !this.#isUnwritten) return;
+    this.#isArriving = false;
+    await this.#writeSettings(null);
+    // Not before: where that fails, it still receives from there, and must be detached again.
+    this.#following = null;
+    this.#server.reload();
+  }
+
+  async #detach(): Promise<void> {
+    await this.#letGo();
+    const deadline = monotonicMs() + POSITION_TIMEOUT_MS;
+    while (monotonicMs() < deadline) {
+      const seen = await this.probe();
+      if (seen !== null && !seen.hasReceiver) return;
+      await delay(5);
+    }
+  }
+
+  /** Null also when it left the cluster. */
+  #followedNode(): NodeConfig | null {
+    return this.#config.nodes.find((node) => node.name === this.#following) ?? null;
+  }
+
+  #superuserAt(node: NodeConfig): ServerAddress {
+    return { host: node.host, port: node.port, user: SUPERUSER, password: this.#config.secrets.superuser };
+  }
+
+  async #writeSettings(leader: NodeConfig | null): Promise<void> {
+    await writeNodeSettings({
+      config: this.#config,
+      node: this.#node,
+      leader,
+      standbyNames: this.#standbyNames,
+      isArriving: this.#isArriving,
+      clusterSettings: this.#clusterSettings,
+      account: this.#account,
+      dataDir: this.dataDir,
+      passFile: join(this.#folder, 'replication.pgpass'),
+    });
+    this.#isUnwritten = false;
+  }
+}

@@ -1,0 +1,72 @@
+import { isIP } from 'node:net';
+import type { PostgresAccount } from '../../postgres/account.ts';
+import { replaceFile, writeSettings } from '../../postgres/data-folder.ts';
+import { renderConnInfo, REPLICATED_NODE_SETTINGS, REPLICATION_USER } from '../../postgres/settings.ts';
+import type { Settings } from '../../postgres/settings.ts';
+import { slotName } from '../../postgres/slots.ts';
+import { agentUrl, dataNodes } from '../config/config.ts';
+import type { ClusterConfig, NodeConfig } from '../config/config.ts';
+
+const LOOPBACK = ['127.0.0.1/32', '::1/128'];
+
+/** What one node's lockstep.conf depends on. */
+export interface NodeSettingsOptions {
+  readonly config: ClusterConfig;
+  readonly node: NodeConfig;
+  /** Whom it streams from; null for nobody. */
+  readonly leader: NodeConfig | null;
+  /** PostgreSQL's synchronous_standby_names. */
+  readonly standbyNames: string;
+  /** It is to stream from a leader whose timeline it may not have yet. */
+  readonly isArriving: boolean;
+  readonly passFile: string;
+  /** For all nodes alike. */
+  readonly clusterSettings: Settings;
+  readonly dataDir: string;
+  readonly account: PostgresAccount | null;
+}
+
+/** Writes a node's lockstep.conf, pg_hba.conf and the password file that it names; PostgreSQL is to be reloaded. */
+export async function writeNodeSettings(options: NodeSettingsOptions): Promise<void> {
+  const { config, account, dataDir, passFile } = options;
+  await replaceFile(passFile, `*:*:*:${REPLICATION_USER}:${config.secrets.replication}\n`, account);
+  const networks = [...LOOPBACK, ...config.allowedNetworks, ...dataNodes(config).map(networkOf)];
+  await writeSettings(dataDir, account, nodeSettings(options), [...new Set(networks)]);
+}
+
+/** A node's own address, as pg_hba.conf has it: a name stays one. */
+function networkOf({ host }: NodeConfig): string {
+  const version = isIP(host);
+  if (version === 0) return host;
+  return `${host}/${version === 4 ? 32 : 128}`;
+}
+
+function nodeSettings(options: NodeSettingsOptions): Settings {
+  const { config, node, leader } = options;
+  return {
+    ...REPLICATED_NODE_SETTINGS,
+    ...options.clusterSettings,
+    cluster_name: `${config.name}/${node.name}`,
+    listen_addresses: node.host,
+    port: node.port,
+    // A timeline begins with a new file: to fill it first would hold up the first synchronous commit.
+    ...(options.isArriving ? { wal_init_zero: false } : {}),
+    synchronous_standby_names: options.standbyNames,
+    primary_slot_name: leader === null ? '' : slotName(node.name),
+    primary_conninfo:
+      leader === null
+        ? ''
+        : renderConnInfo({
+            host: leader.host,
+            port: leader.port,
+            user: REPLICATION_USER,
+            // Not the password itself: PostgreSQL logs changed settings.
+            passfile: options.passFile,
+            application_name: node.name,
+            keepalives_idle: 2,
+            connect_timeout: 3,
+          }),
+    'lockstep.agent_url': agentUrl(node),
+    'lockstep.node': node.name,
+  };
+}

@@ -1,0 +1,179 @@
+import { LockstepError } from '../../../model/errors.ts';
+import type { NodeId } from '../../../model/node.ts';
+import type { ClusterState, ListedNode } from '../../core/cluster-state.ts';
+
+/**
+ * The nodes of a cluster. Those that vote stand in cluster.json until a vote is given or taken away; from then on all
+ * nodes are listed in the cluster's register. Those that do not vote are listed there anyway, so that they come and go
+ * while it runs: no quorum has one of them in it. Design and argument: docs/internals/nodes.md.
+ */
+
+/** A node as cluster.json has it. */
+export interface SeedNode extends ListedNode {
+  readonly witness: boolean;
+  readonly voter: boolean;
+}
+
+/** PostgreSQL's processes for replication are limited (`max_wal_senders`), and a copy takes one too. */
+const MAX_DATA_NODES = 12;
+const REMEMBERED_NAMES = 500;
+
+/**
+ * All nodes: the seed's voters, and the register's others, once somebody changed them; all of the register's once voters
+ * have changed. One that leaves never leads.
+ */
+export function presentNodes(seed: readonly SeedNode[], state: ClusterState | null): readonly SeedNode[] {
+  const founders = state?.votersEpoch === undefined ? seed.filter((node) => node.voter) : [];
+  const others = listedNodes(seed, state).filter(({ name }) =>
+    founders.every((voter) => voter.name !== name),
+  );
+  return [
+    ...founders,
+    ...others.map((node) => ({
+      ...listedNode(node),
+      failoverPriority: node.isLeaving === true ? 0 : node.failoverPriority,
+      witness: node.witness === true,
+      voter: state?.votersEpoch !== undefined && node.voter === true,
+    })),
+  ];
+}
+
+function listedNodes(seed: readonly SeedNode[], state: ClusterState | null): readonly ListedNode[] {
+  return state?.nodes ?? seed.filter((node) => !node.voter).map(listedNode);
+}
+
+/** What the register keeps of a node, but for its vote. */
+export function listedNode(node: ListedNode): ListedNode {
+  const { name, host, port, agentPort, failoverPriority, witness } = node;
+  return {
+    name,
+    host,
+    port,
+    agentPort,
+    failoverPriority,
+    ...(witness === true ? { witness } : {}),
+    ...(node.isLeaving === true ? { isLeaving: true } : {}),
+  };
+}
+
+/** The state with one node more. Throws CONFIG_INVALID when it does not fit, with nothing changed. */
+export function addNode(seed: readonly SeedNode[], state: ClusterState, added: ListedNode): ClusterState {
+  const nodes = presentNodes(seed, state);
+  const { name, host } = added;
+  const refuse = (reason: string): never => {
+    throw new LockstepError('CONFIG_INVALID', reason, { details: { name } });
+  };
+  const same = nodes.find((node) => node.name === name);
+  if (same !== undefined) {
+    refuse(
+      same.isLeaving === true
+        ? `${name} is being removed, and its name is never given again. Choose another one.`
+        : `${name} is a node already, at ${same.host}. Choose another name.`,
+    );
+  }
+  if (state.removedNodes?.includes(name) === true) {
+    refuse(
+      `${name} was a node of this cluster before and was removed: its machine may come back under that name. Choose another one.`,
+    );
+  }
+  if (added.port === added.agentPort) {
+    refuse(`PostgreSQL and the agent of ${name} cannot share port ${added.port}. Give them two.`);
+  }
+  for (const node of nodes) {
+    const taken = [node.port, node.agentPort].find(
+      (port) => node.host === host && (port === added.port || port === added.agentPort),
+    );
+    if (taken !== undefined) refuse(`${host}:${taken} belongs to ${node.name}. Choose another port.`);
+  }
+  if (isLoopback(host) && !nodes.every((node) => isLoopback(node.host))) {
+    refuse(`${host} is each machine's own address. Name the one at which the others reach ${name}.`);
+  }
+  if (nodes.filter((node) => !node.witness).length >= MAX_DATA_NODES) {
+    refuse(`A cluster has ${MAX_DATA_NODES} nodes with data at most. Remove one first.`);
+  }
+  return { ...state, nodes: [...listedNodes(seed, state), added] };
+}
+
+/** The state in which a node is to be removed. Throws CONFIG_INVALID where it must stay, with nothing changed. */
+export function leaveNode(
+  seed: readonly SeedNode[],
+  state: ClusterState,
+  name: string,
+  leader: NodeId,
+): ClusterState {
+  const nodes = presentNodes(seed, state);
+  const node = nodes.find((candidate) => candidate.name === name);
+  if (node === undefined) {
+    const wasRemoved = (state.removedNodes as readonly string[] | undefined)?.includes(name) === true;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      wasRemoved
+        ? `${name} has been removed already.`
+        : `There is no node "${name}"; there are ${nodes.map((candidate) => candidate.name).join(', ')}.`,
+      { details: { name } },
+    );
+  }
+  if (node.name === leader) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${name} leads. Hand the leadership over first ("lockstep switchover"), then remove it.`,
+    );
+  }
+  if (node.voter) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${name} votes. Revoke its vote first ("lockstep node revoke-vote ${name}"), then remove it.`,
+    );
+  }
+  checkThatEnoughStay(nodes, state, node.name, leader);
+  return {
+    ...state,
+    nodes: listedNodes(seed, state).map((listed) =>
+      listed.name === node.name ? { ...listed, isLeaving: true } : listed,
+    ),
+  };
+}
+
+/** With none left, commits wait for nobody, as in any cluster of one; with too few they would wait for ever. */
+function checkThatEnoughStay(
+  nodes: readonly SeedNode[],
+  state: ClusterState,
+  name: NodeId,
+  leader: NodeId,
+): void {
+  const staying = nodes.filter(
+    (node) => node.name !== name && node.name !== leader && node.failoverPriority > 0,
+  );
+  const { required } = state.sync;
+  if (staying.length === 0 || staying.length >= required) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `Synchronous commits wait for ${required} followers, and without ${name} there would be ${staying.length}. Add another node first.`,
+  );
+}
+
+/** Those that left: nobody counts on what they have, neither in an election nor for a commit. */
+export function nodesThatLeft(
+  state: ClusterState,
+  leader: NodeId,
+  standbyNames: readonly NodeId[],
+): readonly NodeId[] {
+  return (state.nodes ?? [])
+    .filter(({ isLeaving }) => isLeaving === true)
+    .map(({ name }) => name)
+    .filter((name) => name !== leader && !state.sync.members.includes(name) && !standbyNames.includes(name));
+}
+
+/** The state without nodes that left; their names are never given again. */
+export function withoutNodes(state: ClusterState, names: readonly NodeId[]): ClusterState {
+  const removed = (state.nodes ?? []).map(({ name }) => name).filter((name) => names.includes(name));
+  return {
+    ...state,
+    nodes: (state.nodes ?? []).filter(({ name }) => !removed.includes(name)),
+    removedNodes: [...(state.removedNodes ?? []), ...removed].slice(-REMEMBERED_NAMES),
+  };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
+}

@@ -1,0 +1,230 @@
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { LockstepError } from '../../model/errors.ts';
+import { parseNodeId } from '../../model/node.ts';
+import type { NodeId } from '../../model/node.ts';
+import type { BetweenRounds } from '../between-rounds.ts';
+import type { ClusterConfig } from '../config/config.ts';
+import type { OpenCoordination } from '../config/coordination.ts';
+import type { ClusterState, ListedNode } from '../core/cluster-state.ts';
+import { addNode, leaveNode, nodesThatLeft, withoutNodes } from './core/node-list.ts';
+import { grantVote, revokeVote, voterSetOf } from './core/voter-changes.ts';
+import type { VoteReport } from './core/voter-changes.ts';
+import { parseSynchronousStandbyNames } from '../core/sync-set.ts';
+import type { EventLog } from '../report/event-log.ts';
+import type { LeadershipRegister } from '../leadership/leadership.ts';
+import type { Peers } from '../peers/peers.ts';
+import type { NodeStatus } from '../report/status.ts';
+
+/** What `POST /v1/nodes` takes. */
+export type NodeCommand =
+  | { readonly kind: 'add'; readonly node: ListedNode }
+  | { readonly kind: 'remove' | 'grant-vote' | 'revoke-vote'; readonly name: string };
+
+const port: z.ZodType<number> = z.int().min(1).max(65_535);
+
+const schema: z.ZodType<NodeCommand> = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('add'),
+    node: z.strictObject({
+      name: z.string().transform(parseNodeId),
+      host: z.string().refine(isHost, 'expected an address or a name, without port or scheme'),
+      port,
+      agentPort: port,
+      failoverPriority: z.int().min(0).max(1_000),
+    }),
+  }),
+  z.strictObject({ kind: z.enum(['remove', 'grant-vote', 'revoke-vote']), name: z.string().max(100) }),
+]);
+
+/** Checks what came over the network. Throws CONFIG_INVALID that names the first wrong field. */
+export function parseNodeCommand(value: unknown): NodeCommand {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `The node's ${issue?.path.at(-1)?.toString() ?? 'description'} is not valid: ${issue?.message ?? 'unknown'}. Correct it; nothing was changed.`,
+  );
+}
+
+/** All addresses of a machine (0.0.0.0) are none at which others reach it. */
+function isHost(text: string): boolean {
+  if (isIP(text) !== 0) return text !== '0.0.0.0' && text !== '::';
+  return /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/.test(text) && !/^[0-9.]+$/.test(text);
+}
+
+const ASK_TIMEOUT_MS = 500;
+
+/** As the leader: changes the list of nodes, and who of them votes, in the register that also says who leads. */
+export class NodeKeeper {
+  readonly #options: NodeKeeperOptions;
+  readonly #self: NodeId;
+  readonly #register: LeadershipRegister;
+  readonly #events: EventLog;
+
+  constructor(options: NodeKeeperOptions) {
+    this.#options = options;
+    this.#self = options.self;
+    this.#register = options.register;
+    this.#events = options.events;
+  }
+
+  /**
+   * Adds a node, gives it a vote, takes that away, or begins to remove it: {@link step} ends that. Throws CONFIG_INVALID
+   * and NOT_LEADER with nothing changed, and QUORUM_NOT_REACHED when it is not known whether anything was.
+   */
+  async change(command: NodeCommand): Promise<void> {
+    const { name } = command.kind === 'add' ? command.node : command;
+    const { nodes: seed } = this.#options.seed;
+    switch (command.kind) {
+      case 'add':
+        await this.#write((state) => addNode(seed, state, command.node));
+        this.#events.add('nodes', `${name} was added, at ${command.node.host}:${command.node.port}`);
+        break;
+      case 'grant-vote':
+        await this.#changeVoters((state, reports) => grantVote(seed, state, name, reports));
+        this.#events.add('nodes', `${name} votes now`);
+        break;
+      case 'revoke-vote':
+        await this.#changeVoters((state, reports) => revokeVote(seed, state, name, this.#self, reports));
+        this.#events.add('nodes', `${name} votes no more`);
+        break;
+      case 'remove':
+        await this.#write((state) => leaveNode(seed, state, name, this.#self));
+        this.#events.add('nodes', `${name} is to be removed`);
+        break;
+      default:
+        command satisfies never;
+    }
+  }
+
+  async #write(change: (state: ClusterState) => ClusterState): Promise<void> {
+    await this.#options.betweenRounds.ask(async () => {
+      this.#checkLeading();
+      if (!(await this.#register.update(change))) throw unsettled();
+    });
+  }
+
+  /** In the order that docs/internals/nodes.md tells; rounds go on while it waits. */
+  async #changeVoters(
+    change: (state: ClusterState, reports: readonly VoteReport[]) => ClusterState,
+  ): Promise<void> {
+    const state = this.#checkLeading();
+    const reports = await this.#askAll();
+    const next = change(state, reports);
+    const names = (voterSetOf(next)?.voters ?? []).map((voter) => voter.name);
+    const coming = await this.#register.countAlso(names);
+    if (coming === null) throw outrun();
+    try {
+      this.#checkLeading();
+      if (!(await this.#options.coordination.carry(state.votersEpoch ?? 0))) {
+        throw new LockstepError(
+          'QUORUM_NOT_REACHED',
+          'The present voters did not confirm in time what was agreed on; nothing was changed. Try again once a majority of them answers.',
+          { retryable: true },
+        );
+      }
+      await this.#options.betweenRounds.ask(async () => {
+        this.#checkLeading();
+        const isWritten = await this.#register.changeVoters(coming, (current) => {
+          if (current.votersEpoch !== state.votersEpoch) throw outrun();
+          return change(current, reports);
+        });
+        if (!isWritten) throw unsettled();
+      });
+    } finally {
+      this.#register.countNoMore(coming);
+    }
+  }
+
+  #checkLeading(): ClusterState {
+    const { state } = this.#register.known;
+    const { kind } = this.#register.ownLease;
+    if (kind === 'held' && state?.systemIdentifier != null) return state;
+    if (kind === 'unsupported') {
+      throw new LockstepError(
+        'QUORUM_NOT_REACHED',
+        'Too few of the voters, as they are or as they would be, hold this leader up right now; nothing was changed. See "lockstep status", and try again.',
+        { retryable: true },
+      );
+    }
+    throw new LockstepError('NOT_LEADER', `${this.#self} does not lead; ask the leader to change nodes.`, {
+      retryable: true,
+    });
+  }
+
+  async #askAll(): Promise<readonly VoteReport[]> {
+    const { config, peers, coordination } = this.#options;
+    return Promise.all(
+      config.nodes.map(async ({ name, ...node }): Promise<VoteReport> => {
+        if (name === this.#self) {
+          const { acceptor } = coordination;
+          return {
+            name,
+            isReachable: true,
+            acceptor,
+            obstacle: coordination.voteObstacle(),
+            isFollowing: true,
+          };
+        }
+        const status = await peers.ask({ name, ...node }, ASK_TIMEOUT_MS);
+        return {
+          name,
+          isReachable: status !== null,
+          acceptor: status?.acceptor,
+          obstacle: status?.voteObstacle ?? null,
+          isFollowing: status !== null && isFollowing(status),
+        };
+      }),
+    );
+  }
+
+  /** Takes those out of the list that nobody counts on any more. `standbyNames`: what PostgreSQL waits for now. */
+  async step(standbyNames: string): Promise<void> {
+    const { state } = this.#register.known;
+    if (state === null) return;
+    const names = parseSynchronousStandbyNames(standbyNames);
+    const left = nodesThatLeft(state, this.#self, names);
+    if (left.length === 0) return;
+    // Judged again on the state that is changed.
+    const isRemoved = await this.#register.update((current) =>
+      withoutNodes(current, nodesThatLeft(current, this.#self, names)),
+    );
+    if (isRemoved) this.#events.add('nodes', `${left.join(', ')} was removed`);
+  }
+}
+
+export interface NodeKeeperOptions {
+  readonly self: NodeId;
+  /** cluster.json, whatever came and went since. */
+  readonly seed: ClusterConfig;
+  /** See live-config.ts. */
+  readonly config: ClusterConfig;
+  readonly register: LeadershipRegister;
+  readonly peers: Peers;
+  readonly coordination: Pick<OpenCoordination, 'acceptor' | 'voteObstacle' | 'carry'>;
+  readonly events: EventLog;
+  readonly betweenRounds: BetweenRounds;
+}
+
+/** Its role is unknown for a moment whenever its PostgreSQL is slow to answer. */
+function isFollowing({ role, state, hasData, following }: NodeStatus): boolean {
+  return role === 'follower' || (state === 'running' && hasData && following !== null);
+}
+
+function outrun(): LockstepError {
+  return new LockstepError(
+    'CAS_CONFLICT',
+    'Another change of votes is under way, and this one changed nothing. See "lockstep node list", and try again.',
+    { retryable: true },
+  );
+}
+
+function unsettled(): LockstepError {
+  return new LockstepError(
+    'QUORUM_NOT_REACHED',
+    'It is not known whether the nodes were changed. See "lockstep node list", and try again once a majority of the agents answers.',
+    { outcome: 'unknown', retryable: true },
+  );
+}

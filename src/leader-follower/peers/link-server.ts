@@ -1,0 +1,77 @@
+import type { IncomingMessage, Server } from 'node:http';
+import type { Socket } from 'node:net';
+import { SEAL_HEADER } from '../../coordination/agent-seal.ts';
+import type { AgentSeal, HeardRequest, LineSeal } from '../../coordination/agent-seal.ts';
+import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Ping } from '../core/support.ts';
+import { LINK_PATH, LINK_PROTOCOL, readLines, STATUS_INTERVAL_MS, writeLine } from './link.ts';
+import type { LinkRequest } from './link.ts';
+import type { NodeStatus } from '../report/status.ts';
+
+/** Who opened a link sends several lines a second; one that is silent for so long is gone, or was none of us. */
+const SILENT_AFTER_MS = 5_000;
+
+/** The side of a link that was connected to: answers pings, and tells this node's status. */
+export interface LinkApi {
+  status(): NodeStatus;
+  /** Calls `listener` when the status changed in a way that others act on. */
+  onStatusChange(listener: () => void): () => void;
+  /** Whether this member supports the leader that pings. */
+  answerPing(ping: Ping): boolean;
+  /** Someone asked that is no agent of this cluster, or did not mean this one. */
+  onRefused(reason: string): void;
+}
+
+/** Serves links on an agent's HTTP server. Returns the function that ends those that stand. */
+export function serveLinks(server: Server, api: LinkApi, seal: AgentSeal): () => void {
+  const sockets = new Set<Socket>();
+  server.on('upgrade', (request: IncomingMessage, socket: Socket) => {
+    socket.on('error', () => undefined);
+    const opener = request.url === LINK_PATH ? hear(request, api, seal) : null;
+    if (opener === null) {
+      socket.end('HTTP/1.1 401 Unauthorized\r\nconnection: close\r\n\r\n');
+      return;
+    }
+    const { header, lines } = opener.openLink();
+    socket.setNoDelay(true);
+    socket.setTimeout(0);
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${LINK_PROTOCOL}\r\n${SEAL_HEADER}: ${header}\r\n\r\n`,
+    );
+    sockets.add(socket);
+    serveLink(socket, lines, api);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  return () => {
+    for (const socket of sockets) socket.destroy();
+  };
+}
+
+function hear(request: IncomingMessage, api: LinkApi, seal: AgentSeal): HeardRequest | null {
+  try {
+    return seal.hear(request.headers.authorization, 'GET', LINK_PATH, '');
+  } catch (error) {
+    api.onRefused((error as Error).message);
+    return null;
+  }
+}
+
+function serveLink(socket: Socket, lines: LineSeal, api: LinkApi): void {
+  const tell = (): void => writeLine(socket, lines, { kind: 'status', status: api.status() });
+  let heardAtMs = monotonicMs();
+  readLines(socket, lines, (value) => {
+    heardAtMs = monotonicMs();
+    const { id, ping } = value as LinkRequest;
+    writeLine(socket, lines, { kind: 'pong', id, supports: ping !== null && api.answerPing(ping) });
+  });
+  tell();
+  const timer = setInterval(() => {
+    if (monotonicMs() - heardAtMs > SILENT_AFTER_MS) socket.destroy();
+    else tell();
+  }, STATUS_INTERVAL_MS);
+  const unsubscribe = api.onStatusChange(tell);
+  socket.once('close', () => {
+    clearInterval(timer);
+    unsubscribe();
+  });
+}

@@ -1,0 +1,32 @@
+import { nextTimeline, parseTimeline } from '../../model/timeline.ts';
+import type { Timeline } from '../../model/timeline.ts';
+import { newestTimeline, readTimelineHistory } from '../../postgres/data-folder.ts';
+import type { Probe } from '../../postgres/probe.ts';
+import type { LogEnd } from './log-end.ts';
+
+/**
+ * No two promotions take the same number, for what compares timelines could not tell them apart then. A winner
+ * announces its number in the register with its election (Leadership.announcedTimeline), and nobody else is elected
+ * who could take it again (decideElection). Proof: docs/internals/failover.md.
+ */
+
+/** The history of what was seen running in `dataDir`, and the newest timeline known there. */
+export async function readTimelines(
+  dataDir: string,
+  seen: Probe,
+): Promise<Pick<LogEnd, 'history' | 'newestTimeline'>> {
+  const newest = newestTimeline(dataDir, seen.timeline);
+  return { history: await readTimelineHistory(dataDir, seen.timeline), newestTimeline: await newest };
+}
+
+/**
+ * The number that a promotion of the running follower takes, null when it does not answer. What is announced still
+ * holds, unless a promotion that broke off has begun it.
+ */
+export async function promotionTimeline(
+  local: { readonly dataDir: string; readonly probe: () => Promise<Probe | null> },
+  announced: Timeline | null,
+): Promise<Timeline | null> {
+  const own = announced === null ? (await local.probe())?.timeline : parseTimeline(announced - 1);
+  return own === undefined ? null : nextTimeline(await newestTimeline(local.dataDir, own));
+}

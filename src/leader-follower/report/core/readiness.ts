@@ -1,0 +1,62 @@
+import type { NodeRole } from '../../../model/topology.ts';
+import { electionQuorum } from '../../core/cluster-state.ts';
+import type { ClusterState } from '../../core/cluster-state.ts';
+
+/** What an election would find of a node. */
+export interface Voter {
+  readonly name: string;
+  readonly isReachable: boolean;
+  readonly role: NodeRole;
+  readonly timeline: number | null;
+  /** It takes part in the agents' votes at all. */
+  readonly voter: boolean;
+  /** Why its vote does not count now; null when it votes, or where others than the agents vote. */
+  readonly voteObstacle: string | null;
+}
+
+/**
+ * Why enough of the sync set would not be heard in an election that the present leader takes no part in: some
+ * acknowledged commit might be on none of them. Null when they would.
+ */
+export function successionObstacle(state: ClusterState, nodes: readonly Voter[]): string | null {
+  const members = state.sync.members as readonly string[];
+  if (members.length === 0) return 'no synchronous follower has caught up yet';
+  const isHeard = (node: Voter): boolean =>
+    node.name !== state.leadership.holder &&
+    members.includes(node.name) &&
+    node.isReachable &&
+    node.role === 'follower' &&
+    node.timeline === state.leadership.timeline;
+  const heard = nodes.filter(isHeard).map(({ name }) => name);
+  const needed = electionQuorum(state.sync);
+  if (heard.length >= needed) return null;
+  if (members.includes(state.leadership.holder)) {
+    return `no follower has passed the promotion of ${state.leadership.holder} yet`;
+  }
+  const missing = members.filter((name) => !heard.includes(name));
+  return `${heard.length} of the ${needed} synchronous followers needed follow now; missing ${missing.join(', ')}`;
+}
+
+/**
+ * Why a failover would not succeed now, should the leader's machine be lost; null when it would. Besides the sync
+ * set, where the agents vote among themselves (`areAgentsVoters`), a majority of the voters must be able to without it.
+ */
+export function failoverObstacle(
+  state: ClusterState,
+  nodes: readonly Voter[],
+  areAgentsVoters: boolean,
+): string | null {
+  const succession = successionObstacle(state, nodes);
+  if (succession !== null || !areAgentsVoters) return succession;
+  const voters = nodes.filter((node) => node.voter);
+  const others = voters.filter((node) => node.name !== state.leadership.holder);
+  const lacking = others.flatMap((node) => {
+    if (!node.isReachable) return [`${node.name} does not answer`];
+    return node.voteObstacle === null ? [] : [`${node.name} cannot vote (${node.voteObstacle})`];
+  });
+  const needed = Math.floor(voters.length / 2) + 1;
+  const votes = others.length - lacking.length;
+  if (votes >= needed) return null;
+  const reason = lacking.length === 0 ? 'one of two is no majority' : lacking.join(', ');
+  return `${votes} of the ${needed} votes that an election needs: ${reason}`;
+}

@@ -1,0 +1,114 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { formatLsn, parseLsn } from '../../model/lsn.ts';
+import { parseTimeline } from '../../model/timeline.ts';
+import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Probe } from '../../postgres/probe.ts';
+import type { LogEnd } from '../rejoin/log-end.ts';
+import { followersOf } from '../config/config.ts';
+import { decideTakeover } from '../core/handover.ts';
+import type { TakeoverDecision } from '../core/handover.ts';
+import { formatSynchronousStandbyNames, syncSetForElection } from '../core/sync-set.ts';
+import type { ExecutorOptions } from '../agent-parts.ts';
+import type { SlotKeeper } from '../duties/slot-keeper.ts';
+import type { PrepareReply, TakeoverRequest } from '../report/status.ts';
+import { readTimelines } from '../rejoin/timelines.ts';
+
+/** How long a successor that prepared itself does nothing else; a leader that stops takes less. */
+const HOLD_MS = 1_500;
+
+/** How long the end of a log that has been written may take to arrive and to be replayed. */
+const ARRIVAL_LIMIT_MS = 400;
+const ARRIVAL_CHECK_MS = 2;
+
+/** The other side of a switchover: gets ready before writes pause, and says whether it has everything. */
+export class Successor {
+  readonly #options: ExecutorOptions;
+  readonly #slots: SlotKeeper;
+  /** As they were when it prepared itself; a timeline's history never changes. */
+  #timelines: Pick<LogEnd, 'history' | 'newestTimeline'> | null = null;
+  #hold: Promise<void> = Promise.resolve();
+  #endHold: () => void = () => undefined;
+
+  constructor(options: ExecutorOptions, slots: SlotKeeper) {
+    this.#options = options;
+    this.#slots = slots;
+  }
+
+  /**
+   * Does before the pause what promotion would have to do in it: slots for the other followers, and the
+   * names that synchronous commits will wait for, the history of its log, and the first half of its write to the register.
+   * Then rounds are held until the leader lets go.
+   */
+  async prepare(): Promise<PrepareReply> {
+    const { self, config, register, local, merits } = this.#options;
+    const { state } = await register.refresh();
+    if (state === null || local.following !== state.leadership.holder) {
+      return { kind: 'refused', reason: 'it does not follow the leader right now' };
+    }
+    const others = followersOf(config, self);
+    await this.#slots.ensure();
+    const counted = others.filter((name) => !merits.neverLead.includes(name));
+    const { required, members } = syncSetForElection(state.sync, self, counted).recorded;
+    await local.prepareToLead(
+      formatSynchronousStandbyNames(
+        required,
+        members.filter((name) => name !== self),
+      ),
+    );
+    const seen = await local.probe();
+    this.#timelines = seen && (await readTimelines(local.dataDir, seen));
+    // While the leader stops.
+    register.expectWrite();
+    this.#hold = new Promise((resolve) => {
+      const timer = setTimeout(resolve, HOLD_MS);
+      this.#endHold = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    return { kind: 'ready' };
+  }
+
+  /** Resolves when no takeover is awaited any more: a round in between would delay it. */
+  untilCalled(): Promise<void> {
+    return this.#hold;
+  }
+
+  /** The leader's word has come. */
+  called(): void {
+    this.#endHold();
+  }
+
+  /** Whether this node holds, or is about to, all of a leader's log that has ended; and then where its own ends. */
+  async judge(
+    request: TakeoverRequest,
+  ): Promise<{ readonly decision: TakeoverDecision; readonly end: LogEnd | null }> {
+    const { local } = this.#options;
+    const final = { timeline: parseTimeline(request.final.timeline), lsn: parseLsn(request.final.lsn) };
+    const deadline = monotonicMs() + ARRIVAL_LIMIT_MS;
+    for (;;) {
+      const seen = await local.probe();
+      if (seen === null || !seen.isInRecovery)
+        return { decision: { kind: 'refuse', reason: 'its PostgreSQL does not answer' }, end: null };
+      const decision = decideTakeover(seen, final);
+      const isReplayed = seen.receivedLsn === seen.replayedLsn;
+      if (monotonicMs() > deadline || (decision.kind === 'take' && isReplayed)) {
+        if (decision.kind === 'refuse') return { decision, end: null };
+        // Replayed past the beginning of the leader's last record is replayed to its end: nothing can follow.
+        return { decision, end: { ...seen, ...(await this.#timelinesOf(seen)) } };
+      }
+      await delay(ARRIVAL_CHECK_MS);
+    }
+  }
+
+  /** The newest may have grown since: whoever promotes looks again. */
+  async #timelinesOf(seen: Probe): Promise<Pick<LogEnd, 'history' | 'newestTimeline'>> {
+    if (this.#timelines?.history.timeline === seen.timeline) return this.#timelines;
+    return readTimelines(this.#options.local.dataDir, seen);
+  }
+}
+
+/** For an event's text. */
+export function describeTakeover(request: TakeoverRequest): string {
+  return `${request.from} handed over at ${formatLsn(parseLsn(request.final.lsn))}`;
+}
