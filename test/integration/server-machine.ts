@@ -4,9 +4,9 @@ import { randomUUID } from 'node:crypto';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { signalProcessTree } from '../../src/cli/process-tree.ts';
-import { parseClusterConfig } from '../../src/leader-follower/config.ts';
-import type { ClusterConfig } from '../../src/leader-follower/config.ts';
+import { signalProcessTree } from '../../src/cli/dev/process-tree.ts';
+import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
+import type { ClusterConfig } from '../../src/leader-follower/config/config.ts';
 import { freePort } from './fixture.ts';
 
 export const CLI: string = join(import.meta.dirname, '../../src/cli/main.ts');
