@@ -105,6 +105,8 @@ export interface ResolvedOptions {
   readonly hedgeAfterMs: HedgeDelay | null;
   /** What every connection needs, without host and port. */
   readonly connection: PoolConfig;
+  /** Who the pool's own questions come from, where `connection` says it in a form that pg alone reads. */
+  readonly account?: PoolConfig;
   readonly limits: ClientLimits;
   readonly meter: Meter | null;
   readonly durabilities: DurabilityLevels;

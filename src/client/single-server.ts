@@ -22,20 +22,41 @@ const SEVERAL_HOSTS = /^\w+:\/\/(?:[^/?]*@)?[^/?@]*,/;
 export function resolvePoolOptions(options: LockstepPoolOptions): ResolvedOptions {
   const { hosts, connectionString } = options;
   if (hosts !== undefined || SEVERAL_HOSTS.test(connectionString ?? '')) return resolveOptions(options);
-  const { host, port } = new pg.Client(selectAddress(options));
+  const { host, port, ...account } = readAsPg(options);
   const own = Object.fromEntries(Object.entries(options).filter(([name]) => OWN_OPTIONS.has(name)));
   return {
     ...resolveOptions({ ...own, hosts: [{ host, port }] }),
     // A name with several addresses still means one server to pg.
     lookup: async (name) => (await lookupAll(name)).slice(0, 1),
     connection: options,
+    account,
     isSingleServer: true,
   };
 }
 
-function selectAddress({ connectionString, host, port }: PoolConfig): pg.ClientConfig {
-  const address = { connectionString, host, port };
-  return Object.fromEntries(Object.entries(address).filter(([, value]) => value !== undefined));
+interface PgAccount extends PoolConfig {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Which server and account pg takes from a URL, from options, and from the environment. */
+function readAsPg(options: LockstepPoolOptions): PgAccount {
+  const { connectionString, host, port, user, password, database, ssl } = options;
+  const given = { connectionString, host, port, user, password, database, ssl };
+  const known = Object.entries(given).filter(([, value]) => value !== undefined);
+  const client = new pg.Client(Object.fromEntries(known));
+  const account = {
+    host: client.host,
+    port: client.port,
+    user: client.user,
+    database: client.database,
+    password: client.password,
+    ssl: client.ssl,
+    sslnegotiation: options.sslnegotiation,
+    enableChannelBinding: options.enableChannelBinding,
+    client_encoding: options.client_encoding,
+  };
+  return account as PgAccount;
 }
 
 /** Leases from `pg.Pool` itself, so that what Lockstep runs and what the app runs share its connections. */

@@ -121,10 +121,11 @@ export class Connections {
     for (const { client } of this.#open) client.connection.stream.destroy(new Error(reason));
   }
 
-  /** Closes idle connections now and the others as they come back. */
+  /** Closes idle connections now and the others as they come back. Nothing of it keeps the process alive then. */
   end(): Promise<void> {
     this.#end ??= new Promise((resolve) => {
       this.#ended = resolve;
+      if (this.#sweepTimer !== null) clearTimeout(this.#sweepTimer);
       for (const connection of this.#idle.slice()) this.#remove(connection);
       this.#settleEnd();
     });

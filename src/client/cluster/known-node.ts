@@ -65,7 +65,7 @@ export function timelineOf({ last, agentTimeline }: KnownNode): number | null {
 /** What a connection of the pool's own needs to reach a server. */
 export function probeConfig(member: Member, options: ResolvedOptions): ClientConfig {
   const { user, password, database, ssl, sslnegotiation, enableChannelBinding, client_encoding } =
-    options.connection;
+    options.account ?? options.connection;
   const config: ClientConfig = { ...connectionTo(member, ssl), application_name: 'lockstep-probe' };
   const given = { user, password, database, sslnegotiation, enableChannelBinding, client_encoding };
   return Object.assign(config, dropUndefined(given));

@@ -78,6 +78,8 @@ export class NodeProbe {
   readonly #config: GuardedClientConfig;
   readonly #refused = new Set<PartName>();
   #client: pg.Client | null = null;
+  /** A server that swallows packets must not keep a process alive that has ended its pool. */
+  readonly #connecting: Set<pg.Client> = new Set();
   /** pg's client will take one query at a time. */
   readonly #questions: Sequence = new Sequence();
   #connectedSinceMs = Number.POSITIVE_INFINITY;
@@ -145,6 +147,7 @@ export class NodeProbe {
   onLost: () => void = () => undefined;
 
   close(): void {
+    for (const connecting of this.#connecting) connecting.connection.stream.destroy();
     const client = this.#client;
     this.#client = null;
     if (client === null) return;
@@ -197,11 +200,14 @@ export class NodeProbe {
       this.#client = null;
       this.onLost();
     });
+    this.#connecting.add(client);
     try {
       await client.connect();
     } catch (error) {
       client.connection.stream.destroy();
       throw error;
+    } finally {
+      this.#connecting.delete(client);
     }
     (client as unknown as { unref(): void }).unref();
     this.#client = client;

@@ -65,6 +65,7 @@ export class Notifications {
   readonly #subscribers = new Set<Subscriber>();
   readonly #listened = new Set<string>();
   #client: GuardedClient | null = null;
+  #connecting: GuardedClient | null = null;
   #node: NodeKey | null = null;
   #isMaintained = false;
   #isClosed = false;
@@ -158,8 +159,11 @@ export class Notifications {
     );
     const interrupted = [...this.#subscribers].filter(({ isListening }) => isListening);
     this.#listened.clear();
+    this.#connecting = client;
     try {
-      await client.connect();
+      await client.connect().finally(() => {
+        this.#connecting = null;
+      });
       this.#client = client;
       this.#node = node;
       await this.#listenOn(client);
@@ -228,6 +232,7 @@ export class Notifications {
   }
 
   #disconnect(): void {
+    this.#connecting?.connection.stream.destroy();
     const client = this.#client;
     if (client === null) return;
     client.end().catch(() => undefined);
