@@ -10,8 +10,9 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   model: [],
   consensus: ['model'],
   postgres: ['model'],
+  clock: ['model'],
   wire: ['model'],
-  coordination: ['model', 'consensus'],
+  coordination: ['model', 'clock', 'consensus'],
   'leader-follower': ['model', 'consensus', 'postgres', 'coordination'],
   // An app that imports the client must not load agent code.
   client: ['model', 'wire'],

@@ -8,7 +8,7 @@ import { startFaultProxy } from '../../src/testing/fault-proxy.ts';
 import type { StatementFault } from '../../src/testing/fault-proxy.ts';
 import { checkHistory, longestGapMs, median } from './core/history.ts';
 import type { Effect, History, Rule, Violation } from './core/history.ts';
-import { createRandom } from './core/random.ts';
+import { createRandom } from '../../src/testing/simulation/random.ts';
 import { drawFault, injectFault } from './faults.ts';
 import type { FaultName } from './faults.ts';
 import { CREATE_EFFECTS, Load } from './load.ts';

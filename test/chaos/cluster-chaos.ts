@@ -9,7 +9,7 @@ import type { ClusterMemory, Finding, RoundOutcome } from './cluster-round.ts';
 import { CLUSTER_FAULTS, planRound } from './core/cluster-faults.ts';
 import type { ClusterFault, PlannedRound } from './core/cluster-faults.ts';
 import { median } from './core/history.ts';
-import { createRandom } from './core/random.ts';
+import { createRandom } from '../../src/testing/simulation/random.ts';
 import { HostCluster } from './hosts/cluster.ts';
 
 export interface ClusterChaosOptions {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FaultProxy } from '../../src/testing/fault-proxy.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
-import { draw } from './core/random.ts';
+import { draw } from '../../src/testing/simulation/random.ts';
 
 export type FaultName = 'kill-leader' | 'pause-leader' | 'kill-postgres' | 'switchover' | 'cut-connections';
 

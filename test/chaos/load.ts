@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { LockstepPool, Session } from '../../src/index.ts';
 import { LockstepError } from '../../src/index.ts';
 import type { History, Repeat, SessionRead, Told, Way, Write } from './core/history.ts';
-import { draw } from './core/random.ts';
+import { draw } from '../../src/testing/simulation/random.ts';
 
 /** A pool under load, and how many callers use it at once. */
 export interface LoadedPool {

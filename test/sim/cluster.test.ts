@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { isCaught, MUTANTS } from './cluster/mutants.ts';
 import { runCluster } from './cluster/run.ts';
-import type { SeedsResult } from './cluster/seeds.ts';
+import type { SeedsResult } from './seeds.ts';
 
 const SEEDS = Number(process.env['SIM_SEEDS'] ?? 10_000);
 /** A mutant that no seed of so many catches is not caught. */
@@ -12,7 +12,7 @@ const MUTANT_SEEDS = 6_000;
 
 describe('a whole cluster under every fault', () => {
   it('keeps every promise, and recovers', async () => {
-    const main = join(import.meta.dirname, 'cluster/main.ts');
+    const main = join(import.meta.dirname, 'main.ts');
     const { stdout } = await promisify(execFile)(process.execPath, [
       main,
       '--seeds',

@@ -4,7 +4,9 @@ import type { Register } from '../../src/coordination/contract.ts';
 import { createEmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
 import type { AcceptorTransport, EmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
 import type { NodeId } from '../../src/model/node.ts';
-import type { SimulatedAcceptor, SimulatedNetwork, VirtualTime } from './consensus-world.ts';
+import type { SimulatedAcceptor } from './consensus-world.ts';
+import type { SimulatedNetwork } from '../../src/testing/simulation/network.ts';
+import type { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
 import type { RegisterHistory, SimulatedValue } from './register-history.ts';
 
 /** The register whose values name the voters. */
@@ -84,10 +86,10 @@ export class SimulatedClient {
           const link = `${this.name}-${to}`;
           const sent = overTheWire(message);
           time.after(timeoutMs, () => isAlive() && reject(new Error('timeout')));
-          network.deliver(link, () =>
+          network.send(link, () =>
             acceptors.get(to)!.handle(sent, (reply) => {
               const told = overTheWire(distort(reply));
-              network.deliver(link, () => isAlive() && resolve(told));
+              network.send(link, () => isAlive() && resolve(told));
             }),
           );
         }),

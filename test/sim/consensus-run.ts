@@ -6,13 +6,10 @@ import type { Voter, VoterSet } from '../../src/consensus/voters.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
 import { CLUSTER, SimulatedClient } from './consensus-client.ts';
-import {
-  CORRECT_RULES,
-  createRandom,
-  SimulatedAcceptor,
-  SimulatedNetwork,
-  VirtualTime,
-} from './consensus-world.ts';
+import { CORRECT_RULES, SimulatedAcceptor } from './consensus-world.ts';
+import { SimulatedNetwork } from '../../src/testing/simulation/network.ts';
+import { createRandom } from '../../src/testing/simulation/random.ts';
+import { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
 import type { AcceptorRules } from './consensus-world.ts';
 import { findViolation } from './register-history.ts';
 import type { RegisterHistory } from './register-history.ts';
@@ -73,6 +70,7 @@ class World {
   readonly #random: () => number;
   readonly #time = new VirtualTime();
   readonly #network: SimulatedNetwork;
+  #isFaulty = true;
   readonly #founders: readonly NodeId[];
   readonly #acceptors: ReadonlyMap<string, SimulatedAcceptor>;
   readonly #clients: readonly SimulatedClient[];
@@ -95,7 +93,11 @@ class World {
     this.#founders = founders;
     this.#variant = variant;
     this.#random = random;
-    this.#network = new SimulatedNetwork(time, random);
+    this.#network = new SimulatedNetwork(time, random, {
+      quickestMs: 0.2,
+      spreadMs: 3,
+      faults: { doubledShare: 0.05, lostShare: 0.06, slowShare: 0.05, slowMs: 150 },
+    });
     this.#acceptors = acceptors;
     const keys = changes === null ? [CLUSTER] : [CLUSTER, PLAN];
     this.#histories = new Map(keys.map((key) => [key, { observations: [], values: new Map(), watched: [] }]));
@@ -121,11 +123,11 @@ class World {
   async run(): Promise<SimulationResult> {
     for (const client of this.#clients) client.start();
     this.#scheduleFault();
-    await this.#time.runUntil(FAULTS_END_MS);
+    await this.#time.settleUntil(FAULTS_END_MS);
     this.#heal();
     const aims = this.#histories.size * 2;
     const isRecovered = (): boolean => this.#clients.every(({ progress }) => progress.size === aims);
-    await this.#time.runUntil(FAULTS_END_MS + HEALED_WITHIN_MS, isRecovered);
+    await this.#time.settleUntil(FAULTS_END_MS + HEALED_WITHIN_MS, isRecovered);
     const histories = [...this.#histories.values()];
     const unsafe = histories.map(findViolation).find((violation) => violation !== null) ?? null;
     const observations = histories.flatMap((history) => history.observations);
@@ -142,7 +144,7 @@ class World {
   }
 
   #heal(): void {
-    this.#network.isFaulty = false;
+    this.#isFaulty = false;
     this.#network.heal();
     for (const acceptor of this.#acceptors.values()) acceptor.restart();
     for (const client of this.#clients) {
@@ -173,7 +175,7 @@ class World {
 
   #nextVoters(set: VoterSet): VoterSet | null {
     const { changes } = this.#variant;
-    if (changes === null || !this.#network.isFaulty) return null;
+    if (changes === null || !this.#isFaulty) return null;
     let voters = set.voters;
     for (let change = 0; change < changes.atOnce; change++) voters = this.#changeOne(voters);
     const next = { epoch: set.epoch + 1, voters };
@@ -220,7 +222,7 @@ class World {
       // The power fails, and comes back with the network.
       for (const each of this.#acceptors.values()) each.crash();
       this.#time.after(this.#random() * 100, () => {
-        this.#network.heal();
+        this.#network.mendAll();
         for (const each of this.#acceptors.values()) each.restart();
         for (const each of this.#clients) each.start();
       });
@@ -233,7 +235,7 @@ class World {
         const link = `${client.name}-${voter}`;
         if (dice < 0.85 && this.#random() < 0.5) continue;
         this.#network.cut(link);
-        this.#time.after(lastsMs, () => this.#network.heal(link));
+        this.#time.after(lastsMs, () => this.#network.mend(link));
       }
     }
   }

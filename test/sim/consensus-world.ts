@@ -8,60 +8,8 @@ import type {
 } from '../../src/consensus/acceptor.ts';
 import { judgeMessage } from '../../src/consensus/voters.ts';
 import type { OwnVote, VoterSet } from '../../src/consensus/voters.ts';
-import type { CoordinationClock } from '../../src/coordination/embedded/embedded.ts';
+import type { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
 import type { NodeId } from '../../src/model/node.ts';
-
-/** Numbers in [0, 1) that follow from the seed alone (mulberry32). */
-export function createRandom(seed: number): () => number {
-  let state = (seed * 0x9e3779b9) >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** Virtual time: what is scheduled runs in order of time, then of scheduling. */
-export class VirtualTime implements CoordinationClock {
-  readonly #events: { readonly atMs: number; readonly run: () => void }[] = [];
-  #nowMs = 0;
-  steps = 0;
-
-  nowMs(): number {
-    return this.#nowMs;
-  }
-
-  after(ms: number, run: () => void): void {
-    const atMs = this.#nowMs + Math.max(0, ms);
-    let low = 0;
-    let high = this.#events.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#events[middle]!.atMs > atMs) low = middle + 1;
-      else high = middle;
-    }
-    this.#events.splice(low, 0, { atMs, run });
-  }
-
-  sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => this.after(ms, resolve));
-  }
-
-  /** Runs until that time, or until `isDone`; after each event everything that follows from it. */
-  async runUntil(ms: number, isDone: () => boolean = () => false): Promise<void> {
-    for (;;) {
-      const next = this.#events.at(-1);
-      if (next === undefined || next.atMs > ms || isDone()) return;
-      this.#events.pop();
-      this.#nowMs = next.atMs;
-      this.steps++;
-      next.run();
-      // Ticks come when no promise is left to settle, and cost no turn of the event loop.
-      await new Promise<void>((resolve) => process.nextTick(resolve));
-    }
-  }
-}
 
 /** How an acceptor may be wrong; the simulator must catch each. */
 export interface AcceptorRules {
@@ -195,38 +143,5 @@ export class SimulatedAcceptor {
 
   #newFile(isFounding: boolean): AcceptorFile {
     return { id: `${this.name}${++this.#files}`, isFounding, voters: null, registers: new Map() };
-  }
-}
-
-/** Carries messages between clients and acceptors: loses, delays, doubles and so reorders them. */
-export class SimulatedNetwork {
-  readonly #time: VirtualTime;
-  readonly #random: () => number;
-  readonly #cut = new Set<string>();
-  isFaulty = true;
-
-  constructor(time: VirtualTime, random: () => number) {
-    this.#time = time;
-    this.#random = random;
-  }
-
-  cut(link: string): void {
-    this.#cut.add(link);
-  }
-
-  /** Repairs a link, or all. */
-  heal(link?: string): void {
-    if (link === undefined) this.#cut.clear();
-    else this.#cut.delete(link);
-  }
-
-  deliver(link: string, run: () => void): void {
-    const copies = this.isFaulty && this.#random() < 0.05 ? 2 : 1;
-    for (let copy = 0; copy < copies; copy++) {
-      const isLost = this.#cut.has(link) || (this.isFaulty && this.#random() < 0.06);
-      const isSlow = this.isFaulty && this.#random() < 0.05;
-      const delayMs = 0.2 + this.#random() * (isSlow ? 150 : 3);
-      if (!isLost) this.#time.after(delayMs, run);
-    }
   }
 }

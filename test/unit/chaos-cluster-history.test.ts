@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { CLUSTER_FAULTS, planRound } from '../chaos/core/cluster-faults.ts';
 import { checkRound, longestSilenceMs } from '../chaos/core/cluster-history.ts';
 import type { ClusterWrite, Level, RoundHistory, Told } from '../chaos/core/cluster-history.ts';
-import { createRandom } from '../chaos/core/random.ts';
+import { createRandom } from '../../src/testing/simulation/random.ts';
 
 const BOUNDS = { asyncLossMs: 2_000, wakeMs: 250 };
 const FAULT_AT_MS = 10_000;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { checkHistory, longestGapMs } from '../chaos/core/history.ts';
 import type { Effect, History, Told, Way, Write } from '../chaos/core/history.ts';
-import { createRandom, draw } from '../chaos/core/random.ts';
+import { createRandom, draw } from '../../src/testing/simulation/random.ts';
 
 const acknowledged = (run = 'r1', timeline = 1): Told => ({ kind: 'acknowledged', run, timeline });
 const failed = (code: string, outcome = 'unknown'): Told => ({ kind: 'failed', code, outcome, message: '' });

@@ -1,4 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { systemClock } from '../../clock/system-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import type {
   ConsensusMessage,
   ConsensusReply,
@@ -21,18 +22,6 @@ import type { BegunRound, RoundParticipants } from '../../consensus/round.ts';
 export interface AcceptorTransport {
   send(to: NodeId, message: SentMessage, timeoutMs: number): Promise<ConsensusReply>;
 }
-
-/** Monotonic time: never the wall clock, which may jump. */
-export interface CoordinationClock {
-  nowMs(): number;
-  /** Resolves after `ms`, or sooner when `signal` is aborted. */
-  sleep(ms: number, signal: AbortSignal): Promise<void>;
-}
-
-const MONOTONIC_CLOCK: CoordinationClock = {
-  nowMs: () => performance.now(),
-  sleep: (ms, signal) => delay(ms, undefined, { signal }).catch(() => undefined),
-};
 
 /** Where a register's value says who votes. */
 export interface VoterRegister {
@@ -62,7 +51,7 @@ export interface EmbeddedCoordinationOptions {
   /** In [0, 1); spreads the retries of competing proposers. */
   readonly random?: () => number;
   /** Default: the process's monotonic clock. */
-  readonly clock?: CoordinationClock;
+  readonly clock?: Clock;
 }
 
 export interface EmbeddedCoordination extends Coordination {
@@ -101,7 +90,7 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   readonly #callTimeoutMs: number;
   readonly #watchIntervalMs: number;
   readonly #random: () => number;
-  readonly #clock: CoordinationClock;
+  readonly #clock: Clock;
   readonly #queues = new Map<string, Promise<unknown>>();
   readonly #expected = new Map<string, ExpectedWrite>();
   readonly #watches = new Map<string, Set<() => void>>();
@@ -120,7 +109,7 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     this.#callTimeoutMs = options.callTimeoutMs ?? 1_500;
     this.#watchIntervalMs = options.watchIntervalMs ?? 200;
     this.#random = options.random ?? Math.random;
-    this.#clock = options.clock ?? MONOTONIC_CLOCK;
+    this.#clock = options.clock ?? systemClock;
   }
 
   async read(key: string): Promise<Register> {

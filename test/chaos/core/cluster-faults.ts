@@ -1,4 +1,4 @@
-import { draw } from './random.ts';
+import { draw } from '../../../src/testing/simulation/random.ts';
 
 /** How often each fault is drawn. Names say what happens to whom. */
 const WEIGHTS = {

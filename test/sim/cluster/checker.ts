@@ -1,7 +1,7 @@
 import type { AcceptorState, VersionedValue } from '../../../src/consensus/acceptor.ts';
 import { majority } from '../../../src/consensus/proposer.ts';
 import type { ClusterState } from '../../../src/leader-follower/core/cluster-state.ts';
-import type { EventQueue } from './event-queue.ts';
+import type { VirtualTime } from '../../../src/testing/simulation/virtual-time.ts';
 import type { Host } from './host.ts';
 import type { ModelPostgres } from './postgres.ts';
 import type { Durability, Entry } from './wal.ts';
@@ -37,7 +37,7 @@ const WAKING_MS = 25;
 
 /** Sees the whole cluster at once, as nobody in it can, and holds every step against the promises. */
 export class Checker {
-  readonly #time: EventQueue;
+  readonly #time: VirtualTime;
   readonly #nodes: readonly Watched[];
   /** How many of them vote. */
   readonly #members: number;
@@ -54,7 +54,7 @@ export class Checker {
   leaderships = 0;
   hash = 0x811c9dc5;
 
-  constructor(time: EventQueue, nodes: readonly Watched[], members: number) {
+  constructor(time: VirtualTime, nodes: readonly Watched[], members: number) {
     this.#time = time;
     this.#nodes = nodes;
     this.#members = members;
@@ -65,7 +65,7 @@ export class Checker {
   }
 
   report(invariant: Invariant, what: string): void {
-    if (this.violations.length < 5) this.violations.push({ invariant, what, atMs: this.#time.nowMs });
+    if (this.violations.length < 5) this.violations.push({ invariant, what, atMs: this.#time.nowMs() });
   }
 
   onDurable(host: Host, { accepted, acceptedBallot }: AcceptorState): void {
@@ -173,7 +173,7 @@ export class Checker {
 
   #isWaking(host: Host): boolean {
     const sinceMs = Math.max(host.watchdog.runsSinceMs, 0);
-    return !host.watchdog.isRunning || this.#time.nowMs - sinceMs < WAKING_MS;
+    return !host.watchdog.isRunning || this.#time.nowMs() - sinceMs < WAKING_MS;
   }
 
   onPromoted(server: ModelPostgres): void {

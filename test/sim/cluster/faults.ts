@@ -25,8 +25,10 @@ export class Faults {
     this.#starvesOnly = (cluster.members.length === 5 || this.#hasGuests) && this.#random() < 0.3;
     const isQuiet = changesMembers && this.#random() < 0.7;
     this.#meanGapMs = this.#starvesOnly || isQuiet ? 4_000 : 150 + this.#random() ** 2 * 1_800;
-    cluster.network.lossShare = this.#random() < 0.6 ? this.#random() * 0.08 : 0;
-    cluster.network.slowShare = this.#random() < 0.6 ? this.#random() * 0.15 : 0;
+    const { faults } = cluster.network;
+    faults.lostShare = this.#random() < 0.6 ? this.#random() * 0.08 : 0;
+    faults.doubledShare = faults.lostShare;
+    faults.slowShare = this.#random() < 0.6 ? this.#random() * 0.15 : 0;
     if (this.#random() < 0.5) this.#setWallClocks();
     this.#next();
     if (changesMembers) startMemberChanges(cluster, untilMs);
@@ -40,7 +42,7 @@ export class Faults {
 
   #next(): void {
     this.#cluster.time.after(this.#random() * 2 * this.#meanGapMs, () => {
-      if (this.#cluster.time.nowMs >= this.#untilMs) return;
+      if (this.#cluster.time.nowMs() >= this.#untilMs) return;
       this.count++;
       this.#inject();
       this.#next();

@@ -1,12 +1,12 @@
 import type { NodeId } from '../../../src/model/node.ts';
-import type { EventQueue } from './event-queue.ts';
+import type { VirtualTime } from '../../../src/testing/simulation/virtual-time.ts';
 
 /**
  * An operating system's process: what arrives while it is suspended is done when it goes on, in the order of
  * arrival; what was meant for an earlier life of it is not done at all.
  */
 export class Process {
-  readonly #time: EventQueue;
+  readonly #time: VirtualTime;
   readonly #stops = new Set<string>();
   #backlog: (() => void)[] = [];
   isUp = false;
@@ -14,7 +14,7 @@ export class Process {
   /** Since when it has been running without being suspended. */
   runsSinceMs = 0;
 
-  constructor(time: EventQueue) {
+  constructor(time: VirtualTime) {
     this.#time = time;
   }
 
@@ -29,7 +29,7 @@ export class Process {
   begin(): void {
     this.isUp = true;
     this.life++;
-    this.runsSinceMs = this.#time.nowMs;
+    this.runsSinceMs = this.#time.nowMs();
   }
 
   end(): void {
@@ -46,7 +46,7 @@ export class Process {
 
   resume(who: string): void {
     if (!this.#stops.delete(who) || this.#stops.size > 0) return;
-    this.runsSinceMs = this.#time.nowMs;
+    this.runsSinceMs = this.#time.nowMs();
     const backlog = this.#backlog;
     this.#backlog = [];
     const { life } = this;
@@ -64,7 +64,7 @@ export class Process {
 export class Host {
   readonly name: NodeId;
   readonly index: number;
-  readonly time: EventQueue;
+  readonly time: VirtualTime;
   readonly random: () => number;
   /** How fast its monotonic clock runs; within half of the assumed drift. */
   readonly rate: number;
@@ -83,7 +83,7 @@ export class Host {
   isDiskHung = false;
 
   constructor(
-    time: EventQueue,
+    time: VirtualTime,
     random: () => number,
     name: NodeId,
     index: number,
@@ -103,7 +103,7 @@ export class Host {
 
   /** The monotonic clock. */
   nowMs(): number {
-    return this.#offsetMs + this.time.nowMs * this.rate;
+    return this.#offsetMs + this.time.nowMs() * this.rate;
   }
 
   wallMs(): number {

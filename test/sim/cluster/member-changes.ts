@@ -10,11 +10,11 @@ const DEAF_BEFORE_MS = 700;
 /** People give votes and take them while all the rest goes on, and at the worst of times. */
 export function startMemberChanges(cluster: Cluster, untilMs: number): void {
   const { time, random, names, agents } = cluster;
-  const isOver = (): boolean => time.nowMs >= untilMs;
+  const isOver = (): boolean => time.nowMs() >= untilMs;
   cluster.onMembersSent = (leader, members) => {
     if (!isOver() && random() < 0.6) splitAfterChange(cluster, leader, members);
   };
-  const next = (): void =>
+  const next = (): (() => void) =>
     time.after(random() * LONGEST_GAP_MS, () => {
       if (isOver()) return;
       const name = names[Math.floor(random() * names.length)]!;

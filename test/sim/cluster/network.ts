@@ -1,56 +1,51 @@
-import type { EventQueue } from './event-queue.ts';
+import { SimulatedNetwork } from '../../../src/testing/simulation/network.ts';
+import type { NetworkFaults } from '../../../src/testing/simulation/network.ts';
+import type { VirtualTime } from '../../../src/testing/simulation/virtual-time.ts';
 import type { Host, Process } from './host.ts';
 
-/** Carries messages between machines: loses, delays, doubles and so reorders them; cut in one direction or both. */
-export class Network {
-  readonly #time: EventQueue;
-  readonly #random: () => number;
-  readonly #cuts = new Map<number, number>();
-  /** The share of messages that are lost or doubled, and of those that take up to `slowMs`. */
-  lossShare = 0;
-  slowShare = 0;
-  slowMs = 400;
+/** How long a message of a machine to itself takes. */
+const LOOPBACK_MS = 0.02;
 
-  constructor(time: EventQueue, random: () => number) {
+/** The network between machines; what arrives goes to a process of the machine, if that still lives. */
+export class Network {
+  readonly #time: VirtualTime;
+  readonly #links: SimulatedNetwork<number>;
+
+  constructor(time: VirtualTime, random: () => number) {
     this.#time = time;
-    this.#random = random;
+    this.#links = new SimulatedNetwork(time, random, { quickestMs: 0.15, spreadMs: 1.5 });
+  }
+
+  get faults(): NetworkFaults {
+    return this.#links.faults;
   }
 
   /** Nothing gets from one to the other, until it is mended as often as it was cut. */
   cut(from: Host, to: Host): void {
-    const link = from.index * 64 + to.index;
-    this.#cuts.set(link, (this.#cuts.get(link) ?? 0) + 1);
+    this.#links.cut(linkOf(from, to));
   }
 
   mend(from: Host, to: Host): void {
-    const link = from.index * 64 + to.index;
-    this.#cuts.set(link, Math.max(0, (this.#cuts.get(link) ?? 0) - 1));
+    this.#links.mend(linkOf(from, to));
   }
 
   heal(): void {
-    this.#cuts.clear();
-    this.lossShare = 0;
-    this.slowShare = 0;
+    this.#links.heal();
   }
 
   isCut(from: Host, to: Host): boolean {
-    return (this.#cuts.get(from.index * 64 + to.index) ?? 0) > 0;
+    return this.#links.isCut(linkOf(from, to));
   }
 
   send(from: Host, to: Host, process: Process, run: () => void): void {
-    if (from === to) return this.#deliver(from, to, process, run, 0.02);
-    const copies = this.lossShare > 0 && this.#random() < this.lossShare ? 2 : 1;
-    for (let copy = 0; copy < copies; copy++) {
-      if (this.lossShare > 0 && this.#random() < this.lossShare) continue;
-      const isSlow = this.slowShare > 0 && this.#random() < this.slowShare;
-      this.#deliver(from, to, process, run, 0.15 + this.#random() * (isSlow ? this.slowMs : 1.5));
-    }
+    const arrive = (): void => {
+      if (!to.isDown) process.deliver(process.life, run);
+    };
+    if (from === to) this.#time.after(LOOPBACK_MS, arrive);
+    else this.#links.send(linkOf(from, to), arrive);
   }
+}
 
-  #deliver(from: Host, to: Host, process: Process, run: () => void, delayMs: number): void {
-    if (this.isCut(from, to)) return;
-    this.#time.after(delayMs, () => {
-      if (!to.isDown && !this.isCut(from, to)) process.deliver(process.life, run);
-    });
-  }
+function linkOf(from: Host, to: Host): number {
+  return from.index * 64 + to.index;
 }

@@ -82,7 +82,7 @@ export class ModelPostgres {
   }
 
   get isAtLogEnd(): boolean {
-    return this.host.time.nowMs >= this.#replayedAtMs;
+    return this.host.time.nowMs() >= this.#replayedAtMs;
   }
 
   /** As pg_stat_replication shows it. */
@@ -92,7 +92,7 @@ export class ModelPostgres {
     readonly isStreaming: boolean;
   }[] {
     for (const [index, { heardAtMs }] of this.#senders)
-      if (this.host.time.nowMs - heardAtMs > SENDER_TIMEOUT_MS) this.#senders.delete(index);
+      if (this.host.time.nowMs() - heardAtMs > SENDER_TIMEOUT_MS) this.#senders.delete(index);
     return [...this.#senders].map(([index, { flushed }]) => ({
       index,
       flushed,
@@ -132,7 +132,7 @@ export class ModelPostgres {
     host.after(host.postgres, host.between(30, 150), () => {
       if (host.isDiskFull) return this.kill('no space on its disk');
       this.mode = 'follower';
-      this.#replayedAtMs = host.time.nowMs + host.between(5, 100);
+      this.#replayedAtMs = host.time.nowMs() + host.between(5, 100);
       this.#tellStarted(true);
     });
   }
@@ -172,11 +172,11 @@ export class ModelPostgres {
     const { host } = this;
     if (this.mode === 'stopped') return done();
     this.mode = 'stopping';
-    const giveUpAtMs = host.time.nowMs + 1_000;
+    const giveUpAtMs = host.time.nowMs() + 1_000;
     const { life } = host.postgres;
     const look = (): void => {
       const isShipped = [...this.#senders.values()].every(({ flushed }) => flushed >= this.log.length);
-      if ((!isShipped || this.flushed < this.log.length) && host.time.nowMs < giveUpAtMs) {
+      if ((!isShipped || this.flushed < this.log.length) && host.time.nowMs() < giveUpAtMs) {
         this.#flush();
         return host.after(host.postgres, 10, look);
       }
@@ -188,7 +188,7 @@ export class ModelPostgres {
     // Whoever waits for the stop learns of the end whatever ended it.
     const wait = (): void => {
       if (host.postgres.life !== life || this.mode === 'stopped') return done();
-      if (host.time.nowMs > giveUpAtMs + 7_000) this.kill('a fast stop took too long');
+      if (host.time.nowMs() > giveUpAtMs + 7_000) this.kill('a fast stop took too long');
       host.after(host.agent, 10, wait);
     };
     wait();
@@ -346,7 +346,7 @@ export class ModelPostgres {
       session: ++this.#sessions,
       source,
       isStreaming: false,
-      heardAtMs: host.time.nowMs,
+      heardAtMs: host.time.nowMs(),
     };
     this.#receiver = receiver;
     const { timeline } = this.history;
@@ -358,7 +358,7 @@ export class ModelPostgres {
   #keepAlive(receiver: Receiver): void {
     const { host } = this;
     if (this.#receiver !== receiver || this.#endingReceivers > 0) return;
-    if (host.time.nowMs - receiver.heardAtMs > RECEIVER_TIMEOUT_MS) {
+    if (host.time.nowMs() - receiver.heardAtMs > RECEIVER_TIMEOUT_MS) {
       this.#receiver = null;
       this.#flushNow();
       if (this.following !== null) this.stalledSinceMs ??= host.nowMs();
@@ -380,7 +380,7 @@ export class ModelPostgres {
     // PostgreSQL's own check: "requested starting point ... is not in this server's history".
     if (!isServing || !isInHistory(this.history, timeline, from)) return;
     if (from > this.flushed) return;
-    const heardAtMs = this.host.time.nowMs;
+    const heardAtMs = this.host.time.nowMs();
     this.#senders.set(follower.host.index, { session, flushed: 0, sent: from, heardAtMs, follower });
     this.#ship(follower.host.index);
   }
@@ -412,7 +412,7 @@ export class ModelPostgres {
     const receiver = this.#receiver;
     if (receiver === null || receiver.session !== session || receiver.source !== source) return;
     if (this.mode !== 'follower') return;
-    receiver.heardAtMs = this.host.time.nowMs;
+    receiver.heardAtMs = this.host.time.nowMs();
     if (!receiver.isStreaming) {
       receiver.isStreaming = true;
       this.stalledSinceMs = null;
@@ -439,7 +439,7 @@ export class ModelPostgres {
   #hear(index: number, session: number, flushed: number, written: number): void {
     const sender = this.#senders.get(index);
     if (sender === undefined || sender.session !== session) return;
-    sender.heardAtMs = this.host.time.nowMs;
+    sender.heardAtMs = this.host.time.nowMs();
     sender.flushed = Math.max(sender.flushed, flushed);
     this.#release();
     this.#ship(index, written < sender.sent && written < this.flushed ? written : null);

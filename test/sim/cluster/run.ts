@@ -1,6 +1,6 @@
-import { createRandom } from '../consensus-world.ts';
+import { createRandom } from '../../../src/testing/simulation/random.ts';
 import type { Violation } from './checker.ts';
-import { EventQueue } from './event-queue.ts';
+import { VirtualTime } from '../../../src/testing/simulation/virtual-time.ts';
 import { Faults } from './faults.ts';
 import type { MutantName } from './rules.ts';
 import { Cluster } from './world.ts';
@@ -31,7 +31,7 @@ const HEALED_WITHIN_MS = 25_000;
 /** One run under one seed: a cluster forms, is left alone, is broken again and again, and must recover. */
 export function runCluster(seed: number, options: RunOptions = {}): RunResult {
   const random = createRandom(seed);
-  const time = new EventQueue();
+  const time = new VirtualTime();
   const dice = random();
   const nodes = dice < 0.66 ? 3 : dice < 0.9 ? 5 : dice < 0.97 ? 4 : 2;
   // Not by the dice: so that the runs without guests stay what they were.
@@ -55,13 +55,13 @@ export function runCluster(seed: number, options: RunOptions = {}): RunResult {
   time.runUntil(isFounded ? FORMING_MS : FOUNDING_MS, () => isBroken() || isWhole(cluster));
   if (!isBroken() && !isWhole(cluster)) checker.report('progress', 'no whole cluster after the start');
   const calmLeaderships = checker.leaderships;
-  time.runUntil(time.nowMs + (options.isCalm === true ? 20_000 : CALM_MS), isBroken);
+  time.runUntil(time.nowMs() + (options.isCalm === true ? 20_000 : CALM_MS), isBroken);
   if (!isBroken() && checker.leaderships !== calmLeaderships)
     checker.report('false-failover', 'the leadership moved though nothing was wrong');
 
   let faults = 0;
   if (options.isCalm !== true) {
-    const untilMs = time.nowMs + FAULTY_MS;
+    const untilMs = time.nowMs() + FAULTY_MS;
     const injected = new Faults(cluster, untilMs, seed % 4 === 3);
     time.runUntil(untilMs, isBroken);
     faults = injected.count;
@@ -86,9 +86,9 @@ function awaitRecovery(cluster: Cluster, isBroken: () => boolean): void {
   const { time, checker } = cluster;
   const before = checker.acknowledgedSync;
   // Nobody may be in the middle of losing the leadership for what happened before.
-  time.runUntil(time.nowMs + 500, isBroken);
+  time.runUntil(time.nowMs() + 500, isBroken);
   const isRecovered = (): boolean => isWhole(cluster) && checker.acknowledgedSync > before;
-  time.runUntil(time.nowMs + HEALED_WITHIN_MS, () => isBroken() || isRecovered());
+  time.runUntil(time.nowMs() + HEALED_WITHIN_MS, () => isBroken() || isRecovered());
   if (isBroken() || isRecovered()) return;
   const picture = cluster.agents.map(
     ({ host, server }) =>

@@ -5,7 +5,7 @@ import type { NodeId } from '../../../src/model/node.ts';
 import { ModelAgent } from './agent.ts';
 import { Checker } from './checker.ts';
 import { ModelAcceptor } from './coordination.ts';
-import type { EventQueue } from './event-queue.ts';
+import type { VirtualTime } from '../../../src/testing/simulation/virtual-time.ts';
 import { Host } from './host.ts';
 import { Network } from './network.ts';
 import { ModelPostgres } from './postgres.ts';
@@ -15,7 +15,7 @@ import { LEASE_TTL_MS } from './rules.ts';
 import type { MutantName } from './rules.ts';
 
 export interface ClusterOptions {
-  readonly time: EventQueue;
+  readonly time: VirtualTime;
   readonly random: () => number;
   readonly nodes: number;
   /** How many of them do not vote at first: the last ones. */
@@ -31,7 +31,7 @@ const MAX_DRIFT = 0.04;
 
 /** The machines, what runs on them, and the network between. */
 export class Cluster {
-  readonly time: EventQueue;
+  readonly time: VirtualTime;
   readonly random: () => number;
   readonly network: Network;
   readonly names: readonly NodeId[];
@@ -181,7 +181,7 @@ export class Cluster {
 
   note(host: Host | null, text: () => string): void {
     if (this.#transcript === null) return;
-    const at = (this.time.nowMs / 1_000).toFixed(4).padStart(9);
+    const at = (this.time.nowMs() / 1_000).toFixed(4).padStart(9);
     this.#transcript(`${at} ${(host?.name ?? '--').padEnd(3)} ${text()}`);
   }
 

@@ -1,21 +1,20 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { runCluster } from './run.ts';
-import { MUTANTS } from './mutants.ts';
-import type { MutantName } from './rules.ts';
 import type { SeedRange } from './seed-worker.ts';
 import { commandFor } from './seeds.ts';
-import type { SeedsResult } from './seeds.ts';
+import type { SeedsResult, Subject } from './seeds.ts';
+import { loadSimulation, SIMULATION_NAMES } from './simulation.ts';
 
 const USAGE = `Usage: npm run sim -- [options]
 
-Simulates a whole cluster under virtual time: faults, then recovery, and every promise checked at every step.
+Simulates shipped code under virtual time: faults, then recovery, and every promise checked at every step.
 
+  --of name   what is simulated: ${SIMULATION_NAMES.join(', ')} (default ${SIMULATION_NAMES[0]})
   --seeds n   how many runs (default 10000)
   --first s   the first seed (default 1)
   --seed s    one run, with its transcript on standard output
-  --mutant m  break that rule on purpose: ${MUTANTS.map(({ name }) => name).join(', ')}
+  --mutant m  break that rule on purpose; "--mutant list" names them
   --json      one JSON document on standard output
   --help
 
@@ -30,16 +29,23 @@ function parseCount(name: string, text: string): number {
   throw new TypeError(`--${name} is "${text}"; expected a whole number.`);
 }
 
-function parseMutant(name: string | undefined): MutantName | null {
-  if (name === undefined) return null;
-  const mutant = MUTANTS.find((one) => one.name === name);
-  if (mutant === undefined) throw new TypeError(`--mutant does not know "${name}".`);
-  return mutant.name;
+async function parseSubject(simulation: string, mutant: string | undefined): Promise<Subject> {
+  const { mutants } = await loadSimulation(simulation);
+  if (mutant !== undefined && !mutants.some(({ name }) => name === mutant))
+    throw new TypeError(`--mutant does not know "${mutant}"; "--mutant list" names them.`);
+  return { simulation, mutant: mutant ?? null };
 }
 
-function showSeed(seed: number, mutant: MutantName | null, isJson: boolean): number {
+async function listMutants(simulation: string): Promise<number> {
+  const { mutants } = await loadSimulation(simulation);
+  for (const { name, what } of mutants) process.stdout.write(`${name}: ${what}\n`);
+  return 0;
+}
+
+async function showSeed(seed: number, { simulation, mutant }: Subject, isJson: boolean): Promise<number> {
   const lines: string[] = [];
-  const result = runCluster(seed, { mutant, transcript: (line) => lines.push(line) });
+  const { run } = await loadSimulation(simulation);
+  const result = await run(seed, { mutant, transcript: (line) => lines.push(line) });
   if (isJson) process.stdout.write(`${JSON.stringify({ ...result, transcript: lines })}\n`);
   else {
     process.stdout.write(`${lines.join('\n')}\n\nhash ${result.hash}, ${result.steps} steps\n`);
@@ -50,7 +56,7 @@ function showSeed(seed: number, mutant: MutantName | null, isJson: boolean): num
 }
 
 /** Hands chunks of seeds to one thread for each processor, and shows on standard error how far they are. */
-async function runSeeds(first: number, seeds: number, mutant: MutantName | null): Promise<SeedsResult> {
+async function runSeeds(first: number, seeds: number, subject: Subject): Promise<SeedsResult> {
   const total: SeedsResult = { seeds: 0, steps: 0, violations: [] };
   let next = first;
   const end = first + seeds;
@@ -64,7 +70,7 @@ async function runSeeds(first: number, seeds: number, mutant: MutantName | null)
           return resolve();
         }
         const count = Math.min(CHUNK, end - next);
-        worker.postMessage({ first: next, count, mutant } satisfies SeedRange, []);
+        worker.postMessage({ first: next, count, subject } satisfies SeedRange, []);
         next += count;
       };
       worker.on('error', reject);
@@ -96,6 +102,7 @@ async function runSeeds(first: number, seeds: number, mutant: MutantName | null)
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
+      of: { type: 'string', default: SIMULATION_NAMES[0] ?? '' },
       seeds: { type: 'string', default: '10000' },
       first: { type: 'string', default: '1' },
       seed: { type: 'string' },
@@ -108,15 +115,20 @@ async function main(): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   }
-  const mutant = parseMutant(values.mutant);
-  if (values.seed !== undefined) return showSeed(parseCount('seed', values.seed), mutant, values.json);
+  if (values.mutant === 'list') return listMutants(values.of);
+  const subject = await parseSubject(values.of, values.mutant);
+  if (values.seed !== undefined) return showSeed(parseCount('seed', values.seed), subject, values.json);
   const startedAtMs = performance.now();
-  const result = await runSeeds(parseCount('first', values.first), parseCount('seeds', values.seeds), mutant);
+  const result = await runSeeds(
+    parseCount('first', values.first),
+    parseCount('seeds', values.seeds),
+    subject,
+  );
   if (values.json) process.stdout.write(`${JSON.stringify(result)}\n`);
   else {
     const seconds = ((performance.now() - startedAtMs) / 1_000).toFixed(1);
     const found = result.violations.map(
-      ({ invariant, seed }) => `  ${invariant}: ${commandFor(seed, mutant)}`,
+      ({ invariant, seed }) => `  ${invariant}: ${commandFor(seed, subject)}`,
     );
     const verdict = found.length === 0 ? 'Every promise held.' : `BROKEN:\n${found.join('\n')}`;
     process.stdout.write(`${result.seeds} seeds, ${result.steps} steps, ${seconds} s. ${verdict}\n`);
