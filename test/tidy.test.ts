@@ -17,7 +17,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   // An app that imports the client must not load agent code.
   client: ['model', 'wire'],
   admin: ['model'],
-  cli: ['model', 'postgres', 'leader-follower', 'admin'],
+  logical: ['model', 'postgres', 'wire'],
+  cli: ['model', 'postgres', 'logical', 'leader-follower', 'admin'],
   testing: ['model', 'postgres', 'leader-follower', 'cli'],
   'index.ts': ['model', 'client'],
 };

@@ -1,0 +1,275 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import { LockstepError } from '../model/errors.ts';
+import { formatLsn, maxLsn } from '../model/lsn.ts';
+import type { Lsn } from '../model/lsn.ts';
+import { CopyBoth } from '../wire/raw/copy-both.ts';
+import { Assembler } from './core/assembler.ts';
+import type { TransactionPart } from './core/change.ts';
+import { connectToLeader, readServerVersion } from './endpoints.ts';
+import { quoteIdentifier, quoteLiteral } from './core/quote.ts';
+
+const WAL_DATA = 0x77;
+const KEEPALIVE = 0x6b;
+const WAL_DATA_HEADER_BYTES = 25;
+const POSTGRES_EPOCH_MS = 946_684_800_000;
+/** Well below the shortest wal_sender_timeout in use, and often enough to let the server recycle its log. */
+const STATUS_EVERY_MS = 1_000;
+/** Reading on every packet costs a processor more than the packets' content. */
+const COALESCE_MS = 1;
+const SMALL_READ_BYTES = 16_384;
+const PART_BYTES = 1_048_576;
+const SLOT_IS_BUSY = '55006';
+const BUSY_SLOT_RETRY_MS = 50;
+const SLOT_NAME = /^[a-z0-9_]{1,63}$/;
+
+export interface ChangeStreamOptions {
+  /** `postgresql://user:password@host:port,host:port/database`; of several hosts the one that leads is read. */
+  readonly from: string;
+  /** A logical replication slot of the plugin pgoutput. */
+  readonly slot: string;
+  readonly publications: readonly string[];
+  /**
+   * `none` leaves out what an applier with a replication origin wrote, so that two databases that follow each
+   * other do not echo. Default `any`.
+   */
+  readonly origin?: 'any' | 'none';
+  /** `binary` leaves values as PostgreSQL's binary format. Default `text`, which is parsed by pg's type parsers. */
+  readonly format?: 'text' | 'binary';
+  /** Where to go on, for a consumer that keeps its own position; default where the slot was acknowledged. */
+  readonly startLsn?: Lsn;
+  /** Reading pauses while so much waits to be taken. Default 16 MB. */
+  readonly maxQueuedBytes?: number;
+  /**
+   * How long to wait for a slot that another connection still reads; after a crash it may be the own former one.
+   * Default 5000 ms.
+   */
+  readonly busySlotTimeoutMs?: number;
+  readonly applicationName?: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The committed transactions of a slot, in commit order, from a leader. Nothing is acknowledged to the server but
+ * what {@link acknowledge} was given, and where nothing is under way, the position the server has told.
+ */
+export class ChangeStream {
+  readonly #assembler: Assembler;
+  readonly #maxQueuedBytes: number;
+  #copy: CopyBoth | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #queue: TransactionPart[] = [];
+  #queuedBytes = 0;
+  #isPaused = false;
+  #isCoalescing = false;
+  #wake: (() => void) | null = null;
+  #failure: Error | null = null;
+  #isClosed = false;
+  /** End of the last transaction that was put into the queue. */
+  #delivered = 0n as Lsn;
+  #acknowledged = 0n as Lsn;
+  #confirmed = 0n as Lsn;
+  #serverLsn = 0n as Lsn;
+
+  private constructor(options: ChangeStreamOptions, serverVersion: number) {
+    this.#maxQueuedBytes = options.maxQueuedBytes ?? 16 * 1_048_576;
+    this.#assembler = new Assembler({
+      parseText: (oid, text) => parseOfType(oid)(text),
+      partBytes: PART_BYTES,
+      dropsForeignOrigins: options.origin === 'none' && serverVersion < 160_000,
+    });
+  }
+
+  /**
+   * Begins to read. Throws CONFIG_INVALID for a name that no slot has, NO_LEADER when no host leads, and
+   * PostgreSQL's own errors (42704 without such a slot, 55006 while another reads it, 42501 without the right).
+   */
+  static async open(options: ChangeStreamOptions): Promise<ChangeStream> {
+    options.signal?.throwIfAborted();
+    if (!SLOT_NAME.test(options.slot)) {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `"${options.slot}" cannot be the name of a slot; use up to 63 of a-z, 0-9 and _.`,
+      );
+    }
+    const deadlineMs = performance.now() + (options.busySlotTimeoutMs ?? 5_000);
+    for (;;) {
+      try {
+        return await ChangeStream.#start(options);
+      } catch (error) {
+        if ((error as pg.DatabaseError).code !== SLOT_IS_BUSY || performance.now() > deadlineMs) throw error;
+        await delay(BUSY_SLOT_RETRY_MS, undefined, { signal: options.signal });
+      }
+    }
+  }
+
+  static async #start(options: ChangeStreamOptions): Promise<ChangeStream> {
+    const client = await connectToLeader(options.from, {
+      applicationName: options.applicationName ?? 'lockstep changes',
+      replication: true,
+    });
+    try {
+      const version = await readServerVersion(client);
+      const stream = new ChangeStream(options, version);
+      stream.#copy = await CopyBoth.start(client, startCommand(options, version), {
+        onData: (buffer, start, end) => stream.#receive(buffer, start, end),
+        onEnd: (error) => stream.#end(error),
+      });
+      stream.#timer = setInterval(() => stream.#report(), STATUS_EVERY_MS);
+      options.signal?.addEventListener('abort', () => stream.close(), { once: true });
+      return stream;
+    } catch (error) {
+      await client.end().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** How far the server has decoded, as it last said. */
+  get serverLsn(): Lsn {
+    return this.#serverLsn;
+  }
+
+  /** End of the last transaction that was received whole. */
+  get receivedLsn(): Lsn {
+    return this.#delivered;
+  }
+
+  /** What the server was last told to be durable. */
+  get confirmedLsn(): Lsn {
+    return this.#confirmed;
+  }
+
+  /**
+   * All that has been received, once there is something; an empty list when the stream was closed. Throws what
+   * ended the stream, after everything before it was taken.
+   */
+  async take(): Promise<readonly TransactionPart[]> {
+    while (this.#queue.length === 0) {
+      if (this.#failure !== null) throw this.#failure;
+      if (this.#isClosed) return [];
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+    const parts = this.#queue;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    this.#readOn();
+    return parts;
+  }
+
+  /** Whether {@link take} would give something at once. */
+  get hasMore(): boolean {
+    return this.#queue.length > 0 || this.#failure !== null;
+  }
+
+  /**
+   * Everything up to here is durable at the consumer and need never be sent again: the end of a transaction, or
+   * any position before the next one. It is passed on within a second.
+   */
+  acknowledge(lsn: Lsn): void {
+    this.#acknowledged = maxLsn(this.#acknowledged, lsn);
+  }
+
+  /** Tells the server what is durable, and ends. What was not taken is lost to this stream, not to the slot. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#report();
+    this.#isClosed = true;
+    this.#copy?.end();
+    this.#end(null);
+  }
+
+  #receive(buffer: Buffer, start: number, end: number): void {
+    try {
+      if (buffer[start] === WAL_DATA) this.#receiveData(buffer, start, end);
+      else if (buffer[start] === KEEPALIVE) this.#receiveKeepalive(buffer, start);
+      else throw new RangeError(`a stream message of unknown kind ${String(buffer[start])}`);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      const failure = new LockstepError('POSTGRES_FAILED', `The server sent ${why}.`, { cause: error });
+      this.#copy?.destroy(failure);
+      this.#end(failure);
+    }
+  }
+
+  #receiveData(buffer: Buffer, start: number, end: number): void {
+    const part = this.#assembler.push(buffer, start + WAL_DATA_HEADER_BYTES, end);
+    if (part === null) return;
+    if (part.isLast) this.#delivered = part.endLsn;
+    this.#queue.push(part);
+    this.#queuedBytes += part.byteLength;
+    if (this.#queuedBytes > this.#maxQueuedBytes && !this.#isPaused) {
+      this.#isPaused = true;
+      this.#copy?.pause();
+    } else if (!this.#isCoalescing && end - start < SMALL_READ_BYTES) this.#coalesce();
+    const wake = this.#wake;
+    this.#wake = null;
+    wake?.();
+  }
+
+  /** Lets what arrives in the next moment be read at once. */
+  #coalesce(): void {
+    this.#isCoalescing = true;
+    this.#copy?.pause();
+    setTimeout(() => {
+      this.#isCoalescing = false;
+      if (!this.#isPaused) this.#copy?.resume();
+    }, COALESCE_MS);
+  }
+
+  #readOn(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    if (!this.#isCoalescing) this.#copy?.resume();
+  }
+
+  #receiveKeepalive(buffer: Buffer, start: number): void {
+    this.#serverLsn = maxLsn(this.#serverLsn, buffer.readBigUInt64BE(start + 1) as Lsn);
+    if (buffer[start + 17] === 1) this.#report();
+  }
+
+  /** Nothing that the consumer could still be working on: what the server has decoded holds nothing for it. */
+  get #isIdle(): boolean {
+    return (
+      this.#queue.length === 0 && !this.#assembler.isInTransaction && this.#acknowledged >= this.#delivered
+    );
+  }
+
+  /** Source: "Streaming Replication Protocol", Standby status update. */
+  #report(): void {
+    if (this.#isClosed || this.#copy === null) return;
+    const durable = this.#isIdle ? maxLsn(this.#acknowledged, this.#serverLsn) : this.#acknowledged;
+    this.#confirmed = maxLsn(this.#confirmed, durable);
+    const message = Buffer.alloc(34);
+    message[0] = 0x72;
+    message.writeBigUInt64BE(maxLsn(this.#confirmed, this.#delivered), 1);
+    message.writeBigUInt64BE(this.#confirmed, 9);
+    message.writeBigUInt64BE(this.#confirmed, 17);
+    message.writeBigInt64BE(BigInt(Date.now() - POSTGRES_EPOCH_MS) * 1_000n, 25);
+    this.#copy.send(message);
+  }
+
+  #end(error: Error | null): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+    if (error !== null && !this.#isClosed) this.#failure ??= error;
+    else this.#isClosed = true;
+    const wake = this.#wake;
+    this.#wake = null;
+    wake?.();
+  }
+}
+
+const parseOfType = pg.types.getTypeParser as (oid: number, format?: 'text') => (text: string) => unknown;
+
+function startCommand(options: ChangeStreamOptions, version: number): string {
+  const parameters: Record<string, string> = {
+    proto_version: '1',
+    publication_names: options.publications.map(quoteIdentifier).join(','),
+    messages: 'true',
+  };
+  if (options.format === 'binary') parameters['binary'] = 'true';
+  if (options.origin === 'none' && version >= 160_000) parameters['origin'] = 'none';
+  const list = Object.entries(parameters).map(([name, value]) => `${name} ${quoteLiteral(value)}`);
+  const from = formatLsn(options.startLsn ?? (0n as Lsn));
+  return `START_REPLICATION SLOT ${quoteIdentifier(options.slot)} LOGICAL ${from} (${list.join(', ')})`;
+}

@@ -1,0 +1,70 @@
+import type { Lsn } from '../model/lsn.ts';
+import { ChangeStream } from './change-stream.ts';
+import type { ChangeStreamOptions } from './change-stream.ts';
+import type { Change, TransactionHead, TransactionPart } from './core/change.ts';
+
+/** One committed transaction of the source. */
+export interface Transaction extends TransactionHead {
+  /** Where its commit record ends: the position to go on from when it is done with. */
+  readonly endLsn: Lsn;
+  readonly committedAt: Date;
+  readonly changes: readonly Change[];
+  /**
+   * Says that this transaction and all before it are durable with you. The server keeps everything from the
+   * first transaction on that was not acknowledged, and sends it again after a restart.
+   */
+  acknowledge(): void;
+}
+
+/**
+ * The changes of a PostgreSQL (15 to 18) as its transactions commit, in commit order, each at least once: after a
+ * crash it goes on behind the last transaction that you acknowledged. Keep `endLsn` in the same transaction as
+ * your own writes and pass it as `startLsn`, and each arrives exactly once.
+ *
+ * ```ts
+ * for await (const transaction of changes({ from: url, slot: 'search', publications: ['orders'] })) {
+ *   for (const change of transaction.changes) if (change.kind === 'insert') await index(change.row());
+ *   transaction.acknowledge();
+ * }
+ * ```
+ *
+ * Ends when the signal aborts; throws NO_LEADER, CONFIG_INVALID, POSTGRES_FAILED (retryable when the connection
+ * was lost) and PostgreSQL's own errors. While you do not ask for the next transaction, reading pauses. The slot
+ * and the publication must exist: `createSlot` makes the one, CREATE PUBLICATION the other.
+ */
+export async function* changes(options: ChangeStreamOptions): AsyncGenerator<Transaction, void, undefined> {
+  const stream = await ChangeStream.open(options);
+  try {
+    let open: TransactionPart[] = [];
+    for (;;) {
+      const parts = await stream.take();
+      if (parts.length === 0) return;
+      for (const part of parts) {
+        open.push(part);
+        if (!part.isLast) continue;
+        yield joinParts(open, part, stream);
+        open = [];
+      }
+    }
+  } finally {
+    stream.close();
+  }
+}
+
+function joinParts(
+  parts: readonly TransactionPart[],
+  last: TransactionPart,
+  stream: ChangeStream,
+): Transaction {
+  const { xid, commitLsn, committedAtMicros, origin, endLsn } = last;
+  return {
+    xid,
+    commitLsn,
+    endLsn,
+    committedAtMicros,
+    committedAt: new Date(Number(committedAtMicros / 1_000n)),
+    origin,
+    changes: parts.length === 1 ? last.changes : parts.flatMap((part) => part.changes),
+    acknowledge: () => stream.acknowledge(endLsn),
+  };
+}

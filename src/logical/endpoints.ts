@@ -1,0 +1,78 @@
+import pg from 'pg';
+import { LockstepError } from '../model/errors.ts';
+
+const URL_WITH_HOSTS = /^(postgres(?:ql)?:\/\/(?:[^@/]*@)?)([^/?]*)(.*)$/;
+const CONNECT_TIMEOUT_MS = 5_000;
+
+/** One connection string for each host of `postgresql://user:password@a:5432,b:5432/db`. Throws CONFIG_INVALID. */
+export function splitHosts(url: string): readonly string[] {
+  const match = URL_WITH_HOSTS.exec(url);
+  if (match === null) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'Give a database as postgresql://user:password@host:port/database.',
+    );
+  }
+  const [, head = '', hosts = '', tail = ''] = match;
+  return hosts.split(',').map((host) => `${head}${host}${tail}`);
+}
+
+/** The database without its password, for people. */
+export function describeDatabase(url: string): string {
+  const match = URL_WITH_HOSTS.exec(url);
+  return match === null ? 'a database' : `${match[2]}${(match[3] ?? '').replace(/\?.*$/, '')}`;
+}
+
+export interface LoginOptions {
+  readonly applicationName: string;
+  /** Speaks the replication protocol, for START_REPLICATION and slots. */
+  readonly replication?: boolean;
+}
+
+/**
+ * Logs in to whichever of the hosts leads now: one that is in recovery cannot decode, or take writes. Throws
+ * NO_LEADER when none answers and leads, with what the hosts said.
+ */
+export async function connectToLeader(url: string, options: LoginOptions): Promise<pg.Client> {
+  const said: string[] = [];
+  let cause: unknown;
+  for (const host of splitHosts(url)) {
+    try {
+      const client = await connect(host, options);
+      const { rows } = await client.query<{ recovery: boolean }>('SELECT pg_is_in_recovery() AS recovery');
+      if (rows[0]?.recovery === false) return client;
+      said.push(`${describeDatabase(host)} follows`);
+      await client.end();
+    } catch (error) {
+      cause = error;
+      said.push(`${describeDatabase(host)}: ${(error as Error).message}`);
+    }
+  }
+  throw new LockstepError('NO_LEADER', `No server takes writes: ${said.join('; ')}.`, {
+    retryable: true,
+    cause,
+  });
+}
+
+/** Logs in to one server. */
+async function connect(url: string, options: LoginOptions): Promise<pg.Client> {
+  const config: pg.ClientConfig & { replication?: string } = {
+    connectionString: url,
+    application_name: options.applicationName,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    // A server that vanished without a word must not be waited for for ever.
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 5_000,
+    ...(options.replication === true ? { replication: 'database' } : {}),
+  };
+  const client = new pg.Client(config);
+  client.on('error', () => undefined);
+  await client.connect();
+  return client;
+}
+
+/** The server's version as a number, such as 150018. */
+export async function readServerVersion(client: pg.Client): Promise<number> {
+  const { rows } = await client.query<{ server_version_num: string }>('SHOW server_version_num');
+  return Number(rows[0]?.server_version_num);
+}
