@@ -16,7 +16,7 @@ const SWITCHOVER = z.strictObject({ to: z.string().optional() });
 /** The routes that change the cluster. Each needs the bearer token; see {@link AdminSource.token}. */
 export function createCommandRoutes(source: AdminSource): Hono {
   const routes = new Hono();
-  routes.use('*', requireToken(source.token));
+  routes.use('*', requireSecret([source.token, ...(source.pageKey === null ? [] : [source.pageKey])]));
   routes.use(
     '*',
     bodyLimit({
@@ -44,11 +44,11 @@ export function createCommandRoutes(source: AdminSource): Hono {
   return routes;
 }
 
-function requireToken(token: string): MiddlewareHandler {
-  const expected = digest(token);
+function requireSecret(secrets: readonly string[]): MiddlewareHandler {
+  const expected = secrets.map(digest);
   return async (c, next) => {
     const given = parseBearer(c.req.header('authorization'));
-    if (given === null || !timingSafeEqual(digest(given), expected)) {
+    if (given === null || !expected.some((secret) => timingSafeEqual(digest(given), secret))) {
       c.header('WWW-Authenticate', 'Bearer');
       return refuse(
         c,

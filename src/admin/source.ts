@@ -38,6 +38,10 @@ export interface AdminSource extends ClusterView {
   readonly commands: AdminCommands;
   /** The secret that commands must bring as `Authorization: Bearer …`. Reading needs none. */
   readonly token: string;
+  /**
+   * Another secret that does the same, for a page that its owner opened; it ends with this server. Null: pages only look.
+   */
+  readonly pageKey: string | null;
 }
 
 /** Where a person goes next. Shown on the page to everyone who can open it: no secrets in here. */

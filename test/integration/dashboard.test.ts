@@ -26,6 +26,16 @@ const electing = topology({
   timeline: null,
   nodes: [node('n1', { role: 'unknown', state: 'unreachable', sync: false }), node('n2'), node('n3')],
 });
+const withoutMajority = topology({
+  leader: null,
+  timeline: null,
+  isFailoverReady: false,
+  nodes: ['n1', 'n2', 'n3', 'n4'].map((name) =>
+    name === 'n3' || name === 'n4'
+      ? node(name, { voter: name === 'n3' })
+      : node(name, { role: 'unknown', state: 'unreachable', sync: false }),
+  ),
+});
 const failedOver = topology({
   version: 3,
   term: 2,
@@ -170,6 +180,36 @@ describe.skipIf(executablePath === undefined)('the dashboard in a browser (needs
     await expect
       .poll(async () => await page.evaluate('getComputedStyle(document.body).backgroundColor'), TIMEOUT)
       .toBe('rgb(10, 14, 24)');
+  });
+
+  test('says that there is no majority, and who votes', async () => {
+    const source = scriptedSource(withoutMajority);
+    const { page } = await open(await serve(source));
+    await reads(page, '#headline', 'No majority');
+    await reads(page, '#subline', '1 of the 2 votes that an election needs');
+    expect(await page.locator('.seat').getAttribute('data-state')).toBe('empty');
+    expect(await page.locator('.body .ballot:visible').count()).toBe(3);
+  });
+
+  test('commands need the key behind the address: with it there are buttons, without it lines to copy', async () => {
+    const source = scriptedSource(topology());
+    const server = await serve(source);
+    const { page: looker } = await open(server);
+    await reads(looker, '[aria-label="Node n1"]', 'npx lockstep kill n1');
+    expect(await looker.locator('.card footer > button').count()).toBe(0);
+
+    const { page } = await open({ ...server, url: `${server.url}/#key=${source.pageKey}` });
+    const leader = page.getByRole('article', { name: 'Node n1' });
+    await leader.getByRole('button', { name: 'Kill' }).click();
+    expect(source.calls).toEqual([]);
+    await leader.getByRole('button', { name: 'Sure?' }).click();
+    await expect.poll(() => source.calls, TIMEOUT).toEqual(['kill n1']);
+    await page
+      .getByRole('article', { name: 'Node n2' })
+      .getByRole('button', { name: 'Make it lead' })
+      .click();
+    await expect.poll(() => source.calls, TIMEOUT).toEqual(['kill n1', 'switchover n2']);
+    expect(page.url()).not.toContain('key');
   });
 
   test.each([320, 390, 768, 1280])('at %i pixels nothing hangs out at the side', async (width) => {

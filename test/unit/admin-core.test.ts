@@ -12,6 +12,7 @@ import type { SseMessage } from '../../src/admin/core/sse.ts';
 import { createHistory } from '../../src/admin/history.ts';
 import { formatBytes, formatDuration, formatRate } from '../../src/admin/page/format.js';
 import { headline } from '../../src/admin/page/headline.js';
+import { chooseScale } from '../../src/admin/page/scale.js';
 import { LockstepError } from '../../src/model/errors.ts';
 import { clusterEvent, node, topology } from './admin-fixtures.ts';
 
@@ -238,10 +239,35 @@ describe('the headline says the worst thing first', () => {
     ],
     [
       'nobody to elect',
-      topology({ leader: null, nodes: [dead, node('n2', { state: 'stopped' })] }),
+      topology({
+        leader: null,
+        nodes: [dead, node('n2', { state: 'stopped' }), node('n3', { state: 'stopped' })],
+      }),
       'bad',
       'No leader',
     ],
+    [
+      'too few votes',
+      topology({ leader: null, nodes: [dead, { ...dead, name: 'n2' }, node('n3')] }),
+      'bad',
+      'No majority',
+    ],
+    [
+      'enough nodes, but not of those that vote',
+      topology({
+        leader: null,
+        nodes: [dead, { ...dead, name: 'n2' }, node('n3'), node('n4', { voter: false })],
+      }),
+      'bad',
+      'No majority',
+    ],
+    [
+      'all stream, and yet nobody could take over',
+      topology({ isFailoverReady: false, failoverObstacle: 'n2 cannot vote (no file)' }),
+      'warn',
+      'n1 leads, no failover possible',
+    ],
+    ['one node', topology({ nodes: [node('n1', { role: 'leader' })] }), 'warn', 'n1 leads alone'],
     ['dead leader', topology({ nodes: [dead, node('n2')] }), 'bad', 'n1 leads but does not answer'],
     [
       'promotion',
@@ -269,5 +295,43 @@ describe('the headline says the worst thing first', () => {
     ],
   ] as const)('%s', (_, shown, tone, title) => {
     expect(headline(shown, 'n1')).toMatchObject({ tone, title });
+  });
+});
+
+test('a headline names what a failover lacks', () => {
+  const obstacle = '1 of the 2 votes that an election needs: n3 does not answer';
+  const away = topology({
+    isFailoverReady: false,
+    failoverObstacle: obstacle,
+    nodes: [
+      node('n1', { role: 'leader' }),
+      node('n2'),
+      node('n3', { role: 'unknown', state: 'unreachable', sync: false }),
+    ],
+  });
+  expect(headline(away, null).detail).toContain(obstacle);
+});
+
+describe('the top of a chart', () => {
+  test('is a little above the highest value', () => {
+    expect(chooseScale([[100, 120, null], [80]], 10)).toEqual({ top: 138, peak: null });
+    expect(chooseScale([[], [null]], 10)).toEqual({ top: 10, peak: null });
+  });
+
+  test('cuts off the peak of one node that came back, and names it', () => {
+    const calm = Array.from({ length: 100 }, () => 5);
+    const { top, peak } = chooseScale([[...calm, 90_000, 5, 5], calm], 10);
+    expect(peak).toBe(90_000);
+    expect(top).toBe(20);
+  });
+
+  test('always holds the newest values', () => {
+    fc.assert(
+      fc.property(fc.array(fc.array(fc.nat(100_000), { minLength: 1 }), { minLength: 1 }), (lines) => {
+        const { top, peak } = chooseScale(lines, 10);
+        for (const line of lines) expect(line.at(-1)).toBeLessThanOrEqual(top);
+        if (peak === null) expect(Math.max(...lines.flat())).toBeLessThanOrEqual(top);
+      }),
+    );
   });
 });

@@ -58,6 +58,7 @@ export function scriptedSource(start: Topology | null): ScriptedSource {
   let current = start;
   return {
     token: 'a-secret-token',
+    pageKey: 'a-page-key-of-one-run',
     calls,
     topology: () => current,
     events: () => events,

@@ -135,7 +135,7 @@ describe('renderLive', () => {
     const electing = topology({
       leader: null,
       timeline: null,
-      nodes: [node('n1', { state: 'unreachable' }), node('n2')],
+      nodes: [node('n1', { state: 'unreachable' }), node('n2'), node('n3')],
     });
     const [first, second] = live({ topology: electing, events: [clusterEvent({ kind: 'elected' })] }).split(
       '\n',

@@ -1,4 +1,5 @@
 import { h } from './dom.js';
+import { chooseScale } from './scale.js';
 import { formatBytes, formatClock, formatDuration, formatRate } from './format.js';
 import { themeColor } from './theme.js';
 import uPlot from './uPlot.esm.js';
@@ -39,6 +40,12 @@ export function createChart(container, readout, shape) {
   /** @type {Line[]} */
   let lines = [];
 
+  const scale = () =>
+    chooseScale(
+      lines.map((line) => line.values),
+      shape.minimum,
+    );
+
   function build() {
     plot?.destroy();
     const muted = themeColor('--muted');
@@ -53,7 +60,7 @@ export function createChart(container, readout, shape) {
         cursor: { y: false, drag: { x: false, y: false }, sync: { key: SYNC_KEY }, points: { size: 7 } },
         scales: {
           x: { time: false },
-          y: { range: (_, __, max) => [0, Math.max(shape.minimum, (max ?? 0) * 1.15)] },
+          y: { range: () => [0, scale().top] },
         },
         axes: [
           {
@@ -111,7 +118,9 @@ export function createChart(container, readout, shape) {
         h('b', {}, shape.format(line.values[index] ?? null)),
       ),
     );
-    readout.replaceChildren(...items);
+    const { peak } = scale();
+    const note = peak === null ? [] : [h('li', { class: 'peak' }, `peak ${shape.format(peak)}, cut off`)];
+    readout.replaceChildren(...items, ...note);
   }
 
   function draw() {

@@ -1,4 +1,5 @@
 import { createLagChart, createWalChart, seriesColor } from './charts.js';
+import { readKey } from './commands.js';
 import { copyable } from './copy.js';
 import { byId, h, setText } from './dom.js';
 import { createEventLog } from './event-log.js';
@@ -26,7 +27,7 @@ let lagUnit = 'time';
 let isScheduled = false;
 
 const picture = createPicture(byId('picture'));
-const cards = createNodeCards(byId('cards'));
+const cards = createNodeCards(byId('cards'), readKey());
 const log = createEventLog(byId('events'), byId('events-empty'));
 const lagChart = createLagChart(byId('lag-plot'), byId('lag-readout'), () => lagUnit);
 const walChart = createWalChart(byId('wal-plot'), byId('wal-readout'));

@@ -1,3 +1,5 @@
+import { countVotes, electionState } from './votes.js';
+
 /** @typedef {import('../../model/topology.ts').Topology} Topology */
 /** @typedef {import('../../model/topology.ts').NodeTopology} NodeTopology */
 
@@ -64,7 +66,17 @@ export function headline(topology, lastLeader) {
 function withoutLeader(topology, lastLeader) {
   const candidates = topology.nodes.filter((node) => node.state === 'running').map((node) => node.name);
   const was = lastLeader === null ? '' : `${lastLeader} led before. `;
-  if (candidates.length === 0) {
+  const state = electionState(topology);
+  if (state === 'no-majority') {
+    const { voters, answering, needed } = countVotes(topology);
+    const away = voters.filter((node) => !answering.includes(node));
+    return {
+      tone: 'bad',
+      title: 'No majority',
+      detail: `${was}${answering.length} of the ${needed} votes that an election needs; nobody can write. Start ${names(away)}.`,
+    };
+  }
+  if (state === 'no-candidate') {
     return { tone: 'bad', title: 'No leader', detail: `${was}No node is running that could take over.` };
   }
   return {
@@ -84,7 +96,14 @@ function withLeader(topology, leader) {
   const away = followers.filter((node) => node.state === 'stopped' || node.state === 'unreachable');
   const coming = followers.filter((node) => node.state === 'starting' || node.state === 'rejoining');
   const sync = followers.filter((node) => node.sync && node.state === 'running');
-  if (followers.length > 0 && sync.length === 0) {
+  if (followers.length === 0) {
+    return {
+      tone: 'warn',
+      title: `${leader.name} leads alone`,
+      detail: 'It has no follower: nobody could take over, and its disk is the only copy.',
+    };
+  }
+  if (sync.length === 0) {
     return {
       tone: 'warn',
       title: `${leader.name} leads alone`,
@@ -95,7 +114,9 @@ function withLeader(topology, leader) {
     return {
       tone: 'warn',
       title: `${leader.name} leads, ${names(away)} ${away.length === 1 ? 'is' : 'are'} away`,
-      detail: `Commits are safe on ${names(sync)}. Bring the rest back with lockstep start.`,
+      detail: topology.isFailoverReady
+        ? `Commits are safe on ${names(sync)}. Bring the rest back with lockstep start.`
+        : `No failover possible now: ${topology.failoverObstacle ?? 'too few nodes answer'}. Bring the rest back with lockstep start.`,
     };
   }
   if (coming.length > 0) {
@@ -106,6 +127,13 @@ function withLeader(topology, leader) {
     };
   }
   const count = followers.length;
+  if (!topology.isFailoverReady) {
+    return {
+      tone: 'warn',
+      title: `${leader.name} leads, no failover possible`,
+      detail: topology.failoverObstacle ?? 'Nobody could take over safely right now.',
+    };
+  }
   return {
     tone: 'good',
     title: 'In step',

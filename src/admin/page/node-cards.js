@@ -1,3 +1,4 @@
+import { commandButton } from './commands.js';
 import { copyable } from './copy.js';
 import { h, setText } from './dom.js';
 import { formatBytes, formatDuration } from './format.js';
@@ -7,8 +8,9 @@ import { formatBytes, formatDuration } from './format.js';
 /**
  * One card per node, in order of their names. Cards are kept and only their texts change.
  * @param {HTMLElement} container
+ * @param {string | null} key what commands need; null: the cards show command lines to copy instead of buttons
  */
-export function createNodeCards(container) {
+export function createNodeCards(container, key) {
   /** @type {Map<string, ReturnType<typeof createCard>>} */
   const cards = new Map();
   return {
@@ -27,7 +29,7 @@ export function createNodeCards(container) {
       for (const [index, node] of sorted.entries()) {
         let card = cards.get(node.name);
         if (card === undefined) {
-          card = createCard(node.name, colorOf(node.name));
+          card = createCard(node.name, colorOf(node.name), key);
           cards.set(node.name, card);
         }
         if (container.children[index] !== card.element)
@@ -55,8 +57,9 @@ export function standing(node) {
 /**
  * @param {string} name
  * @param {string} color
+ * @param {string | null} key
  */
-function createCard(name, color) {
+function createCard(name, color, key) {
   const badge = h('span', { class: 'badge' });
   const detail = h('p', { class: 'detail' });
   const bar = h('progress', { max: 100, 'aria-label': `Progress of ${name}` });
@@ -67,8 +70,11 @@ function createCard(name, color) {
     timeline: fact('Timeline'),
     address: fact('Address'),
   };
-  const kill = copyable(`npx lockstep kill ${name}`, `the command that kills ${name}`);
-  const start = copyable(`npx lockstep start ${name}`, `the command that starts ${name}`);
+  const failure = h('p', { class: 'detail failure', role: 'alert', hidden: true });
+  const { kill, start, lead } = createActions(name, key, (message) => {
+    setText(failure, message);
+    failure.hidden = false;
+  });
   const element = h(
     'article',
     { class: `card ${color}`, 'aria-label': `Node ${name}` },
@@ -76,7 +82,8 @@ function createCard(name, color) {
     detail,
     bar,
     h('dl', {}, ...Object.values(facts).map((one) => one.row)),
-    h('footer', {}, kill, start),
+    failure,
+    h('footer', {}, kill, start, lead),
   );
 
   /** @param {NodeTopology} node */
@@ -97,8 +104,31 @@ function createCard(name, color) {
     facts.address.set(node.kind === 'witness' ? new URL(node.agentUrl).host : `${node.host}:${node.port}`);
     kill.hidden = isGone;
     start.hidden = !isGone;
+    if (lead !== null) lead.hidden = node.role !== 'follower' || node.state !== 'running';
   }
   return { element, update };
+}
+
+/**
+ * Buttons for who may command, command lines to copy for everybody else.
+ * @param {string} name
+ * @param {string | null} key
+ * @param {(message: string) => void} onFailure
+ */
+function createActions(name, key, onFailure) {
+  if (key === null) {
+    return {
+      kill: copyable(`npx lockstep kill ${name}`, `the command that kills ${name}`),
+      start: copyable(`npx lockstep start ${name}`, `the command that starts ${name}`),
+      lead: null,
+    };
+  }
+  const path = `/api/nodes/${encodeURIComponent(name)}`;
+  return {
+    kill: commandButton('Kill', { key, path: `${path}/kill`, isArmedFirst: true, onFailure }),
+    start: commandButton('Start', { key, path: `${path}/start`, onFailure }),
+    lead: commandButton('Make it lead', { key, path: '/api/switchover', body: { to: name }, onFailure }),
+  };
 }
 
 /** @param {NodeTopology} node */

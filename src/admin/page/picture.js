@@ -2,6 +2,7 @@ import { s, setText } from './dom.js';
 import { formatDuration } from './format.js';
 import { layoutTopology } from './layout.js';
 import { standing } from './node-cards.js';
+import { countVotes, electionState, votes } from './votes.js';
 
 /** @typedef {import('../../model/topology.ts').Topology} Topology */
 /** @typedef {import('../../model/topology.ts').NodeTopology} NodeTopology */
@@ -102,16 +103,38 @@ function createSeat() {
      */
     update(topology, place) {
       at = place;
-      const hasCandidates = topology.nodes.some((node) => node.state === 'running');
+      const state = electionState(topology);
       element.setAttribute('transform', `translate(${place.x} ${place.y})`);
       element.setAttribute(
         'data-state',
-        topology.leader !== null ? 'taken' : hasCandidates ? 'election' : 'empty',
+        state === 'none' ? 'taken' : state === 'election' ? 'election' : 'empty',
       );
       label.setAttribute('y', String(-RADIUS - 27));
-      setText(label, hasCandidates ? `election after term ${topology.term}` : 'no leader');
+      setText(label, seatText(topology, state));
     },
   };
+}
+
+/**
+ * @param {Topology} topology
+ * @param {ReturnType<typeof electionState>} state
+ */
+function seatText(topology, state) {
+  if (state === 'election') return `election after term ${topology.term}`;
+  if (state !== 'no-majority') return 'no leader';
+  const { answering, needed } = countVotes(topology);
+  return `no majority: ${answering.length} of ${needed} votes`;
+}
+
+/** The mark of a node that votes on who leads. */
+function createBallot() {
+  return s(
+    'g',
+    { class: 'ballot', transform: `translate(${RADIUS * 0.74} ${RADIUS * 0.74})` },
+    s('title', {}, 'votes on who leads'),
+    s('circle', { r: 9 }),
+    s('path', { d: 'M-4 0.5 l3 3 l5.5 -6.5' }),
+  );
 }
 
 /** @param {string} name */
@@ -130,6 +153,7 @@ function createBody(name) {
     s('path', { class: 'crown', d: 'M-14 -41 l-3.4 -15 9.6 6.4 7.8 -11 7.8 11 9.6 -6.4 -3.4 15z' }),
     createDisks(),
     s('path', { class: 'cross', d: 'M-11 -11 L11 11 M11 -11 L-11 11' }),
+    createBallot(),
     label,
     role,
     detail,
@@ -152,7 +176,9 @@ function createBody(name) {
     const isLeader = node.name === topology.leader;
     element.setAttribute('data-tone', tone);
     element.setAttribute('data-leads', String(isLeader));
-    setText(title, `${node.name}: ${text}, ${node.host}:${node.port}`);
+    element.setAttribute('data-votes', String(votes(node)));
+    const vote = votes(node) ? 'votes' : 'does not vote';
+    setText(title, `${node.name}: ${text}, ${vote}, ${node.host}:${node.port}`);
     setText(role, isLeader && tone === 'warn' ? 'taking over' : text);
     setText(detail, isLeader ? `term ${topology.term} · timeline ${node.timeline ?? '–'}` : noteOf(node));
     placeLabels(isLeader);
@@ -232,7 +258,8 @@ function createLink() {
       (other) => other.name === topology.leader && standing(other).tone === 'gone',
     );
     const tone = standing(node).tone;
-    isDrawn = node.name !== topology.leader && tone !== 'gone' && (!electing || node.state === 'running');
+    const mayLead = electionState(topology) === 'election' && node.state === 'running';
+    isDrawn = node.name !== topology.leader && tone !== 'gone' && (!electing || mayLead);
     element.setAttribute('data-tone', electing ? 'vote' : isLeaderAway ? 'gone' : tone);
     const text = !electing && !isLeaderAway && node.state === 'running' ? formatDuration(node.lagMs) : '';
     hasLag = text !== '' && node.lagMs !== null;
@@ -273,6 +300,6 @@ function describe(topology) {
   const leader = topology.leader === null ? 'No leader.' : `${topology.leader} leads.`;
   const others = topology.nodes
     .filter((node) => node.name !== topology.leader)
-    .map((node) => `${node.name}: ${standing(node).text}.`);
+    .map((node) => `${node.name}: ${standing(node).text}${votes(node) ? '' : ', does not vote'}.`);
   return [leader, ...others].join(' ');
 }

@@ -59,8 +59,11 @@ export function addNodeCommands(program: Command, state: StateOption): void {
     .command('remove')
     .description('one node less; its PostgreSQL is stopped, and its data folder stays')
     .argument('<name>', 'it may be dead')
+    .option('--force', 'also where no failover would be possible without it', false)
     .option(...state)
-    .action((name: string, options: { state: string }) => removeNode(name, options.state));
+    .action((name: string, options: { state: string; force: boolean }) =>
+      removeNode(name, options.state, options.force),
+    );
   node
     .command('list')
     .description('all nodes, and which of them vote')
@@ -144,8 +147,19 @@ function spare(voters: number): number {
   return Math.max(0, Math.ceil(voters / 2) - 1);
 }
 
-async function removeNode(name: string, state: string): Promise<void> {
+/** What is left without a voter, for people, where that is no failover any more; null where one stays possible. */
+export function describeLastFailover(nodes: readonly NodeConfig[], name: string): string | null {
+  const voters = nodes.filter((node) => node.voter);
+  const left = voters.filter((node) => node.name !== name);
+  if (left.length === voters.length || spare(voters.length) === 0 || spare(left.length) > 0) return null;
+  const votes = left.length === 1 ? 'only one vote is' : `only ${left.length} votes are`;
+  return `Give another node a vote first ("lockstep node grant-vote"), or pass --force: without ${name}, ${votes} left (${left.map((node) => node.name).join(', ')}), and no failover is possible.`;
+}
+
+async function removeNode(name: string, state: string, isForced: boolean): Promise<void> {
   const config = await readConfig(state);
+  const warning = describeLastFailover((await askForNodes(config)) ?? config.nodes, name);
+  if (warning !== null && !isForced) throw new LockstepError('CONFIG_INVALID', warning);
   if (config.nodes.find((node) => node.name === name)?.voter === true)
     await changeNodes(config, { kind: 'revoke-vote', name });
   if (config.nodes.find((node) => node.name === name)?.isLeaving !== true)

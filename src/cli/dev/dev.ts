@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -123,16 +124,22 @@ class DevCluster {
       { psql: psqlLine(this.#stateDir) },
       { shopUrl: { enumerable: true, get: () => this.#links.shopUrl } },
     );
+    const pageKey = randomBytes(12).toString('base64url');
     this.#admin = await startAdminServer({
       host: '127.0.0.1',
       port,
-      source: { ...bindView(this.#source), commands: this.#commands(), token: this.#config.secrets.agent },
+      source: {
+        ...bindView(this.#source),
+        commands: this.#commands(),
+        token: this.#config.secrets.agent,
+        pageKey,
+      },
       links,
     });
     if (port !== (dashboardPort ?? DEFAULT_DASHBOARD_PORT)) {
       this.#note(`port ${DEFAULT_DASHBOARD_PORT} is in use; the dashboard is on ${port}`);
     }
-    this.#links.dashboardUrl = this.#admin.url;
+    this.#links.dashboardUrl = `${this.#admin.url}/#key=${pageKey}`;
     this.#links.psql = psqlLine(this.#stateDir);
     await writeRunFile(this.#stateDir, { pid: process.pid, adminUrl: this.#admin.url });
     await this.#supervisor.startAll();

@@ -1,0 +1,21 @@
+import { expect, test } from 'vitest';
+import { describeLastFailover } from '../../src/cli/commands/node-command.ts';
+import type { NodeConfig } from '../../src/leader-follower/config/config.ts';
+
+function nodes(...voters: readonly boolean[]): NodeConfig[] {
+  return voters.map((voter, index) => ({ name: `n${index + 1}`, voter }) as unknown as NodeConfig);
+}
+
+test('a removal that leaves no failover says what is left, and the way out first', () => {
+  expect(describeLastFailover(nodes(true, true, true), 'n2')).toBe(
+    'Give another node a vote first ("lockstep node grant-vote"), or pass --force: without n2, only 2 votes are left (n1, n3), and no failover is possible.',
+  );
+});
+
+test.each([
+  ['one of five', nodes(true, true, true, true, true), 'n2'],
+  ['one that does not vote', nodes(true, true, true, false), 'n4'],
+  ['one of two, where there was no failover before', nodes(true, true), 'n2'],
+])('%s goes without a warning', (_, all, name) => {
+  expect(describeLastFailover(all, name)).toBeNull();
+});
