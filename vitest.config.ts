@@ -18,7 +18,7 @@ const config: ViteUserConfig = defineConfig({
       {
         test: {
           name: 'integration',
-          include: ['test/integration/**/*.test.ts', 'test/package/**/*.test.ts'],
+          include: ['test/integration/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 180_000,
@@ -27,7 +27,7 @@ const config: ViteUserConfig = defineConfig({
       {
         test: {
           name: 'compat',
-          include: ['test/compat/**/*.test.ts'],
+          include: ['test/compat/**/*.test.ts', 'test/package/**/*.test.ts'],
           exclude: ['**/node_modules/**'],
           fileParallelism: false,
           testTimeout: 60_000,

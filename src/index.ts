@@ -9,7 +9,12 @@ export type { HostAddress, LockstepOptions } from './client/options.ts';
 export type { LockstepPoolOptions } from './client/single-server.ts';
 export type { Queryable, StatementOptions } from './client/statement/queryable.ts';
 export type { Session } from './client/session/session.ts';
-export type { Transaction, TransactionOptions } from './client/transaction/transaction.ts';
+export type {
+  Batch,
+  BatchResults,
+  Transaction,
+  TransactionOptions,
+} from './client/transaction/transaction.ts';
 export type { CommitWait } from './client/statement/durability.ts';
 export type { Durability, DurabilityName } from './model/durability.ts';
 export { LockstepError } from './model/errors.ts';

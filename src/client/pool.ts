@@ -36,7 +36,7 @@ import { SessionTokens } from './session/session-tokens.ts';
 import type { SessionState } from './session/session-state.ts';
 import { Traffic } from './route/traffic.ts';
 import { runKeyedStatement } from './transaction/transaction.ts';
-import type { Transaction, TransactionOptions } from './transaction/transaction.ts';
+import type { Batch, BatchResults, Transaction, TransactionOptions } from './transaction/transaction.ts';
 import { VirtualClient } from './statement/virtual-client.ts';
 
 type ConnectCallback = (
@@ -185,7 +185,10 @@ export class LockstepPool extends PgPool {
    */
   transaction<T>(fn: (transaction: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
   /** The same for statements that are known in advance, in one round trip: see {@link runBatch}. */
-  transaction(statements: readonly pg.QueryConfig[], options?: TransactionOptions): Promise<QueryResult[]>;
+  transaction<const Modes extends readonly unknown[]>(
+    statements: Batch<Modes>,
+    options?: TransactionOptions,
+  ): Promise<BatchResults<Modes>>;
   async transaction(work: never, options?: TransactionOptions): Promise<unknown> {
     this.#requireOpen();
     return this.#transaction(work, options);
@@ -387,10 +390,11 @@ export class LockstepPool extends PgPool {
 
 /**
  * Makes the pool for a cluster: `connect('postgresql://app:secret@db1:5432,db2:5432,db3:5432/app')`, or the
- * same as options. It opens no connection until it is used. Throws CONFIG_INVALID.
+ * same as options. It opens no connection until it is used. Throws CONFIG_INVALID, also for `undefined`, which
+ * is what an environment variable that nobody has set gives.
  */
-export function connect(urlOrOptions: string | LockstepOptions): LockstepPool {
-  const options = resolveOptions(urlOrOptions);
+export function connect(urlOrOptions: string | LockstepOptions | undefined): LockstepPool {
+  const options = resolveOptions(urlOrOptions ?? {});
   return new LockstepPool(options);
 }
 

@@ -74,6 +74,24 @@ describe('LockstepPool', () => {
     void pool.transaction(async () => 1, { isolation: 'dirty' });
   });
 
+  it('types a batch by its statements: each has its result', () => {
+    const answers = session.transaction([
+      { text: 'SELECT 1', values: [1] },
+      { text: '', rowMode: 'array' },
+    ]);
+    expectTypeOf(answers).resolves.toEqualTypeOf<[QueryResult, QueryArrayResult]>();
+    const statements: pg.QueryConfig[] = [];
+    expectTypeOf(pool.transaction(statements, { durability: 'sync' })).resolves.toEqualTypeOf<
+      QueryResult[]
+    >();
+    // @ts-expect-error -- a typo
+    void pool.transaction([{ text: '', value: [1] }]);
+  });
+
+  it('takes an environment variable as it comes', () => {
+    expectTypeOf(connect).toBeCallableWith(process.env['DATABASE_URL']);
+  });
+
   it('returns what the function of a transaction returns', () => {
     expectTypeOf(
       pool.transaction(async (transaction: Transaction) => transaction.query('').then(() => 1)),

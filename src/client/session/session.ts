@@ -6,7 +6,7 @@ import type { StatementRunner } from '../statement/runner.ts';
 import type { SessionState } from './session-state.ts';
 import type { SessionTokens } from './session-tokens.ts';
 import { runBatch, runKeyedStatement, runTransaction } from '../transaction/transaction.ts';
-import type { Transaction, TransactionOptions } from '../transaction/transaction.ts';
+import type { Batch, BatchResults, Transaction, TransactionOptions } from '../transaction/transaction.ts';
 
 /**
  * Reads its own writes and never goes back in time, whichever servers answer: each answer moves `token`
@@ -22,7 +22,10 @@ export interface Session extends Queryable {
   /** See {@link runTransaction}: the transaction's commit moves the token. */
   transaction<T>(fn: (transaction: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
   /** See {@link runBatch}. */
-  transaction(statements: readonly QueryConfig[], options?: TransactionOptions): Promise<QueryResult[]>;
+  transaction<const Modes extends readonly unknown[]>(
+    statements: Batch<Modes>,
+    options?: TransactionOptions,
+  ): Promise<BatchResults<Modes>>;
 }
 
 export function createSession(

@@ -1,4 +1,4 @@
-import type { QueryResult } from 'pg';
+import type { QueryArrayResult, QueryConfig, QueryResult } from 'pg';
 import type { SynchronousCommit } from '../../model/durability.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { codeOf } from '../../model/errors.ts';
@@ -35,6 +35,16 @@ export interface TransactionOptions extends CommitWait {
 
 /** What `transaction()` hands to its function: statements of that transaction, one after another. */
 export type Transaction = Queryable<unknown>;
+
+/** Statements of one transaction that are known in advance; `Modes` has the `rowMode` of each. */
+export type Batch<Modes extends readonly unknown[] = readonly unknown[]> = readonly [
+  ...{ [Index in keyof Modes]: QueryConfig & { rowMode?: Modes[Index] } },
+];
+
+/** What a batch answers: one result for each statement, in their order. */
+export type BatchResults<Modes extends readonly unknown[]> = {
+  -readonly [Index in keyof Modes]: Modes[Index] extends 'array' ? QueryArrayResult : QueryResult;
+};
 
 const DEFAULT_MAX_RETRIES = 5;
 
