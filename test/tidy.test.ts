@@ -9,17 +9,18 @@ const root = join(import.meta.dirname, '..');
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   model: [],
   consensus: ['model'],
-  postgres: ['model'],
+  host: ['model'],
+  postgres: ['model', 'host'],
   clock: ['model'],
   wire: ['model'],
   coordination: ['model', 'clock', 'consensus'],
-  'leader-follower': ['model', 'consensus', 'postgres', 'coordination'],
+  'leader-follower': ['model', 'consensus', 'host', 'postgres', 'coordination'],
   // An app that imports the client must not load agent code.
   client: ['model', 'wire'],
   admin: ['model'],
   logical: ['model', 'postgres', 'wire'],
-  cli: ['model', 'postgres', 'logical', 'leader-follower', 'admin'],
-  testing: ['model', 'postgres', 'leader-follower', 'cli'],
+  cli: ['model', 'host', 'postgres', 'logical', 'leader-follower', 'admin'],
+  testing: ['model', 'host', 'postgres', 'leader-follower', 'cli'],
   'index.ts': ['model', 'client'],
 };
 

@@ -91,7 +91,7 @@ export class Agent {
     const node = findNode(config, options.node);
     const account = await resolveAccount();
     const binaries = await reachableBinaries(await findPostgres(config.postgres), account);
-    const { folder, isNew } = await claimFolder(stateDir, config, node.name, account);
+    const { folder, isNew } = await claimFolder(stateDir, config, node.name);
     const seal = openSeal(config, node.name);
     const events = new EventLog(node.name);
     const onNoVote = (reason: string): void => events.addSeldom('error', reason);

@@ -57,7 +57,7 @@ export class Witness {
   }): Promise<Witness> {
     const { config, stateDir } = options;
     const node = findNode(config, options.node);
-    const { folder, isNew } = await claimFolder(stateDir, config, node.name, null);
+    const { folder, isNew } = await claimFolder(stateDir, config, node.name);
     const seal = openSeal(config, node.name);
     const events = new EventLog(node.name);
     const onNoVote = (reason: string): void => events.addSeldom('error', reason);

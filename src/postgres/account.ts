@@ -1,8 +1,12 @@
+import { execFile } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
-import { chmod, chown, cp, mkdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { chmod, chown, cp, mkdir, readFile, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { LockstepError } from '../model/errors.ts';
 import type { PostgresBinaries } from './binaries.ts';
+
+const run = promisify(execFile);
 
 /** The unprivileged user that PostgreSQL runs as when Lockstep runs as root: postgres refuses root. */
 export interface PostgresAccount {
@@ -86,6 +90,22 @@ export async function createPrivateFolder(path: string, account: PostgresAccount
   await mkdir(path, { recursive: true });
   await chmod(path, 0o700);
   if (account !== null) await chown(path, account.uid, account.gid);
+}
+
+/**
+ * Removes a folder with all that is in it. Where its content belongs to the account, that user removes it: while root walks
+ * through a folder, its owner could put a link to elsewhere in the way.
+ */
+export async function removeTree(path: string, account: PostgresAccount | null): Promise<void> {
+  const found = await stat(path).catch(() => null);
+  if (account !== null && found?.uid === account.uid) {
+    // Its parent is root's, so that the empty folder itself is left, which this program takes for a failure.
+    await run('rm', ['-rf', '--', path], { cwd: '/', uid: account.uid, gid: account.gid }).catch(
+      () => undefined,
+    );
+    return rmdir(path);
+  }
+  await rm(path, { recursive: true, force: true });
 }
 
 /** Makes a folder and its missing parents so that everybody may enter them, whatever the umask; others stay. */

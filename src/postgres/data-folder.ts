@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
+import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
 import {
   access,
-  appendFile,
   chown,
   lstat,
   mkdtemp,
@@ -20,7 +20,8 @@ import { promisify } from 'node:util';
 import { LockstepError } from '../model/errors.ts';
 import { parseTimeline, parseTimelineHistory } from '../model/timeline.ts';
 import type { Timeline, TimelineHistory } from '../model/timeline.ts';
-import { createPrivateFolder } from './account.ts';
+import { openPlainFile } from '../host/own-file.ts';
+import { createPrivateFolder, removeTree } from './account.ts';
 import { raiseTo, readControlFile } from './control-file.ts';
 import type { PostgresAccount } from './account.ts';
 import type { PostgresBinaries } from './binaries.ts';
@@ -48,7 +49,7 @@ export async function createDataFolder(options: {
   const { binaries, account, dataDir } = options;
   await assertEmptyFolder(dataDir);
   const unfinished = `${dataDir}.initdb`;
-  await rm(unfinished, { recursive: true, force: true });
+  await removeTree(unfinished, account);
   await createPrivateFolder(unfinished, account);
   const secrets = await mkdtemp(join(tmpdir(), 'lockstep-initdb-'));
   try {
@@ -74,7 +75,7 @@ export async function createDataFolder(options: {
     );
     await rename(unfinished, dataDir);
   } catch (error) {
-    await rm(unfinished, { recursive: true, force: true });
+    await removeTree(unfinished, account);
     const printed = (error as { stderr?: string }).stderr?.trim().split('\n').at(-1) || String(error);
     throw new LockstepError('POSTGRES_FAILED', `initdb could not create ${dataDir}: ${printed}`, {
       cause: error,
@@ -117,11 +118,20 @@ export async function writeSettings(
     renderSettings(raiseTo(settings, await readControlFile(dataDir))),
     account,
   );
-  const configuration = join(dataDir, 'postgresql.conf');
-  const include = `include_if_exists '${SETTINGS_FILE}'`;
-  if (!(await readFile(configuration, 'utf8')).includes(include))
-    await appendFile(configuration, `\n${include}\n`);
+  includeSettings(join(dataDir, 'postgresql.conf'), account);
   await replaceFile(join(dataDir, 'pg_hba.conf'), renderHba(networks), account);
+}
+
+/** A link that was put in its place must not lead root's pen elsewhere; without an account it is the user's own. */
+function includeSettings(path: string, account: PostgresAccount | null): void {
+  const flags = constants.O_RDWR | constants.O_APPEND;
+  const file = account === null ? openSync(path, flags) : openPlainFile(path, flags, account.uid);
+  try {
+    const include = `include_if_exists '${SETTINGS_FILE}'`;
+    if (!readFileSync(file, 'utf8').includes(include)) writeSync(file, `\n${include}\n`);
+  } finally {
+    closeSync(file);
+  }
 }
 
 /**

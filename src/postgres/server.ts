@@ -1,12 +1,14 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
-import { readFile, rm, stat, truncate } from 'node:fs/promises';
+import { closeSync, constants, rmSync, writeFileSync } from 'node:fs';
+import { readFile, rm, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
+import { LogRotation } from '../host/log-rotation.ts';
+import { openOwnFile } from '../host/own-file.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { PostgresAccount } from './account.ts';
 import type { PostgresBinaries } from './binaries.ts';
@@ -53,7 +55,6 @@ const START_TIMEOUT_MS = 60_000;
 const TRANSIENT_FAILURE_LIMIT_MS = 10_000;
 /** How long the watchdog may take to kill PostgreSQL before the agent does it, and ends the watchdog. */
 const WATCHDOG_PATIENCE_MS = 2_000;
-const LOG_LIMIT_BYTES = 20_000_000;
 /** An orphan of an earlier life still holds the shared memory; it ends within moments. */
 const TRANSIENT_START_FAILURE = /pre-existing shared memory block|lock file ".*" already exists/;
 
@@ -107,7 +108,7 @@ export class PostgresServer {
    * Starts as a follower (standby.signal) of whoever the settings name, and resolves when it accepts
    * connections. Ends a left-over PostgreSQL of the same data folder first. Where its files have a setting below
    * what its log was written with, the command line gets it, which overrules them all; see {@link raised}. Throws
-   * POSTGRES_FAILED with PostgreSQL's own last words.
+   * POSTGRES_FAILED with PostgreSQL's own last words, CONFIG_INVALID when its log is no file of this user's own.
    */
   async startAsFollower(): Promise<void> {
     const { dataDir, account, logPath } = this.#options;
@@ -115,11 +116,7 @@ export class PostgresServer {
     await endLeftover(dataDir);
     await replaceFile(join(dataDir, 'standby.signal'), '', account);
     await rm(join(dataDir, 'promote'), { force: true });
-    const logSize = await stat(logPath).then(
-      (found) => found.size,
-      () => 0,
-    );
-    if (logSize > LOG_LIMIT_BYTES) await truncate(logPath);
+    closeSync(openOwnFile(logPath, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT));
     const startedAtMs = monotonicMs();
     this.#raised = [];
     for (;;) {
@@ -133,7 +130,8 @@ export class PostgresServer {
         return;
       }
       const log = await readFile(logPath).catch(() => Buffer.alloc(0));
-      const words = log.subarray(logStart).toString('utf8');
+      // It may have been put aside meanwhile.
+      const words = log.subarray(log.length < logStart ? 0 : logStart).toString('utf8');
       await this.stop('immediate');
       if (INSUFFICIENT_SETTINGS.test(words) && (await this.#raiseSettings())) continue;
       if (!TRANSIENT_START_FAILURE.test(words) || monotonicMs() > startedAtMs + TRANSIENT_FAILURE_LIMIT_MS) {
@@ -313,6 +311,7 @@ export class PostgresServer {
     this.#isFrozen = false;
     let reason = 'the watchdog ended';
     let wasKilled = false;
+    const rotation = new LogRotation(logPath);
     createInterface({ input: watchdog.stdout }).on('line', (line) => {
       const report = JSON.parse(line) as {
         pid?: number;
@@ -339,6 +338,7 @@ export class PostgresServer {
     });
     this.#exited = new Promise((resolve) => {
       watchdog.on('close', () => {
+        rotation.close();
         const orphan = this.#pid;
         this.#watchdog = null;
         this.#pid = null;

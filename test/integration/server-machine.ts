@@ -102,6 +102,15 @@ export class ServerMachine implements AsyncDisposable {
     return ['agent', '--config', this.configPath, '--data', this.folder, '--node', 'n1'];
   }
 
+  /** The same node of the same cluster, elsewhere. */
+  async agentCommandOnOtherPorts(): Promise<readonly string[]> {
+    const path = join(this.folder, 'elsewhere.json');
+    const [node] = this.config.nodes;
+    const elsewhere = { ...node, port: await freePort(), agentPort: await freePort() };
+    await writeFile(path, JSON.stringify({ ...this.config, nodes: [elsewhere] }), { mode: 0o600 });
+    return ['agent', '--config', path, '--data', this.folder, '--node', 'n1'];
+  }
+
   async isLeading(): Promise<boolean> {
     const { agentPort = 0 } = this.config.nodes[0] ?? {};
     const answer = await fetch(`http://127.0.0.1:${agentPort}/v1/topology`).catch(() => null);

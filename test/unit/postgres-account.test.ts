@@ -3,6 +3,7 @@ import {
   chown,
   mkdir,
   mkdtemp,
+  readdir,
   readFile,
   readlink,
   rm,
@@ -15,6 +16,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   createPrivateFolder,
+  removeTree,
   reachableBinaries,
   reachableFolder,
   resolveAccount,
@@ -135,6 +137,27 @@ describe('files below root', () => {
       [root, join(root, 'a'), join(root, 'a', 'b'), path].map((folder) => stat(folder)),
     );
     expect(modes.map((found) => (found.mode & 0o777).toString(8))).toEqual(['755', '755', '755', '700']);
+  });
+
+  it.skipIf(!isRoot)('a folder of another user is removed as that user, and whole', async () => {
+    const path = join(root, 'data');
+    const precious = join(root, 'precious');
+    await mkdir(precious);
+    await writeFile(join(precious, 'file'), 'kept');
+    await mkdir(join(path, 'base'), { recursive: true });
+    await writeFile(join(path, 'base', '1'), '');
+    await symlink(precious, join(path, 'base', 'link'));
+    // What that user may not remove is not removed by root on its behalf.
+    await mkdir(join(path, 'roots'));
+    await writeFile(join(path, 'roots', 'file'), '');
+    for (const folder of [path, join(path, 'base')]) await chown(folder, stranger.uid, stranger.gid);
+    await expect(removeTree(path, stranger)).rejects.toMatchObject({ code: 'ENOTEMPTY' });
+    expect(await readdir(path)).toEqual(['roots']);
+    await chown(join(path, 'roots'), stranger.uid, stranger.gid);
+    await removeTree(path, stranger);
+    await removeTree(path, stranger);
+    await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(await readFile(join(precious, 'file'), 'utf8')).toBe('kept');
   });
 
   it('a replaced file never goes through a planted link', async () => {

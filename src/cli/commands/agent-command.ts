@@ -2,6 +2,8 @@ import { Agent } from '../../leader-follower/agent.ts';
 import { findNode, readClusterConfig } from '../../leader-follower/config/config.ts';
 import { RemovedError } from '../../leader-follower/members/membership.ts';
 import { Witness } from '../../leader-follower/witness.ts';
+import { takeNodeFolder } from '../../leader-follower/local/node-folder.ts';
+import { parseNodeId } from '../../model/node.ts';
 import { withOwnNode } from './own-node.ts';
 
 /**
@@ -14,6 +16,8 @@ export async function runAgent(options: {
   readonly node: string;
   readonly untilStdinCloses: boolean;
 }): Promise<void> {
+  // Before anything is opened; the kernel lets it go when this process ends.
+  await takeNodeFolder(options.data, parseNodeId(options.node));
   const config = await withOwnNode(await readClusterConfig(options.config), options);
   const open = findNode(config, options.node).witness ? Witness.open : Agent.open;
   const agent = await open({ config, node: options.node, stateDir: options.data });

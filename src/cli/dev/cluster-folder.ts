@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import {
   dataNodes,
@@ -11,8 +11,10 @@ import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/con
 import { LockstepError } from '../../model/errors.ts';
 import { reachableFolder, resolveAccount } from '../../postgres/account.ts';
 import { isPresent, replaceFile } from '../../postgres/data-folder.ts';
+import { readLockHolder, tryLockFolder } from '../../host/folder-lock.ts';
+import type { FolderLock } from '../../host/folder-lock.ts';
+import { processStart } from '../../host/process-start.ts';
 import { choosePorts, isPortFree } from './ports.ts';
-import { isProcessAlive } from './process-tree.ts';
 
 export const DEFAULT_STATE_DIR = '.lockstep';
 const DEFAULT_NODES = 3;
@@ -38,39 +40,52 @@ export interface ClusterFolder {
   readonly dataRoot: string;
   /** What a person should know, e.g. that other ports were taken. */
   readonly notes: readonly string[];
+  /** Held by this process: no second one runs this cluster meanwhile. */
+  readonly lock: FolderLock;
 }
 
 /** What a running `lockstep dev` leaves for the other commands. */
 export interface RunFile {
   readonly pid: number;
+  /** See processStart: its number may belong to another process by now. */
+  readonly startedAt: string | null;
   readonly adminUrl: string;
 }
 
-/** Opens the cluster below `stateDir`, or creates one with random secrets (mode 0600). */
+/**
+ * Takes `stateDir` for this process, and opens the cluster there or creates one with random secrets (mode 0600). Throws
+ * CONFIG_INVALID when another process runs it.
+ */
 export async function openClusterFolder(options: ClusterOptions): Promise<ClusterFolder> {
   const stateDir = resolve(options.stateDir);
   const configPath = join(stateDir, 'cluster.json');
   const dataRoot = await reachableFolder(stateDir, await resolveAccount());
   const notes: string[] = [];
   if (dataRoot !== stateDir) notes.push(`data is in ${dataRoot}, where PostgreSQL's own user can reach it`);
-  const running = await readRunFile(stateDir);
-  if (running !== null) {
-    throw new LockstepError(
-      'CONFIG_INVALID',
-      `This cluster runs already (process ${running.pid}, ${running.adminUrl}). Stop it with Ctrl-C there, or use another folder with --state.`,
-      {
-        details: { pid: running.pid },
-      },
-    );
-  }
   await mkdir(stateDir, { recursive: true, mode: 0o755 });
+  const lock = tryLockFolder(stateDir);
+  if (lock === null) throw await runsAlready(stateDir);
   const config = (await isPresent(configPath))
     ? await reopenConfig(configPath, options, notes)
     : await createConfig(options, notes);
   await writeConfig(configPath, config);
   await replaceFile(join(stateDir, 'pgpass'), renderPassFile(config), null);
   await replaceFile(join(stateDir, SERVICE_FILE), renderServiceFile(config, stateDir), null);
-  return { config, configPath, dataRoot, notes };
+  return { config, configPath, dataRoot, notes, lock };
+}
+
+async function runsAlready(stateDir: string): Promise<LockstepError> {
+  const running = await readRunFile(stateDir);
+  const pid = running?.pid ?? readLockHolder(stateDir);
+  const where = [
+    ...(pid === null ? [] : [`process ${pid}`]),
+    ...(running === null ? [] : [running.adminUrl]),
+  ];
+  return new LockstepError(
+    'CONFIG_INVALID',
+    `This cluster runs already${where.length === 0 ? '' : ` (${where.join(', ')})`}. Stop it with Ctrl-C there, or use another folder with --state.`,
+    { details: { pid } },
+  );
 }
 
 /** Writes cluster.json, mode 0600. */
@@ -248,7 +263,7 @@ function renderServiceFile(config: ClusterConfig, stateDir: string): string {
 }
 
 export async function writeRunFile(stateDir: string, run: RunFile): Promise<void> {
-  await writeFile(join(stateDir, 'run.json'), JSON.stringify(run), { mode: 0o600 });
+  await replaceFile(join(stateDir, 'run.json'), JSON.stringify(run), null);
 }
 
 export async function removeRunFile(stateDir: string): Promise<void> {
@@ -257,8 +272,10 @@ export async function removeRunFile(stateDir: string): Promise<void> {
 
 /** Null when no `lockstep dev` runs on this folder. */
 export async function readRunFile(stateDir: string): Promise<RunFile | null> {
-  const text = await readFile(join(resolve(stateDir), 'run.json'), 'utf8').catch(() => null);
-  if (text === null) return null;
-  const run = JSON.parse(text) as RunFile;
-  return isProcessAlive(run.pid) ? run : null;
+  try {
+    const run = JSON.parse(await readFile(join(resolve(stateDir), 'run.json'), 'utf8')) as RunFile;
+    return run.startedAt !== null && run.startedAt === processStart(run.pid) ? run : null;
+  } catch {
+    return null;
+  }
 }

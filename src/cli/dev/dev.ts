@@ -12,6 +12,7 @@ import type { ClusterConfig } from '../../leader-follower/config/config.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { ClusterEvent, Topology } from '../../model/topology.ts';
 import { assertFreeSpace } from '../../postgres/data-folder.ts';
+import { processStart } from '../../host/process-start.ts';
 import { startApp } from './app-process.ts';
 import type { AppProcess } from './app-process.ts';
 import {
@@ -141,7 +142,11 @@ class DevCluster {
     }
     this.#links.dashboardUrl = `${this.#admin.url}/#key=${pageKey}`;
     this.#links.psql = psqlLine(this.#stateDir);
-    await writeRunFile(this.#stateDir, { pid: process.pid, adminUrl: this.#admin.url });
+    await writeRunFile(this.#stateDir, {
+      pid: process.pid,
+      startedAt: processStart(process.pid),
+      adminUrl: this.#admin.url,
+    });
     await this.#supervisor.startAll();
     this.#paint();
   }

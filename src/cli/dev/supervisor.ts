@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { openSync } from 'node:fs';
+import { closeSync, constants } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { findNode, nodeFolder } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../leader-follower/config/config.ts';
 import { LockstepError } from '../../model/errors.ts';
+import { LogRotation } from '../../host/log-rotation.ts';
+import { openOwnFile } from '../../host/own-file.ts';
 import { signalProcessTree } from './process-tree.ts';
 
 export interface SupervisorOptions {
@@ -56,7 +58,9 @@ export class Supervisor {
     }
     const folder = nodeFolder(dataRoot, node.name);
     await mkdir(folder, { recursive: true, mode: 0o755 });
-    const log = openSync(join(folder, 'agent.log'), 'a');
+    const logPath = join(folder, 'agent.log');
+    const log = openOwnFile(logPath, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT);
+    const rotation = new LogRotation(logPath);
     const script = fileURLToPath(new URL(`../main${extname(import.meta.url)}`, import.meta.url));
     const words = ['agent', '--config', configPath, '--data', dataRoot, '--node', node.name];
     const child = spawn(
@@ -65,6 +69,7 @@ export class Supervisor {
       // A group of its own: Ctrl-C in the terminal is for the supervisor, which stops nodes in order.
       { stdio: ['pipe', log, 'pipe'], detached: true },
     );
+    closeSync(log);
     child.stdin?.on('error', () => undefined);
     let lastWords = '';
     if (child.stderr !== null)
@@ -75,6 +80,7 @@ export class Supervisor {
       exited: new Promise((resolve) => {
         child.on('close', (code, signal) => {
           this.#children.delete(node.name);
+          rotation.close();
           resolve();
           if (entry.isExpected) return;
           const reason = lastWords || `its agent ended with ${signal ?? `code ${code}`}`;

@@ -6,6 +6,7 @@ import { takeBaseBackup } from '../../postgres/copy/base-backup.ts';
 import { isPresent } from '../../postgres/data-folder.ts';
 import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import type { ServerAddress } from '../../postgres/replication-connection.ts';
+import { removeTree } from '../../postgres/account.ts';
 
 /** A source that sends nothing for this long is given up. Its checkpoint, before the first byte, may take long. */
 const STALLED_AFTER_MS = 300_000;
@@ -45,7 +46,7 @@ export class DataReplacement {
     readonly stopServer: () => Promise<void>;
   }): Promise<void> {
     const copy = join(this.#folder, 'data.clone');
-    await rm(copy, { recursive: true, force: true });
+    await removeTree(copy, this.#account);
     const stalled = new AbortController();
     let movedAtMs = monotonicMs();
     const watch = setInterval(() => {
@@ -73,8 +74,7 @@ export class DataReplacement {
 
   /** Removes what an exchange left behind that was cut off after it had succeeded. */
   async removeLeftover(): Promise<void> {
-    if ((await isPresent(this.#data)) && !(await this.isBroken()))
-      await rm(this.#old, { recursive: true, force: true });
+    if ((await isPresent(this.#data)) && !(await this.isBroken())) await removeTree(this.#old, this.#account);
   }
 
   get #data(): string {
@@ -93,13 +93,13 @@ export class DataReplacement {
   /** By renaming: a folder that is half removed would look like a usable one after a crash. */
   async #swapIn(copy: string): Promise<void> {
     if (await isPresent(this.#data)) {
-      await rm(this.#old, { recursive: true, force: true });
+      await removeTree(this.#old, this.#account);
       await rename(this.#data, this.#old);
     }
     await rename(copy, this.#data);
     await this.markWhole();
     await syncFolder(this.#folder);
-    await rm(this.#old, { recursive: true, force: true });
+    await removeTree(this.#old, this.#account);
   }
 }
 

@@ -1,17 +1,7 @@
-import { constants } from 'node:fs';
-import {
-  copyFile,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  statfs,
-  writeFile,
-} from 'node:fs/promises';
+import { constants, createReadStream, createWriteStream } from 'node:fs';
+import { mkdir, open, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import type pg from 'pg';
 import { formatLsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
@@ -21,6 +11,7 @@ import type { PostgresBinaries } from '../../postgres/binaries.ts';
 import { isPresent } from '../../postgres/data-folder.ts';
 import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import { readLog } from '../../postgres/copy/waldump.ts';
+import { openPlainFile } from '../../host/own-file.ts';
 import { LogReading, piecesOf, segmentNames, surplusOf } from './core/lost-writes.ts';
 import type { LogPiece, SavedLog } from './core/lost-writes.ts';
 import type { LostLog } from '../core/rejoin.ts';
@@ -112,7 +103,7 @@ async function listTransactions(
 /** Writes everything into the folder; the manifest comes last. Returns what it holds, in words. */
 async function fill(folder: string, options: LostWritesOptions, log: LogReading | null): Promise<string> {
   const { lost, history, node, term } = options;
-  const segments = await copySegments(folder, options.dataDir, piecesOf(lost, history));
+  const segments = await copySegments(folder, options, piecesOf(lost, history));
   const rows =
     log === null || log.transactions.length === 0
       ? null
@@ -157,7 +148,7 @@ async function fill(folder: string, options: LostWritesOptions, log: LogReading 
 /** Copies, because pg_rewind and PostgreSQL write into the files themselves. */
 async function copySegments(
   folder: string,
-  dataDir: string,
+  { dataDir, account }: LostWritesOptions,
   pieces: readonly LogPiece[],
 ): Promise<{ readonly saved: readonly string[]; readonly missing: readonly string[] }> {
   const walDir = join(dataDir, 'pg_wal');
@@ -173,15 +164,21 @@ async function copySegments(
     const fits = (saved.length + 1) * size <= room;
     if (!fits || !present.has(name)) missing.push(name);
     else {
-      await copyFile(join(walDir, name), join(folder, name), constants.COPYFILE_FICLONE);
-      await writeThrough(join(folder, name));
+      await copyLogFile(join(walDir, name), join(folder, name), account);
       saved.push(name);
     }
   }
   for (const name of present) {
-    if (name.endsWith('.history')) await copyFile(join(walDir, name), join(folder, name));
+    if (name.endsWith('.history')) await copyLogFile(join(walDir, name), join(folder, name), account);
   }
   return { saved, missing };
+}
+
+/** A link in PostgreSQL's folder must not have root copy what PostgreSQL's user may not read. */
+async function copyLogFile(from: string, to: string, account: PostgresAccount | null): Promise<void> {
+  const fd = openPlainFile(from, constants.O_RDONLY, account?.uid ?? null);
+  await pipeline(createReadStream(from, { fd }), createWriteStream(to, { flags: 'wx', mode: 0o600 }));
+  await writeThrough(to);
 }
 
 async function removeSurplus(root: string): Promise<readonly string[]> {

@@ -44,7 +44,8 @@ export async function takeBaseBackup(options: {
   const { source, dataDir, account } = options;
   options.signal?.throwIfAborted();
   await assertEmptyFolder(dataDir);
-  await createPrivateFolder(dataDir, account);
+  // This user's until all is there: the account could otherwise put links in the way of what is written.
+  await createPrivateFolder(dataDir, null);
   const client = await openReplicationConnection(source);
   // Not in order: a source that does not answer would not answer a farewell either.
   const abort = (): void => dropConnection(client);
@@ -58,6 +59,7 @@ export async function takeBaseBackup(options: {
     );
     await backup.finish();
     await syncTree(dataDir);
+    if (account !== null) await chown(dataDir, account.uid, account.gid);
   } catch (error) {
     await rm(dataDir, { recursive: true, force: true });
     throw error;

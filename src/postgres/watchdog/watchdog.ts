@@ -7,8 +7,9 @@
  * reason, `{"thawed"}`, `{"problem"}` with the kernel watchdog, then `{"exit"}` once.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, openSync, readFileSync } from 'node:fs';
+import { constants, existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { openOwnFile } from '../../host/own-file.ts';
 import { KernelWatchdog } from './kernel-watchdog.ts';
 import type { KernelWatchdogDevice } from './kernel-watchdog.ts';
 import { killProcesses, listProcesses } from './leftover.ts';
@@ -45,7 +46,7 @@ const POSTMASTER_PATIENCE_MS = 500;
 const UNSUPPORTED = 'too few members support this leader';
 
 const command = JSON.parse(process.argv[2] ?? '{}') as Command;
-const log = openSync(command.logPath, 'a', 0o600);
+const log = openOwnFile(command.logPath, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT);
 // Where util-linux offers it, the kernel ends PostgreSQL should this process be killed together with its agent.
 const deathSignal = ['--pdeathsig', 'QUIT'];
 const hasDeathSignal = spawnSync('setpriv', [...deathSignal, 'true']).status === 0;
