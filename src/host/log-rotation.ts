@@ -19,6 +19,15 @@ export interface LogLimits {
   readonly kept: number;
 }
 
+export interface LogRotationOptions {
+  /** Default: 10 MB, and four older ones. */
+  readonly limits?: LogLimits;
+  /** How often it is looked at. Default: once a second. */
+  readonly intervalMs?: number;
+  /** Called each time before the log is put aside; what it throws only ends this look. */
+  readonly beforeLook?: () => Promise<void>;
+}
+
 /**
  * Keeps a log bounded that another process writes to, which has it open for appending: its text is copied to `<path>.1`,
  * older ones move on by one, and the file is cut to nothing. The writer goes on at the new end. What it writes between the
@@ -28,17 +37,15 @@ export interface LogLimits {
 export class LogRotation {
   readonly #path: string;
   readonly #limits: LogLimits;
+  readonly #beforeLook: () => Promise<void>;
   readonly #timer: NodeJS.Timeout;
   #isLooking = false;
 
-  constructor(
-    path: string,
-    limits: LogLimits = { limitBytes: LIMIT_BYTES, kept: KEPT },
-    intervalMs: number = LOOK_INTERVAL_MS,
-  ) {
+  constructor(path: string, options: LogRotationOptions = {}) {
     this.#path = path;
-    this.#limits = limits;
-    this.#timer = setInterval(() => void this.#look(), intervalMs);
+    this.#limits = options.limits ?? { limitBytes: LIMIT_BYTES, kept: KEPT };
+    this.#beforeLook = options.beforeLook ?? (() => Promise.resolve());
+    this.#timer = setInterval(() => void this.#look(), options.intervalMs ?? LOOK_INTERVAL_MS);
     this.#timer.unref();
   }
 
@@ -51,6 +58,7 @@ export class LogRotation {
     if (this.#isLooking) return;
     this.#isLooking = true;
     try {
+      await this.#beforeLook();
       await rotateLog(this.#path, this.#limits);
     } catch {
       // A full disk has no room for the copy: it is tried again, and the disk is somebody else's to tell of.

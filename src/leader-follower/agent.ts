@@ -187,7 +187,13 @@ export class Agent {
       peers: this.#peers,
       events: this.#events,
     });
-    this.#merits = new Merits({ config, node, local: this.#local, peers: this.#peers });
+    this.#merits = new Merits({
+      config,
+      node,
+      local: this.#local,
+      peers: this.#peers,
+      onRoom: (message, room) => this.#events.add(room === 'low' ? 'error' : 'note', message),
+    });
     this.#coming = new ComingLeadership(this.#register, () => this.#news.statusChanged());
     this.#nodes = new NodeKeeper({
       self: node.name,

@@ -7,7 +7,6 @@ import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { LogRotation } from '../host/log-rotation.ts';
 import { openOwnFile } from '../host/own-file.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { PostgresAccount } from './account.ts';
@@ -19,6 +18,7 @@ import type { KernelWatchdogDevice } from './watchdog/kernel-watchdog.ts';
 import { endLeftover, killProcesses, listProcesses } from './watchdog/leftover.ts';
 import { monotonicMs } from './monotonic-clock.ts';
 import { askIsInRecovery } from './probe.ts';
+import { ServerLog } from './server-log.ts';
 import { SUPERUSER } from './settings.ts';
 import { isSuspended } from './watchdog/suspension.ts';
 
@@ -39,7 +39,7 @@ export interface PostgresServerOptions {
   readonly onFrozen?: (reason: string | null) => void;
   /** What the watchdog arms while PostgreSQL may write; null or missing for none. */
   readonly kernelWatchdog?: KernelWatchdogDevice | null;
-  /** Called when the kernel watchdog, which is not required, cannot be used. */
+  /** Called when the kernel watchdog, which is not required, cannot be used, and with what its log says of damage. */
   readonly onProblem?: (problem: string) => void;
 }
 
@@ -311,7 +311,7 @@ export class PostgresServer {
     this.#isFrozen = false;
     let reason = 'the watchdog ended';
     let wasKilled = false;
-    const rotation = new LogRotation(logPath);
+    const serverLog = new ServerLog(logPath, (problem) => this.#options.onProblem?.(problem));
     createInterface({ input: watchdog.stdout }).on('line', (line) => {
       const report = JSON.parse(line) as {
         pid?: number;
@@ -338,7 +338,7 @@ export class PostgresServer {
     });
     this.#exited = new Promise((resolve) => {
       watchdog.on('close', () => {
-        rotation.close();
+        serverLog.close();
         const orphan = this.#pid;
         this.#watchdog = null;
         this.#pid = null;

@@ -56,7 +56,7 @@ describe('a log that is rotated', () => {
     const script = `const fs = require('node:fs'); const file = fs.openSync(process.argv[1], 'a');
       for (let i = 0; i < ${lines}; i++) fs.writeSync(file, String(i).padStart(9, '0') + '\\n');`;
     const limits = { limitBytes: 110_000, kept: 100 };
-    const rotation = new LogRotation(log, limits, 1);
+    const rotation = new LogRotation(log, { limits, intervalMs: 1 });
     const writer = spawn(process.execPath, ['-e', script, log], { stdio: 'inherit' });
     await once(writer, 'exit');
     rotation.close();

@@ -9,6 +9,7 @@ import type { ClusterState, LostLeadership } from '../core/cluster-state.ts';
 import { majorityRoundTripMs } from './core/measure.ts';
 import { lossesForElection, lossesOf, observeLosses } from './core/reliability.ts';
 import type { LossSightings } from './core/reliability.ts';
+import type { Room } from '../local/core/room-alarm.ts';
 import { DiskRoom } from '../local/disk-room.ts';
 import type { LocalNode } from '../local/local-node.ts';
 import { NodeMeasures } from '../local/node-measures.ts';
@@ -28,12 +29,14 @@ export class Merits {
     readonly node: NodeConfig;
     readonly local: LocalNode;
     readonly peers: Peers;
+    /** See DiskRoom. */
+    readonly onRoom: (message: string, room: Room) => void;
   }) {
     const { config, node, local, peers } = options;
     this.#config = config;
     this.#self = node.name;
     this.#peers = peers;
-    this.#room = new DiskRoom(local.dataDir);
+    this.#room = new DiskRoom(local.dataDir, options.onRoom);
     this.#measures = new NodeMeasures({
       probePath: join(dirname(local.dataDir), 'fsync.probe'),
       postgresPort: node.port,

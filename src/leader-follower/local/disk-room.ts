@@ -1,5 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { judgeRoom } from './core/room-alarm.ts';
+import type { Room } from './core/room-alarm.ts';
 
 const INTERVAL_MS = 500;
 /** The most room of so many looks counts: a query's temporary files come and go. */
@@ -10,9 +12,13 @@ export class DiskRoom {
   readonly #folders: readonly string[];
   readonly #timer: NodeJS.Timeout;
   readonly #looks: number[] = [];
+  readonly #onTurn: (message: string, room: Room) => void;
+  #room: Room = 'well';
   #isLooking = false;
 
-  constructor(dataDir: string) {
+  /** `onTurn` hears when it gets low, and when it is well again. */
+  constructor(dataDir: string, onTurn: (message: string, room: Room) => void) {
+    this.#onTurn = onTurn;
     this.#folders = [dataDir, join(dataDir, 'pg_wal')];
     this.#timer = setInterval(() => void this.#look(), INTERVAL_MS);
     this.#timer.unref();
@@ -35,11 +41,24 @@ export class DiskRoom {
       const rooms = await Promise.all(this.#folders.map((folder) => statfs(folder)));
       this.#looks.push(Math.min(...rooms.map(({ bavail, bsize }) => bavail * bsize)));
       if (this.#looks.length > KEPT_LOOKS) this.#looks.shift();
+      this.#judge();
     } catch {
       // There is no data folder now.
       this.#looks.length = 0;
     } finally {
       this.#isLooking = false;
     }
+  }
+
+  #judge(): void {
+    const room = judgeRoom(this.#room, this.freeBytes);
+    if (room === this.#room) return;
+    this.#room = room;
+    const free = `${Math.floor((this.freeBytes ?? 0) / 1_048_576)} MB free`;
+    const message =
+      room === 'low'
+        ? `free some space on the disk of ${this.#folders[0]}: ${free}, and PostgreSQL stops when there is none`
+        : `the disk of ${this.#folders[0]} has room again: ${free}`;
+    this.#onTurn(message, room);
   }
 }

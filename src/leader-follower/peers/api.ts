@@ -18,6 +18,7 @@ import { serveLinks } from './link-server.ts';
 import type { LinkApi } from './link-server.ts';
 import { parseNodeCommand } from '../members/node-keeper.ts';
 import type { NodeCommand } from '../members/node-keeper.ts';
+import { serveProbes } from './probes.ts';
 import { FENCE_PATH, PREPARE_PATH, STATUS_PATH, TAKE_OVER_PATH } from './peers.ts';
 import { parsePlanCommand } from '../plan/plan-command.ts';
 import type { PlanRegister } from '../plan/plan-register.ts';
@@ -105,7 +106,7 @@ export async function serveAgent(options: {
 
 function createApp(api: AgentApi, authorization: string, seal: AgentSeal): Hono {
   const app = new Hono();
-  app.get('/health', (context) => context.json({ ok: true }));
+  serveProbes(app, api);
   app.get('/v1/topology', (context) => context.json(api.topology()));
   app.get('/v1/events', (context) =>
     streamSSE(context, async (stream) => {

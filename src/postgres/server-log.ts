@@ -1,0 +1,80 @@
+import { close, constants, fstatSync, read } from 'node:fs';
+import { promisify } from 'node:util';
+import { LogRotation } from '../host/log-rotation.ts';
+import { openPlainFile } from '../host/own-file.ts';
+
+const readFile = promisify(read);
+const closeFile = promisify(close);
+
+/** What is read of the log at a time; of more, between two looks, the beginning is not looked at. */
+const LOOK_BYTES = 1 << 18;
+/** One kind of damage is told as often, however many of its lines there are. */
+const TOLD_EVERY_MS = 60_000;
+const LONGEST_LINE = 300;
+
+/**
+ * What PostgreSQL says of files that are not as it wrote them. A log that ends in the middle of a record, as after a lost
+ * machine, looks the same as a damaged one, and is fetched again from the leader in both cases.
+ */
+const DAMAGE: readonly (readonly [pattern: RegExp, meaning: string])[] = [
+  [/incorrect resource manager data checksum in record at/, 'its log has a damaged or cut off record'],
+  [/page verification failed|invalid page in block/, 'a page of its data is damaged'],
+  [/WAL contains references to invalid pages/, 'its log does not fit its data'],
+  [/could not locate a valid checkpoint record/, 'its log is damaged where a start begins'],
+  [/: Input\/output error/, 'its disk fails'],
+];
+
+/** The kinds of damage that lines of PostgreSQL's log tell of, each with the first line that does. */
+export function findDamage(text: string): ReadonlyMap<string, string> {
+  const found = new Map<string, string>();
+  for (const line of text.split('\n')) {
+    const meaning = DAMAGE.find(([pattern]) => pattern.test(line))?.[1];
+    if (meaning === undefined || found.has(meaning)) continue;
+    // Behind the time and the process: see log_line_prefix in settings.ts.
+    found.set(meaning, line.replace(/^.*? \[\d+\] /, '').slice(0, LONGEST_LINE));
+  }
+  return found;
+}
+
+/** PostgreSQL's log: kept bounded, and read for what it says of damage. */
+export class ServerLog {
+  readonly #path: string;
+  readonly #onDamage: (problem: string) => void;
+  readonly #rotation: LogRotation;
+  readonly #toldAtMs = new Map<string, number>();
+  #readUpTo: number | null = null;
+
+  constructor(path: string, onDamage: (problem: string) => void) {
+    this.#path = path;
+    this.#onDamage = onDamage;
+    this.#rotation = new LogRotation(path, { beforeLook: () => this.#look() });
+  }
+
+  close(): void {
+    this.#rotation.close();
+  }
+
+  async #look(): Promise<void> {
+    const log = openPlainFile(this.#path, constants.O_RDONLY, process.geteuid?.() ?? null);
+    try {
+      const { size } = fstatSync(log);
+      // What was there before is no news; and it may have been put aside.
+      const from = Math.max(Math.min(this.#readUpTo ?? size, size), size - LOOK_BYTES);
+      const { bytesRead, buffer } = await readFile(log, Buffer.alloc(size - from), 0, size - from, from);
+      const text = buffer.subarray(0, bytesRead).toString('utf8');
+      this.#readUpTo = from + bytesRead;
+      this.#tell(findDamage(text));
+    } finally {
+      await closeFile(log);
+    }
+  }
+
+  #tell(damage: ReadonlyMap<string, string>): void {
+    const nowMs = performance.now();
+    for (const [meaning, line] of damage) {
+      if (nowMs - (this.#toldAtMs.get(meaning) ?? Number.NEGATIVE_INFINITY) < TOLD_EVERY_MS) continue;
+      this.#toldAtMs.set(meaning, nowMs);
+      this.#onDamage(`PostgreSQL finds damage: ${meaning} (${line})`);
+    }
+  }
+}
