@@ -17,9 +17,10 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'leader-follower': ['model', 'consensus', 'host', 'postgres', 'coordination'],
   // An app that imports the client must not load agent code.
   client: ['model', 'wire'],
+  'multi-leader': ['model', 'host', 'postgres', 'logical'],
   admin: ['model'],
   logical: ['model', 'postgres', 'wire'],
-  cli: ['model', 'host', 'postgres', 'logical', 'leader-follower', 'admin'],
+  cli: ['model', 'host', 'postgres', 'logical', 'multi-leader', 'leader-follower', 'admin'],
   testing: ['model', 'host', 'postgres', 'leader-follower', 'cli'],
   'index.ts': ['model', 'client'],
 };

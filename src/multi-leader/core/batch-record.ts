@@ -1,0 +1,54 @@
+import { rowId } from './change.ts';
+import type { Change } from './change.ts';
+import { laterVersion } from './version.ts';
+import type { Version } from './version.ts';
+
+/** What a batch notes in its own transaction. */
+export interface BatchRecord {
+  readonly table: string;
+  readonly key: string;
+  readonly version: Version;
+}
+
+/** Gathers what a batch did, for the transaction that does it. */
+export class BatchNotes {
+  readonly #versions = new Map<string, BatchRecord>();
+  readonly #tombstones = new Map<string, BatchRecord>();
+  #highestUs: number;
+
+  /** `highestUs`: of all that came in, also of what lost. */
+  constructor(highestUs: number) {
+    this.#highestUs = highestUs;
+  }
+
+  /** A row now stands at this version. */
+  put({ table, key }: Pick<Change<unknown>, 'table' | 'key'>, version: Version): void {
+    this.#versions.set(rowId({ table, key }), { table, key, version });
+    this.#highestUs = Math.max(this.#highestUs, version.timeUs);
+  }
+
+  /** A row is gone at this version, whether it was here or not. */
+  delete({ table, key, version }: Pick<Change<unknown>, 'table' | 'key' | 'version'>): void {
+    const id = rowId({ table, key });
+    this.#versions.delete(id);
+    const known = this.#tombstones.get(id)?.version;
+    this.#tombstones.set(id, { table, key, version: laterVersion(known, version) });
+  }
+
+  /** One for each row that the batch wrote: a version for all of a batch would lose to, or win over, the wrong ones. */
+  get records(): readonly BatchRecord[] {
+    return [...this.#versions.values()];
+  }
+
+  get tombstones(): readonly BatchRecord[] {
+    return [...this.#tombstones.values()];
+  }
+
+  /**
+   * What the batch's own commit must be stamped with: no version in it is above, so that {@link isSurelyOlder} holds
+   * of every row that it wrote.
+   */
+  get commitTimeUs(): number {
+    return this.#highestUs;
+  }
+}

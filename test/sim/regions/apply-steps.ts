@@ -1,0 +1,217 @@
+import { highestTimeUs } from '../../../src/multi-leader/core/change.ts';
+import type { Change } from '../../../src/multi-leader/core/change.ts';
+import type { BatchNotes } from '../../../src/multi-leader/core/batch-record.ts';
+import type { MissingRow, PresentRow, RowDecision } from '../../../src/multi-leader/core/row-rule.ts';
+import { laterVersion } from '../../../src/multi-leader/core/version.ts';
+import type { Version } from '../../../src/multi-leader/core/version.ts';
+import { log } from './local-steps.ts';
+import { clockOf, committedUs, isEarlier, linkId, regionAt, show, TABLE } from './world.ts';
+import type { Applying, LoggedChange, RegionState, Row, World } from './world.ts';
+
+/** The next `count` commits of `from` that `to` lacks, as changes. */
+function takeBatch(
+  world: World,
+  from: RegionState,
+  to: RegionState,
+  count: number,
+): Pick<Applying, 'changes' | 'logged' | 'until'> {
+  const start = to.positions.get(from.id) ?? 0;
+  const entries = from.log.slice(start, start + count);
+  const logged = new Map<string, LoggedChange>();
+  const all: Change<Row>[] = [];
+  for (const entry of entries) {
+    if (entry.isApplied) continue;
+    for (const change of entry.changes) {
+      const version: Version = { timeUs: entry.timeUs, region: from.id, lsn: BigInt(entry.lsn) };
+      all.push({ kind: change.kind, table: TABLE, key: change.key, version, row: change.row });
+      logged.set(change.key, change);
+    }
+  }
+  return { changes: world.rules.collapse(all), logged, until: start + entries.length };
+}
+
+/** True when the batch may begin, else how much time its clock lacks; 0 where a key is held. */
+export function mayBegin(world: World, from: RegionState, to: RegionState, count: number): true | number {
+  const { rules } = world;
+  const { changes } = takeBatch(world, from, to, count);
+  if (rules.clockIsChecked === 'before-statements') {
+    const lack = rules.clockLack(clockOf(world, to), highestTimeUs(changes));
+    if (lack > 0) return lack;
+  }
+  for (const change of changes) {
+    if (isLocking(to, change) && to.locks.has(change.key)) return 0;
+    if (!rules.oneApplierPerKey) continue;
+    for (const [link, other] of world.applying)
+      if (link.endsWith(`>${to.id}`) && other.changes.some(({ key }) => key === change.key)) return 0;
+  }
+  return true;
+}
+
+/** A DELETE of a row that is not visible locks nothing. */
+function isLocking(to: RegionState, change: Change<Row>): boolean {
+  return !(change.kind === 'delete' && !to.rows.has(change.key));
+}
+
+/** A mutant's way: the tombstones are looked at once the own reader is here, and only then rows are locked. */
+export function beginToWait(world: World, fromId: number, toId: number, count: number): void {
+  const to = regionAt(world, toId);
+  const batch = takeBatch(world, regionAt(world, fromId), to, count);
+  world.applying.set(linkId(fromId, toId), {
+    ...batch,
+    phase: 'waiting-to-check',
+    count,
+    changes: [],
+    isPresent: new Map(),
+    checkedTombstones: null,
+    waitsForOwn: to.log.length,
+    highestUs: 0,
+    locked: [],
+  });
+}
+
+/** The batch's statements run: rows are locked, inserts are tried. */
+export function lockBatch(world: World, fromId: number, toId: number, count: number): void {
+  const to = regionAt(world, toId);
+  const link = linkId(fromId, toId);
+  const batch = takeBatch(world, regionAt(world, fromId), to, count);
+  const locked: string[] = [];
+  const isPresent = new Map<string, boolean>();
+  let hasInserted = false;
+  for (const change of batch.changes) {
+    const isHere = to.rows.has(change.key);
+    isPresent.set(change.key, isHere);
+    if (!isHere && change.kind === 'put') hasInserted = true;
+    if (!isLocking(to, change)) continue;
+    locked.push(change.key);
+    to.locks.set(change.key, link);
+  }
+  const waits = world.rules.missing === 'insert-wait-check' && hasInserted;
+  world.applying.set(link, {
+    ...batch,
+    phase: 'locked',
+    count,
+    isPresent,
+    checkedTombstones: world.rules.missing === 'insert-wait-check' ? null : new Map(to.tombstones),
+    waitsForOwn: waits ? to.log.length : null,
+    highestUs: highestTimeUs(batch.changes),
+    locked,
+  });
+}
+
+export function crash(world: World, fromId: number, toId: number): void {
+  world.crashesLeft--;
+  release(world, regionAt(world, toId), linkId(fromId, toId));
+}
+
+function release(world: World, to: RegionState, link: string): void {
+  for (const key of world.applying.get(link)?.locked ?? [])
+    if (to.locks.get(key) === link) to.locks.delete(key);
+  world.applying.delete(link);
+}
+
+export function commitBatch(world: World, fromId: number, toId: number): void {
+  const link = linkId(fromId, toId);
+  const to = regionAt(world, toId);
+  const batch = world.applying.get(link);
+  if (batch === undefined) return;
+  const { rules } = world;
+  const notes = rules.createNotes(batch.highestUs);
+  const xid = to.nextXid++;
+  const written = new Set<string>();
+  for (const change of batch.changes) applyChange(world, to, batch, change, { notes, xid, written });
+  const stamp = stampOf(world, to, fromId, notes);
+  to.transactions.set(xid, { timeUs: stamp, isApplied: true });
+  const versions = notes.records.map(({ version }) => version);
+  const highest = versions.reduce<Version | null>((a, b) => laterVersion(a, b), null);
+  const lowest = versions.reduce<Version | null>((a, b) => (a === null || isEarlier(b, a) ? b : a), null);
+  for (const { key, version } of notes.records) {
+    const noted = { 'of-row': version, 'highest-of-batch': highest, 'lowest-of-batch': lowest };
+    to.records.set(key, { version: noted[rules.versionInRecord] ?? version, batchTimeUs: stamp });
+  }
+  if (rules.writesTombstones)
+    for (const { key, version } of notes.tombstones)
+      to.tombstones.set(key, laterVersion(to.tombstones.get(key), version));
+  log(to, stamp, true, []);
+  to.positions.set(fromId, batch.until);
+  if (rules.promise === 'last-applied-time')
+    to.promised.set(fromId, Math.max(to.promised.get(fromId) ?? -1, batch.highestUs));
+  release(world, to, link);
+}
+
+function stampOf(world: World, to: RegionState, from: number, notes: BatchNotes): number {
+  if (world.rules.stamp === 'notes') return notes.commitTimeUs;
+  if (world.rules.stamp === 'clock') {
+    world.now++;
+    return clockOf(world, to) - 1;
+  }
+  const stale = to.sessionStamps.get(from) ?? clockOf(world, to);
+  to.sessionStamps.set(from, stale);
+  return stale;
+}
+
+interface Writing {
+  readonly notes: BatchNotes;
+  readonly xid: number;
+  readonly written: Set<string>;
+}
+
+function applyChange(
+  world: World,
+  to: RegionState,
+  batch: Applying,
+  change: Change<Row>,
+  { notes, xid, written }: Writing,
+): void {
+  const { key } = change;
+  const here = to.rows.get(key);
+  const decision = decide(world, to, batch, change, written.has(key));
+  world.decisions++;
+  if (decision.kind === 'keep') return;
+  if (decision.kind === 'put') {
+    show(world, to, key, change.version);
+    const logged = batch.logged.get(key);
+    const isBigUnchanged = logged?.old != null && logged.old.big === change.row?.big;
+    const keeps = world.rules.keepsUnchangedColumns && isBigUnchanged && here !== undefined;
+    const row = change.row ?? { value: '', big: '' };
+    to.rows.set(key, { row: keeps ? { ...row, big: here.row.big } : row, xid });
+    written.add(key);
+    notes.put(change, change.version);
+    return;
+  }
+  if (decision.kind === 'delete') {
+    show(world, to, key, change.version);
+    to.rows.delete(key);
+  } else if (here === undefined) to.shown.set(key, laterVersion(to.shown.get(key), change.version));
+  notes.delete(change);
+}
+
+function decide(
+  world: World,
+  to: RegionState,
+  batch: Applying,
+  change: Change<Row>,
+  isOwnWrite: boolean,
+): RowDecision {
+  const { rules } = world;
+  const { key } = change;
+  const here = to.rows.get(key);
+  // A row that was not here when the statements ran and could not be locked is not seen, though it may have come since.
+  if (here === undefined || batch.isPresent.get(key) !== true) {
+    const tombstones = batch.checkedTombstones ?? to.tombstones;
+    const missing: MissingRow = { kind: 'missing', tombstone: tombstones.get(key) ?? null };
+    return rules.decide(change, missing, to.id);
+  }
+  if (rules.deletesBlindly && change.kind === 'delete') return { kind: 'delete' };
+  if (rules.decidesByValue) {
+    const old = batch.logged.get(key)?.old;
+    if (old != null && old.value === here.row.value && old.big === here.row.big) return { kind: change.kind };
+  }
+  const isApplied = isOwnWrite || to.transactions.get(here.xid)?.isApplied === true;
+  const committed = committedUs(to, here.xid);
+  if (rules.hasFastPath && (!isOwnWrite || rules.passesOwnWrites)) {
+    if (rules.isSurelyOlder(committed, change.version)) return { kind: change.kind };
+  }
+  const record = to.records.get(key)?.version ?? null;
+  const present: PresentRow = { kind: 'present', committedUs: committed, isApplied, record };
+  return rules.decide(change, present, to.id);
+}

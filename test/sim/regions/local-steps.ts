@@ -1,0 +1,160 @@
+import type { Version } from '../../../src/multi-leader/core/version.ts';
+import { laterVersion } from '../../../src/multi-leader/core/version.ts';
+import { clockOf, committedUs, regionAt } from './world.ts';
+import type { LoggedChange, RegionState, Row, World } from './world.ts';
+
+const UNKNOWN_LSN = 0n;
+
+export function begin(world: World, id: number): void {
+  const region = regionAt(world, id);
+  const changes: LoggedChange[] = [];
+  for (const step of region.script.shift() ?? []) {
+    const old = region.rows.get(step.key)?.row ?? null;
+    if (step.isDelete) {
+      if (old !== null) changes.push({ kind: 'delete', key: step.key, old, row: null });
+    } else if (old !== null || !step.isUpdateOnly) {
+      const big = old !== null && !step.changesBig ? old.big : step.value;
+      changes.push({ kind: 'put', key: step.key, old, row: { value: step.value, big } });
+    }
+  }
+  if (changes.length === 0) return;
+  const xid = region.nextXid++;
+  for (const { key } of changes) region.locks.set(key, `x${xid}`);
+  region.open.push({ xid, changes, state: 'open', timeUs: 0 });
+}
+
+/** Takes a local transaction one step on its way to being visible. */
+export function advanceTransaction(world: World, id: number, index: number): void {
+  const region = regionAt(world, id);
+  const transaction = region.open[index];
+  if (transaction === undefined) return;
+  if (transaction.state === 'open') {
+    if (!world.hasEqualTimes) world.now++;
+    transaction.timeUs = clockOf(world, region);
+    transaction.state = 'stamped';
+  } else if (transaction.state === 'stamped') {
+    region.transactions.set(transaction.xid, { timeUs: transaction.timeUs, isApplied: false });
+    log(region, transaction.timeUs, false, transaction.changes);
+    transaction.state = 'logged';
+  } else {
+    region.open = region.open.filter((one) => one !== transaction);
+    for (const change of transaction.changes) {
+      // It may be older than a delete that passed it by while it was not visible: seen for a moment, until pruning.
+      region.shown.set(change.key, { timeUs: transaction.timeUs, region: id, lsn: UNKNOWN_LSN });
+      place(region, change.key, change.row, transaction.xid);
+      region.locks.delete(change.key);
+    }
+  }
+}
+
+export function log(
+  region: RegionState,
+  timeUs: number,
+  isApplied: boolean,
+  changes: readonly LoggedChange[],
+): void {
+  region.log.push({ lsn: region.log.length + 1, timeUs, isApplied, changes });
+}
+
+export function place(region: RegionState, key: string, row: Row | null, xid: number): void {
+  if (row === null) region.rows.delete(key);
+  else region.rows.set(key, { row, xid });
+}
+
+/** The own reader takes one commit of the own log: tombstones for what was deleted here, and the region's own past. */
+export function readOwn(world: World, id: number): void {
+  const region = regionAt(world, id);
+  const { rules } = world;
+  const entry = region.log[region.ownPosition++];
+  if (entry === undefined || entry.isApplied) return;
+  if (rules.rewritesBehindItself === 'own-past') {
+    for (const promise of region.promises)
+      if (promise.position < entry.lsn) region.highestUs = Math.max(region.highestUs, promise.timeUs);
+  }
+  if (rules.rewritesBehindItself !== 'never') {
+    if (rules.isBehindItself({ highestUs: region.highestUs }, entry.timeUs))
+      for (const { key } of entry.changes) region.rewrites.push({ key, afterUs: region.highestUs });
+    region.highestUs = Math.max(region.highestUs, entry.timeUs);
+  }
+  if (!rules.ownReaderWritesTombstones) return;
+  for (const { kind, key } of entry.changes) {
+    if (kind !== 'delete') continue;
+    const version: Version = { timeUs: entry.timeUs, region: id, lsn: BigInt(entry.lsn) };
+    region.tombstones.set(key, laterVersion(region.tombstones.get(key), version));
+  }
+}
+
+/** Writes a row again that a clock which had stepped back stamped too early: an ordinary local change. */
+export function rewrite(world: World, id: number): void {
+  const region = regionAt(world, id);
+  const { key } = region.rewrites.shift() ?? { key: '' };
+  world.now++;
+  const timeUs = clockOf(world, region);
+  const xid = region.nextXid++;
+  const row = region.rows.get(key)?.row ?? null;
+  region.transactions.set(xid, { timeUs, isApplied: false });
+  log(region, timeUs, false, [{ kind: row === null ? 'delete' : 'put', key, old: row, row }]);
+  if (row !== null) region.rows.set(key, { row, xid });
+  region.shown.set(key, laterVersion(region.shown.get(key), { timeUs, region: id, lsn: UNKNOWN_LSN }));
+}
+
+export function beginPromise(world: World, id: number): void {
+  const region = regionAt(world, id);
+  const waitsFor = world.rules.promise === 'at-once' ? [] : region.open.map(({ xid }) => xid);
+  region.promiseUnderWay = { timeUs: clockOf(world, region), waitsFor };
+  world.now++;
+}
+
+export function endPromise(world: World, id: number): void {
+  const region = regionAt(world, id);
+  if (region.promiseUnderWay === null) return;
+  region.promises.push({ timeUs: region.promiseUnderWay.timeUs, position: region.log.length });
+  region.promiseUnderWay = null;
+}
+
+/** Forgets what nothing can be compared with any more. */
+export function prune(world: World, id: number): void {
+  const region = regionAt(world, id);
+  const { rules } = world;
+  const lowest = lowestOf(world, region);
+  region.lastPruned = lowest ?? region.lastPruned;
+  const limitFor = (origin: number): number =>
+    (rules.prunesBy === 'origin-only' ? region.promised.get(origin) : lowest) ?? -1;
+  const busy = new Set<string>();
+  for (const [key, version] of region.tombstones) {
+    const here = region.rows.get(key);
+    if (here !== undefined && region.locks.has(key)) {
+      busy.add(key);
+      continue;
+    }
+    const fate = rules.judgeTombstone(
+      version,
+      here === undefined || !rules.probesBeforePruning
+        ? { kind: 'missing', tombstone: version }
+        : {
+            kind: 'present',
+            committedUs: committedUs(region, here.xid),
+            isApplied: region.transactions.get(here.xid)?.isApplied === true,
+            record: region.records.get(key)?.version ?? null,
+          },
+      limitFor(version.region),
+      id,
+    );
+    if (fate === 'keep') continue;
+    if (fate === 'delete-row') {
+      region.rows.delete(key);
+      world.repaired++;
+    }
+    region.tombstones.delete(key);
+  }
+  for (const [key, { version, batchTimeUs }] of region.records)
+    if (!busy.has(key) && rules.mayForgetRecord(batchTimeUs, limitFor(version.region)))
+      region.records.delete(key);
+}
+
+export function lowestOf(world: World, region: RegionState): number | null {
+  return world.rules.lowestPromise(
+    world.regions.map(({ id }) => id),
+    region.promised,
+  );
+}

@@ -1,0 +1,72 @@
+import { BatchNotes } from '../../../src/multi-leader/core/batch-record.ts';
+import { collapseChanges } from '../../../src/multi-leader/core/change.ts';
+import { clockLackUs, isBehindItself } from '../../../src/multi-leader/core/own-clock.ts';
+import { decideRow, isSurelyOlder } from '../../../src/multi-leader/core/row-rule.ts';
+import { judgeTombstone, lowestPromise, mayForgetRecord } from '../../../src/multi-leader/core/watermark.ts';
+
+/**
+ * The shipped decisions, and the order in which the applier, the own reader and the pruning do their work. A mutant
+ * replaces one of them.
+ */
+export interface RegionRules {
+  readonly collapse: typeof collapseChanges;
+  readonly decide: typeof decideRow;
+  readonly isSurelyOlder: typeof isSurelyOlder;
+  readonly clockLack: typeof clockLackUs;
+  readonly judgeTombstone: typeof judgeTombstone;
+  readonly mayForgetRecord: typeof mayForgetRecord;
+  readonly lowestPromise: typeof lowestPromise;
+  readonly createNotes: (highestUs: number) => BatchNotes;
+  /** Whether a statement decides what it can before rows are read one by one. */
+  readonly hasFastPath: boolean;
+  /** Whether what the batch has written itself, which shows no commit time, passes the fast path. */
+  readonly passesOwnWrites: boolean;
+  /** A writer's old image that equals the row here decides, and no version. */
+  readonly decidesByValue: boolean;
+  readonly versionInRecord: 'of-row' | 'highest-of-batch' | 'lowest-of-batch';
+  /** What an applied transaction is stamped with: what the batch says, the clock, or what the session used last. */
+  readonly stamp: 'notes' | 'clock' | 'stale';
+  readonly clockIsChecked: 'before-statements' | 'before-commit';
+  /** When a row that is not here is looked up among the tombstones. */
+  readonly missing: 'insert-wait-check' | 'check-then-insert' | 'insert-without-wait';
+  readonly writesTombstones: boolean;
+  readonly ownReaderWritesTombstones: boolean;
+  readonly probesBeforePruning: boolean;
+  readonly deletesBlindly: boolean;
+  /** Appliers into one region do not work on one key at the same time. */
+  readonly oneApplierPerKey: boolean;
+  readonly promise: 'after-running-transactions' | 'at-once' | 'last-applied-time';
+  readonly prunesBy: 'all-regions' | 'origin-only';
+  readonly rewritesBehindItself: 'own-past' | 'own-commits' | 'never';
+  readonly isBehindItself: typeof isBehindItself;
+  /** Columns stored out of line that did not change are left as they are here. */
+  readonly keepsUnchangedColumns: boolean;
+}
+
+export const SHIPPED: RegionRules = {
+  collapse: collapseChanges,
+  decide: decideRow,
+  isSurelyOlder,
+  clockLack: clockLackUs,
+  judgeTombstone,
+  mayForgetRecord,
+  lowestPromise,
+  createNotes: (highestUs) => new BatchNotes(highestUs),
+  hasFastPath: true,
+  passesOwnWrites: false,
+  decidesByValue: false,
+  versionInRecord: 'of-row',
+  stamp: 'notes',
+  clockIsChecked: 'before-statements',
+  missing: 'insert-wait-check',
+  writesTombstones: true,
+  ownReaderWritesTombstones: true,
+  probesBeforePruning: true,
+  deletesBlindly: false,
+  oneApplierPerKey: true,
+  promise: 'after-running-transactions',
+  prunesBy: 'all-regions',
+  rewritesBehindItself: 'never',
+  isBehindItself,
+  keepsUnchangedColumns: false,
+};

@@ -1,0 +1,190 @@
+import { lowestOf } from './local-steps.ts';
+import type { RegionRules } from './rules.ts';
+import { possibleSteps, takeStep } from './steps.ts';
+import type { Step } from './steps.ts';
+import { createWorld, isEarlier } from './world.ts';
+import type { Row, ScriptStep, World } from './world.ts';
+
+/** What a run is about. */
+export interface Setup {
+  readonly regions?: number;
+  readonly keys?: number;
+  /** Of each region. */
+  readonly transactions?: number;
+  readonly hasDeletes?: boolean;
+  readonly isUpdateOnly?: boolean;
+  /** How far clocks are apart at most. */
+  readonly skew?: number;
+  readonly crashes?: number;
+  readonly clockSteps?: number;
+  readonly hasEqualTimes?: boolean;
+  readonly valueCount?: number;
+  /** A clock that steps back shows an older version for a while, by design. */
+  readonly mayGoBack?: boolean;
+  readonly rules?: Partial<RegionRules>;
+}
+
+export interface RunResult {
+  readonly steps: number;
+  readonly violations: readonly string[];
+  readonly repaired: number;
+  readonly decisions: number;
+  readonly transcript: readonly string[];
+}
+
+type Random = () => number;
+
+const STEP_LIMIT = 3_000;
+/** From here on links and readers are no longer held up. */
+const SLOW_UNTIL = 250;
+const CALM_FROM = 1_200;
+const WEIGHTS: Readonly<Record<Step['kind'], number>> = {
+  begin: 3,
+  stamp: 3,
+  log: 2,
+  show: 2,
+  'read-own': 1.5,
+  promise: 0.6,
+  'end-promise': 1,
+  prune: 0.8,
+  tick: 0.5,
+  lock: 2.5,
+  wait: 2.5,
+  commit: 2,
+  crash: 0.4,
+  'clock-back': 0.2,
+  rewrite: 1,
+};
+const FAULTS: ReadonlySet<Step['kind']> = new Set(['promise', 'crash', 'clock-back']);
+const IDLE: ReadonlySet<Step['kind']> = new Set(['promise', 'end-promise', 'prune', 'tick', 'clock-back']);
+
+/** Takes regions through random writes, delays, crashes and clock steps, then lets them come to rest and compares. */
+export function runRegions(seed: number, setup: Setup, options: { hasTranscript?: boolean } = {}): RunResult {
+  const random = createRandom(seed);
+  const world = createWorldFor(setup, random);
+  const weigh = createWeights(world, random);
+  const transcript: string[] = [];
+  const take = (step: Step): void => {
+    if (options.hasTranscript === true) transcript.push(JSON.stringify(step));
+    takeStep(world, step);
+  };
+  let steps = 0;
+  for (; steps < STEP_LIMIT; steps++) {
+    const possible = possibleSteps(world).filter(({ kind }) => steps < CALM_FROM || !FAULTS.has(kind));
+    const isAtRest = possible.every(({ kind }) => IDLE.has(kind) && kind !== 'tick');
+    if (possible.length === 0) break;
+    if (isAtRest && steps > 600 && world.regions.every(({ script }) => script.length === 0)) break;
+    take(choose(possible, (step) => weigh(step, steps), random));
+  }
+  comeToRest(world, take);
+  return {
+    steps,
+    violations: check(world, setup.mayGoBack === true),
+    repaired: world.repaired,
+    decisions: world.decisions,
+    transcript,
+  };
+}
+
+function createWorldFor(setup: Setup, random: Random): World {
+  const regions = setup.regions ?? 3;
+  const keys = Array.from({ length: setup.keys ?? 2 }, (_, index) => `k${index}`);
+  const below = (limit: number): number => Math.floor(random() * limit);
+  let writes = 0;
+  const step = (key: string): ScriptStep => ({
+    key,
+    value: `v${setup.valueCount ? below(setup.valueCount) : ++writes}`,
+    isDelete: setup.hasDeletes !== false && random() < 0.3,
+    isUpdateOnly: setup.isUpdateOnly === true,
+    changesBig: random() < 0.5,
+  });
+  const scripts = Array.from({ length: regions }, () =>
+    Array.from({ length: setup.transactions ?? 4 }, () => {
+      const some = keys.filter(() => random() < 0.6);
+      return (some.length > 0 ? some : [keys[below(keys.length)] ?? 'k0']).map(step);
+    }),
+  );
+  const offsets = Array.from({ length: regions }, () => below(setup.skew ?? 30));
+  return createWorld({ ...setup, regions, keys, scripts, offsets });
+}
+
+/** Each run holds other links and readers up, so that long delays appear. */
+function createWeights(world: World, random: Random): (step: Step, steps: number) => number {
+  const slowLinks = world.regions.map(() => world.regions.map(() => (random() < 0.4 ? 0.05 : 1)));
+  const slowReaders = world.regions.map(() => (random() < 0.4 ? 0.08 : 1));
+  const pruning = random() < 0.5 ? 3 : 1;
+  return (step, steps) => {
+    const weight = WEIGHTS[step.kind];
+    if (step.kind === 'promise' || step.kind === 'end-promise' || step.kind === 'prune')
+      return weight * pruning;
+    if (steps >= SLOW_UNTIL) return weight;
+    if (step.kind === 'lock' || step.kind === 'wait') return weight * (slowLinks[step.from]?.[step.to] ?? 1);
+    return step.kind === 'read-own' ? weight * (slowReaders[step.region] ?? 1) : weight;
+  };
+}
+
+function choose(steps: readonly Step[], weigh: (step: Step) => number, random: Random): Step {
+  const weights = steps.map(weigh);
+  let rest = random() * weights.reduce((sum, weight) => sum + weight, 0);
+  const index = weights.findIndex((weight) => (rest -= weight) <= 0);
+  const chosen = steps[index === -1 ? steps.length - 1 : index];
+  if (chosen === undefined) throw new Error('there is no step to choose from');
+  return chosen;
+}
+
+/** Delivers everything, with promises and pruning thrice: also what pruning forgets must not be missed. */
+function comeToRest(world: World, take: (step: Step) => void): void {
+  for (let round = 0; round < 3; round++) {
+    for (const region of world.regions) {
+      if (region.promiseUnderWay === null) take({ kind: 'promise', region: region.id });
+    }
+    for (let i = 0; i < 2_000; i++) {
+      const [step] = possibleSteps(world).filter(({ kind }) => !FAULTS.has(kind) && kind !== 'prune');
+      if (step === undefined) break;
+      take(step);
+    }
+    for (const region of world.regions)
+      if (lowestOf(world, region) !== null) take({ kind: 'prune', region: region.id });
+  }
+}
+
+function check(world: World, mayGoBack: boolean): string[] {
+  const broken = mayGoBack ? [] : [...world.violations];
+  const shown = world.regions.map((region) =>
+    JSON.stringify(world.keys.map((key) => region.rows.get(key)?.row ?? null)),
+  );
+  const wanted = JSON.stringify(world.keys.map((key) => lastWrite(world, key)));
+  if (shown.some((rows) => rows !== shown[0])) broken.push(`regions differ: ${shown.join('  ')}`);
+  else if (shown[0] !== wanted) broken.push(`all have ${shown[0]}, and the last writes are ${wanted}`);
+  const isStuck =
+    world.applying.size > 0 || world.regions.some(({ open, script }) => open.length + script.length > 0);
+  if (isStuck) broken.push('it does not come to rest');
+  return broken;
+}
+
+function lastWrite(world: World, key: string): Row | null {
+  let last: { timeUs: number; region: number; lsn: bigint; row: Row | null } | null = null;
+  for (const { id, log } of world.regions) {
+    for (const entry of log) {
+      if (entry.isApplied) continue;
+      for (const change of entry.changes) {
+        if (change.key !== key) continue;
+        const write = { timeUs: entry.timeUs, region: id, lsn: BigInt(entry.lsn), row: change.row };
+        if (last === null || isEarlier(last, write)) last = write;
+      }
+    }
+  }
+  return last === null ? { value: 'init', big: 'init' } : last.row;
+}
+
+/** xorshift32: the same numbers for the same seed on every machine. */
+function createRandom(seed: number): Random {
+  let state = Math.imul(seed, 2_654_435_761) >>> 0 || 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    state >>>= 0;
+    return state / 4_294_967_296;
+  };
+}

@@ -1,0 +1,116 @@
+import { compareVersions } from '../../../src/multi-leader/core/version.ts';
+import { rowId } from '../../../src/multi-leader/core/change.ts';
+import type { Change } from '../../../src/multi-leader/core/change.ts';
+import type { Setup } from './run.ts';
+
+/** Every one must converge with every seed. */
+export const SETUPS: Readonly<Record<string, Setup>> = {
+  'three-regions': { crashes: 3 },
+  'four-regions-one-key': { regions: 4, keys: 1, transactions: 3, crashes: 2 },
+  'stamped-by-the-clock': { rules: { stamp: 'clock' }, crashes: 2 },
+  'clock-checked-before-commit': { rules: { clockIsChecked: 'before-commit' } },
+  'no-fast-path': { rules: { hasFastPath: false } },
+  'equal-times': { hasEqualTimes: true },
+  'clock-steps-back': { clockSteps: 2, rules: { rewritesBehindItself: 'own-past' }, mayGoBack: true },
+  'values-come-back': { valueCount: 2 },
+  'appliers-on-one-key': { rules: { oneApplierPerKey: false }, crashes: 2 },
+};
+
+/** Each breaks one rule, and some seed must show it. */
+export const MUTANTS: Readonly<Record<string, Setup & { readonly what: string; readonly seeds?: number }>> = {
+  M01: {
+    what: 'an old image that equals the row here decides',
+    valueCount: 2,
+    rules: { decidesByValue: true },
+  },
+  M02: {
+    what: 'the same, and no clock is waited for',
+    hasDeletes: false,
+    rules: { decidesByValue: true, clockLack: () => 0 },
+  },
+  M03: { what: 'no clock is waited for', hasDeletes: false, rules: { clockLack: () => 0 } },
+  M04: {
+    what: 'a clock that stands at the version is past it',
+    hasDeletes: false,
+    hasEqualTimes: true,
+    rules: { clockLack: (now, highest) => Math.max(0, highest - now) },
+  },
+  M05: {
+    what: 'a batch notes its highest version for all rows',
+    rules: { versionInRecord: 'highest-of-batch' },
+  },
+  M06: {
+    what: 'a batch notes its lowest version for all rows',
+    rules: { versionInRecord: 'lowest-of-batch' },
+  },
+  M07: { what: "a batch is stamped with the session's last commit time", rules: { stamp: 'stale' } },
+  M11: {
+    what: 'there are no tombstones',
+    rules: { writesTombstones: false, ownReaderWritesTombstones: false },
+  },
+  M12: { what: 'a delete made here leaves no tombstone', rules: { ownReaderWritesTombstones: false } },
+  M13: {
+    what: 'an insert does not wait for the own reader',
+    rules: { missing: 'insert-without-wait' },
+  },
+  M14: { what: 'tombstones are read before the insert', rules: { missing: 'check-then-insert' } },
+  M15: {
+    what: 'a row is not looked at before its tombstone is forgotten',
+    rules: { probesBeforePruning: false },
+    seeds: 4_000,
+  },
+  M17: {
+    what: 'the same, with the clock checked before the commit',
+    rules: { clockIsChecked: 'before-commit', probesBeforePruning: false },
+  },
+  M18: {
+    what: 'the last applied time is taken for a promise',
+    regions: 2,
+    keys: 1,
+    transactions: 8,
+    rules: { promise: 'last-applied-time' },
+    seeds: 4_000,
+  },
+  M19: { what: 'a promise does not wait for running transactions', rules: { promise: 'at-once' } },
+  M20: { what: "only the origin's own promise bounds pruning", rules: { prunesBy: 'origin-only' } },
+  M21: {
+    what: 'unchanged columns stored out of line stay as they are here',
+    hasDeletes: false,
+    rules: { keepsUnchangedColumns: true },
+  },
+  M22: { what: 'a clock that stepped back is not mended', clockSteps: 2, mayGoBack: true },
+  M34: {
+    what: 'appliers meet on a key, and rows are not looked at before pruning',
+    rules: { oneApplierPerKey: false, probesBeforePruning: false },
+  },
+  M35: {
+    what: 'before pruning only rows of a known version are looked at',
+    rules: {
+      oneApplierPerKey: false,
+      judgeTombstone: (tombstone, row, lowestUs) =>
+        tombstone.timeUs >= lowestUs
+          ? 'keep'
+          : row.kind === 'present' && row.record !== null && compareVersions(row.record, tombstone) < 0
+            ? 'delete-row'
+            : 'forget',
+    },
+  },
+  M37: {
+    what: "only own commits count as the region's past",
+    clockSteps: 2,
+    mayGoBack: true,
+    rules: { rewritesBehindItself: 'own-commits' },
+    seeds: 4_000,
+  },
+  M39: { what: 'a delete removes whatever is here', rules: { deletesBlindly: true } },
+  M47: {
+    what: 'of a row changed twice in a batch the first change stands',
+    rules: { collapse: keepFirst },
+  },
+};
+
+function keepFirst<Row>(changes: readonly Change<Row>[]): Change<Row>[] {
+  const first = new Map<string, Change<Row>>();
+  for (const change of changes) if (!first.has(rowId(change))) first.set(rowId(change), change);
+  return [...first.values()];
+}

@@ -1,0 +1,199 @@
+import type { Change } from '../../../src/multi-leader/core/change.ts';
+import type { Version } from '../../../src/multi-leader/core/version.ts';
+import { SHIPPED } from './rules.ts';
+import type { RegionRules } from './rules.ts';
+
+/** `big` stands for a column stored out of line. */
+export interface Row {
+  readonly value: string;
+  readonly big: string;
+}
+
+/** What a session does to a key; a put is an update where the row is there, and an insert where it is not. */
+export interface ScriptStep {
+  readonly key: string;
+  readonly value: string;
+  readonly isDelete: boolean;
+  readonly isUpdateOnly: boolean;
+  readonly changesBig: boolean;
+}
+
+export interface LoggedChange {
+  readonly kind: 'put' | 'delete';
+  readonly key: string;
+  readonly old: Row | null;
+  readonly row: Row | null;
+}
+
+/** One commit record of a region's log. */
+export interface LogEntry {
+  readonly lsn: number;
+  readonly timeUs: number;
+  readonly isApplied: boolean;
+  readonly changes: readonly LoggedChange[];
+}
+
+/**
+ * A local transaction: rows locked, then its commit time taken, then its commit record in the log, from where it may be
+ * shipped, then visible. So the orders of time, log and visibility differ.
+ */
+export interface OpenTransaction {
+  readonly xid: number;
+  readonly changes: readonly LoggedChange[];
+  state: 'open' | 'stamped' | 'logged';
+  timeUs: number;
+}
+
+export interface RegionState {
+  readonly id: number;
+  nextXid: number;
+  /** Its clock, against the others'. */
+  offset: number;
+  readonly rows: Map<string, { readonly row: Row; readonly xid: number }>;
+  readonly transactions: Map<number, { readonly timeUs: number; readonly isApplied: boolean }>;
+  readonly log: LogEntry[];
+  readonly records: Map<string, { readonly version: Version; readonly batchTimeUs: number }>;
+  readonly tombstones: Map<string, Version>;
+  /** How far the own reader is in the own log. */
+  ownPosition: number;
+  /** How far each other region's log is applied here. */
+  readonly positions: Map<number, number>;
+  /** What each region, this one too, has promised, as far as it is known here. */
+  readonly promised: Map<number, number>;
+  promiseUnderWay: { readonly timeUs: number; readonly waitsFor: readonly number[] } | null;
+  readonly promises: { readonly timeUs: number; readonly position: number }[];
+  open: OpenTransaction[];
+  readonly locks: Map<string, string>;
+  script: (readonly ScriptStep[])[];
+  lastPruned: number;
+  readonly rewrites: { readonly key: string; readonly afterUs: number }[];
+  highestUs: number;
+  readonly sessionStamps: Map<number, number>;
+  /** The highest version that a key has ever shown here. */
+  readonly shown: Map<string, Version>;
+}
+
+/** One batch on its way from a region into another. */
+export interface Applying {
+  phase: 'waiting-to-check' | 'locked';
+  readonly count: number;
+  readonly until: number;
+  readonly changes: readonly Change<Row>[];
+  readonly logged: ReadonlyMap<string, LoggedChange>;
+  readonly isPresent: ReadonlyMap<string, boolean>;
+  readonly checkedTombstones: ReadonlyMap<string, Version> | null;
+  /** Where the own reader must be first; null when it need not be waited for. */
+  readonly waitsForOwn: number | null;
+  readonly highestUs: number;
+  readonly locked: readonly string[];
+}
+
+export interface World {
+  now: number;
+  readonly rules: RegionRules;
+  readonly regions: readonly RegionState[];
+  /** By `from>to`. */
+  readonly applying: Map<string, Applying>;
+  readonly keys: readonly string[];
+  readonly violations: string[];
+  crashesLeft: number;
+  clockStepsLeft: number;
+  readonly hasEqualTimes: boolean;
+  readonly valueCount: number;
+  /** Rows that only the look before pruning has put right. */
+  repaired: number;
+  decisions: number;
+}
+
+export const TABLE = 't';
+
+export interface WorldOptions {
+  readonly regions: number;
+  readonly keys: readonly string[];
+  readonly scripts: readonly (readonly (readonly ScriptStep[])[])[];
+  readonly offsets: readonly number[];
+  readonly rules?: Partial<RegionRules>;
+  readonly crashes?: number;
+  readonly clockSteps?: number;
+  readonly hasEqualTimes?: boolean;
+  /** How many different values there are; 0 for a new one with each write. */
+  readonly valueCount?: number;
+}
+
+const SETTLED_XID = 0;
+
+export function createWorld(options: WorldOptions): World {
+  const { keys } = options;
+  const regions = Array.from({ length: options.regions }, (_, id): RegionState => ({
+    id,
+    nextXid: 1,
+    offset: options.offsets[id] ?? 0,
+    rows: new Map(keys.map((key) => [key, { row: { value: 'init', big: 'init' }, xid: SETTLED_XID }])),
+    transactions: new Map(),
+    log: [],
+    records: new Map(),
+    tombstones: new Map(),
+    ownPosition: 0,
+    positions: new Map(),
+    promised: new Map(),
+    promiseUnderWay: null,
+    promises: [],
+    open: [],
+    locks: new Map(),
+    script: [...(options.scripts[id] ?? [])],
+    lastPruned: -1,
+    rewrites: [],
+    highestUs: 0,
+    sessionStamps: new Map(),
+    shown: new Map(),
+  }));
+  return {
+    now: 1_000,
+    rules: { ...SHIPPED, ...options.rules },
+    regions,
+    applying: new Map(),
+    keys,
+    violations: [],
+    crashesLeft: options.crashes ?? 0,
+    clockStepsLeft: options.clockSteps ?? 0,
+    hasEqualTimes: options.hasEqualTimes ?? false,
+    valueCount: options.valueCount ?? 0,
+    repaired: 0,
+    decisions: 0,
+  };
+}
+
+export function regionAt(world: World, id: number): RegionState {
+  const region = world.regions[id];
+  if (region === undefined) throw new Error(`there is no region ${id}`);
+  return region;
+}
+
+export function clockOf(world: World, region: RegionState): number {
+  return world.now + region.offset;
+}
+
+export function linkId(from: number, to: number): string {
+  return `${from}>${to}`;
+}
+
+/** Null for a row that was there before all. */
+export function committedUs(region: RegionState, xid: number): number | null {
+  return region.transactions.get(xid)?.timeUs ?? null;
+}
+
+/** Notes what a key shows now; showing an older version than before is a broken promise. */
+export function show(world: World, region: RegionState, key: string, version: Version): void {
+  const before = region.shown.get(key);
+  const isSameWrite =
+    before !== undefined && version.timeUs === before.timeUs && version.region === before.region;
+  if (before !== undefined && !isSameWrite && isEarlier(version, before))
+    world.violations.push(`region ${region.id} went back on ${key}`);
+  if (before === undefined || isEarlier(before, version)) region.shown.set(key, version);
+}
+
+export function isEarlier(a: Version, b: Version): boolean {
+  if (a.timeUs !== b.timeUs) return a.timeUs < b.timeUs;
+  if (a.region !== b.region) return a.region < b.region;
+  return a.lsn < b.lsn;
+}
