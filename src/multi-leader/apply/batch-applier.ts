@@ -1,0 +1,315 @@
+import type pg from 'pg';
+import { formatLsn } from '../../model/lsn.ts';
+import type { Lsn } from '../../model/lsn.ts';
+import { BatchNotes } from '../core/batch-record.ts';
+import { highestTimeUs } from '../core/change.ts';
+import { clockLackUs } from '../core/own-clock.ts';
+import { decideRow } from '../core/row-rule.ts';
+import type { MissingRow, PresentRow, RowDecision } from '../core/row-rule.ts';
+import { encodeKeyRow, encodeKeys, encodeRows, encodeTimes } from '../tables/row-codec.ts';
+import type { TableShape } from '../tables/shape.ts';
+import {
+  microsOf,
+  READ_TOMBSTONES,
+  statementsFor,
+  timeOf,
+  WRITE_RECORDS,
+  WRITE_TOMBSTONES,
+} from '../tables/statements.ts';
+import type { TableStatements } from '../tables/statements.ts';
+import { versionFrom, versionParameters } from '../tables/versions.ts';
+import type { VersionRow } from '../tables/versions.ts';
+import type { IncomingChange } from './incoming.ts';
+
+export interface BatchApplierOptions {
+  /** In a session with the source's replication origin, pipelined. */
+  readonly client: pg.Client;
+  readonly shapes: ReadonlyMap<string, TableShape>;
+  /** This region's number. */
+  readonly region: number;
+  /** Resolves when the own reader has passed the log's end as of the call. */
+  readonly passOwnLog: () => Promise<void>;
+}
+
+export interface BatchReport {
+  /** Changes that stand now. */
+  readonly applied: number;
+  /** Changes that lost to what is here. */
+  readonly lost: number;
+}
+
+/** The target's clock is not past the batch yet; nothing was done. */
+export class ClockBehind extends Error {
+  readonly lackUs: number;
+
+  constructor(lackUs: number) {
+    super(`the clock lacks ${lackUs} µs`);
+    this.lackUs = lackUs;
+  }
+}
+
+/** A table's part of a batch. */
+interface TableWork {
+  readonly shape: TableShape;
+  readonly sql: TableStatements;
+  readonly changes: readonly IncomingChange[];
+}
+
+type Numbered = { readonly n: number };
+type FoundRow = Numbered & VersionRow & { readonly committedUs: string | null; readonly isApplied: boolean };
+
+/** More often than this no row vanishes and comes back between two statements. */
+const MAX_ROUNDS = 20;
+
+/**
+ * Applies batches of another region's changes in this one, last write wins by row: what is surely older is replaced by
+ * one statement a table, the rest is locked, read and decided. The rules are in docs/internals/multi-leader.md.
+ */
+export class BatchApplier {
+  readonly #options: BatchApplierOptions;
+  readonly #statements = new Map<string, TableStatements>();
+
+  constructor(options: BatchApplierOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * One transaction; `changes` has each key once. `until` is where the source's log is then applied to. Throws
+   * ClockBehind, and PostgreSQL's errors, with nothing done.
+   */
+  async apply(changes: readonly IncomingChange[], until: Lsn): Promise<BatchReport> {
+    const { client } = this.#options;
+    try {
+      return await this.#applyWithin(changes, until);
+    } catch (error) {
+      await client.query('ROLLBACK').catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #applyWithin(changes: readonly IncomingChange[], until: Lsn): Promise<BatchReport> {
+    const { client } = this.#options;
+    const highestUs = highestTimeUs(changes);
+    const batch = new OpenBatch(new BatchNotes(highestUs));
+    const work = this.#groupByTable(changes);
+    const clock = client.query<{ now: string }>(`SELECT ${microsOf('clock_timestamp()')} AS now`);
+    const [, now] = await settleAll([
+      client.query('BEGIN'),
+      clock,
+      ...work.flatMap((table) => this.#tryAtOnce(table, batch)),
+    ]);
+    const lackUs = clockLackUs(Number((now as Awaited<typeof clock>).rows[0]?.now), highestUs);
+    if (lackUs > 0) throw new ClockBehind(lackUs);
+    for (const table of work) await this.#settleRest(table, batch);
+    if (batch.inserted.size > 0) await this.#checkInserted(work, batch);
+    await this.#finish(work, batch, until);
+    return { applied: batch.applied, lost: batch.lost };
+  }
+
+  #groupByTable(changes: readonly IncomingChange[]): TableWork[] {
+    const tables = new Map<string, IncomingChange[]>();
+    for (const change of changes) {
+      const list = tables.get(change.table);
+      if (list === undefined) tables.set(change.table, [change]);
+      else list.push(change);
+    }
+    return [...tables].map(([name, list]) => {
+      const shape = this.#options.shapes.get(name);
+      if (shape === undefined) throw new Error(`${name} is not shared`);
+      let sql = this.#statements.get(name);
+      if (sql === undefined) this.#statements.set(name, (sql = statementsFor(shape)));
+      // By key: rows are locked in one order by all.
+      return { shape, sql, changes: list.toSorted((a, b) => (a.key < b.key ? -1 : 1)) };
+    });
+  }
+
+  /** What one statement decides for all rows: those that are surely older here, and those that are not here. */
+  #tryAtOnce(table: TableWork, batch: OpenBatch): Promise<unknown>[] {
+    const inserts = table.changes.filter(({ kind, isInsert }) => kind === 'put' && isInsert);
+    const updates = table.changes.filter(({ kind, isInsert }) => kind === 'put' && !isInsert);
+    const deletes = table.changes.filter(({ kind }) => kind === 'delete');
+    const replaced = async (changes: readonly IncomingChange[], sql: string): Promise<void> => {
+      for (const change of await this.#run(table, sql, changes, 'timed')) batch.did(change);
+    };
+    return [
+      ...(updates.length === 0 ? [] : [replaced(updates, table.sql.update)]),
+      ...(deletes.length === 0 ? [] : [replaced(deletes, table.sql.remove)]),
+      ...(inserts.length === 0 ? [] : [this.#insert(table, inserts, batch)]),
+    ];
+  }
+
+  async #insert(table: TableWork, changes: readonly IncomingChange[], batch: OpenBatch): Promise<void> {
+    for (const change of await this.#run(table, table.sql.insert, changes, 'plain')) batch.didInsert(change);
+  }
+
+  /** Runs a statement for the changes' rows and gives those that it returned the numbers of. */
+  async #run(
+    { shape }: TableWork,
+    text: string,
+    changes: readonly IncomingChange[],
+    times: 'timed' | 'plain',
+  ): Promise<IncomingChange[]> {
+    const rows = encodeRows(
+      shape,
+      changes.map(({ row, key }) => row ?? encodeKeyRow(shape, key)),
+    );
+    const values: unknown[] = [rows];
+    if (times === 'timed') values.push(encodeTimes(changes.map(({ version }) => version.timeUs)));
+    const result = await this.#options.client.query<Numbered>({ text, values });
+    return result.rows.flatMap(({ n }) => changes[n - 1] ?? []);
+  }
+
+  /** Locks, reads and decides what is left, until nothing is. */
+  async #settleRest(table: TableWork, batch: OpenBatch): Promise<void> {
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const rest = table.changes.filter((change) => !batch.isSettled(change));
+      if (rest.length === 0) return;
+      const found = await this.#lockAndRead(table, rest);
+      const puts: IncomingChange[] = [];
+      const removes: IncomingChange[] = [];
+      const missing: IncomingChange[] = [];
+      rest.forEach((change, index) => {
+        const row = found.get(index + 1);
+        if (row === undefined) {
+          if (change.kind === 'delete') batch.bury(change);
+          else missing.push(change);
+          return;
+        }
+        const decision = this.#decide(change, row);
+        if (decision.kind === 'put') puts.push(change);
+        else if (decision.kind === 'delete') removes.push(change);
+        else batch.keepLocal(change);
+      });
+      await settleAll([
+        ...(puts.length === 0 ? [] : [this.#run(table, table.sql.updateDecided, puts, 'plain')]),
+        ...(removes.length === 0 ? [] : [this.#run(table, table.sql.removeDecided, removes, 'plain')]),
+        ...(missing.length === 0 ? [] : [this.#insert(table, missing, batch)]),
+      ]);
+      for (const change of [...puts, ...removes]) batch.did(change);
+    }
+    throw new Error(`rows of ${table.shape.name} come and go faster than they can be locked`);
+  }
+
+  async #lockAndRead(
+    { shape, sql }: TableWork,
+    changes: readonly IncomingChange[],
+  ): Promise<ReadonlyMap<number, FoundRow>> {
+    const { client } = this.#options;
+    const rows = encodeRows(
+      shape,
+      changes.map(({ key }) => encodeKeyRow(shape, key)),
+    );
+    const keys = encodeKeys(changes.map(({ key }) => key));
+    // In two statements: what is read must be what the lock waited for.
+    const [, read] = await settleAll([
+      client.query({ text: sql.lock, values: [rows] }),
+      client.query<FoundRow>({ text: sql.read, values: [rows, keys, shape.name] }),
+    ]);
+    return new Map((read as pg.QueryResult<FoundRow>).rows.map((row) => [row.n, row]));
+  }
+
+  #decide(change: IncomingChange, row: FoundRow): RowDecision {
+    const present: PresentRow = {
+      kind: 'present',
+      committedUs: row.committedUs === null ? null : Number(row.committedUs),
+      isApplied: row.isApplied,
+      record: versionFrom(row),
+    };
+    return decideRow(change, present, this.#options.region);
+  }
+
+  /** Undoes what a tombstone is newer than, now that every delete of before the inserts has left one. */
+  async #checkInserted(work: readonly TableWork[], batch: OpenBatch): Promise<void> {
+    await this.#options.passOwnLog();
+    for (const table of work) {
+      const changes = table.changes.filter((change) => batch.inserted.has(change));
+      if (changes.length === 0) continue;
+      const { rows } = await this.#options.client.query<Numbered & VersionRow>({
+        text: READ_TOMBSTONES,
+        values: [table.shape.name, encodeKeys(changes.map(({ key }) => key))],
+      });
+      const tombstones = new Map(rows.map((row) => [row.n, versionFrom(row)]));
+      const undone = changes.filter((change, index) => {
+        const missing: MissingRow = { kind: 'missing', tombstone: tombstones.get(index + 1) ?? null };
+        return decideRow(change, missing, this.#options.region).kind === 'keep';
+      });
+      if (undone.length > 0) await this.#run(table, table.sql.removeDecided, undone, 'plain');
+      for (const change of changes) {
+        if (undone.includes(change)) batch.keepLocal(change);
+        else batch.did(change);
+      }
+    }
+  }
+
+  async #finish(work: readonly TableWork[], batch: OpenBatch, until: Lsn): Promise<void> {
+    const { client } = this.#options;
+    const { notes } = batch;
+    const { records, tombstones, commitTimeUs } = notes;
+    await settleAll([
+      // Without a commit time of its own the transaction would be stamped with that of the session's last one.
+      client.query(`SELECT pg_replication_origin_xact_setup($1::pg_lsn, ${timeOf('$2::bigint')})`, [
+        formatLsn(until),
+        commitTimeUs,
+      ]),
+      ...(records.length === 0
+        ? []
+        : [client.query(WRITE_RECORDS, [...versionParameters(records), commitTimeUs])]),
+      ...(tombstones.length === 0 ? [] : [client.query(WRITE_TOMBSTONES, versionParameters(tombstones))]),
+      // Last: a row whose commit was under way, and locked nothing, may be visible by now.
+      ...work.flatMap((table) => {
+        const buried = table.changes.filter((change) => batch.buried.has(change));
+        return buried.length === 0 ? [] : [this.#run(table, table.sql.remove, buried, 'timed')];
+      }),
+      client.query('COMMIT'),
+    ]);
+  }
+}
+
+/** What has become of each change of a batch so far. */
+class OpenBatch {
+  readonly notes: BatchNotes;
+  readonly inserted = new Set<IncomingChange>();
+  readonly buried = new Set<IncomingChange>();
+  readonly #settled = new Set<IncomingChange>();
+  applied = 0;
+  lost = 0;
+
+  constructor(notes: BatchNotes) {
+    this.notes = notes;
+  }
+
+  isSettled(change: IncomingChange): boolean {
+    return this.#settled.has(change) || this.inserted.has(change);
+  }
+
+  /** For the time being: a tombstone may be newer. */
+  didInsert(change: IncomingChange): void {
+    this.inserted.add(change);
+  }
+
+  did(change: IncomingChange): void {
+    this.#settled.add(change);
+    this.applied++;
+    if (change.kind === 'put') this.notes.put(change, change.version);
+    else this.notes.delete(change);
+  }
+
+  bury(change: IncomingChange): void {
+    this.buried.add(change);
+    this.#settled.add(change);
+    this.notes.delete(change);
+  }
+
+  keepLocal(change: IncomingChange): void {
+    this.#settled.add(change);
+    this.lost++;
+  }
+}
+
+/** Waits for all of a flight, so that none is left under way, and throws the first failure. */
+async function settleAll(flight: readonly Promise<unknown>[]): Promise<unknown[]> {
+  const settled = await Promise.allSettled(flight);
+  const failed = settled.find((one) => one.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+  return settled.map((one) => (one as PromiseFulfilledResult<unknown>).value);
+}

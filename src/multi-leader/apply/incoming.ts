@@ -1,0 +1,107 @@
+import type { RowChange } from '../../logical/core/change.ts';
+import type { Relation } from '../../logical/core/relation.ts';
+import type { TransactionPart } from '../../logical/core/change.ts';
+import { LockstepError } from '../../model/errors.ts';
+import type { Change } from '../core/change.ts';
+import type { Version } from '../core/version.ts';
+import { encodeRow, keyOf, mapColumns, readFields } from '../tables/row-codec.ts';
+import type { ColumnMap, SentFields } from '../tables/row-codec.ts';
+import type { TableShape } from '../tables/shape.ts';
+
+/** A change of one row with the row as this region's table takes it. */
+export interface IncomingChange extends Change<Buffer> {
+  /** Its writer had no such row: most likely there is none here either. */
+  readonly isInsert: boolean;
+}
+
+/** What a transaction of another region, or of the own, did to shared tables. */
+export interface IncomingChanges {
+  readonly changes: readonly IncomingChange[];
+  /** Tables that it emptied, and when. */
+  readonly emptied: readonly { readonly table: string; readonly version: Version }[];
+  readonly messages: readonly { readonly prefix: string; readonly content: string }[];
+}
+
+/** Turns what a publisher sent into changes of this region's tables. */
+export class IncomingReader {
+  readonly #shapes: ReadonlyMap<string, TableShape>;
+  readonly #region: number;
+  readonly #maps = new WeakMap<Relation, ColumnMap>();
+
+  /** `region`: the number of the one whose log is read. */
+  constructor(shapes: ReadonlyMap<string, TableShape>, region: number) {
+    this.#shapes = shapes;
+    this.#region = region;
+  }
+
+  read(part: TransactionPart): IncomingChanges {
+    const version: Version = {
+      timeUs: Number(part.committedAtMicros),
+      region: this.#region,
+      lsn: part.commitLsn,
+    };
+    const changes: IncomingChange[] = [];
+    const emptied: { table: string; version: Version }[] = [];
+    const messages: { prefix: string; content: string }[] = [];
+    for (const change of part.changes) {
+      if (change.kind === 'message')
+        messages.push({ prefix: change.prefix, content: change.content.toString('utf8') });
+      else if (change.kind === 'truncate')
+        for (const relation of change.relations)
+          emptied.push({ table: this.#shapeOf(relation).name, version });
+      else this.#readRow(change, version, changes);
+    }
+    return { changes, emptied, messages };
+  }
+
+  #shapeOf(relation: Relation): TableShape {
+    const shape = this.#shapes.get(`${relation.schema}.${relation.name}`);
+    if (shape !== undefined) return shape;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${relation.schema}.${relation.name} is shared there and not here. Create it here too; its changes wait.`,
+    );
+  }
+
+  #readRow(change: RowChange, version: Version, into: IncomingChange[]): void {
+    const { relation, buffer, oldAt, newAt } = change;
+    const shape = this.#shapeOf(relation);
+    let map = this.#maps.get(relation);
+    if (map === undefined) this.#maps.set(relation, (map = mapColumns(shape, relation)));
+    const old = oldAt < 0 ? null : readFields(relation, buffer, oldAt);
+    const table = shape.name;
+    const oldKey = old === null ? null : keyOf(shape, map, old);
+    if (newAt < 0) {
+      into.push({ kind: 'delete', table, key: oldKey ?? '', version, row: null, isInsert: false });
+      return;
+    }
+    const sent = readFields(relation, buffer, newAt);
+    const fields = change.isOldFull && old !== null ? fillFrom(sent, old) : sent;
+    const key = keyOf(shape, map, fields);
+    // Another primary key is another row: a delete and an insert at one version.
+    if (oldKey !== null && oldKey !== key)
+      into.push({ kind: 'delete', table, key: oldKey, version, row: null, isInsert: false });
+    const row = encode(shape, map, fields);
+    const isInsert = change.kind === 'insert' || (oldKey !== null && oldKey !== key);
+    into.push({ kind: 'put', table, key, version, row, isInsert });
+  }
+}
+
+/** What the update did not touch, and was not sent again, stands in the old row where that is sent whole. */
+function fillFrom(sent: SentFields, old: SentFields): SentFields {
+  return sent.map((value, index) => (value === undefined ? old[index] : value));
+}
+
+function encode(shape: TableShape, map: ColumnMap, fields: SentFields): Buffer {
+  return encodeRow(shape, (position) => {
+    const from = map[position] ?? -1;
+    if (from === -1) return null;
+    const value = fields[from];
+    if (value !== undefined) return value;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${shape.name}.${shape.columns[position]?.name} is large and was not sent, because the update did not touch it. Run ALTER TABLE ${shape.name} REPLICA IDENTITY FULL in every region.`,
+      { details: { table: shape.name } },
+    );
+  });
+}

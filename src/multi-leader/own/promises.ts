@@ -1,0 +1,30 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import { microsOf } from '../tables/statements.ts';
+
+/** The prefix of the message by which a region promises to commit nothing at or below a time. */
+export const PROMISE = 'lockstep.promise';
+const POLL_MS = 20;
+
+/**
+ * Promises a time, in the log, so that it reaches every other region behind all that it speaks of. The clock comes
+ * first, in a statement of its own: a transaction that begins between it and the look at those running is later than it.
+ * Waits as long as the longest transaction that runs now.
+ */
+export async function promiseTime(client: pg.Client, signal: AbortSignal): Promise<void> {
+  const { rows: clock } = await client.query<{ now: string }>(
+    `SELECT ${microsOf('clock_timestamp()')} AS now`,
+  );
+  const { rows: horizon } = await client.query<{ next: string }>(
+    'SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS next',
+  );
+  for (;;) {
+    const { rows } = await client.query<{ over: boolean }>(
+      'SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::xid8 AS over',
+      [horizon[0]?.next],
+    );
+    if (rows[0]?.over === true) break;
+    await delay(POLL_MS, undefined, { signal });
+  }
+  await client.query('SELECT pg_logical_emit_message(true, $1, $2)', [PROMISE, clock[0]?.now]);
+}

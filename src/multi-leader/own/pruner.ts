@@ -1,0 +1,127 @@
+import type pg from 'pg';
+import { judgeTombstone } from '../core/watermark.ts';
+import type { PresentRow } from '../core/row-rule.ts';
+import type { Version } from '../core/version.ts';
+import { encodeKeyRow, encodeKeys, encodeRows } from '../tables/row-codec.ts';
+import { SCHEMA, statementsFor } from '../tables/statements.ts';
+import type { TableShape } from '../tables/shape.ts';
+import { versionFrom } from '../tables/versions.ts';
+import type { VersionRow } from '../tables/versions.ts';
+
+export interface PrunerOptions {
+  /** In a session of an origin of its own: a row that is removed here was removed in every region. */
+  readonly client: pg.Client;
+  readonly shapes: ReadonlyMap<string, TableShape>;
+  readonly region: number;
+}
+
+interface KeptTombstone extends VersionRow {
+  readonly key: Buffer;
+}
+
+type FoundRow = VersionRow & {
+  readonly n: number;
+  readonly committedUs: string | null;
+  readonly isApplied: boolean;
+};
+
+const CHUNK = 1_000;
+const RECORDS_CHUNK = 20_000;
+
+/** Forgets versions and tombstones that nothing can come any more to be compared with. */
+export class Pruner {
+  readonly #options: PrunerOptions;
+
+  constructor(options: PrunerOptions) {
+    this.#options = options;
+  }
+
+  /** Below `lowestUs` nothing comes any more. Returns how many records and tombstones were forgotten. */
+  async prune(lowestUs: number): Promise<number> {
+    const { client, shapes } = this.#options;
+    let forgotten = 0;
+    for (const shape of shapes.values()) {
+      await client.query('BEGIN');
+      try {
+        forgotten += await this.#pruneTombstones(shape, lowestUs);
+        await client.query('COMMIT');
+      } catch (error) {
+        await client.query('ROLLBACK').catch(() => undefined);
+        throw error;
+      }
+    }
+    const { rowCount } = await client.query(
+      `DELETE FROM ${SCHEMA}.records WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM ${SCHEMA}.records r WHERE batch_us < $1 AND NOT EXISTS (
+           SELECT FROM ${SCHEMA}.tombstones t WHERE (t.table_name, t.key) = (r.table_name, r.key))
+         LIMIT ${RECORDS_CHUNK}))`,
+      [lowestUs],
+    );
+    return forgotten + (rowCount ?? 0);
+  }
+
+  async #pruneTombstones(shape: TableShape, lowestUs: number): Promise<number> {
+    const { client } = this.#options;
+    const { rows: kept } = await client.query<KeptTombstone>(
+      `SELECT key, time_us AS "timeUs", region, lsn::text AS lsn FROM ${SCHEMA}.tombstones
+       WHERE table_name = $1 AND time_us < $2 AND key <> '' LIMIT ${CHUNK}`,
+      [shape.name, lowestUs],
+    );
+    await client.query(
+      `DELETE FROM ${SCHEMA}.tombstones WHERE table_name = $1 AND time_us < $2 AND key = ''`,
+      [shape.name, lowestUs],
+    );
+    if (kept.length === 0) return 0;
+    const keys = kept.map(({ key }) => key.toString('latin1'));
+    const fates = await this.#judge(shape, keys, kept, lowestUs);
+    const removed = keys.filter((_, index) => fates[index] === 'delete-row');
+    if (removed.length > 0) {
+      await client.query(statementsFor(shape).removeDecided, [
+        encodeRows(
+          shape,
+          removed.map((key) => encodeKeyRow(shape, key)),
+        ),
+      ]);
+    }
+    const gone = keys.filter((_, index) => fates[index] !== 'keep');
+    await client.query(
+      `DELETE FROM ${SCHEMA}.tombstones WHERE table_name = $1 AND key = ANY ($2::bytea[]) AND time_us < $3`,
+      [shape.name, encodeKeys(gone), lowestUs],
+    );
+    return gone.length;
+  }
+
+  async #judge(
+    shape: TableShape,
+    keys: readonly string[],
+    kept: readonly KeptTombstone[],
+    lowestUs: number,
+  ): Promise<('keep' | 'forget' | 'delete-row')[]> {
+    const { client, region } = this.#options;
+    const sql = statementsFor(shape);
+    const rows = encodeRows(
+      shape,
+      keys.map((key) => encodeKeyRow(shape, key)),
+    );
+    // Applying does not stand still for a row that somebody holds: its tombstone is kept until the next time.
+    const { rows: locked } = await client.query<{ n: number }>(`${sql.lock} SKIP LOCKED`, [rows]);
+    const isLocked = new Set(locked.map(({ n }) => n));
+    const { rows: found } = await client.query<FoundRow>(sql.read, [rows, encodeKeys(keys), shape.name]);
+    const present = new Map(found.map((row) => [row.n, row]));
+    return kept.map((tombstone, index) => {
+      const row = present.get(index + 1);
+      if (row !== undefined && !isLocked.has(row.n)) return 'keep';
+      const here: PresentRow | null =
+        row === undefined
+          ? null
+          : {
+              kind: 'present',
+              committedUs: row.committedUs === null ? null : Number(row.committedUs),
+              isApplied: row.isApplied,
+              record: versionFrom(row),
+            };
+      const version = versionFrom(tombstone) as Version;
+      return judgeTombstone(version, here ?? { kind: 'missing', tombstone: version }, lowestUs, region);
+    });
+  }
+}

@@ -1,0 +1,217 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import { Link } from './apply/link.ts';
+import type { LinkStatus } from './apply/link.ts';
+import { Turns } from './apply/turns.ts';
+import { lowestPromise } from './core/watermark.ts';
+import { LockstepError } from '../model/errors.ts';
+import { OwnReader } from './own/own-reader.ts';
+import { promiseTime } from './own/promises.ts';
+import { Pruner } from './own/pruner.ts';
+import { openOriginSession, openSession } from './sessions.ts';
+import { isCut, setCut } from './setup/metadata.ts';
+import { OWN_SLOT, prepareRegion } from './setup/region-setup.ts';
+import type { TableShape } from './tables/shape.ts';
+
+export interface RegionOptions {
+  readonly name: string;
+  /** All regions with their leaders, in the order that they were founded in. */
+  readonly regions: readonly { readonly name: string; readonly url: string }[];
+  /** Tables that stay each region's own. */
+  readonly except: readonly string[];
+  /** Default 500. */
+  readonly maxSkewMs?: number;
+  /** Told once about each thing that stops and is tried again. */
+  readonly onProblem?: (problem: string) => void;
+}
+
+/** Part of `lockstep regions status --json`. */
+export interface RegionStatus {
+  readonly name: string;
+  readonly links: readonly LinkStatus[];
+  /** Rows that were applied, and whose version is still kept. */
+  readonly records: number;
+  readonly tombstones: number;
+  /** How old the newest time is below which nothing can come any more; null before every region has promised one. */
+  readonly settledAgoMs: number | null;
+  readonly problem: string | null;
+}
+
+const PROMISE_EVERY_MS = 1_000;
+const PRUNE_EVERY_MS = 2_000;
+const RETRY_MS = 500;
+
+/** Everything that one region runs: links from all others, the reader of its own log, promises and pruning. */
+export class Region {
+  readonly #options: RegionOptions;
+  readonly #number: number;
+  readonly #url: string;
+  readonly #turns = new Turns();
+  readonly #links = new Map<string, Link>();
+  readonly #promised = new Map<number, number>();
+  readonly #stopping = new AbortController();
+  readonly #work: Promise<void>[] = [];
+  #own: OwnReader | null = null;
+  #client: pg.Client | null = null;
+  #problem: string | null = null;
+
+  constructor(options: RegionOptions) {
+    this.#options = options;
+    this.#number = options.regions.findIndex(({ name }) => name === options.name);
+    this.#url = options.regions[this.#number]?.url ?? '';
+    if (this.#number === -1) {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `There is no region ${options.name}; there are ${options.regions.map(({ name }) => name).join(', ')}.`,
+      );
+    }
+  }
+
+  /** Makes the database ready and starts; resolves when the region writes into its log all that others need. */
+  async start(): Promise<void> {
+    const { name, regions, except } = this.#options;
+    const client = await openSession(this.#url, 'control');
+    this.#client = client;
+    const names = regions.map((region) => region.name);
+    const shapes = await prepareRegion(client, { name, names, except });
+    this.#work.push(
+      this.#keep('own reader', () => this.#readOwn(shapes)),
+      this.#keep('promises', () => this.#promise()),
+      this.#keep('pruning', () => this.#prune(shapes)),
+    );
+    for (const [number, source] of regions.entries()) {
+      if (number === this.#number) continue;
+      const link = new Link(
+        {
+          source: { ...source, number },
+          own: { name, number: this.#number, url: this.#url },
+          shapes,
+          turns: this.#turns,
+          passOwnLog: () => this.#passOwnLog(),
+          onPromise: (timeUs) => this.#hear(number, timeUs),
+          maxSkewMs: this.#options.maxSkewMs ?? 500,
+        },
+        await isCut(client, source.name),
+      );
+      this.#links.set(source.name, link);
+      link.start();
+    }
+  }
+
+  /** Ends in order: batches under way are committed or rolled back. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await Promise.all([...this.#links.values()].map((link) => link.stop()));
+    this.#own?.close();
+    await Promise.all(this.#work);
+    await this.#client?.end().catch(() => undefined);
+  }
+
+  /** Parts this region from what another writes, or joins it again; stays so over restarts. */
+  async setCut(source: string, cut: boolean): Promise<void> {
+    const link = this.#links.get(source);
+    if (link === undefined || this.#client === null) {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `There is no link from ${source} to ${this.#options.name}; there are links from ${[...this.#links.keys()].join(', ')}.`,
+      );
+    }
+    await setCut(this.#client, source, cut);
+    await link.setCut(cut);
+  }
+
+  async status(): Promise<RegionStatus> {
+    const counts = await this.#client?.query<{ records: number; tombstones: number }>(
+      `SELECT (SELECT count(*)::int FROM lockstep_regions.records) AS records,
+              (SELECT count(*)::int FROM lockstep_regions.tombstones) AS tombstones`,
+    );
+    const lowestUs = this.#lowest();
+    return {
+      name: this.#options.name,
+      links: [...this.#links.values()].map((link) => link.status),
+      records: counts?.rows[0]?.records ?? 0,
+      tombstones: counts?.rows[0]?.tombstones ?? 0,
+      settledAgoMs: lowestUs === null ? null : Math.round(Date.now() - lowestUs / 1_000),
+      problem: this.#problem,
+    };
+  }
+
+  #lowest(): number | null {
+    return lowestPromise([...this.#options.regions.keys()], this.#promised);
+  }
+
+  #hear(region: number, timeUs: number): void {
+    this.#promised.set(region, Math.max(this.#promised.get(region) ?? 0, timeUs));
+  }
+
+  async #passOwnLog(): Promise<void> {
+    if (this.#own === null) throw new Error('the own log is not read yet');
+    await this.#own.pass();
+  }
+
+  /** Runs a piece of work again whenever it ends, until the region stops. */
+  async #keep(what: string, work: () => Promise<void>): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      try {
+        await work();
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#tell(`${what}: ${(error as Error).message}`);
+        await delay(RETRY_MS, undefined, { signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  #tell(problem: string): void {
+    if (problem === this.#problem) return;
+    this.#problem = problem;
+    this.#options.onProblem?.(problem);
+  }
+
+  async #readOwn(shapes: ReadonlyMap<string, TableShape>): Promise<void> {
+    const client = await openSession(this.#url, 'own reader');
+    const own = new OwnReader({
+      url: this.#url,
+      shapes,
+      region: this.#number,
+      client,
+      onPromise: (timeUs) => this.#hear(this.#number, timeUs),
+    });
+    this.#own = own;
+    try {
+      await own.run();
+    } finally {
+      this.#own = null;
+      await client.end().catch(() => undefined);
+    }
+  }
+
+  async #promise(): Promise<void> {
+    const { signal } = this.#stopping;
+    const client = await openSession(this.#url, 'promises');
+    try {
+      for (;;) {
+        await promiseTime(client, signal);
+        await delay(PROMISE_EVERY_MS, undefined, { signal });
+      }
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+
+  async #prune(shapes: ReadonlyMap<string, TableShape>): Promise<void> {
+    const { signal } = this.#stopping;
+    const client = await openOriginSession(this.#url, 'pruning', OWN_SLOT);
+    const pruner = new Pruner({ client, shapes, region: this.#number });
+    try {
+      for (;;) {
+        await delay(PRUNE_EVERY_MS, undefined, { signal });
+        const lowestUs = this.#lowest();
+        if (lowestUs !== null) await this.#turns.take(() => pruner.prune(lowestUs));
+      }
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+}

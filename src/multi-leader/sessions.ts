@@ -1,0 +1,55 @@
+import pg from 'pg';
+import { splitHosts } from '../logical/endpoints.ts';
+import { LockstepError } from '../model/errors.ts';
+
+const CONNECT_TIMEOUT_MS = 5_000;
+
+/** A connection to whichever server of a region leads. Throws NO_LEADER when none does. */
+export async function openSession(url: string, purpose: string): Promise<pg.Client> {
+  const said: string[] = [];
+  for (const host of splitHosts(url)) {
+    const client = createClient(host, purpose);
+    try {
+      await client.connect();
+      const { rows } = await client.query<{ follows: boolean }>('SELECT pg_is_in_recovery() AS follows');
+      if (rows[0]?.follows === false) return client;
+      said.push('it follows');
+    } catch (error) {
+      said.push((error as Error).message);
+    }
+    await client.end().catch(() => undefined);
+  }
+  throw new LockstepError('NO_LEADER', `The region's own server takes no writes: ${said.join('; ')}.`, {
+    retryable: true,
+  });
+}
+
+function createClient(url: string, purpose: string): pg.Client {
+  // Statements of one batch go out in one flight.
+  const config: pg.ClientConfig & { readonly pipeline: true } = {
+    connectionString: url,
+    application_name: `lockstep regions ${purpose}`,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    pipeline: true,
+  };
+  const client = new pg.Client(config);
+  client.on('error', () => undefined);
+  return client;
+}
+
+/**
+ * A session whose transactions count as another region's: no region gets them from here, triggers and foreign keys do
+ * not fire, and a commit is durable before it is acknowledged to the other region.
+ */
+export async function openOriginSession(url: string, purpose: string, origin: string): Promise<pg.Client> {
+  const client = await openSession(url, purpose);
+  try {
+    await client.query(`SET session_replication_role = replica; SET synchronous_commit = on; SET jit = off`);
+    await client.query('SELECT pg_replication_origin_session_setup($1)', [origin]);
+    return client;
+  } catch (error) {
+    await client.end().catch(() => undefined);
+    throw error;
+  }
+}

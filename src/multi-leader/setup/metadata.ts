@@ -1,0 +1,71 @@
+import type pg from 'pg';
+import { LockstepError } from '../../model/errors.ts';
+import { SCHEMA } from '../tables/statements.ts';
+
+const METADATA_SQL = `
+CREATE SCHEMA IF NOT EXISTS ${SCHEMA};
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.regions (
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  own text NOT NULL,
+  names text[] NOT NULL
+);
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.records (
+  table_name text NOT NULL,
+  key bytea NOT NULL,
+  time_us bigint NOT NULL,
+  region smallint NOT NULL,
+  lsn pg_lsn NOT NULL,
+  batch_us bigint NOT NULL,
+  PRIMARY KEY (table_name, key)
+);
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.tombstones (
+  table_name text NOT NULL,
+  key bytea NOT NULL,
+  time_us bigint NOT NULL,
+  region smallint NOT NULL,
+  lsn pg_lsn NOT NULL,
+  PRIMARY KEY (table_name, key)
+);
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.links (
+  source text PRIMARY KEY,
+  is_cut boolean NOT NULL DEFAULT false
+);`;
+
+/** Creates what is missing. The order of the regions is part of every version, so that another one is refused. */
+export async function prepareMetadata(
+  client: pg.Client,
+  own: string,
+  names: readonly string[],
+): Promise<void> {
+  await client.query(METADATA_SQL);
+  await client.query(`INSERT INTO ${SCHEMA}.regions (own, names) VALUES ($1, $2) ON CONFLICT DO NOTHING`, [
+    own,
+    names,
+  ]);
+  const { rows } = await client.query<{ own: string; names: string[] }>(
+    `SELECT own, names FROM ${SCHEMA}.regions`,
+  );
+  const [known] = rows;
+  if (known?.own === own && known.names.join() === names.join()) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `This database is region ${known?.own} of ${known?.names.join(', ')}, and was asked to be ${own} of ${names.join(', ')}. Give the regions in the order that they were founded in.`,
+    { details: { known, own, names } },
+  );
+}
+
+/** Whether somebody has cut the link from that region, and not healed it. */
+export async function isCut(client: pg.Client, source: string): Promise<boolean> {
+  const { rows } = await client.query<{ is_cut: boolean }>(
+    `SELECT is_cut FROM ${SCHEMA}.links WHERE source = $1`,
+    [source],
+  );
+  return rows[0]?.is_cut === true;
+}
+
+export async function setCut(client: pg.Client, source: string, isCut: boolean): Promise<void> {
+  await client.query(
+    `INSERT INTO ${SCHEMA}.links VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET is_cut = excluded.is_cut`,
+    [source, isCut],
+  );
+}

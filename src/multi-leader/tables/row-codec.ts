@@ -1,0 +1,130 @@
+import type { Relation } from '../../logical/core/relation.ts';
+import { fieldBytes, firstField, nextField, UNCHANGED_FIELD } from '../../logical/core/tuple.ts';
+import { LockstepError } from '../../model/errors.ts';
+import type { TableShape } from './shape.ts';
+
+/** Where each column of this region's table is among the columns that a publisher sends; -1 where it is not. */
+export type ColumnMap = readonly number[];
+
+const POSTGRES_EPOCH_US = 946_684_800_000_000;
+const TIMESTAMPTZ_OID = 1184;
+const BYTEA_OID = 17;
+const NULL_LENGTH = -1;
+const ARRAY_HEADER_BYTES = 20;
+
+/** Throws CONFIG_INVALID when a column that is stored on one side is not there on the other. */
+export function mapColumns(shape: TableShape, relation: Relation): ColumnMap {
+  const map = shape.columns.map(({ name }) => relation.columns.findIndex((column) => column.name === name));
+  const missing = shape.columns.filter(({ isGenerated }, index) => !isGenerated && map[index] === -1);
+  const extra = relation.columns.filter(({ name }) => shape.columns.every((column) => column.name !== name));
+  if (missing.length === 0 && extra.length === 0) return map;
+  const said = [
+    ...missing.map(({ name }) => `${name} is missing there`),
+    ...extra.map(({ name }) => `${name} is missing here`),
+  ];
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `${shape.name} differs between the regions: ${said.join(', ')}. Bring the schemas together; its changes wait.`,
+    { details: { table: shape.name } },
+  );
+}
+
+/** The values of a row as they were sent, by the publisher's order; undefined where one was left out as unchanged. */
+export type SentFields = readonly (Buffer | null | undefined)[];
+
+export function readFields(relation: Relation, buffer: Buffer, at: number): SentFields {
+  const fields: (Buffer | null | undefined)[] = [];
+  let field = firstField(at);
+  for (let index = 0; index < relation.columns.length; index++) {
+    fields.push(buffer[field] === UNCHANGED_FIELD ? undefined : fieldBytes(buffer, field));
+    field = nextField(buffer, field);
+  }
+  return fields;
+}
+
+/** The primary key's bytes, each value with its length before it, as a string of single bytes. */
+export function keyOf(shape: TableShape, map: ColumnMap, fields: SentFields): string {
+  const parts = shape.key.map((position) => {
+    const value = fields[map[position] ?? -1];
+    if (value == null) throw new RangeError(`a row of ${shape.name} came without its key`);
+    const length = Buffer.alloc(4);
+    length.writeInt32BE(value.length);
+    return Buffer.concat([length, value]);
+  });
+  return Buffer.concat(parts).toString('latin1');
+}
+
+/** The key's values again, by the shape's order of the key. */
+export function splitKey(key: string): Buffer[] {
+  const bytes = Buffer.from(key, 'latin1');
+  const values: Buffer[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const length = bytes.readInt32BE(at);
+    values.push(bytes.subarray(at + 4, at + 4 + length));
+    at += 4 + length;
+  }
+  return values;
+}
+
+/** A row in the binary format of the table's own row type, ready to be an element of an array. */
+export function encodeRow(shape: TableShape, valueAt: (position: number) => Buffer | null): Buffer {
+  const values = shape.columns.map((_, position) => valueAt(position));
+  const size = values.reduce((sum, value) => sum + 8 + (value?.length ?? 0), 4);
+  const row = Buffer.allocUnsafe(size);
+  row.writeInt32BE(values.length, 0);
+  let at = 4;
+  values.forEach((value, position) => {
+    row.writeUInt32BE(shape.columns[position]?.typeOid ?? 0, at);
+    row.writeInt32BE(value?.length ?? NULL_LENGTH, at + 4);
+    value?.copy(row, at + 8);
+    at += 8 + (value?.length ?? 0);
+  });
+  return row;
+}
+
+/** A row with its key alone. */
+export function encodeKeyRow(shape: TableShape, key: string): Buffer {
+  const values = splitKey(key);
+  return encodeRow(shape, (position) => values[shape.key.indexOf(position)] ?? null);
+}
+
+/** Source: array_recv in PostgreSQL's arrayfuncs.c. */
+export function encodeArray(elementOid: number, elements: readonly (Buffer | null)[]): Buffer {
+  const size = elements.reduce((sum, element) => sum + 4 + (element?.length ?? 0), ARRAY_HEADER_BYTES);
+  const array = Buffer.allocUnsafe(size);
+  array.writeInt32BE(elements.length === 0 ? 0 : 1, 0);
+  array.writeInt32BE(elements.includes(null) ? 1 : 0, 4);
+  array.writeUInt32BE(elementOid, 8);
+  if (elements.length === 0) return array.subarray(0, 12);
+  array.writeInt32BE(elements.length, 12);
+  array.writeInt32BE(1, 16);
+  let at = ARRAY_HEADER_BYTES;
+  for (const element of elements) {
+    array.writeInt32BE(element?.length ?? NULL_LENGTH, at);
+    element?.copy(array, at + 4);
+    at += 4 + (element?.length ?? 0);
+  }
+  return array;
+}
+
+export function encodeRows(shape: TableShape, rows: readonly Buffer[]): Buffer {
+  return encodeArray(shape.rowTypeOid, rows);
+}
+
+export function encodeTimes(timesUs: readonly number[]): Buffer {
+  return encodeArray(
+    TIMESTAMPTZ_OID,
+    timesUs.map((timeUs) => {
+      const bytes = Buffer.alloc(8);
+      bytes.writeBigInt64BE(BigInt(timeUs - POSTGRES_EPOCH_US));
+      return bytes;
+    }),
+  );
+}
+
+export function encodeKeys(keys: readonly string[]): Buffer {
+  return encodeArray(
+    BYTEA_OID,
+    keys.map((key) => Buffer.from(key, 'latin1')),
+  );
+}

@@ -1,0 +1,91 @@
+import { quoteIdentifier } from '../../logical/core/quote.ts';
+import { quoteShape } from './shape.ts';
+import type { TableShape } from './shape.ts';
+
+/** Where regions keep what they know of each other's writes. */
+export const SCHEMA = 'lockstep_regions';
+
+/** Microseconds since 1970; exact, because extract() gives numeric. */
+export function microsOf(expression: string): string {
+  return `(extract(epoch FROM ${expression}) * 1000000)::bigint`;
+}
+
+/** A time from microseconds since 1970; exact below 2^53. */
+export function timeOf(expression: string): string {
+  return `(timestamptz 'epoch' + ${expression} * interval '1 microsecond')`;
+}
+
+/**
+ * The statements that a batch runs for one table. Each takes all its rows as one array of the table's row type (`$1`), and
+ * `$2` the commit times; `u.n` numbers them from 1.
+ */
+export interface TableStatements {
+  /** What is surely older is replaced; gives the numbers of those that were. */
+  readonly update: string;
+  /** Locked before, and decided. */
+  readonly updateDecided: string;
+  readonly remove: string;
+  readonly removeDecided: string;
+  /** Where no row has the key; gives the numbers of those that were put in. */
+  readonly insert: string;
+  readonly lock: string;
+  /** Of locked rows (`$2` their keys, `$3` the table's name): what stands there. */
+  readonly read: string;
+}
+
+export function statementsFor(shape: TableShape): TableStatements {
+  const table = quoteShape(shape);
+  const column = (position: number): string => quoteIdentifier(shape.columns[position]?.name ?? '');
+  const values = shape.columns.map((_, position) => `c${position}`);
+  const stored = shape.columns.flatMap(({ isGenerated }, position) => (isGenerated ? [] : [position]));
+  const set = stored.filter((position) => !shape.key.includes(position));
+  // A row that is all key is written too: its version must move on.
+  const assigned = (set.length > 0 ? set : shape.key).map(
+    (position) => `${column(position)} = u.c${position}`,
+  );
+  const rows = (more: string, names: string): string =>
+    `unnest($1::${table}[]${more}) WITH ORDINALITY AS u(${values.join(', ')}${names}, n)`;
+  const timed = rows(', $2::timestamptz[]', ', written');
+  const plain = rows('', '');
+  const same = shape.key.map((position) => `t.${column(position)} = u.c${position}`).join(' AND ');
+  const older = `coalesce(pg_xact_commit_timestamp(t.xmin), '-infinity') < u.written`;
+  const key = shape.key.map(column).join(', ');
+  const names = stored.map(column).join(', ');
+  return {
+    update: `UPDATE ${table} t SET ${assigned.join(', ')} FROM ${timed} WHERE ${same} AND ${older} RETURNING u.n::int`,
+    updateDecided: `UPDATE ${table} t SET ${assigned.join(', ')} FROM ${plain} WHERE ${same}`,
+    remove: `DELETE FROM ${table} t USING ${timed} WHERE ${same} AND ${older} RETURNING u.n::int`,
+    removeDecided: `DELETE FROM ${table} t USING ${plain} WHERE ${same}`,
+    insert: `WITH u AS MATERIALIZED (SELECT * FROM ${plain}), t AS (
+      INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE SELECT ${stored.map((position) => `c${position}`).join(', ')}
+      FROM u ORDER BY n ON CONFLICT (${key}) DO NOTHING RETURNING ${key})
+      SELECT u.n::int FROM u JOIN t ON ${same}`,
+    lock: `SELECT u.n::int FROM ${table} t JOIN ${plain} ON ${same} FOR NO KEY UPDATE OF t`,
+    read: `SELECT u.n::int, ${microsOf('pg_xact_commit_timestamp(t.xmin)')} AS "committedUs",
+      coalesce((pg_xact_commit_timestamp_origin(t.xmin)).roident, 0) <> 0 AS "isApplied",
+      r.time_us AS "timeUs", r.region, r.lsn::text AS lsn
+      FROM ${table} t JOIN ${rows(', $2::bytea[]', ', key')} ON ${same}
+      LEFT JOIN ${SCHEMA}.records r ON r.table_name = $3 AND r.key = u.key`,
+  };
+}
+
+const VERSION_ROWS = `unnest($1::text[], $2::bytea[], $3::bigint[], $4::smallint[], $5::pg_lsn[])`;
+
+/** `$1` to `$5`: tables, keys, times, regions, positions; `$6` the batch's own time. */
+export const WRITE_RECORDS: string = `INSERT INTO ${SCHEMA}.records (table_name, key, time_us, region, lsn, batch_us)
+  SELECT *, $6::bigint FROM ${VERSION_ROWS}
+  ON CONFLICT (table_name, key) DO UPDATE
+  SET time_us = excluded.time_us, region = excluded.region, lsn = excluded.lsn, batch_us = excluded.batch_us`;
+
+/** `$1` to `$5` as for records. The later one stays. */
+export const WRITE_TOMBSTONES: string = `INSERT INTO ${SCHEMA}.tombstones AS t (table_name, key, time_us, region, lsn)
+  SELECT * FROM ${VERSION_ROWS}
+  ON CONFLICT (table_name, key) DO UPDATE
+  SET time_us = excluded.time_us, region = excluded.region, lsn = excluded.lsn
+  WHERE (t.time_us, t.region, t.lsn) < (excluded.time_us, excluded.region, excluded.lsn)`;
+
+/** Of keys (`$2`) of a table (`$1`); the table's own, with an empty key, where it was emptied later. */
+export const READ_TOMBSTONES: string = `SELECT u.n::int, s.time_us AS "timeUs", s.region, s.lsn::text AS lsn
+  FROM unnest($2::bytea[]) WITH ORDINALITY AS u(key, n)
+  CROSS JOIN LATERAL (SELECT * FROM ${SCHEMA}.tombstones t WHERE t.table_name = $1 AND t.key IN (u.key, '\\x')
+    ORDER BY t.time_us DESC, t.region DESC, t.lsn DESC LIMIT 1) s`;
