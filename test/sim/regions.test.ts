@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { runRegions } from './regions/run.ts';
-import { catchMutant, runSeeds } from './regions/seeds.ts';
+import { catchMutant } from './regions/seeds.ts';
+import { runRange } from './seeds.ts';
 import { MUTANTS, SETUPS } from './regions/setups.ts';
 
 const SEEDS = Number(process.env['SIM_REGION_SEEDS'] ?? 5_000);
 
 describe('regions that write to the same keys', () => {
-  it('end with the same rows, the last writes, whatever the order of arrival', () => {
-    const { seeds, violations } = runSeeds(1, SEEDS);
+  it('end with the same rows, the last writes, whatever the order of arrival', async () => {
+    const { seeds, violations } = await runRange(1, SEEDS, { simulation: 'regions', mutant: null });
     expect(violations).toEqual([]);
     expect(seeds).toBe(SEEDS);
   });

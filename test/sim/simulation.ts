@@ -28,6 +28,7 @@ export interface Simulation {
 /** By the name that `npm run sim -- --of name` takes; the first is the default. */
 const SIMULATIONS: Readonly<Record<string, () => Promise<Simulation>>> = {
   cluster: async () => (await import('./cluster/simulation.ts')).clusterSimulation,
+  regions: async () => (await import('./regions/simulation.ts')).regionsSimulation,
 };
 
 export const SIMULATION_NAMES: readonly string[] = Object.keys(SIMULATIONS);
