@@ -4,9 +4,10 @@ import { ensureInstalled, pinnedNode, root } from './toolchain.mjs';
 
 ensureInstalled();
 const shop = `"${pinnedNode}" "${root}examples/shop/main.ts" --port 3000`;
-const child = spawn(pinnedNode, [`${root}src/cli/main.ts`, 'dev', '--run', shop, ...process.argv.slice(2)], {
-  stdio: 'inherit',
-});
+const prepare = `"${pinnedNode}" "${root}examples/shop/prepare.ts"`;
+const forRegions = ['--prepare', prepare, '--regions-definition', `${root}examples/shop/regions.ts`];
+const words = ['dev', '--run', shop, ...forRegions, ...process.argv.slice(2)];
+const child = spawn(pinnedNode, [`${root}src/cli/main.ts`, ...words], { stdio: 'inherit' });
 // Ctrl-C reaches the child through the terminal; a signal to this process alone is passed on.
 process.on('SIGINT', () => undefined);
 for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));

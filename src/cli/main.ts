@@ -11,6 +11,8 @@ import { addRestartCommand } from './commands/restart-command.ts';
 import { addSettingsCommands } from './commands/settings-command.ts';
 import { printStatus } from './commands/status-command.ts';
 import { addSwitchoverCommand } from './commands/switchover-command.ts';
+import { runDevRegions } from './regions/dev-regions.ts';
+import { addRegionsCommands } from './regions/regions-commands.ts';
 
 const program = new Command('lockstep')
   .description('Replication for PostgreSQL: a leader, its followers, and failover that loses nothing.')
@@ -34,6 +36,12 @@ program
     parseList,
   )
   .option('--run <command>', 'an app to run once the cluster is ready, with DATABASE_URL set')
+  .option('--regions <names>', 'instead, a cluster for each of these regions, such as eu,us,ap', parseList)
+  .option('--regions-definition <file>', 'what the regions share; see docs/multi-leader.md')
+  .option(
+    '--prepare <command>',
+    "with --regions: creates the tables in a region's database before it is linked",
+  )
   .action(
     (options: {
       state: string;
@@ -44,17 +52,31 @@ program
       postgres?: string;
       etcd?: readonly string[];
       run?: string;
-    }) =>
-      runDev({
+      regions?: readonly string[];
+      regionsDefinition?: string;
+      prepare?: string;
+    }) => {
+      const shared = {
         state: options.state,
         nodes: options.nodes ?? null,
-        witness: options.witness,
         pgPort: options.pgPort ?? null,
-        dashboardPort: options.dashboardPort ?? null,
         postgres: options.postgres ?? null,
-        etcd: options.etcd ?? null,
         run: options.run ?? null,
-      }),
+      };
+      if (options.regions !== undefined)
+        return runDevRegions({
+          ...shared,
+          regions: options.regions,
+          definition: options.regionsDefinition ?? null,
+          prepare: options.prepare ?? null,
+        });
+      return runDev({
+        ...shared,
+        witness: options.witness,
+        dashboardPort: options.dashboardPort ?? null,
+        etcd: options.etcd ?? null,
+      });
+    },
   );
 
 program
@@ -69,6 +91,7 @@ addPlanCommands(program, state);
 addSettingsCommands(program, state);
 addRestartCommand(program, state);
 addNodeCommands(program, state);
+addRegionsCommands(program, state);
 
 program
   .command('kill')

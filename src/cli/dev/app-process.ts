@@ -16,6 +16,8 @@ const ADDRESS = /https?:\/\/(?:127\.0\.0\.1|localhost):\d+\S*/;
 export function startApp(options: {
   readonly command: string;
   readonly databaseUrl: string;
+  /** What else its environment has. */
+  readonly environment?: Readonly<Record<string, string>>;
   readonly onLine: (line: string) => void;
   readonly onAddress: (url: string) => void;
   readonly onExit: (code: number | null) => void;
@@ -24,7 +26,7 @@ export function startApp(options: {
     shell: true,
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, DATABASE_URL: options.databaseUrl },
+    env: { ...process.env, ...options.environment, DATABASE_URL: options.databaseUrl },
   });
   let hasAddress = false;
   let isStopping = false;

@@ -25,6 +25,8 @@ export interface ClusterOptions {
   readonly stateDir: string;
   readonly nodes: number | null;
   readonly pgPort: number | null;
+  /** The first port of a new cluster's agents; null or missing for the usual ones. */
+  readonly agentPort?: number | null;
   /** Whether a new cluster has a witness beside its nodes. */
   readonly witness: boolean;
   readonly postgres: string | null;
@@ -97,7 +99,8 @@ async function createConfig(options: ClusterOptions, notes: string[]): Promise<C
   const count = options.nodes ?? DEFAULT_NODES;
   const first = options.pgPort ?? DEFAULT_PG_PORT;
   const ports = await choosePorts(first, count, { isExact: options.pgPort !== null, flag: '--pg-port' });
-  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, count + Number(options.witness), {
+  const firstAgent = options.agentPort ?? DEFAULT_AGENT_PORT;
+  const agentPorts = await choosePorts(firstAgent, count + Number(options.witness), {
     isExact: false,
     flag: 'agentPort in cluster.json',
   });
@@ -169,7 +172,7 @@ async function reopenConfig(path: string, options: ClusterOptions, notes: string
     flag: '--pg-port',
     except,
   });
-  const agentPorts = await choosePorts(DEFAULT_AGENT_PORT, movable.length, {
+  const agentPorts = await choosePorts(options.agentPort ?? DEFAULT_AGENT_PORT, movable.length, {
     isExact: false,
     flag: 'agentPort in cluster.json',
     except: [...except, ...ports],

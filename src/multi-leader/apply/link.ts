@@ -41,6 +41,8 @@ export interface LinkStatus {
   readonly lost: number;
   /** From the commit there to the commit here, of the last batch; null before the first. */
   readonly lagMs: number | null;
+  /** By the source's clock: everything that it committed up to then is here; null before that is known. */
+  readonly promisedAtMs: number | null;
 }
 
 const BATCH_CHANGES = 2_000;
@@ -55,6 +57,7 @@ export class Link {
   #applied = 0;
   #lost = 0;
   #lagMs: number | null = null;
+  #promisedAtMs: number | null = null;
   #isCut = false;
   #stopping: AbortController = new AbortController();
   #stream: ChangeStream | null = null;
@@ -75,6 +78,7 @@ export class Link {
       applied: this.#applied,
       lost: this.#lost,
       lagMs: this.#lagMs,
+      promisedAtMs: this.#promisedAtMs,
     };
   }
 
@@ -179,7 +183,10 @@ export class Link {
       await this.#apply(applier, changes, until, signal);
       this.#lagMs = Math.max(0, Date.now() - timeUs / 1_000);
     }
-    for (const promised of promises) this.#options.onPromise(promised);
+    for (const promised of promises) {
+      this.#promisedAtMs = promised / 1_000;
+      this.#options.onPromise(promised);
+    }
     if (until > 0n) stream.acknowledge(until);
   }
 

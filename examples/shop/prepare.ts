@@ -1,0 +1,13 @@
+import { connect } from '../../src/index.ts';
+import { createSchema } from './schema.ts';
+import { settle } from './settle.ts';
+
+/** Creates the shop's tables in the database that DATABASE_URL names, and nothing in them. */
+const url = process.env['DATABASE_URL'];
+if (url === undefined) throw new Error('Set DATABASE_URL.');
+const db = connect(url);
+try {
+  await settle(() => createSchema(db));
+} finally {
+  await db.end();
+}

@@ -1,0 +1,252 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { LockstepError } from '../../model/errors.ts';
+import { SUPERUSER } from '../../postgres/settings.ts';
+import { parseRegionNames } from '../../multi-leader/definition.ts';
+import { dataNodes } from '../../leader-follower/config/config.ts';
+import type { ClusterConfig } from '../../leader-follower/config/config.ts';
+import { fetchTopology } from '../commands/local-cluster.ts';
+import { startApp } from '../dev/app-process.ts';
+import type { AppProcess } from '../dev/app-process.ts';
+import { appUrl, openClusterFolder, psqlLine } from '../dev/cluster-folder.ts';
+import type { ClusterFolder } from '../dev/cluster-folder.ts';
+import { choosePorts } from '../dev/ports.ts';
+import { Supervisor } from '../dev/supervisor.ts';
+import { askStatus } from './ask-region.ts';
+import { startRegionProcess } from './region-process.ts';
+import type { RegionProcess } from './region-process.ts';
+import { createToken, readRegions, writeRegions } from './regions-folder.ts';
+import type { RegionPlace } from './regions-folder.ts';
+
+export interface DevRegionsOptions {
+  readonly state: string;
+  readonly regions: readonly string[];
+  /** Path of a definition; null shares everything. */
+  readonly definition: string | null;
+  /** Nodes of each region. */
+  readonly nodes: number | null;
+  readonly pgPort: number | null;
+  readonly postgres: string | null;
+  /** Creates the tables in one region's database, named by DATABASE_URL, and ends. */
+  readonly prepare: string | null;
+  /** An app for each region, with DATABASE_URL and LOCKSTEP_REGION set. */
+  readonly run: string | null;
+}
+
+const DEFAULT_PG_PORT = 5441;
+const FIRST_AGENT_PORT = 7411;
+const FIRST_API_PORT = 7451;
+const READY_TIMEOUT_MS = 120_000;
+
+interface RunningRegion {
+  readonly name: string;
+  readonly folder: ClusterFolder;
+  readonly supervisor: Supervisor;
+  readonly place: RegionPlace;
+}
+
+/** `lockstep dev --regions`: a cluster for each region on this machine, linked, and an app on each, until Ctrl-C. */
+export async function runDevRegions(options: DevRegionsOptions): Promise<void> {
+  const dev = new DevRegions(options);
+  const stopped = new Promise<void>((done) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => done());
+  });
+  try {
+    await Promise.race([stopped, dev.start().then(() => stopped)]);
+  } finally {
+    await dev.stop();
+  }
+}
+
+class DevRegions {
+  readonly #options: DevRegionsOptions;
+  readonly #names: readonly string[];
+  readonly #regions: RunningRegion[] = [];
+  readonly #processes: RegionProcess[] = [];
+  readonly #apps: AppProcess[] = [];
+  #isStopping = false;
+
+  constructor(options: DevRegionsOptions) {
+    this.#options = options;
+    this.#names = parseRegionNames(options.regions);
+  }
+
+  async start(): Promise<void> {
+    const startedAt = performance.now();
+    await this.#startServers();
+    const { prepare, run, state } = this.#options;
+    // Each region's tables must be there before its log is read, and the log before anything is written.
+    if (prepare !== null)
+      await Promise.all(this.#regions.map(({ folder, name }) => runOnce(prepare, folder.config, name)));
+    await this.#writeConfig();
+    for (const { name } of this.#regions) {
+      this.#processes.push(await startRegionProcess(state, name, (line) => this.#say(name, line)));
+    }
+    await this.#untilLinked();
+    this.#say(
+      'dev',
+      `${this.#names.length} regions ready in ${((performance.now() - startedAt) / 1_000).toFixed(1)} s; "lockstep regions status" shows their links`,
+    );
+    for (const { name } of this.#regions) this.#say(name, psqlLine(regionFolder(state, name)));
+    if (run !== null) await this.#startApps(run);
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    await Promise.all(this.#apps.map((app) => app.stop()));
+    await Promise.all(this.#processes.map((process) => process.stop()));
+    await Promise.all(
+      this.#regions.map(async ({ supervisor, folder }) => {
+        const leader = await fetchTopology(folder.config).then(
+          (topology) => topology.leader,
+          () => null,
+        );
+        await supervisor.stopAll(leader);
+      }),
+    );
+  }
+
+  async #startServers(): Promise<void> {
+    const { state, pgPort, postgres } = this.#options;
+    const nodes = this.#options.nodes ?? 1;
+    const count = this.#names.length;
+    const first = pgPort ?? DEFAULT_PG_PORT;
+    const exact = { isExact: pgPort !== null, flag: '--pg-port' };
+    const ports = await choosePorts(first, count * nodes, exact);
+    const free = { isExact: false, flag: 'apiPort in regions.json' };
+    const agentPorts = await choosePorts(FIRST_AGENT_PORT, count * nodes, { ...free, except: ports });
+    const apiPorts = await choosePorts(FIRST_API_PORT, count, { ...free, except: [...ports, ...agentPorts] });
+    for (const [index, name] of this.#names.entries()) {
+      const folder = await openClusterFolder({
+        stateDir: regionFolder(state, name),
+        nodes,
+        witness: false,
+        etcd: null,
+        pgPort: ports[index * nodes] ?? null,
+        agentPort: agentPorts[index * nodes] ?? null,
+        postgres,
+      });
+      const supervisor = new Supervisor({
+        ...folder,
+        onExit: (node, reason) => {
+          if (!this.#isStopping) this.#say(name, `${node} stopped: ${reason}`);
+        },
+      });
+      const place: RegionPlace = {
+        name,
+        url: superuserUrl(folder.config),
+        host: '127.0.0.1',
+        apiPort: apiPorts[index] ?? 0,
+      };
+      this.#regions.push({ name, folder, supervisor, place });
+      await supervisor.startAll();
+    }
+    await Promise.all(
+      this.#regions.map(({ folder, name }) =>
+        untilSo(
+          `region ${name} has a leader`,
+          async () => (await fetchTopology(folder.config)).leader !== null,
+        ),
+      ),
+    );
+  }
+
+  async #writeConfig(): Promise<void> {
+    const known = await readRegions(this.#options.state).catch(() => null);
+    const definition = this.#options.definition;
+    await writeRegions(this.#options.state, {
+      definition: definition === null ? null : resolve(definition),
+      token: known?.token ?? createToken(),
+      regions: this.#regions.map(({ place }) => place),
+    });
+  }
+
+  async #untilLinked(): Promise<void> {
+    for (const { place, name } of this.#regions) {
+      await untilSo(`region ${name} is linked`, async () => {
+        const status = await askStatus(place);
+        return status?.links.every(({ state }) => state === 'streaming' || state === 'cut') === true;
+      });
+    }
+  }
+
+  /** One after the other: what the first fills its database with has reached the others before theirs begin. */
+  async #startApps(command: string): Promise<void> {
+    for (const [index, { name, folder }] of this.#regions.entries()) {
+      if (this.#isStopping) return;
+      if (index === 1) await this.#untilCaughtUp();
+      const opened = new Promise<void>((resolve) => {
+        this.#apps.push(
+          startApp({
+            command,
+            databaseUrl: appUrl(folder.config),
+            environment: { LOCKSTEP_REGION: name },
+            onLine: (line) => this.#say(name, line),
+            onAddress: () => resolve(),
+            onExit: (code) => {
+              this.#say(name, `the app ended with code ${code}; the regions go on`);
+              resolve();
+            },
+          }),
+        );
+      });
+      await opened;
+    }
+  }
+
+  /** Everything written before the call is everywhere, except behind links that are cut. */
+  async #untilCaughtUp(): Promise<void> {
+    const since = Date.now();
+    for (const { place, name } of this.#regions) {
+      await untilSo(`region ${name} has caught up`, async () => {
+        if (this.#isStopping) return true;
+        const status = await askStatus(place);
+        return (
+          status?.links.every(
+            ({ state, promisedAtMs }) => state === 'cut' || (promisedAtMs !== null && promisedAtMs > since),
+          ) === true
+        );
+      });
+    }
+  }
+
+  #say(who: string, text: string): void {
+    process.stdout.write(`${who.padEnd(4)} ${text}\n`);
+  }
+}
+
+function regionFolder(state: string, name: string): string {
+  return join(resolve(state), 'regions', name);
+}
+
+function superuserUrl(config: ClusterConfig): string {
+  const hosts = dataNodes(config).map((node) => `${node.host}:${node.port}`);
+  return `postgresql://${SUPERUSER}:${config.secrets.superuser}@${hosts.join(',')}/${config.database}`;
+}
+
+async function runOnce(command: string, config: ClusterConfig, region: string): Promise<void> {
+  const child = spawn(command, {
+    shell: true,
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, DATABASE_URL: appUrl(config), LOCKSTEP_REGION: region },
+  });
+  let words = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (words = `${words}${text}`.slice(-2_000)));
+  const [code] = (await once(child, 'close')) as [number | null];
+  if (code === 0) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `"${command}" failed in region ${region}: ${words.trim().split('\n').at(-1) ?? `code ${code}`}`,
+  );
+}
+
+async function untilSo(what: string, isSo: () => Promise<boolean>): Promise<void> {
+  const deadlineMs = performance.now() + READY_TIMEOUT_MS;
+  while (!(await isSo().catch(() => false))) {
+    if (performance.now() > deadlineMs)
+      throw new LockstepError('NO_LEADER', `Waited ${READY_TIMEOUT_MS / 1_000} s in vain until ${what}.`);
+    await delay(100);
+  }
+}

@@ -1,0 +1,97 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { compareSettled } from '../../multi-leader/compare.ts';
+import type { Comparison } from '../../multi-leader/compare.ts';
+import { openSession } from '../../multi-leader/sessions.ts';
+import { readShapes } from '../../multi-leader/tables/shape.ts';
+import { askLink, askStatus } from './ask-region.ts';
+import { runRegion } from './region-command.ts';
+import { findRegion, loadDefinition, readRegions } from './regions-folder.ts';
+import type { RegionsConfig } from './regions-folder.ts';
+import { renderComparison, renderRegions } from './render.ts';
+import type { AnsweredRegion } from './render.ts';
+
+type State = readonly [string, string, string];
+
+interface Options {
+  readonly state: string;
+  readonly json: boolean;
+}
+
+/** `lockstep regions …` */
+export function addRegionsCommands(program: Command, state: State): void {
+  const regions = program
+    .command('regions')
+    .description('several regions, each with a leader of its own, that always agree in the end');
+  const json = ['--json', 'print one JSON document', false] as const;
+  regions
+    .command('status')
+    .description('every region and link: what arrives, how late, what lost')
+    .option(...state)
+    .option(...json)
+    .action(async (options: Options) => {
+      const answered = await askAll(await readRegions(options.state));
+      print(options, { regions: answered }, () => renderRegions(answered));
+    });
+  regions
+    .command('compare')
+    .description('compare the shared tables of all regions row by row')
+    .option(...state)
+    .option('--patience <seconds>', 'how long to wait for what is under way', Number, 10)
+    .option(...json)
+    .action(async (options: Options & { patience: number }) => {
+      const comparison = await compareAll(await readRegions(options.state), options.patience * 1_000);
+      print(options, comparison, () => renderComparison(comparison));
+      if (!comparison.isEqual) process.exitCode = 1;
+    });
+  for (const verb of ['cut', 'heal'] as const) {
+    regions
+      .command(verb)
+      .description(verb === 'cut' ? 'part two regions; both go on' : 'join two regions that were cut')
+      .argument('<a>')
+      .argument('<b>')
+      .option(...state)
+      .option(...json)
+      .action(async (a: string, b: string, options: Options) => {
+        const config = await readRegions(options.state);
+        const [one, other] = [findRegion(config, a), findRegion(config, b)];
+        await Promise.all([askLink(config, one, b, verb), askLink(config, other, a, verb)]);
+        const said = verb === 'cut' ? `${a} and ${b} are cut apart.` : `${a} and ${b} are joined again.`;
+        print(options, { regions: [a, b], state: verb === 'cut' ? 'cut' : 'joined' }, () => said);
+      });
+  }
+  regions
+    .command('run')
+    .description("run one region's process: beside its leader, until a signal")
+    .argument('<region>')
+    .option(...state)
+    .option('--until-stdin-closes', 'end when whoever started it is gone', false)
+    .action((region: string, options: { state: string; untilStdinCloses: boolean }) =>
+      runRegion({ ...options, region }),
+    );
+}
+
+function print(options: Options, document: unknown, render: () => string): void {
+  process.stdout.write(options.json ? `${JSON.stringify(document, null, 2)}\n` : `${render()}\n`);
+}
+
+async function askAll(config: RegionsConfig): Promise<AnsweredRegion[]> {
+  return Promise.all(
+    config.regions.map(async (region) => ({ name: region.name, status: await askStatus(region) })),
+  );
+}
+
+/** Asks the databases themselves, as they are. */
+async function compareAll(config: RegionsConfig, patienceMs: number): Promise<Comparison> {
+  const { except = [] } = await loadDefinition(config.definition);
+  const regions = await Promise.all(
+    config.regions.map(async ({ name, url }) => ({ name, client: await openSession(url, 'compare') })),
+  );
+  try {
+    const [first] = regions;
+    const shapes = first === undefined ? new Map() : await readShapes(first.client, except);
+    return await compareSettled(regions, [...shapes.values()], { patienceMs, pause: () => delay(300) });
+  } finally {
+    await Promise.all(regions.map(({ client }) => client.end().catch(() => undefined)));
+  }
+}

@@ -1,0 +1,69 @@
+import { serve } from '@hono/node-server';
+import type { ServerType } from '@hono/node-server';
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { Hono } from 'hono';
+import { LockstepError } from '../model/errors.ts';
+import type { RegionStatus } from './region.ts';
+
+/** What a region answers over HTTP; {@link Region} is one. */
+export interface RegionApi {
+  status(): Promise<RegionStatus>;
+  setCut(source: string, cut: boolean): Promise<void>;
+}
+
+/**
+ * Serves one region to people and dashboards: `GET /v1/region` needs no secret and holds none, `POST
+ * /v1/links/<region>/cut` and `/heal` need the token. Rejects with CONFIG_INVALID when the port is taken.
+ */
+export async function serveRegion(options: {
+  readonly api: RegionApi;
+  readonly host: string;
+  readonly port: number;
+  readonly token: string;
+}): Promise<{ close(): Promise<void> }> {
+  const app = createApp(options.api, options.token);
+  const server = await new Promise<ServerType>((resolve, reject) => {
+    const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () =>
+      resolve(listening),
+    );
+    listening.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        error.code === 'EADDRINUSE'
+          ? new LockstepError('CONFIG_INVALID', `Port ${options.port} is in use; choose another one.`)
+          : error,
+      ),
+    );
+  });
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        if ('closeAllConnections' in server) server.closeAllConnections();
+      }),
+  };
+}
+
+function createApp(api: RegionApi, token: string): Hono {
+  const app = new Hono();
+  app.get('/v1/region', async (context) => context.json(await api.status()));
+  app.use('/v1/links/*', async (context, next) => {
+    if (isToken(context.req.header('authorization') ?? '', token)) return next();
+    return context.json({ code: 'CONFIG_INVALID', message: "The regions' token is missing or wrong." }, 401);
+  });
+  app.post('/v1/links/:region/:verb{cut|heal}', async (context) => {
+    await api.setCut(context.req.param('region'), context.req.param('verb') === 'cut');
+    return context.json(await api.status());
+  });
+  app.onError((error, context) => {
+    const { code, message } =
+      error instanceof LockstepError ? error : { code: 'INVARIANT', message: 'It failed.' };
+    return context.json({ code, message }, 400);
+  });
+  return app;
+}
+
+/** In a time that tells nothing of how much of it was right. */
+function isToken(header: string, token: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(header), digest(`Bearer ${token}`));
+}
