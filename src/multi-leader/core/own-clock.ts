@@ -12,13 +12,6 @@ export interface OwnPast {
   readonly highestUs: number;
 }
 
-export const NO_PAST: OwnPast = { highestUs: 0 };
-
-/** What else was committed, promised or applied. */
-export function remember(past: OwnPast, timeUs: number): OwnPast {
-  return timeUs > past.highestUs ? { highestUs: timeUs } : past;
-}
-
 /**
  * Whether a commit of this region came below its own past. Its rows lose to what the writer had seen, and others may
  * have forgotten what they would compare it with: they are written again once the clock is past.
