@@ -20,7 +20,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'multi-leader': ['model', 'host', 'postgres', 'logical'],
   admin: ['model'],
   logical: ['model', 'postgres', 'wire'],
-  cli: ['model', 'host', 'postgres', 'logical', 'multi-leader', 'leader-follower', 'admin'],
+  cli: ['model', 'host', 'postgres', 'coordination', 'logical', 'multi-leader', 'leader-follower', 'admin'],
   testing: ['model', 'host', 'postgres', 'leader-follower', 'cli'],
   'index.ts': ['model', 'client'],
 };

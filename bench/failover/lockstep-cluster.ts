@@ -4,15 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { askAgent } from '../../src/cli/commands/agent-request.ts';
 import { appUrl } from '../../src/cli/dev/cluster-folder.ts';
 import { fetchTopology } from '../../src/cli/commands/local-cluster.ts';
 import { listProcessTree } from '../../src/cli/dev/process-tree.ts';
-import {
-  agentUrl,
-  findNode,
-  nodeFolder,
-  parseClusterConfig,
-} from '../../src/leader-follower/config/config.ts';
+import { SWITCHOVER_TIMEOUT_MS } from '../../src/cli/commands/switchover-command.ts';
+import { findNode, nodeFolder, parseClusterConfig } from '../../src/leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../src/leader-follower/config/config.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { Topology } from '../../src/model/topology.ts';
@@ -131,12 +128,8 @@ export class LockstepCluster implements FailoverCluster {
   }
 
   async switchover(leader: string): Promise<void> {
-    const response = await fetch(`${agentUrl(findNode(this.#config, leader))}/v1/switchover`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${this.#config.secrets.agent}`, 'content-type': 'application/json' },
-      body: '{}',
-    });
-    if (!response.ok) throw new Error(`The switchover was refused: ${await response.text()}`);
+    const asked = { path: '/v1/switchover', body: {}, timeoutMs: SWITCHOVER_TIMEOUT_MS };
+    await askAgent(this.#config, findNode(this.#config, leader), asked);
   }
 
   async setLink(node: string, state: 'down' | 'up'): Promise<void> {

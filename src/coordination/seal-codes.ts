@@ -1,4 +1,4 @@
-import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, createSecretKey, timingSafeEqual } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 
 /**
@@ -12,12 +12,11 @@ export interface RequestSeal {
   readonly to: string;
   /** Fresh for each request: the answer is bound to it. */
   readonly nonce: string;
+  /** Of the body, by {@link digestOf}: so that the header can be judged before a byte of the body is read. */
+  readonly digest: string;
 }
 
-/**
- * The key that all agents of a cluster share. The token that people send along with a command is in it, but
- * does not suffice: who overhears one cannot seal.
- */
+/** The key that all agents of a cluster share, and the people who may command them. */
 export function sealKey(
   cluster: string,
   secrets: { readonly agent: string; readonly superuser: string },
@@ -26,18 +25,23 @@ export function sealKey(
   return createSecretKey(mac(superuser, 'agents', [cluster, secrets.agent], ''));
 }
 
-export function requestCode(
-  key: KeyObject,
-  seal: RequestSeal,
-  method: string,
-  path: string,
-  body: string,
-): string {
-  return mac(key, 'request', [seal.from, seal.to, seal.nonce, method, path], body).toString('base64url');
+export function requestCode(key: KeyObject, seal: RequestSeal, method: string, path: string): string {
+  const { from, to, nonce, digest } = seal;
+  return mac(key, 'request', [from, to, nonce, digest, method, path], '').toString('base64url');
 }
 
-export function answerCode(key: KeyObject, seal: RequestSeal, body: string): string {
-  return mac(key, 'answer', [seal.from, seal.to, seal.nonce], body).toString('base64url');
+export function digestOf(body: string): string {
+  return createHash('sha256').update(body).digest('base64url');
+}
+
+export function answerCode(key: KeyObject, seal: RequestSeal, status: number, body: string): string {
+  const { from, to, nonce } = seal;
+  return mac(key, 'answer', [from, to, nonce, String(status)], body).toString('base64url');
+}
+
+/** What an agent gives out for one command of a person, to see that it comes once and soon. */
+export function challengeCode(key: KeyObject, issuedAt: string): string {
+  return mac(key, 'challenge', [issuedAt], '').toString('base64url');
 }
 
 /** Of one link. Both sides put a nonce in, so that neither can be made to use a key a second time. */

@@ -257,7 +257,6 @@ export class Agent {
       },
       host: this.#node.host,
       port: this.#node.agentPort,
-      authorization: `Bearer ${this.#config.secrets.agent}`,
       seal: this.#seal,
     });
     while (!this.#closing.signal.aborted) {

@@ -134,7 +134,6 @@ export class Witness {
       },
       host: this.#node.host,
       port: this.#node.agentPort,
-      authorization: `Bearer ${this.#config.secrets.agent}`,
       seal: openSeal(this.#config, this.#node.name),
     });
     this.#events.add('started', 'votes as a witness');

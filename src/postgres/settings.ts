@@ -1,3 +1,6 @@
+import { LockstepError } from '../model/errors.ts';
+import { isHost, isNetwork } from './addresses.ts';
+
 /** Values of postgresql.conf by name. */
 export type Settings = Readonly<Record<string, string | number | boolean>>;
 
@@ -38,19 +41,28 @@ export const REPLICATED_NODE_SETTINGS: Settings = {
   log_line_prefix: '%m [%p] ',
 };
 
+const SETTING_NAME = /^[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)*$/;
+
 /** Renders settings in the syntax of postgresql.conf. Source: PostgreSQL documentation, "Parameter Interaction via the Configuration File". */
 export function renderSettings(settings: Settings): string {
   const lines = Object.entries(settings).map(([name, value]) => {
+    if (!SETTING_NAME.test(name)) throw unwritable('lockstep.conf', name);
     if (typeof value === 'boolean') return `${name} = ${value ? 'on' : 'off'}`;
     if (typeof value === 'number') return `${name} = ${value}`;
+    if (/[\0\r]/.test(value)) throw unwritable('lockstep.conf', value);
     const escaped = value.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll("'", "''");
     return `${name} = '${escaped}'`;
   });
   return `# Written by Lockstep at every role change; put your own settings at the end of postgresql.conf.\n${lines.join('\n')}\n`;
 }
 
-/** pg_hba.conf: passwords (SCRAM) only, from the listed networks only, replication for its own role only. */
+/**
+ * pg_hba.conf: passwords (SCRAM) only, from the listed networks only, replication for its own role only. Throws
+ * POSTGRES_FAILED for what is neither a network nor a host: whatever else stood there would be rules of its own.
+ */
 export function renderHba(networks: readonly string[]): string {
+  const wrong = networks.find((network) => !isNetwork(network) && !isHost(network));
+  if (wrong !== undefined) throw unwritable('pg_hba.conf', wrong);
   const lines = networks.flatMap((network) => [
     `host all all ${network} scram-sha-256`,
     `host replication ${SUPERUSER},${REPLICATION_USER} ${network} scram-sha-256`,
@@ -63,4 +75,17 @@ export function renderConnInfo(parameters: Readonly<Record<string, string | numb
   return Object.entries(parameters)
     .map(([name, value]) => `${name}='${String(value).replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`)
     .join(' ');
+}
+
+/** A line of a libpq password file, good for every server. Source: PostgreSQL documentation, "The Password File". */
+export function renderPassLine(user: string, password: string): string {
+  const [escapedUser, escaped] = [user, password].map((text) => text.replace(/[\\:]/g, '\\$&'));
+  return `*:*:*:${escapedUser}:${escaped}\n`;
+}
+
+function unwritable(file: string, text: string): LockstepError {
+  return new LockstepError(
+    'POSTGRES_FAILED',
+    `${JSON.stringify(text.slice(0, 100))} is not written to ${file}: it is not what stands there. Correct cluster.json, or remove the node that it belongs to.`,
+  );
 }

@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { askAgent } from '../cli/commands/agent-request.ts';
 import { appUrl, nodeDsn } from '../cli/dev/cluster-folder.ts';
 import { fetchTopology } from '../cli/commands/local-cluster.ts';
 import { signalProcessTree } from '../cli/dev/process-tree.ts';
@@ -16,10 +17,12 @@ import {
   parseClusterConfig,
 } from '../leader-follower/config/config.ts';
 import type { ClusterConfig } from '../leader-follower/config/config.ts';
-import { LockstepError } from '../model/errors.ts';
 import { parseNodeId } from '../model/node.ts';
 import type { Topology } from '../model/topology.ts';
 import { replaceFile } from '../postgres/data-folder.ts';
+
+/** A switchover takes the longest. */
+const COMMAND_TIMEOUT_MS = 180_000;
 
 export interface TestClusterOptions {
   /** Default 3. */
@@ -230,14 +233,7 @@ class ProcessCluster implements TestCluster {
 
   async #askLeader<T>(path: string, body: unknown): Promise<T> {
     const leader = findNode(this.#config, await this.leader());
-    const response = await fetch(`${agentUrl(leader)}${path}`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${this.#config.secrets.agent}`, 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    });
-    const answer = (await response.json()) as T & LockstepError;
-    if (!response.ok) throw new LockstepError(answer.code, answer.message, { outcome: answer.outcome });
-    return answer;
+    return askAgent<T>(this.#config, leader, { path, body, timeoutMs: COMMAND_TIMEOUT_MS });
   }
 
   untilWhole(deadlineMs = 60_000): Promise<Topology> {

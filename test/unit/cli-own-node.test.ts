@@ -6,11 +6,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { withOwnNode } from '../../src/cli/commands/own-node.ts';
+import { SEAL_HEADER } from '../../src/coordination/agent-seal.ts';
 import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../src/leader-follower/config/config.ts';
+import { openSeal } from '../../src/leader-follower/config/coordination.ts';
+import { parseNodeId } from '../../src/model/node.ts';
 
 const listed = {
-  name: 'n4',
+  name: parseNodeId('n4'),
   host: '10.0.0.4',
   port: 5432,
   agentPort: 7411,
@@ -23,13 +26,21 @@ describe('the node of an agent that is not in cluster.json', () => {
   let data: string;
   let agent: Server;
   let answer: unknown = null;
+  let isForger = false;
 
   beforeEach(async () => {
+    isForger = false;
     data = await mkdtemp(join(tmpdir(), 'lockstep-own-node-'));
     agent = createServer((request, response) => {
-      const isAsked =
-        request.url === '/v1/nodes' && request.headers.authorization === `Bearer ${'x'.repeat(16)}`;
-      response.writeHead(isAsked && answer !== null ? 200 : 500).end(JSON.stringify(answer));
+      const heard = openSeal(config(), parseNodeId('n1')).hear(
+        request.headers.authorization,
+        'GET',
+        '/v1/nodes',
+      );
+      const status = answer === null ? 500 : 200;
+      const text = JSON.stringify(answer);
+      const seal = isForger ? 'made-up' : heard.sealAnswer(status, text);
+      response.writeHead(status, { [SEAL_HEADER]: seal }).end(text);
     });
     await new Promise<void>((resolve) => agent.listen(0, '127.0.0.1', resolve));
   });
@@ -70,6 +81,24 @@ describe('the node of an agent that is not in cluster.json', () => {
     await mkdir(join(data, 'nodes/n4'), { recursive: true });
     await writeFile(join(data, 'nodes/n4/listed.json'), JSON.stringify(listed));
     expect((await withOwnNode(config(), { data, node: 'n4' })).nodes.at(-1)).toEqual(listed);
+  });
+
+  it('is not what somebody says who took the place of an agent, and no secret is sent there', async () => {
+    answer = { version: 7, nodes: [...config().nodes, listed] };
+    isForger = true;
+    await expect(withOwnNode(config(), { data, node: 'n4' })).rejects.toMatchObject({ code: 'NO_LEADER' });
+  });
+
+  it('never has an address that is none, whoever told or kept it', async () => {
+    const host = '127.0.0.2/32 trust\n#';
+    answer = { version: 7, nodes: [...config().nodes, { ...listed, host }] };
+    await expect(withOwnNode(config(), { data, node: 'n4' })).rejects.toMatchObject({ code: 'NO_LEADER' });
+    answer = null;
+    await mkdir(join(data, 'nodes/n4'), { recursive: true });
+    await writeFile(join(data, 'nodes/n4/listed.json'), JSON.stringify({ ...listed, host }));
+    await expect(withOwnNode(config(), { data, node: 'n4' })).rejects.toThrow(
+      /listed\.json is not valid at "host"/,
+    );
   });
 
   it('is refused when they know of none, also where one was kept', async () => {

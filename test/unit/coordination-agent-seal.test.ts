@@ -70,7 +70,7 @@ describe('what agents ask each other', () => {
       );
       const falsehoods: Parameters<typeof withFalseAcceptor>[0][] = [
         async () => ({ body: JSON.stringify(ACCEPTED) }),
-        async ({ authorization, body }) => ({ body, seal: authorization.split(' ')[4]! }),
+        async ({ authorization, body }) => ({ body, seal: authorization.split(' ')[5]! }),
         async () => recorded!,
       ];
       for (const falsehood of falsehoods) {
@@ -108,23 +108,28 @@ describe('what agents ask each other', () => {
 
   test('a request is good for one path, one body and one node', () => {
     const { authorization } = sealOf(A).seal({ to: B, method: 'POST', path: PATH, body: '{}' });
-    expect(sealOf(B).hear(authorization, 'POST', PATH, '{}').from).toBe('a');
+    const heard = sealOf(B).hear(authorization, 'POST', PATH);
+    expect(heard).toMatchObject({ from: 'a', isOperator: false });
+    heard.checkBody('{}');
+    for (const other of ['', '{ }', '{}{}'])
+      expect(() => heard.checkBody(other)).toThrow('changed on the way');
     const named = "in the name of a: it does not know this cluster's secrets";
-    expect(() => sealOf(B).hear(authorization, 'POST', '/v1/fence', '{}')).toThrow(named);
-    expect(() => sealOf(B).hear(authorization, 'GET', PATH, '{}')).toThrow(named);
-    expect(() => sealOf(B).hear(authorization, 'POST', PATH, '{ }')).toThrow(named);
-    expect(() => sealOf(C).hear(authorization, 'POST', PATH, '{}')).toThrow('meant for b, and this is c');
-    expect(() => sealOf(C).hear(authorization.replace(' b ', ' c '), 'POST', PATH, '{}')).toThrow(named);
-    expect(() => sealOf(B).hear(authorization.replace(' a ', ' c '), 'POST', PATH, '{}')).toThrow(
-      'name of c',
-    );
+    expect(() => sealOf(B).hear(authorization, 'POST', '/v1/fence')).toThrow(named);
+    expect(() => sealOf(B).hear(authorization, 'GET', PATH)).toThrow(named);
+    const [scheme, from, to, nonce, , code] = authorization.split(' ');
+    const { authorization: another } = sealOf(A).seal({ to: B, method: 'POST', path: PATH, body: '{ }' });
+    const exchanged = [scheme, from, to, nonce, another.split(' ')[4], code].join(' ');
+    expect(() => sealOf(B).hear(exchanged, 'POST', PATH)).toThrow(named);
+    expect(() => sealOf(C).hear(authorization, 'POST', PATH)).toThrow('meant for b, and this is c');
+    expect(() => sealOf(C).hear(authorization.replace(' b ', ' c '), 'POST', PATH)).toThrow(named);
+    expect(() => sealOf(B).hear(authorization.replace(' a ', ' c '), 'POST', PATH)).toThrow('name of c');
   });
 
   test('a request that comes again is told apart where that matters', () => {
     const other = sealOf(B);
     const [first, second] = [1, 2].map(() => sealOf(A).seal({ to: B, method: 'POST', path: PATH, body: '' }));
     const hear = (request: typeof first): boolean =>
-      other.hear(request?.authorization, 'POST', PATH, '').isFirst();
+      other.hear(request?.authorization, 'POST', PATH).isFirst();
     expect([hear(first), hear(first), hear(second), hear(first)]).toEqual([true, false, true, false]);
   });
 
@@ -134,24 +139,26 @@ describe('what agents ask each other', () => {
     const other = new AgentSeal({ self: A, nodes: [A, B], cluster: 'other', secrets });
     const { authorization } = other.seal({ to: B, method: 'GET', path: PATH, body: '' });
     for (const header of [overheard.authorization, authorization]) {
-      expect(() => sealOf(B).hear(header, 'GET', PATH, '')).toThrow('does not know this cluster');
+      expect(() => sealOf(B).hear(header, 'GET', PATH)).toThrow('does not know this cluster');
     }
-    expect(() => sealOf(B).hear('Bearer a token', 'GET', PATH, '')).toThrow(
-      'for the agents of this cluster alone',
+    expect(() => sealOf(B).hear('Bearer a token', 'GET', PATH)).toThrow(
+      'for the agents of this cluster, and for who has its cluster.json',
     );
-    expect(() => sealOf(B).hear(undefined, 'GET', PATH, '')).toThrow('for the agents of this cluster alone');
+    expect(() => sealOf(B).hear(undefined, 'GET', PATH)).toThrow(
+      'for the agents of this cluster, and for who has its cluster.json',
+    );
   });
 
   test('a name that is no node of the cluster gets into no error text', () => {
     const header = 'Lockstep someone\u001b[31m b nonce code';
-    expect(() => sealOf(B).hear(header, 'GET', PATH, '')).toThrow('in the name of an unknown node');
+    expect(() => sealOf(B).hear(header, 'GET', PATH)).toThrow('in the name of an unknown node');
   });
 });
 
 describe('the lines of a link', () => {
   function open() {
     const request = sealOf(A).seal({ to: B, method: 'GET', path: '/v1/link', body: '' });
-    const { header, lines } = sealOf(B).hear(request.authorization, 'GET', '/v1/link', '').openLink();
+    const { header, lines } = sealOf(B).hear(request.authorization, 'GET', '/v1/link').openLink();
     return { request, header, opener: request.acceptLink(header), other: lines };
   }
 

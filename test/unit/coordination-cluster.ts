@@ -153,10 +153,11 @@ export async function serveAcceptor(
 ): Promise<Server> {
   const server = createServer((request, response) => {
     void (async () => {
+      const heard = seal.hear(request.headers.authorization, 'POST', CONSENSUS_PATH);
       const body = await text(request);
-      const heard = seal.hear(request.headers.authorization, 'POST', CONSENSUS_PATH, body);
+      heard.checkBody(body);
       const reply = JSON.stringify(await acceptor.handle(JSON.parse(body) as ConsensusMessage));
-      return response.setHeader(SEAL_HEADER, heard.sealAnswer(reply)).end(reply);
+      return response.setHeader(SEAL_HEADER, heard.sealAnswer(200, reply)).end(reply);
     })().catch((error: unknown) => {
       if (error instanceof LockstepError) response.writeHead(401).end(error.message);
       else response.destroy();

@@ -1,6 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { appUrl } from '../../src/cli/dev/cluster-folder.ts';
-import { followersOf, parseClusterConfig, voters } from '../../src/leader-follower/config/config.ts';
+import {
+  agentUrl,
+  followersOf,
+  parseClusterConfig,
+  voters,
+} from '../../src/leader-follower/config/config.ts';
 
 const secret = 'x'.repeat(16);
 const cluster = {
@@ -130,5 +135,32 @@ describe('coordination in cluster.json', () => {
     }
     expect(message).toContain('"coordination.endpoints.0"');
     expect(message).not.toContain('never-seen');
+  });
+});
+
+describe('what gets into other files', () => {
+  const node = cluster.nodes[0];
+  test.each([
+    [
+      'a host',
+      { nodes: [{ ...node, host: '127.0.0.2/32 trust\n#' }] },
+      /"nodes\.0\.host".*an address or a name/,
+    ],
+    ['a name', { nodes: [{ ...node, name: 'n1 trust' }] }, /is not a node name/],
+    ['a port', { nodes: [{ ...node, port: 70_000 }] }, /"nodes\.0\.port"/],
+    ['a network', { allowedNetworks: ['10.0.0.0/8 trust'] }, /"allowedNetworks\.0".*expected a network/],
+    ['a role', { appUser: 'app:x' }, /"appUser"/],
+    ['a database', { database: 'app\nhost=elsewhere' }, /"database"/],
+    ['a cluster', { name: "shop'\n" }, /"name"/],
+    ['an id', { id: '../c' }, /"id"/],
+    ['a secret', { secrets: { ...cluster.secrets, app: `${secret}\n*:*:*:*:x` } }, /"secrets\.app"/],
+    ['a node that leaves', { nodes: [{ ...node, isLeaving: true }] }, /"nodes\.0\.isLeaving"/],
+  ])('%s is refused when it would say more than it is', (_, change, message) => {
+    expect(() => parseClusterConfig({ ...cluster, ...change }, 'cluster.json')).toThrow(message);
+  });
+
+  test('an IPv6 address can be asked at its URL', () => {
+    const config = parseClusterConfig({ ...cluster, nodes: [{ ...node, host: 'fd00::1' }] }, 'cluster.json');
+    expect(agentUrl(config.nodes[0]!)).toBe('http://[fd00::1]:7411');
   });
 });

@@ -140,7 +140,7 @@ describe('a link between agents', () => {
     const sockets: Socket[] = [];
     server.on('upgrade', (request, socket: Socket) => {
       sockets.push(socket.on('error', () => undefined));
-      const [, , , nonce, code] = (request.headers.authorization ?? '').split(' ');
+      const [, , , nonce, , code] = (request.headers.authorization ?? '').split(' ');
       socket.write(
         `HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${LINK_PROTOCOL}\r\nlockstep-seal: ${code} ${nonce}\r\n\r\n`,
       );

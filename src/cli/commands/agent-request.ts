@@ -1,8 +1,11 @@
-import type { NodesAnswer } from '../../leader-follower/peers/api.ts';
+import { OPERATOR } from '../../coordination/agent-seal.ts';
+import { askAsOperator } from '../../coordination/ask-as-operator.ts';
 import { agentUrl } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/config.ts';
+import { openSeal } from '../../leader-follower/config/coordination.ts';
+import { parseNodesAnswer } from '../../leader-follower/config/node-schema.ts';
+import type { NodesAnswer } from '../../leader-follower/config/node-schema.ts';
 import { LockstepError } from '../../model/errors.ts';
-import type { ErrorCode, Outcome } from '../../model/errors.ts';
 
 const NODES_TIMEOUT_MS = 1_000;
 
@@ -14,39 +17,12 @@ export interface AgentRequest {
   readonly timeoutMs: number;
 }
 
-/** Asks one agent. Throws its LockstepError, or NO_LEADER when it does not answer: then with outcome `unknown`. */
-export async function askAgent<T>(
-  config: ClusterConfig,
-  node: NodeConfig,
-  request: AgentRequest,
-): Promise<T> {
-  const { path, body, timeoutMs } = request;
-  const response = await fetch(`${agentUrl(node)}${path}`, {
-    method: body === undefined ? 'GET' : 'POST',
-    headers: { authorization: `Bearer ${config.secrets.agent}`, 'content-type': 'application/json' },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    signal: AbortSignal.timeout(timeoutMs),
-  }).catch((cause: unknown) => {
-    throw new LockstepError('NO_LEADER', `The agent of ${node.name} at ${agentUrl(node)} does not answer.`, {
-      cause,
-      retryable: true,
-      outcome: isRefused(cause) ? 'not-applied' : 'unknown',
-      details: { isSilent: true },
-    });
-  });
-  const answer: unknown = await response.json().catch(() => null);
-  if (response.ok) return answer as T;
-  const { code, message, outcome } = (answer ?? {}) as {
-    code?: ErrorCode;
-    message?: string;
-    outcome?: Outcome;
-  };
-  throw new LockstepError(code ?? 'INVARIANT', message ?? `${path} answered ${response.status}.`, {
-    outcome: outcome ?? 'unknown',
-  });
+/** Asks one agent, sealed; see {@link askAsOperator} for what it throws. */
+export function askAgent<T>(config: ClusterConfig, node: NodeConfig, request: AgentRequest): Promise<T> {
+  return askAsOperator<T>(openSeal(config, OPERATOR), { to: node.name, url: agentUrl(node), ...request });
 }
 
-/** Asks the agents in turn until one answers. Throws the answer's LockstepError, or NO_LEADER when none does. */
+/** The answer of the first agent that answers. Throws its LockstepError, or NO_LEADER when none does. */
 export async function askAnyAgent<T>(config: ClusterConfig, request: AgentRequest): Promise<T> {
   // A witness can check no settings.
   for (const node of config.nodes.toSorted((a, b) => Number(a.witness) - Number(b.witness))) {
@@ -64,23 +40,22 @@ export async function askAnyAgent<T>(config: ClusterConfig, request: AgentReques
 }
 
 /**
- * The nodes that the agents know of now, by the newest answer; null when none answers, or none of them has read the
- * register yet: one that has just started can only repeat cluster.json, which does not tell who came later.
+ * The newest list of nodes that an agent knows of now; null when none answers, or none of them has read the register
+ * yet: one that has just started can only repeat cluster.json, which does not tell who came later.
  */
-export async function askForNodes(config: ClusterConfig): Promise<readonly NodeConfig[] | null> {
+export async function askForNodesAnswer(config: ClusterConfig): Promise<NodesAnswer | null> {
   const answers = await Promise.all(
     config.nodes.map((node) =>
-      askAgent<NodesAnswer>(config, node, { path: '/v1/nodes', timeoutMs: NODES_TIMEOUT_MS }).catch(
-        () => null,
-      ),
+      askAgent(config, node, { path: '/v1/nodes', timeoutMs: NODES_TIMEOUT_MS })
+        .then(parseNodesAnswer)
+        .catch(() => null),
     ),
   );
   const informed = answers.filter((answer) => answer !== null).filter(({ version }) => version > 0);
-  const newest = informed.toSorted((a, b) => b.version - a.version)[0];
-  return newest?.nodes ?? null;
+  return informed.toSorted((a, b) => b.version - a.version)[0] ?? null;
 }
 
-/** Nobody listened there: nothing was sent. */
-function isRefused(error: unknown): boolean {
-  return ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'ECONNREFUSED';
+/** The nodes of {@link askForNodesAnswer}. */
+export async function askForNodes(config: ClusterConfig): Promise<readonly NodeConfig[] | null> {
+  return (await askForNodesAnswer(config))?.nodes ?? null;
 }

@@ -1,9 +1,10 @@
 import { join, resolve } from 'node:path';
-import { agentUrl, readClusterConfig } from '../../leader-follower/config/config.ts';
+import { readClusterConfig } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../leader-follower/config/config.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { ErrorCode, Outcome } from '../../model/errors.ts';
 import type { Topology } from '../../model/topology.ts';
+import { askAgent } from './agent-request.ts';
 import { appUrl, DEFAULT_STATE_DIR, readRunFile } from '../dev/cluster-folder.ts';
 
 /** A cluster that `lockstep dev` runs on this machine. */
@@ -37,11 +38,11 @@ export async function findLocalCluster(
       `No cluster runs on ${folder}. Start it with "npm start" or "lockstep dev".`,
     );
   }
-  const { adminUrl } = run;
+  const { adminUrl, token } = run;
   const command = async <T>(path: string, body: unknown): Promise<T> => {
     const response = await fetch(`${adminUrl}${path}`, {
       method: 'POST',
-      headers: { authorization: `Bearer ${config.secrets.agent}`, 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body: JSON.stringify(body),
     }).catch((error: unknown) => {
       throw new LockstepError(
@@ -75,20 +76,14 @@ export async function findLocalCluster(
 /** The newest picture that any agent has. Throws NO_LEADER when no agent answers. */
 export async function fetchTopology(config: ClusterConfig): Promise<Topology> {
   const answers = await Promise.all(
-    config.nodes.map(async (node): Promise<Topology | null> => {
-      try {
-        const response = await fetch(`${agentUrl(node)}/v1/topology`, { signal: AbortSignal.timeout(1_000) });
-        return response.ok ? ((await response.json()) as Topology) : null;
-      } catch {
-        return null;
-      }
-    }),
+    config.nodes.map((node) =>
+      askAgent<Topology>(config, node, { path: '/v1/topology', timeoutMs: 1_000 }).catch(() => null),
+    ),
   );
   const reachable = (topology: Topology): number =>
     topology.nodes.filter((node) => node.state !== 'unreachable').length;
   const newest = answers
     .filter((topology) => topology !== null)
-    .filter((topology) => topology.clusterId === config.id)
     .toSorted(
       (a, b) =>
         Number(b.leader !== null) - Number(a.leader !== null) ||

@@ -2,6 +2,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { nodeFolder } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/config.ts';
+import { parseNode } from '../../leader-follower/config/node-schema.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { parseNodeId } from '../../model/node.ts';
 import { replaceFile } from '../../postgres/data-folder.ts';
@@ -32,7 +33,7 @@ export async function withOwnNode(
 
 async function readKept(path: string): Promise<NodeConfig | null> {
   const text = await readFile(path, 'utf8').catch(() => null);
-  return text === null ? null : (JSON.parse(text) as NodeConfig);
+  return text === null ? null : parseNode(JSON.parse(text), path);
 }
 
 function unlisted(config: ClusterConfig, node: string, nodes: readonly NodeConfig[]): LockstepError {

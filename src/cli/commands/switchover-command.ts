@@ -9,7 +9,7 @@ import { changePlan, describeMissed, print, readConfig } from './plan-commands.t
 import type { StateOption } from './plan-commands.ts';
 
 /** Longer than an agent may take with all its own limits: catching up, checkpoints, the takeover. */
-const SWITCHOVER_TIMEOUT_MS = 180_000;
+export const SWITCHOVER_TIMEOUT_MS = 180_000;
 
 interface SwitchoverOptions {
   readonly state: string;

@@ -10,10 +10,12 @@ import {
 import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/config.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { reachableFolder, resolveAccount } from '../../postgres/account.ts';
+import { isHost } from '../../postgres/addresses.ts';
 import { isPresent, replaceFile } from '../../postgres/data-folder.ts';
 import { readLockHolder, tryLockFolder } from '../../host/folder-lock.ts';
 import type { FolderLock } from '../../host/folder-lock.ts';
 import { processStart } from '../../host/process-start.ts';
+import { renderPassLine } from '../../postgres/settings.ts';
 import { choosePorts, isPortFree } from './ports.ts';
 
 export const DEFAULT_STATE_DIR = '.lockstep';
@@ -52,6 +54,8 @@ export interface RunFile {
   /** See processStart: its number may belong to another process by now. */
   readonly startedAt: string | null;
   readonly adminUrl: string;
+  /** For commands to it. Made anew for each run, so that it is of no use to who takes the port afterwards. */
+  readonly token: string;
 }
 
 /**
@@ -92,7 +96,15 @@ async function runsAlready(stateDir: string): Promise<LockstepError> {
 
 /** Writes cluster.json, mode 0600. */
 export async function writeConfig(path: string, config: ClusterConfig): Promise<void> {
+  checkHosts(config);
   await replaceFile(path, `${JSON.stringify(config, null, 2)}\n`, null);
+}
+
+/** What these files say is believed by whoever reads them, so it is checked again where it is written. */
+function checkHosts({ nodes }: ClusterConfig): void {
+  const wrong = nodes.find(({ host }) => !isHost(host));
+  if (wrong === undefined) return;
+  throw new LockstepError('CONFIG_INVALID', `${wrong.name} has an address that is none; it is not written.`);
 }
 
 async function createConfig(options: ClusterOptions, notes: string[]): Promise<ClusterConfig> {
@@ -221,15 +233,13 @@ function secret(): string {
 
 /** A libpq password file, so that no printed command line holds a secret. */
 function renderPassFile(config: ClusterConfig): string {
-  return `*:*:*:${config.appUser}:${config.secrets.app}\n`;
+  return renderPassLine(config.appUser, config.secrets.app);
 }
 
 /** The connection string for the client: all nodes, the app's role and database. */
 export function appUrl(config: ClusterConfig): string {
-  const hosts = dataNodes(config)
-    .map((node) => `${node.host}:${node.port}`)
-    .join(',');
-  return `postgresql://${config.appUser}:${config.secrets.app}@${hosts}/${config.database}`;
+  const hosts = dataNodes(config).map(place).join(',');
+  return `postgresql://${credentials(config)}@${hosts}/${config.database}`;
 }
 
 /** One node's connection string; works in psql as it is. */
@@ -237,7 +247,15 @@ export function nodeDsn(
   config: ClusterConfig,
   node: { readonly host: string; readonly port: number },
 ): string {
-  return `postgresql://${config.appUser}:${config.secrets.app}@${node.host}:${node.port}/${config.database}`;
+  return `postgresql://${credentials(config)}@${place(node)}/${config.database}`;
+}
+
+function credentials({ appUser, secrets }: ClusterConfig): string {
+  return `${encodeURIComponent(appUser)}:${encodeURIComponent(secrets.app)}`;
+}
+
+function place({ host, port }: { readonly host: string; readonly port: number }): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 const SERVICE_FILE = 'pg_service.conf';
@@ -249,6 +267,7 @@ export function psqlLine(stateDir: string): string {
 
 /** A libpq service file (PostgreSQL documentation, "The Connection Service File") that finds the leader. */
 function renderServiceFile(config: ClusterConfig, stateDir: string): string {
+  checkHosts(config);
   const lines = [
     '[lockstep]',
     `host=${dataNodes(config)

@@ -1,6 +1,7 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/config.ts';
-import { parseNodeId } from '../../model/node.ts';
-import type { NodeTopology, Topology } from '../../model/topology.ts';
+import type { NodesAnswer } from '../../leader-follower/config/node-schema.ts';
+import type { Topology } from '../../model/topology.ts';
 
 /** Nodes of a local cluster that came or went. */
 export interface NodeChanges {
@@ -12,12 +13,12 @@ export interface NodeChanges {
 }
 
 /** What the cluster's own list has that its cluster.json has not, and the other way round; null when nothing. */
-export function findNodeChanges(config: ClusterConfig, topology: Topology): NodeChanges | null {
-  const added = topology.nodes
-    .filter((told) => config.nodes.every((node) => node.name !== told.name))
-    .map(nodeOf);
-  const removed = config.nodes.filter((node) => topology.nodes.every((told) => told.name !== node.name));
-  const fixedPorts = config.fixedPorts || haveVotesChanged(config, topology);
+export function findNodeChanges(config: ClusterConfig, told: Pick<NodesAnswer, 'nodes'>): NodeChanges | null {
+  const added = told.nodes
+    .filter(({ name }) => config.nodes.every((node) => node.name !== name))
+    .map(newcomer);
+  const removed = config.nodes.filter((node) => told.nodes.every(({ name }) => name !== node.name));
+  const fixedPorts = config.fixedPorts || haveVotesChanged(config, told.nodes);
   if (added.length === 0 && removed.length === 0 && fixedPorts === config.fixedPorts) return null;
   const without = (gone: readonly NodeConfig[]): ClusterConfig => ({
     ...config,
@@ -27,23 +28,81 @@ export function findNodeChanges(config: ClusterConfig, topology: Topology): Node
   return { config: without(removed), kept: without(removed.filter((node) => !node.voter)), added };
 }
 
-function haveVotesChanged(config: ClusterConfig, topology: Topology): boolean {
+function haveVotesChanged(config: ClusterConfig, told: readonly Told[]): boolean {
   return config.nodes.some((node) => {
-    const told = topology.nodes.find(({ name }) => name === node.name);
-    return told === undefined ? node.voter : told.voter !== undefined && told.voter !== node.voter;
+    const same = told.find(({ name }) => name === node.name);
+    return same === undefined ? node.voter : same.voter !== undefined && same.voter !== node.voter;
   });
 }
 
+/** What both a list of nodes and a picture of the cluster tell. */
+interface Told {
+  readonly name: string;
+  readonly voter?: boolean;
+}
+
 /** Its priority is in the cluster's list, and does not count here. */
-function nodeOf({ name, host, port, agentUrl }: NodeTopology): NodeConfig {
-  return {
-    name: parseNodeId(name),
-    host,
-    port,
-    agentPort: Number(new URL(agentUrl).port),
-    failoverPriority: 1,
-    witness: false,
-    // It did not found the cluster. Whether it votes, the cluster's list says.
-    voter: false,
-  };
+function newcomer({ name, host, port, agentPort, witness }: NodeConfig): NodeConfig {
+  const failoverPriority = witness ? 0 : 1;
+  // It did not found the cluster. Whether it votes, the cluster's list says.
+  return { name, host, port, agentPort, failoverPriority, witness, voter: false };
+}
+
+const ASK_PAUSE_MS = 500;
+
+/**
+ * Learns of nodes that came or went. The picture that agents show to everyone only hints at it: whoever took a dead
+ * agent's port may paint one. What counts is what an agent of this cluster says under its seal.
+ */
+export class NodeWatch {
+  readonly #config: () => ClusterConfig;
+  readonly #ask: () => Promise<NodesAnswer | null>;
+  readonly #onNodes: (answer: NodesAnswer) => void;
+  #version = 0;
+  #isRunning = false;
+  #isHinted = false;
+  #isClosed = false;
+
+  /** `ask` gives the newest sealed answer, or null when no agent gave one. */
+  constructor(options: {
+    readonly config: () => ClusterConfig;
+    readonly ask: () => Promise<NodesAnswer | null>;
+    readonly onNodes: (answer: NodesAnswer) => void;
+  }) {
+    this.#config = options.config;
+    this.#ask = options.ask;
+    this.#onNodes = options.onNodes;
+  }
+
+  hint(topology: Topology): void {
+    const config = this.#config();
+    const isSame =
+      topology.nodes.length === config.nodes.length &&
+      topology.nodes.every(({ name }) => config.nodes.some((node) => node.name === name)) &&
+      (config.fixedPorts || !haveVotesChanged(config, topology.nodes));
+    if (isSame || this.#isClosed) return;
+    this.#isHinted = true;
+    if (!this.#isRunning) void this.#run();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  async #run(): Promise<void> {
+    this.#isRunning = true;
+    while (this.#isHinted && !this.#isClosed) {
+      this.#isHinted = false;
+      const answer = await this.#ask().catch(() => null);
+      if (this.#isClosed) return;
+      if (answer === null) this.#isHinted = true;
+      else if (answer.version > this.#version) {
+        this.#version = answer.version;
+        this.#onNodes(answer);
+      }
+      // Hints may come as often as somebody likes.
+      await delay(ASK_PAUSE_MS, undefined, { ref: false });
+    }
+    this.#isRunning = false;
+  }
 }

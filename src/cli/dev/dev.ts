@@ -9,10 +9,12 @@ import type { AdminServer } from '../../admin/server.ts';
 import type { AdminCommands, DashboardLinks } from '../../admin/source.ts';
 import { agentUrl, dataNodes, findNode } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../leader-follower/config/config.ts';
+import type { NodesAnswer } from '../../leader-follower/config/node-schema.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { ClusterEvent, Topology } from '../../model/topology.ts';
 import { assertFreeSpace } from '../../postgres/data-folder.ts';
 import { processStart } from '../../host/process-start.ts';
+import { askAgent, askForNodesAnswer } from '../commands/agent-request.ts';
 import { startApp } from './app-process.ts';
 import type { AppProcess } from './app-process.ts';
 import {
@@ -24,11 +26,12 @@ import {
   writeRunFile,
 } from './cluster-folder.ts';
 import type { ClusterFolder } from './cluster-folder.ts';
-import { findNodeChanges } from './dev-nodes.ts';
+import { findNodeChanges, NodeWatch } from './dev-nodes.ts';
 import { createLiveScreen } from './live-screen.ts';
 import type { LiveScreen } from './live-screen.ts';
 import { choosePorts } from './ports.ts';
 import { Supervisor } from './supervisor.ts';
+import { SWITCHOVER_TIMEOUT_MS } from '../commands/switchover-command.ts';
 
 export interface DevOptions {
   readonly state: string;
@@ -79,10 +82,9 @@ class DevCluster {
   readonly #stateDir: string;
   readonly #folder: ClusterFolder;
   #config: ClusterConfig;
-  /** Of the cluster's list of nodes that was acted on last. */
-  #nodesVersion = 0;
   readonly #supervisor: Supervisor;
   readonly #source: ClusterSource;
+  readonly #nodeWatch: NodeWatch;
   readonly #screen: LiveScreen;
   readonly #links: { dashboardUrl?: string; shopUrl?: string; psql?: string } = {};
   readonly #notes: ClusterEvent[] = [];
@@ -109,8 +111,14 @@ class DevCluster {
     });
     const color = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
     this.#screen = createLiveScreen({ output: process.stdout, color });
+    this.#nodeWatch = new NodeWatch({
+      config: () => this.#config,
+      ask: () => askForNodesAnswer(this.#config),
+      onNodes: (answer) => this.#followNodes(answer),
+    });
     this.#source.subscribe(() => {
-      this.#followNodes();
+      const topology = this.#source.topology();
+      if (topology !== null) this.#nodeWatch.hint(topology);
       this.#paint();
     });
   }
@@ -125,6 +133,7 @@ class DevCluster {
       { psql: psqlLine(this.#stateDir) },
       { shopUrl: { enumerable: true, get: () => this.#links.shopUrl } },
     );
+    const token = randomBytes(24).toString('base64url');
     const pageKey = randomBytes(12).toString('base64url');
     this.#admin = await startAdminServer({
       host: '127.0.0.1',
@@ -132,7 +141,7 @@ class DevCluster {
       source: {
         ...bindView(this.#source),
         commands: this.#commands(),
-        token: this.#config.secrets.agent,
+        token,
         pageKey,
       },
       links,
@@ -146,6 +155,7 @@ class DevCluster {
       pid: process.pid,
       startedAt: processStart(process.pid),
       adminUrl: this.#admin.url,
+      token,
     });
     await this.#supervisor.startAll();
     this.#paint();
@@ -174,6 +184,7 @@ class DevCluster {
 
   async stop(): Promise<void> {
     this.#isStopping = true;
+    this.#nodeWatch.close();
     this.#note('stopping');
     await this.#nodeChanges;
     const leader = this.#source.topology()?.leader ?? null;
@@ -216,14 +227,11 @@ class DevCluster {
         { retryable: true },
       );
     }
-    const response = await fetch(`${agentUrl(findNode(this.#config, leader))}/v1/switchover`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${this.#config.secrets.agent}`, 'content-type': 'application/json' },
-      body: JSON.stringify(to === undefined ? {} : { to }),
+    return askAgent(this.#config, findNode(this.#config, leader), {
+      path: '/v1/switchover',
+      body: to === undefined ? {} : { to },
+      timeoutMs: SWITCHOVER_TIMEOUT_MS,
     });
-    const answer = (await response.json()) as { from: string; to: string; pausedMs: number } & LockstepError;
-    if (!response.ok) throw new LockstepError(answer.code, answer.message, { outcome: answer.outcome });
-    return answer;
   }
 
   /** Before the cluster was ever whole, an agent that cannot run is a reason to stop; later it is an event. */
@@ -236,12 +244,9 @@ class DevCluster {
   }
 
   /** Starts nodes that were added to the cluster, and forgets those that were removed: they stop by themselves. */
-  #followNodes(): void {
-    const topology = this.#source.topology();
-    if (topology === null || topology.version <= this.#nodesVersion || this.#isStopping) return;
-    this.#nodesVersion = topology.version;
-    const changes = findNodeChanges(this.#config, topology);
-    if (changes === null) return;
+  #followNodes(answer: NodesAnswer): void {
+    const changes = findNodeChanges(this.#config, answer);
+    if (changes === null || this.#isStopping) return;
     this.#config = changes.config;
     this.#supervisor.use(changes.config);
     this.#nodeChanges = this.#nodeChanges

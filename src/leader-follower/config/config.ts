@@ -2,8 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { LockstepError } from '../../model/errors.ts';
-import { parseNodeId } from '../../model/node.ts';
 import type { NodeId } from '../../model/node.ts';
+import { isNetwork } from '../../postgres/addresses.ts';
+import { nodesSchema } from './node-schema.ts';
+import type { NodeConfig } from './node-schema.ts';
+
+export type { NodeConfig } from './node-schema.ts';
 
 /** What every agent of a cluster is told; the same file on each machine, mode 0600. */
 export interface ClusterConfig {
@@ -41,25 +45,6 @@ export interface KernelWatchdogConfig {
   readonly timeoutMs?: number | undefined;
 }
 
-export interface NodeConfig {
-  readonly name: NodeId;
-  readonly host: string;
-  /** PostgreSQL's port; 0 for a witness. */
-  readonly port: number;
-  readonly agentPort: number;
-  /** 0 never leads; among equals in everything that is measured, the highest leads. Default 1. */
-  readonly failoverPriority: number;
-  /** It votes and supports the leader, and has no PostgreSQL. Its priority is 0. */
-  readonly witness: boolean;
-  /**
-   * Whether it counts: for what agents agree on among themselves, and for who holds a leader up. Default true. The
-   * voters founded the cluster; every other node may come and go while it runs.
-   */
-  readonly voter: boolean;
-  /** Somebody asked for its removal; its priority is 0 then. Never in cluster.json. */
-  readonly isLeaving?: boolean;
-}
-
 /** `embedded`: the agents vote among themselves. `etcd`: the team's etcd decides; see docs/internals/etcd.md. */
 export type CoordinationConfig = { readonly kind: 'embedded' } | EtcdConfig;
 
@@ -85,12 +70,30 @@ export interface ClusterSecrets {
   readonly superuser: string;
   readonly replication: string;
   readonly app: string;
-  /** Bearer token of people's commands; with the superuser's, also what agents know each other by. */
+  /** With the superuser's, what agents and the people who command them know each other by; never sent. */
   readonly agent: string;
 }
 
-const port: z.ZodType<number> = z.int().min(1).max(65_535);
-const secret: z.ZodType<string> = z.string().min(16);
+/** They stand in password files and environments: visible characters, so that no line of those can end in one. */
+const secret: z.ZodType<string> = z
+  .string()
+  .min(16)
+  .max(1_000)
+  .regex(/^[!-~]*$/, 'expected visible ASCII characters, and no space');
+
+const identifier: z.ZodType<string> = z
+  .string()
+  .regex(
+    /^[A-Za-z_][A-Za-z0-9_.$-]{0,62}$/,
+    'expected up to 63 letters, digits, and any of _ . $ -, a letter first',
+  );
+/** It stands in event logs, `cluster_name` and file names. */
+const label: z.ZodType<string> = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$/,
+    'expected up to 100 letters, digits, spaces, and any of . _ -, a letter first',
+  );
 
 /** etcd needs up to 2 s to replace its own leader (`--election-timeout`), and nobody can renew meanwhile. */
 const DEFAULT_LEASE_TTL_MS = { embedded: 2_500, etcd: 5_000 } as const;
@@ -139,55 +142,47 @@ const kernelWatchdogSchema: z.ZodType<KernelWatchdogConfig> = z.strictObject({
   timeoutMs: z.int().min(100).optional(),
 });
 
-const nodeSchema: z.ZodType<NodeConfig> = z
-  .strictObject({
-    name: z.string().transform(parseNodeId),
-    host: z.string().min(1),
-    port: z.int().min(0).max(65_535).optional(),
-    agentPort: port,
-    failoverPriority: z.int().min(0).max(1_000).optional(),
-    witness: z.boolean().default(false),
-    voter: z.boolean().default(true),
-  })
-  .refine((node) => node.witness === ((node.port ?? 0) === 0), {
-    path: ['port'],
-    message: "a node needs PostgreSQL's port, from 1 to 65535; a witness has none",
-  })
-  .refine((node) => !node.witness || (node.failoverPriority ?? 0) === 0, {
-    path: ['failoverPriority'],
-    message: 'a witness never leads',
-  })
-  .refine((node) => !node.witness || node.voter, {
-    path: ['voter'],
-    message: 'a witness does nothing but vote',
-  })
-  .transform((node) => ({
-    ...node,
-    port: node.port ?? 0,
-    failoverPriority: node.failoverPriority ?? (node.witness ? 0 : 1),
-  }));
-
 const schema: z.ZodType<ClusterConfig> = z
   .strictObject({
-    id: z.string().min(1),
-    name: z.string().min(1),
-    nodes: z.array(nodeSchema).min(1),
+    id: label,
+    name: label,
+    nodes: nodesSchema.min(1).superRefine(checkFounders),
     leaseTtlMs: z.int().min(500).max(60_000).optional(),
     supportMs: z.int().min(200).max(60_000).default(600),
     synchronousFollowers: z.int().min(1).default(1),
     postgres: z.string().default('auto'),
-    allowedNetworks: z.array(z.string()).default([]),
+    allowedNetworks: z
+      .array(z.string().refine(isNetwork, 'expected a network, such as 10.0.0.0/8'))
+      .default([]),
     coordination: coordinationSchema.default({ kind: 'embedded' }),
     kernelWatchdog: kernelWatchdogSchema.prefault({}),
     fixedPorts: z.boolean().default(false),
-    database: z.string().default('app'),
-    appUser: z.string().default('app'),
+    database: identifier.default('app'),
+    appUser: identifier.default('app'),
     secrets: z.strictObject({ superuser: secret, replication: secret, app: secret, agent: secret }),
   })
   .transform((config) => ({
     ...config,
     leaseTtlMs: config.leaseTtlMs ?? DEFAULT_LEASE_TTL_MS[config.coordination.kind],
   }));
+
+/** What a register may tell of nodes, and cluster.json may not. */
+function checkFounders(nodes: readonly NodeConfig[], context: z.RefinementCtx): void {
+  for (const [index, { witness, voter, isLeaving }] of nodes.entries()) {
+    if (witness && !voter)
+      context.addIssue({
+        code: 'custom',
+        path: [index, 'voter'],
+        message: 'a witness does nothing but vote',
+      });
+    if (isLeaving !== undefined)
+      context.addIssue({
+        code: 'custom',
+        path: [index, 'isLeaving'],
+        message: 'only a running cluster knows',
+      });
+  }
+}
 
 /** Scheme, host and port of an etcd member. A password in it would end up in error texts, so that it is refused. */
 function parseEndpoint(text: string, context: z.RefinementCtx): string {
@@ -286,8 +281,8 @@ export function followersOf(config: ClusterConfig, self: NodeId): readonly NodeI
     .filter((name) => name !== self);
 }
 
-export function agentUrl(node: NodeConfig): string {
-  return `http://${node.host}:${node.agentPort}`;
+export function agentUrl({ host, agentPort }: Pick<NodeConfig, 'host' | 'agentPort'>): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${agentPort}`;
 }
 
 /** Where one node keeps everything: `data/`, `consensus.json` and its logs. */

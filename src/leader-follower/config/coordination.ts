@@ -7,6 +7,7 @@ import { openAcceptorStore } from '../../coordination/embedded/acceptor-store.ts
 import { doAllVote, seekAdmission, STANDING_PATH } from '../../coordination/embedded/admission.ts';
 import type { AskStanding } from '../../coordination/embedded/admission.ts';
 import { AgentSeal } from '../../coordination/agent-seal.ts';
+import type { OPERATOR } from '../../coordination/agent-seal.ts';
 import { askAgent } from '../../coordination/ask-agent.ts';
 import type { Coordination } from '../../coordination/contract.ts';
 import type { Standing } from '../../coordination/embedded/core/admission.ts';
@@ -63,8 +64,8 @@ export interface CoordinationOptions {
   readonly onNoVote: (reason: string) => void;
 }
 
-/** What this node proves itself to the other agents with. */
-export function openSeal(config: ClusterConfig, self: NodeId): AgentSeal {
+/** What this node proves itself to the other agents with, or a person to all of them. */
+export function openSeal(config: ClusterConfig, self: NodeId | typeof OPERATOR): AgentSeal {
   const nodes = config.nodes.map((node) => node.name);
   return new AgentSeal({ self, nodes, cluster: config.id, secrets: config.secrets });
 }

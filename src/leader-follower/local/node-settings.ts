@@ -1,7 +1,14 @@
 import { isIP } from 'node:net';
+import { LockstepError } from '../../model/errors.ts';
 import type { PostgresAccount } from '../../postgres/account.ts';
+import { isHost } from '../../postgres/addresses.ts';
 import { replaceFile, writeSettings } from '../../postgres/data-folder.ts';
-import { renderConnInfo, REPLICATED_NODE_SETTINGS, REPLICATION_USER } from '../../postgres/settings.ts';
+import {
+  renderConnInfo,
+  renderPassLine,
+  REPLICATED_NODE_SETTINGS,
+  REPLICATION_USER,
+} from '../../postgres/settings.ts';
 import type { Settings } from '../../postgres/settings.ts';
 import { slotName } from '../../postgres/slots.ts';
 import { agentUrl, dataNodes } from '../config/config.ts';
@@ -29,8 +36,10 @@ export interface NodeSettingsOptions {
 /** Writes a node's lockstep.conf, pg_hba.conf and the password file that it names; PostgreSQL is to be reloaded. */
 export async function writeNodeSettings(options: NodeSettingsOptions): Promise<void> {
   const { config, account, dataDir, passFile } = options;
-  await replaceFile(passFile, `*:*:*:${REPLICATION_USER}:${config.secrets.replication}\n`, account);
-  const networks = [...LOOPBACK, ...config.allowedNetworks, ...dataNodes(config).map(networkOf)];
+  await replaceFile(passFile, renderPassLine(REPLICATION_USER, config.secrets.replication), account);
+  // The list of nodes comes from a register: one bad entry must neither get into a file nor stop all nodes.
+  const hosts = dataNodes(config).filter(({ host }) => isHost(host));
+  const networks = [...LOOPBACK, ...config.allowedNetworks, ...hosts.map(networkOf)];
   await writeSettings(dataDir, account, nodeSettings(options), [...new Set(networks)]);
 }
 
@@ -43,6 +52,12 @@ function networkOf({ host }: NodeConfig): string {
 
 function nodeSettings(options: NodeSettingsOptions): Settings {
   const { config, node, leader } = options;
+  if (leader !== null && !isHost(leader.host)) {
+    throw new LockstepError(
+      'POSTGRES_FAILED',
+      `${leader.name} is listed with an address that is none, and is not followed. Remove it ("lockstep node remove"), and add it again.`,
+    );
+  }
   return {
     ...REPLICATED_NODE_SETTINGS,
     ...options.clusterSettings,

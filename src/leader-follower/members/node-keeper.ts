@@ -1,4 +1,3 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
 import { LockstepError } from '../../model/errors.ts';
 import { parseNodeId } from '../../model/node.ts';
@@ -7,6 +6,7 @@ import type { BetweenRounds } from '../between-rounds.ts';
 import type { ClusterConfig } from '../config/config.ts';
 import type { OpenCoordination } from '../config/coordination.ts';
 import type { ClusterState, ListedNode } from '../core/cluster-state.ts';
+import { hostSchema, portSchema } from '../config/node-schema.ts';
 import { addNode, leaveNode, nodesThatLeft, withoutNodes } from './core/node-list.ts';
 import { grantVote, revokeVote, voterSetOf } from './core/voter-changes.ts';
 import type { VoteReport } from './core/voter-changes.ts';
@@ -21,16 +21,14 @@ export type NodeCommand =
   | { readonly kind: 'add'; readonly node: ListedNode }
   | { readonly kind: 'remove' | 'grant-vote' | 'revoke-vote'; readonly name: string };
 
-const port: z.ZodType<number> = z.int().min(1).max(65_535);
-
 const schema: z.ZodType<NodeCommand> = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('add'),
     node: z.strictObject({
       name: z.string().transform(parseNodeId),
-      host: z.string().refine(isHost, 'expected an address or a name, without port or scheme'),
-      port,
-      agentPort: port,
+      host: hostSchema,
+      port: portSchema,
+      agentPort: portSchema,
       failoverPriority: z.int().min(0).max(1_000),
     }),
   }),
@@ -46,12 +44,6 @@ export function parseNodeCommand(value: unknown): NodeCommand {
     'CONFIG_INVALID',
     `The node's ${issue?.path.at(-1)?.toString() ?? 'description'} is not valid: ${issue?.message ?? 'unknown'}. Correct it; nothing was changed.`,
   );
-}
-
-/** All addresses of a machine (0.0.0.0) are none at which others reach it. */
-function isHost(text: string): boolean {
-  if (isIP(text) !== 0) return text !== '0.0.0.0' && text !== '::';
-  return /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/.test(text) && !/^[0-9.]+$/.test(text);
 }
 
 const ASK_TIMEOUT_MS = 500;

@@ -4,16 +4,19 @@ import type { ServerType } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
-import { isSameCode } from '../../coordination/seal-codes.ts';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { SEAL_HEADER } from '../../coordination/agent-seal.ts';
 import type { AgentSeal, HeardRequest } from '../../coordination/agent-seal.ts';
 import type { ConsensusReply, SentMessage } from '../../consensus/acceptor.ts';
 import { STANDING_PATH } from '../../coordination/embedded/admission.ts';
+import { CHALLENGE_PATH } from '../../coordination/ask-as-operator.ts';
+import { Challenges } from '../../coordination/challenges.ts';
 import type { Standing } from '../../coordination/embedded/core/admission.ts';
 import { CONSENSUS_PATH } from '../../coordination/embedded/http-transport.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { ClusterEvent, Topology } from '../../model/topology.ts';
-import type { NodeConfig } from '../config/config.ts';
+import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { NodesAnswer } from '../config/node-schema.ts';
 import { serveLinks } from './link-server.ts';
 import type { LinkApi } from './link-server.ts';
 import { parseNodeCommand } from '../members/node-keeper.ts';
@@ -53,30 +56,23 @@ export interface AgentApi extends LinkApi {
   changeNodes(command: NodeCommand): Promise<void>;
 }
 
-/** What `GET` and `POST /v1/nodes` answer: all nodes as this agent knows them. */
-export interface NodesAnswer {
-  /** Of the register; the higher one is the newer truth. 0: not read yet, and the nodes are those of cluster.json. */
-  readonly version: number;
-  readonly nodes: readonly NodeConfig[];
-}
-
 const KEEPALIVE_MS = 5_000;
 const UNSENT_LIMIT = 1_000;
+/** Of a request that was sealed; from others nothing is read. */
+const MAX_BODY_BYTES = 1_000_000;
 
 /**
- * Serves an agent over HTTP. Reading the topology needs no secret (it holds none); what people ask for needs
- * the cluster's token, what agents ask each other for their seal. Rejects with CONFIG_INVALID when the port is taken.
+ * Serves an agent over HTTP. Reading the topology needs no secret (it holds none); what people and agents ask for needs a
+ * seal. Rejects with CONFIG_INVALID when the port is taken.
  */
 export async function serveAgent(options: {
   readonly api: AgentApi;
   readonly host: string;
   readonly port: number;
-  /** Of people: the value of the Authorization header. */
-  readonly authorization: string;
   readonly seal: AgentSeal;
 }): Promise<{ close(): Promise<void> }> {
-  const { api, authorization, seal } = options;
-  const app = createApp(api, authorization, seal);
+  const { api, seal } = options;
+  const app = createApp(api, seal);
   const server = await new Promise<ServerType>((resolve, reject) => {
     const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () =>
       resolve(listening),
@@ -104,10 +100,9 @@ export async function serveAgent(options: {
   };
 }
 
-function createApp(api: AgentApi, authorization: string, seal: AgentSeal): Hono {
+function createApp(api: AgentApi, seal: AgentSeal): Hono {
   const app = new Hono();
   serveProbes(app, api);
-  app.get('/v1/topology', (context) => context.json(api.topology()));
   app.get('/v1/events', (context) =>
     streamSSE(context, async (stream) => {
       let unsent = 0;
@@ -129,76 +124,112 @@ function createApp(api: AgentApi, authorization: string, seal: AgentSeal): Hono 
     }),
   );
 
-  serveAgents(app, api, authorization, seal);
-  app.use('/v1/*', async (context, next) => {
-    if (isSameCode(context.req.header('authorization') ?? '', authorization)) return next();
-    return refuse(context, "This needs the cluster's agent token.");
-  });
-  app.post('/v1/switchover', async (context) => {
-    const { to } = await context.req.json<{ to?: string }>();
-    return context.json(await api.switchover(to ?? null));
-  });
-  app.post('/v1/restart', async (context) => {
-    await api.restart();
-    return context.json({});
-  });
-  app.get('/v1/nodes', (context) => context.json(api.nodes()));
-  app.post('/v1/nodes', async (context) => {
-    await api.changeNodes(parseNodeCommand(await context.req.json<unknown>()));
-    return context.json(api.nodes());
-  });
-  app.get('/v1/plan', async (context) => context.json(await api.plan.read()));
-  app.post('/v1/plan', async (context) =>
-    context.json(await api.plan.command(parsePlanCommand(await context.req.json<unknown>()))),
-  );
-  app.onError((error, context) => {
-    if (!(error instanceof LockstepError))
-      return context.json({ code: 'INVARIANT', message: error.message, outcome: 'unknown' }, 500);
-    const { code, message, outcome } = error;
-    return context.json({ code, message, outcome }, code === 'CONFIG_INVALID' ? 400 : 409);
-  });
+  serveSealed(app, api, seal);
   return app;
 }
 
-/** What agents ask each other. People may read the status too. */
-function serveAgents(app: Hono, api: AgentApi, authorization: string, seal: AgentSeal): void {
-  const answer = async (
-    context: Context,
-    task: (body: string, heard: HeardRequest) => unknown,
-  ): Promise<Response> => {
-    const body = await context.req.text();
-    let heard;
-    try {
-      heard = seal.hear(context.req.header('authorization'), context.req.method, context.req.path, body);
-    } catch (error) {
-      api.onRefused((error as Error).message);
-      return refuse(context, (error as Error).message);
-    }
-    const text = JSON.stringify(await task(body, heard));
-    const headers = { 'content-type': 'application/json', [SEAL_HEADER]: heard.sealAnswer(text) };
-    return context.body(text, 200, headers);
+type Task = (body: unknown, heard: HeardRequest) => unknown;
+
+/** What needs a seal: agents of each other, people of all. */
+function serveSealed(app: Hono, api: AgentApi, seal: AgentSeal): void {
+  const challenges = new Challenges(monotonicMs);
+  app.get(CHALLENGE_PATH, (context) => context.json({ challenge: challenges.issue() }));
+  const answer = (context: Context, task: Task): Promise<Response> => answerSealed(context, api, seal, task);
+  const command = (path: string, task: Task): void => {
+    app.post(path, (context) =>
+      answer(context, (body, heard) => {
+        if (heard.isOperator && challenges.accept(heard.nonce)) return task(body, heard);
+        throw new LockstepError(
+          'CONFIG_INVALID',
+          'This command was repeated, or came too late, and nothing was done. Give it again.',
+        );
+      }),
+    );
   };
-  app.get(STATUS_PATH, async (context) => {
-    const isPerson = isSameCode(context.req.header('authorization') ?? '', authorization);
-    return isPerson ? context.json(api.status()) : answer(context, () => api.status());
+  const read = (path: string, task: () => unknown): void => {
+    app.get(path, (context) => answer(context, task));
+  };
+  app.get('/v1/topology', async (context) => {
+    if (context.req.header('authorization') === undefined) return context.json(api.topology());
+    return answer(context, () => api.topology());
   });
-  const { vote } = api;
-  if (vote !== null) {
-    app.post(CONSENSUS_PATH, (context) => answer(context, (body) => vote(JSON.parse(body) as SentMessage)));
-  }
-  const { standing } = api;
-  if (standing !== null) app.get(STANDING_PATH, (context) => answer(context, () => standing()));
-  app.post(FENCE_PATH, (context) => answer(context, (body) => api.fence(JSON.parse(body) as FenceRequest)));
+  read(STATUS_PATH, () => api.status());
+  const { vote, standing } = api;
+  if (vote !== null)
+    app.post(CONSENSUS_PATH, (context) => answer(context, (body) => vote(body as SentMessage)));
+  if (standing !== null) read(STANDING_PATH, () => standing());
+  app.post(FENCE_PATH, (context) => answer(context, (body) => api.fence(body as FenceRequest)));
   app.post(PREPARE_PATH, (context) =>
     answer(context, (_, heard) =>
       heard.isFirst() ? api.prepare() : { kind: 'refused', reason: 'it was asked that before' },
     ),
   );
-  app.post(TAKE_OVER_PATH, (context) =>
-    answer(context, (body) => api.takeOver(JSON.parse(body) as TakeoverRequest)),
-  );
+  app.post(TAKE_OVER_PATH, (context) => answer(context, (body) => api.takeOver(body as TakeoverRequest)));
+  command('/v1/switchover', (body) => api.switchover((body as { to?: string }).to ?? null));
+  command('/v1/restart', async () => {
+    await api.restart();
+    return {};
+  });
+  read('/v1/nodes', () => api.nodes());
+  command('/v1/nodes', async (body) => {
+    await api.changeNodes(parseNodeCommand(body));
+    return api.nodes();
+  });
+  read('/v1/plan', () => api.plan.read());
+  command('/v1/plan', (body) => api.plan.command(parsePlanCommand(body)));
 }
 
-function refuse(context: Context, message: string): Response {
-  return context.json({ code: 'CONFIG_INVALID', message, outcome: 'not-applied' }, 401);
+/** Judges the header before anything of the body is read, does the task, and seals what came of it, also an error. */
+async function answerSealed(context: Context, api: AgentApi, seal: AgentSeal, task: Task): Promise<Response> {
+  let heard: HeardRequest;
+  try {
+    heard = seal.hear(context.req.header('authorization'), context.req.method, context.req.path);
+  } catch (error) {
+    return refuse(context, api, 401, error as Error);
+  }
+  const text = await readBody(context.req.raw, MAX_BODY_BYTES);
+  if (text === null) return refuse(context, api, 413, new Error('The body is too long.'));
+  try {
+    heard.checkBody(text);
+  } catch (error) {
+    return refuse(context, api, 401, error as Error);
+  }
+  let status: ContentfulStatusCode = 200;
+  let value: unknown;
+  try {
+    value = await task(text === '' ? null : JSON.parse(text), heard);
+  } catch (error) {
+    [status, value] = describeError(error);
+  }
+  const body = JSON.stringify(value);
+  const headers = { 'content-type': 'application/json', [SEAL_HEADER]: heard.sealAnswer(status, body) };
+  return context.body(body, status, headers);
+}
+
+/** Null when it is longer than `limit` bytes, of which no more are read then. */
+async function readBody({ headers, body }: Request, limit: number): Promise<string | null> {
+  if (Number(headers.get('content-length') ?? 0) > limit) return null;
+  if (body === null) return '';
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
+    length += chunk.length;
+    if (length > limit) return null;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function describeError(error: unknown): [ContentfulStatusCode, unknown] {
+  if (!(error instanceof LockstepError))
+    return [500, { code: 'INVARIANT', message: (error as Error).message, outcome: 'unknown' }];
+  const { code, message, outcome } = error;
+  return [code === 'CONFIG_INVALID' ? 400 : 409, { code, message, outcome }];
+}
+
+/** The connection ends with it: whatever its sender still has for us, it cannot prove. */
+function refuse(context: Context, api: AgentApi, status: 401 | 413, { message }: Error): Response {
+  api.onRefused(message);
+  context.header('connection', 'close');
+  return context.json({ code: 'CONFIG_INVALID', message, outcome: 'not-applied' }, status);
 }

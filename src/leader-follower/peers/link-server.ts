@@ -49,7 +49,7 @@ export function serveLinks(server: Server, api: LinkApi, seal: AgentSeal): () =>
 
 function hear(request: IncomingMessage, api: LinkApi, seal: AgentSeal): HeardRequest | null {
   try {
-    return seal.hear(request.headers.authorization, 'GET', LINK_PATH, '');
+    return seal.hear(request.headers.authorization, 'GET', LINK_PATH);
   } catch (error) {
     api.onRefused((error as Error).message);
     return null;

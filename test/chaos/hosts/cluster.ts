@@ -2,15 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { askAgent } from '../../../src/cli/commands/agent-request.ts';
 import { appUrl, nodeDsn } from '../../../src/cli/dev/cluster-folder.ts';
 import { fetchTopology } from '../../../src/cli/commands/local-cluster.ts';
-import {
-  agentUrl,
-  findNode,
-  nodeFolder,
-  parseClusterConfig,
-} from '../../../src/leader-follower/config/config.ts';
+import { findNode, nodeFolder, parseClusterConfig } from '../../../src/leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../../src/leader-follower/config/config.ts';
+import { LockstepError } from '../../../src/model/errors.ts';
 import { parseNodeId } from '../../../src/model/node.ts';
 import type { Topology } from '../../../src/model/topology.ts';
 import { SUPERUSER } from '../../../src/postgres/settings.ts';
@@ -133,13 +130,14 @@ export class HostCluster implements AsyncDisposable {
   }
 
   async #ask(leader: string, path: string, body: object): Promise<string | null> {
-    const response = await fetch(`${agentUrl(findNode(this.#config, leader))}${path}`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${this.#config.secrets.agent}`, 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-      signal: AbortSignal.timeout(30_000),
-    });
-    return response.ok ? null : response.text();
+    const node = findNode(this.#config, leader);
+    try {
+      await askAgent(this.#config, node, { path, body, timeoutMs: 30_000 });
+      return null;
+    } catch (error) {
+      if (error instanceof LockstepError && error.details['isSilent'] !== true) return error.message;
+      throw error;
+    }
   }
 
   /** Resolves when every node runs on the leader's timeline, any one may die, and that stays so for a moment. */

@@ -18,7 +18,7 @@ export function voterSetOf(state: ClusterState | null): VoterSet | null {
     epoch: state.votersEpoch,
     voters: voters.map(({ name, host, agentPort, acceptor }) => ({
       name,
-      url: `http://${host}:${agentPort}`,
+      url: `http://${host.includes(':') ? `[${host}]` : host}:${agentPort}`,
       acceptor: acceptor ?? null,
     })),
   };
