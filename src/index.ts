@@ -5,7 +5,7 @@ export type { ClientNode, ClientStats, ClientTopology } from './client/pool-view
 export type { Log, StatementLogEntry } from './client/observe/exchange-observer.ts';
 export type { Meter } from './client/observe/meter.ts';
 export type { ListenOptions, Notification, Subscription } from './client/cluster/notifications.ts';
-export type { HostAddress, LockstepOptions } from './client/options.ts';
+export type { Consistency, HostAddress, LockstepOptions } from './client/options.ts';
 export type { LockstepPoolOptions } from './client/single-server.ts';
 export type { Queryable, StatementOptions } from './client/statement/queryable.ts';
 export type { Session } from './client/session/session.ts';

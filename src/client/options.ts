@@ -16,6 +16,9 @@ export interface HostAddress {
   readonly weight?: number | undefined;
 }
 
+/** What reads outside of sessions show: see {@link LockstepOptions.consistency}. */
+export type Consistency = 'own-writes' | 'eventual';
+
 /**
  * Options of {@link connect}: those of `pg.Pool` for every connection, the servers, and Lockstep's own
  * limits. `max` bounds the connections in use at once over all servers, and those open to each.
@@ -23,6 +26,11 @@ export interface HostAddress {
 export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' | 'stream' | 'pipeline'> {
   /** All servers of the cluster in any order; which one leads is found out. */
   readonly hosts?: readonly HostAddress[] | undefined;
+  /**
+   * What a read outside of sessions may miss. `own-writes`, the default: nothing that was acknowledged to this
+   * pool before the read began, whoever wrote it. `eventual`: the newest commits, also this pool's own.
+   */
+  readonly consistency?: Consistency | undefined;
   /** How long an operation waits for a leader, or for a server at all, before NO_LEADER. Default 15000. */
   readonly failoverTimeoutMs?: number | undefined;
   /**
@@ -70,7 +78,7 @@ export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' |
   readonly zone?: string | undefined;
   /**
    * Whether followers that report no position (as Aurora's) may answer reads outside of sessions, however
-   * far behind they are. Default false.
+   * far behind they are; `consistency` is then `eventual` unless given. Default false.
    */
   readonly allowUnknownLag?: boolean | undefined;
   /**
@@ -101,6 +109,7 @@ export interface ResolvedOptions {
   readonly lookup: Lookup;
   readonly zone: string | null;
   readonly allowsUnknownLag: boolean;
+  readonly consistency: Consistency;
   /** Null: no read is sent twice. */
   readonly hedgeAfterMs: HedgeDelay | null;
   /** What every connection needs, without host and port. */

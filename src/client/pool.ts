@@ -30,6 +30,7 @@ import { resolvePoolOptions, SingleServerSource } from './single-server.ts';
 import type { LockstepPoolOptions } from './single-server.ts';
 import { createQuery, createTransaction } from './session/session.ts';
 import type { Session } from './session/session.ts';
+import { learnFromUnasked } from './session/session-doubt.ts';
 import { Sessions } from './session/sessions.ts';
 import type { SessionOptions } from './session/sessions.ts';
 import { SessionTokens } from './session/session-tokens.ts';
@@ -49,7 +50,8 @@ type QueryCallback = (error: Error | undefined, result?: QueryResult) => void;
 /**
  * A `pg.Pool` over all servers of a cluster. What may write goes to the leader, what surely only reads to
  * followers that are near enough; it finds out by itself which server is which, and waits out a failover.
- * Without a session a follower's answer may be older than the caller's last write: see {@link session}.
+ * A read shows every write that this pool acknowledged before it began, unless `consistency` says otherwise;
+ * for less waiting, or for reads that never go back in time, see {@link session}.
  *
  * Errors besides PostgreSQL's own: NO_LEADER (not applied) when no server could take a statement within
  * `failoverTimeoutMs`; COMMIT_UNKNOWN when a connection broke under a write; DURABILITY_TIMEOUT (applied)
@@ -102,7 +104,11 @@ export class LockstepPool extends PgPool {
       },
       random: Math.random,
     });
-    this.#sessions = new Sessions(this.#runner, this.#source, new SessionTokens(options));
+    this.#sessions = new Sessions(this.#runner, this.#source, {
+      tokens: new SessionTokens(options),
+      // One server shows everything at once.
+      consistency: this.#isSingleServer ? 'eventual' : options.consistency,
+    });
     if (!this.#isSingleServer) this.#defineCounts();
     const ambient = (): SessionState | null => this.#sessions.current;
     this.leader = { query: createQuery(this.#runner, this.#source, ambient, 'leader') };
@@ -274,9 +280,11 @@ export class LockstepPool extends PgPool {
   /** As in pg-pool, the promise settles when the query object calls its callback. */
   async #submit(query: Submittable): Promise<QueryResult> {
     const deadlineMs = performance.now() + this.#runner.parts.limits.failoverTimeoutMs;
+    const session = this.#runner.mayWriteItself(query) ? this.#sessions.current : null;
     const lease = await this.#runner.finder.acquireLeader(this.#source, null, deadlineMs);
     return new Promise((resolve, reject) => {
       const done = (error: Error | null, result: QueryResult): void => {
+        if (session !== null) learnFromUnasked(session, this.#servers.monitor);
         this.#source.release(lease, error ?? undefined, false);
         if (error) reject(error);
         else resolve(result);

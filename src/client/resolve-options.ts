@@ -5,7 +5,7 @@ import { checkCount } from './checks.ts';
 import { parseClusterUrl } from './cluster-url.ts';
 import type { Place } from './cluster/core/membership.ts';
 import { lookupAll } from './cluster/members.ts';
-import type { ClientLimits, HostAddress, LockstepOptions, ResolvedOptions } from './options.ts';
+import type { ClientLimits, Consistency, HostAddress, LockstepOptions, ResolvedOptions } from './options.ts';
 import { unknownName } from './unknown-name.ts';
 
 const DEFAULT_LIMITS: ClientLimits = {
@@ -36,6 +36,7 @@ export const OWN_OPTIONS: ReadonlySet<string> = new Set([
   'tokenSecret',
   'zone',
   'allowUnknownLag',
+  'consistency',
   'hedgeAfterMs',
   ...Object.keys(DEFAULT_LIMITS),
 ]);
@@ -62,6 +63,7 @@ export function resolveOptions(input: string | LockstepOptions): ResolvedOptions
     lookup: lookupAll,
     zone: given.zone ?? null,
     allowsUnknownLag: given.allowUnknownLag ?? false,
+    consistency: resolveConsistency(given),
     hedgeAfterMs: given.hedgeAfterMs ?? null,
     connection: connection as PoolConfig,
     limits: resolveLimits(given),
@@ -69,6 +71,16 @@ export function resolveOptions(input: string | LockstepOptions): ResolvedOptions
     durabilities: createDurabilityLevels(given.durability ?? {}),
     tokenSecrets: resolveSecrets(given.tokenSecret),
   };
+}
+
+/** Followers of unknown position can show nobody's writes for sure. */
+function resolveConsistency({ consistency, allowUnknownLag }: LockstepOptions): Consistency {
+  if (consistency === undefined) return allowUnknownLag === true ? 'eventual' : 'own-writes';
+  if (consistency === 'own-writes' || consistency === 'eventual') return consistency;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `"consistency" is "${String(consistency)}"; use "own-writes" or "eventual".`,
+  );
 }
 
 const LEAST_SECRET_CHARACTERS = 16;

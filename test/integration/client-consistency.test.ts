@@ -30,12 +30,18 @@ afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
 
+/** What is read outside of the sessions in question must not be held to what the test itself writes. */
+const EVENTUAL = { consistency: 'eventual' } as const;
+
 const open = (options: LockstepOptions = {}): LockstepPool & AsyncDisposable =>
-  Object.assign(connect({ connectionString: cluster.url, failoverTimeoutMs: 30_000, ...options }), {
-    async [Symbol.asyncDispose](this: LockstepPool) {
-      await this.end();
+  Object.assign(
+    connect({ connectionString: cluster.url, failoverTimeoutMs: 30_000, ...EVENTUAL, ...options }),
+    {
+      async [Symbol.asyncDispose](this: LockstepPool) {
+        await this.end();
+      },
     },
-  });
+  );
 
 async function until(what: string, isTrue: () => Promise<boolean> | boolean): Promise<void> {
   const deadlineMs = performance.now() + 20_000;

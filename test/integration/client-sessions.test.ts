@@ -23,8 +23,9 @@ afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
 
+/** What is read outside of the sessions in question is held to nothing. */
 function open(options: LockstepOptions = {}): LockstepPool {
-  return connect({ connectionString: cluster.url, ...options });
+  return connect({ connectionString: cluster.url, consistency: 'eventual', ...options });
 }
 
 async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {

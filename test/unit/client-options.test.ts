@@ -46,6 +46,16 @@ describe('resolveOptions', () => {
     expect(resolveOptions({ host: 'a', port: 7 }).hosts).toMatchObject([{ host: 'a', port: 7 }]);
   });
 
+  it('lets a pool read its own writes, unless told otherwise', () => {
+    expect(resolveOptions({ host: 'a' }).consistency).toBe('own-writes');
+    expect(resolveOptions({ host: 'a', consistency: 'eventual' }).consistency).toBe('eventual');
+    // Followers of unknown position could not answer after the first write.
+    expect(resolveOptions({ host: 'a', allowUnknownLag: true }).consistency).toBe('eventual');
+    expect(resolveOptions({ host: 'a', allowUnknownLag: true, consistency: 'own-writes' })).toMatchObject({
+      consistency: 'own-writes',
+    });
+  });
+
   it.each([
     ['a typo', { hosts: [{ host: 'a' }], failoverTimeoutms: 1 }, /did you mean "failoverTimeoutMs"\?/],
     ['an unknown option', { hosts: [{ host: 'a' }], turbo: true }, /"turbo" is not a known option/],
@@ -67,6 +77,7 @@ describe('resolveOptions', () => {
     ['a lone percent sign', 'postgresql://u:50%@a/x', /%25/],
     ['a negative limit', { host: 'a', gateWaitMs: -1 }, /"gateWaitMs" is -1/],
     ['a fraction of a connection', { host: 'a', max: 0.5 }, /"max" is 0.5/],
+    ['a consistency that is none', { host: 'a', consistency: 'strong' }, /use "own-writes" or "eventual"/],
     ['a hedge in words', { host: 'a', hedgeAfterMs: 'soon' }, /"hedgeAfterMs" is soon/],
     ['a negative weight', { hosts: [{ host: 'a', weight: -1 }] }, /weight -1/],
     ['an authority that is not there', 'postgresql://a/x?sslrootcert=/nowhere.pem', /cannot be read/],

@@ -8,7 +8,7 @@ import {
   UNREACHED_LSN,
 } from '../../src/client/session/core/session.ts';
 import { readFollowerAnswer, readLeaderAnswer } from '../../src/client/session/gate.ts';
-import { learnFromLeader } from '../../src/client/session/session-doubt.ts';
+import { asksLeader, learnFromLeader, learnFromRefusal } from '../../src/client/session/session-doubt.ts';
 import { SessionState } from '../../src/client/session/session-state.ts';
 import type { TopologyMonitor } from '../../src/client/cluster/topology.ts';
 import { formatLsn, parseLsn } from '../../src/model/lsn.ts';
@@ -268,6 +268,56 @@ describe('a session that is not asked about along with its reads', () => {
     expect(state.isOwedOn({ node: 'n2', openedAtMs: 11 })).toBe(true);
     expect(state.isOwedOn({ node: 'n2', openedAtMs: 9 })).toBe(false);
     expect(state.isOwedOn({ node: 'n3', openedAtMs: 11 })).toBe(false);
+  });
+});
+
+describe('the session that all callers of a pool share', () => {
+  const seen = (timeline: number, followers: number): TopologyMonitor =>
+    ({
+      leadership: { timeline },
+      view: Array.from({ length: followers }, () => ({
+        role: 'follower',
+        isUp: true,
+        lsn: parseLsn('0/100'),
+      })),
+      leaderSeenBefore: () => null,
+    }) as unknown as TopologyMonitor;
+  const monitor = seen(1, 1);
+  const position = readLeaderAnswer(answer('local'), null);
+
+  it('asks the leader behind writes, and behind a read only where a write’s position is open', () => {
+    const shared = new SessionState({ isMonotonic: false });
+    expect(asksLeader(shared, monitor, true)).toBe(true);
+    expect(asksLeader(shared, monitor, false)).toBe(false);
+    shared.advanceBeyondKnowledge(1, 10);
+    expect(asksLeader(shared, monitor, false)).toBe(true);
+    shared.advance(parseToken('1-0/300'), 11);
+    expect(asksLeader(shared, monitor, false)).toBe(false);
+    // After a failover only the new leader's answer tells a position that followers can be compared with.
+    expect(asksLeader(shared, seen(2, 1), false)).toBe(true);
+    expect(asksLeader(shared, seen(1, 0), true)).toBe(false);
+  });
+
+  it('moves on by what is written in another session, but not by what is read there', () => {
+    const shared = new SessionState({ isMonotonic: false });
+    const session = new SessionState({ shared });
+    learnFromLeader(session, monitor, position, { startedAtMs: 1, isWrite: false, waitedAt: null });
+    expect(shared.token).toBeNull();
+    learnFromLeader(session, monitor, position, { startedAtMs: 1, isWrite: true, waitedAt: null });
+    expect(shared.token).toEqual(session.token);
+  });
+
+  it('tells nobody of a write that a failover took back', () => {
+    const shared = new SessionState({ isMonotonic: false });
+    learnFromLeader(shared, monitor, position, { startedAtMs: 1, isWrite: true, waitedAt: null });
+    expect(shared.token).not.toBeNull();
+    expect(shared.unconfirmedWrite).toBeNull();
+  });
+
+  it('moves on by what a refused write ran into', () => {
+    const shared = new SessionState({ isMonotonic: false });
+    learnFromRefusal(new SessionState({ shared }), position, 1);
+    expect(shared.token).not.toBeNull();
   });
 });
 

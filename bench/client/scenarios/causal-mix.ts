@@ -27,7 +27,7 @@ export const causalMix: Scenario = {
         way,
         mark: way,
         target: {
-          pool: way === 'session' ? 'lockstep' : 'pg',
+          pool: way === 'session' || way === 'pool' ? 'lockstep' : 'pg',
           hosts: [servers.leader, ...followers],
           login: servers.login,
           connections: WORKERS,
@@ -39,6 +39,7 @@ export const causalMix: Scenario = {
     return {
       contestants: [
         contestant('session', 'Lockstep session'),
+        contestant('pool', 'Lockstep pool'),
         contestant('blind', 'pg.Pool, blind reads'),
         contestant('ask', 'pg.Pool, asks the LSN'),
       ],
@@ -58,6 +59,30 @@ export const causalMix: Scenario = {
           unit: '% of reads',
           measure: followerPercent,
           bar: { least: 85 },
+        },
+        {
+          ...own,
+          ours: 'pool',
+          metric: 'causal-mix/pool-stale-reads',
+          unit: 'reads in all rounds',
+          measure: staleReads,
+          combine: 'sum',
+          bar: { most: 0 },
+        },
+        {
+          ...own,
+          ours: 'pool',
+          metric: 'causal-mix/pool-follower-share',
+          unit: '% of reads',
+          measure: followerPercent,
+          bar: { least: 85 },
+        },
+        {
+          ...throughput,
+          ours: 'pool',
+          metric: 'causal-mix/pool-against-blind',
+          peer: 'blind',
+          bar: { least: 0.75 },
         },
         { ...throughput, metric: 'causal-mix/against-blind', peer: 'blind', bar: { least: 0.9 } },
         { ...throughput, metric: 'causal-mix/against-asking', peer: 'ask', bar: { least: 1.4 } },

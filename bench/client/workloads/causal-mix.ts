@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { runClosedLoop } from '../../closed-loop.ts';
 import type { Workload } from '../../closed-loop.ts';
-import type { LockstepPool } from '../../../src/index.ts';
+import type { LockstepPool, Queryable } from '../../../src/index.ts';
 import { ITEM_COUNT } from '../servers.ts';
 import { askReplayed } from './ask-lsn.ts';
 import { openLockstep, openPlain } from './target.ts';
@@ -11,7 +11,7 @@ export interface CausalMixOptions {
   /** Leader first, then the followers. */
   readonly target: Target;
   /** `blind` reads wherever it is; `ask` asks for log positions in round trips of their own. */
-  readonly way: 'session' | 'blind' | 'ask';
+  readonly way: 'session' | 'pool' | 'blind' | 'ask';
   /** Marks the rows that this contestant writes. */
   readonly mark: string;
 }
@@ -63,16 +63,18 @@ interface OpenLoop {
 }
 
 function openLoop(target: Target, way: CausalMixOptions['way']): OpenLoop & { end(): Promise<void> } {
-  const opened = way === 'session' ? openSessionLoop(openLockstep(target)) : openPlainLoop(target, way);
+  const isOurs = way === 'session' || way === 'pool';
+  const opened = isOurs ? openOurLoop(openLockstep(target), way) : openPlainLoop(target, way);
   return { loop: opened.loop, end: async () => void (await opened.end()) };
 }
 
-function openSessionLoop(pool: LockstepPool): OpenLoop {
+/** A session for each loop, or the pool as it is by default: all workers wait for all writes. */
+function openOurLoop(pool: LockstepPool, way: 'session' | 'pool'): OpenLoop {
   return {
     loop: async (id, value, note) => {
-      const session = pool.session();
-      await session.query(WRITE, [id, value]);
-      for (let read = 0; read < READS_PER_WRITE; read += 1) note(await session.query<ReadRow>(READ, [id]));
+      const queries: Queryable = way === 'session' ? pool.session() : pool;
+      await queries.query(WRITE, [id, value]);
+      for (let read = 0; read < READS_PER_WRITE; read += 1) note(await queries.query<ReadRow>(READ, [id]));
     },
     end: () => pool.end(),
   };

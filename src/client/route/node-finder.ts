@@ -274,7 +274,7 @@ function requestOf({
 }: Pick<RouteProgress, 'session' | 'access' | 'excluded' | 'maxStalenessMs'>): RouteRequest {
   return {
     access,
-    isSession: session !== null,
+    isSession: session !== null && (session.isMonotonic || session.token !== null),
     token: session?.token ?? null,
     preferred: session?.lastFollower ?? null,
     completeAsOfMs: maxStalenessMs === null ? -Infinity : performance.now() - maxStalenessMs,

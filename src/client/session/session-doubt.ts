@@ -73,10 +73,61 @@ interface LeaderAnswerContext {
 }
 
 /**
+ * Whether the leader is asked for its position behind a statement. A session that never goes back learns from each
+ * answer; one for writes alone only from writes, and from what settles a write of unknown position. Where no
+ * follower could answer, it is enough to know that there was one.
+ */
+export function asksLeader(
+  session: SessionState | null,
+  { leadership, view }: TopologyMonitor,
+  isWrite: boolean,
+): boolean {
+  if (session === null) return false;
+  if (session.isMonotonic) return true;
+  if (!isWrite && !session.isOpen(leadership.timeline)) return false;
+  return view.some(({ role, isUp, lsn }) => role === 'follower' && isUp && lsn !== null);
+}
+
+/**
  * Moves a session on by what the leader told behind a statement; `position` is null when it did not tell,
  * which is the case when the wait for followers was given up.
  */
 export function learnFromLeader(
+  session: SessionState,
+  monitor: TopologyMonitor,
+  position: LeaderPosition | null,
+  context: LeaderAnswerContext,
+): void {
+  moveOn(session, monitor, position, context);
+  if (context.isWrite && session.shared !== null) moveOn(session.shared, monitor, position, context);
+}
+
+/**
+ * Moves a session on by a statement that the leader refused: what it ran into, such as a row of another's that is
+ * there already, is to be shown as well.
+ */
+export function learnFromRefusal(
+  session: SessionState,
+  position: LeaderPosition | null,
+  startedAtMs: number,
+): void {
+  for (const each of [session, session.shared]) {
+    if (each === null || position === null) continue;
+    each.heardFromLeader(performance.now());
+    each.advance(position, startedAtMs);
+  }
+}
+
+/**
+ * Moves a session on when a query object that sent itself has ended: it may have written, and nothing could be
+ * asked behind it.
+ */
+export function learnFromUnasked(session: SessionState, { leadership }: TopologyMonitor): void {
+  for (const each of [session, session.shared])
+    each?.advanceBeyondKnowledge(leadership.timeline, performance.now());
+}
+
+function moveOn(
   session: SessionState,
   monitor: TopologyMonitor,
   position: LeaderPosition | null,

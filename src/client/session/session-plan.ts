@@ -16,7 +16,7 @@ import {
 } from './gate.ts';
 import type { FinderParts, NodeRoute } from '../route/node-finder.ts';
 import type { Lease } from '../../wire/contract.ts';
-import { learnFromLeader } from './session-doubt.ts';
+import { asksLeader, learnFromLeader, learnFromRefusal } from './session-doubt.ts';
 import { learnFromFollower } from './session-sight.ts';
 import type { FollowerSight, SessionState } from './session-state.ts';
 
@@ -71,7 +71,8 @@ export function planExchange(
   const token = isDirect ? session.requirementOn(lease) : session.token;
   const ageMs = statement.hasLooked ? 0 : session.ageMs(performance.now());
   const check = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs, ageMs);
-  const after = session.asksAlong || !isDirect ? FOLLOWER_SIGHTS : undefined;
+  const asksAlong = session.isMonotonic && (session.asksAlong || !isDirect);
+  const after = asksAlong ? FOLLOWER_SIGHTS : undefined;
   if (token === null || check === 'none') return { statements, preparedAs, after, ...UNCHECKED };
   const before = [createGate(token.lsn, check === 'wait' ? limits.gateWaitMs : 0)];
   return { statements, preparedAs, before, after, check, sight: null, atLeast: token.lsn };
@@ -80,7 +81,8 @@ export function planExchange(
 function planForLeader(statement: PlannedStatement, { monitor, limits }: FinderParts): CheckedPlan {
   const { level, classification, request, session, preparedAs } = statement;
   // While COPY moves data, the server would take the question for a part of it.
-  const question = session === null || classification.reason === 'COPY' ? undefined : LEADER_QUESTION;
+  const mayAsk = classification.reason !== 'COPY' && asksLeader(session, monitor, mayWrite(classification));
+  const question = mayAsk ? LEADER_QUESTION : undefined;
   const plain = { statements: [request.statement], preparedAs, question, ...UNCHECKED };
   if (level !== null) return { ...plain, before: [createDurability(level)] };
   const sight = session?.followerSight ?? null;
@@ -102,12 +104,22 @@ export function learnFromAnswer(
   const { route, lease, plan, startedAtMs } = attempt;
   if (route.role === 'follower' && report !== null) {
     learnFromCheck(session, parts, attempt);
-    return learnFromFollower(session, monitor, lease.node, report, startedAtMs);
+    if (session.isMonotonic) learnFromFollower(session, monitor, lease.node, report, startedAtMs);
+    return;
   }
+  const isWrite = mayWrite(classification);
+  if (!isWrite && plan.question === undefined) return;
   if (plan.sight !== null) session.leaderShowed(plan.sight);
   const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
   const waitedAt = report === null || report.isSyncWaitCancelled ? null : level;
-  learnFromLeader(session, monitor, position, { startedAtMs, isWrite: mayWrite(classification), waitedAt });
+  learnFromLeader(session, monitor, position, { startedAtMs, isWrite, waitedAt });
+}
+
+/** Moves the session on by what a refused statement may have run into. */
+export function learnFromError(session: SessionState, attempt: Attempt, report: ExchangeReport): void {
+  if (attempt.plan.question === undefined || report.isBroken) return;
+  const position = readLeaderAnswer(report.answerOf(LEADER_QUESTION.name), null);
+  learnFromRefusal(session, position, attempt.startedAtMs);
 }
 
 /** That the statement ran says that its follower was as far as the check in front of it asked. */

@@ -27,6 +27,10 @@ export interface SessionStart {
   readonly token?: SessionToken | null;
   readonly maxStalenessMs?: number | null;
   readonly asksAlong?: boolean;
+  /** Whether what it was shown binds it too. Default true; false where many callers share it for their writes. */
+  readonly isMonotonic?: boolean;
+  /** The session of all callers, which is to show what is written in this one as well. */
+  readonly shared?: SessionState | null;
   /** Called when the claim turns out to be false. */
   readonly onDisproved?: () => void;
 }
@@ -68,8 +72,18 @@ export class SessionState {
   readonly #onDisproved: () => void;
   /** How old what it reads may be; null for no limit. */
   readonly maxStalenessMs: number | null;
+  /**
+   * Whether it never goes back behind what it was shown, and is told of writes that a failover took back. One
+   * that many callers share is neither: they would wait for each other's reads, and be told of others' writes.
+   */
+  readonly isMonotonic: boolean;
+  /** The session of all callers, where this is one of a few: it moves on by what is written here. */
+  readonly shared: SessionState | null;
 
-  constructor({ token, maxStalenessMs, asksAlong, onDisproved }: SessionStart = {}) {
+  constructor(start: SessionStart = {}) {
+    const { token, maxStalenessMs, asksAlong, onDisproved } = start;
+    this.isMonotonic = start.isMonotonic ?? true;
+    this.shared = start.shared ?? null;
     this.asksAlong = asksAlong ?? false;
     // A write of unknown position names no position that could be checked.
     const isClaim = token != null && token.seen.lsn !== UNREACHED_LSN;
@@ -242,8 +256,15 @@ export class SessionState {
     this.#onDisproved();
   }
 
+  /** Whether only the leader surely shows what was written, until an answer of its tells a position. */
+  isOpen(leaderTimeline: number): boolean {
+    const base = this.#base;
+    return base !== null && (base.lsn === UNREACHED_LSN || base.timeline < leaderTimeline);
+  }
+
   /** A write that was acknowledged without a follower's confirmation. */
   wroteUnconfirmed(write: UnconfirmedWrite, nowMs: number): void {
+    if (!this.isMonotonic) return;
     const known = this.#unconfirmed;
     if (known !== null && known.timeline === write.timeline && known.lsn > write.lsn) return;
     this.#unconfirmed = write;

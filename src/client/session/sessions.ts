@@ -1,6 +1,7 @@
 import { checkStaleness } from '../checks.ts';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { LockstepError } from '../../model/errors.ts';
+import type { Consistency } from '../options.ts';
 import type { LeaseSource } from '../route/node-finder.ts';
 import type { StatementRunner } from '../statement/runner.ts';
 import { createSession } from './session.ts';
@@ -31,17 +32,24 @@ export class Sessions {
   readonly #states = new WeakMap<Session, SessionState>();
   /** Made on first use, so that a pool that never has an ambient session pays nothing for it. */
   #ambient: AsyncLocalStorage<SessionState> | null = null;
+  /** The session of all code outside of others; null where such code may read anything. */
+  readonly #shared: SessionState | null;
   readonly tokens: SessionTokens;
 
-  constructor(runner: StatementRunner, source: LeaseSource, tokens: SessionTokens) {
+  constructor(
+    runner: StatementRunner,
+    source: LeaseSource,
+    { tokens, consistency }: { readonly tokens: SessionTokens; readonly consistency: Consistency },
+  ) {
     this.#runner = runner;
     this.#source = source;
     this.tokens = tokens;
+    this.#shared = consistency === 'own-writes' ? new SessionState({ isMonotonic: false }) : null;
   }
 
-  /** The ambient session of the calling code; null outside any. */
+  /** The session of the calling code: the ambient one, else the one that all callers share, if any. */
   get current(): SessionState | null {
-    return this.#ambient === null ? null : (this.#ambient.getStore() ?? null);
+    return this.#ambient === null ? this.#shared : (this.#ambient.getStore() ?? this.#shared);
   }
 
   create(options: SessionOptions): Session {
@@ -55,6 +63,7 @@ export class Sessions {
       // Where tokens are in use, this session's will probably be asked for too.
       asksAlong: tokens.areUsed,
       onDisproved: () => (tokens.disproved += 1),
+      shared: this.#shared,
     });
     const session = createSession(this.#runner, this.#source, state, tokens);
     this.#states.set(session, state);

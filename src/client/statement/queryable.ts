@@ -102,6 +102,13 @@ export function isSelfSubmitting(query: unknown): query is SelfSubmitting {
   );
 }
 
+/** The text that such an object will send; null when it does not tell. */
+export function textOfSubmitted(query: object): string | null {
+  const { text, cursor } = query as { text?: unknown; cursor?: { text?: unknown } };
+  const found = text ?? cursor?.text;
+  return typeof found === 'string' ? found : null;
+}
+
 /** pg also accepts a callback inside the config. */
 export function callbackOf(config: unknown): unknown {
   return typeof config === 'object' && config !== null && !isSelfSubmitting(config) && 'callback' in config

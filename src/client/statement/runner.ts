@@ -11,6 +11,7 @@ import type { NodeKey } from '../../model/node.ts';
 import { refuseManyStatements, resolveCommitWait, startExchangeWithinLimit } from './durability.ts';
 import { startExchange, withoutName } from '../../wire/exchange.ts';
 import type { ExchangeReport } from '../../wire/contract.ts';
+import { textOfSubmitted } from './queryable.ts';
 import type { StatementConfig } from './queryable.ts';
 import { toError } from '../../wire/hook-errors.ts';
 import { commitUnknown, durabilityTimeout, isAppsOwn, noLeader } from '../failures.ts';
@@ -23,7 +24,7 @@ import { UNKNOWN_NAME } from '../../wire/prepared.ts';
 import type { PreparedTexts } from './prepared-texts.ts';
 import type { OutcomeTable } from '../transaction/outcome.ts';
 import { Pending } from './pending.ts';
-import { learnFromAnswer, planExchange } from '../session/session-plan.ts';
+import { learnFromAnswer, learnFromError, planExchange } from '../session/session-plan.ts';
 import type { Attempt, PlannedStatement } from '../session/session-plan.ts';
 import { askOwed, mayHaveGoneBack } from '../session/session-sight.ts';
 import type { SessionState } from '../session/session-state.ts';
@@ -87,7 +88,7 @@ export class StatementRunner {
     return new Promise((resolve, reject) => this.#start(this.#begin(request, source, resolve, reject)));
   }
 
-  /** Only reads outside of sessions are sent twice: nothing but their answer comes of them. */
+  /** Only reads that move no session are sent twice: nothing but their answer comes of them. */
   #runHedged(hedger: Hedger, request: StatementRequest, source: LeaseSource): Promise<QueryResult> {
     const { promise, resolve, reject } = Promise.withResolvers<QueryResult>();
     let progress: Progress;
@@ -99,7 +100,7 @@ export class StatementRunner {
     }
     this.#start(progress);
     const { classification, access, session } = progress;
-    if (classification.kind !== 'read' || access !== 'any' || session !== null) return promise;
+    if (classification.kind !== 'read' || access !== 'any' || session?.isMonotonic === true) return promise;
     return hedger.race(promise, () => this.#sendCopy(progress));
   }
 
@@ -157,6 +158,14 @@ export class StatementRunner {
   #prepare(statement: StatementConfig, classification: Classification): readonly [string] | undefined {
     const name = this.parts.prepared.nameFor(statement, classification);
     return name === undefined ? undefined : [name];
+  }
+
+  /** Whether a query object that sends itself may write: nothing can be asked behind it. */
+  mayWriteItself(query: object): boolean {
+    const text = textOfSubmitted(query);
+    if (text === null) return true;
+    const { kind } = this.parts.classifier.classify(text);
+    return kind !== 'read' && kind !== 'leader-read';
   }
 
   /** Its next try is prepared for that one time. */
@@ -302,6 +311,7 @@ export class StatementRunner {
         progress.access = 'any';
       return this.#again(progress);
     }
+    if (progress.session !== null) learnFromError(progress.session, attempt, report);
     void this.#afterFailure(progress, route, phaseOf(report), report.error);
   }
 

@@ -23,7 +23,7 @@ import {
 import type { LeaseSource } from '../route/node-finder.ts';
 import { Sequence } from '../../wire/sequence.ts';
 import { createDurability, LEADER_QUESTION, readLeaderAnswer } from '../session/gate.ts';
-import { learnFromLeader } from '../session/session-doubt.ts';
+import { asksLeader, learnFromLeader, learnFromRefusal, learnFromUnasked } from '../session/session-doubt.ts';
 import type { SessionState } from '../session/session-state.ts';
 import type { StatementRunner } from './runner.ts';
 
@@ -207,19 +207,21 @@ export class VirtualClient extends EventEmitter {
     const isCommit = classification.kind === 'commit';
     const isHarmless = classification.kind === 'read' || classification.kind === 'leader-read';
     const mayApply = session !== null && mayCommit && !isHarmless && classification.reason !== 'COPY';
+    const isRollback = classification.kind === 'rollback';
+    const asks = (mayApply || isRollback) && asksLeader(session, monitor, true);
     // A failed transaction takes nothing but its end.
     const isOpen = lease.client.getTransactionStatus() !== 'E';
     const before = level !== null && isOpen ? [createDurability(level)] : undefined;
-    const question = mayApply ? LEADER_QUESTION : undefined;
+    const question = asks ? LEADER_QUESTION : undefined;
     const plan: ExchangePlan = { statements: [statement], before, question };
     const limit = { monitor, limitMs: mayCommit ? limitMs : 0, isCommit };
     const startedAtMs = performance.now();
     const report = await exchangeWithinLimit(lease, plan, limit);
+    const position = asks ? readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level) : null;
     if (mayApply && (report === null || isApplied(report, isCommit))) {
-      const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
       const waitedAt = report === null || report.isSyncWaitCancelled ? null : level;
       learnFromLeader(session, monitor, position, { startedAtMs, isWrite: true, waitedAt });
-    }
+    } else if (session !== null) learnFromRefusal(session, position, startedAtMs);
     if (classification.kind === 'session') this.#pin = 'state';
     if (isCommit || classification.kind === 'write') traffic.counts.writes += 1;
     if (report === null) {
@@ -248,9 +250,15 @@ export class VirtualClient extends EventEmitter {
 
   /** Cursors read on over many messages, so the connection stays with this client until release. */
   #submit(query: SelfSubmitting, callback: Callback | undefined): SelfSubmitting {
+    const session = this.#runner.mayWriteItself(query) ? this.#sessionOf() : null;
     void this.#enqueue(async () => {
       const lease = this.#held ?? (await this.#bindLeader());
       if (this.#pin === 'none') this.#pin = 'kept';
+      // What it writes takes effect with its end, or with its transaction's, which is asked behind.
+      if (session !== null)
+        lease.client.once('drain', () => {
+          if (!this.#isInTransaction(lease)) learnFromUnasked(session, this.#runner.parts.monitor);
+        });
       const submit = lease.client.query as (this: PoolClient, query: unknown, callback?: Callback) => void;
       submit.call(lease.client, query, callback);
     }).catch((error: unknown) => failSubmitted(query, callback, toError(error)));

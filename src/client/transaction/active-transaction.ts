@@ -18,7 +18,7 @@ import { codeOf } from '../../model/errors.ts';
 import { UNKNOWN_NAME } from '../../wire/prepared.ts';
 import { Sequence } from '../../wire/sequence.ts';
 import type { StatementRunner } from '../statement/runner.ts';
-import { learnFromLeader } from '../session/session-doubt.ts';
+import { asksLeader, learnFromLeader, learnFromRefusal } from '../session/session-doubt.ts';
 import type { SessionState } from '../session/session-state.ts';
 
 /** What a transaction works with. */
@@ -143,7 +143,8 @@ export class ActiveTransaction {
     const { node } = this.#lease;
     const startedAtMs = performance.now();
     const before = this.#takeOpening();
-    const after = session === null ? [...riders, COMMIT] : [...riders, COMMIT, LEADER_QUESTION];
+    const asks = asksLeader(session, monitor, this.#mayHaveWritten);
+    const after = asks ? [...riders, COMMIT, LEADER_QUESTION] : [...riders, COMMIT];
     const mayWait = level === null || isSynchronous(level);
     const report = await exchangeWithinLimit(
       this.#lease,
@@ -155,7 +156,7 @@ export class ActiveTransaction {
     const isApplied = report === null || report.commandOf(COMMIT.name) === 'COMMIT';
     if (isApplied) {
       this.#state = 'ended';
-      this.#learn(report, startedAtMs);
+      if (asks || this.#mayHaveWritten) this.#learn(report, startedAtMs);
     }
     if (report === null) {
       this.#leavesState = true;
@@ -214,8 +215,15 @@ export class ActiveTransaction {
     await this.#sequence.whenIdle();
     if (this.#state !== 'open') return;
     this.#state = 'ended';
-    const report = await exchange(this.#lease, { statements: [{ text: 'ROLLBACK' }] });
+    const { session, runner } = this.#parts;
+    const asks = asksLeader(session, runner.parts.monitor, true);
+    const question = asks ? LEADER_QUESTION : undefined;
+    const startedAtMs = performance.now();
+    const report = await exchange(this.#lease, { statements: [{ text: 'ROLLBACK' }], question });
     if (report.error !== null) this.#leavesState = true;
+    // What it failed of, such as a row that is there already, must be shown afterwards.
+    const position = asks ? readLeaderAnswer(report.answerOf(LEADER_QUESTION.name), null) : null;
+    if (session !== null) learnFromRefusal(session, position, startedAtMs);
   }
 
   release(): void {

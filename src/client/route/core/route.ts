@@ -33,7 +33,7 @@ export interface RouteRules {
 export interface RouteRequest {
   /** `any`: a read that a follower may answer. */
   readonly access: 'any' | 'leader';
-  /** Whether the read belongs to a session, which must learn the position of what it saw. */
+  /** Whether the read belongs to a session that has something to wait for, or must learn the position of what it saw. */
   readonly isSession: boolean;
   readonly token: ConsistencyToken | null;
   /** The follower that this session read from last: it surely shows what the session has seen there. */

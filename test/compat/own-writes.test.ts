@@ -1,0 +1,111 @@
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connect } from '../../src/index.ts';
+import type { LockstepPool } from '../../src/index.ts';
+import { startTestCluster } from '../../src/testing/index.ts';
+import type { TestCluster } from '../../src/testing/index.ts';
+import { until } from '../integration/fixture.ts';
+import { WRITING_LIBRARIES } from './own-write-libraries.ts';
+import type { WritingLibrary } from './own-write-libraries.ts';
+import { Recipes } from './recipes.ts';
+
+/** How often each library writes and reads back; `LOCKSTEP_OWN_WRITES=500` for a long look. */
+const TIMES = Number(process.env['LOCKSTEP_OWN_WRITES'] ?? 100);
+/** At once, so that followers have something to be behind with. */
+const CALLERS = 4;
+
+let cluster: TestCluster;
+let recipes: Recipes;
+let admin: LockstepPool;
+
+beforeAll(async () => {
+  [cluster, recipes] = await Promise.all([startTestCluster(), Recipes.write()]);
+  admin = connect(cluster.url);
+  await admin.query('CREATE TABLE pieces (name text PRIMARY KEY, stock integer NOT NULL)');
+  const table = createRequire(import.meta.url).resolve('connect-pg-simple/table.sql');
+  await admin.query(await readFile(table, 'utf8'));
+  await admin.query('CREATE TABLE brake ()');
+});
+
+afterAll(async () => {
+  await admin?.end();
+  await recipes?.[Symbol.asyncDispose]();
+  await cluster?.[Symbol.asyncDispose]();
+});
+
+/** Replay waits on every follower for a reader of a table that the leader truncates, until disposed of. */
+async function pauseReplay(): Promise<AsyncDisposable> {
+  const leader = await cluster.leader();
+  const readers: pg.Client[] = [];
+  for (const { name, dsn } of cluster.nodes) {
+    if (name === leader) continue;
+    const reader = new pg.Client(dsn);
+    reader.on('error', () => undefined);
+    await reader.connect();
+    readers.push(reader);
+    await until('the table on the follower', async () => {
+      const { rows } = await reader.query(`SELECT to_regclass('brake') IS NOT NULL AS exists`);
+      return rows[0].exists as boolean;
+    });
+    await reader.query('BEGIN');
+    await reader.query('SELECT FROM brake');
+  }
+  await admin.query({ text: 'TRUNCATE brake', durability: 'sync' });
+  return {
+    async [Symbol.asyncDispose]() {
+      await Promise.all(readers.map((reader) => reader.end()));
+    },
+  };
+}
+
+describe.each(Object.keys(WRITING_LIBRARIES))('%s', (name) => {
+  let library: WritingLibrary;
+
+  beforeAll(async () => {
+    const open = WRITING_LIBRARIES[name];
+    if (open === undefined) throw new Error(`${name} is not known.`);
+    library = await open({ recipes, url: cluster.url });
+  });
+
+  afterAll(async () => {
+    await library?.close();
+  });
+
+  it('shows to the process what it wrote, from followers', async () => {
+    const { leader } = await library.pool.topology();
+    const before = { ...library.pool.stats().readsByNode };
+    const stale: string[] = [];
+    const writeAndRead = async (caller: number): Promise<void> => {
+      const piece = `${name} ${caller}`;
+      for (let count = 1; count <= TIMES / CALLERS; count += 1) {
+        await library.write(piece, count);
+        const read = await library.read(piece);
+        if (read !== count) stale.push(`${piece}: ${read} instead of ${count}`);
+      }
+    };
+    await Promise.all(Array.from({ length: CALLERS }, (_, caller) => writeAndRead(caller)));
+    expect(stale).toEqual([]);
+    const reads = Object.entries(library.pool.stats().readsByNode).map(
+      ([node, count]) => [node, count - (before[node] ?? 0)] as const,
+    );
+    const all = reads.reduce((sum, [, count]) => sum + count, 0);
+    const onLeader = reads.find(([node]) => node === leader)?.[1] ?? 0;
+    console.log(
+      `${name}: 0 of ${TIMES} reads stale, ${Math.round((100 * (all - onLeader)) / all)} % on followers`,
+    );
+    expect(onLeader).toBeLessThan(all / 2);
+  });
+
+  it('shows it also while followers stand still, where a blind read would not', async () => {
+    const piece = `${name} paused`;
+    await library.write(piece, 1);
+    expect(await library.read(piece)).toBe(1);
+    await using _paused = await pauseReplay();
+    await library.write(piece, 2);
+    // A session that has neither written nor read has nothing to wait for.
+    expect(await library.pool.withSession({}, () => library.read(piece))).toBe(1);
+    expect(await library.read(piece)).toBe(2);
+  });
+});
