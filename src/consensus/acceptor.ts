@@ -25,6 +25,8 @@ export type ConsensusMessage =
       readonly key: string;
       readonly ballot: Ballot;
       readonly proposal: VersionedValue;
+      /** Promised along with the acceptance: a higher ballot of the same proposer, for its next round. */
+      readonly next?: Ballot;
     }
   /** Reads what was promised and accepted, and changes nothing. */
   | { readonly kind: 'peek'; readonly key: string };
@@ -81,7 +83,11 @@ export function stepAcceptor(state: AcceptorState, message: ConsensusMessage): A
         return { state, reply: { kind: 'reject', promised: state.promised } };
       }
       return {
-        state: { promised: message.ballot, acceptedBallot: message.ballot, accepted: message.proposal },
+        state: {
+          promised: message.next ?? message.ballot,
+          acceptedBallot: message.ballot,
+          accepted: message.proposal,
+        },
         reply: { kind: 'accepted' },
       };
     default:

@@ -14,6 +14,8 @@ export interface Round {
   readonly key: string;
   readonly ballot: Ballot;
   readonly quorum: number;
+  /** What an acceptance is to promise too; null for nothing. */
+  readonly next: Ballot | null;
   readonly phase:
     | { readonly kind: 'preparing'; readonly promisedBy: readonly string[]; readonly best: Promised | null }
     | {
@@ -43,11 +45,33 @@ export function majority(acceptors: number): number {
   return Math.floor(acceptors / 2) + 1;
 }
 
-export function startRound(key: string, ballot: Ballot, quorum: number): RoundStep {
+export function startRound(
+  key: string,
+  ballot: Ballot,
+  quorum: number,
+  next: Ballot | null = null,
+): RoundStep {
   return {
-    round: { key, ballot, quorum, phase: { kind: 'preparing', promisedBy: [], best: null } },
+    round: { key, ballot, quorum, next, phase: { kind: 'preparing', promisedBy: [], best: null } },
     broadcast: { kind: 'prepare', key, ballot },
   };
+}
+
+/**
+ * A round whose `ballot` a quorum promised with its acceptance of `current`, in a round of the same proposer that committed
+ * and whose `next` it was. May be started once: a ballot carries one value, ever.
+ */
+export function startPromisedRound(
+  current: VersionedValue,
+  promised: {
+    readonly key: string;
+    readonly ballot: Ballot;
+    readonly quorum: number;
+    readonly next: Ballot | null;
+  },
+  change: Change,
+): RoundStep {
+  return propose({ ...promised, phase: { kind: 'preparing', promisedBy: [], best: null } }, change(current));
 }
 
 /** Takes one acceptor's reply. Doubled, late and foreign replies change nothing. */
@@ -97,9 +121,13 @@ function stepPreparing(
   if (promisedBy.length < round.quorum || best === null) {
     return { round: { ...round, phase: { kind: 'preparing', promisedBy, best } }, broadcast: null };
   }
-  const proposal = change(best.register);
+  return propose(round, change(best.register));
+}
+
+function propose(round: Round, proposal: VersionedValue): RoundStep {
+  const { key, ballot, next } = round;
   return {
     round: { ...round, phase: { kind: 'accepting', acceptedBy: [], proposal } },
-    broadcast: { kind: 'accept', key: round.key, ballot: round.ballot, proposal },
+    broadcast: { kind: 'accept', key, ballot, proposal, ...(next === null ? {} : { next }) },
   };
 }

@@ -13,6 +13,8 @@ export type ErrorCode =
   | 'WRITE_LOST'
   | 'QUORUM_NOT_REACHED'
   | 'CAS_CONFLICT'
+  | 'VALUE_REFUSED'
+  | 'CLOCK_SKEW'
   | 'CONFIG_INVALID'
   | 'POSTGRES_FAILED'
   | 'INVARIANT';

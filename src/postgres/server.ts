@@ -111,11 +111,27 @@ export class PostgresServer {
    * POSTGRES_FAILED with PostgreSQL's own last words, CONFIG_INVALID when its log is no file of this user's own.
    */
   async startAsFollower(): Promise<void> {
-    const { dataDir, account, logPath } = this.#options;
-    await this.#untilWatchdogEnded();
-    await endLeftover(dataDir);
+    const { dataDir, account } = this.#options;
+    await this.#clearTheWay();
     await replaceFile(join(dataDir, 'standby.signal'), '', account);
     await rm(join(dataDir, 'promote'), { force: true });
+    await this.#start();
+  }
+
+  /** Starts a server that follows nobody and takes writes; otherwise as {@link startAsFollower}. */
+  async startAlone(): Promise<void> {
+    await this.#clearTheWay();
+    await rm(join(this.#options.dataDir, 'standby.signal'), { force: true });
+    await this.#start();
+  }
+
+  async #clearTheWay(): Promise<void> {
+    await this.#untilWatchdogEnded();
+    await endLeftover(this.#options.dataDir);
+  }
+
+  async #start(): Promise<void> {
+    const { logPath } = this.#options;
     closeSync(openOwnFile(logPath, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT));
     const startedAtMs = monotonicMs();
     this.#raised = [];

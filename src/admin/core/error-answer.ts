@@ -16,6 +16,8 @@ const STATUS: Readonly<Record<ErrorCode, ErrorStatus>> = {
   NOT_LEADER: 409,
   FENCED: 409,
   CAS_CONFLICT: 409,
+  VALUE_REFUSED: 400,
+  CLOCK_SKEW: 409,
   WRITE_LOST: 409,
   INVARIANT: 500,
   POSTGRES_FAILED: 502,

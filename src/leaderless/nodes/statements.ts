@@ -1,0 +1,330 @@
+import type { ConsensusMessage, ConsensusReply } from '../../consensus/acceptor.ts';
+import { cellId, joinCells, keyId } from '../core/cells.ts';
+import type { Cell, Store } from '../core/cells.ts';
+import { fromProposal, toVersionedValue } from '../core/slot-value.ts';
+import { NodeFailure } from './requests.ts';
+import type { Hint, KindName, NodeReply, NodeRequest } from './requests.ts';
+
+/** One prepared statement, its parameters, and what its rows mean for each request. */
+export interface Statement {
+  readonly name: string;
+  readonly text: string;
+  readonly values: readonly unknown[];
+  decode(rows: readonly Row[]): readonly (NodeReply | NodeFailure)[];
+}
+
+type Row = readonly unknown[];
+type Request<K extends NodeRequest['kind']> = Extract<NodeRequest, { kind: K }>;
+
+const SCHEMA = 'lockstep_leaderless';
+const DONE: NodeReply = { kind: 'done' };
+
+/** The statement for requests of one lane. `epoch`: which membership the caller goes by. */
+export function statementOf(requests: readonly NodeRequest[], epoch: number, maxAheadMs: number): Statement {
+  const first = requests[0];
+  switch (first?.kind) {
+    case 'merge':
+      return mergeStatement(requests as readonly Request<'merge'>[], first.store, epoch, maxAheadMs);
+    case 'read':
+      return readStatement(requests as readonly Request<'read'>[], first.store, epoch);
+    case 'consensus':
+      return consensusStatement(requests as readonly Request<'consensus'>[], first.message.kind, epoch);
+    case 'hint':
+      return hintStatement(requests as readonly Request<'hint'>[]);
+    case 'take-hints':
+      return takeHintsStatement(first);
+    case 'drop-hints':
+      return dropHintsStatement(requests as readonly Request<'drop-hints'>[]);
+    case undefined:
+      throw new TypeError('There is no statement for no request.');
+  }
+}
+
+function mergeStatement(
+  requests: readonly Request<'merge'>[],
+  store: Store,
+  epoch: number,
+  maxAheadMs: number,
+): Statement {
+  // ON CONFLICT refuses to touch a row twice.
+  const joined = new Map<string, Cell>();
+  for (const { cells } of requests) {
+    for (const cell of cells) {
+      const id = `${keyId(cell.collection, cell.key)}\u0000${cellId(cell)}`;
+      const known = joined.get(id);
+      joined.set(id, known === undefined ? cell : joinCells(known, cell));
+    }
+  }
+  const cells = [...joined.values()];
+  const columns =
+    store === 'registers'
+      ? registerColumns(cells.filter((cell) => cell.store === 'registers'))
+      : tallyColumns(cells.filter((cell) => cell.store === 'tallies'));
+  return {
+    name: `lockstep_merge_${store}`,
+    text: `SELECT ${SCHEMA}.merge_${store}($1, $2, ${columns.map((_, index) => `$${index + 3}`).join(', ')})`,
+    values: [epoch, maxAheadMs, ...columns],
+    decode: () => requests.map(() => DONE),
+  };
+}
+
+function registerColumns(cells: readonly Extract<Cell, { store: 'registers' }>[]): readonly unknown[][] {
+  return [
+    cells.map((cell) => cell.collection),
+    cells.map((cell) => cell.key),
+    cells.map((cell) => cell.field),
+    cells.map((cell) => cell.value),
+    cells.map((cell) => cell.at),
+    cells.map((cell) => cell.writer),
+    cells.map((cell) => cell.expiresAtMs),
+  ];
+}
+
+function tallyColumns(cells: readonly Extract<Cell, { store: 'tallies' }>[]): readonly unknown[][] {
+  return [
+    cells.map((cell) => cell.collection),
+    cells.map((cell) => cell.key),
+    cells.map((cell) => cell.item),
+    cells.map((cell) => cell.actor),
+    cells.map((cell) => cell.added),
+    cells.map((cell) => cell.removed),
+    cells.map((cell) => cell.bornAt),
+  ];
+}
+
+const COLUMNS: Readonly<Record<Store, string>> = {
+  registers: 'r.collection, r.key, r.field, r.value, r.at, r.writer, r.expires_at_ms',
+  tallies: 'r.collection, r.key, r.item, r.actor, r.added, r.removed, r.born_at',
+};
+
+/** Rows in the order of {@link COLUMNS}. */
+export function decodeCell(store: Store, row: Row): Cell {
+  const [collection, key, third, fourth, fifth, sixth, seventh] = row;
+  if (store === 'registers') {
+    return {
+      store,
+      collection: collection as string,
+      key: key as string,
+      field: third as string,
+      value: fourth as string | null,
+      at: fifth as number,
+      writer: sixth as string,
+      expiresAtMs: seventh as number | null,
+    };
+  }
+  return {
+    store,
+    collection: collection as string,
+    key: key as string,
+    item: third as string,
+    actor: fourth as string,
+    added: fifth as number,
+    removed: sixth as number,
+    bornAt: seventh as number,
+  };
+}
+
+function readStatement(requests: readonly Request<'read'>[], store: Store, epoch: number): Statement {
+  const asked = new Map<string, Request<'read'>>();
+  for (const request of requests) asked.set(keyId(request.collection.name, request.key), request);
+  const distinct = [...asked.values()];
+  return {
+    name: `lockstep_read_${store}`,
+    text: `SELECT ${COLUMNS[store]} FROM unnest($2::text[], $3::text[]) AS u(c, k)
+      JOIN ${SCHEMA}.${store} r ON r.collection = u.c AND r.key = u.k WHERE (SELECT ${SCHEMA}.assert_member($1))`,
+    values: [epoch, distinct.map(({ collection }) => collection.name), distinct.map(({ key }) => key)],
+    decode(rows) {
+      const found = new Map<string, Cell[]>();
+      for (const row of rows) {
+        const cell = decodeCell(store, row);
+        const id = keyId(cell.collection, cell.key);
+        const cells = found.get(id);
+        if (cells === undefined) found.set(id, [cell]);
+        else cells.push(cell);
+      }
+      return requests.map(({ collection, key }) => ({
+        kind: 'cells',
+        cells: found.get(keyId(collection.name, key)) ?? [],
+      }));
+    },
+  };
+}
+
+function hintStatement(requests: readonly Request<'hint'>[]): Statement {
+  return {
+    name: 'lockstep_hint',
+    text: `INSERT INTO ${SCHEMA}.hints (target, store, collection, key)
+      SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS u(t, s, c, k) ORDER BY 1, 2, 3, 4
+      ON CONFLICT (target, store, collection, key) DO UPDATE SET noted = excluded.noted`,
+    values: hintColumns(requests.map(({ hint }) => hint)),
+    decode: () => requests.map(() => DONE),
+  };
+}
+
+function hintColumns(hints: readonly Hint[]): readonly unknown[][] {
+  return [
+    hints.map(({ target }) => target),
+    hints.map(({ store }) => store),
+    hints.map(({ collection }) => collection.name),
+    hints.map(({ key }) => key),
+  ];
+}
+
+function takeHintsStatement({ target, limit }: Request<'take-hints'>): Statement {
+  return {
+    name: 'lockstep_take_hints',
+    text: `SELECT h.store, h.collection, c.kind, h.key, h.noted::text FROM ${SCHEMA}.hints h
+      JOIN ${SCHEMA}.collections c ON c.name = h.collection WHERE h.target = $1 ORDER BY h.noted LIMIT $2`,
+    values: [target, limit],
+    decode: (rows) => [
+      {
+        kind: 'hints',
+        hints: rows.map(([store, name, kind, key, noted]) => ({
+          target,
+          store: store as Store,
+          collection: { name: name as string, kind: kind as KindName },
+          key: key as string,
+          noted: noted as string,
+        })),
+      },
+    ],
+  };
+}
+
+function dropHintsStatement(requests: readonly Request<'drop-hints'>[]): Statement {
+  const hints = requests.flatMap((request) => request.hints);
+  return {
+    name: 'lockstep_drop_hints',
+    text: `DELETE FROM ${SCHEMA}.hints h USING unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS u(t, s, c, k, n)
+      WHERE h.target = u.t AND h.store = u.s AND h.collection = u.c AND h.key = u.k AND h.noted = u.n::xid8`,
+    values: [...hintColumns(hints), hints.map(({ noted }) => noted)],
+    decode: () => requests.map(() => DONE),
+  };
+}
+
+type MessageOf<K extends ConsensusMessage['kind']> = Extract<ConsensusMessage, { kind: K }>;
+
+function consensusStatement(
+  requests: readonly Request<'consensus'>[],
+  kind: ConsensusMessage['kind'],
+  epoch: number,
+): Statement {
+  const names = requests.map(({ collection }) => collection.name);
+  const keys = requests.map(({ key }) => key);
+  const messages = requests.map(({ message }) => message);
+  switch (kind) {
+    case 'prepare':
+      return prepareStatement(names, keys, messages as readonly MessageOf<'prepare'>[], epoch);
+    case 'accept':
+      return acceptStatement(names, keys, messages as readonly MessageOf<'accept'>[], epoch);
+    case 'peek':
+      return peekStatement(names, keys, epoch);
+  }
+}
+
+/** Rows start with the request's ordinal from 1. */
+function byOrdinal(
+  count: number,
+  rows: readonly Row[],
+  decode: (row: Row, index: number) => ConsensusReply,
+): readonly (NodeReply | NodeFailure)[] {
+  const replies: (NodeReply | NodeFailure)[] = Array.from(
+    { length: count },
+    () => new NodeFailure('the node left a key unanswered', { wasSent: true }),
+  );
+  for (const row of rows) {
+    const index = Number(row[0]) - 1;
+    replies[index] = { kind: 'consensus', reply: decode(row, index) };
+  }
+  return replies;
+}
+
+/**
+ * The ballot that stood in the way. It is read with the statement's snapshot, which may be older than the row that refused:
+ * then it is known only that it is higher than the proposer's.
+ */
+function rejectedBy(row: Row, own: { readonly counter: number }): ConsensusReply {
+  const counter = Math.max(row[2] as number, own.counter + 1);
+  return { kind: 'reject', promised: { counter, proposer: row[3] as string } };
+}
+
+function prepareStatement(
+  names: readonly string[],
+  keys: readonly string[],
+  messages: readonly MessageOf<'prepare'>[],
+  epoch: number,
+): Statement {
+  return {
+    name: 'lockstep_prepare',
+    text: `SELECT * FROM ${SCHEMA}.prepare($1, $2, $3, $4, $5)`,
+    values: [
+      epoch,
+      names,
+      keys,
+      messages.map(({ ballot }) => ballot.counter),
+      messages.map(({ ballot }) => ballot.proposer),
+    ],
+    decode: (rows) =>
+      byOrdinal(messages.length, rows, (row, index) => {
+        const ballot = messages[index]?.ballot ?? { counter: 0, proposer: '' };
+        if (row[1] !== true) return rejectedBy(row, ballot);
+        return {
+          kind: 'promise',
+          acceptedBallot: { counter: row[2] as number, proposer: row[3] as string },
+          accepted: toVersionedValue(row[4] as number, row[5] as string | null, row[6] as string),
+        };
+      }),
+  };
+}
+
+function acceptStatement(
+  names: readonly string[],
+  keys: readonly string[],
+  messages: readonly MessageOf<'accept'>[],
+  epoch: number,
+): Statement {
+  const proposals = messages.map(({ proposal }) => fromProposal(proposal));
+  return {
+    name: 'lockstep_accept',
+    text: `SELECT * FROM ${SCHEMA}.accept($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    values: [
+      epoch,
+      names,
+      keys,
+      messages.map(({ ballot }) => ballot.counter),
+      messages.map(({ ballot }) => ballot.proposer),
+      messages.map(({ ballot, next }) => (next ?? ballot).counter),
+      messages.map(({ proposal }) => proposal.version),
+      proposals.map(({ value }) => value),
+      proposals.map(({ lineage }) => lineage),
+    ],
+    decode: (rows) =>
+      byOrdinal(messages.length, rows, (row, index) =>
+        row[1] === true ? { kind: 'accepted' } : rejectedBy(row, messages[index]?.ballot ?? { counter: 0 }),
+      ),
+  };
+}
+
+function peekStatement(names: readonly string[], keys: readonly string[], epoch: number): Statement {
+  return {
+    name: 'lockstep_peek',
+    text: `SELECT u.o, s.promised, s.promised_by, s.accepted, s.accepted_by, s.version, s.value, s.lineage
+      FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS u(c, k, o)
+      LEFT JOIN ${SCHEMA}.slots s ON s.collection = u.c AND s.key = u.k WHERE (SELECT ${SCHEMA}.assert_member($1))`,
+    values: [epoch, names, keys],
+    decode: (rows) =>
+      byOrdinal(keys.length, rows, (row) => ({
+        kind: 'state',
+        promised: { counter: (row[1] as number | null) ?? 0, proposer: (row[2] as string | null) ?? '' },
+        acceptedBallot: {
+          counter: (row[3] as number | null) ?? 0,
+          proposer: (row[4] as string | null) ?? '',
+        },
+        accepted: toVersionedValue(
+          (row[5] as number | null) ?? 0,
+          row[6] as string | null,
+          (row[7] as string | null) ?? '',
+        ),
+      })),
+  };
+}

@@ -1,0 +1,335 @@
+import { LockstepError } from '../model/errors.ts';
+import type { Outcome } from '../model/errors.ts';
+import { joinAll, lackingIn } from './core/cells.ts';
+import type { Cell, CellMap, Store } from './core/cells.ts';
+import { nodesNeeded } from './core/levels.ts';
+import type { ReadLevel, WriteLevel } from './core/levels.ts';
+import type { NodeQueue } from './nodes/node-queue.ts';
+import { NodeFailure } from './nodes/requests.ts';
+import type { CollectionName, NodeReply, NodeRequest } from './nodes/requests.ts';
+import type { Runtime } from './runtime.ts';
+
+export interface WriteResult {
+  /** Nodes that had it on disk when the call was done. */
+  readonly answeredBy: readonly string[];
+}
+
+export interface ReadResult {
+  readonly cells: CellMap;
+  /** Nodes whose answers were merged. */
+  readonly answeredBy: readonly string[];
+  /** Nodes that lacked something of it and have it now. */
+  readonly repaired: readonly string[];
+}
+
+/** Told of keys that a node may lack although they were written. */
+export type MissedKey = (missed: {
+  readonly node: NodeQueue;
+  /** Has it on disk, so that the hint is kept there; null when none is known to. */
+  readonly holder: NodeQueue | null;
+  readonly collection: CollectionName;
+  readonly store: Store;
+  readonly key: string;
+}) => void;
+
+const FIRST_REPEAT_MS = 10;
+const LAST_REPEAT_MS = 160;
+/** After so long without an answer another node is asked as well. */
+const HEDGE_MS = 20;
+/** A node that has been silent for so long is asked last. */
+const SILENT_MS = 40;
+
+type MergeRequest = Extract<NodeRequest, { kind: 'merge' }>;
+
+/** Writes cells to, and reads them from, all nodes. */
+export class Replicas {
+  readonly #runtime: Runtime;
+  readonly #onMissed: MissedKey;
+  readonly nodes: readonly NodeQueue[];
+  #turn = 0;
+  #repairs = 0;
+
+  constructor(nodes: readonly NodeQueue[], runtime: Runtime, onMissed: MissedKey) {
+    this.nodes = nodes;
+    this.#runtime = runtime;
+    this.#onMissed = onMissed;
+  }
+
+  /** How many cells read repair has sent. */
+  get repairs(): number {
+    return this.#repairs;
+  }
+
+  /**
+   * Sends the cells of one key to every node; done when as many have them on disk as the level says. Throws QUORUM_NOT_REACHED
+   * when that cannot be reached in time, `not-applied` only when no node can have got them.
+   */
+  async write(
+    collection: CollectionName,
+    cells: readonly Cell[],
+    level: WriteLevel,
+    deadlineMs: number,
+  ): Promise<WriteResult> {
+    const store = cells[0]?.store;
+    if (store === undefined) return { answeredBy: [] };
+    const request: MergeRequest = { kind: 'merge', collection, store, cells };
+    return new Promise((resolve, reject) => {
+      new Write(request, {
+        nodes: this.nodes,
+        runtime: this.#runtime,
+        needed: nodesNeeded(level, this.nodes.length),
+        level,
+        deadlineMs,
+        onMissed: this.#onMissed,
+        resolve,
+        reject,
+      }).start();
+    });
+  }
+
+  /**
+   * Reads one key. At `quorum` a majority has what is returned before it is returned. Throws QUORUM_NOT_REACHED when too few
+   * answered in time.
+   */
+  async read(
+    collection: CollectionName,
+    store: Store,
+    key: string,
+    level: ReadLevel,
+    deadlineMs: number,
+  ): Promise<ReadResult> {
+    const needed = nodesNeeded(level, this.nodes.length);
+    const endsAtMs = this.#runtime.monotonicMs() + deadlineMs;
+    const answers = await this.#ask({ kind: 'read', collection, store, key }, needed, level, deadlineMs);
+    const joined = joinAll(answers.map(({ cells }) => cells));
+    const answeredBy = answers.map(({ node }) => node.name);
+    if (level === 'one') return { cells: joined, answeredBy, repaired: [] };
+    const behind = answers.flatMap(({ node, cells }) => {
+      const lacking = lackingIn(cells, joined);
+      return lacking.length === 0 ? [] : [{ node, lacking }];
+    });
+    if (behind.length === 0) return { cells: joined, answeredBy, repaired: [] };
+    const whole = answers.length - behind.length;
+    const repaired = await this.#repair(collection, store, behind, needed - whole, level, endsAtMs);
+    return { cells: joined, answeredBy, repaired };
+  }
+
+  /** Sends nodes what they lack; resolves when `needed` of them have it. */
+  #repair(
+    collection: CollectionName,
+    store: Store,
+    behind: readonly { readonly node: NodeQueue; readonly lacking: readonly Cell[] }[],
+    needed: number,
+    level: ReadLevel,
+    endsAtMs: number,
+  ): Promise<readonly string[]> {
+    return new Promise((resolve, reject) => {
+      const repaired: string[] = [];
+      const failures = new Map<string, string>();
+      const fail = (): void => {
+        cancel();
+        reject(notReached(level, 'not-applied', failures, repaired, needed));
+      };
+      const cancel = this.#runtime.after(Math.max(0, endsAtMs - this.#runtime.monotonicMs()), fail);
+      for (const { node, lacking } of behind) {
+        node.ask({ kind: 'merge', collection, store, cells: lacking }, (reply) => {
+          if (reply instanceof NodeFailure) {
+            failures.set(node.name, reply.message);
+            if (behind.length - failures.size < needed) fail();
+            return;
+          }
+          this.#repairs += lacking.length;
+          repaired.push(node.name);
+          if (repaired.length < needed) return;
+          cancel();
+          resolve([...repaired]);
+        });
+      }
+    });
+  }
+
+  /** Asks as many nodes as needed, and another one for each that fails or is slow. */
+  #ask(
+    request: Extract<NodeRequest, { kind: 'read' }>,
+    needed: number,
+    level: ReadLevel,
+    deadlineMs: number,
+  ): Promise<readonly { readonly node: NodeQueue; readonly cells: readonly Cell[] }[]> {
+    return new Promise((resolve, reject) => {
+      const answers: { node: NodeQueue; cells: readonly Cell[] }[] = [];
+      const failures = new Map<string, string>();
+      const order = this.#inOrder();
+      let next = 0;
+      let isDone = false;
+      const finish = (settle: () => void): void => {
+        if (isDone) return;
+        isDone = true;
+        cancelHedge();
+        cancelDeadline();
+        settle();
+      };
+      const askNext = (): void => {
+        const node = order[next++];
+        if (node === undefined) return;
+        node.ask(request, (reply) => take(node, reply));
+      };
+      const take = (node: NodeQueue, reply: NodeReply | NodeFailure): void => {
+        if (isDone) return;
+        if (reply instanceof NodeFailure) {
+          failures.set(node.name, reply.message);
+          if (this.nodes.length - failures.size < needed)
+            finish(() => reject(notReached(level, 'not-applied', failures, names(answers), needed, reply)));
+          else askNext();
+          return;
+        }
+        if (reply.kind !== 'cells') return;
+        answers.push({ node, cells: reply.cells });
+        if (answers.length === needed) finish(() => resolve(answers));
+      };
+      const cancelHedge = this.#runtime.after(HEDGE_MS, () => {
+        while (next < order.length) askNext();
+      });
+      const cancelDeadline = this.#runtime.after(deadlineMs, () => {
+        finish(() => reject(notReached(level, 'not-applied', failures, names(answers), needed)));
+      });
+      for (let index = 0; index < needed; index++) askNext();
+    });
+  }
+
+  /** Those that answer first, each of them as often as the others. */
+  #inOrder(): readonly NodeQueue[] {
+    const count = this.nodes.length;
+    this.#turn = (this.#turn + 1) % count;
+    const rank = (node: NodeQueue): number => (!node.isUp ? 2 : node.silentMs() > SILENT_MS ? 1 : 0);
+    const rotated = Array.from({ length: count }, (_, index) => this.nodes[(index + this.#turn) % count]);
+    return rotated
+      .filter((node) => node !== undefined)
+      .map((node) => ({ node, rank: rank(node) }))
+      .sort((a, b) => a.rank - b.rank)
+      .map(({ node }) => node);
+  }
+}
+
+interface WriteOptions {
+  readonly nodes: readonly NodeQueue[];
+  readonly runtime: Runtime;
+  readonly needed: number;
+  readonly level: WriteLevel;
+  readonly deadlineMs: number;
+  readonly onMissed: MissedKey;
+  resolve(result: WriteResult): void;
+  reject(error: LockstepError): void;
+}
+
+/** One write under way. It goes on after it is done: until each node has it, or is known to have missed it. */
+class Write {
+  readonly #request: MergeRequest;
+  readonly #options: WriteOptions;
+  readonly #answered: NodeQueue[] = [];
+  readonly #failures = new Map<string, string>();
+  /** Failed nodes that are asked again. */
+  readonly #pending = new Map<NodeQueue, number>();
+  #refusal: NodeFailure | null = null;
+  #mayBeApplied = false;
+  #isDone = false;
+  #cancelDeadline: () => void = () => undefined;
+
+  constructor(request: MergeRequest, options: WriteOptions) {
+    this.#request = request;
+    this.#options = options;
+  }
+
+  start(): void {
+    const { nodes, runtime, deadlineMs } = this.#options;
+    this.#cancelDeadline = runtime.after(deadlineMs, () => this.#giveUp());
+    for (const node of nodes) this.#send(node);
+  }
+
+  #send(node: NodeQueue): void {
+    node.ask(this.#request, (reply) => {
+      if (reply instanceof NodeFailure) this.#onFailure(node, reply);
+      else this.#onAnswer(node);
+    });
+  }
+
+  #onAnswer(node: NodeQueue): void {
+    this.#answered.push(node);
+    this.#pending.delete(node);
+    if (this.#isDone || this.#answered.length < this.#options.needed) return;
+    this.#isDone = true;
+    this.#cancelDeadline();
+    this.#options.resolve({ answeredBy: this.#answered.map(({ name }) => name) });
+    for (const pending of this.#pending.keys()) this.#miss(pending);
+  }
+
+  #onFailure(node: NodeQueue, failure: NodeFailure): void {
+    this.#failures.set(node.name, failure.message);
+    this.#mayBeApplied ||= failure.wasSent;
+    if (this.#isDone) return this.#miss(node);
+    if (failure.isRefusal) {
+      this.#refusal = failure;
+      this.#pending.set(node, 0);
+      const refused = [...this.#failures.keys()].length;
+      if (this.#options.nodes.length - refused < this.#options.needed) this.#giveUp();
+      return;
+    }
+    // The very same cells again: they cannot count twice.
+    const times = this.#pending.get(node) ?? 0;
+    this.#pending.set(node, times + 1);
+    const delayMs = Math.min(LAST_REPEAT_MS, FIRST_REPEAT_MS * 2 ** times);
+    this.#options.runtime.after(delayMs, () => {
+      if (!this.#isDone && !this.#answered.includes(node)) this.#send(node);
+    });
+  }
+
+  #giveUp(): void {
+    if (this.#isDone) return;
+    this.#isDone = true;
+    this.#cancelDeadline();
+    const { needed, level, nodes } = this.#options;
+    // Nodes that have not said anything may still do it.
+    const silent = nodes.some((node) => !this.#failures.has(node.name) && !this.#answered.includes(node));
+    const outcome = this.#answered.length > 0 || this.#mayBeApplied || silent ? 'unknown' : 'not-applied';
+    const answeredBy = this.#answered.map(({ name }) => name);
+    this.#options.reject(
+      notReached(level, outcome, this.#failures, answeredBy, needed, this.#refusal ?? undefined),
+    );
+    if (this.#answered.length > 0) for (const pending of this.#pending.keys()) this.#miss(pending);
+  }
+
+  #miss(node: NodeQueue): void {
+    const { collection, store, cells } = this.#request;
+    const key = cells[0]?.key ?? '';
+    this.#options.onMissed({ node, holder: this.#answered[0] ?? null, collection, store, key });
+  }
+}
+
+function names(answers: readonly { readonly node: NodeQueue }[]): readonly string[] {
+  return answers.map(({ node }) => node.name);
+}
+
+/** The error for a call that too few nodes answered. */
+export function notReached(
+  what: string,
+  outcome: Outcome,
+  failures: ReadonlyMap<string, string>,
+  answeredBy: readonly string[],
+  needed: number,
+  cause?: NodeFailure,
+): LockstepError {
+  const told = [...failures.values()].join('; ') || 'the others did not answer in time';
+  if (cause?.isRefusal === true) {
+    const code = cause.message.includes('clock') ? 'CLOCK_SKEW' : 'CONFIG_INVALID';
+    return new LockstepError(code, `The servers refused it: ${told}.`, { outcome, cause });
+  }
+  return new LockstepError(
+    'QUORUM_NOT_REACHED',
+    `${answeredBy.length} of ${needed} servers that "${what}" needs answered in time: ${told}. See which of them run ("lockstep leaderless status"), or ask for less.`,
+    {
+      outcome,
+      retryable: true,
+      details: { level: what, needed, answeredBy, failures: Object.fromEntries(failures) },
+      ...(cause === undefined ? {} : { cause }),
+    },
+  );
+}

@@ -1,0 +1,72 @@
+import { findPostgres } from '../../../src/postgres/binaries.ts';
+import type { PostgresServer } from '../../../src/postgres/server.ts';
+import { quorum } from '../../../src/leaderless/index.ts';
+import type { Quorum, QuorumOptions } from '../../../src/leaderless/index.ts';
+import { freePort, ServerFixture } from '../fixture.ts';
+
+export interface IndependentServer {
+  readonly name: string;
+  readonly port: number;
+  readonly url: string;
+  readonly server: PostgresServer;
+}
+
+/** Independent servers, and the quorums that were opened on them; all are ended with it. */
+export class IndependentServers implements AsyncDisposable {
+  readonly #fixture: ServerFixture;
+  readonly #quorums: Quorum[] = [];
+  readonly servers: readonly IndependentServer[];
+
+  private constructor(fixture: ServerFixture, servers: readonly IndependentServer[]) {
+    this.#fixture = fixture;
+    this.servers = servers;
+  }
+
+  static async start(count = 3): Promise<IndependentServers> {
+    const fixture = await ServerFixture.create(await findPostgres());
+    try {
+      const servers = await Promise.all(
+        Array.from({ length: count }, async (_, index) => {
+          const name = `q${index + 1}`;
+          const port = await freePort();
+          await fixture.initialize(name);
+          const server = fixture.server(name, port);
+          await fixture.configure(name, port, null);
+          await server.startAlone();
+          const { user, password } = fixture.address(port);
+          return { name, port, server, url: `postgresql://${user}:${password}@127.0.0.1:${port}/postgres` };
+        }),
+      );
+      return new IndependentServers(fixture, servers);
+    } catch (error) {
+      await fixture[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** What another process would open. */
+  async quorum(options: Omit<QuorumOptions, 'nodes'> = {}): Promise<Quorum> {
+    const opened = await quorum({ nodes: this.servers.map(({ name, url }) => ({ name, url })), ...options });
+    this.#quorums.push(opened);
+    return opened;
+  }
+
+  named(name: string): IndependentServer {
+    const found = this.servers.find((server) => server.name === name);
+    if (found === undefined) throw new Error(`no server ${name}`);
+    return found;
+  }
+
+  async kill(name: string): Promise<void> {
+    await this.named(name).server.stop('immediate');
+  }
+
+  async restart(name: string): Promise<void> {
+    await this.named(name).server.startAlone();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#quorums.map((opened) => opened.close()));
+    await this.#fixture[Symbol.asyncDispose]();
+  }
+}
