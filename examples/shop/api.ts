@@ -4,7 +4,6 @@ import { HTTPException } from 'hono/http-exception';
 import type { z } from 'zod';
 import { createAccount, findByPassword, signIn, signOut } from './accounts.ts';
 import type { CardProvider } from './card-provider.ts';
-import { addToCart, readCart, setQuantity } from './carts.ts';
 import { findProduct, listCategories, listProducts } from './catalog.ts';
 import type { ShopDatabase } from './database.ts';
 import {
@@ -93,19 +92,19 @@ function addAccounts(api: Hono<ShopEnv>): void {
 
 function addCart(api: Hono<ShopEnv>): void {
   const answer = async (c: Context<ShopEnv>, cartId: string | null): Promise<Response> =>
-    c.json(await readCart(c.get('visitor').session, cartId));
+    c.json(await c.get('visitor').carts.read(c.get('visitor').session, cartId));
   api.get('/cart', (c) => answer(c, c.get('visitor').cartId));
   api.post('/cart/items', async (c) => {
     const { productId, quantity } = check(addInput, await readJson(c));
     const cartId = ensureCart(c);
-    const isAdded = await addToCart(c.get('visitor').session, cartId, productId, quantity);
+    const { carts, session } = c.get('visitor');
+    const isAdded = await carts.add(session, cartId, productId, quantity);
     return isAdded ? answer(c, cartId) : c.json({ error: 'There is no such product.' }, 404);
   });
   api.put('/cart/items/:id', async (c) => {
     const { quantity } = check(quantityInput, await readJson(c));
-    const { session, cartId } = c.get('visitor');
-    if (cartId !== null)
-      await setQuantity(session, cartId, check(productIdInput, c.req.param('id')), quantity);
+    const { carts, session, cartId } = c.get('visitor');
+    if (cartId !== null) await carts.set(session, cartId, check(productIdInput, c.req.param('id')), quantity);
     return answer(c, cartId);
   });
 }

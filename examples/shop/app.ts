@@ -5,6 +5,8 @@ import { HTTPException } from 'hono/http-exception';
 import { secureHeaders } from 'hono/secure-headers';
 import { LockstepError } from '../../src/index.ts';
 import { createApi } from './api.ts';
+import { databaseCarts } from './carts.ts';
+import type { Carts } from './carts.ts';
 import type { CardProvider } from './card-provider.ts';
 import type { ShopDatabase } from './database.ts';
 import { forgetSeen, recogniseVisitor } from './visitor.ts';
@@ -16,6 +18,8 @@ import { createWebRoutes, showMissing } from './web/routes.ts';
 export interface AppOptions {
   readonly db: ShopDatabase;
   readonly cards: CardProvider;
+  /** Where carts are kept; by default in `db`. */
+  readonly carts?: Carts;
   /** What `createSchema` returned. */
   readonly shopId: string;
   /** Told about every request that failed for a reason of ours. */
@@ -23,7 +27,7 @@ export interface AppOptions {
 }
 
 /** The whole shop: pages, API, pictures and health. */
-export function createApp({ db, cards, shopId, onError }: AppOptions): Hono<ShopEnv> {
+export function createApp({ db, cards, shopId, carts = databaseCarts, onError }: AppOptions): Hono<ShopEnv> {
   const app = new Hono<ShopEnv>();
   app.use(
     secureHeaders({
@@ -44,7 +48,7 @@ export function createApp({ db, cards, shopId, onError }: AppOptions): Hono<Shop
     return c.json({ ok: true, products: rows[0]?.products ?? 0, readsByNode: db.stats().readsByNode });
   });
   app.use(csrf());
-  app.use(recogniseVisitor(db, shopId));
+  app.use(recogniseVisitor(db, shopId, carts));
   app.route('/api', createApi(db, cards));
   app.route('/', createWebRoutes(db, cards));
   app.notFound((c) => showMissing(c));

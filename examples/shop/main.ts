@@ -4,7 +4,10 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { createAdaptorServer } from '@hono/node-server';
 import { connect, LockstepError } from '../../src/index.ts';
+import { cart, quorum } from '../../src/leaderless/index.ts';
+import type { Quorum } from '../../src/leaderless/index.ts';
 import { createApp } from './app.ts';
+import { quorumCarts } from './carts.ts';
 import { createCardProvider } from './card-provider.ts';
 import { captureOutstanding } from './payments.ts';
 import { createSchema } from './schema.ts';
@@ -15,6 +18,8 @@ import { settle } from './settle.ts';
 export interface ShopOptions {
   /** Connection URL that names all servers of the cluster. */
   readonly url: string;
+  /** Independent servers that keep the carts; without them the cluster does. */
+  readonly leaderlessUrls?: readonly string[];
   /** Where to listen on 127.0.0.1; the next free port when it is taken. Default 3000. */
   readonly port?: number;
   readonly onProgress?: (progress: SeedProgress) => void;
@@ -36,15 +41,22 @@ const PORTS_TO_TRY = 20;
 
 /** Creates the schema, fills an empty catalogue and serves the shop. */
 export async function startShop(options: ShopOptions): Promise<Shop> {
-  const { url, port = 3000, onProgress, onError } = options;
+  const { url, leaderlessUrls = [], port = 3000, onProgress, onError } = options;
   const db = connect(url);
   db.on('error', () => undefined);
+  let kept: Quorum | null = null;
+  const end = async (): Promise<void> => {
+    await kept?.close();
+    await db.end();
+  };
   try {
     const cards = createCardProvider({ latencyMs: 40 });
     const shopId = await settle(() => createSchema(db));
     const isSeeded = await seedCatalogue(db, onProgress === undefined ? {} : { onProgress });
     await captureOutstanding(db, cards);
-    const app = createApp({ db, cards, shopId, ...(onError === undefined ? {} : { onError }) });
+    if (leaderlessUrls.length > 0) kept = await quorum({ nodes: leaderlessUrls });
+    const carts = kept === null ? {} : { carts: quorumCarts(kept.collection('carts', cart())) };
+    const app = createApp({ db, cards, shopId, ...carts, ...(onError === undefined ? {} : { onError }) });
     const server = createAdaptorServer({ fetch: app.fetch }) as Server;
     const boundPort = await listen(server, port);
     return {
@@ -58,11 +70,11 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
         const impatience = setTimeout(() => server.closeAllConnections(), 3_000);
         await closed;
         clearTimeout(impatience);
-        await db.end();
+        await end();
       },
     };
   } catch (error) {
-    await db.end();
+    await end();
     throw error;
   }
 }
@@ -108,8 +120,10 @@ async function main(): Promise<void> {
       `"${values.port}" is not a port; pass --port with a number from 0 to 65535.`,
     );
   }
+  const leaderlessUrls = (process.env['LEADERLESS_URLS'] ?? '').split(' ').filter(Boolean);
   const shop = await startShop({
     url,
+    leaderlessUrls,
     port,
     onProgress: showProgress,
     onError: (error) => console.error(error),

@@ -1,5 +1,5 @@
 import type { Card, CardProvider } from './card-provider.ts';
-import { readCart } from './carts.ts';
+import type { Carts } from './carts.ts';
 import { confirmOrder, placeOrder } from './checkout.ts';
 import type { CheckoutRequest, CheckoutResult } from './checkout.ts';
 import type { ShopDatabase, ShopSession } from './database.ts';
@@ -30,7 +30,7 @@ export async function buy(
 export async function buyCart(
   db: ShopDatabase,
   cards: CardProvider,
-  visitor: { readonly session: ShopSession; readonly cartId: string | null },
+  visitor: { readonly session: ShopSession; readonly cartId: string | null; readonly carts: Carts },
   request: {
     readonly orderKey: string;
     readonly accountId: number;
@@ -38,13 +38,16 @@ export async function buyCart(
     readonly card: Card;
   },
 ): Promise<CheckoutResult> {
-  const { session, cartId } = visitor;
+  const { session, cartId, carts } = visitor;
   const placed = await settle(() => confirmOrder(session, request.accountId, request.orderKey), {
     deadlineMs: 20_000,
   });
   if (placed !== null) return placed;
-  const cart = await readCart(session, cartId);
+  const cart = await carts.read(session, cartId);
   if (cart.lines.length === 0 || cartId === null) return { kind: 'rejected', reason: 'The cart is empty.' };
   const items = cart.lines.map(({ productId, quantity }) => ({ productId, quantity }));
-  return buy(db, session, cards, { ...request, items, cartId }, { deadlineMs: 20_000 });
+  const result = await buy(db, session, cards, { ...request, items, cartId }, { deadlineMs: 20_000 });
+  // The order stands, whatever becomes of the cart.
+  if (result.kind === 'placed') await carts.takeOrdered(cartId, items).catch(() => undefined);
+  return result;
 }

@@ -2,6 +2,7 @@ import type { Context, MiddlewareHandler } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
 import { findBySecret, SIGN_IN_DAYS } from './accounts.ts';
 import type { Account } from './accounts.ts';
+import type { Carts } from './carts.ts';
 import type { ShopDatabase, ShopSession } from './database.ts';
 
 /** Who asks, and the session that reads the visitor's own writes. */
@@ -9,6 +10,7 @@ export interface Visitor {
   readonly account: Account | null;
   readonly session: ShopSession;
   readonly cartId: string | null;
+  readonly carts: Carts;
 }
 
 export interface ShopEnv {
@@ -26,7 +28,7 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
  * Recognises the visitor by cookies, and hands the session's token back in one: whichever process or node
  * answers next shows at least what this visitor has seen. `shopId` tells tokens of another database apart.
  */
-export function recogniseVisitor(db: ShopDatabase, shopId: string): MiddlewareHandler<ShopEnv> {
+export function recogniseVisitor(db: ShopDatabase, shopId: string, carts: Carts): MiddlewareHandler<ShopEnv> {
   return async (c, next) => {
     const [seenShopId, seenToken] = (getCookie(c, SEEN_COOKIE) ?? '').split('.');
     const token = seenShopId === shopId ? seenToken : undefined;
@@ -37,6 +39,7 @@ export function recogniseVisitor(db: ShopDatabase, shopId: string): MiddlewareHa
       account: secret === undefined ? null : await findBySecret(session, secret),
       session,
       cartId: UUID.test(cartId) ? cartId : null,
+      carts,
     });
     await next();
     if (session.token !== null && session.token !== token)

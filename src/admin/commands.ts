@@ -26,13 +26,13 @@ export function createCommandRoutes(source: AdminSource): Hono {
   );
   routes.post('/nodes/:name/kill', async (c) => {
     const name = c.req.param('name');
-    if (!isKnownNode(source, name)) return refuseNode(c, source, name);
+    if (!isKnownNode(source, name) && !isOther(source, name)) return refuseNode(c, source, name);
     await source.commands.kill(name);
     return c.json({ node: name });
   });
   routes.post('/nodes/:name/start', async (c) => {
     const name = c.req.param('name');
-    if (!isKnownNode(source, name)) return refuseNode(c, source, name);
+    if (!isKnownNode(source, name) && !isOther(source, name)) return refuseNode(c, source, name);
     await source.commands.start(name);
     return c.json({ node: name });
   });
@@ -86,6 +86,10 @@ function parseSwitchover(text: string): { readonly to?: string | undefined } {
 function isKnownNode(source: AdminSource, name: string): boolean {
   const topology = source.topology();
   return topology === null || topology.nodes.some((node) => node.name === name);
+}
+
+function isOther(source: AdminSource, name: string): boolean {
+  return source.commands.others?.().includes(name) === true;
 }
 
 function refuseNode(c: Context, source: AdminSource, name: string): Response {

@@ -29,6 +29,8 @@ export interface AdminCommands {
   /** Ends the node's agent and PostgreSQL at once, as a crash would. */
   kill(node: string): Promise<void>;
   start(node: string): Promise<void>;
+  /** Servers beside the cluster's nodes that can be killed and started too. */
+  others?(): readonly string[];
   /** Hands leadership to `to`, or to the best follower. */
   switchover(to?: string): Promise<SwitchoverResult>;
 }

@@ -5,6 +5,8 @@ import { runAgent } from './commands/agent-command.ts';
 import { DEFAULT_STATE_DIR } from './dev/cluster-folder.ts';
 import { runDev } from './dev/dev.ts';
 import { findLocalCluster } from './commands/local-cluster.ts';
+import { addLeaderlessCommands } from './leaderless/command.ts';
+import { readLeaderlessConfig } from './leaderless/folder.ts';
 import { addNodeCommands } from './commands/node-command.ts';
 import { addPlanCommands } from './commands/plan-commands.ts';
 import { addRestartCommand } from './commands/restart-command.ts';
@@ -35,7 +37,11 @@ program
     'let this etcd coordinate, e.g. http://127.0.0.1:2379 (several with commas)',
     parseList,
   )
-  .option('--run <command>', 'an app to run once the cluster is ready, with DATABASE_URL set')
+  .option('--leaderless', 'three independent servers beside it, for quorum collections', false)
+  .option(
+    '--run <command>',
+    'an app to run once the cluster is ready, with DATABASE_URL (and LEADERLESS_URLS) set',
+  )
   .option('--regions <names>', 'instead, a cluster for each of these regions, such as eu,us,ap', parseList)
   .option('--regions-definition <file>', 'what the regions share; see docs/multi-leader.md')
   .option(
@@ -55,6 +61,7 @@ program
       regions?: readonly string[];
       regionsDefinition?: string;
       prepare?: string;
+      leaderless: boolean;
     }) => {
       const shared = {
         state: options.state,
@@ -75,6 +82,7 @@ program
         witness: options.witness,
         dashboardPort: options.dashboardPort ?? null,
         etcd: options.etcd ?? null,
+        leaderless: options.leaderless,
       });
     },
   );
@@ -92,6 +100,7 @@ addSettingsCommands(program, state);
 addRestartCommand(program, state);
 addNodeCommands(program, state);
 addRegionsCommands(program, state);
+addLeaderlessCommands(program, state);
 
 program
   .command('kill')
@@ -100,7 +109,7 @@ program
   .option(...state)
   .action(async (node: string, options: { state: string }) => {
     const cluster = await findLocalCluster(process.cwd(), options.state);
-    findNode(cluster.config, node);
+    if (!(await isIndependent(options.state, node))) findNode(cluster.config, node);
     await cluster.kill(node);
     process.stdout.write(`${node} is dead. Bring it back with "lockstep start ${node}".\n`);
   });
@@ -112,9 +121,11 @@ program
   .option(...state)
   .action(async (node: string, options: { state: string }) => {
     const cluster = await findLocalCluster(process.cwd(), options.state);
-    findNode(cluster.config, node);
+    const independent = await isIndependent(options.state, node);
+    if (!independent) findNode(cluster.config, node);
     await cluster.start(node);
-    process.stdout.write(`${node} starts; "lockstep status" shows how it rejoins.\n`);
+    const command = independent ? 'lockstep leaderless status' : 'lockstep status';
+    process.stdout.write(`${node} starts; "${command}" shows how it rejoins.\n`);
   });
 
 program
@@ -127,6 +138,11 @@ program
   .action((options: { config: string; data: string; node: string; untilStdinCloses: boolean }) =>
     runAgent(options),
   );
+
+async function isIndependent(stateDir: string, node: string): Promise<boolean> {
+  const config = await readLeaderlessConfig(stateDir);
+  return config?.nodes.some(({ name }) => name === node) === true;
+}
 
 function parsePort(text: string): number {
   const port = Number(text);

@@ -269,8 +269,8 @@ class Write {
     if (failure.isRefusal) {
       this.#refusal = failure;
       this.#pending.set(node, 0);
-      const refused = [...this.#failures.keys()].length;
-      if (this.#options.nodes.length - refused < this.#options.needed) this.#giveUp();
+      // Each node that has not said anything might still do it.
+      if (this.#failures.size + this.#answered.length >= this.#options.nodes.length) this.#giveUp();
       return;
     }
     // The very same cells again: they cannot count twice.

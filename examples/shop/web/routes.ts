@@ -3,7 +3,6 @@ import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import { createAccount, findByPassword, signIn, signOut } from '../accounts.ts';
 import type { CardProvider } from '../card-provider.ts';
-import { addToCart, readCart, setQuantity } from '../carts.ts';
 import { findProduct, listCategories, listProducts, listSimilar } from '../catalog.ts';
 import type { Category, ServedBy } from '../catalog.ts';
 import type { ShopDatabase } from '../database.ts';
@@ -53,8 +52,8 @@ export function createWebRoutes(db: ShopDatabase, cards: CardProvider): Hono<Sho
 
 /** Renders the frame around a page, with what the visitor's session knows. */
 export async function show(c: ShopContext, shown: Shown): Promise<Response> {
-  const { account, session, cartId } = c.get('visitor');
-  const cart = await readCart(session, cartId);
+  const { account, session, cartId, carts } = c.get('visitor');
+  const cart = await carts.read(session, cartId);
   const page = await renderPage({ ...shown, account, cartCount: cart.count });
   return c.html(page, shown.status ?? 200);
 }
@@ -124,19 +123,20 @@ export function showMissing(c: ShopContext): Promise<Response> {
 
 function addCartPages(web: Hono<ShopEnv>): void {
   web.get('/cart', async (c) => {
-    const { session, cartId } = c.get('visitor');
-    return show(c, { title: 'Cart', body: renderCartPage(await readCart(session, cartId)) });
+    const { session, cartId, carts } = c.get('visitor');
+    return show(c, { title: 'Cart', body: renderCartPage(await carts.read(session, cartId)) });
   });
   web.post('/cart/items', async (c) => {
     const input = addInput.safeParse(await c.req.parseBody());
     if (!input.success) throw new HTTPException(400, { message: describeProblems(input.error) });
-    await addToCart(c.get('visitor').session, ensureCart(c), input.data.productId, input.data.quantity);
+    const { carts, session } = c.get('visitor');
+    await carts.add(session, ensureCart(c), input.data.productId, input.data.quantity);
     return c.redirect('/cart', 303);
   });
   web.post('/cart/items/:id', async (c) => {
-    const { session, cartId } = c.get('visitor');
+    const { session, cartId, carts } = c.get('visitor');
     const input = quantityInput.safeParse(await c.req.parseBody());
-    if (input.success && cartId !== null) await setQuantity(session, cartId, readId(c), input.data.quantity);
+    if (input.success && cartId !== null) await carts.set(session, cartId, readId(c), input.data.quantity);
     return c.redirect('/cart', 303);
   });
 }
@@ -181,9 +181,9 @@ async function showCheckout(
   form: { readonly orderKey: string; readonly shipTo: string; readonly problem?: string },
   status: 200 | 400 | 402 | 409 | 422 = 200,
 ): Promise<Response> {
-  const { account, session, cartId } = c.get('visitor');
+  const { account, session, cartId, carts } = c.get('visitor');
   if (account === null) return c.redirect('/sign-in?next=/checkout', 303);
-  const cart = await readCart(session, cartId);
+  const cart = await carts.read(session, cartId);
   if (cart.lines.length === 0) return show(c, { title: 'Cart', body: renderCartPage(cart) });
   return show(c, { title: 'Checkout', body: renderCheckoutPage(cart, account, form), status });
 }

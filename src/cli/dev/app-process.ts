@@ -10,7 +10,7 @@ export interface AppProcess {
 const ADDRESS = /https?:\/\/(?:127\.0\.0\.1|localhost):\d+\S*/;
 
 /**
- * Runs `command` in a shell with DATABASE_URL set. `onAddress` hears the first web address that it prints,
+ * Runs `command` in a shell with `environment` added to this process's. `onAddress` hears the first web address that it prints,
  * `onLine` every line, `onExit` its end when nobody asked for it.
  */
 export function startApp(options: {

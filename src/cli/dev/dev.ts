@@ -30,6 +30,7 @@ import { findNodeChanges, NodeWatch } from './dev-nodes.ts';
 import { createLiveScreen } from './live-screen.ts';
 import type { LiveScreen } from './live-screen.ts';
 import { choosePorts } from './ports.ts';
+import { LeaderlessServers } from '../leaderless/servers.ts';
 import { Supervisor } from './supervisor.ts';
 import { SWITCHOVER_TIMEOUT_MS } from '../commands/switchover-command.ts';
 
@@ -42,6 +43,8 @@ export interface DevOptions {
   readonly postgres: string | null;
   readonly etcd: readonly string[] | null;
   readonly run: string | null;
+  /** Whether three independent servers run beside the cluster. */
+  readonly leaderless: boolean;
 }
 
 const DEFAULT_DASHBOARD_PORT = 7400;
@@ -71,6 +74,7 @@ export async function runDev(options: DevOptions): Promise<void> {
   });
   try {
     await dev.start(options.dashboardPort);
+    if (options.leaderless) await dev.startLeaderless();
     await Promise.race([stopped, failed, dev.serve(options.run).then(() => stopped)]);
   } finally {
     await dev.stop();
@@ -95,6 +99,7 @@ class DevCluster {
   #nodeChanges: Promise<void> = Promise.resolve();
   #admin: AdminServer | null = null;
   #app: AppProcess | null = null;
+  #leaderless: LeaderlessServers | null = null;
 
   constructor(stateDir: string, folder: ClusterFolder) {
     this.#stateDir = stateDir;
@@ -161,6 +166,19 @@ class DevCluster {
     this.#paint();
   }
 
+  /** Independent servers, which the app finds in LEADERLESS_URLS. */
+  async startLeaderless(): Promise<void> {
+    const { dataRoot } = this.#folder;
+    this.#leaderless = await LeaderlessServers.open({
+      stateDir: this.#stateDir,
+      dataRoot,
+      cluster: this.#config,
+      onNote: (message) => this.#note(message),
+    });
+    await this.#leaderless.startAll();
+    this.#note('three independent servers are up: q1, q2, q3; see "lockstep leaderless status"');
+  }
+
   /** Waits until the cluster is whole, then starts the app. */
   async serve(command: string | null): Promise<void> {
     const startedAt = performance.now();
@@ -189,6 +207,7 @@ class DevCluster {
     await this.#nodeChanges;
     const leader = this.#source.topology()?.leader ?? null;
     await this.#app?.stop();
+    await this.#leaderless?.stopAll();
     await this.#supervisor.stopAll(leader);
     await this.#admin?.close();
     await this.#source.close();
@@ -200,6 +219,7 @@ class DevCluster {
     this.#app = startApp({
       command,
       databaseUrl: appUrl(this.#config),
+      environment: this.#leaderless === null ? {} : { LEADERLESS_URLS: this.#leaderless.urls.join(' ') },
       onLine: (line) => this.#note(line),
       onAddress: (url) => {
         this.#links.shopUrl = url;
@@ -211,10 +231,15 @@ class DevCluster {
 
   #commands(): AdminCommands {
     return {
-      kill: (node) => this.#supervisor.kill(node),
-      start: (node) => this.#supervisor.start(node),
+      kill: (node) => this.#runnerOf(node).kill(node),
+      start: (node) => this.#runnerOf(node).start(node),
+      others: () => this.#leaderless?.names ?? [],
       switchover: (to) => this.#switchover(to),
     };
+  }
+
+  #runnerOf(node: string): Pick<Supervisor, 'kill' | 'start'> {
+    return this.#leaderless?.names.includes(node) === true ? this.#leaderless : this.#supervisor;
   }
 
   async #switchover(to?: string): Promise<{ from: string; to: string; pausedMs: number }> {

@@ -1,4 +1,4 @@
-import { LockstepError } from '../../model/errors.ts';
+import type { LockstepError } from '../../model/errors.ts';
 import type { Ballot } from '../../consensus/ballot.ts';
 import type { SlotChange } from '../core/slot-batch.ts';
 import type { CallEnd } from '../slots/slot.ts';
@@ -52,7 +52,11 @@ export class CasCollection<T> {
     const { slots, collection, limits, replicas } = this.#context;
     const read = await slots.read(collection, key, options.deadlineMs ?? limits.deadlineMs);
     if ('kind' in read) throw tooFew(read, 'not-applied', replicas.nodes.length);
-    return { value: decode<T>(read.state.value), version: read.state.version, answeredBy: read.answeredBy };
+    return {
+      value: decode(read.state.value) as T | undefined,
+      version: read.state.version,
+      answeredBy: read.answeredBy,
+    };
   }
 
   /**
@@ -67,7 +71,7 @@ export class CasCollection<T> {
   ): Promise<CasResult<T>> {
     const { maxValueBytes } = this.#context.limits;
     return this.#run(key, options, ({ value, version }) => {
-      const next = change(decode<T>(value), version);
+      const next = change(decode(value) as T | undefined, version);
       return next === undefined ? undefined : encodeJson(next, maxValueBytes);
     });
   }
@@ -125,7 +129,7 @@ export class CasCollection<T> {
         const { result, answeredBy } = end;
         if (result.kind === 'not-applied' && 'thrown' in result) throw result.thrown;
         const { value, version } = result.state;
-        return { kind: result.kind, value: decode<T>(value), version, answeredBy };
+        return { kind: result.kind, value: decode(value) as T | undefined, version, answeredBy };
       }
     }
   }
@@ -136,8 +140,8 @@ export function cas<T>(): Kind<CasCollection<T>> {
   return { kind: 'cas', open: (context) => new CasCollection<T>(context) };
 }
 
-function decode<T>(text: string | null): T | undefined {
-  return text === null ? undefined : (JSON.parse(text) as T);
+function decode(text: string | null): unknown {
+  return text === null ? undefined : JSON.parse(text);
 }
 
 function tooFew(end: CallEnd, outcome: 'not-applied' | 'unknown', nodes: number): LockstepError {

@@ -44,11 +44,13 @@ const SESSION = [
   'idle_in_transaction_session_timeout=10s',
 ];
 
+const INT8 = 20;
+const parserOf = pg.types.getTypeParser as (oid: number, format?: 'text' | 'binary') => unknown;
+
 /** bigint as number: all of ours stay below 2^53. */
-const TYPES: pg.CustomTypesConfig = {
-  getTypeParser: ((oid: number, format?: 'text') =>
-    oid === 20 ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
-};
+const TYPES = {
+  getTypeParser: (oid: number, format?: 'text' | 'binary') => (oid === INT8 ? Number : parserOf(oid, format)),
+} as pg.CustomTypesConfig;
 
 /** The connections to one node. Made again as they break; a statement that hangs gives up its connection. */
 export class PgNode implements NodeTransport {
