@@ -11,6 +11,7 @@ import { addNodeCommands } from './commands/node-command.ts';
 import { addPlanCommands } from './commands/plan-commands.ts';
 import { addRestartCommand } from './commands/restart-command.ts';
 import { addSettingsCommands } from './commands/settings-command.ts';
+import { addFollowCommand } from './commands/follow-command.ts';
 import { printStatus } from './commands/status-command.ts';
 import { addSwitchoverCommand } from './commands/switchover-command.ts';
 import { runDevRegions } from './regions/dev-regions.ts';
@@ -101,6 +102,7 @@ addRestartCommand(program, state);
 addNodeCommands(program, state);
 addRegionsCommands(program, state);
 addLeaderlessCommands(program, state);
+addFollowCommand(program);
 
 program
   .command('kill')

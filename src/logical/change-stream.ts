@@ -45,6 +45,11 @@ export interface ChangeStreamOptions {
    * Default 5000 ms.
    */
   readonly busySlotTimeoutMs?: number;
+  /**
+   * Whether the slot moves on by itself while nothing is under way. Default true; a consumer that keeps its own
+   * position turns it off, so that the slot is never ahead of it.
+   */
+  readonly confirmsIdle?: boolean;
   readonly applicationName?: string;
   readonly signal?: AbortSignal;
 }
@@ -56,6 +61,9 @@ export interface ChangeStreamOptions {
 export class ChangeStream {
   readonly #assembler: Assembler;
   readonly #maxQueuedBytes: number;
+  readonly #confirmsIdle: boolean;
+  /** Called when there is more to take, and when the stream ended. */
+  onMore: (() => void) | null = null;
   #copy: CopyBoth | null = null;
   #timer: NodeJS.Timeout | null = null;
   #queue: TransactionPart[] = [];
@@ -73,6 +81,7 @@ export class ChangeStream {
 
   private constructor(options: ChangeStreamOptions, serverVersion: number) {
     this.#maxQueuedBytes = options.maxQueuedBytes ?? 16 * 1_048_576;
+    this.#confirmsIdle = options.confirmsIdle ?? true;
     this.#assembler = new Assembler({
       parseText: (oid, text) => parseOfType(oid)(text),
       partBytes: PART_BYTES,
@@ -149,7 +158,18 @@ export class ChangeStream {
       if (this.#isClosed) return [];
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
+    return this.#drain();
+  }
+
+  /** All that has been received and not been taken, which may be nothing. Throws like {@link take}. */
+  takeNow(): readonly TransactionPart[] {
+    if (this.#queue.length === 0 && this.#failure !== null) throw this.#failure;
+    return this.#drain();
+  }
+
+  #drain(): readonly TransactionPart[] {
     const parts = this.#queue;
+    if (parts.length === 0) return parts;
     this.#queue = [];
     this.#queuedBytes = 0;
     this.#readOn();
@@ -194,16 +214,24 @@ export class ChangeStream {
   #receiveData(buffer: Buffer, start: number, end: number): void {
     const part = this.#assembler.push(buffer, start + WAL_DATA_HEADER_BYTES, end);
     if (part === null) return;
-    if (part.isLast) this.#delivered = part.endLsn;
+    if (part.isLast) {
+      this.#delivered = part.endLsn;
+      this.#serverLsn = maxLsn(this.#serverLsn, part.endLsn);
+    }
     this.#queue.push(part);
     this.#queuedBytes += part.byteLength;
     if (this.#queuedBytes > this.#maxQueuedBytes && !this.#isPaused) {
       this.#isPaused = true;
       this.#copy?.pause();
     } else if (!this.#isCoalescing && end - start < SMALL_READ_BYTES) this.#coalesce();
+    this.#notify();
+  }
+
+  #notify(): void {
     const wake = this.#wake;
     this.#wake = null;
     wake?.();
+    this.onMore?.();
   }
 
   /** Lets what arrives in the next moment be read at once. */
@@ -227,17 +255,20 @@ export class ChangeStream {
     if (buffer[start + 17] === 1) this.#report();
   }
 
-  /** Nothing that the consumer could still be working on: what the server has decoded holds nothing for it. */
+  /** Nothing was received that was not taken: what the server has decoded holds nothing more. */
+  get isDrained(): boolean {
+    return this.#queue.length === 0 && !this.#assembler.isInTransaction;
+  }
+
   get #isIdle(): boolean {
-    return (
-      this.#queue.length === 0 && !this.#assembler.isInTransaction && this.#acknowledged >= this.#delivered
-    );
+    return this.isDrained && this.#acknowledged >= this.#delivered;
   }
 
   /** Source: "Streaming Replication Protocol", Standby status update. */
   #report(): void {
     if (this.#isClosed || this.#copy === null) return;
-    const durable = this.#isIdle ? maxLsn(this.#acknowledged, this.#serverLsn) : this.#acknowledged;
+    const durable =
+      this.#confirmsIdle && this.#isIdle ? maxLsn(this.#acknowledged, this.#serverLsn) : this.#acknowledged;
     this.#confirmed = maxLsn(this.#confirmed, durable);
     const message = Buffer.alloc(34);
     message[0] = 0x72;
@@ -253,9 +284,7 @@ export class ChangeStream {
     this.#timer = null;
     if (error !== null && !this.#isClosed) this.#failure ??= error;
     else this.#isClosed = true;
-    const wake = this.#wake;
-    this.#wake = null;
-    wake?.();
+    this.#notify();
   }
 }
 

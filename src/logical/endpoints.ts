@@ -3,6 +3,8 @@ import { LockstepError } from '../model/errors.ts';
 
 const URL_WITH_HOSTS = /^(postgres(?:ql)?:\/\/(?:[^@/]*@)?)([^/?]*)(.*)$/;
 const CONNECT_TIMEOUT_MS = 5_000;
+/** Values as text must mean the same wherever they are read. PostgreSQL's own subscriptions set the same. */
+const TEXT_FORMAT = '-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3';
 
 /** One connection string for each host of `postgresql://user:password@a:5432,b:5432/db`. Throws CONFIG_INVALID. */
 export function splitHosts(url: string): readonly string[] {
@@ -63,7 +65,7 @@ async function connect(url: string, options: LoginOptions): Promise<pg.Client> {
     // A server that vanished without a word must not be waited for for ever.
     keepAlive: true,
     keepAliveInitialDelayMillis: 5_000,
-    ...(options.replication === true ? { replication: 'database' } : {}),
+    ...(options.replication === true ? { replication: 'database', options: TEXT_FORMAT } : {}),
   };
   const client = new pg.Client(config);
   client.on('error', () => undefined);

@@ -16,6 +16,7 @@ export type ErrorCode =
   | 'VALUE_REFUSED'
   | 'CLOCK_SKEW'
   | 'CONFIG_INVALID'
+  | 'SCHEMA_MISFIT'
   | 'POSTGRES_FAILED'
   | 'INVARIANT';
 

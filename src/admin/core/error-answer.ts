@@ -20,6 +20,7 @@ const STATUS: Readonly<Record<ErrorCode, ErrorStatus>> = {
   CLOCK_SKEW: 409,
   WRITE_LOST: 409,
   INVARIANT: 500,
+  SCHEMA_MISFIT: 409,
   POSTGRES_FAILED: 502,
   NO_LEADER: 503,
   POOL_SATURATED: 503,

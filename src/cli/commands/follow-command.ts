@@ -1,0 +1,152 @@
+import { InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+import { Follow } from '../../logical/follow/follow.ts';
+import { parseTables } from '../../logical/follow/source.ts';
+import type { FollowStatus } from '../../logical/follow/status.ts';
+import { LockstepError } from '../../model/errors.ts';
+import { formatLsn } from '../../model/lsn.ts';
+import { addFollowStateCommands } from './follow-state-commands.ts';
+import { renderFollow, renderFollowLine } from '../screen/follow-lines.ts';
+
+const REPAINT_MS = 200;
+const LOG_EVERY_MS = 5_000;
+const DEFAULT_JOBS = 2;
+
+export interface FollowFlags {
+  readonly from: string;
+  readonly to: string;
+  readonly tables: string;
+  readonly name: string;
+  readonly jobs: number;
+  readonly createTables: boolean;
+  readonly startOver: boolean;
+  readonly untilCaughtUp: boolean;
+  readonly json: boolean;
+}
+
+/** `follow`: tables of one database in another, kept the same; and what to do with what could not be applied. */
+export function addFollowCommand(program: Command): void {
+  const follow = program
+    .command('follow')
+    .description('copy tables into another database, and keep them the same until Ctrl-C')
+    .option('--from <url>', 'where they are: postgresql://user:password@host:port,host:port/database')
+    .option('--to <url>', 'where they go; the tables must be there, and empty at first')
+    .option('--tables <names>', "such as 'orders,shop.products'")
+    .option('--name <name>', 'tells it from other follows into the same database', 'main')
+    .option('--jobs <n>', 'tables that are copied at once', parseJobs, DEFAULT_JOBS)
+    .option(
+      '--create-tables',
+      'create those that the target lacks, with their key and without indexes',
+      false,
+    )
+    .option('--start-over', 'empty the tables and copy anew', false)
+    .option('--until-caught-up', 'end once the target has all of the source', false)
+    .option('--json', 'at the end, print one JSON document', false)
+    .action((flags: Partial<FollowFlags>) => runFollow({ ...(flags as FollowFlags), ...requireEnds(flags) }));
+  addFollowStateCommands(follow);
+}
+
+function requireEnds({
+  from,
+  to,
+  tables,
+}: Partial<FollowFlags>): Pick<FollowFlags, 'from' | 'to' | 'tables'> {
+  if (from !== undefined && to !== undefined && tables !== undefined) return { from, to, tables };
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    "Say what to follow: lockstep follow --from <url> --to <url> --tables 'orders,products'.",
+  );
+}
+
+/** Follows until Ctrl-C, and shows how far it is. */
+export async function runFollow(flags: FollowFlags): Promise<void> {
+  const stop = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => stop.abort());
+  const screen = process.stderr.isTTY ? new FrameScreen() : new LineScreen();
+  const follow = new Follow({
+    from: flags.from,
+    to: flags.to,
+    tables: parseTables(flags.tables),
+    name: flags.name,
+    jobs: flags.jobs,
+    createsTables: flags.createTables,
+    startsOver: flags.startOver,
+    onEvent: (sentence) => screen.tell(sentence),
+  });
+  const timer = setInterval(() => {
+    const { status } = follow;
+    screen.show(status);
+    if (flags.untilCaughtUp && status.state === 'following' && status.lagBytes === 0) stop.abort();
+  }, REPAINT_MS);
+  try {
+    await follow.run(stop.signal);
+  } finally {
+    clearInterval(timer);
+    screen.show(follow.status);
+    screen.close();
+  }
+  if (flags.json) process.stdout.write(`${JSON.stringify(toJson(follow.status), null, 2)}\n`);
+  else
+    process.stderr.write(
+      `Stopped at ${formatLsn(follow.status.position)}; the same command goes on from there.\n`,
+    );
+}
+
+/** As JSON has it: positions as text. */
+function toJson(status: FollowStatus): object {
+  const { position, sourceLsn } = status;
+  return {
+    ...status,
+    position: formatLsn(position),
+    sourceLsn: sourceLsn === null ? null : formatLsn(sourceLsn),
+  };
+}
+
+function parseJobs(text: string): number {
+  const jobs = Number(text);
+  if (!Number.isInteger(jobs) || jobs < 1 || jobs > 32) throw new InvalidArgumentError('Jobs are 1 to 32.');
+  return jobs;
+}
+
+/** On a terminal: one frame, kept up to date in place. */
+class FrameScreen {
+  #lines = 0;
+
+  show(status: FollowStatus): void {
+    const width = Math.max(20, (process.stderr.columns ?? 80) - 1);
+    const lines = renderFollow(status).map((line) => line.slice(0, width));
+    process.stderr.write(`${this.#back()}${lines.map((line) => `${line}\u001b[K\n`).join('')}\u001b[J`);
+    this.#lines = lines.length;
+  }
+
+  tell(sentence: string): void {
+    process.stderr.write(`${this.#back()}\u001b[J${sentence}\n`);
+    this.#lines = 0;
+  }
+
+  close(): void {}
+
+  #back(): string {
+    return this.#lines === 0 ? '' : `\u001b[${this.#lines}A\r`;
+  }
+}
+
+/** Elsewhere: a line now and then, and one whenever the state changes. */
+class LineScreen {
+  #state = '';
+  #saidAtMs = Number.NEGATIVE_INFINITY;
+
+  show(status: FollowStatus): void {
+    const isDue = performance.now() - this.#saidAtMs >= LOG_EVERY_MS;
+    if (status.state === this.#state && !isDue) return;
+    this.#state = status.state;
+    this.#saidAtMs = performance.now();
+    process.stderr.write(`${renderFollowLine(status)}\n`);
+  }
+
+  tell(sentence: string): void {
+    process.stderr.write(`${sentence}\n`);
+  }
+
+  close(): void {}
+}

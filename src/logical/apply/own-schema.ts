@@ -1,0 +1,57 @@
+import type pg from 'pg';
+
+/**
+ * Where Lockstep keeps its own tables in a database that it writes to. Not the name of a role: that would make it the
+ * first schema of the role's search_path.
+ */
+export const OWN_SCHEMA = 'lockstep_apply';
+
+/**
+ * One row for each follow: how far it has got, in the same transactions as the rows themselves. A follow's tables:
+ * up to which position each was copied. What was set aside, with the changes as they came.
+ */
+const SCHEMA_SQL = `
+CREATE SCHEMA IF NOT EXISTS ${OWN_SCHEMA};
+CREATE TABLE IF NOT EXISTS ${OWN_SCHEMA}.follow (
+  name text PRIMARY KEY,
+  source_system text NOT NULL,
+  slot text NOT NULL,
+  publication text NOT NULL,
+  position pg_lsn NOT NULL,
+  committed_at timestamptz,
+  started_at timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
+CREATE TABLE IF NOT EXISTS ${OWN_SCHEMA}.follow_table (
+  follow text NOT NULL REFERENCES ${OWN_SCHEMA}.follow (name) ON DELETE CASCADE,
+  schema_name text NOT NULL,
+  table_name text NOT NULL,
+  copied_at pg_lsn,
+  copied_rows bigint,
+  PRIMARY KEY (follow, schema_name, table_name)
+);
+CREATE TABLE IF NOT EXISTS ${OWN_SCHEMA}.quarantine (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  follow text NOT NULL REFERENCES ${OWN_SCHEMA}.follow (name) ON DELETE CASCADE,
+  position pg_lsn NOT NULL,
+  xid bigint NOT NULL,
+  committed_at timestamptz NOT NULL,
+  tables text[] NOT NULL,
+  keys text[] NOT NULL,
+  sqlstate text NOT NULL,
+  error text NOT NULL,
+  format text NOT NULL,
+  messages bytea NOT NULL,
+  set_aside_at timestamptz NOT NULL DEFAULT now()
+);`;
+
+/** Two that start at once must not create the same table twice. */
+const SCHEMA_LOCK = 5_441_017;
+
+/** Creates Lockstep's tables where they are missing. The role needs CREATE on the database for that, once. */
+export async function ensureOwnSchema(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ there: boolean }>(
+    `SELECT pg_catalog.to_regclass('${OWN_SCHEMA}.quarantine') IS NOT NULL AS there`,
+  );
+  if (rows[0]?.there === true) return;
+  await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${SCHEMA_LOCK}); ${SCHEMA_SQL} COMMIT`);
+}

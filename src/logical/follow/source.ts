@@ -1,0 +1,161 @@
+import type pg from 'pg';
+import { LockstepError } from '../../model/errors.ts';
+import { parseLsn } from '../../model/lsn.ts';
+import type { Lsn } from '../../model/lsn.ts';
+import { quoteIdentifier, quoteLiteral, quoteTable } from '../core/quote.ts';
+import type { Relation, ReplicaIdentity } from '../core/relation.ts';
+
+export interface TableName {
+  readonly schema: string;
+  readonly name: string;
+}
+
+/** A published table, with what is copied of it. */
+export interface PublishedTable {
+  readonly relation: Relation;
+  /** Null for all rows. */
+  readonly rowFilter: string | null;
+  readonly isPartitioned: boolean;
+  /** The server's estimate. */
+  readonly bytes: number;
+}
+
+/** `orders, shop.products` as names; `public` where no schema is given. Throws CONFIG_INVALID. */
+export function parseTables(text: string): readonly TableName[] {
+  const tables = text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+    .map((part) => {
+      const [first = '', second, ...rest] = part.split('.');
+      if (first === '' || second === '' || rest.length > 0) {
+        throw new LockstepError('CONFIG_INVALID', `"${part}" is not a table; write name or schema.name.`);
+      }
+      return second === undefined ? { schema: 'public', name: first } : { schema: first, name: second };
+    });
+  if (tables.length === 0) {
+    throw new LockstepError('CONFIG_INVALID', "Name the tables to follow, like --tables 'orders,products'.");
+  }
+  return tables;
+}
+
+/** Who the source is, and how far its log goes. */
+export async function readSource(
+  client: pg.Client,
+): Promise<{ readonly system: string; readonly flushedLsn: Lsn }> {
+  const { rows } = await client.query<{ system: string; lsn: string }>(
+    `SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || current_database() AS system,
+            pg_current_wal_flush_lsn()::text AS lsn`,
+  );
+  const [row] = rows;
+  if (row === undefined) throw new LockstepError('POSTGRES_FAILED', 'The source does not say who it is.');
+  return { system: row.system, flushedLsn: parseLsn(row.lsn) };
+}
+
+/** The slot's state; null when there is none. */
+export async function readSlot(
+  client: pg.Client,
+  slot: string,
+): Promise<{ readonly confirmedLsn: Lsn; readonly isLost: boolean } | null> {
+  const { rows } = await client.query<{ confirmed: string | null; wal_status: string | null }>(
+    `SELECT confirmed_flush_lsn::text AS confirmed, wal_status FROM pg_replication_slots WHERE slot_name = $1`,
+    [slot],
+  );
+  const [row] = rows;
+  if (row === undefined) return null;
+  return {
+    confirmedLsn: row.confirmed === null ? (0n as Lsn) : parseLsn(row.confirmed),
+    isLost: row.wal_status === 'lost',
+  };
+}
+
+/** Makes the publication hold just these tables. The role must own them. */
+export async function ensurePublication(
+  client: pg.Client,
+  publication: string,
+  tables: readonly TableName[],
+): Promise<void> {
+  const known = await client.query('SELECT FROM pg_publication WHERE pubname = $1', [publication]);
+  const name = quoteIdentifier(publication);
+  if (known.rowCount === 0) {
+    await client.query(
+      `CREATE PUBLICATION ${name} FOR TABLE ${tables.map(quoteTable).join(', ')} WITH (publish_via_partition_root = true)`,
+    );
+    return;
+  }
+  const { rows } = await client.query<TableName>(
+    'SELECT schemaname AS schema, tablename AS name FROM pg_publication_tables WHERE pubname = $1',
+    [publication],
+  );
+  const missing = tables.filter((table) => !rows.some((row) => isSame(row, table)));
+  const extra = rows.filter((row) => !tables.some((table) => isSame(row, table)));
+  if (missing.length > 0)
+    await client.query(`ALTER PUBLICATION ${name} ADD TABLE ${missing.map(quoteTable).join(', ')}`);
+  if (extra.length > 0)
+    await client.query(`ALTER PUBLICATION ${name} DROP TABLE ${extra.map(quoteTable).join(', ')}`);
+}
+
+export function isSame(a: TableName, b: TableName): boolean {
+  return a.schema === b.schema && a.name === b.name;
+}
+
+const IDENTITIES: Readonly<Record<string, ReplicaIdentity>> = {
+  d: 'default',
+  n: 'nothing',
+  f: 'full',
+  i: 'index',
+};
+
+/** The tables of a publication as they would come in the stream. */
+export async function readPublishedTables(client: pg.Client, publication: string): Promise<PublishedTable[]> {
+  const { rows } = await client.query<{
+    oid: string;
+    schema: string;
+    name: string;
+    identity: string;
+    row_filter: string | null;
+    is_partitioned: boolean;
+    bytes: string;
+    columns: { name: string; typeOid: number; typeModifier: number; isKey: boolean }[];
+  }>(
+    `SELECT c.oid::int8::text AS oid, p.schemaname AS schema, p.tablename AS name, c.relreplident AS identity,
+            p.rowfilter AS row_filter, c.relkind = 'p' AS is_partitioned, pg_table_size(c.oid)::text AS bytes,
+            (SELECT json_agg(json_build_object('name', a.attname, 'typeOid', a.atttypid::int8,
+                      'typeModifier', a.atttypmod, 'isKey', coalesce(k.is_key, false)) ORDER BY a.attnum)
+               FROM pg_attribute a
+               LEFT JOIN LATERAL (
+                 SELECT true AS is_key FROM pg_index i
+                  WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
+                    AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END LIMIT 1) k ON true
+              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = ANY (p.attnames)
+                AND a.attgenerated = '') AS columns
+       FROM pg_publication_tables p
+       JOIN pg_namespace n ON n.nspname = p.schemaname
+       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+      WHERE p.pubname = $1 ORDER BY pg_table_size(c.oid) DESC`,
+    [publication],
+  );
+  return rows.map((row) => ({
+    relation: {
+      oid: Number(row.oid),
+      schema: row.schema,
+      name: row.name,
+      replicaIdentity: IDENTITIES[row.identity] ?? 'default',
+      columns: row.identity === 'f' ? row.columns.map((column) => ({ ...column, isKey: true })) : row.columns,
+    },
+    rowFilter: row.row_filter,
+    isPartitioned: row.is_partitioned,
+    bytes: Number(row.bytes),
+  }));
+}
+
+/** What to read of a table, for COPY. */
+export function copyOutText(table: PublishedTable, columns: readonly string[], format: string): string {
+  const list = columns.map(quoteIdentifier).join(', ');
+  const name = quoteTable(table.relation);
+  const isPlain = table.rowFilter === null && !table.isPartitioned;
+  const what = isPlain
+    ? `${name} (${list})`
+    : `(SELECT ${list} FROM ${name}${table.rowFilter === null ? '' : ` WHERE ${table.rowFilter}`})`;
+  return `COPY ${what} TO STDOUT (FORMAT ${quoteLiteral(format)})`;
+}

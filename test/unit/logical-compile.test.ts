@@ -1,0 +1,190 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { compileExact, compileGrouped } from '../../src/logical/apply/core/compile.ts';
+import type { ApplyStatement } from '../../src/logical/apply/core/compile.ts';
+import { planTable } from '../../src/logical/apply/core/table-plan.ts';
+import type { TablePlan } from '../../src/logical/apply/core/table-plan.ts';
+import type { PgType } from '../../src/logical/apply/core/target-table.ts';
+import { RowChange } from '../../src/logical/core/change.ts';
+import type { Relation } from '../../src/logical/core/relation.ts';
+
+const TEXT: PgType = {
+  oid: 25,
+  schema: 'pg_catalog',
+  name: 'text',
+  kind: 'base',
+  inner: null,
+  isSendable: true,
+};
+const relation: Relation = {
+  oid: 1,
+  schema: 'public',
+  name: 't',
+  replicaIdentity: 'default',
+  columns: ['id', 'a', 'b'].map((name) => ({ name, typeOid: 25, typeModifier: -1, isKey: name === 'id' })),
+};
+
+function plan(): TablePlan {
+  const result = planTable({
+    relation,
+    target: {
+      schema: 'public',
+      name: 't',
+      keys: [['id']],
+      columns: relation.columns.map(({ name }) => ({
+        name,
+        type: TEXT,
+        isGenerated: false,
+        isIdentityAlways: false,
+        wrapper: null,
+      })),
+    },
+    typeOf: () => TEXT,
+    format: 'binary',
+  });
+  if (result.kind !== 'plan') throw new Error(result.kind);
+  return result.plan;
+}
+
+/** A value, NULL, or undefined for one that an update leaves as it is. */
+type Value = string | null | undefined;
+
+function tuple(values: readonly Value[]): Buffer {
+  const fields = values.map((value) => {
+    if (value === null) return Buffer.from('n');
+    if (value === undefined) return Buffer.from('u');
+    const bytes = Buffer.from(value);
+    const head = Buffer.from('b\0\0\0\0');
+    head.writeUInt32BE(bytes.length, 1);
+    return Buffer.concat([head, bytes]);
+  });
+  return Buffer.concat([Buffer.from([0, values.length]), ...fields]);
+}
+
+function change(kind: 'insert' | 'update' | 'delete', row: readonly Value[], oldKey?: string): RowChange {
+  const old = kind === 'delete' ? tuple(row) : oldKey === undefined ? null : tuple([oldKey, null, null]);
+  const after = kind === 'delete' ? null : tuple(row);
+  const buffer = Buffer.concat([old ?? Buffer.alloc(0), after ?? Buffer.alloc(0)]);
+  const newAt = after === null ? -1 : (old?.length ?? 0);
+  return new RowChange(
+    kind,
+    relation,
+    buffer,
+    old === null ? -1 : 0,
+    false,
+    newAt,
+    buffer.length,
+    () => null,
+  );
+}
+
+/** The values of a binary array of text. */
+function elements(bytes: Buffer): (string | null)[] {
+  const values: (string | null)[] = [];
+  if (bytes.readInt32BE(0) === 0) return values;
+  for (let at = 20; at < bytes.length;) {
+    const length = bytes.readInt32BE(at);
+    at += 4;
+    values.push(length < 0 ? null : bytes.toString('utf8', at, at + length));
+    if (length > 0) at += length;
+  }
+  return values;
+}
+
+/** A table that runs the statements as PostgreSQL does. */
+class ModelTable {
+  readonly rows = new Map<string, (string | null)[]>();
+
+  run(statements: readonly ApplyStatement[]): void {
+    for (const { kind, text, values } of statements) {
+      const columns = values.map(elements);
+      const count = columns[0]?.length ?? 0;
+      const names = [...(/AS u\(([^)]*)\)/.exec(text)?.[1] ?? '').matchAll(/[co]\d+/g)].map(([name]) => name);
+      expect(new Set(columns.map((column) => column.length)).size).toBe(1);
+      const keys = columns[names.indexOf(names.includes('o0') ? 'o0' : 'c0')] ?? [];
+      expect(new Set(keys).size, 'a key twice in one statement').toBe(count);
+      for (let index = 0; index < count; index++) {
+        const given = new Map(names.map((name, at) => [name, columns[at]?.[index] ?? null]));
+        const key = keys[index] ?? '';
+        if (kind === 'delete') this.rows.delete(key);
+        else if (kind === 'insert') {
+          expect(this.rows.has(key)).toBe(false);
+          this.rows.set(key, [given.get('c1') ?? null, given.get('c2') ?? null]);
+        } else {
+          const row = this.rows.get(key);
+          if (row === undefined) throw new Error(`no row ${key}`);
+          this.rows.delete(key);
+          this.rows.set(given.get('c0') ?? key, [
+            given.has('c1') ? (given.get('c1') ?? null) : (row[0] ?? null),
+            given.has('c2') ? (given.get('c2') ?? null) : (row[1] ?? null),
+          ]);
+        }
+      }
+    }
+  }
+}
+
+/** Changes that a source could have made, from any wishes. */
+function history(wishes: readonly (readonly [number, number, Value, Value, number])[]): RowChange[] {
+  const rows = new Set<string>();
+  const changes: RowChange[] = [];
+  for (const [kind, id, a, b, other] of wishes) {
+    const key = `k${id}`;
+    if (!rows.has(key)) {
+      rows.add(key);
+      changes.push(change('insert', [key, a ?? null, b ?? null]));
+    } else if (kind === 0) {
+      rows.delete(key);
+      changes.push(change('delete', [key, null, null]));
+    } else if (kind === 1 && !rows.has(`k${other}`)) {
+      rows.delete(key);
+      rows.add(`k${other}`);
+      changes.push(change('update', [`k${other}`, a, b], key));
+    } else changes.push(change('update', [key, a, b]));
+  }
+  return changes;
+}
+
+const value = fc.constantFrom<Value>('x', 'y', '', null, undefined);
+const wishes = fc.array(fc.tuple(fc.nat(4), fc.nat(5), value, value, fc.nat(5)), { maxLength: 40 });
+
+describe('a batch of changes', () => {
+  it('does the same grouped as one by one', () => {
+    fc.assert(
+      fc.property(wishes, fc.nat(40), (list, first) => {
+        const changes = history(list);
+        const [one, other] = [new ModelTable(), new ModelTable()];
+        const [planA, planB] = [plan(), plan()];
+        one.run(compileExact(changes, () => planA));
+        // Two batches: what the first leaves is what the second finds.
+        other.run(compileGrouped(changes.slice(0, first), () => planB));
+        other.run(compileGrouped(changes.slice(first), () => planB));
+        expect(new Map([...other.rows].toSorted())).toEqual(new Map([...one.rows].toSorted()));
+      }),
+    );
+  });
+
+  it('of one row is one statement with one row', () => {
+    const one = plan();
+    const changes = [1, 2, 3].map((n) => change('update', ['k', String(n), undefined]));
+    const statements = compileGrouped(changes, () => one);
+    expect(statements.map(({ kind, rows, text }) => [kind, rows, text])).toEqual([
+      [
+        'update',
+        1,
+        'UPDATE "public"."t" AS t SET "a" = u.c1 FROM unnest($1::"pg_catalog"."text"[], $2::"pg_catalog"."text"[]) AS u(c0, c1) WHERE t."id" = u.c0',
+      ],
+    ]);
+    expect(statements[0]?.values.map(elements)).toEqual([['k'], ['3']]);
+  });
+
+  it('that comes and goes within it is nothing', () => {
+    const one = plan();
+    const changes = [
+      change('insert', ['k', 'a', 'b']),
+      change('update', ['k', 'c', 'd']),
+      change('delete', ['k', null, null]),
+    ];
+    expect(compileGrouped(changes, () => one)).toEqual([]);
+  });
+});
