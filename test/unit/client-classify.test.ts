@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { classify } from '../../src/client/classify/core/classify.ts';
+import { canFollowRider, classify, isUndecided } from '../../src/client/classify/core/classify.ts';
 import type { StatementKind } from '../../src/client/classify/core/classify.ts';
 import { readCatalog } from '../../src/client/classify/core/catalog-names.ts';
 
@@ -230,6 +230,39 @@ describe('classify', () => {
     for (let length = 'WITH d AS (DELETE '.length; length <= sql.length; length += 1) {
       expect(classify(sql.slice(0, length)).kind).toBe('write');
     }
+  });
+});
+
+describe('the form of a statement', () => {
+  it.each([
+    ['SELECT 1', 'query'],
+    ['/* lockstep: leader */ SELECT 1', 'query'],
+    ['SELECT f()', 'unknown-call'],
+    ['SELECT nextval($1)', 'own-server'],
+    ['SELECT * FROM pg_stat_activity', 'own-server'],
+    ['SELECT 1 FOR UPDATE', 'row-change'],
+    ['INSERT INTO t VALUES (1)', 'row-change'],
+    ['WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d', 'row-change'],
+    ['SELECT 1 INTO t', 'other'],
+    ['COPY t FROM STDIN', 'copy'],
+    ['SET LOCAL work_mem = 1000', 'set'],
+    ["PREPARE TRANSACTION 'a'", 'prepare-transaction'],
+    ['PREPARE a AS SELECT 1', 'other'],
+    [';', 'empty'],
+    ['VACUUM', 'other'],
+    ['INSERT INTO t VALUES (1); SELECT 1', 'other'],
+  ] as const)('%s: %s', (sql, form) => {
+    expect(classify(sql).form).toBe(form);
+  });
+
+  it.each(Object.values(table).flat())('decides, and the words of the reason do not: %s', (sql) => {
+    const found = classify(sql);
+    const reworded = { ...found, reason: `unknown function INSERT volatile ${found.reason}` };
+    expect(canFollowRider(reworded)).toBe(canFollowRider(found));
+    expect(isUndecided(reworded)).toBe(isUndecided(found));
+    const silent = { ...found, reason: '' };
+    expect(canFollowRider(silent)).toBe(canFollowRider(found));
+    expect(isUndecided(silent)).toBe(isUndecided(found));
   });
 });
 

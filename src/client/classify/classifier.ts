@@ -15,6 +15,7 @@ const TAUGHT_LIMITS = { texts: 1000, characters: 1_000_000 };
 
 const REFUSED: Classification = {
   kind: 'write',
+  form: 'other',
   reason: 'a follower refused it',
   isSingle: true,
   mayUseFollower: false,

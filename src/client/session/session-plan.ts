@@ -81,7 +81,7 @@ export function planExchange(
 function planForLeader(statement: PlannedStatement, { monitor, limits }: FinderParts): CheckedPlan {
   const { level, classification, request, session, preparedAs } = statement;
   // While COPY moves data, the server would take the question for a part of it.
-  const mayAsk = classification.reason !== 'COPY' && asksLeader(session, monitor, mayWrite(classification));
+  const mayAsk = classification.form !== 'copy' && asksLeader(session, monitor, mayWrite(classification));
   const question = mayAsk ? LEADER_QUESTION : undefined;
   const plain = { statements: [request.statement], preparedAs, question, ...UNCHECKED };
   if (level !== null) return { ...plain, before: [createDurability(level)] };

@@ -206,7 +206,7 @@ export class VirtualClient extends EventEmitter {
     const mayCommit = !wasInTransaction || endsTransaction(classification);
     const isCommit = classification.kind === 'commit';
     const isHarmless = classification.kind === 'read' || classification.kind === 'leader-read';
-    const mayApply = session !== null && mayCommit && !isHarmless && classification.reason !== 'COPY';
+    const mayApply = session !== null && mayCommit && !isHarmless && classification.form !== 'copy';
     const isRollback = classification.kind === 'rollback';
     const asks = (mayApply || isRollback) && asksLeader(session, monitor, true);
     // A failed transaction takes nothing but its end.
@@ -346,8 +346,8 @@ export class VirtualClient extends EventEmitter {
 }
 
 /** Whether the statement may end the transaction it runs in, so that its effect is unknown when it breaks. */
-function endsTransaction({ kind, isSingle, reason }: Classification): boolean {
-  return kind === 'commit' || !isSingle || reason === 'PREPARE';
+function endsTransaction({ kind, isSingle, form }: Classification): boolean {
+  return kind === 'commit' || !isSingle || form === 'prepare-transaction';
 }
 
 /** A failed transaction's COMMIT is answered with ROLLBACK. */

@@ -1,18 +1,25 @@
 import { NOTHING_KNOWN } from './catalog-names.ts';
 import type { CatalogNames } from './catalog-names.ts';
 import { SESSION_FUNCTIONS, WORDS_BEFORE_PARENTHESIS } from './functions.ts';
-import { graver, isUndecided, judgeFunction, judgeName, READS_ONLY } from './judge.ts';
-import type { StatementKind, Verdict } from './judge.ts';
+import {
+  graver,
+  isUndecided,
+  judgeCommand,
+  judgeFunction,
+  judgeName,
+  leavesState,
+  READS_ONLY,
+  ROW_LOCKS,
+  TEMPORARY_OBJECT,
+} from './judge.ts';
+import type { StatementForm, StatementKind, Verdict } from './judge.ts';
 import { lexSql } from './lexer.ts';
 import type { SqlToken } from './lexer.ts';
 
 export { isUndecided } from './judge.ts';
 export type { StatementKind } from './judge.ts';
 
-export interface Classification {
-  readonly kind: StatementKind;
-  /** Why, in a few words, for people. */
-  readonly reason: string;
+export interface Classification extends Verdict {
   /** Whether the text holds exactly one statement; several can only travel by the simple protocol. */
   readonly isSingle: boolean;
   /** True for reads, and where a hint sends what is unknown to a follower. */
@@ -58,8 +65,9 @@ export function analyze(sql: string, known: CatalogNames): Analysis {
   const hint = findHint(comments);
   const told = { isDoubtful: false, hint, changesCatalog: statements.some(isCatalogChange) };
   const first = statements[0];
-  if (first === undefined) return { ...told, classification: onLeader('leader-read', 'empty', isCertain) };
-  if (!isCertain) return { ...told, classification: onLeader('write', 'ambiguous quoting', false) };
+  if (first === undefined)
+    return { ...told, classification: onLeader('leader-read', 'empty', 'empty', isCertain) };
+  if (!isCertain) return { ...told, classification: onLeader('write', 'other', 'ambiguous quoting', false) };
   if (statements.length > 1) return { ...told, classification: classifyMany(statements, known) };
   const isQuery = startsQuery(wordAt(first, firstWordIndex(first)));
   const verdict = isQuery ? classifyQuery(first, known) : classifyOther(first, known);
@@ -68,12 +76,17 @@ export function analyze(sql: string, known: CatalogNames): Analysis {
 }
 
 /** What the catalog or the name itself told is not in doubt; a word that only looks like a keyword is. */
-function isDoubtful({ kind, reason }: Verdict): boolean {
-  return kind === 'write' && !reason.startsWith('server-specific') && !reason.startsWith('volatile ');
+function isDoubtful({ kind, form }: Verdict): boolean {
+  return kind === 'write' && form !== 'own-server' && form !== 'volatile-call';
 }
 
-function onLeader(kind: StatementKind, reason: string, isSingle: boolean): Classification {
-  return { kind, reason, isSingle, mayUseFollower: false };
+function onLeader(
+  kind: StatementKind,
+  form: StatementForm,
+  reason: string,
+  isSingle: boolean,
+): Classification {
+  return { kind, form, reason, isSingle, mayUseFollower: false };
 }
 
 /**
@@ -114,8 +127,8 @@ function atomicStep(token: SqlToken, before: SqlToken | undefined, isInside: boo
 }
 
 function classifyMany(statements: readonly SqlToken[][], known: CatalogNames): Classification {
-  const leavesState = statements.some((statement) => classifyOne(statement, known).kind === 'session');
-  return onLeader(leavesState ? 'session' : 'write', 'several statements', false);
+  const isLeft = statements.some((statement) => classifyOne(statement, known).kind === 'session');
+  return onLeader(isLeft ? 'session' : 'write', 'other', 'several statements', false);
 }
 
 function classifyOne(tokens: readonly SqlToken[], known: CatalogNames): Verdict {
@@ -138,15 +151,15 @@ function findHint(comments: readonly string[]): Hint {
 }
 
 /** The classification of a single statement, with what a hint in it asks for. */
-export function applyHint({ kind, reason }: Verdict, hint: Hint, isQuery: boolean): Classification {
-  if (kind === 'read') {
+export function applyHint(verdict: Verdict, hint: Hint, isQuery: boolean): Classification {
+  if (verdict.kind === 'read') {
     return hint === 'leader'
-      ? onLeader('leader-read', 'hint', true)
-      : { kind, reason, isSingle: true, mayUseFollower: true };
+      ? onLeader('leader-read', 'query', 'hint', true)
+      : { ...verdict, isSingle: true, mayUseFollower: true };
   }
   // It stays a write: when no follower can take it the leader does, where it must not run twice.
-  const mayUseFollower = hint === 'follower' && isQuery && isUndecided({ kind, reason });
-  return { kind, reason, isSingle: true, mayUseFollower };
+  const mayUseFollower = hint === 'follower' && isQuery && isUndecided(verdict);
+  return { ...verdict, isSingle: true, mayUseFollower };
 }
 
 /** `(SELECT …) UNION …` starts with parentheses. */
@@ -181,27 +194,22 @@ function classifyOther(tokens: readonly SqlToken[], known: CatalogNames): Verdic
   return verdict;
 }
 
-const TEMPORARY_OBJECT: Verdict = { kind: 'session', reason: 'temporary object' };
-
 function judgeFirstWords(tokens: readonly SqlToken[]): Verdict {
   const word = wordAt(tokens, 0);
   const next = wordAt(tokens, 1);
   switch (word) {
     case 'show':
-      return { kind: 'leader-read', reason: 'SHOW' };
+      return { kind: 'leader-read', form: 'other', reason: 'SHOW' };
     case 'begin':
-      return { kind: 'begin', reason: 'transaction' };
+      return delimits('begin');
     case 'start':
-      return { kind: next === 'transaction' ? 'begin' : 'write', reason: 'transaction' };
+      return delimits(next === 'transaction' ? 'begin' : 'write');
     case 'commit':
     case 'end':
-      return { kind: next === 'prepared' ? 'write' : 'commit', reason: 'transaction' };
+      return delimits(next === 'prepared' ? 'write' : 'commit');
     case 'rollback':
     case 'abort':
-      return {
-        kind: next === 'prepared' || hasWord(tokens, 'to') ? 'write' : 'rollback',
-        reason: 'transaction',
-      };
+      return delimits(next === 'prepared' || hasWord(tokens, 'to') ? 'write' : 'rollback');
     case 'set':
       return judgeSet(next);
     case 'reset':
@@ -210,23 +218,27 @@ function judgeFirstWords(tokens: readonly SqlToken[]): Verdict {
     case 'unlisten':
     case 'deallocate':
     case 'load':
-      return { kind: 'session', reason: word.toUpperCase() };
+      return leavesState(word.toUpperCase());
     case 'prepare':
-      return { kind: next === 'transaction' ? 'write' : 'session', reason: 'PREPARE' };
+      return next === 'transaction'
+        ? { kind: 'write', form: 'prepare-transaction', reason: 'PREPARE TRANSACTION' }
+        : leavesState('PREPARE');
     case 'declare':
-      return { kind: hasWord(tokens, 'hold') ? 'session' : 'write', reason: 'cursor' };
+      return hasWord(tokens, 'hold') ? leavesState('cursor') : judgeCommand('cursor');
     case 'create':
-      return tokens.slice(1, 5).some(isTemporaryWord)
-        ? TEMPORARY_OBJECT
-        : { kind: 'write', reason: 'CREATE' };
+      return tokens.slice(1, 5).some(isTemporaryWord) ? TEMPORARY_OBJECT : judgeCommand('CREATE');
     default:
-      return { kind: 'write', reason: word === '' ? 'unknown statement' : word.toUpperCase() };
+      return judgeCommand(word === '' ? 'unknown statement' : word.toUpperCase());
   }
+}
+
+function delimits(kind: StatementKind): Verdict {
+  return { kind, form: 'other', reason: 'transaction' };
 }
 
 function judgeSet(next: string): Verdict {
   const isLocal = next === 'local' || next === 'transaction' || next === 'constraints';
-  return { kind: isLocal ? 'leader-read' : 'session', reason: 'SET' };
+  return { kind: isLocal ? 'leader-read' : 'session', form: 'set', reason: 'SET' };
 }
 
 function isTemporaryWord({ kind, text }: SqlToken): boolean {
@@ -257,7 +269,7 @@ function judgeToken(
   if (kind === 'word') {
     if (MODIFYING_WORDS.has(text)) return judgeModifyingWord(tokens, index, text);
     if (text === 'for' && LOCKING_STRENGTHS.has(wordAt(tokens, index + 1))) {
-      return { kind: 'write', reason: 'row locks' };
+      return ROW_LOCKS;
     }
   }
   return isSymbol(tokens[index + 1], '(') ? judgeCall(tokens, index, token, known) : judgeName(text, known);
@@ -265,7 +277,7 @@ function judgeToken(
 
 function judgeModifyingWord(tokens: readonly SqlToken[], index: number, word: string): Verdict {
   if (word === 'into' && tokens.slice(index + 1, index + 3).some(isTemporaryWord)) return TEMPORARY_OBJECT;
-  return { kind: 'write', reason: word.toUpperCase() };
+  return judgeCommand(word.toUpperCase());
 }
 
 function judgeCall(
@@ -287,16 +299,14 @@ function judgeCall(
 
 const WORDS_BEFORE_ALIAS = new Set(['as', 'with', 'recursive']);
 
-const STATEMENTS_IN_ANY_TRANSACTION = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE', 'row locks']);
-
 /**
  * Whether it may run behind a statement of Lockstep's own in one message batch. That makes a transaction
  * around both, which VACUUM and its like refuse.
  */
-export function canFollowRider({ kind, reason, isSingle }: Classification): boolean {
+export function canFollowRider({ kind, form, isSingle }: Classification): boolean {
   if (!isSingle) return false;
-  if (kind === 'read' || kind === 'leader-read') return reason !== 'empty' && reason !== 'SET';
-  return STATEMENTS_IN_ANY_TRANSACTION.has(reason) || isUndecided({ kind, reason });
+  if (kind === 'read' || kind === 'leader-read') return form !== 'empty' && form !== 'set';
+  return kind === 'write' && (form === 'row-change' || isUndecided({ form }));
 }
 
 /** Whether it has to be taken for a write. */

@@ -1,5 +1,13 @@
 import type { CatalogNames } from './catalog-names.ts';
-import { graver, judgeFunction, judgeName, READS_ONLY } from './judge.ts';
+import {
+  graver,
+  judgeCommand,
+  judgeFunction,
+  judgeName,
+  READS_ONLY,
+  ROW_LOCKS,
+  unknownCall,
+} from './judge.ts';
 import type { Verdict } from './judge.ts';
 
 type Node = Readonly<Record<string, unknown>>;
@@ -13,9 +21,9 @@ const SAMPLING_METHODS = new Set(['system', 'bernoulli']);
  */
 export function judgeTree(tree: unknown, known: CatalogNames): Verdict {
   const statements = isNode(tree) ? tree['stmts'] : null;
-  if (!Array.isArray(statements) || statements.length !== 1) return leader('several statements');
+  if (!Array.isArray(statements) || statements.length !== 1) return judgeCommand('several statements');
   const statement: unknown = (statements[0] as Node)['stmt'];
-  if (!isNode(statement) || !('SelectStmt' in statement)) return leader('not a query');
+  if (!isNode(statement) || !('SelectStmt' in statement)) return judgeCommand('not a query');
   let verdict = READS_ONLY;
   const pending: unknown[] = [statement];
   while (pending.length > 0) {
@@ -37,21 +45,21 @@ export function judgeTree(tree: unknown, known: CatalogNames): Verdict {
 
 function judgeNode(key: string, child: unknown, known: CatalogNames): Verdict | null {
   if (key.endsWith('Stmt') && key !== 'SelectStmt') {
-    return leader(key.slice(0, -'Stmt'.length).toUpperCase());
+    return judgeCommand(key.slice(0, -'Stmt'.length).toUpperCase());
   }
   if (!isNode(child)) return null;
   switch (key) {
     case 'intoClause':
-      return leader('INTO');
+      return judgeCommand('INTO');
     case 'LockingClause':
-      return leader('row locks');
+      return ROW_LOCKS;
     case 'FuncCall': {
       const names = readNames(child['funcname']);
       return judgeFunction(names.at(-2) ?? null, names.at(-1) ?? '', known);
     }
     case 'RangeTableSample': {
       const name = readNames(child['method']).at(-1) ?? '';
-      return SAMPLING_METHODS.has(name) ? null : leader(`unknown function ${name}()`);
+      return SAMPLING_METHODS.has(name) ? null : unknownCall(name);
     }
     case 'RangeVar':
       return judgeRelation(child, known);
@@ -66,10 +74,6 @@ function judgeRelation(relation: Node, known: CatalogNames): Verdict | null {
   const { schemaname, relname } = relation;
   const inSchema = typeof schemaname === 'string' ? judgeName(schemaname, known) : null;
   return inSchema ?? (typeof relname === 'string' ? judgeName(relname, known) : null);
-}
-
-function leader(reason: string): Verdict {
-  return { kind: 'write', reason };
 }
 
 function readNames(list: unknown): string[] {

@@ -8,18 +8,47 @@ import { READ_ONLY_FUNCTIONS, SESSION_FUNCTIONS } from './functions.ts';
  */
 export type StatementKind = 'read' | 'leader-read' | 'write' | 'session' | 'begin' | 'commit' | 'rollback';
 
+/**
+ * What routing needs to know of a statement beyond its kind. `unknown-call`, `volatile-call`: a query against
+ * which nothing speaks but a function or view of which nothing is known, or that may write. `own-server`: what
+ * it tells or does depends on the server that runs it. `row-change`: changes or locks rows, which any
+ * transaction may do.
+ */
+export type StatementForm =
+  | 'query'
+  | 'unknown-call'
+  | 'volatile-call'
+  | 'own-server'
+  | 'row-change'
+  | 'copy'
+  | 'set'
+  | 'prepare-transaction'
+  | 'empty'
+  | 'other';
+
 /** A judgement of a statement, or of one word of it. */
 export interface Verdict {
   readonly kind: StatementKind;
-  /** Why, in a few words, for people. */
+  readonly form: StatementForm;
+  /** Why, in a few words, for people; nothing is decided by it. */
   readonly reason: string;
 }
 
-export const READS_ONLY: Verdict = { kind: 'read', reason: 'read only' };
+export const READS_ONLY: Verdict = { kind: 'read', form: 'query', reason: 'read only' };
+
+const ROW_CHANGES = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE']);
+
+export const ROW_LOCKS: Verdict = { kind: 'write', form: 'row-change', reason: 'row locks' };
+
+/** The verdict on what is a write by its command, such as INSERT or TRUNCATE. */
+export function judgeCommand(command: string): Verdict {
+  const form = ROW_CHANGES.has(command) ? 'row-change' : command === 'COPY' ? 'copy' : 'other';
+  return { kind: 'write', form, reason: command };
+}
 
 /** Whether nothing speaks against a follower but a function that may write, or of which nothing is known. */
-export function isUndecided({ kind, reason }: Verdict): boolean {
-  return kind === 'write' && (reason.startsWith('unknown function') || reason.startsWith('volatile '));
+export function isUndecided({ form }: Pick<Verdict, 'form'>): boolean {
+  return form === 'unknown-call' || form === 'volatile-call';
 }
 
 /** What leaves state in the connection outweighs what surely writes, and that what is merely unknown. */
@@ -31,16 +60,32 @@ export function graver(verdict: Verdict, found: Verdict): Verdict {
 
 /** Judges a function call; null when it only reads. `schema` is null where the name stands alone. */
 export function judgeFunction(schema: string | null, name: string, known: CatalogNames): Verdict | null {
-  if (SESSION_FUNCTIONS.has(name)) return { kind: 'session', reason: `${name}()` };
+  if (SESSION_FUNCTIONS.has(name)) return leavesState(`${name}()`);
   const isInCatalog = schema === 'pg_catalog';
   if (READ_ONLY_FUNCTIONS.has(name)) {
     if (isInCatalog || (schema === null && !known.volatileFunctions.has(name))) return null;
   }
-  if (isSilentInTheWrongPlace(name)) return { kind: 'write', reason: `server-specific ${name}()` };
-  if (isInCatalog) return { kind: 'write', reason: `unknown function ${name}()` };
-  if (known.volatileFunctions.has(name)) return { kind: 'write', reason: `volatile function ${name}()` };
-  if (known.stableFunctions.has(name)) return null;
-  return { kind: 'write', reason: `unknown function ${name}()` };
+  if (isSilentInTheWrongPlace(name)) return ownServer(`${name}()`);
+  if (isInCatalog) return unknownCall(name);
+  if (known.volatileFunctions.has(name)) return volatileCall(`function ${name}()`);
+  return known.stableFunctions.has(name) ? null : unknownCall(name);
+}
+
+export function unknownCall(name: string): Verdict {
+  return { kind: 'write', form: 'unknown-call', reason: `unknown function ${name}()` };
+}
+
+function volatileCall(what: string): Verdict {
+  return { kind: 'write', form: 'volatile-call', reason: `volatile ${what}` };
+}
+
+function ownServer(what: string): Verdict {
+  return { kind: 'write', form: 'own-server', reason: `server-specific ${what}` };
+}
+
+/** The verdict on what leaves something behind in the connection. */
+export function leavesState(reason: string): Verdict {
+  return { kind: 'session', form: 'other', reason };
 }
 
 const SEQUENCE_FUNCTIONS = new Set(['nextval', 'currval', 'lastval', 'setval']);
@@ -65,14 +110,13 @@ export function judgeName(name: string, known: CatalogNames): Verdict | null {
   const hazard = known.hazards.get(name);
   if (hazard !== undefined) return judgeHazard(name, hazard);
   if (!name.startsWith('pg_') || name === 'pg_catalog') return null;
-  if (name === 'pg_temp') return { kind: 'session', reason: 'temporary object' };
-  return { kind: 'write', reason: `server-specific ${name}` };
+  if (name === 'pg_temp') return TEMPORARY_OBJECT;
+  return ownServer(name);
 }
 
+export const TEMPORARY_OBJECT: Verdict = leavesState('temporary object');
+
 function judgeHazard(name: string, hazard: Hazard): Verdict {
-  if (hazard === 'session') return { kind: 'session', reason: `view ${name}` };
-  return {
-    kind: 'write',
-    reason: hazard === 'volatile' ? `volatile view ${name}` : `server-specific ${name}`,
-  };
+  if (hazard === 'session') return leavesState(`view ${name}`);
+  return hazard === 'volatile' ? volatileCall(`view ${name}`) : ownServer(name);
 }
