@@ -1,5 +1,5 @@
 import { fromHook, isFromHook, toError } from '../wire/hook-errors.ts';
-import { LockstepError } from '../model/errors.ts';
+import { codeOf, LockstepError } from '../model/errors.ts';
 
 const OWN_TIMEOUTS = ['Query read timeout', 'timeout exceeded when trying to connect'];
 
@@ -9,6 +9,19 @@ const OWN_TIMEOUTS = ['Query read timeout', 'timeout exceeded when trying to con
  */
 export function isAppsOwn(error: Error): boolean {
   return OWN_TIMEOUTS.includes(error.message) || isFromHook(error);
+}
+
+/**
+ * As pg does: what came with a packet leads to the call that it answers, instead of to the socket. What the
+ * app's own code threw keeps its place.
+ */
+export function withCallersFrame<T>(answer: Promise<T>): Promise<T> {
+  return answer.catch(showCaller);
+}
+
+function showCaller(error: unknown): never {
+  if (error instanceof Error && !isFromHook(error)) Error.captureStackTrace(error, showCaller);
+  throw error;
 }
 
 /** pg's own; no other server would answer a client that has ended. */
@@ -25,18 +38,45 @@ export function commitUnknown(node: string, cause: Error): LockstepError {
   );
 }
 
-/** `nodes` says of each server why it could not be used. */
-export function noLeader(
-  reason: string,
-  waitedMs: number,
-  nodes: Readonly<Record<string, string>>,
-  cause: Error | null,
-): LockstepError {
+/** What NO_LEADER tells of a cluster in which nobody could take a statement. */
+export interface NobodyToTake {
+  readonly reason: string;
+  readonly waitedMs: number;
+  /** Why each server could not be used. */
+  readonly nodes: Readonly<Record<string, string>>;
+  /** What the first try met, or a server that cannot be asked. */
+  readonly cause: Error | null;
+}
+
+export function noLeader({ reason, waitedMs, nodes, cause }: NobodyToTake): LockstepError {
+  const why = cause === null || cause.message === reason ? reason : `${reason}; ${describeCause(cause)}`;
   return new LockstepError(
     'NO_LEADER',
-    `No server could take the statement within ${waitedMs} ms (${reason}); nothing was applied, try again when the cluster has a leader.`,
+    `No server could take the statement within ${Math.round(waitedMs)} ms (${why}); nothing was applied, try again when the cluster has a leader.`,
     { retryable: true, details: { nodes }, ...(cause === null ? {} : { cause }) },
   );
+}
+
+/** No server of the list has ever answered this pool: more likely a wrong address than an outage. */
+export function nobodyReached({ waitedMs, nodes, cause }: NobodyToTake): LockstepError {
+  const servers = Object.keys(nodes).length;
+  return new LockstepError(
+    'NO_LEADER',
+    `Check the addresses and that the servers run: none of ${servers} could be reached in ${Math.round(waitedMs)} ms (${cause === null ? 'no answer' : describeCause(cause)}); nothing was applied.`,
+    { retryable: true, details: { nodes }, ...(cause === null ? {} : { cause }) },
+  );
+}
+
+/** Node's errors for several addresses of one name have no message of their own. */
+function describeCause(cause: Error): string {
+  const code = codeOf(cause);
+  if (cause.message === '') return code || cause.name;
+  return code === '' || cause.message.includes(code) ? cause.message : `${code}: ${cause.message}`;
+}
+
+/** pg-pool's own, by the words that libraries look for. */
+export function connectTimeout(cause?: unknown): Error {
+  return new Error('timeout exceeded when trying to connect', { cause });
 }
 
 /** Turned away at once: whoever waits behind so many others would hardly be served in time. */

@@ -2,7 +2,7 @@ import { AsyncResource } from 'node:async_hooks';
 import type pg from 'pg';
 import type { PoolClient, Submittable, TransactionStatus } from 'pg';
 import type { StatementConfig } from './statement/queryable.ts';
-import { clientClosed } from './failures.ts';
+import { clientClosed, withCallersFrame } from './failures.ts';
 import { resolveOptions } from './resolve-options.ts';
 import type { LockstepOptions } from './options.ts';
 import { LockstepPool } from './pool.ts';
@@ -136,7 +136,7 @@ export class LockstepClient extends PgClient {
       const typed = this.#withOwnTypes(statement);
       const answer = this.#whenConnected((client) => client.query(typed));
       this.#countUntil(answer);
-      if (callback === undefined) return answer;
+      if (callback === undefined) return withCallersFrame(answer);
       void settleCallback(answer, callback);
       return undefined;
     });

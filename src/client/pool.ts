@@ -2,6 +2,7 @@ import type pg from 'pg';
 import type { PoolClient, QueryResult, Submittable } from 'pg';
 import type { RouteExplanation } from './route/core/explain.ts';
 import type { NodeKey } from '../model/node.ts';
+import { withCallersFrame } from './failures.ts';
 import { OutcomeTable } from './transaction/outcome.ts';
 import { createClassifier } from './classify/leader-catalog.ts';
 import type { LeaseSource } from './route/node-finder.ts';
@@ -130,7 +131,7 @@ export class LockstepPool extends PgPool {
       const answer = this.#query(textOrConfig, values);
       const callback = maybeCallback ?? (isFunction(valuesOrCallback) ? valuesOrCallback : undefined);
       const own = callback ?? (isFunction(textOrConfig) ? textOrConfig : callbackOf(textOrConfig));
-      if (!isFunction(own)) return answer;
+      if (!isFunction(own)) return withCallersFrame(answer);
       void settleCallback(answer, own as QueryCallback);
       return undefined;
     });
@@ -211,8 +212,11 @@ export class LockstepPool extends PgPool {
     options: ListenOptions = {},
   ): Promise<Subscription> {
     this.#requireOpen();
-    void this.#servers.monitor.start();
-    return this.#servers.notifications.listen(channel, handler, options);
+    const { finder, parts } = this.#runner;
+    const deadlineMs = performance.now() + parts.limits.failoverTimeoutMs;
+    const excluded = new Set<NodeKey>();
+    await finder.awaitRoute({ session: null, deadlineMs, excluded, access: 'leader', lastError: null });
+    return withCallersFrame(this.#servers.notifications.listen(channel, handler, options));
   }
 
   /** The cluster as last seen; waits for the first look at every server. */
@@ -332,20 +336,15 @@ export class LockstepPool extends PgPool {
 
   async #awaitAnyServer(startedAtMs: number): Promise<void> {
     const { failoverTimeoutMs } = this.#runner.parts.limits;
-    const ownLimitMs = this.options.connectionTimeoutMillis || Number.POSITIVE_INFINITY;
-    const progress = {
+    const { waitLimitMs } = this.#servers;
+    await this.#runner.finder.awaitRoute({
       session: null,
-      deadlineMs: startedAtMs + Math.min(failoverTimeoutMs, ownLimitMs),
+      deadlineMs: startedAtMs + Math.min(failoverTimeoutMs, waitLimitMs),
+      isAppsLimit: waitLimitMs < failoverTimeoutMs,
       excluded: new Set<NodeKey>(),
-      access: 'any' as const,
+      access: 'any',
       lastError: null,
-    };
-    try {
-      await this.#runner.finder.awaitRoute(progress);
-    } catch (error) {
-      if (ownLimitMs >= failoverTimeoutMs || performance.now() < progress.deadlineMs) throw error;
-      throw new Error('timeout exceeded when trying to connect', { cause: error });
-    }
+    });
   }
 
   #onClientReleased(client: VirtualClient, error: Error | boolean | undefined): void {

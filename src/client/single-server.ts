@@ -61,6 +61,8 @@ function readAsPg(options: LockstepPoolOptions): PgAccount {
 
 /** Leases from `pg.Pool` itself, so that what Lockstep runs and what the app runs share its connections. */
 export class SingleServerSource implements LeaseSource {
+  /** pg's pool keeps to it itself. */
+  readonly waitLimitMs: number = Number.POSITIVE_INFINITY;
   readonly #connect: () => Promise<PoolClient>;
   readonly #observer: ExchangeObserver | null;
 

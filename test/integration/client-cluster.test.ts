@@ -88,6 +88,7 @@ describe('pool.listen', () => {
     const notifications = new Notifications({
       leadership: () => ({ leader: 'proxy', term: 0, timeline: 1, reason: '' }),
       describeNodes: () => ({}),
+      firstError: () => null,
       configOf: () => ({ ...connection, host: '127.0.0.1', port: (proxy.address() as AddressInfo).port }),
       failoverTimeoutMs: 5000,
       heartbeatMs: 100,

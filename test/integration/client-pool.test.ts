@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import pg from 'pg';
 import type { PoolClient } from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { connect, LockstepPool } from '../../src/index.ts';
+import { connect, LockstepClient, LockstepPool } from '../../src/index.ts';
 import type { LockstepOptions } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
@@ -50,6 +50,16 @@ async function checkout(): Promise<PoolClient> {
   const client = await pool.connect();
   checkedOut.add(client);
   return client;
+}
+
+async function withClient<T>(work: (client: LockstepClient) => Promise<T>): Promise<T> {
+  const client = new LockstepClient(pool);
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
 }
 
 function giveBack(client: PoolClient): void {
@@ -111,6 +121,32 @@ describe('pool.query', () => {
       code: '22012',
     });
     expect((await pool.query('SELECT 1 AS a')).rows).toEqual([{ a: 1 }]);
+  });
+
+  const failing = 'SELECT nonsense';
+  it.each<readonly [string, () => Promise<unknown>]>([
+    ['pool.query', () => pool.query(failing)],
+    ['pool.leader', () => pool.leader.query(failing)],
+    ['a session', () => pool.session().query(failing)],
+    ['a client', async () => (await checkout()).query(failing)],
+    ['a batch', () => pool.transaction([{ text: failing }])],
+    ['a transaction', () => pool.transaction((tx) => tx.query(failing))],
+    ['its own client', () => withClient((client) => client.query(failing))],
+  ])('leads an error of %s to its caller', async (_name, run) => {
+    async function theCaller(): Promise<void> {
+      await run();
+    }
+    const error = (await theCaller().catch((thrown: unknown) => thrown)) as pg.DatabaseError;
+    expect(error.code).toBe('42703');
+    expect(error.stack).toContain('theCaller');
+  });
+
+  it('keeps the place of an error that the function of a transaction throws', async () => {
+    function thePlace(): never {
+      throw new Error('own');
+    }
+    const error = await pool.transaction(() => Promise.resolve().then(thePlace)).catch((thrown) => thrown);
+    expect(error.stack).toContain('thePlace');
   });
 
   it('sends reads to followers and the rest to the leader', async () => {

@@ -37,6 +37,7 @@ export interface Subscription {
 export interface NotificationParts {
   readonly leadership: () => Leadership;
   readonly describeNodes: () => Record<NodeKey, string>;
+  readonly firstError: () => Error | null;
   /** How to connect to a node; null when it has left. */
   readonly configOf: (node: NodeKey) => ClientConfig | null;
   /** How long `listen` waits for a leader. */
@@ -112,11 +113,11 @@ export class Notifications {
 
   #untilListening(subscriber: Subscriber): Promise<void> {
     return new Promise((resolve, reject) => {
-      const { failoverTimeoutMs, leadership, describeNodes } = this.#parts;
-      const timer = setTimeout(
-        () => reject(noLeader(leadership().reason, failoverTimeoutMs, describeNodes(), null)),
-        failoverTimeoutMs,
-      );
+      const { failoverTimeoutMs: waitedMs, leadership, describeNodes, firstError } = this.#parts;
+      const timer = setTimeout(() => {
+        const { reason } = leadership();
+        reject(noLeader({ reason, waitedMs, nodes: describeNodes(), cause: firstError() }));
+      }, waitedMs);
       subscriber.whenListening = (): void => {
         clearTimeout(timer);
         resolve();

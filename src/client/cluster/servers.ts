@@ -59,6 +59,7 @@ export class Servers implements LeaseSource {
     this.notifications = new Notifications({
       leadership: () => this.monitor.leadership,
       describeNodes: () => this.monitor.describeNodes(),
+      firstError: () => this.monitor.firstError,
       configOf,
       failoverTimeoutMs: options.limits.failoverTimeoutMs,
       heartbeatMs: LISTEN_HEARTBEAT_MS,
@@ -100,6 +101,10 @@ export class Servers implements LeaseSource {
 
   #isDown(node: NodeKey): boolean {
     return this.monitor.view.find(({ key }) => key === node)?.isUp !== true;
+  }
+
+  get waitLimitMs(): number {
+    return this.#options.connection.connectionTimeoutMillis || Number.POSITIVE_INFINITY;
   }
 
   /** Waits for one of the `max` places as long as the app's `connectionTimeoutMillis` allows. */

@@ -55,6 +55,7 @@ export class TopologyMonitor {
   #firstRound: Promise<void> | null = null;
   #started: Promise<void> | null = null;
   #isStopped = false;
+  #hasReached = false;
 
   constructor(options: ResolvedOptions, listener: TopologyListener) {
     this.#options = options;
@@ -154,15 +155,26 @@ export class TopologyMonitor {
 
   /** The error of a server, when all of them failed: waiting does not help where none can be asked. */
   get commonError(): Error | null {
+    const isAnyLeft =
+      [...this.#directory.unresolved.values()].includes(null) ||
+      [...this.#nodes.values()].some(({ last, lastError }) => last.kind !== 'down' || lastError === null);
+    return isAnyLeft ? null : this.firstError;
+  }
+
+  /** What keeps a server from being asked; null where every server that was asked has answered. */
+  get firstError(): Error | null {
     const unresolved = [...this.#directory.unresolved.values()];
-    if (unresolved.includes(null)) return null;
-    const errors = unresolved.filter((error) => error !== null);
-    for (const node of this.#nodes.values()) {
-      if (node.last.kind !== 'down' || node.lastError === null) return null;
-      errors.push(node.lastError);
-    }
+    const down = [...this.#nodes.values()].map(({ last, lastError }) =>
+      last.kind === 'down' ? lastError : null,
+    );
+    const errors = [...down, ...unresolved].filter((error) => error !== null);
     // A name may have addresses that never answer: what another one says about the password counts.
-    return errors.find((error) => !isTransient(codeOf(error))) ?? errors.at(-1) ?? null;
+    return errors.find((error) => !isTransient(codeOf(error))) ?? errors[0] ?? null;
+  }
+
+  /** Whether any server has ever answered. */
+  get hasReached(): boolean {
+    return this.#hasReached;
   }
 
   /** Asks one server now; resolves when it has answered or been found down. */
@@ -265,6 +277,7 @@ export class TopologyMonitor {
       if (answer.isTimeout) this.#listener.nodeSilent(node.key, node.key === this.#lastLeader);
       return;
     }
+    this.#hasReached = true;
     const isDirect = answer.servedAt === (isSocket(node.member) ? null : node.key);
     this.#recogniseServer(node, answer.probe.server, isDirect);
     this.#forks.saw(node.key, answer.probe, timelineOf(node), performance.now());

@@ -1,4 +1,4 @@
-import { poolSaturated } from '../failures.ts';
+import { connectTimeout, poolSaturated } from '../failures.ts';
 
 /**
  * How many connections may be in use at once, over all servers. First come, first served; a place given
@@ -44,7 +44,7 @@ export class Budget {
       if (timeoutMs <= 0) return;
       timer = setTimeout(() => {
         this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-        reject(new Error('timeout exceeded when trying to connect'));
+        reject(connectTimeout());
       }, timeoutMs);
     });
   }

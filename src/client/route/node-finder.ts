@@ -9,7 +9,7 @@ import { createRouteTable, decideRoute } from './core/route.ts';
 import type { Route, RouteNode, RouteRequest, RouteRules, RouteTable } from './core/route.ts';
 import type { NodeKey } from '../../model/node.ts';
 import { toError } from '../../wire/hook-errors.ts';
-import { isAppsOwn, noLeader, poolSaturated } from '../failures.ts';
+import { connectTimeout, isAppsOwn, nobodyReached, noLeader, poolSaturated } from '../failures.ts';
 import type { Lease } from '../../wire/contract.ts';
 import type { ClientLimits } from '../options.ts';
 import { isInDoubt, settleSession } from '../session/session-doubt.ts';
@@ -19,6 +19,8 @@ import type { Traffic } from './traffic.ts';
 
 /** Where a caller's connections come from: the pool, or the one place of a checked-out client. */
 export interface LeaseSource {
+  /** How long the app wants to wait for a connection at most: `connectionTimeoutMillis`; infinite without it. */
+  readonly waitLimitMs: number;
   /** A connection that is there at once; null when it takes waiting for a place or connecting. */
   tryAcquire(node: NodeKey): Lease | null;
   /** Null when the node went down while the caller waited for a place: another one is to be chosen. */
@@ -36,6 +38,8 @@ export type NodeRoute = Extract<Route, { kind: 'node' }>;
 export interface RouteProgress {
   readonly session: SessionState | null;
   readonly deadlineMs: number;
+  /** Whether the deadline is one that the app has set for connecting. */
+  readonly isAppsLimit?: boolean;
   readonly excluded: Set<NodeKey>;
   access: 'any' | 'leader';
   /** How old a follower's data may be when the statement is sent; null for no limit. */
@@ -52,6 +56,9 @@ export interface FinderParts {
   /** Numbers in [0, 1). */
   readonly random: () => number;
 }
+
+/** How long servers are tried of which none has ever answered: a failover leaves some that do. */
+const UNREACHED_PATIENCE_MS = 1000;
 
 const NONE_EXCLUDED = new Set<NodeKey>();
 const IN_DOUBT: Route = { kind: 'wait', reason: 'a failover may have cost the session a write' };
@@ -91,14 +98,16 @@ export class NodeFinder {
   }
 
   async #awaitNews(progress: RouteProgress, firstReason: string): Promise<NodeRoute> {
-    const { monitor, limits } = this.parts;
+    const { monitor } = this.parts;
+    const startedAtMs = performance.now();
     let reason = firstReason;
     for (;;) {
       const { commonError } = monitor;
       if (commonError !== null && !isTransient(codeOf(commonError))) throw commonError;
+      const waitedMs = performance.now() - startedAtMs;
       const leftMs = progress.deadlineMs - performance.now();
-      if (leftMs <= 0)
-        throw noLeader(reason, limits.failoverTimeoutMs, monitor.describeNodes(), progress.lastError);
+      const isHopeless = commonError !== null && !monitor.hasReached && waitedMs > UNREACHED_PATIENCE_MS;
+      if (isHopeless || leftMs <= 0) throw this.giveUp(progress, reason, waitedMs);
       await this.#nextNews(leftMs);
       progress.excluded.clear();
       if (progress.session !== null) await settleSession(progress.session, monitor);
@@ -106,6 +115,19 @@ export class NodeFinder {
       if (route.kind === 'node') return route;
       ({ reason } = route);
     }
+  }
+
+  /** The error for a statement that no server took. */
+  giveUp(
+    { lastError, isAppsLimit = false }: Pick<RouteProgress, 'lastError' | 'isAppsLimit'>,
+    reason: string,
+    waitedMs: number,
+  ): Error {
+    const { monitor } = this.parts;
+    const nodes = monitor.describeNodes();
+    const facts = { reason, waitedMs, nodes, cause: lastError ?? monitor.firstError };
+    if (monitor.commonError !== null && !monitor.hasReached) return nobodyReached(facts);
+    return isAppsLimit ? connectTimeout(noLeader(facts)) : noLeader(facts);
   }
 
   #nextNews(leftMs: number): Promise<void> {

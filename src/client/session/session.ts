@@ -1,4 +1,5 @@
 import type { QueryConfig, QueryResult } from 'pg';
+import { withCallersFrame } from '../failures.ts';
 import { readStatement } from '../statement/queryable.ts';
 import type { Queryable } from '../statement/queryable.ts';
 import type { LeaseSource } from '../route/node-finder.ts';
@@ -82,7 +83,7 @@ export function createQuery(
   };
   const query = (textOrConfig: unknown, values?: unknown): Promise<QueryResult> => {
     try {
-      return run(textOrConfig, values);
+      return withCallersFrame(run(textOrConfig, values));
     } catch (error) {
       return Promise.reject(error);
     }

@@ -14,7 +14,7 @@ import type { ExchangeReport } from '../../wire/contract.ts';
 import { textOfSubmitted } from './queryable.ts';
 import type { StatementConfig } from './queryable.ts';
 import { toError } from '../../wire/hook-errors.ts';
-import { commitUnknown, durabilityTimeout, isAppsOwn, noLeader } from '../failures.ts';
+import { commitUnknown, durabilityTimeout, isAppsOwn } from '../failures.ts';
 import { isGateMiss } from '../session/gate.ts';
 import type { Hedger } from '../route/hedge.ts';
 import { NodeFinder } from '../route/node-finder.ts';
@@ -143,7 +143,8 @@ export class StatementRunner {
       commitWaitMs: limitMs,
       resolve,
       reject,
-      deadlineMs: performance.now() + limits.failoverTimeoutMs,
+      deadlineMs: performance.now() + Math.min(limits.failoverTimeoutMs, source.waitLimitMs),
+      isAppsLimit: source.waitLimitMs < limits.failoverTimeoutMs,
       excluded: new Set(),
       access: mayUseFollower && level === null ? 'any' : 'leader',
       maxStalenessMs: request.statement.maxStalenessMs ?? request.session?.maxStalenessMs ?? null,
@@ -342,10 +343,7 @@ export class StatementRunner {
       case 'retry-elsewhere':
         this.finder.failed(progress, route.node);
         if (performance.now() > progress.deadlineMs)
-          return this.#fail(
-            progress,
-            noLeader(error.message, limits.failoverTimeoutMs, monitor.describeNodes(), error),
-          );
+          return this.#fail(progress, this.finder.giveUp(progress, error.message, limits.failoverTimeoutMs));
         return this.#again(progress);
       case 'retry-on-leader':
         if (decision.teach) classifier.teachLeader(progress.request.statement.text);

@@ -19,6 +19,7 @@ import {
   isAppsOwn,
   stateLost,
   transactionLost,
+  withCallersFrame,
 } from '../failures.ts';
 import type { LeaseSource } from '../route/node-finder.ts';
 import { Sequence } from '../../wire/sequence.ts';
@@ -69,6 +70,8 @@ export class VirtualClient extends EventEmitter {
     this.#onRelease = onRelease;
     this.#sessionOf = sessionOf;
     this.#source = {
+      // It is connected: what it waits for now is a failover.
+      waitLimitMs: Number.POSITIVE_INFINITY,
       tryAcquire: (node) => this.#tryBind(node),
       acquire: (node) => this.#bind(node),
       release: (lease, error, state) => this.#keep(lease, error, state),
@@ -84,7 +87,7 @@ export class VirtualClient extends EventEmitter {
     const { statement, callback } = readCall(textOrConfig, valuesOrCallback, maybeCallback);
     const session = this.#sessionOf();
     const answer = this.#enqueue(() => this.#run(statement, session));
-    if (callback === undefined) return answer;
+    if (callback === undefined) return withCallersFrame(answer);
     void settleCallback(answer, callback);
     return undefined;
   }

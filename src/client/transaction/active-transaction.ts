@@ -8,7 +8,13 @@ import type { Classification } from '../classify/core/classify.ts';
 import { exchange } from '../../wire/exchange.ts';
 import type { ExchangeReport } from '../../wire/contract.ts';
 import type { StatementConfig } from '../statement/queryable.ts';
-import { commitUnknown, durabilityTimeout, isAppsOwn, transactionLost } from '../failures.ts';
+import {
+  commitUnknown,
+  durabilityTimeout,
+  isAppsOwn,
+  transactionLost,
+  withCallersFrame,
+} from '../failures.ts';
 import { LEADER_QUESTION, readLeaderAnswer } from '../session/gate.ts';
 import type { LeaseSource } from '../route/node-finder.ts';
 import type { Lease } from '../../wire/contract.ts';
@@ -72,7 +78,7 @@ export class ActiveTransaction {
   query(textOrConfig: unknown, values?: unknown): Promise<never> {
     const run = (): Promise<QueryResult> => this.#run(textOrConfig, values);
     // The overloads of Queryable say what the statement's rows are; here they pass through unseen.
-    return this.#sequence.run(run) as Promise<never>;
+    return withCallersFrame(this.#sequence.run(run)) as Promise<never>;
   }
 
   async #run(textOrConfig: unknown, values: unknown): Promise<QueryResult> {

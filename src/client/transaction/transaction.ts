@@ -10,6 +10,7 @@ import type { StatementConfig } from '../statement/queryable.ts';
 import { createLocalDurability } from '../session/gate.ts';
 import type { Lease } from '../../wire/contract.ts';
 import { keepableResult } from './outcome.ts';
+import { withCallersFrame } from '../failures.ts';
 import type { KeyedCall } from './outcome.ts';
 import type { Queryable } from '../statement/queryable.ts';
 import type { StatementRunner } from '../statement/runner.ts';
@@ -65,7 +66,7 @@ export async function runTransaction<T>(
     return runKeyed(parts, fn, options, options.idempotencyKey) as Promise<T>;
   return runAttempts(parts, options, async (active) => {
     const value = await fn(active);
-    await active.commit();
+    await withCallersFrame(active.commit());
     return value;
   });
 }
@@ -86,9 +87,9 @@ async function runKeyed(
   const { limits, outcomes, traffic } = parts.runner.parts;
   const call = outcomes.call(key, limits.failoverTimeoutMs);
   const attempt = async (active: ActiveTransaction): Promise<unknown> => {
-    const claim = call.readClaim(await active.claim(call.claimRiders()));
+    const claim = call.readClaim(await withCallersFrame(active.claim(call.claimRiders())));
     const value = claim.kind === 'own' ? await fn(active) : claim.value;
-    await active.commit(claim.kind === 'own' ? call.resultRiders(value) : []);
+    await withCallersFrame(active.commit(claim.kind === 'own' ? call.resultRiders(value) : []));
     return value;
   };
   const value = await runAttempts(parts, options, attempt, call);
@@ -119,7 +120,7 @@ export async function runBatch(
       'A batch takes one statement in each text; split the text at its semicolons.',
     );
   }
-  return runAttempts(parts, options, (active) => active.runWhole(statements));
+  return withCallersFrame(runAttempts(parts, options, (active) => active.runWhole(statements)));
 }
 
 /** Statements with a key are answered one by one, since what they answer is kept for a repeat. */

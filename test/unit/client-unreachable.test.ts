@@ -1,0 +1,106 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { connect, LockstepError } from '../../src/index.ts';
+import type { LockstepOptions, LockstepPool } from '../../src/index.ts';
+
+/** Longer than any test may take: who waits it out has waited for nothing. */
+const failoverTimeoutMs = 600_000;
+
+const pools: LockstepPool[] = [];
+const servers: Server[] = [];
+const sockets = new Set<Socket>();
+
+afterEach(async () => {
+  for (const socket of sockets) socket.destroy();
+  for (const server of servers.splice(0)) server.close();
+  await Promise.all(pools.splice(0).map((pool) => pool.end()));
+});
+
+function open(options: LockstepOptions): LockstepPool {
+  const pool = connect({ user: 'app', password: 'secret', failoverTimeoutMs, ...options });
+  pools.push(pool);
+  return pool;
+}
+
+/** The port of a server that does `answer` with each connection. */
+async function listening(answer: (socket: Socket) => void): Promise<number> {
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    answer(socket);
+  });
+  servers.push(server);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return (server.address() as AddressInfo).port;
+}
+
+/** A port on which nobody listens. */
+async function closedPort(): Promise<number> {
+  const port = await listening(() => undefined);
+  const server = servers.pop();
+  server?.close();
+  return port;
+}
+
+async function errorOf(work: () => Promise<unknown>): Promise<LockstepError> {
+  const thrown: unknown = await work().then(
+    () => null,
+    (error: unknown) => error,
+  );
+  expect(thrown).toBeInstanceOf(LockstepError);
+  return thrown as LockstepError;
+}
+
+/** Each way to use a pool. */
+const USES: readonly (readonly [string, (pool: LockstepPool) => Promise<unknown>])[] = [
+  ['query', (pool) => pool.query('SELECT 1')],
+  ['a write', (pool) => pool.query('INSERT INTO t VALUES (1)')],
+  ['connect', (pool) => pool.connect()],
+  ['a transaction', (pool) => pool.transaction(async () => undefined)],
+  ['listen', (pool) => pool.listen('news', () => undefined)],
+];
+
+describe.each(USES)('%s, when no server of the list can be reached', (_name, use) => {
+  it('says soon that nobody listens', async () => {
+    const hosts = [await closedPort(), await closedPort()].map((port) => ({ host: '127.0.0.1', port }));
+    const error = await errorOf(() => use(open({ hosts })));
+    expect(error).toMatchObject({ code: 'NO_LEADER', outcome: 'not-applied', retryable: true });
+    expect(error.message).toContain('ECONNREFUSED');
+    expect(error.cause).toMatchObject({ code: 'ECONNREFUSED' });
+  });
+
+  it('says soon that the name is not known', async () => {
+    const error = await errorOf(() => use(open({ hosts: [{ host: 'no-such-host.invalid' }] })));
+    expect(error.message).toMatch(/ENOTFOUND|EAI_AGAIN/);
+    expect(error.cause).toMatchObject({ code: expect.stringMatching(/ENOTFOUND|EAI_AGAIN/) });
+  });
+
+  it('says soon what password() threw', async () => {
+    const port = await listening((socket) => {
+      // AuthenticationSASL, for which the password is wanted.
+      const mechanisms = Buffer.from('SCRAM-SHA-256\0\0');
+      const head = Buffer.from([0x52, 0, 0, 0, 8 + mechanisms.length, 0, 0, 0, 10]);
+      socket.once('data', () => socket.write(Buffer.concat([head, mechanisms])));
+    });
+    const refusal = new Error('The vault is sealed.');
+    const password = (): Promise<string> => Promise.reject(refusal);
+    const error = await errorOf(() => use(open({ hosts: [{ host: '127.0.0.1', port }], password })));
+    expect(error.code).toBe('NO_LEADER');
+    expect(error.message).toContain('The vault is sealed.');
+    expect(error.cause).toBe(refusal);
+  });
+});
+
+describe('connectionTimeoutMillis', () => {
+  it.each(USES.slice(0, 3))('holds for %s when a server accepts and says nothing', async (_name, use) => {
+    const port = await listening(() => undefined);
+    const pool = open({ hosts: [{ host: '127.0.0.1', port }], connectionTimeoutMillis: 100 });
+    await expect(use(pool)).rejects.toMatchObject({
+      message: 'timeout exceeded when trying to connect',
+      cause: { code: 'NO_LEADER' },
+    });
+  });
+});
