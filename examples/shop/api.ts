@@ -43,10 +43,8 @@ function addCatalogue(api: Hono<ShopEnv>, db: ShopDatabase): void {
     return c.json(await listProducts(db, { ...request, search: q }));
   });
   api.get('/products/:id', async (c) => {
-    const { product, servedBy } = await findProduct(db, check(productIdInput, c.req.param('id')));
-    return product === null
-      ? c.json({ error: 'There is no such product.' }, 404)
-      : c.json({ product, servedBy });
+    const product = await findProduct(db, check(productIdInput, c.req.param('id')));
+    return product === null ? c.json({ error: 'There is no such product.' }, 404) : c.json({ product });
   });
   api.get('/products/:id/reviews', async (c) => {
     const { page = 1 } = check(listInput, c.req.query());

@@ -1,7 +1,6 @@
 import { prepared } from './database.ts';
 import type { Queryable } from './database.ts';
 
-/** Catalogue reads carry no session: any follower may answer them, a moment behind at most. */
 export interface ProductSummary {
   readonly id: number;
   readonly sku: string;
@@ -28,12 +27,6 @@ export interface Category {
   readonly productCount: number;
 }
 
-/** Which node answered, for the page's footer. */
-export interface ServedBy {
-  readonly node: string;
-  readonly role: 'leader' | 'follower';
-}
-
 export const SORTS = ['popular', 'rating', 'price-asc', 'price-desc', 'newest'] as const;
 export type Sort = (typeof SORTS)[number];
 
@@ -51,7 +44,6 @@ export interface ProductPage {
   readonly total: number;
   readonly page: number;
   readonly pageCount: number;
-  readonly servedBy: ServedBy;
 }
 
 interface ProductRow {
@@ -65,13 +57,7 @@ interface ProductRow {
   readonly rating_total: number;
 }
 
-interface ServedRow {
-  readonly served_node: string;
-  readonly served_role: 'leader' | 'follower';
-}
-
 const COLUMNS = 'p.id, p.sku, p.name, p.category, p.price_cents, p.art, p.review_count, p.rating_total';
-const SERVED = 's.node AS served_node, s.role AS served_role';
 
 const ORDER: Readonly<Record<Sort, string>> = {
   popular: 'p.review_count DESC, p.id',
@@ -91,13 +77,11 @@ export async function listProducts(db: Queryable, request: ListRequest): Promise
   if (search !== null) conditions.push(`p.search @@ to_tsquery('english', $${values.push(search)})`);
   const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '';
   const limit = `LIMIT $${values.push(pageSize)} OFFSET $${values.push((page - 1) * pageSize)}`;
-  const { rows } = await db.query<ServedRow & { total: string; products: ProductRow[] }>(
+  const { rows } = await db.query<{ total: string; products: ProductRow[] }>(
     prepared(
-      `SELECT ${SERVED},
-             (SELECT count(*) FROM products p ${where}) AS total,
+      `SELECT (SELECT count(*) FROM products p ${where}) AS total,
              (SELECT coalesce(json_agg(page), '[]') FROM
-               (SELECT ${COLUMNS} FROM products p ${where} ORDER BY ${ORDER[sort]} ${limit}) page) AS products
-           FROM serving_node s`,
+               (SELECT ${COLUMNS} FROM products p ${where} ORDER BY ${ORDER[sort]} ${limit}) page) AS products`,
       values,
     ),
   );
@@ -108,33 +92,21 @@ export async function listProducts(db: Queryable, request: ListRequest): Promise
     total,
     page,
     pageCount: Math.max(1, Math.ceil(total / pageSize)),
-    servedBy: toServedBy(row),
   };
 }
 
-export async function findProduct(
-  db: Queryable,
-  id: number,
-): Promise<{ readonly product: Product | null; readonly servedBy: ServedBy }> {
-  const { rows } = await db.query<
-    ServedRow & ProductRow & { description: string; stock: number; pieces: number }
-  >(
+export async function findProduct(db: Queryable, id: number): Promise<Product | null> {
+  const { rows } = await db.query<ProductRow & { description: string; stock: number | null; pieces: number }>(
     prepared(
-      `SELECT ${COLUMNS}, p.description, i.stock, ${SERVED},
+      `SELECT ${COLUMNS}, p.description, i.stock,
              (SELECT count(*)::int FROM limited_pieces l WHERE l.product_id = p.id) AS pieces
-           FROM serving_node s LEFT JOIN products p ON p.id = $1 LEFT JOIN inventory i ON i.product_id = p.id`,
+           FROM products p LEFT JOIN inventory i ON i.product_id = p.id WHERE p.id = $1`,
       [id],
     ),
   );
   const row = rows[0];
-  if (row === undefined || row.id === null) return { product: null, servedBy: toServedBy(row) };
-  const product = {
-    ...toSummary(row),
-    description: row.description,
-    stock: row.stock ?? 0,
-    pieces: row.pieces,
-  };
-  return { product, servedBy: toServedBy(row) };
+  if (row === undefined) return null;
+  return { ...toSummary(row), description: row.description, stock: row.stock ?? 0, pieces: row.pieces };
 }
 
 /** Well-reviewed products of the same category, for the foot of a product's page. */
@@ -185,8 +157,4 @@ function toSummary(row: ProductRow): ProductSummary {
     reviewCount: row.review_count,
     rating: row.review_count > 0 ? row.rating_total / row.review_count : null,
   };
-}
-
-function toServedBy(row: ServedRow | undefined): ServedBy {
-  return { node: row?.served_node || 'PostgreSQL', role: row?.served_role ?? 'leader' };
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { QueryResult, QueryResultRow } from 'pg';
+import type { ClientTopology, Log } from '../../src/index.ts';
 import type { Durability } from '../../src/model/durability.ts';
 
 /** One statement, as pg takes it, and what its commit waits for. */
@@ -28,7 +29,9 @@ export interface ShopSession extends Queryable {
 
 /** The part of the Lockstep client that the shop stands on. */
 export interface ShopDatabase extends Queryable {
-  session(options?: { readonly token?: string | undefined }): ShopSession;
+  session(options?: { readonly token?: string | undefined; readonly log?: Log }): ShopSession;
+  /** The cluster as last seen. */
+  topology(): Promise<ClientTopology>;
   transaction<T>(
     work: (tx: Queryable) => Promise<T>,
     options?: { readonly durability?: Durability },

@@ -135,10 +135,6 @@ CREATE TABLE IF NOT EXISTS seed_runs (
   catalogue text PRIMARY KEY,
   finished_at timestamptz NOT NULL DEFAULT now()
 );
-
-CREATE OR REPLACE VIEW serving_node AS
-  SELECT split_part(current_setting('cluster_name'), '/', 2) AS node,
-         CASE WHEN pg_is_in_recovery() THEN 'follower' ELSE 'leader' END AS role;
 `;
 
 /** Two shops that start at once must not create the same table twice. */

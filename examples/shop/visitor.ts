@@ -1,5 +1,6 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
+import type { ClientTopology, Log, StatementLogEntry } from '../../src/index.ts';
 import { findBySecret, SIGN_IN_DAYS } from './accounts.ts';
 import type { Account } from './accounts.ts';
 import type { Carts } from './carts.ts';
@@ -11,10 +12,12 @@ export interface Visitor {
   readonly session: ShopSession;
   readonly cartId: string | null;
   readonly carts: Carts;
+  /** What the session has sent for this request so far. */
+  readonly statements: readonly StatementLogEntry[];
 }
 
 export interface ShopEnv {
-  Variables: { visitor: Visitor };
+  Variables: { visitor: Visitor; topology: () => Promise<ClientTopology> };
 }
 
 const SIGN_IN_COOKIE = 'shop_sign_in';
@@ -32,7 +35,8 @@ export function recogniseVisitor(db: ShopDatabase, shopId: string, carts: Carts)
   return async (c, next) => {
     const [seenShopId, seenToken] = (getCookie(c, SEEN_COOKIE) ?? '').split('.');
     const token = seenShopId === shopId ? seenToken : undefined;
-    const session = openSession(db, token);
+    const statements: StatementLogEntry[] = [];
+    const session = openSession(db, token, (_, entry) => statements.push(entry as StatementLogEntry));
     const secret = getCookie(c, SIGN_IN_COOKIE);
     const cartId = getCookie(c, CART_COOKIE) ?? '';
     c.set('visitor', {
@@ -40,7 +44,9 @@ export function recogniseVisitor(db: ShopDatabase, shopId: string, carts: Carts)
       session,
       cartId: UUID.test(cartId) ? cartId : null,
       carts,
+      statements,
     });
+    c.set('topology', () => db.topology());
     await next();
     if (session.token !== null && session.token !== token)
       setCookie(c, SEEN_COOKIE, `${shopId}.${session.token}`, COOKIE);
@@ -48,11 +54,11 @@ export function recogniseVisitor(db: ShopDatabase, shopId: string, carts: Carts)
 }
 
 /** A token that a visitor made up is worth no more than none. */
-function openSession(db: ShopDatabase, token: string | undefined): ShopSession {
+function openSession(db: ShopDatabase, token: string | undefined, log: Log): ShopSession {
   try {
-    return db.session({ token });
+    return db.session({ token, log });
   } catch {
-    return db.session();
+    return db.session({ log });
   }
 }
 

@@ -109,6 +109,7 @@ export class LockstepPool extends PgPool {
       tokens: new SessionTokens(options),
       // One server shows everything at once.
       consistency: this.#isSingleServer ? 'eventual' : options.consistency,
+      observe: (log) => this.#servers.observe(log),
     });
     if (!this.#isSingleServer) this.#defineCounts();
     const ambient = (): SessionState | null => this.#sessions.current;

@@ -23,6 +23,8 @@ export interface ExchangePlan {
   readonly preparedAs?: readonly (string | undefined)[] | undefined;
   /** Why the statements run on this server, for logs. */
   readonly reason?: string | undefined;
+  /** Told of this flight, besides the lease's own. */
+  readonly observer?: ExchangeObserver | undefined;
 }
 
 /** What came of an exchange. It never rejects: `error` says what failed, and where. */

@@ -64,7 +64,8 @@ class Exchange implements ExchangeReport {
     this.#lease = lease;
     this.#plan = plan;
     this.#finish = finish;
-    this.#startedAtMs = lease.observer === null ? 0 : performance.now();
+    const isObserved = lease.observer !== null || plan.observer !== undefined;
+    this.#startedAtMs = isObserved ? performance.now() : 0;
     const { statements, before = NO_RIDERS, after = NO_RIDERS } = plan;
     const isBatch = before.length > 0 || after.length > 0 || statements.length > 1;
     this.#queries = statements.map((statement, index) => this.#createQuery(statement, index));
@@ -290,7 +291,8 @@ class Exchange implements ExchangeReport {
     this.isBroken = isBroken;
     this.callback?.(null);
     const { observer, node } = this.#lease;
-    observer?.exchanged(node, this.#plan, this, performance.now() - this.#startedAtMs);
+    for (const each of [observer, this.#plan.observer])
+      each?.exchanged(node, this.#plan, this, performance.now() - this.#startedAtMs);
     this.#finish(this);
   }
 }

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect } from '../../src/index.ts';
-import type { LockstepOptions, LockstepPool } from '../../src/index.ts';
+import type { LockstepOptions, LockstepPool, StatementLogEntry } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
 
@@ -182,6 +182,23 @@ describe('a session', () => {
       await Promise.all([own.end(), writer.end()]);
     }
     expect(last).toBeGreaterThan(0);
+  });
+
+  it('tells a log of its own what it and its transactions sent, and nobody else', async () => {
+    const entries: StatementLogEntry[] = [];
+    const session = pool.session({ log: (_, entry) => entries.push(entry as StatementLogEntry) });
+    await pool.query('SELECT 1 AS elsewhere');
+    await session.query('SELECT 1 AS one');
+    await session.transaction((tx) => tx.query('INSERT INTO item VALUES (-900, $1)', ['logged']));
+    const texts = entries.map(({ statement }) => statement);
+    expect(texts.filter((text) => text.includes('elsewhere'))).toEqual([]);
+    expect(texts[0]).toBe('select ? as one');
+    expect(texts.some((text) => text.startsWith('insert into item'))).toBe(true);
+    expect(entries.at(-1)).toMatchObject({
+      statement: expect.stringContaining('COMMIT'),
+      role: 'leader',
+      error: null,
+    });
   });
 
   it('goes on in another process by its token', async () => {

@@ -150,3 +150,43 @@ test('bad input is refused with a sentence, and text of visitors is escaped', as
   });
   expect(foreign.status).toBe(403);
 });
+
+test('a page says which node answered it, and it is a follower', async () => {
+  const visitor = createVisitor();
+  await expect
+    .poll(async () => (await visitor('GET', '/')).body as string, { timeout: 30_000 })
+    .toMatch(/Read from <b>n\d<\/b>, a follower/);
+  const { body } = await visitor('GET', '/products/7');
+  expect(body).toContain('behind this page');
+  expect(body).toMatch(/Session token <code>\d+-/);
+});
+
+test('the orders page says which disks hold them', async () => {
+  const visitor = await createBuyer('disks@example.com');
+  await visitor('POST', '/api/cart/items', { productId: 5 });
+  const order = await visitor('POST', '/api/checkout', {
+    orderKey: crypto.randomUUID(),
+    shipTo,
+    card: TEST_CARD,
+  });
+  expect(order.status).toBe(201);
+  await expect
+    .poll(
+      async () => ((await visitor('GET', '/orders')).body as string).split('holds your orders').length - 1,
+      {
+        timeout: 30_000,
+      },
+    )
+    .toBe(3);
+});
+
+test('without a leader the catalogue is still there', async () => {
+  const leader = await cluster.leader();
+  const [follower = ''] = cluster.nodes.map(({ name }) => name).filter((name) => name !== leader);
+  await cluster.kill(follower);
+  await cluster.kill(leader);
+  await expect.poll(async () => (await db.topology()).leader, { timeout: 30_000 }).toBeNull();
+  const { status, body } = await createVisitor()('GET', '/');
+  expect(status).toBe(200);
+  expect(body).toContain('a follower');
+});

@@ -1,7 +1,8 @@
 import { html } from 'hono/html';
 import type { HtmlEscapedString } from 'hono/utils/html';
 import type { Account } from '../accounts.ts';
-import type { ServedBy } from '../catalog.ts';
+import { renderDrawer } from './drawer.ts';
+import type { BehindPage } from './drawer.ts';
 
 export type Html = HtmlEscapedString | Promise<HtmlEscapedString>;
 
@@ -13,8 +14,8 @@ export interface Frame {
   readonly account: Account | null;
   readonly cartCount: number;
   readonly search?: string | undefined;
-  /** Which node answered the page's reads, and how long they took. */
-  readonly served?: (ServedBy & { readonly tookMs: number }) | undefined;
+  /** What stood behind the page; left out where nothing did. */
+  readonly behind?: BehindPage | undefined;
   readonly body: Html;
 }
 
@@ -96,20 +97,11 @@ function renderHeader({ account, cartCount, search }: Frame): Html {
   </header>`;
 }
 
-function renderFooter({ served }: Frame): Html {
+function renderFooter({ behind }: Frame): Html {
   return html`<footer class="foot">
     <div class="foot-in">
       <p>${SHOP_NAME} is an example. Nothing is for sale, no card is charged.</p>
-      ${
-        served === undefined
-          ? ''
-          : html`<p
-              class="served ${served.role}"
-              title="Catalogue reads come from followers; orders are written on the leader."
-            >
-              <i></i>Read from <b>${served.node}</b>, a ${served.role}, in ${served.tookMs.toFixed(1)} ms
-            </p>`
-      }
+      ${behind === undefined ? '' : renderDrawer(behind)}
     </div>
   </footer>`;
 }

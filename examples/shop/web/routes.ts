@@ -4,7 +4,7 @@ import { HTTPException } from 'hono/http-exception';
 import { createAccount, findByPassword, signIn, signOut } from '../accounts.ts';
 import type { CardProvider } from '../card-provider.ts';
 import { findProduct, listCategories, listProducts, listSimilar } from '../catalog.ts';
-import type { Category, ServedBy } from '../catalog.ts';
+import type { Category } from '../catalog.ts';
 import type { ShopDatabase } from '../database.ts';
 import {
   accountInput,
@@ -36,14 +36,14 @@ interface Shown {
   readonly title: string;
   readonly body: Html;
   readonly search?: string | undefined;
-  readonly served?: (ServedBy & { readonly tookMs: number }) | undefined;
+  readonly showsOrders?: boolean;
   readonly status?: 200 | 400 | 401 | 402 | 404 | 409 | 422;
 }
 
 /** The shop's pages. Forms answer with a redirect, so that going back never buys or writes twice. */
 export function createWebRoutes(db: ShopDatabase, cards: CardProvider): Hono<ShopEnv> {
   const web = new Hono<ShopEnv>();
-  addCataloguePages(web, db);
+  addCataloguePages(web);
   addCartPages(web);
   addCheckoutPages(web, db, cards);
   addAccountPages(web);
@@ -52,62 +52,59 @@ export function createWebRoutes(db: ShopDatabase, cards: CardProvider): Hono<Sho
 
 /** Renders the frame around a page, with what the visitor's session knows. */
 export async function show(c: ShopContext, shown: Shown): Promise<Response> {
-  const { account, session, cartId, carts } = c.get('visitor');
+  const { account, session, cartId, carts, statements } = c.get('visitor');
   const cart = await carts.read(session, cartId);
-  const page = await renderPage({ ...shown, account, cartCount: cart.count });
+  const { nodes } = await c.get('topology')();
+  const behind = { statements, nodes, token: session.token, showsOrders: shown.showsOrders ?? false };
+  const page = await renderPage({ ...shown, account, cartCount: cart.count, behind });
   return c.html(page, shown.status ?? 200);
 }
 
-function addCataloguePages(web: Hono<ShopEnv>, db: ShopDatabase): void {
+function addCataloguePages(web: Hono<ShopEnv>): void {
   web.get('/', async (c) => {
     const parsed = listInput.safeParse(c.req.query());
     if (!parsed.success) return c.redirect('/');
     const { q, ...rest } = parsed.data;
     const request = { ...rest, search: q === '' ? undefined : q };
-    const startedAt = performance.now();
-    const [page, categories] = await Promise.all([listProducts(db, request), listCategories(db)]);
-    const tookMs = performance.now() - startedAt;
+    const { session } = c.get('visitor');
+    const [page, categories] = await Promise.all([listProducts(session, request), listCategories(session)]);
     const category = categories.find((candidate) => candidate.slug === request.category);
     const title = request.search ?? category?.name ?? 'Good things for the home';
     return show(c, {
       title,
       body: renderCataloguePage(page, categories, request),
       search: request.search,
-      served: { ...page.servedBy, tookMs },
     });
   });
-  web.get('/products/:id', (c) => showProduct(c, db));
+  web.get('/products/:id', (c) => showProduct(c));
   web.post('/products/:id/reviews', async (c) => {
     const { account, session } = c.get('visitor');
     const productId = readId(c);
     if (account === null) return c.redirect(`/sign-in?next=/products/${productId}`, 303);
     const review = reviewInput.safeParse(await c.req.parseBody());
-    if (!review.success) return showProduct(c, db, describeProblems(review.error));
+    if (!review.success) return showProduct(c, describeProblems(review.error));
     await writeReview(session, { productId, account, ...review.data });
     return c.redirect(`/products/${productId}#reviews`, 303);
   });
 }
 
-async function showProduct(c: ShopContext, db: ShopDatabase, problem?: string): Promise<Response> {
+async function showProduct(c: ShopContext, problem?: string): Promise<Response> {
   const { account, session } = c.get('visitor');
   const id = readId(c);
   const page = pageInput.safeParse(c.req.query('reviews'));
   const reviewPage = page.success ? page.data : 1;
-  const startedAt = performance.now();
-  const [{ product, servedBy }, categories, reviews] = await Promise.all([
-    findProduct(db, id),
-    listCategories(db),
+  const [product, categories, reviews] = await Promise.all([
+    findProduct(session, id),
+    listCategories(session),
     listReviews(session, id, REVIEWS_PER_PAGE, (reviewPage - 1) * REVIEWS_PER_PAGE),
   ]);
-  const tookMs = performance.now() - startedAt;
   if (product === null) return showMissing(c);
   const category: Category | undefined = categories.find((candidate) => candidate.slug === product.category);
-  const similar = await listSimilar(db, product);
+  const similar = await listSimilar(session, product);
   const body = renderProductPage({ product, category, reviews, similar, account, reviewPage, problem });
   return show(c, {
     title: product.name,
     body,
-    served: { ...servedBy, tookMs },
     status: problem === undefined ? 200 : 400,
   });
 }
@@ -196,6 +193,7 @@ function addAccountPages(web: Hono<ShopEnv>): void {
     const orders = await listOrders(session, account.id);
     return show(c, {
       title: 'My orders',
+      showsOrders: true,
       body: renderOrdersPage(orders, placed.success ? placed.data : null),
     });
   });

@@ -3,6 +3,7 @@ import type { PoolConfig } from 'pg';
 import { Budget } from '../route/budget.ts';
 import type { NodeKey } from '../../model/node.ts';
 import { createExchangeObserver } from '../observe/exchange-observer.ts';
+import type { Log } from '../observe/exchange-observer.ts';
 import type { ExchangeObserver } from '../../wire/contract.ts';
 import { connectionTo } from './members.ts';
 import type { LeaseSource } from '../route/node-finder.ts';
@@ -64,6 +65,12 @@ export class Servers implements LeaseSource {
       failoverTimeoutMs: options.limits.failoverTimeoutMs,
       heartbeatMs: LISTEN_HEARTBEAT_MS,
     });
+  }
+
+  /** What tells a log of flights, besides those of the pool's own. */
+  observe(log: Log): ExchangeObserver | null {
+    const { database = '' } = this.#options.connection;
+    return createExchangeObserver({ log, meter: null, database }, () => this.monitor);
   }
 
   tryAcquire(node: NodeKey): Lease | null {

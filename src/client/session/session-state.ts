@@ -1,3 +1,4 @@
+import type { ExchangeObserver } from '../../wire/contract.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { parseTimeline } from '../../model/timeline.ts';
 import type { Timeline } from '../../model/timeline.ts';
@@ -31,6 +32,8 @@ export interface SessionStart {
   readonly isMonotonic?: boolean;
   /** The session of all callers, which is to show what is written in this one as well. */
   readonly shared?: SessionState | null;
+  /** Told of each of the session's flights. */
+  readonly observer?: ExchangeObserver | null;
   /** Called when the claim turns out to be false. */
   readonly onDisproved?: () => void;
 }
@@ -72,6 +75,7 @@ export class SessionState {
   readonly #onDisproved: () => void;
   /** How old what it reads may be; null for no limit. */
   readonly maxStalenessMs: number | null;
+  readonly observer: ExchangeObserver | undefined;
   /**
    * Whether it never goes back behind what it was shown, and is told of writes that a failover took back. One
    * that many callers share is neither: they would wait for each other's reads, and be told of others' writes.
@@ -81,7 +85,8 @@ export class SessionState {
   readonly shared: SessionState | null;
 
   constructor(start: SessionStart = {}) {
-    const { token, maxStalenessMs, asksAlong, onDisproved } = start;
+    const { token, maxStalenessMs, asksAlong, observer, onDisproved } = start;
+    this.observer = observer ?? undefined;
     this.isMonotonic = start.isMonotonic ?? true;
     this.shared = start.shared ?? null;
     this.asksAlong = asksAlong ?? false;

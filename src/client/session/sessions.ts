@@ -2,6 +2,8 @@ import { checkStaleness } from '../checks.ts';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { LockstepError } from '../../model/errors.ts';
 import type { Consistency } from '../options.ts';
+import type { ExchangeObserver } from '../../wire/contract.ts';
+import type { Log } from '../observe/exchange-observer.ts';
 import type { LeaseSource } from '../route/node-finder.ts';
 import type { StatementRunner } from '../statement/runner.ts';
 import { createSession } from './session.ts';
@@ -23,6 +25,11 @@ export interface SessionOptions {
    * sent; where no follower is known to be that fresh, the leader answers.
    */
   readonly maxStalenessMs?: number | undefined;
+  /**
+   * Told of each statement of this session and of its transactions, as the pool's `log` is of all: which node answered,
+   * why, and how long it took. Not of clients from `connect()`.
+   */
+  readonly log?: Log | undefined;
 }
 
 /** Makes a pool's sessions, and knows the one that is ambient where the caller stands. */
@@ -35,12 +42,19 @@ export class Sessions {
   /** The session of all code outside of others; null where such code may read anything. */
   readonly #shared: SessionState | null;
   readonly tokens: SessionTokens;
+  readonly #observe: (log: Log) => ExchangeObserver | null;
 
   constructor(
     runner: StatementRunner,
     source: LeaseSource,
-    { tokens, consistency }: { readonly tokens: SessionTokens; readonly consistency: Consistency },
+    parts: {
+      readonly tokens: SessionTokens;
+      readonly consistency: Consistency;
+      readonly observe: (log: Log) => ExchangeObserver | null;
+    },
   ) {
+    const { tokens, consistency, observe } = parts;
+    this.#observe = observe;
     this.#runner = runner;
     this.#source = source;
     this.tokens = tokens;
@@ -62,6 +76,7 @@ export class Sessions {
       maxStalenessMs,
       // Where tokens are in use, this session's will probably be asked for too.
       asksAlong: tokens.areUsed,
+      observer: options.log === undefined ? null : this.#observe(options.log),
       onDisproved: () => (tokens.disproved += 1),
       shared: this.#shared,
     });

@@ -256,7 +256,9 @@ export class StatementRunner {
       return this.#again(progress);
     }
     const planned = planExchange(progress, this.parts, route, lease);
-    const plan = lease.observer === null ? planned : { ...planned, reason: route.reason };
+    const observer = session?.observer;
+    const isObserved = lease.observer !== null || observer !== undefined;
+    const plan = isObserved ? { ...planned, reason: route.reason, observer } : planned;
     const attempt: Attempt = { route, lease, plan, startedAtMs: performance.now() };
     progress.sentTo = route.node;
     traffic.started(route.node);

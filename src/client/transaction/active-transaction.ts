@@ -6,7 +6,7 @@ import type { CommitWait, ResolvedCommitWait } from '../statement/durability.ts'
 import type { Rider } from '../../wire/batch.ts';
 import type { Classification } from '../classify/core/classify.ts';
 import { exchange } from '../../wire/exchange.ts';
-import type { ExchangeReport } from '../../wire/contract.ts';
+import type { ExchangePlan, ExchangeReport } from '../../wire/contract.ts';
 import type { StatementConfig } from '../statement/queryable.ts';
 import {
   commitUnknown,
@@ -95,7 +95,7 @@ export class ActiveTransaction {
 
   /** For several statements in one text, which BEGIN cannot travel with. */
   async #open(): Promise<void> {
-    const report = await exchange(this.#lease, { statements: [], before: this.#takeOpening() });
+    const report = await this.#exchange({ statements: [], before: this.#takeOpening() });
     this.#requireAnswer(report);
   }
 
@@ -113,7 +113,7 @@ export class ActiveTransaction {
 
   /** BEGIN and the claim of a key in one flight. Returns the claim's row. */
   async claim(riders: readonly Rider[]): Promise<readonly (string | null)[] | null> {
-    const report = await exchange(this.#lease, {
+    const report = await this.#exchange({
       statements: [],
       before: [...this.#takeOpening(), ...riders],
     });
@@ -154,7 +154,13 @@ export class ActiveTransaction {
     const mayWait = level === null || isSynchronous(level);
     const report = await exchangeWithinLimit(
       this.#lease,
-      { statements, before, after, preparedAs: this.#prepare(statements) },
+      {
+        statements,
+        before,
+        after,
+        preparedAs: this.#prepare(statements),
+        observer: this.#parts.session?.observer,
+      },
       { monitor, limitMs: mayWait ? limitMs : 0, isCommit: statements.length === 0 },
     );
     if (report?.hasStalePlan === true) this.#renew(statements, report.error);
@@ -225,7 +231,7 @@ export class ActiveTransaction {
     const asks = asksLeader(session, runner.parts.monitor, true);
     const question = asks ? LEADER_QUESTION : undefined;
     const startedAtMs = performance.now();
-    const report = await exchange(this.#lease, { statements: [{ text: 'ROLLBACK' }], question });
+    const report = await this.#exchange({ statements: [{ text: 'ROLLBACK' }], question });
     if (report.error !== null) this.#leavesState = true;
     // What it failed of, such as a row that is there already, must be shown afterwards.
     const position = asks ? readLeaderAnswer(report.answerOf(LEADER_QUESTION.name), null) : null;
@@ -238,6 +244,10 @@ export class ActiveTransaction {
     this.#parts.source.release(this.#lease, isUseless ? (this.#lostThrough ?? true) : undefined, isOpen);
   }
 
+  #exchange(plan: ExchangePlan): Promise<ExchangeReport> {
+    return exchange(this.#lease, { ...plan, observer: this.#parts.session?.observer });
+  }
+
   async #send(statement: StatementConfig): Promise<QueryResult> {
     this.#requireUsable();
     if (this.#state === 'ended') {
@@ -248,7 +258,7 @@ export class ActiveTransaction {
     }
     const before = this.#takeOpening();
     const preparedAs = this.#prepare([statement]);
-    const report = await exchange(this.#lease, { statements: [statement], before, preparedAs });
+    const report = await this.#exchange({ statements: [statement], before, preparedAs });
     if (report.hasStalePlan) this.#renew([statement], report.error);
     // What cannot be sent (a value that cannot be converted) has not begun the transaction either.
     if (!report.isSent && !report.isBroken && before.length > 0) this.#giveBack(before);
