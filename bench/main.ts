@@ -1,5 +1,6 @@
 // `npm run bench -- <capability>`: prints a table, or one JSON document with --json; progress goes to stderr.
 import { Command, InvalidArgumentError } from 'commander';
+import { runApplyBench } from './apply/bench.ts';
 import { runClientBench } from './client/bench.ts';
 import { runFailoverBench } from './failover/bench.ts';
 import { keepResult } from './kept-result.ts';
@@ -7,6 +8,7 @@ import { renderTable } from './result.ts';
 import type { BenchResult } from './result.ts';
 
 interface Flags {
+  readonly transactions: number;
   readonly json?: true;
   readonly only?: string;
   readonly keep?: true;
@@ -21,11 +23,13 @@ interface FullRun {
   readonly runs: number;
   readonly peerRuns: number;
   readonly minutes: number;
+  readonly transactions: number;
 }
 
 const CAPABILITIES = {
-  client: { runs: 15, peerRuns: 0, minutes: 0 },
-  failover: { runs: 20, peerRuns: 3, minutes: 30 },
+  apply: { runs: 3, peerRuns: 0, minutes: 0, transactions: 300_000 },
+  client: { runs: 15, peerRuns: 0, minutes: 0, transactions: 0 },
+  failover: { runs: 20, peerRuns: 3, minutes: 30, transactions: 0 },
 } as const satisfies Readonly<Record<string, FullRun>>;
 
 type Capability = keyof typeof CAPABILITIES;
@@ -62,6 +66,7 @@ async function measure(capability: Capability, runs: number, flags: Flags): Prom
     signal: interrupt.signal,
     progress: (line: string) => void process.stderr.write(`${line}\n`),
   };
+  if (capability === 'apply') return runApplyBench({ ...options, transactions: flags.transactions });
   if (capability === 'client') return runClientBench(options);
   return runFailoverBench({ ...options, peerRuns: flags.peerRuns, minutes: flags.minutes });
 }
@@ -71,7 +76,11 @@ async function run(capability: string, flags: Flags): Promise<void> {
   if (!isCapability(capability)) throw new Error(`There is no bench "${capability}"; there are: ${known}.`);
   const full: FullRun = CAPABILITIES[capability];
   const runs = flags.runs ?? full.runs;
-  const isFull = runs >= full.runs && flags.peerRuns >= full.peerRuns && flags.minutes >= full.minutes;
+  const isFull =
+    runs >= full.runs &&
+    flags.peerRuns >= full.peerRuns &&
+    flags.minutes >= full.minutes &&
+    flags.transactions >= full.transactions;
   const isPart = flags.only !== undefined;
   if (flags.keep === true && !isFull)
     throw new Error('--keep takes as many runs, peer runs and minutes as a full run has.');
@@ -92,6 +101,12 @@ const program = new Command('bench')
   )
   .option('--peer-runs <n>', 'failover: runs of each fault for each setting of a peer', parseCount(0), 3)
   .option('--minutes <n>', 'failover: of the run under full load; 30 in a full run', parseCount(1), 1)
+  .option(
+    '--transactions <n>',
+    'apply: length of the backlogs; 300000 in a full run',
+    parseCount(100),
+    300_000,
+  )
   .option('--postgres <which>', 'auto, system, embedded or a bin folder', 'auto')
   .action(run);
 
