@@ -9,6 +9,7 @@ import { addLeaderlessCommands } from './leaderless/command.ts';
 import { readLeaderlessConfig } from './leaderless/folder.ts';
 import { addNodeCommands } from './commands/node-command.ts';
 import { addPlanCommands } from './commands/plan-commands.ts';
+import { addRescueCommands } from './rescue/rescue-commands.ts';
 import { addRestartCommand } from './commands/restart-command.ts';
 import { addSettingsCommands } from './commands/settings-command.ts';
 import { addFollowCommand } from './commands/follow-command.ts';
@@ -30,6 +31,7 @@ program
   .option(...state)
   .option('--nodes <n>', 'how many nodes (default 3)', parseCount)
   .option('--witness', 'a node more that only votes, so that two with data suffice', false)
+  .option('--delayed <duration>', 'a node more that stays so far behind, to undo mistakes from, e.g. 10min')
   .option('--pg-port <port>', "PostgreSQL's first port (default 5441, else the next free ones)", parsePort)
   .option('--dashboard-port <port>', "the dashboard's port (default 7400, else the next free one)", parsePort)
   .option('--postgres <which>', 'auto, system, embedded, or the path of a bin folder')
@@ -54,6 +56,7 @@ program
       state: string;
       nodes?: number;
       witness: boolean;
+      delayed?: string;
       pgPort?: number;
       dashboardPort?: number;
       postgres?: string;
@@ -81,6 +84,7 @@ program
       return runDev({
         ...shared,
         witness: options.witness,
+        delayed: options.delayed ?? null,
         dashboardPort: options.dashboardPort ?? null,
         etcd: options.etcd ?? null,
         leaderless: options.leaderless,
@@ -100,6 +104,7 @@ addPlanCommands(program, state);
 addSettingsCommands(program, state);
 addRestartCommand(program, state);
 addNodeCommands(program, state);
+addRescueCommands(program, state);
 addRegionsCommands(program, state);
 addLeaderlessCommands(program, state);
 addFollowCommand(program);

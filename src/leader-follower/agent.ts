@@ -1,3 +1,5 @@
+import { serveRescue, servingLeader } from './delayed/rescue-api.ts';
+import { Rescue } from './delayed/rescue.ts';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AgentSeal } from '../coordination/agent-seal.ts';
 import { LockstepError } from '../model/errors.ts';
@@ -79,6 +81,7 @@ export class Agent {
   readonly #news = new News();
   readonly #betweenRounds = new BetweenRounds(() => this.#wake());
   readonly #voice: MemberVoice;
+  readonly #rescue: Rescue | null;
   readonly #closing = new AbortController();
   #wake: () => void = () => undefined;
   #last: Observation | null = null;
@@ -132,6 +135,7 @@ export class Agent {
       onFrozen: (reason) => {
         this.#events.add('fenced', reason === null ? 'PostgreSQL goes on' : `PostgreSQL frozen: ${reason}`);
       },
+      onLogTimeline: () => void this.#betweenRounds.ask(async () => this.#rescue?.changeTimeline()),
     });
     this.#register = new LeadershipRegister({
       self: node.name,
@@ -143,7 +147,7 @@ export class Agent {
       onTaking: () => this.#support.forget(),
       onWon: () => this.#support.ping(),
       onDeposed: () => {
-        if (this.#local.following === null) this.#local.kill('another node leads');
+        if (this.#local.following === null && !this.#rescue?.isActive) this.#local.kill('another node leads');
         this.#wake();
       },
       onNewLeader: () => this.#promise.grant(config.supportMs),
@@ -228,6 +232,17 @@ export class Agent {
       executor: this.#executor,
       betweenRounds: this.#betweenRounds,
     });
+    const { delayed } = this.#local;
+    this.#rescue =
+      delayed &&
+      new Rescue({
+        config,
+        node,
+        local: this.#local,
+        delayed,
+        events: this.#events,
+        leader: () => servingLeader(this.#register.known.state, this.#peers.reports()),
+      });
     this.#voice = createMemberVoice({
       coordination,
       register: this.#register,
@@ -254,11 +269,13 @@ export class Agent {
         changeNodes: (command) => this.#nodes.change(command),
         prepare: () => this.#betweenRounds.ask(() => this.#executor.successor.prepare()),
         takeOver: (request) => this.#commands.takeOver(request),
+        rescue: this.#rescue && serveRescue(this.#rescue, this.#betweenRounds),
       },
       host: this.#node.host,
       port: this.#node.agentPort,
       seal: this.#seal,
     });
+    await this.#rescue?.load();
     while (!this.#closing.signal.aborted) {
       const woken = new Promise<void>((resolve) => (this.#wake = resolve));
       const pauseMs = await this.#tick();
@@ -274,6 +291,7 @@ export class Agent {
     this.#closing.abort();
     // While the cluster is paused nobody takes over from a leader that restarts.
     const isLeading = this.#register.ownLease.kind !== 'none' && !this.#planned.register.isPaused;
+    await this.#rescue?.settled();
     await this.#local.close();
     if (isLeading) {
       const answers = await Promise.all(
@@ -343,6 +361,11 @@ export class Agent {
       await this.#betweenRounds.run();
       const observation = await this.#observe();
       if (!(await this.#membership.keep())) return TICK_MS;
+      this.#rescue?.keep();
+      if (this.#rescue?.isActive === true) {
+        await this.#rescue.step();
+        return TICK_MS;
+      }
       const actions = await this.#planned.allowed(decide(observation.view));
       for (const action of actions) {
         if (this.#closing.signal.aborted) return 0;

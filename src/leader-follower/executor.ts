@@ -1,3 +1,4 @@
+import { saveLostWrites } from './rejoin/lost-writes.ts';
 import type { ExecutorOptions } from './agent-parts.ts';
 import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../model/errors.ts';
@@ -161,7 +162,19 @@ export class Executor {
     // A rejoin that is tried again takes the same away.
     if (lost === null || key === this.#savedLoss) return;
     const term = register.known.state?.leadership.term ?? 0;
-    const result = await local.saveLost(lost, view.local.history, term);
+    const { history } = view.local;
+    const result = await local.changes.run('rejoining', 'saving lost commits', () =>
+      saveLostWrites({
+        node: this.#options.self,
+        folder: local.folder,
+        dataDir: local.dataDir,
+        ...local.programs,
+        lost,
+        history,
+        term,
+        withClient: (task, database) => local.withClient(task, database),
+      }),
+    );
     this.#savedLoss = key;
     if (result.kind === 'failed') {
       events.add('error', `what only this node has could not be put aside: ${result.reason}`);

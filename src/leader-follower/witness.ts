@@ -130,6 +130,7 @@ export class Witness {
         ...this.#voice,
         ...this.#refusals(),
         plan: this.#plan,
+        rescue: null,
         fence: async (request) => this.#fenceFor(request),
       },
       host: this.#node.host,

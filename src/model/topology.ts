@@ -7,8 +7,11 @@ export type NodeRole = 'leader' | 'follower' | 'unknown';
 /** `running` serves; `starting` and `rejoining` will; `stopped` has no PostgreSQL; `unreachable` has no agent. */
 export type NodeState = 'running' | 'starting' | 'rejoining' | 'stopped' | 'unreachable';
 
-/** How a node follows: `plain` streams from the leader; a `witness` has no data, votes, and is no server to ask. */
-export type FollowerKind = 'plain' | 'witness';
+/**
+ * How a node follows: `plain` streams from the leader; `delayed` stays behind on purpose, never leads, and is no server
+ * for an app to ask; a `witness` has no data, votes, and is no server to ask.
+ */
+export type FollowerKind = 'plain' | 'delayed' | 'witness';
 
 export interface NodeTopology {
   readonly name: string;
@@ -32,6 +35,15 @@ export interface NodeTopology {
   /** Whether synchronous commits may count this node. */
   readonly sync: boolean;
   readonly kind: FollowerKind;
+  /** How far it stays behind on purpose, in milliseconds; 0 where it does not. Missing from older agents. */
+  readonly delayMs?: number;
+  /**
+   * How far it is behind besides, in milliseconds: how long ago a delayed node should have replayed what it has not, and
+   * for others `lagMs`; null when unknown. Missing from older agents.
+   */
+  readonly besidesMs?: number | null;
+  /** Bytes of the leader's log that have not come here; null when unknown. Missing from older agents. */
+  readonly unreceivedBytes?: number | null;
   /** Whether it counts in what agents agree on and for who leads. Missing from older agents, where all do. */
   readonly voter?: boolean;
   /** Of the PostgreSQL that runs; null while none does. Missing from older agents. */
@@ -101,6 +113,8 @@ export interface ClusterEvent {
     | 'plan'
     /** A node was added or removed. */
     | 'nodes'
+    /** A delayed node's past is being brought back. */
+    | 'rescue'
     | 'error'
     /** From whoever runs the agents, not from one of them. */
     | 'note';

@@ -20,6 +20,8 @@ export interface Probe {
   readonly replayedLsn: Lsn;
   /** How long ago the newest replayed commit was made, 0 when everything received is replayed. */
   readonly replayAgeMs: number;
+  /** The same, whatever is replayed; 0 on a leader, and before the first. */
+  readonly lastCommitAgeMs: number;
   /** Whether a walreceiver streams, and from which port. */
   readonly isReceiving: boolean;
   /** Whether a walreceiver process exists at all, also one that is only connecting. */
@@ -74,7 +76,7 @@ SELECT in_recovery, received::text, replayed::text,
             ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS segment_timeline,
        (SELECT received_tli FROM pg_stat_wal_receiver) AS receiver_timeline,
        (SELECT status FROM pg_stat_wal_receiver) AS receiver_status,
-       CASE WHEN NOT in_recovery OR received = replayed THEN 0
+       CASE WHEN NOT in_recovery THEN 0
             ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000, 0) END::float8 AS age_ms,
        in_recovery AND pg_last_wal_receive_lsn() IS NOT NULL AS has_streamed,
        (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup') AS startup_wait,
@@ -97,13 +99,15 @@ export async function probe(client: pg.Client): Promise<Probe> {
   const { rows } = await client.query<ProbeRow>({ name: 'lockstep-probe', text: PROBE_SQL });
   const row = rows[0];
   if (row === undefined) throw new Error('the probe returned no row');
+  const ageMs = Math.max(0, Math.round(row.age_ms));
   const timeline = row.segment_timeline === null ? 1 : Number.parseInt(row.segment_timeline, 16);
   return {
     isInRecovery: row.in_recovery,
     timeline: parseTimeline(Math.max(timeline, row.in_recovery ? (row.receiver_timeline ?? 1) : 1)),
     receivedLsn: parseLsn(row.received),
     replayedLsn: parseLsn(row.replayed),
-    replayAgeMs: Math.max(0, Math.round(row.age_ms)),
+    replayAgeMs: row.received === row.replayed ? 0 : ageMs,
+    lastCommitAgeMs: ageMs,
     isReceiving: row.receiver_status === 'streaming',
     hasReceiver: row.receiver_status !== null,
     hasStreamed: row.has_streamed,

@@ -111,17 +111,30 @@ export class PostgresServer {
    * POSTGRES_FAILED with PostgreSQL's own last words, CONFIG_INVALID when its log is no file of this user's own.
    */
   async startAsFollower(): Promise<void> {
-    const { dataDir, account } = this.#options;
-    await this.#clearTheWay();
-    await replaceFile(join(dataDir, 'standby.signal'), '', account);
-    await rm(join(dataDir, 'promote'), { force: true });
-    await this.#start();
+    await this.#startWith('standby.signal');
+  }
+
+  /**
+   * As {@link startAsFollower}, but it reads its log only up to the target that the settings name, and then begins a
+   * timeline of its own; resolves when it accepts connections, which may be before that.
+   */
+  async startUntilTarget(): Promise<void> {
+    await this.#startWith('recovery.signal');
   }
 
   /** Starts a server that follows nobody and takes writes; otherwise as {@link startAsFollower}. */
   async startAlone(): Promise<void> {
+    await this.#startWith(null);
+  }
+
+  async #startWith(signalFile: 'standby.signal' | 'recovery.signal' | null): Promise<void> {
+    const { dataDir, account } = this.#options;
     await this.#clearTheWay();
-    await rm(join(this.#options.dataDir, 'standby.signal'), { force: true });
+    for (const name of ['standby.signal', 'recovery.signal']) {
+      if (name === signalFile) await replaceFile(join(dataDir, name), '', account);
+      else await rm(join(dataDir, name), { force: true });
+    }
+    await rm(join(dataDir, 'promote'), { force: true });
     await this.#start();
   }
 

@@ -60,9 +60,13 @@ export function renderSettings(settings: Settings): string {
  * pg_hba.conf: passwords (SCRAM) only, from the listed networks only, replication for its own role only. Throws
  * POSTGRES_FAILED for what is neither a network nor a host: whatever else stood there would be rules of its own.
  */
-export function renderHba(networks: readonly string[]): string {
+export function renderHba(networks: readonly string[], onlyRoles: readonly string[] | null = null): string {
   const wrong = networks.find((network) => !isNetwork(network) && !isHost(network));
   if (wrong !== undefined) throw unwritable('pg_hba.conf', wrong);
+  if (onlyRoles !== null) {
+    const few = networks.map((network) => `host all ${onlyRoles.join(',')} ${network} scram-sha-256`);
+    return `# Written by Lockstep.\n${few.join('\n')}\n`;
+  }
   const lines = networks.flatMap((network) => [
     `host all all ${network} scram-sha-256`,
     `host replication ${SUPERUSER},${REPLICATION_USER} ${network} scram-sha-256`,

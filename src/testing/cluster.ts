@@ -29,6 +29,8 @@ export interface TestClusterOptions {
   readonly nodes?: number;
   /** Adds `w1`, which only votes; `kill` and `start` take it, `nodes` does not have it. */
   readonly witness?: boolean;
+  /** Adds a node after the others that stays so far behind, like `10min`; it never leads. */
+  readonly delayed?: string;
   /** `auto`, `system`, `embedded` or the path of a bin folder. Default LOCKSTEP_TEST_POSTGRES or `auto`. */
   readonly postgres?: string;
   /** As in cluster.json; the agents among themselves when left out. */
@@ -87,7 +89,7 @@ export interface TestCluster extends AsyncDisposable {
 export async function startTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {
   const root = await mkdtemp(join(tmpdir(), 'lockstep-cluster-'));
   await chmod(root, 0o755);
-  const count = options.nodes ?? 3;
+  const count = (options.nodes ?? 3) + (options.delayed === undefined ? 0 : 1);
   const ports = await freePorts(count * 2 + 1);
   const witness = { name: 'w1', host: '127.0.0.1', agentPort: ports[count * 2], witness: true };
   const config = parseClusterConfig(
@@ -100,6 +102,7 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
           host: '127.0.0.1',
           port: ports[index],
           agentPort: ports[count + index],
+          ...(options.delayed !== undefined && index === count - 1 ? { delay: options.delayed } : {}),
         })),
         ...(options.witness === true ? [witness] : []),
       ],
@@ -243,7 +246,7 @@ class ProcessCluster implements TestCluster {
         (topology.isFailoverReady || isWholeWithoutMajority(topology)) &&
         topology.nodes.every(
           (node) =>
-            node.state === 'running' && (node.kind === 'witness' || node.timeline === topology.timeline),
+            node.state === 'running' && (node.kind !== 'plain' || node.timeline === topology.timeline),
         );
       return isWhole ? topology : null;
     });

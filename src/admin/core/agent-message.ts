@@ -22,7 +22,10 @@ const NODE: z.ZodType<NodeTopology> = z.looseObject({
   sync: z.boolean(),
   postgresVersion: z.string().nullable().exactOptional(),
   pendingRestart: z.array(z.string()).exactOptional(),
-  kind: z.enum(['plain', 'witness']),
+  kind: z.enum(['plain', 'delayed', 'witness']),
+  delayMs: z.number().exactOptional(),
+  besidesMs: z.number().nullable().exactOptional(),
+  unreceivedBytes: z.number().nullable().exactOptional(),
   voter: z.boolean().exactOptional(),
 });
 
@@ -62,6 +65,7 @@ const EVENT: z.ZodType<ClusterEvent> = z.looseObject({
     'leader-lost',
     'plan',
     'nodes',
+    'rescue',
     'error',
   ]),
   message: z.string(),

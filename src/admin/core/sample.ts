@@ -50,5 +50,9 @@ export function walBytesPerSecond(previous: LagSample | undefined, next: LagSamp
 
 function nodeLag(node: NodeTopology): NodeLag {
   const isMeasured = node.role === 'follower' && node.state === 'running';
-  return isMeasured ? { lagBytes: node.lagBytes, lagMs: node.lagMs } : { lagBytes: null, lagMs: null };
+  if (!isMeasured) return { lagBytes: null, lagMs: null };
+  // How far a node stays behind on purpose would dwarf all that is not meant.
+  return node.kind === 'delayed'
+    ? { lagBytes: node.unreceivedBytes ?? null, lagMs: node.besidesMs ?? null }
+    : { lagBytes: node.lagBytes, lagMs: node.lagMs };
 }

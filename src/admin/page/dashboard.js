@@ -4,7 +4,7 @@ import { copyable } from './copy.js';
 import { byId, h, setText } from './dom.js';
 import { createEventLog } from './event-log.js';
 import { openFeed } from './feed.js';
-import { formatDuration, formatRate } from './format.js';
+import { formatDuration, formatRate, unmeantLag } from './format.js';
 import { headline } from './headline.js';
 import { createNodeCards } from './node-cards.js';
 import { createPicture } from './picture.js';
@@ -100,7 +100,7 @@ function renderFacts() {
   const followers =
     topology?.nodes.filter((node) => node.role === 'follower' && node.state === 'running') ?? [];
   const sync = followers.filter((node) => node.sync).map((node) => node.name);
-  const lags = followers.flatMap((node) => (node.lagMs === null ? [] : [node.lagMs]));
+  const lags = followers.flatMap((node) => unmeantLag(node) ?? []);
   const facts = [
     ['Leader', topology?.leader ?? 'none'],
     ['Term', topology === null ? '–' : String(topology.term)],

@@ -22,6 +22,7 @@ const TONES = {
   'lost-writes': 'bad',
   plan: 'warn',
   nodes: 'warn',
+  rescue: 'good',
   error: 'bad',
 };
 

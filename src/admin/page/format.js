@@ -29,6 +29,23 @@ export function formatDuration(milliseconds) {
 }
 
 /**
+ * How far a node is behind without meaning to, in milliseconds.
+ * @param {{ kind: string, lagMs: number | null, besidesMs?: number | null }} node
+ */
+export function unmeantLag(node) {
+  return node.kind === 'delayed' ? (node.besidesMs ?? null) : node.lagMs;
+}
+
+/**
+ * `3 ms`; of a delayed node `10 min + 3 ms`: on purpose, and besides.
+ * @param {{ kind: string, lagMs: number | null, delayMs?: number, besidesMs?: number | null }} node
+ */
+export function lagText(node) {
+  const unmeant = formatDuration(unmeantLag(node));
+  return node.kind === 'delayed' ? `${formatDuration(node.delayMs ?? null)} + ${unmeant}` : unmeant;
+}
+
+/**
  * @param {number | null} bytesPerSecond
  * @returns {string}
  */

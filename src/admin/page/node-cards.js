@@ -1,7 +1,7 @@
 import { commandButton } from './commands.js';
 import { copyable } from './copy.js';
 import { h, setText } from './dom.js';
-import { formatBytes, formatDuration } from './format.js';
+import { formatBytes, lagText as behindText } from './format.js';
 
 /** @typedef {import('../../model/topology.ts').NodeTopology} NodeTopology */
 
@@ -49,6 +49,7 @@ export function standing(node) {
   if (node.state === 'unreachable' || node.state === 'stopped') return { tone: 'gone', text: node.state };
   if (node.state !== 'running') return { tone: 'warn', text: node.state };
   if (node.kind === 'witness') return { tone: 'idle', text: 'witness' };
+  if (node.kind === 'delayed') return { tone: 'async', text: 'delayed' };
   if (node.role === 'leader') return { tone: 'lead', text: 'leader' };
   if (node.role === 'unknown') return { tone: 'warn', text: 'role unknown' };
   return node.sync ? { tone: 'sync', text: 'sync follower' } : { tone: 'async', text: 'async follower' };
@@ -134,7 +135,7 @@ function createActions(name, key, onFailure) {
 /** @param {NodeTopology} node */
 function lagText(node) {
   if (node.state !== 'running' || (node.lagMs === null && node.lagBytes === null)) return '–';
-  return `${formatDuration(node.lagMs)} · ${formatBytes(node.lagBytes)}`;
+  return `${behindText(node)} · ${formatBytes(node.lagBytes)}`;
 }
 
 /** @param {string} label */

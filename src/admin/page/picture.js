@@ -1,5 +1,5 @@
 import { s, setText } from './dom.js';
-import { formatDuration } from './format.js';
+import { lagText } from './format.js';
 import { layoutTopology } from './layout.js';
 import { standing } from './node-cards.js';
 import { countVotes, electionState, votes } from './votes.js';
@@ -261,7 +261,7 @@ function createLink() {
     const mayLead = electionState(topology) === 'election' && node.state === 'running';
     isDrawn = node.name !== topology.leader && tone !== 'gone' && (!electing || mayLead);
     element.setAttribute('data-tone', electing ? 'vote' : isLeaderAway ? 'gone' : tone);
-    const text = !electing && !isLeaderAway && node.state === 'running' ? formatDuration(node.lagMs) : '';
+    const text = !electing && !isLeaderAway && node.state === 'running' ? lagText(node) : '';
     hasLag = text !== '' && node.lagMs !== null;
     setText(label, text);
     const plateWidth = text.length * 6.6 + 16;

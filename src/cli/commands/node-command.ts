@@ -27,6 +27,7 @@ interface AddOptions {
   readonly agentPort?: number;
   readonly priority: number;
   readonly vote: boolean;
+  readonly delay?: string;
 }
 
 /** `node add`, `remove`, `list`, and who votes. They need agents only, not `lockstep dev`. */
@@ -40,6 +41,7 @@ export function addNodeCommands(program: Command, state: StateOption): void {
     .option('--port <port>', "PostgreSQL's port there", parsePort)
     .option('--agent-port <port>', "the agent's port there", parsePort)
     .option('--priority <n>', 'failoverPriority: 0 never leads', parsePriority, 1)
+    .option('--delay <duration>', 'stays so far behind on purpose (1h): to undo mistakes from, never to lead')
     .option('--vote', 'give it a vote once it follows', false)
     .option(...state)
     .action((name: string, options: AddOptions) => addNode(name, options));
@@ -75,12 +77,18 @@ export function addNodeCommands(program: Command, state: StateOption): void {
     });
 }
 
-async function addNode(name: string, options: AddOptions): Promise<void> {
+/** In a cluster of `lockstep dev` it resolves when the node follows. Throws what the leader's agent throws. */
+export async function addNode(name: string, options: AddOptions): Promise<void> {
   const config = await readConfig(options.state);
   parseNodeId(name);
   const isLocal = (await readRunFile(resolve(options.state))) !== null;
   const place = isLocal ? await choosePlace(config, options) : givenPlace(name, options);
-  const node = { name: parseNodeId(name), ...place, failoverPriority: options.priority };
+  const node = {
+    name: parseNodeId(name),
+    ...place,
+    failoverPriority: options.priority,
+    ...(options.delay === undefined ? {} : { delay: options.delay }),
+  };
   await changeNodes(config, { kind: 'add', node });
   if (isLocal) {
     print(`${name} was added at ${place.host}:${place.port}; "lockstep dev" starts it.`);
@@ -204,7 +212,12 @@ async function untilFollowing(config: ClusterConfig, name: string): Promise<void
   for (;;) {
     const topology = await fetchTopology(config).catch(() => null);
     const node = topology?.nodes.find((candidate) => candidate.name === name);
-    if (node?.state === 'running' && node.role === 'follower' && node.timeline === topology?.timeline) break;
+    if (
+      node?.state === 'running' &&
+      node.role === 'follower' &&
+      (node.kind === 'delayed' || node.timeline === topology?.timeline)
+    )
+      break;
     const text = node === undefined ? '' : `${name}: ${node.detail ?? node.state}`;
     if (text !== told && text !== '') process.stderr.write(`${text}\n`);
     told = text;
@@ -223,7 +236,11 @@ async function untilFollowing(config: ClusterConfig, name: string): Promise<void
 function describeNode(node: NodeConfig): string {
   const parts = [
     `${node.name}  ${node.witness ? `${node.host}, agent ${node.agentPort}` : `${node.host}:${node.port}, agent ${node.agentPort}`}`,
-    node.witness ? 'witness' : `priority ${node.failoverPriority}`,
+    node.witness
+      ? 'witness'
+      : node.delay === undefined
+        ? `priority ${node.failoverPriority}`
+        : `${node.delay} behind`,
     node.voter ? 'votes' : 'does not vote',
     ...(node.isLeaving === true ? ['leaving'] : []),
   ];

@@ -2,7 +2,9 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import {
+  appNodes,
   dataNodes,
+  delayMsOf,
   parseClusterConfig,
   readClusterConfig,
   voters,
@@ -31,6 +33,8 @@ export interface ClusterOptions {
   readonly agentPort?: number | null;
   /** Whether a new cluster has a witness beside its nodes. */
   readonly witness: boolean;
+  /** How far a node more of a new cluster stays behind, like `10min`; null or missing for none. */
+  readonly delayed?: string | null;
   readonly postgres: string | null;
   /** Endpoints of the etcd that coordinates; null leaves a new cluster to its agents and an old one as it is. */
   readonly etcd: readonly string[] | null;
@@ -110,14 +114,15 @@ function checkHosts({ nodes }: ClusterConfig): void {
 async function createConfig(options: ClusterOptions, notes: string[]): Promise<ClusterConfig> {
   const count = options.nodes ?? DEFAULT_NODES;
   const first = options.pgPort ?? DEFAULT_PG_PORT;
-  const ports = await choosePorts(first, count, { isExact: options.pgPort !== null, flag: '--pg-port' });
+  const withData = count + Number(options.delayed != null);
+  const ports = await choosePorts(first, withData, { isExact: options.pgPort !== null, flag: '--pg-port' });
   const firstAgent = options.agentPort ?? DEFAULT_AGENT_PORT;
-  const agentPorts = await choosePorts(firstAgent, count + Number(options.witness), {
+  const agentPorts = await choosePorts(firstAgent, withData + Number(options.witness), {
     isExact: false,
     flag: 'agentPort in cluster.json',
   });
   noteTaken(notes, first, ports);
-  const witness = { name: 'w1', host: '127.0.0.1', agentPort: agentPorts[count], witness: true };
+  const witness = { name: 'w1', host: '127.0.0.1', agentPort: agentPorts[withData], witness: true };
   return parseClusterConfig(
     {
       id: randomUUID(),
@@ -128,6 +133,7 @@ async function createConfig(options: ClusterOptions, notes: string[]): Promise<C
           host: '127.0.0.1',
           port,
           agentPort: agentPorts[index],
+          ...(index === count ? { delay: options.delayed } : {}),
         })),
         ...(options.witness ? [witness] : []),
       ],
@@ -155,6 +161,14 @@ async function reopenConfig(path: string, options: ClusterOptions, notes: string
     throw new LockstepError(
       'CONFIG_INVALID',
       `The cluster in ${path} has no witness. Leave --witness out, or remove its folder to begin anew.`,
+    );
+  }
+  const delays = dataNodes(config).flatMap((node) => node.delay ?? []);
+  const wantedMs = options.delayed == null ? 0 : delayMsOf({ delay: options.delayed });
+  if (wantedMs > 0 && delays.length > 0 && delays.every((delay) => delayMsOf({ delay }) !== wantedMs)) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `The delayed node of the cluster in ${path} stays ${delays.join(', ')} behind, not ${options.delayed}. Leave --delayed out, or remove that node first ("lockstep node remove").`,
     );
   }
   const { coordination } = config;
@@ -238,7 +252,7 @@ function renderPassFile(config: ClusterConfig): string {
 
 /** The connection string for the client: all nodes, the app's role and database. */
 export function appUrl(config: ClusterConfig): string {
-  const hosts = dataNodes(config).map(place).join(',');
+  const hosts = appNodes(config).map(place).join(',');
   return `postgresql://${credentials(config)}@${hosts}/${config.database}`;
 }
 
@@ -270,10 +284,10 @@ function renderServiceFile(config: ClusterConfig, stateDir: string): string {
   checkHosts(config);
   const lines = [
     '[lockstep]',
-    `host=${dataNodes(config)
+    `host=${appNodes(config)
       .map((node) => node.host)
       .join(',')}`,
-    `port=${dataNodes(config)
+    `port=${appNodes(config)
       .map((node) => node.port)
       .join(',')}`,
     `user=${config.appUser}`,

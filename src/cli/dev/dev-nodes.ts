@@ -42,10 +42,11 @@ interface Told {
 }
 
 /** Its priority is in the cluster's list, and does not count here. */
-function newcomer({ name, host, port, agentPort, witness }: NodeConfig): NodeConfig {
-  const failoverPriority = witness ? 0 : 1;
+function newcomer({ name, host, port, agentPort, witness, delay }: NodeConfig): NodeConfig {
+  const failoverPriority = witness || delay !== undefined ? 0 : 1;
   // It did not found the cluster. Whether it votes, the cluster's list says.
-  return { name, host, port, agentPort, failoverPriority, witness, voter: false };
+  const listed = { name, host, port, agentPort, failoverPriority, witness, voter: false };
+  return delay === undefined ? listed : { ...listed, delay };
 }
 
 const ASK_PAUSE_MS = 500;

@@ -7,7 +7,7 @@ import type { ClusterSource } from '../../admin/cluster-source.ts';
 import { startAdminServer } from '../../admin/server.ts';
 import type { AdminServer } from '../../admin/server.ts';
 import type { AdminCommands, DashboardLinks } from '../../admin/source.ts';
-import { agentUrl, dataNodes, findNode } from '../../leader-follower/config/config.ts';
+import { agentUrl, dataNodes, delayMsOf, findNode, kindOf } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../leader-follower/config/config.ts';
 import type { NodesAnswer } from '../../leader-follower/config/node-schema.ts';
 import { LockstepError } from '../../model/errors.ts';
@@ -29,6 +29,7 @@ import type { ClusterFolder } from './cluster-folder.ts';
 import { findNodeChanges, NodeWatch } from './dev-nodes.ts';
 import { createLiveScreen } from './live-screen.ts';
 import type { LiveScreen } from './live-screen.ts';
+import { addNode } from '../commands/node-command.ts';
 import { choosePorts } from './ports.ts';
 import { LeaderlessServers } from '../leaderless/servers.ts';
 import { Supervisor } from './supervisor.ts';
@@ -38,6 +39,7 @@ export interface DevOptions {
   readonly state: string;
   readonly nodes: number | null;
   readonly witness: boolean;
+  readonly delayed: string | null;
   readonly pgPort: number | null;
   readonly dashboardPort: number | null;
   readonly postgres: string | null;
@@ -59,6 +61,7 @@ export async function runDev(options: DevOptions): Promise<void> {
     stateDir,
     nodes: options.nodes,
     witness: options.witness,
+    delayed: options.delayed,
     pgPort: options.pgPort,
     postgres: options.postgres,
     etcd: options.etcd,
@@ -75,7 +78,7 @@ export async function runDev(options: DevOptions): Promise<void> {
   try {
     await dev.start(options.dashboardPort);
     if (options.leaderless) await dev.startLeaderless();
-    await Promise.race([stopped, failed, dev.serve(options.run).then(() => stopped)]);
+    await Promise.race([stopped, failed, dev.serve(options).then(() => stopped)]);
   } finally {
     await dev.stop();
   }
@@ -180,7 +183,7 @@ class DevCluster {
   }
 
   /** Waits until the cluster is whole, then starts the app. */
-  async serve(command: string | null): Promise<void> {
+  async serve({ run: command, delayed }: Pick<DevOptions, 'run' | 'delayed'>): Promise<void> {
     const startedAt = performance.now();
     while (!isWhole(this.#source.topology())) {
       if (this.#isStopping) return;
@@ -198,6 +201,18 @@ class DevCluster {
     );
     if (!process.stdout.isTTY) process.stdout.write(`${this.#links.psql}\n`);
     if (command !== null && !this.#isStopping) this.#startApp(command);
+    if (delayed !== null) void this.#addDelayed(delayed);
+  }
+
+  /** To a cluster that was begun without. */
+  async #addDelayed(delay: string): Promise<void> {
+    const { nodes } = this.#config;
+    if (nodes.some((node) => node.delay !== undefined)) return;
+    const numbers = nodes.map(({ name }) => Number(/^n(\d+)$/.exec(name)?.[1] ?? 0));
+    const options = { state: this.#stateDir, priority: 0, vote: false, delay };
+    await addNode(`n${Math.max(...numbers) + 1}`, options).catch((error: unknown) =>
+      this.#note(`no delayed node was added: ${(error as Error).message}`),
+    );
   }
 
   async stop(): Promise<void> {
@@ -311,7 +326,7 @@ function isWhole(topology: Topology | null): boolean {
     topology?.leader != null &&
     (topology.isSwitchoverReady === true || topology.nodes.length === 1) &&
     topology.nodes.every(
-      (node) => node.state === 'running' && (node.kind === 'witness' || node.timeline === topology.timeline),
+      (node) => node.state === 'running' && (node.kind !== 'plain' || node.timeline === topology.timeline),
     )
   );
 }
@@ -341,7 +356,8 @@ function emptyTopology(config: ClusterConfig): Topology {
       lagBytes: null,
       lagMs: null,
       sync: false,
-      kind: node.witness ? 'witness' : 'plain',
+      kind: kindOf(node),
+      delayMs: delayMsOf(node),
       voter: node.voter,
     })),
   };

@@ -1,4 +1,4 @@
-import { formatBytes, formatDuration } from '../../admin/page/format.js';
+import { formatBytes, lagText, unmeantLag } from '../../admin/page/format.js';
 import type { NodeTopology, Topology } from '../../model/topology.ts';
 import { span } from './styled-line.ts';
 import type { Span, Style } from './styled-line.ts';
@@ -20,11 +20,11 @@ const LEADING: readonly Column[] = [
   {
     title: 'ROLE',
     dropOrder: 0,
-    cell: (node) => span(node.kind === 'witness' ? node.kind : node.role, nodeStyle(node)),
+    cell: (node) => span(roleText(node), nodeStyle(node)),
   },
   { title: 'STATE', dropOrder: 0, cell: (node) => span(node.state, stateStyle(node)) },
   { title: 'SYNC', dropOrder: 1, cell: syncCell },
-  { title: 'LAG', dropOrder: 2, cell: (node) => span(formatDuration(followerLag(node)), 'plain') },
+  { title: 'LAG', dropOrder: 2, cell: (node) => span(node.role === 'leader' ? '–' : lagText(node), 'plain') },
 ];
 
 const BAR: Column = { title: '', dropOrder: 3, cell: barCell };
@@ -71,11 +71,12 @@ export function layoutNodeTable(
   return [heading, ...rows].map((cells) => alignCells(cells, widths));
 }
 
-/** `★` leads, `●` synchronous, `○` asynchronous, `◇` only votes, `◐` on its way, `✗` away. */
+/** `★` leads, `●` synchronous, `○` asynchronous, `◔` delayed, `◇` only votes, `◐` on its way, `✗` away. */
 export function nodeSymbol(node: NodeTopology): string {
   if (node.state === 'stopped' || node.state === 'unreachable') return '✗';
   if (node.state !== 'running') return '◐';
   if (node.kind === 'witness') return '◇';
+  if (node.kind === 'delayed') return '◔';
   if (node.role === 'leader') return '★';
   if (node.role === 'unknown') return '?';
   return node.sync ? '●' : '○';
@@ -85,9 +86,14 @@ export function nodeSymbol(node: NodeTopology): string {
 export function nodeStyle(node: NodeTopology): Style {
   if (node.state === 'stopped' || node.state === 'unreachable') return 'bad';
   if (node.kind === 'witness' && node.state === 'running') return 'plain';
+  if (node.kind === 'delayed' && node.state === 'running') return 'async';
   if (node.state !== 'running' || node.role === 'unknown') return 'warn';
   if (node.role === 'leader') return 'lead';
   return node.sync ? 'sync' : 'async';
+}
+
+function roleText({ kind, role }: NodeTopology): string {
+  return kind === 'witness' || kind === 'delayed' ? kind : role;
 }
 
 function stateStyle(node: NodeTopology): Style {
@@ -95,12 +101,12 @@ function stateStyle(node: NodeTopology): Style {
 }
 
 function syncCell(node: NodeTopology): Span {
-  if (node.role !== 'follower') return span('–', 'dim');
+  if (node.role !== 'follower' || node.kind === 'delayed') return span('–', 'dim');
   return node.sync ? span('sync', 'sync') : span('async', 'async');
 }
 
 function followerLag(node: NodeTopology): number | null {
-  return node.role === 'leader' ? null : node.lagMs;
+  return node.role === 'leader' ? null : unmeantLag(node);
 }
 
 /** A witness has only an agent. */

@@ -61,6 +61,7 @@ const EVENT_STYLES: Readonly<Record<ClusterEvent['kind'], Style>> = {
   'lost-writes': 'bad',
   plan: 'warn',
   nodes: 'warn',
+  rescue: 'sync',
   error: 'bad',
   note: 'dim',
 };

@@ -19,6 +19,8 @@ export interface KnownNode {
   name: string | null;
   /** The timeline that the agents say it is on. */
   agentTimeline: number | null;
+  /** It stays behind on purpose, as the agents say. */
+  isDelayed: boolean;
   /** The last server that answered here. */
   server: string | null;
   /**
@@ -42,6 +44,7 @@ export function createKnownNode(member: Member, options: ResolvedOptions): Known
     agentUrl: null,
     name: null,
     agentTimeline: null,
+    isDelayed: false,
     server: null,
     isDirect: false,
     watermark: null,

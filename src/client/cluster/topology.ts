@@ -318,6 +318,7 @@ export class TopologyMonitor {
       if (node === null) continue;
       node.name = told.name;
       node.agentTimeline = told.timeline;
+      node.isDelayed = told.kind === 'delayed';
     }
     this.#takeUpTold(topology);
     const former = this.#leadership;
@@ -332,7 +333,7 @@ export class TopologyMonitor {
     void this.#askAll().then(() => {
       if (this.#isStopped || this.#agents.topology !== topology) return;
       const unknown = topology.nodes.filter(
-        (told) => told.kind !== 'witness' && this.#findListed(told) === null,
+        (told) => told.kind !== 'witness' && told.kind !== 'delayed' && this.#findListed(told) === null,
       );
       const rest = { zone: null, weight: 1 };
       this.#directory.tell(unknown.map(({ host, port }) => ({ host, port, ...rest })));
@@ -357,7 +358,10 @@ export class TopologyMonitor {
     this.#leadership = decideLeadership({ previous: former, probes, agents });
     const { leader, timeline } = this.#leadership;
     if (leader !== former.leader || timeline !== former.timeline) this.#leaderSamples = [];
-    this.#view = viewNodes(this.#leadership, probes, this.#leaderSamples);
+    // Its past is there to undo mistakes: nobody reads it for the present.
+    this.#view = viewNodes(this.#leadership, probes, this.#leaderSamples).map((node) =>
+      this.#nodes.get(node.key)?.isDelayed === true ? { ...node, role: 'unknown' } : node,
+    );
     this.#version += 1;
     if (leader !== null && leader !== this.#lastLeader) {
       const former = this.#lastLeader;

@@ -1,3 +1,4 @@
+import { checkDelay } from '../delayed/core/delay.ts';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -8,6 +9,7 @@ import { nodesSchema } from './node-schema.ts';
 import type { NodeConfig } from './node-schema.ts';
 
 export type { NodeConfig } from './node-schema.ts';
+import type { FollowerKind } from '../../model/topology.ts';
 
 /** What every agent of a cluster is told; the same file on each machine, mode 0600. */
 export interface ClusterConfig {
@@ -260,9 +262,25 @@ export function findNode(config: ClusterConfig, name: string): NodeConfig {
   );
 }
 
+/** How far a node stays behind on purpose, in milliseconds; 0 for one that is not delayed. */
+export function delayMsOf(node: Pick<NodeConfig, 'delay'>): number {
+  return node.delay === undefined ? 0 : checkDelay(node.delay);
+}
+
 /** Those that vote: fixed while an agent runs. */
 export function voters(config: ClusterConfig): readonly NodeConfig[] {
   return config.nodes.filter((node) => node.voter);
+}
+
+/** How a node takes part. */
+export function kindOf(node: Pick<NodeConfig, 'witness' | 'delay'>): FollowerKind {
+  if (node.witness) return 'witness';
+  return delayMsOf(node) > 0 ? 'delayed' : 'plain';
+}
+
+/** Those that an app is told of: a delayed node's past is read by name alone. */
+export function appNodes(config: ClusterConfig): readonly NodeConfig[] {
+  return dataNodes(config).filter((node) => delayMsOf(node) === 0);
 }
 
 /** The nodes with PostgreSQL. */

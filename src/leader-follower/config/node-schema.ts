@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { LockstepError } from '../../model/errors.ts';
 import { parseNodeId } from '../../model/node.ts';
 import type { NodeId } from '../../model/node.ts';
+import { checkDelay } from '../delayed/core/delay.ts';
 import { isHost } from '../../postgres/addresses.ts';
 
 export interface NodeConfig {
@@ -21,6 +22,8 @@ export interface NodeConfig {
   readonly voter: boolean;
   /** Somebody asked for its removal; its priority is 0 then. Never in cluster.json. */
   readonly isLeaving?: boolean;
+  /** How far it stays behind on purpose, like `1h`; missing where it does not. It never leads. See docs/followers.md. */
+  readonly delay?: string | undefined;
 }
 
 /** More than the 12 with data that node-list.ts allows, and as many witnesses. */
@@ -33,6 +36,14 @@ export const hostSchema: z.ZodType<string> = z
   .string()
   .refine(isHost, 'expected an address or a name, without port or scheme');
 
+const delaySchema: z.ZodType<string> = z.string().superRefine((text, context) => {
+  try {
+    checkDelay(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message });
+  }
+});
+
 const nodeSchema: z.ZodType<NodeConfig> = z
   .strictObject({
     name: z.string().transform(parseNodeId),
@@ -41,7 +52,8 @@ const nodeSchema: z.ZodType<NodeConfig> = z
     agentPort: portSchema,
     failoverPriority: z.int().min(0).max(1_000).optional(),
     witness: z.boolean().default(false),
-    voter: z.boolean().default(true),
+    voter: z.boolean().optional(),
+    delay: delaySchema.optional(),
     isLeaving: z.boolean().exactOptional(),
   })
   .refine((node) => node.witness === ((node.port ?? 0) === 0), {
@@ -52,10 +64,15 @@ const nodeSchema: z.ZodType<NodeConfig> = z
     path: ['failoverPriority'],
     message: 'a witness never leads',
   })
+  .refine((node) => node.delay === undefined || (!node.witness && (node.failoverPriority ?? 0) === 0), {
+    path: ['delay'],
+    message: 'a delayed node has data and never leads: leave "witness" and "failoverPriority" out',
+  })
   .transform((node) => ({
     ...node,
     port: node.port ?? 0,
-    failoverPriority: node.failoverPriority ?? (node.witness ? 0 : 1),
+    failoverPriority: node.failoverPriority ?? (node.witness || node.delay !== undefined ? 0 : 1),
+    voter: node.voter ?? node.delay === undefined,
   }));
 
 export const nodesSchema: z.ZodArray<z.ZodType<NodeConfig>> = z.array(nodeSchema).max(MAX_NODES);

@@ -36,6 +36,8 @@ export interface ListedNode {
   readonly isLeaving?: boolean;
   /** It has no PostgreSQL. Missing: it has. */
   readonly witness?: boolean;
+  /** As in cluster.json: how far it stays behind on purpose. Missing: it does not. */
+  readonly delay?: string | undefined;
   /** It votes. Missing: it does not. */
   readonly voter?: boolean;
   /** See Voter in consensus/voters.ts; missing for one that founded the cluster, and with etcd. */

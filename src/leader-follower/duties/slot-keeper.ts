@@ -3,7 +3,7 @@ import { parseLsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
 import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import { advanceSlot, createSlot, dropSlot, readSlots } from '../../postgres/slots.ts';
-import { followersOf } from '../config/config.ts';
+import { delayMsOf, followersOf } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
 import { decideSlots } from './core/slots.ts';
 import type { LocalNode } from '../local/local-node.ts';
@@ -96,7 +96,8 @@ function heldBy(reports: readonly PeerReport[]): ReadonlyMap<NodeId, Lsn> {
   for (const { node, status } of reports) {
     if (status?.receivedLsn == null || status.replayedLsn === null) continue;
     const [received, replayed] = [parseLsn(status.receivedLsn), parseLsn(status.replayedLsn)];
-    held.set(node.name, received < replayed ? received : replayed);
+    // A delayed node keeps what it has not replayed itself.
+    held.set(node.name, delayMsOf(node) > 0 || received < replayed ? received : replayed);
   }
   return held;
 }

@@ -9,6 +9,8 @@ export interface LocalNodeListener {
   readonly onFrozen: (reason: string | null) => void;
   /** See PostgresServerOptions. */
   readonly onProblem: (problem: string) => void;
+  /** A delayed node's log goes on with another timeline: PostgreSQL is to be started anew. */
+  readonly onLogTimeline?: () => void;
 }
 
 export interface LocalNodeOptions extends LocalNodeListener {

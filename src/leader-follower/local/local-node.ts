@@ -1,8 +1,9 @@
+import { createDelayedNode } from '../delayed/delayed-node.ts';
+import type { DelayedNode } from '../delayed/delayed-node.ts';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
-import { maxLsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
 import type { TimelineHistory } from '../../model/timeline.ts';
 import { reachableBinaries } from '../../postgres/account.ts';
@@ -20,23 +21,20 @@ import type { Probe } from '../../postgres/probe.ts';
 import type { ServerAddress } from '../../postgres/replication-connection.ts';
 import { rewindDataFolder } from '../../postgres/copy/rewind.ts';
 import { PostgresServer } from '../../postgres/server.ts';
-import { SUPERUSER } from '../../postgres/settings.ts';
+import { REPLICATION_USER, SUPERUSER } from '../../postgres/settings.ts';
 import type { Settings } from '../../postgres/settings.ts';
 import { checkSettings } from '../../postgres/settings-check.ts';
 import type { LogEnd } from '../rejoin/log-end.ts';
 import { nodeFolder } from '../config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
-import type { LostLog } from '../core/rejoin.ts';
 import type { StallLook } from './core/stall.ts';
 import { DataReplacement } from '../rejoin/data-replacement.ts';
 import { LocalChanges } from './local-changes.ts';
 import type { Activity } from './local-changes.ts';
 import { LocalQueries } from './local-queries.ts';
-import { saveLostWrites } from '../rejoin/lost-writes.ts';
-import type { LostWrites } from '../rejoin/lost-writes.ts';
 import type { LocalNodeOptions } from './local-node-options.ts';
 import { writeNodeSettings } from './node-settings.ts';
-import { readTimelines } from '../rejoin/timelines.ts';
+import { readLogEnd } from '../rejoin/timelines.ts';
 
 const PROMOTE_TIMEOUT_MS = 60_000;
 const POSITION_TIMEOUT_MS = 5_000;
@@ -63,9 +61,12 @@ export class LocalNode {
   #isArriving = false;
   /** PostgreSQL's synchronous_standby_names. */
   #standbyNames = '';
-  readonly #changes = new LocalChanges(() => this.#server.isRunning);
+  /** Whatever changes PostgreSQL here goes through it. */
+  readonly changes: LocalChanges = new LocalChanges(() => this.#server.isRunning);
   #hasEndedByItself = false;
   #clusterSettings: Settings = {};
+  /** Null on a node that is not delayed. */
+  readonly delayed: DelayedNode | null;
 
   constructor(options: LocalNodeOptions) {
     this.#config = options.config;
@@ -84,7 +85,7 @@ export class LocalNode {
       superuserPassword: options.config.secrets.superuser,
       onUnexpectedExit: (reason, wasKilled) => {
         this.#hasEndedByItself = !wasKilled;
-        this.#changes.activity = { state: 'stopped', detail: reason };
+        this.changes.activity = { state: 'stopped', detail: reason };
         options.onUnexpectedExit(reason);
       },
       onFrozen: options.onFrozen,
@@ -92,6 +93,14 @@ export class LocalNode {
       onProblem: options.onProblem,
     });
     this.#queries = new LocalQueries(this.#server);
+    this.delayed = createDelayedNode(options, this.#folder, {
+      systemIdentifier: () => this.systemIdentifier(),
+      probe: () => this.#queries.probe(),
+    });
+  }
+
+  get folder(): string {
+    return this.#folder;
   }
 
   get dataDir(): string {
@@ -103,7 +112,7 @@ export class LocalNode {
   }
 
   get activity(): Activity {
-    return this.#changes.activity;
+    return this.changes.activity;
   }
 
   /** PostgreSQL crashed or was stopped from outside, and has not been started since. */
@@ -138,8 +147,9 @@ export class LocalNode {
   }
 
   /** Null when PostgreSQL does not run or does not answer. */
-  probe(): Promise<Probe | null> {
-    return this.#queries.probe();
+  async probe(): Promise<Probe | null> {
+    const seen = await this.#queries.probe();
+    return seen === null || this.delayed === null ? seen : this.delayed.amend(seen, this.#following);
   }
 
   /** Runs statements as superuser on the local server; see LocalQueries. */
@@ -152,7 +162,7 @@ export class LocalNode {
   }
 
   create(): Promise<void> {
-    return this.#changes.run('starting', 'creating the data folder', async () => {
+    return this.changes.run('starting', 'creating the data folder', async () => {
       await createDataFolder({
         binaries: this.#binaries,
         account: this.#account,
@@ -164,7 +174,7 @@ export class LocalNode {
 
   /** Starts PostgreSQL as a follower of nobody. */
   start(): Promise<void> {
-    return this.#changes.run('starting', 'starting', () => this.#startAlone());
+    return this.changes.run('starting', 'starting', () => this.#startAlone());
   }
 
   /**
@@ -172,7 +182,7 @@ export class LocalNode {
    * installed now. Throws CONFIG_INVALID, with PostgreSQL as it was, when there are none.
    */
   restart(): Promise<void> {
-    return this.#changes.run('starting', 'restarting', async () => {
+    return this.changes.run('starting', 'restarting', async () => {
       const found = await findAgain(this.#config.postgres, this.#binaries);
       this.#binaries = await reachableBinaries(found, this.#account);
       await this.#server.stop('fast');
@@ -183,7 +193,8 @@ export class LocalNode {
 
   /** Streams from `leader`; to be {@link settle}d once it is on the leader's timeline. */
   follow(leader: NodeConfig): Promise<void> {
-    return this.#changes.run(null, null, async () => {
+    this.receiveLogFrom(leader);
+    return this.changes.run(null, null, async () => {
       this.#following = leader.name;
       this.#isUnwritten = true;
       this.#isArriving = true;
@@ -196,7 +207,7 @@ export class LocalNode {
   /** What made the arrival at the leader's timeline fast costs a little at each commit, and ends here. */
   async settle(): Promise<void> {
     if (!this.#isArriving) return;
-    return this.#changes.run(null, null, async () => {
+    return this.changes.run(null, null, async () => {
       if (this.#following === null) return;
       this.#isArriving = false;
       await this.#writeSettings(this.#followedNode());
@@ -206,12 +217,12 @@ export class LocalNode {
 
   /** Tells PostgreSQL to stop receiving; it may still do so for a moment. */
   letGo(): Promise<void> {
-    return this.#changes.run(null, null, () => this.#letGo());
+    return this.changes.run(null, null, () => this.#letGo());
   }
 
   /** Stops receiving, and resolves when the walreceiver is gone. */
   detach(): Promise<void> {
-    return this.#changes.run(null, null, () => this.#detach());
+    return this.changes.run(null, null, () => this.#detach());
   }
 
   /**
@@ -219,30 +230,18 @@ export class LocalNode {
    * from here on arrives. Null when PostgreSQL does not run here or leads.
    */
   fencedPosition(): Promise<LogEnd | null> {
-    return this.#changes.run(null, null, async () => {
+    // It is never counted on, and where its log ends is not for an election to know.
+    if (this.delayed !== null) return Promise.resolve(null);
+    return this.changes.run(null, null, async () => {
       if (!this.#server.isRunning) return null;
       await this.#detach();
-      const deadline = monotonicMs() + POSITION_TIMEOUT_MS;
-      while (monotonicMs() < deadline) {
-        const seen = await this.probe();
-        if (seen !== null && !seen.isInRecovery) return null;
-        // Right after a start, the position counts only once all that lies in pg_wal has been read.
-        if (seen !== null && !seen.hasReceiver && (seen.hasStreamed || seen.isAtLogEnd)) {
-          return {
-            ...(await readTimelines(this.dataDir, seen)),
-            receivedLsn: maxLsn(seen.receivedLsn, seen.replayedLsn),
-            replayedLsn: seen.replayedLsn,
-          };
-        }
-        await delay(5);
-      }
-      return null;
+      return readLogEnd(() => this.probe(), this.dataDir, POSITION_TIMEOUT_MS);
     });
   }
 
   /** Sets the names that commits will wait for after a promotion; meanwhile it follows on. */
   prepareToLead(standbyNames: string): Promise<void> {
-    return this.#changes.run(null, null, async () => {
+    return this.changes.run(null, null, async () => {
       if (this.#following === null) return;
       this.#standbyNames = standbyNames;
       this.#isArriving = false;
@@ -253,7 +252,7 @@ export class LocalNode {
 
   /** Leaves recovery; commits wait for `standbyNames` (synchronous_standby_names) from the first one on. */
   promote(standbyNames: string): Promise<void> {
-    return this.#changes.run('starting', 'promoting', async () => {
+    return this.changes.run('starting', 'promoting', async () => {
       const isPrepared = this.#following !== null && !this.#isArriving && this.#standbyNames === standbyNames;
       this.#following = null;
       this.#isUnwritten = !isPrepared;
@@ -269,7 +268,7 @@ export class LocalNode {
 
   /** Changes the names that PostgreSQL waits for; effective for new waits within milliseconds. */
   setStandbyNames(standbyNames: string): Promise<void> {
-    return this.#changes.run(null, null, async () => {
+    return this.changes.run(null, null, async () => {
       this.#standbyNames = standbyNames;
       await this.#writeSettings(null);
       this.#server.reload();
@@ -277,7 +276,7 @@ export class LocalNode {
   }
 
   stop(mode: 'fast' | 'immediate', timeoutMs?: number): Promise<void> {
-    return this.#changes.run('stopped', null, async () => {
+    return this.changes.run('stopped', null, async () => {
       await this.#server.stop(mode, timeoutMs);
       this.#following = null;
     });
@@ -295,20 +294,24 @@ export class LocalNode {
 
   /** Replaces whatever data this node has by a copy of the leader's; the old is kept until the copy is whole. */
   clone(source: NodeConfig, signal: AbortSignal): Promise<void> {
-    return this.#changes.run('rejoining', 'cloning', async () => {
+    return this.changes.run('rejoining', 'cloning', async () => {
       await this.#replacement.copyFrom({
         source: this.#superuserAt(source),
         signal,
         onProgress: (percent) =>
-          (this.#changes.activity = { state: 'rejoining', detail: `cloning ${percent}%` }),
-        stopServer: () => this.#server.stop('fast', REJOIN_STOP_TIMEOUT_MS),
+          (this.changes.activity = { state: 'rejoining', detail: `cloning ${percent}%` }),
+        stopServer: async () => {
+          await this.#server.stop('fast', REJOIN_STOP_TIMEOUT_MS);
+          await this.delayed?.replaceData();
+        },
       });
     });
   }
 
   /** Undoes what this node has and the leader has not, and follows it. Returns the reason when it must be cloned instead. */
   rewind(source: NodeConfig): Promise<string | null> {
-    return this.#changes.run('rejoining', 'rewinding', async () => {
+    this.receiveLogFrom(source);
+    return this.changes.run('rejoining', 'rewinding', async () => {
       await this.#server.stop('fast', REJOIN_STOP_TIMEOUT_MS);
       await this.#replacement.markBroken();
       const result = await rewindDataFolder({
@@ -322,6 +325,7 @@ export class LocalNode {
       // attached; it may, because the decision to rewind was a decision to follow this leader.
       this.#following = source.name;
       this.#hasEndedByItself = false;
+      await this.delayed?.prepareStart(source.name);
       await this.#writeSettings(source);
       const failure = await this.#server.startAsFollower().then(
         () => null,
@@ -332,23 +336,6 @@ export class LocalNode {
     });
   }
 
-  /** Puts aside what a rewind or a copy is about to take away. */
-  saveLost(lost: LostLog, history: TimelineHistory, term: number): Promise<LostWrites> {
-    return this.#changes.run('rejoining', 'saving lost commits', () =>
-      saveLostWrites({
-        node: this.#node.name,
-        folder: this.#folder,
-        dataDir: this.dataDir,
-        binaries: this.#binaries,
-        account: this.#account,
-        lost,
-        history,
-        term,
-        withClient: (task, database) => this.withClient(task, database),
-      }),
-    );
-  }
-
   /** Takes the settings that all nodes have; those that PostgreSQL takes without a restart, at once. */
   useClusterSettings(settings: Settings): Promise<void> {
     this.#clusterSettings = settings;
@@ -357,7 +344,7 @@ export class LocalNode {
 
   /** The nodes of the cluster changed: PostgreSQL lets those in that came. */
   nodesChanged(): Promise<void> {
-    return this.#changes.run(null, null, async () => {
+    return this.changes.run(null, null, async () => {
       if (!this.#server.isRunning) return;
       await this.#writeSettings(this.#followedNode());
       this.#server.reload();
@@ -370,9 +357,32 @@ export class LocalNode {
     return checkSettings({ binaries, account, dataDir, settings });
   }
 
+  /** Of a delayed node. */
+  receiveLogFrom(node: NodeConfig): void {
+    this.delayed?.receiveFrom(node, this.#replicationAt(node));
+  }
+
+  get programs(): { readonly binaries: PostgresBinaries; readonly account: PostgresAccount | null } {
+    return { binaries: this.#binaries, account: this.#account };
+  }
+
+  applySettings(): Promise<void> {
+    return this.#writeSettings(this.#followedNode());
+  }
+
+  /** Whatever the data is, it is not to be started: a copy of the leader's takes its place. */
+  discardData(): Promise<void> {
+    return this.changes.run('rejoining', 'leaving the rescue', async () => {
+      await this.#server.stop('fast');
+      await this.#replacement.markBroken();
+      this.#following = null;
+    });
+  }
+
   /** Ends PostgreSQL for good, in order. */
   async close(): Promise<void> {
-    await this.#changes.untilDone();
+    await this.changes.untilDone();
+    await this.delayed?.close();
     this.#queries.close();
     await this.#server.stop('fast');
   }
@@ -382,6 +392,7 @@ export class LocalNode {
     this.#isArriving = false;
     this.#standbyNames = '';
     await this.#replacement.removeLeftover();
+    await this.delayed?.prepareStart(null);
     this.#hasEndedByItself = false;
     await this.#writeSettings(null);
     await this.#server.startAsFollower();
@@ -411,6 +422,11 @@ export class LocalNode {
     return this.#config.nodes.find((node) => node.name === this.#following) ?? null;
   }
 
+  #replicationAt(node: NodeConfig): ServerAddress {
+    const { replication } = this.#config.secrets;
+    return { host: node.host, port: node.port, user: REPLICATION_USER, password: replication };
+  }
+
   #superuserAt(node: NodeConfig): ServerAddress {
     return { host: node.host, port: node.port, user: SUPERUSER, password: this.#config.secrets.superuser };
   }
@@ -423,6 +439,8 @@ export class LocalNode {
       standbyNames: this.#standbyNames,
       isArriving: this.#isArriving,
       clusterSettings: this.#clusterSettings,
+      ownSettings: this.delayed?.settings() ?? {},
+      onlyRoles: this.delayed?.onlyRoles ?? null,
       account: this.#account,
       dataDir: this.dataDir,
       passFile: join(this.#folder, 'replication.pgpass'),

@@ -29,6 +29,10 @@ export interface NodeSettingsOptions {
   readonly passFile: string;
   /** For all nodes alike. */
   readonly clusterSettings: Settings;
+  /** For this node alone, over all others: of a delayed one. */
+  readonly ownSettings: Settings;
+  /** Who may connect, in the place of everybody; null for everybody. */
+  readonly onlyRoles: readonly string[] | null;
   readonly dataDir: string;
   readonly account: PostgresAccount | null;
 }
@@ -40,7 +44,7 @@ export async function writeNodeSettings(options: NodeSettingsOptions): Promise<v
   // The list of nodes comes from a register: one bad entry must neither get into a file nor stop all nodes.
   const hosts = dataNodes(config).filter(({ host }) => isHost(host));
   const networks = [...LOOPBACK, ...config.allowedNetworks, ...hosts.map(networkOf)];
-  await writeSettings(dataDir, account, nodeSettings(options), [...new Set(networks)]);
+  await writeSettings(dataDir, account, nodeSettings(options), [...new Set(networks)], options.onlyRoles);
 }
 
 /** A node's own address, as pg_hba.conf has it: a name stays one. */
@@ -83,5 +87,6 @@ function nodeSettings(options: NodeSettingsOptions): Settings {
           }),
     'lockstep.agent_url': agentUrl(node),
     'lockstep.node': node.name,
+    ...options.ownSettings,
   };
 }

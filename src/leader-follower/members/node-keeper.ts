@@ -1,3 +1,5 @@
+import { formatDelay } from '../../model/duration.ts';
+import { checkDelay } from '../delayed/core/delay.ts';
 import { z } from 'zod';
 import { LockstepError } from '../../model/errors.ts';
 import { parseNodeId } from '../../model/node.ts';
@@ -30,6 +32,10 @@ const schema: z.ZodType<NodeCommand> = z.discriminatedUnion('kind', [
       port: portSchema,
       agentPort: portSchema,
       failoverPriority: z.int().min(0).max(1_000),
+      delay: z
+        .string()
+        .transform((text) => formatDelay(checkDelay(text)))
+        .optional(),
     }),
   }),
   z.strictObject({ kind: z.enum(['remove', 'grant-vote', 'revoke-vote']), name: z.string().max(100) }),

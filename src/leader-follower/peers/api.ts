@@ -1,3 +1,5 @@
+import { parseRescueCommand } from '../delayed/rescue-command.ts';
+import type { RescueApi } from '../delayed/rescue-api.ts';
 import type { Server } from 'node:http';
 import { serve } from '@hono/node-server';
 import type { ServerType } from '@hono/node-server';
@@ -52,6 +54,8 @@ export interface AgentApi extends LinkApi {
   readonly plan: PlanRegister;
   /** See {@link NodesAnswer}. */
   nodes(): NodesAnswer;
+  /** Null on a node that is not delayed. */
+  readonly rescue: RescueApi | null;
   /** See NodeKeeper. */
   changeNodes(command: NodeCommand): Promise<void>;
 }
@@ -175,6 +179,12 @@ function serveSealed(app: Hono, api: AgentApi, seal: AgentSeal): void {
     await api.changeNodes(parseNodeCommand(body));
     return api.nodes();
   });
+  const rescue = (): RescueApi => {
+    if (api.rescue !== null) return api.rescue;
+    throw new LockstepError('CONFIG_INVALID', 'This node is not delayed, so that it has no past to show.');
+  };
+  read('/v1/rescue', () => rescue().status());
+  command('/v1/rescue', (body) => rescue().command(parseRescueCommand(body)));
   read('/v1/plan', () => api.plan.read());
   command('/v1/plan', (body) => api.plan.command(parsePlanCommand(body)));
 }

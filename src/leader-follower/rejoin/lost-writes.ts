@@ -91,7 +91,7 @@ async function listTransactions(
       ...piece,
       pgWaldump,
       account: options.account,
-      dataDir: options.dataDir,
+      folder: join(options.dataDir, 'pg_wal'),
       resourceManagers: ['Transaction', 'Heap', 'Heap2'],
       timeoutMs: Math.max(1, Math.ceil(deadlineMs - monotonicMs())),
       onLine: (line) => log.add(line),

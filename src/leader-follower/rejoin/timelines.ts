@@ -1,3 +1,6 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { maxLsn } from '../../model/lsn.ts';
+import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import { nextTimeline, parseTimeline } from '../../model/timeline.ts';
 import type { Timeline } from '../../model/timeline.ts';
 import { newestTimeline, readTimelineHistory } from '../../postgres/data-folder.ts';
@@ -17,6 +20,31 @@ export async function readTimelines(
 ): Promise<Pick<LogEnd, 'history' | 'newestTimeline'>> {
   const newest = newestTimeline(dataDir, seen.timeline);
   return { history: await readTimelineHistory(dataDir, seen.timeline), newestTimeline: await newest };
+}
+
+const LOOK_MS = 5;
+
+/** Where the log of a follower that receives nothing any more ends; null when that does not show in time, or it leads. */
+export async function readLogEnd(
+  probe: () => Promise<Probe | null>,
+  dataDir: string,
+  timeoutMs: number,
+): Promise<LogEnd | null> {
+  const deadline = monotonicMs() + timeoutMs;
+  while (monotonicMs() < deadline) {
+    const seen = await probe();
+    if (seen !== null && !seen.isInRecovery) return null;
+    // Right after a start, the position counts only once all that lies in pg_wal has been read.
+    if (seen !== null && !seen.hasReceiver && (seen.hasStreamed || seen.isAtLogEnd)) {
+      return {
+        ...(await readTimelines(dataDir, seen)),
+        receivedLsn: maxLsn(seen.receivedLsn, seen.replayedLsn),
+        replayedLsn: seen.replayedLsn,
+      };
+    }
+    await delay(LOOK_MS);
+  }
+  return null;
 }
 
 /**

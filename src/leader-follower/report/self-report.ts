@@ -1,7 +1,7 @@
 import { formatLsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
 import type { NodeRole, Topology } from '../../model/topology.ts';
-import { agentUrl } from '../config/config.ts';
+import { agentUrl, delayMsOf, kindOf } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
 import { EMPTY_PLAN } from '../plan/core/plan.ts';
 import { buildTopology } from './core/topology.ts';
@@ -41,6 +41,7 @@ export function describeSelf(sources: ReportSources, vote: OwnVoteReport): NodeS
   const { config, self, register, local, last } = sources;
   const { view, probe } = last ?? { view: null, probe: null };
   const { state, detail } = local?.activity ?? { state: 'running', detail: null };
+  const note = local?.delayed?.note ?? null;
   const history =
     view?.local.kind === 'leader' || view?.local.kind === 'follower' ? view.local.history : null;
   return {
@@ -48,7 +49,7 @@ export function describeSelf(sources: ReportSources, vote: OwnVoteReport): NodeS
     node: self,
     role: roleOf(sources),
     state,
-    detail,
+    detail: detail ?? note,
     hasData: view?.localSystemIdentifier != null,
     term: register.known.state?.leadership.term ?? 0,
     history: history === null ? null : encodeHistory(history),
@@ -88,7 +89,8 @@ export function describeCluster(
     const status = isSelf ? own : (peer?.status ?? null);
     return {
       name: node.name,
-      kind: node.witness ? 'witness' : 'plain',
+      kind: kindOf(node),
+      delayMs: delayMsOf(node),
       host: node.host,
       port: node.port,
       agentUrl: agentUrl(node),

@@ -53,7 +53,8 @@ export async function rewindDataFolder(options: RewindOptions): Promise<RewindRe
         ...(archive.stdout.trim() === '' ? [] : ['--restore-target-wal']),
       ],
       {
-        cwd: '/',
+        // As PostgreSQL itself runs restore_command, which may name a file from there.
+        cwd: dataDir,
         env: { ...process.env, PGPASSWORD: password, LC_ALL: 'C' },
         timeout: REWIND_TIMEOUT_MS,
         killSignal: 'SIGKILL',

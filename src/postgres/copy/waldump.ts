@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { formatLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
@@ -14,11 +13,14 @@ import type { PostgresAccount } from '../account.ts';
 export async function readLog(options: {
   readonly pgWaldump: string;
   readonly account: PostgresAccount | null;
-  readonly dataDir: string;
+  /** The folder of segments. */
+  readonly folder: string;
   readonly timeline: Timeline;
   readonly fromLsn: Lsn;
   readonly toLsn: Lsn;
   readonly resourceManagers: readonly string[];
+  /** Of this transaction alone. */
+  readonly xid?: number;
   readonly timeoutMs: number;
   readonly onLine: (line: string) => void;
 }): Promise<boolean> {
@@ -26,11 +28,12 @@ export async function readLog(options: {
   const child = spawn(
     options.pgWaldump,
     [
-      `--path=${join(options.dataDir, 'pg_wal')}`,
+      `--path=${options.folder}`,
       `--timeline=${options.timeline}`,
       `--start=${formatLsn(options.fromLsn)}`,
       `--end=${formatLsn(options.toLsn)}`,
       ...options.resourceManagers.map((name) => `--rmgr=${name}`),
+      ...(options.xid === undefined ? [] : [`--xid=${options.xid}`]),
     ],
     {
       cwd: '/',

@@ -44,7 +44,7 @@ function listedNodes(seed: readonly SeedNode[], state: ClusterState | null): rea
 
 /** What the register keeps of a node, but for its vote. */
 export function listedNode(node: ListedNode): ListedNode {
-  const { name, host, port, agentPort, failoverPriority, witness } = node;
+  const { name, host, port, agentPort, failoverPriority, witness, delay } = node;
   return {
     name,
     host,
@@ -52,6 +52,7 @@ export function listedNode(node: ListedNode): ListedNode {
     agentPort,
     failoverPriority,
     ...(witness === true ? { witness } : {}),
+    ...(delay === undefined ? {} : { delay }),
     ...(node.isLeaving === true ? { isLeaving: true } : {}),
   };
 }
@@ -91,7 +92,8 @@ export function addNode(seed: readonly SeedNode[], state: ClusterState, added: L
   if (nodes.filter((node) => !node.witness).length >= MAX_DATA_NODES) {
     refuse(`A cluster has ${MAX_DATA_NODES} nodes with data at most. Remove one first.`);
   }
-  return { ...state, nodes: [...listedNodes(seed, state), added] };
+  const listed = added.delay === undefined ? added : { ...added, failoverPriority: 0 };
+  return { ...state, nodes: [...listedNodes(seed, state), listed] };
 }
 
 /** The state in which a node is to be removed. Throws CONFIG_INVALID where it must stay, with nothing changed. */

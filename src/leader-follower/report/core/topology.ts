@@ -8,6 +8,7 @@ import { failoverObstacle, successionObstacle } from './readiness.ts';
 export interface NodeReport {
   readonly name: string;
   readonly kind: NodeTopology['kind'];
+  readonly delayMs: number;
   readonly voter: boolean;
   readonly isLeaving: boolean;
   readonly host: string;
@@ -102,6 +103,7 @@ function describeNode(
       : isLeader
         ? 0
         : lagBytes(parseLsn(leader.receivedLsn), parseLsn(node.replayedLsn));
+  const lagMs = bytes === null ? null : bytes === 0 ? 0 : node.replayAgeMs;
   return {
     name: node.name,
     role: isLeader ? 'leader' : node.isReachable && node.role === 'follower' ? 'follower' : 'unknown',
@@ -116,7 +118,13 @@ function describeNode(
     postgresVersion: isKnown ? node.postgresVersion : null,
     pendingRestart: isKnown ? node.pendingRestart : [],
     lagBytes: bytes,
-    lagMs: bytes === null ? null : bytes === 0 ? 0 : node.replayAgeMs,
+    lagMs,
+    delayMs: node.delayMs,
+    besidesMs: lagMs === null ? null : Math.max(0, lagMs - node.delayMs),
+    unreceivedBytes:
+      !isKnown || leader?.receivedLsn == null || node.receivedLsn === null
+        ? null
+        : lagBytes(parseLsn(leader.receivedLsn), parseLsn(node.receivedLsn)),
     sync:
       !isLeader &&
       node.isReachable &&

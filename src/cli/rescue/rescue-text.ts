@@ -1,0 +1,161 @@
+import { formatDelay } from '../../model/duration.ts';
+import type { JudgedTransaction } from '../../leader-follower/delayed/core/danger.ts';
+import type { RescueList } from '../../leader-follower/delayed/rescue-log.ts';
+import type { RescueStatus } from '../../leader-follower/delayed/rescue.ts';
+import type { TableComparison } from '../../leader-follower/rescue/compare.ts';
+import { labelOf } from '../../leader-follower/rescue/restore.ts';
+import type { RestoredTable, RestorePlan } from '../../leader-follower/rescue/restore.ts';
+import type { TableCounts } from '../../leader-follower/rescue/session.ts';
+import { toPlainText } from '../screen/text-width.ts';
+
+/** Harmless ones beyond this are only counted. */
+const SHOWN_TRANSACTIONS = 40;
+const SHOWN_TABLES = 4;
+
+/** The transactions as a table: all that look like a mistake, and the newest of the others. */
+export function renderList(list: RescueList): string {
+  const { transactions, node } = list;
+  const harmless = transactions.filter(({ dangers }) => dangers.length === 0);
+  const shown = new Set(harmless.slice(-SHOWN_TRANSACTIONS));
+  const lines = transactions
+    .filter((transaction) => transaction.dangers.length > 0 || shown.has(transaction))
+    .map((transaction) => [
+      transaction.at.slice(0, 19).replace('T', ' '),
+      String(transaction.xid),
+      describeRows(transaction),
+      [
+        ...transaction.dangers.map(({ text }) => `!! ${text}`),
+        ...(transaction.isReplayed ? [`(replayed on ${node}: too late)`] : []),
+      ].join('; '),
+    ]);
+  const left = harmless.length - shown.size;
+  return [
+    ...alignTable([['TIME (UTC)', 'TRANSACTION', 'ROWS', ''], ...lines]),
+    ...(left > 0 ? [`… and ${left} more that look harmless; --json has them all.`] : []),
+    ...(list.isCutOff ? ['The oldest are left out; narrow it with --since.'] : []),
+    ...(transactions.length === 0 ? ['Nothing was committed in that time.'] : []),
+  ].join('\n');
+}
+
+function describeRows({ tables }: JudgedTransaction): string {
+  const parts = tables.slice(0, SHOWN_TABLES).map(({ table, inserted, updated, deleted }) => {
+    const counts = [
+      ...(inserted > 0 ? [`+${inserted}`] : []),
+      ...(updated > 0 ? [`~${updated}`] : []),
+      ...(deleted > 0 ? [`-${deleted}`] : []),
+    ];
+    return `${table} ${counts.join(' ')}`;
+  });
+  const more = tables.length - SHOWN_TABLES;
+  return toPlainText([...parts, ...(more > 0 ? [`${more} more tables`] : [])].join(', ') || 'definitions');
+}
+
+/** How far a rescue is, in a line. */
+export function renderStatus(status: RescueStatus): string {
+  const before =
+    status.target?.xid == null
+      ? (status.target?.at ?? status.target?.lsn)
+      : `transaction ${status.target.xid}`;
+  switch (status.phase) {
+    case 'idle':
+      return `No rescue is open; ${status.node} stays ${formatDelay(status.delayMs)} behind.`;
+    case 'held':
+      return status.problem ?? `The delay of ${status.node} is on hold.`;
+    case 'rolling':
+      return `${status.node} rolls forward to just before ${before}: at ${status.replayedLsn ?? 'its start'}.`;
+    case 'open':
+      return `${status.node} shows everything as it was just before ${before}.`;
+    case 'closing':
+      return `${status.node} goes back to the leader's history.`;
+    default:
+      return status.phase satisfies never;
+  }
+}
+
+export function renderCounts(counts: readonly TableCounts[]): string {
+  const rows = counts.map(({ table, past, present }) => [
+    toPlainText(table),
+    past === null ? '–' : String(past),
+    present === null ? 'gone' : String(present),
+    past === present ? '' : describeDifference(past, present),
+  ]);
+  return alignTable([['TABLE', 'THEN', 'NOW', ''], ...rows]).join('\n');
+}
+
+function describeDifference(past: number | null, present: number | null): string {
+  if (past === null) return 'new since';
+  if (present === null) return '!! dropped';
+  return present > past ? `+${present - past}` : `-${past - present}`;
+}
+
+/** What has become of one table's rows. */
+export function renderComparison(
+  { table, presentTable, isWhole, rows, counts, others }: TableComparison,
+  keys: Readonly<Record<string, readonly string[]>>,
+): string {
+  const label = labelOf(table);
+  const whole = presentTable === null ? 'dropped' : isWhole ? 'emptied or written anew as a whole' : null;
+  return [
+    `${label}: ${rows.past} rows then, ${presentTable === null ? 'no table' : `${rows.present} rows`} now${whole === null ? '' : ` (${whole})`}`,
+    `  missing        ${counts.missing}${listed(keys['missing'])}`,
+    `  changed        ${counts.changed}${listed(keys['changed'])}`,
+    `  touched since  ${counts.newer}${listed(keys['newer'])}`,
+    ...(others > 0 ? [`  changed by others alone, which stays as it is: ${others}`] : []),
+    ...(table.key.length === 0
+      ? ['  It has no primary key: rows are compared as a whole, and can only be missing.']
+      : []),
+  ]
+    .map(toPlainText)
+    .join('\n');
+}
+
+function listed(keys: readonly string[] | undefined): string {
+  return keys === undefined || keys.length === 0 ? '' : `  ${keys.join(' ')}`;
+}
+
+/** What a restore is about to do. */
+export function renderPlan(plan: RestorePlan, leader: string): string {
+  const objects = plan.dropped?.objects ?? [];
+  return [
+    `On the leader (${leader}), in one transaction:`,
+    ...objects.map((object) => `  create  ${object}`),
+    ...plan.tables.map(({ table, counts, presentTable }) => {
+      const parts = [
+        `${counts.missing} rows added`,
+        ...(presentTable === null ? [] : [`${counts.changed} set back`]),
+        ...(counts.newer === 0
+          ? []
+          : [
+              plan.keepsNewer
+                ? `${counts.newer} touched since kept as they are`
+                : `${counts.newer} touched since OVERWRITTEN`,
+            ]),
+      ];
+      return `  ${labelOf(table)}: ${parts.join(', ')}`;
+    }),
+  ]
+    .map(toPlainText)
+    .join('\n');
+}
+
+export function renderRestored(restored: readonly RestoredTable[]): string {
+  return restored
+    .flatMap(({ table, inserted, updated, kept, keptCount }) => [
+      `${table}: ${inserted} rows added, ${updated} set back, ${keptCount} kept as they were written since`,
+      ...(kept.length === 0 ? [] : [`  kept: ${kept.slice(0, 20).join(' ')}${keptCount > 20 ? ' …' : ''}`]),
+    ])
+    .map(toPlainText)
+    .join('\n');
+}
+
+function alignTable(rows: readonly (readonly string[])[]): readonly string[] {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => (row[column] ?? '').length)),
+  );
+  return rows.map((row) =>
+    row
+      .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
+      .join('  ')
+      .trimEnd(),
+  );
+}

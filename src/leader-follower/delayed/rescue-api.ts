@@ -1,0 +1,45 @@
+import type { BetweenRounds } from '../between-rounds.ts';
+import type { NodeConfig } from '../config/config.ts';
+import type { ClusterState } from '../core/cluster-state.ts';
+import type { PeerReport } from '../peers/peers.ts';
+import type { RescueCommand } from './rescue-command.ts';
+import type { RescueList } from './rescue-log.ts';
+import type { Rescue, RescueStatus } from './rescue.ts';
+
+/** What an agent of a delayed node serves at `/v1/rescue`. */
+export interface RescueApi {
+  status(): Promise<RescueStatus>;
+  command(command: RescueCommand): Promise<RescueStatus | RescueList>;
+}
+
+/** The node that leads and says so itself; null while none does. */
+export function servingLeader(state: ClusterState | null, reports: readonly PeerReport[]): NodeConfig | null {
+  const leadership = state?.leadership;
+  const holder = reports.find(({ node }) => node.name === leadership?.holder);
+  const isServing =
+    holder?.isReachable === true &&
+    holder.status?.role === 'leader' &&
+    holder.status.term === leadership?.term;
+  return isServing ? holder.node : null;
+}
+
+/** Opening and closing come between two of the agent's rounds; a listing disturbs none. */
+export function serveRescue(rescue: Rescue, betweenRounds: BetweenRounds): RescueApi {
+  return {
+    status: () => rescue.status(),
+    command: async (command) => {
+      switch (command.kind) {
+        case 'list':
+          return rescue.list(command.sinceMs);
+        case 'open':
+          await betweenRounds.ask(() => rescue.open(command.before));
+          return rescue.status();
+        case 'close':
+          await betweenRounds.ask(() => rescue.close());
+          return rescue.status();
+        default:
+          return command satisfies never;
+      }
+    },
+  };
+}

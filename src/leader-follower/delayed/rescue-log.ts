@@ -1,0 +1,199 @@
+import { LockstepError } from '../../model/errors.ts';
+import { formatLsn, parseLsn } from '../../model/lsn.ts';
+import type { Lsn } from '../../model/lsn.ts';
+import type { ClusterConfig, NodeConfig } from '../config/config.ts';
+import type { LocalNode } from '../local/local-node.ts';
+import type { EventLog } from '../report/event-log.ts';
+import { DangerJudge } from './core/danger.ts';
+import type { CatalogTable, JudgedTransaction } from './core/danger.ts';
+import { NewestTransactions } from './core/transactions.ts';
+import type { LoggedTransaction } from './core/transactions.ts';
+import type { DelayedNode } from './delayed-node.ts';
+import { canListLog, readCatalogs, readTransactions } from './log-reading.ts';
+import type { LogRange } from './log-reading.ts';
+import type { RescueBefore } from './rescue-command.ts';
+import type { RescueTarget } from './rescue-file.ts';
+import { connectAsSuperuser } from './superuser.ts';
+
+/** What the command `list` answers, oldest transaction first. */
+export interface RescueList {
+  readonly node: string;
+  readonly transactions: readonly JudgedTransaction[];
+  /** There were too many: the oldest are left out. */
+  readonly isCutOff: boolean;
+}
+
+export interface RescueOptions {
+  readonly config: ClusterConfig;
+  readonly node: NodeConfig;
+  readonly local: LocalNode;
+  readonly delayed: DelayedNode;
+  readonly events: EventLog;
+  /** Who leads and serves; null while nobody does. */
+  readonly leader: () => NodeConfig | null;
+}
+
+/** What a delayed node's log tells: which transactions there were, and where one of them committed. */
+export class RescueLog {
+  readonly #options: RescueOptions;
+
+  constructor(options: RescueOptions) {
+    this.#options = options;
+  }
+
+  /** What committed in the last `sinceMs`, or all that is kept. Throws as {@link readTransactions} does. */
+  async list(sinceMs: number | null): Promise<RescueList> {
+    const { node, local, delayed } = this.#options;
+    const startMs = sinceMs === null ? 0 : Date.now() - sinceMs;
+    const newest = new NewestTransactions();
+    await readTransactions({
+      range: await this.#range(startMs),
+      ...local.programs,
+      onTransaction: (transaction) => {
+        if (transaction.atMs >= startMs && doesAnything(transaction)) newest.add(transaction);
+      },
+    });
+    const shown = await readCatalogs((database) => local.server.connect(database)).catch(() => []);
+    const present = await this.#presentCatalogs();
+    const judge = new DangerJudge({ past: [...shown, ...(await delayed.tables.all())], present });
+    const replayed = await this.#replayedUntil();
+    return {
+      node: node.name,
+      isCutOff: newest.isCutOff,
+      transactions: newest.all.map((transaction) =>
+        judge.judge(transaction, delayed.replay.kind !== 'apart' && parseLsn(transaction.lsn) < replayed),
+      ),
+    };
+  }
+
+  /** Where to stop. Throws CONFIG_INVALID when there is no such point, or it has been passed. */
+  async find(before: RescueBefore): Promise<RescueTarget> {
+    const { node, local } = this.#options;
+    const range = await this.#range(0);
+    const replayed = await this.#replayedUntil();
+    if (before.kind === 'lsn') {
+      const lsn = parseLsn(before.lsn);
+      if (lsn < replayed) throw this.#passed(`The position ${before.lsn}`);
+      if (lsn > range.toLsn)
+        throw invalid(
+          `The position ${before.lsn} has not been written yet: the log here ends at ${formatLsn(range.toLsn)}. Nothing was changed.`,
+        );
+      const found = canListLog(local.programs.binaries) ? await this.#search(range, before) : null;
+      return atPosition(formatLsn(lsn), found);
+    }
+    if (!canListLog(local.programs.binaries)) return this.#unlisted(before);
+    const found = await this.#search(range, before);
+    const what =
+      before.kind === 'xid' ? `Transaction ${before.xid}` : 'The first transaction after that time';
+    if (found === null) {
+      if (before.kind === 'time')
+        throw invalid(
+          `Nothing was committed at or after ${new Date(before.atMs).toISOString()} that ${node.name} has heard of; nothing was changed. See "lockstep rescue list".`,
+        );
+      throw invalid(
+        `There is no committed transaction ${before.xid} in the log that ${node.name} keeps; nothing was changed. See "lockstep rescue list".`,
+      );
+    }
+    if (parseLsn(found.lsn) < replayed) throw this.#passed(what);
+    return atPosition(found.lsn, found);
+  }
+
+  /** Without a listing PostgreSQL has to find the point itself; it fails, with nothing lost, when there is none. */
+  async #unlisted(before: Exclude<RescueBefore, { kind: 'lsn' }>): Promise<RescueTarget> {
+    const rest = { lsn: null, subxids: [], onlyUpdated: [] };
+    if (before.kind === 'xid') {
+      const { xid } = before;
+      return { ...rest, xid, at: null, setting: { name: 'recovery_target_xid', value: String(xid) } };
+    }
+    const at = new Date(before.atMs).toISOString();
+    const seen = await this.#options.local.probe();
+    if (seen !== null && Date.now() - seen.lastCommitAgeMs > before.atMs)
+      throw this.#passed(`What was at ${at}`);
+    return { ...rest, xid: null, at, setting: { name: 'recovery_target_time', value: at } };
+  }
+
+  async #search(range: LogRange, before: RescueBefore): Promise<LoggedTransaction | null> {
+    let found: LoggedTransaction | null = null;
+    await readTransactions({
+      range,
+      ...this.#options.local.programs,
+      onTransaction: (transaction) => {
+        if (isAfter(transaction, before)) found ??= transaction;
+      },
+    });
+    return found;
+  }
+
+  async #replayedUntil(): Promise<Lsn> {
+    const seen = await this.#options.local.probe();
+    return seen?.isInRecovery === true ? seen.replayedLsn : (0n as Lsn);
+  }
+
+  /** From what came at `startMs` on. */
+  async #range(startMs: number): Promise<LogRange> {
+    const { node, delayed } = this.#options;
+    const { keeper } = delayed;
+    const archive = await keeper.archive();
+    const segments = (await archive?.segments()) ?? [];
+    const history = keeper.timeline === null ? null : ((await archive?.history(keeper.timeline)) ?? null);
+    const [first] = segments;
+    if (archive === null || history === null || first === undefined || keeper.flushedLsn === null) {
+      throw invalid(`${node.name} has received no log yet; see "lockstep status", and try again.`);
+    }
+    let from = first.startLsn;
+    for (const segment of segments) {
+      const writtenAtMs = await archive.writtenAt(segment);
+      if (writtenAtMs !== null && writtenAtMs < startMs) from = segment.startLsn;
+    }
+    return { archive, history, fromLsn: from, toLsn: keeper.flushedLsn };
+  }
+
+  async #presentCatalogs(): Promise<readonly CatalogTable[] | null> {
+    const { config, leader } = this.#options;
+    const upstream = leader();
+    if (upstream === null) return null;
+    return readCatalogs((database) => connectAsSuperuser(config, upstream, database)).catch(() => null);
+  }
+
+  #passed(what: string): LockstepError {
+    const { node } = this.#options;
+    return invalid(
+      `${what} has been replayed on ${node.name} already, which stays ${node.delay} behind: what was before cannot be read there any more. Nothing was changed.`,
+    );
+  }
+}
+
+/** The agents' own checks that the disk takes writes leave commits too. */
+function doesAnything({ files, removedFiles, truncated, dropsDatabase }: LoggedTransaction): boolean {
+  return files.length + removedFiles.length + truncated.length > 0 || dropsDatabase;
+}
+
+/** Whether this is the transaction that is meant, or the first one that is not to be seen. */
+function isAfter(transaction: LoggedTransaction, before: RescueBefore): boolean {
+  switch (before.kind) {
+    case 'xid':
+      return transaction.xid === before.xid || transaction.subxids.includes(before.xid);
+    case 'lsn':
+      return parseLsn(transaction.lsn) >= parseLsn(before.lsn);
+    case 'time':
+      return transaction.atMs >= before.atMs;
+    default:
+      return before satisfies never;
+  }
+}
+
+function atPosition(lsn: string, found: LoggedTransaction | null): RescueTarget {
+  const changed = found?.files.filter(({ updated, deleted }) => updated > 0 && deleted === 0) ?? [];
+  return {
+    lsn,
+    xid: found?.xid ?? null,
+    subxids: found?.subxids ?? [],
+    at: found === null ? null : new Date(found.atMs).toISOString(),
+    onlyUpdated: changed.map(({ file }) => Number(file.split('/')[1])),
+    setting: { name: 'recovery_target_lsn', value: lsn },
+  };
+}
+
+function invalid(message: string): LockstepError {
+  return new LockstepError('CONFIG_INVALID', message);
+}

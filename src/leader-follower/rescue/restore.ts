@@ -1,0 +1,238 @@
+import { escapeIdentifier } from 'pg';
+import type pg from 'pg';
+import { LockstepError } from '../../model/errors.ts';
+import { pipeCopy } from '../../postgres/copy/copy-pipe.ts';
+import type { RescueSides, TableComparison } from './compare.ts';
+import type { DroppedSchema } from './schema-dump.ts';
+import type { TableShape } from './tables.ts';
+
+/** What is to be brought back. */
+export interface RestorePlan {
+  /** Null when no object is missing. */
+  readonly dropped: DroppedSchema | null;
+  readonly tables: readonly TableComparison[];
+  /** SQL that says of which rows of the past, by their columns; null for all. */
+  readonly where: string | null;
+  /** What was written after the mistake stays; else it is overwritten too. */
+  readonly keepsNewer: boolean;
+}
+
+/** What has been done to one table. */
+export interface RestoredTable {
+  readonly table: string;
+  readonly inserted: number;
+  readonly updated: number;
+  /** Keys of rows that stay as they were written after the mistake; at most as many as {@link MAX_LISTED}. */
+  readonly kept: readonly string[];
+  readonly keptCount: number;
+}
+
+/** How many keys are listed. */
+export const MAX_LISTED = 1_000;
+const LOCK_TIMEOUT_MS = 10_000;
+
+/**
+ * Brings rows, and before them dropped objects, back to the leader in one transaction of it. Rows that others write
+ * meanwhile are never overwritten, unless that was asked for. Rejects with the leader as it was: with PostgreSQL's error,
+ * or CONFIG_INVALID when rows would point at others that are not there.
+ */
+export async function restoreTables(
+  sides: RescueSides,
+  plan: RestorePlan,
+): Promise<readonly RestoredTable[]> {
+  const { present } = sides;
+  await present.query('BEGIN');
+  try {
+    await present.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+    if (plan.dropped !== null) await runScript(present, plan.dropped.before);
+    // Neither the app's triggers nor the checks of foreign keys: those are looked at below, all together.
+    await present.query('SET LOCAL session_replication_role = replica');
+    const restored: RestoredTable[] = [];
+    for (const comparison of plan.tables) {
+      restored.push(
+        isDropped(plan, comparison.table)
+          ? await copyWhole(sides, comparison.table, plan.where)
+          : await mergeRows(sides, comparison, plan),
+      );
+    }
+    await present.query('SET LOCAL session_replication_role = origin');
+    if (plan.dropped !== null) await runScript(present, plan.dropped.after);
+    for (const { table } of plan.tables) {
+      await restoreSequences(sides, table);
+      await checkReferences(present, table);
+    }
+    await present.query('COMMIT');
+    return restored;
+  } catch (error) {
+    await present.query('ROLLBACK').catch(() => undefined);
+    throw error;
+  }
+}
+
+function isDropped({ dropped }: RestorePlan, { schema, name }: TableShape): boolean {
+  return dropped?.tables.some((table) => table.schema === schema && table.name === name) === true;
+}
+
+/** pg_dump empties the search path, which is not to last. */
+async function runScript(client: pg.Client, sql: string): Promise<void> {
+  if (sql.trim() !== '') await client.query(sql);
+  await client.query(
+    `SET search_path = public, pg_catalog; SET row_security = on; SET check_function_bodies = on`,
+  );
+}
+
+function columnList(columns: readonly string[], alias = ''): string {
+  return columns.map((name) => `${alias}${escapeIdentifier(name)}`).join(', ');
+}
+
+async function copyWhole(
+  { past, present }: RescueSides,
+  table: TableShape,
+  where: string | null,
+): Promise<RestoredTable> {
+  const columns = columnList(table.columns.map(({ name }) => name));
+  const filter = where === null ? '' : ` WHERE (${where})`;
+  const inserted = await pipeCopy(
+    past,
+    `COPY (SELECT ${columns} FROM ${table.sql} AS t${filter}) TO STDOUT`,
+    present,
+    `COPY ${table.sql} (${columns}) FROM STDIN`,
+  );
+  return { table: labelOf(table), inserted, updated: 0, kept: [], keptCount: 0 };
+}
+
+/** Rows of a table that is there: those that are missing are added, those that the mistake wrote are set back. */
+async function mergeRows(
+  { past, present }: RescueSides,
+  comparison: TableComparison,
+  { keepsNewer }: RestorePlan,
+): Promise<RestoredTable> {
+  const { table, presentTable, verdicts } = comparison;
+  const names = table.columns
+    .map(({ name }) => name)
+    .filter((name) => presentTable?.columns.some((column) => column.name === name) !== false);
+  const columns = columnList(names);
+  const stage = escapeIdentifier(`rescue_stage_${table.oid}`);
+  await present.query(
+    `CREATE TEMP TABLE ${stage} ON COMMIT DROP AS
+     SELECT NULL::text AS rescue_key, NULL::text AS rescue_verdict, NULL::bigint AS rescue_writer, ${columns} FROM ${table.sql} LIMIT 0`,
+  );
+  const all = `ROW(${columnList(names, 't.')})::text`;
+  const key =
+    table.key.length > 0
+      ? `ROW(${columnList(table.key, 't.')})::text`
+      : `${all} || '#' || row_number() OVER (PARTITION BY ${all})`;
+  await pipeCopy(
+    past,
+    `COPY (SELECT v.key, v.verdict, v.seen_writer, ${columnList(names, 't.')}
+             FROM (SELECT t.*, ${key} AS rescue_key FROM ${table.sql} AS t) AS t
+             JOIN ${verdicts} AS v ON v.key = t.rescue_key WHERE v.verdict <> 'others') TO STDOUT`,
+    present,
+    `COPY ${stage} FROM STDIN`,
+  );
+  const inserted = await present.query(
+    `INSERT INTO ${table.sql} (${columns}) OVERRIDING SYSTEM VALUE
+     SELECT ${columns} FROM ${stage} WHERE rescue_verdict = 'missing'${keepsNewer ? '' : ` OR rescue_verdict = 'newer' AND rescue_writer IS NULL`}
+     ON CONFLICT DO NOTHING`,
+  );
+  const updated = table.key.length === 0 ? 0 : await updateRows(present, table, names, stage, keepsNewer);
+  const kept = await present.query<{ key: string }>(
+    `SELECT s.rescue_key AS key FROM ${stage} AS s
+      WHERE NOT EXISTS (SELECT FROM ${table.sql} AS t WHERE ROW(${columnList(names, 't.')})::text = ROW(${columnList(names, 's.')})::text
+                           AND ${matchKey(table, 't', 's')})`,
+  );
+  return {
+    table: labelOf(table),
+    inserted: inserted.rowCount ?? 0,
+    updated,
+    kept: kept.rows.slice(0, MAX_LISTED).map((row) => row.key),
+    keptCount: kept.rows.length,
+  };
+}
+
+/** Only while nobody has written the row since it was looked at. */
+async function updateRows(
+  present: pg.Client,
+  table: TableShape,
+  names: readonly string[],
+  stage: string,
+  keepsNewer: boolean,
+): Promise<number> {
+  const values = names.filter((name) => !table.key.includes(name));
+  if (values.length === 0) return 0;
+  const { rowCount } = await present.query(
+    `UPDATE ${table.sql} AS t SET ${values.map((name) => `${escapeIdentifier(name)} = s.${escapeIdentifier(name)}`).join(', ')}
+       FROM ${stage} AS s
+      WHERE ${matchKey(table, 't', 's')} AND s.rescue_writer IS NOT NULL
+        AND (s.rescue_verdict = 'changed' AND t.xmin::text::bigint = s.rescue_writer${keepsNewer ? '' : ` OR s.rescue_verdict IN ('changed', 'newer')`})`,
+  );
+  return rowCount ?? 0;
+}
+
+function matchKey({ key }: TableShape, left: string, right: string): string {
+  if (key.length === 0) return 'true';
+  return key
+    .map((name) => `${left}.${escapeIdentifier(name)} = ${right}.${escapeIdentifier(name)}`)
+    .join(' AND ');
+}
+
+/** A sequence is never set back: numbers that were given since stay given. */
+async function restoreSequences({ past, present }: RescueSides, table: TableShape): Promise<void> {
+  const { rows } = await past.query<{ sql: string }>(
+    `SELECT format('%I.%I', space.nspname, seq.relname) AS sql
+       FROM pg_depend JOIN pg_class AS seq ON seq.oid = objid AND seq.relkind = 'S'
+       JOIN pg_namespace AS space ON space.oid = seq.relnamespace
+      WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = $1 AND deptype IN ('a', 'i')`,
+    [table.oid],
+  );
+  for (const { sql } of rows) {
+    const was = await past.query<{ last: string; called: boolean }>(
+      `SELECT last_value::text AS last, is_called AS called FROM ${sql}`,
+    );
+    const { last = '1', called = false } = was.rows[0] ?? {};
+    await present.query(
+      `SELECT CASE WHEN last_value < $1::bigint OR NOT is_called AND last_value = $1::bigint
+                   THEN setval(to_regclass($2), $1::bigint, $3) END FROM ${sql}`,
+      [last, sql, called],
+    );
+  }
+}
+
+/** The foreign keys from and to a table hold: their own checks were off while its rows came. */
+async function checkReferences(present: pg.Client, table: TableShape): Promise<void> {
+  const { rows } = await present.query<{
+    name: string;
+    child: string;
+    parent: string;
+    child_columns: string[];
+    parent_columns: string[];
+  }>(
+    `SELECT conname AS name, conrelid::regclass::text AS child, confrelid::regclass::text AS parent,
+            (SELECT json_agg(attname ORDER BY position) FROM unnest(conkey) WITH ORDINALITY AS part(number, position)
+               JOIN pg_attribute ON attrelid = conrelid AND attnum = part.number) AS child_columns,
+            (SELECT json_agg(attname ORDER BY position) FROM unnest(confkey) WITH ORDINALITY AS part(number, position)
+               JOIN pg_attribute ON attrelid = confrelid AND attnum = part.number) AS parent_columns
+       FROM pg_constraint WHERE contype = 'f' AND convalidated AND conparentid = 0 AND conrelid = to_regclass($1)`,
+    [table.sql],
+  );
+  for (const { name, child, parent, child_columns: own, parent_columns: others } of rows) {
+    const isSet = own.map((column) => `c.${escapeIdentifier(column)} IS NOT NULL`).join(' AND ');
+    const pairs = own
+      .map((column, index) => `p.${escapeIdentifier(others[index] ?? '')} = c.${escapeIdentifier(column)}`)
+      .join(' AND ');
+    const { rows: found } = await present.query<{ count: string }>(
+      `SELECT count(*) AS count FROM ${child} AS c WHERE ${isSet} AND NOT EXISTS (SELECT FROM ${parent} AS p WHERE ${pairs})`,
+    );
+    const count = Number(found[0]?.count ?? 0);
+    if (count === 0) continue;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${count} rows of ${child} would point at rows of ${parent} that are not there (${name}); restore ${parent} with it, or fewer rows with --where. The leader is as it was.`,
+    );
+  }
+}
+
+/** As people write it. */
+export function labelOf({ schema, name, sql }: TableShape): string {
+  return schema === 'public' ? name : sql;
+}

@@ -1,0 +1,73 @@
+import type pg from 'pg';
+import { LockstepError } from '../../model/errors.ts';
+
+/** A table as one server has it. */
+export interface TableShape {
+  readonly oid: number;
+  readonly schema: string;
+  readonly name: string;
+  /** Quoted, with its schema. */
+  readonly sql: string;
+  readonly fileNode: number;
+  /** All but generated ones, in their order. */
+  readonly columns: readonly { readonly name: string; readonly type: string }[];
+  /** Of the primary key; empty where there is none. */
+  readonly key: readonly string[];
+}
+
+const SHAPE_SQL = `
+SELECT class.oid::int8::int AS oid, space.nspname AS schema, class.relname AS name,
+       format('%I.%I', space.nspname, class.relname) AS sql,
+       coalesce(pg_relation_filenode(class.oid), 0)::int8::int AS "fileNode",
+       (SELECT json_agg(json_build_object('name', attname, 'type', format_type(atttypid, atttypmod)) ORDER BY attnum)
+          FROM pg_attribute WHERE attrelid = class.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '') AS columns,
+       coalesce((SELECT json_agg(attname ORDER BY position)
+          FROM pg_index, unnest(indkey::int2[]) WITH ORDINALITY AS part(number, position)
+          JOIN pg_attribute ON attrelid = class.oid AND attnum = part.number
+         WHERE indrelid = class.oid AND indisprimary), '[]') AS key
+  FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = class.relnamespace
+ WHERE class.oid = to_regclass($1) AND class.relkind IN ('r', 'p')`;
+
+/** What both sides have to write values alike, for they are compared as text. */
+const SESSION_SQL = `
+SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 3;
+SET bytea_output = 'hex'; SET default_transaction_read_only = off; SET search_path = public, pg_catalog;
+SET statement_timeout = 0; SET client_min_messages = warning`;
+
+/** To be run on both servers first. */
+export async function prepareSession(client: pg.Client): Promise<void> {
+  await client.query(SESSION_SQL);
+}
+
+/** The table of a name, with or without its schema; null when there is none. */
+export async function findTable(client: pg.Client, name: string): Promise<TableShape | null> {
+  const { rows } = await client.query<TableShape>(SHAPE_SQL, [name]).catch((error: unknown) => {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `"${name}" is no name of a table: ${(error as Error).message}.`,
+      {
+        cause: error,
+      },
+    );
+  });
+  return rows[0] ?? null;
+}
+
+/** All tables of the database that are not PostgreSQL's own, with their rows counted. */
+export async function countTables(client: pg.Client): Promise<ReadonlyMap<string, number>> {
+  const { rows } = await client.query<{ sql: string; label: string }>(
+    `SELECT format('%I.%I', space.nspname, class.relname) AS sql,
+            CASE WHEN space.nspname = 'public' THEN quote_ident(class.relname)
+                 ELSE format('%I.%I', space.nspname, class.relname) END AS label
+       FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = class.relnamespace
+      WHERE class.relkind IN ('r', 'p') AND NOT class.relispartition AND class.oid >= 16384
+        AND space.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND class.relpersistence <> 't'
+      ORDER BY 2`,
+  );
+  const counts = new Map<string, number>();
+  for (const { sql, label } of rows) {
+    const counted = await client.query<{ count: string }>(`SELECT count(*) AS count FROM ${sql}`);
+    counts.set(label, Number(counted.rows[0]?.count ?? 0));
+  }
+  return counts;
+}

@@ -1,0 +1,127 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { addArrival, oldestUnreplayedMs } from '../../src/leader-follower/delayed/core/arrivals.ts';
+import { checkDelay } from '../../src/leader-follower/delayed/core/delay.ts';
+import { decideLogStart } from '../../src/leader-follower/delayed/core/log-start.ts';
+import { piecesOf } from '../../src/leader-follower/delayed/log-reading.ts';
+import { formatDelay, parseDuration } from '../../src/model/duration.ts';
+import type { Lsn } from '../../src/model/lsn.ts';
+import { parseTimeline } from '../../src/model/timeline.ts';
+import type { TimelineHistory } from '../../src/model/timeline.ts';
+
+const SEGMENT = 0x40_0000n;
+
+function history(timeline: number, ...forks: readonly (readonly [number, bigint])[]): TimelineHistory {
+  return {
+    timeline: parseTimeline(timeline),
+    ancestors: forks.map(([parent, at]) => ({ timeline: parseTimeline(parent), forkedAt: at as Lsn })),
+  };
+}
+
+describe('a delay', () => {
+  it('is read back as it is written', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 2_147_483_647 }), (ms) => {
+        expect(parseDuration(formatDelay(ms), 'the delay')).toBe(ms);
+      }),
+    );
+  });
+
+  it('has a unit and a size that PostgreSQL takes', () => {
+    expect(checkDelay('10min')).toBe(600_000);
+    expect(checkDelay('24d')).toBe(24 * 86_400_000);
+    for (const text of ['', '10', 'soon', '-1h', '1.5h', '1h30m', '10 parsecs', '0s', '500ms', '25d'])
+      expect(() => checkDelay(text), text).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }));
+  });
+});
+
+describe('where a delayed node goes on receiving', () => {
+  const needed = { timeline: parseTimeline(1), lsn: 0x123_4567n as Lsn };
+
+  it('begins at the segment that PostgreSQL is in', () => {
+    expect(decideLogStart({ newest: null, needed: null, source: history(1) }, SEGMENT).kind).toBe('wait');
+    expect(decideLogStart({ newest: null, needed, source: history(1) }, SEGMENT)).toEqual({
+      kind: 'stream',
+      timeline: 1,
+      from: 0x100_0000n,
+      cut: null,
+    });
+  });
+
+  it('goes on with its newest segment on the same timeline', () => {
+    const newest = { history: history(1), segmentStart: 0x200_0000n as Lsn };
+    expect(decideLogStart({ newest, needed, source: history(1) }, SEGMENT)).toMatchObject({
+      from: 0x200_0000n,
+      cut: null,
+    });
+  });
+
+  it('goes over to the next timeline at the segment of the fork, and cuts what lies past it', () => {
+    const newest = { history: history(1), segmentStart: 0x240_0000n as Lsn };
+    const source = history(2, [1, 0x210_0000n]);
+    expect(decideLogStart({ newest, needed, source }, SEGMENT)).toEqual({
+      kind: 'stream',
+      timeline: 2,
+      from: 0x200_0000n,
+      cut: { timeline: 1, forkedAt: 0x210_0000n },
+    });
+  });
+
+  it('takes the rest of an ancestor first', () => {
+    const newest = { history: history(1), segmentStart: 0x100_0000n as Lsn };
+    const source = history(3, [1, 0x210_0000n], [2, 0x300_0000n]);
+    expect(decideLogStart({ newest, needed, source }, SEGMENT)).toMatchObject({
+      timeline: 1,
+      from: 0x100_0000n,
+    });
+  });
+
+  it('never leaves anything past a fork, nor a gap before it', () => {
+    fc.assert(
+      fc.property(fc.bigInt(1n, 200n), fc.bigInt(1n, 200n * SEGMENT), (segment, fork) => {
+        const newest = { history: history(1), segmentStart: (segment * SEGMENT) as Lsn };
+        const start = decideLogStart({ newest, needed, source: history(2, [1, fork]) }, SEGMENT);
+        if (start.kind !== 'stream') throw new Error('it waits');
+        expect(start.cut).toEqual({ timeline: 1, forkedAt: fork });
+        expect(start.from % SEGMENT).toBe(0n);
+        expect(start.from <= newest.segmentStart || start.timeline === 1).toBe(true);
+        expect(start.from).toBe(start.timeline === 1 ? newest.segmentStart : fork - (fork % SEGMENT));
+      }),
+    );
+  });
+});
+
+describe('the age of what is not replayed', () => {
+  it('is that of the oldest log past replay', () => {
+    let arrivals = addArrival([], { lsn: 10n as Lsn, atMs: 1_000 }, null);
+    arrivals = addArrival(arrivals, { lsn: 10n as Lsn, atMs: 2_000 }, null);
+    arrivals = addArrival(arrivals, { lsn: 20n as Lsn, atMs: 3_000 }, null);
+    expect(oldestUnreplayedMs(arrivals, 5n as Lsn, 20n as Lsn, 10_000)).toBe(9_000);
+    expect(oldestUnreplayedMs(arrivals, 10n as Lsn, 20n as Lsn, 10_000)).toBe(7_000);
+    expect(oldestUnreplayedMs(arrivals, 20n as Lsn, 20n as Lsn, 10_000)).toBe(0);
+    expect(oldestUnreplayedMs([], 10n as Lsn, 20n as Lsn, 10_000)).toBeNull();
+  });
+
+  it('stays bounded and forgets what is replayed', () => {
+    let arrivals = addArrival([], { lsn: 1n as Lsn, atMs: 0 }, null);
+    for (let at = 2n; at < 20_000n; at += 1n)
+      arrivals = addArrival(arrivals, { lsn: at as Lsn, atMs: Number(at) }, null);
+    expect(arrivals.length).toBeLessThanOrEqual(2_000);
+    expect(oldestUnreplayedMs(arrivals, 0n as Lsn, 20_000n as Lsn, 20_000)).toBeGreaterThan(19_000);
+    expect(addArrival(arrivals, { lsn: 30_000n as Lsn, atMs: 1 }, 29_999n as Lsn)).toHaveLength(1);
+  });
+});
+
+describe('the log by timelines', () => {
+  it('is read piece by piece, each on its own timeline', () => {
+    const pieces = piecesOf({
+      history: history(3, [1, 100n], [2, 200n]),
+      fromLsn: 150n as Lsn,
+      toLsn: 300n as Lsn,
+    });
+    expect(pieces.map(({ timeline, fromLsn, toLsn }) => [timeline, fromLsn, toLsn])).toEqual([
+      [2, 150n, 200n],
+      [3, 200n, 300n],
+    ]);
+  });
+});

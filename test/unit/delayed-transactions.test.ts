@@ -1,0 +1,141 @@
+import { describe, expect, it } from 'vitest';
+import { DangerJudge } from '../../src/leader-follower/delayed/core/danger.ts';
+import type { CatalogTable } from '../../src/leader-follower/delayed/core/danger.ts';
+import { TransactionReading } from '../../src/leader-follower/delayed/core/transactions.ts';
+import type { LoggedTransaction } from '../../src/leader-follower/delayed/core/transactions.ts';
+
+/** As pg_waldump 15 prints them, and 16 and later where that differs. */
+const UPDATE =
+  'rmgr: Heap        len (rec/tot):     54/   150, tx:        738, lsn: 0/0152C9B8, prev 0/0152C980, desc: HOT_UPDATE off 3 xmax 738 flags 0x40 ; new off 4 xmax 0, blkref #0: rel 1663/5/16390 blk 0';
+const TRUNCATE_15 =
+  'rmgr: Heap        len (rec/tot):     46/    46, tx:        739, lsn: 0/0152D000, prev 0/0152C980, desc: TRUNCATE nrelids 2 relids 16390 16400';
+const TRUNCATE_17 =
+  'rmgr: Heap        len (rec/tot):     46/    46, tx:        739, lsn: 0/0152D000, prev 0/0152C980, desc: TRUNCATE flags: [], nrelids: 2, relids: [16390, 16400]';
+
+function commit(xid: number, rest = ''): string {
+  return `rmgr: Transaction len (rec/tot):    405/   405, tx:        ${xid}, lsn: 0/0152F000, prev 0/0152E000, desc: COMMIT 2026-11-30 07:20:11.123456 UTC${rest}`;
+}
+
+function read(...lines: readonly string[]): readonly LoggedTransaction[] {
+  const found: LoggedTransaction[] = [];
+  const reading = new TransactionReading((transaction) => found.push(transaction));
+  for (const line of lines) reading.add(line);
+  return found;
+}
+
+describe('transactions in the log', () => {
+  it('are told by their commits, with rows by file', () => {
+    const insert = UPDATE.replace('HOT_UPDATE', 'INSERT');
+    expect(read(UPDATE, UPDATE, insert, commit(738, '; inval msgs: catcache 7'))).toEqual([
+      {
+        xid: 738,
+        subxids: [],
+        atMs: Date.UTC(2026, 10, 30, 7, 20, 11, 123),
+        lsn: '0/0152F000',
+        timeline: 1,
+        files: [{ file: '5/16390', inserted: 1, updated: 2, deleted: 0 }],
+        removedFiles: [],
+        truncated: [],
+        dropsDatabase: false,
+      },
+    ]);
+  });
+
+  it('leave out what was rolled back, and count subtransactions in', () => {
+    const inSub = UPDATE.replace('738', '740').replace('HOT_UPDATE', 'DELETE');
+    expect(read(UPDATE, commit(738).replace('COMMIT', 'ABORT'))).toEqual([]);
+    const [transaction] = read(UPDATE, inSub, commit(738, '; subxacts: 740 741'));
+    expect(transaction).toMatchObject({ subxids: [740, 741], files: [{ updated: 1, deleted: 1 }] });
+  });
+
+  it('name truncated tables and removed files in the words of every version', () => {
+    for (const line of [TRUNCATE_15, TRUNCATE_17])
+      expect(read(line, commit(739))[0]?.truncated).toEqual([16390, 16400]);
+    const [dropped] = read(
+      commit(745, '; rels: base/5/16390 pg_tblspc/16400/PG_15_202209061/5/16391; inval msgs: x'),
+    );
+    expect(dropped?.removedFiles).toEqual(['5/16390', '5/16391']);
+  });
+
+  it('pass over lines that are none', () => {
+    expect(read('', 'nonsense', 'rmgr: Heap', 'pg_waldump: error: could not find a valid record')).toEqual(
+      [],
+    );
+  });
+});
+
+function table(name: string, oid: number, fileNode: number, rows: number | null): CatalogTable {
+  return { database: 'app', databaseOid: 5, oid, fileNode, name, isTable: true, rows };
+}
+
+function transaction(change: Partial<LoggedTransaction>): LoggedTransaction {
+  return {
+    xid: 800,
+    subxids: [],
+    atMs: 0,
+    lsn: '0/1',
+    timeline: 1,
+    files: [],
+    removedFiles: [],
+    truncated: [],
+    dropsDatabase: false,
+    ...change,
+  };
+}
+
+describe('what looks like a mistake', () => {
+  const orders = table('orders', 16390, 16390, 1_000);
+  const products = table('products', 16400, 16400, 500);
+  const dangers = (
+    change: Partial<LoggedTransaction>,
+    present: readonly CatalogTable[] | null,
+  ): readonly string[] =>
+    new DangerJudge({ past: [orders, products], present })
+      .judge(transaction(change), false)
+      .dangers.map(({ text }) => text);
+
+  it('is a table that went, and not one that was only written anew', () => {
+    const change = { removedFiles: ['5/16390', '5/16391'] };
+    expect(dangers(change, [products])).toEqual(['drops orders']);
+    expect(dangers(change, [{ ...orders, fileNode: 17000 }, products])).toEqual([]);
+    expect(dangers(change, null)).toEqual(['drops orders or rewrites it']);
+  });
+
+  it('is a truncation, which is no drop besides', () => {
+    const present = [{ ...orders, fileNode: 17000 }, products];
+    expect(dangers({ truncated: [16390], removedFiles: ['5/16390'] }, present)).toEqual(['truncates orders']);
+  });
+
+  it('is an update or a deletion of every row, whatever the statistics have seen of it', () => {
+    const file = { file: '5/16400', inserted: 0, updated: 500, deleted: 0 };
+    expect(dangers({ files: [file] }, [orders, products])).toEqual(['updates every row of products']);
+    const deletion = { file: '5/16390', inserted: 0, updated: 0, deleted: 37 };
+    expect(dangers({ files: [deletion] }, [orders, products])).toEqual([]);
+    expect(dangers({ files: [{ ...deletion, deleted: 1_000 }] }, [{ ...orders, rows: 0 }, products])).toEqual(
+      ['deletes every row of orders'],
+    );
+    // Never counted before, and counted after.
+    const judge = new DangerJudge({
+      past: [{ ...orders, rows: null }],
+      present: [{ ...orders, rows: 1_000 - 37 }],
+    });
+    expect(judge.judge(transaction({ files: [deletion] }), false).dangers).toEqual([]);
+  });
+
+  it('leaves indexes, system tables and single rows alone', () => {
+    const single = { file: '5/16400', inserted: 0, updated: 1, deleted: 0 };
+    const one = { ...products, rows: 1 };
+    expect(
+      new DangerJudge({ past: [one], present: [one] }).judge(transaction({ files: [single] }), false).dangers,
+    ).toEqual([]);
+    const index = { ...orders, isTable: false };
+    const judged = new DangerJudge({ past: [index], present: [] }).judge(
+      transaction({
+        removedFiles: ['5/16390'],
+        files: [{ file: '5/16390', inserted: 9, updated: 9, deleted: 9 }],
+      }),
+      false,
+    );
+    expect([judged.dangers, judged.tables]).toEqual([[], []]);
+  });
+});
