@@ -24,9 +24,11 @@ export function renderDrawer({ statements, nodes, token, showsOrders }: BehindPa
       ${
         served === undefined
           ? 'Nothing was read for this page'
-          : html`Read from <b>${served.node}</b>, a ${served.role}, in ${served.ms.toFixed(1)} ms`
+          : html`<span
+              >Read from <b>${served.node}</b>, a ${served.role}, in ${served.ms.toFixed(1)} ms</span
+            >`
       }
-      <span>behind this page</span>
+      <span class="more">behind this page</span>
     </summary>
     <div class="drawer-in">
       <section>
