@@ -1,14 +1,18 @@
 import { LockstepError } from '../model/errors.ts';
-import { isTooFarAhead, nextHlc } from './core/hlc.ts';
+import { isTooFarAhead } from './core/hlc.ts';
+import { RULES } from './core/rules.ts';
+import type { Rules } from './core/rules.ts';
 import type { Runtime } from './runtime.ts';
 
 /** This process's hybrid clock: never falls, and moves past every time that was read. */
 export class HybridClock {
   readonly #runtime: Runtime;
   readonly #maxAheadMs: number;
+  readonly #rules: Rules;
   #last = 0;
 
-  constructor(runtime: Runtime, maxAheadMs: number) {
+  constructor(runtime: Runtime, maxAheadMs: number, rules: Rules = RULES) {
+    this.#rules = rules;
     this.#runtime = runtime;
     this.#maxAheadMs = maxAheadMs;
   }
@@ -16,7 +20,7 @@ export class HybridClock {
   /** A time later than all before. Throws CLOCK_SKEW when what was read is too far ahead of this machine's clock. */
   next(): number {
     const nowMs = this.#runtime.nowMs();
-    const at = nextHlc(this.#last, nowMs);
+    const at = this.#rules.nextHlc(this.#last, nowMs);
     if (isTooFarAhead(at, nowMs, this.#maxAheadMs)) {
       throw new LockstepError(
         'CLOCK_SKEW',

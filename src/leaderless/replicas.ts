@@ -1,9 +1,10 @@
 import { LockstepError } from '../model/errors.ts';
 import type { Outcome } from '../model/errors.ts';
-import { joinAll, lackingIn } from './core/cells.ts';
+import { joinAll } from './core/cells.ts';
 import type { Cell, CellMap, Store } from './core/cells.ts';
-import { nodesNeeded } from './core/levels.ts';
 import type { ReadLevel, WriteLevel } from './core/levels.ts';
+import { RULES } from './core/rules.ts';
+import type { Rules } from './core/rules.ts';
 import type { NodeQueue } from './nodes/node-queue.ts';
 import { NodeFailure } from './nodes/requests.ts';
 import type { CollectionName, NodeReply, NodeRequest } from './nodes/requests.ts';
@@ -45,11 +46,13 @@ type MergeRequest = Extract<NodeRequest, { kind: 'merge' }>;
 export class Replicas {
   readonly #runtime: Runtime;
   readonly #onMissed: MissedKey;
+  readonly #rules: Rules;
   readonly nodes: readonly NodeQueue[];
   #turn = 0;
   #repairs = 0;
 
-  constructor(nodes: readonly NodeQueue[], runtime: Runtime, onMissed: MissedKey) {
+  constructor(nodes: readonly NodeQueue[], runtime: Runtime, onMissed: MissedKey, rules: Rules = RULES) {
+    this.#rules = rules;
     this.nodes = nodes;
     this.#runtime = runtime;
     this.#onMissed = onMissed;
@@ -77,7 +80,7 @@ export class Replicas {
       new Write(request, {
         nodes: this.nodes,
         runtime: this.#runtime,
-        needed: nodesNeeded(level, this.nodes.length),
+        needed: this.#rules.nodesNeeded(level, this.nodes.length),
         level,
         deadlineMs,
         onMissed: this.#onMissed,
@@ -98,14 +101,14 @@ export class Replicas {
     level: ReadLevel,
     deadlineMs: number,
   ): Promise<ReadResult> {
-    const needed = nodesNeeded(level, this.nodes.length);
+    const needed = this.#rules.nodesNeeded(level, this.nodes.length);
     const endsAtMs = this.#runtime.monotonicMs() + deadlineMs;
     const answers = await this.#ask({ kind: 'read', collection, store, key }, needed, level, deadlineMs);
     const joined = joinAll(answers.map(({ cells }) => cells));
     const answeredBy = answers.map(({ node }) => node.name);
     if (level === 'one') return { cells: joined, answeredBy, repaired: [] };
     const behind = answers.flatMap(({ node, cells }) => {
-      const lacking = lackingIn(cells, joined);
+      const lacking = this.#rules.lackingIn(cells, joined);
       return lacking.length === 0 ? [] : [{ node, lacking }];
     });
     if (behind.length === 0) return { cells: joined, answeredBy, repaired: [] };

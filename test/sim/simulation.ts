@@ -28,6 +28,7 @@ export interface Simulation {
 /** By the name that `npm run sim -- --of name` takes; the first is the default. */
 const SIMULATIONS: Readonly<Record<string, () => Promise<Simulation>>> = {
   cluster: async () => (await import('./cluster/simulation.ts')).clusterSimulation,
+  leaderless: async () => (await import('./leaderless/simulation.ts')).leaderlessSimulation,
   regions: async () => (await import('./regions/simulation.ts')).regionsSimulation,
 };
 

@@ -1,9 +1,9 @@
 import type { ConsensusMessage, VersionedValue } from '../../consensus/acceptor.ts';
 import type { Ballot } from '../../consensus/ballot.ts';
-import { majority, startPromisedRound, startRound, stepRound } from '../../consensus/proposer.ts';
+import { startPromisedRound, startRound, stepRound } from '../../consensus/proposer.ts';
 import type { Change, Round, RoundStep } from '../../consensus/proposer.ts';
 import { keyId } from '../core/cells.ts';
-import { runCalls } from '../core/slot-batch.ts';
+import type { Rules } from '../core/rules.ts';
 import type { Call, CallResult, SlotChange } from '../core/slot-batch.ts';
 import type { NodeQueue } from '../nodes/node-queue.ts';
 import { NodeFailure } from '../nodes/requests.ts';
@@ -40,6 +40,7 @@ interface Promised {
 export interface SlotContext {
   readonly nodes: readonly NodeQueue[];
   readonly runtime: Runtime;
+  readonly rules: Rules;
   /** New for each process. */
   readonly proposer: string;
   /** Rounds that ended without a quorum because of another proposer, and all others. */
@@ -145,8 +146,8 @@ export class Slot {
 
   /** Runs one round to its end; `promised` spares the first half of it. */
   #runRound(calls: readonly QueuedCall[], promised: Promised | null): void {
-    const { nodes, proposer, runtime } = this.#context;
-    const quorum = majority(nodes.length);
+    const { nodes, proposer, runtime, rules } = this.#context;
+    const quorum = rules.majority(nodes.length);
     const ballot = promised?.ballot ?? { counter: this.#highest + 1, proposer };
     const next = { counter: ballot.counter + 1, proposer };
     this.#highest = next.counter;
@@ -154,7 +155,7 @@ export class Slot {
     let live: readonly QueuedCall[] = [];
     const change: Change = (current) => {
       live = calls.filter((call) => !call.isOver);
-      const run = runCalls(live, current, ballot);
+      const run = rules.runCalls(live, current, ballot);
       results = run.results;
       this.#proposed = { ballot, calls: new Set(live) };
       return run.proposal;
@@ -169,7 +170,7 @@ export class Slot {
       cancelTimeout();
       this.#failures = failures;
       this.#proposed = null;
-      this.#conclude(step.round, { ballot, next, calls, live, results, answered });
+      this.#conclude(step.round, { promised, ballot, next, calls, live, results, answered });
     };
     const send = (message: ConsensusMessage): void => {
       let failed = 0;
@@ -206,6 +207,7 @@ export class Slot {
   #conclude(
     { phase }: Round,
     round: {
+      readonly promised: Promised | null;
       readonly ballot: Ballot;
       readonly next: Ballot;
       readonly calls: readonly QueuedCall[];
@@ -232,6 +234,7 @@ export class Slot {
       this.#highest = Math.max(this.#highest, phase.by.counter);
     } else counts.failed += 1;
     const wasProposed = phase.kind === 'accepting' || ('wasProposed' in phase && phase.wasProposed);
+    if (this.#context.rules.keepsPromise(wasProposed)) this.#promised = round.promised;
     if (wasProposed) {
       round.live.forEach((call, index) => {
         const result = round.results[index];

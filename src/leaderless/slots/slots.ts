@@ -1,8 +1,9 @@
 import type { ConsensusReply } from '../../consensus/acceptor.ts';
 import type { Ballot } from '../../consensus/ballot.ts';
-import { majority } from '../../consensus/proposer.ts';
 import { decidePeek } from '../../consensus/read.ts';
 import { keyId } from '../core/cells.ts';
+import { RULES } from '../core/rules.ts';
+import type { Rules } from '../core/rules.ts';
 import { judgeDoubts } from '../core/slot-batch.ts';
 import type { SlotChange, SlotState } from '../core/slot-batch.ts';
 import { fromProposal, toVersionedValue } from '../core/slot-value.ts';
@@ -28,9 +29,9 @@ export class Slots {
   readonly #slots = new Map<string, Slot>();
   #turn = 0;
 
-  constructor(nodes: readonly NodeQueue[], runtime: Runtime) {
+  constructor(nodes: readonly NodeQueue[], runtime: Runtime, rules: Rules = RULES) {
     const counts = { rounds: 0, preempted: 0, failed: 0 };
-    this.#context = { nodes, runtime, proposer: runtime.uniqueName(), counts };
+    this.#context = { nodes, runtime, rules, proposer: runtime.uniqueName(), counts };
   }
 
   get counts(): Readonly<SlotContext['counts']> {
@@ -81,8 +82,8 @@ export class Slots {
   }
 
   #peek(collection: CollectionName, key: string, deadlineMs: number): Promise<SlotRead | null> {
-    const { nodes, runtime } = this.#context;
-    const quorum = majority(nodes.length);
+    const { nodes, runtime, rules } = this.#context;
+    const quorum = rules.majority(nodes.length);
     this.#turn = (this.#turn + 1) % nodes.length;
     const order = nodes
       .map((_, index) => nodes[(index + this.#turn) % nodes.length] as NodeQueue)

@@ -1,0 +1,107 @@
+import { NodeFailure } from '../../../src/leaderless/nodes/requests.ts';
+import type { NodeReply, NodeRequest, NodeTransport } from '../../../src/leaderless/nodes/requests.ts';
+import type { Runtime } from '../../../src/leaderless/runtime.ts';
+import type { ModelNode } from './model-node.ts';
+
+export interface Wire {
+  /** Whether messages between this process and node get through now. */
+  isCut(): boolean;
+  /** How long one takes. */
+  delayMs(): number;
+  /** Runs later whatever becomes of the process. */
+  after(ms: number, run: () => void): void;
+  random(): number;
+}
+
+const STATEMENT_TIMEOUT_MS = 200;
+const CONNECTIONS = 2;
+
+/** A process's connections to a node: the model of src/leaderless/nodes/pg-node.ts. */
+export class SimulatedLink implements NodeTransport {
+  readonly #node: ModelNode;
+  readonly #wire: Wire;
+  readonly #runtime: Runtime;
+  /** A mutant's: says of every failure that nothing was sent. */
+  readonly #deniesSending: boolean;
+  #idle = CONNECTIONS;
+  #isUp = true;
+  /** Counts reconnects: a statement of an earlier connection gives nothing back. */
+  #connection = 0;
+  onChange: () => void = () => undefined;
+
+  constructor(node: ModelNode, wire: Wire, runtime: Runtime, deniesSending: boolean) {
+    this.#node = node;
+    this.#wire = wire;
+    this.#runtime = runtime;
+    this.#deniesSending = deniesSending;
+  }
+
+  get idle(): number {
+    return this.#isUp ? this.#idle : 0;
+  }
+
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  send(requests: readonly NodeRequest[]): Promise<readonly (NodeReply | NodeFailure)[]> {
+    this.#idle -= 1;
+    const connection = this.#connection;
+    return new Promise((resolve, reject) => {
+      let isOver = false;
+      const end = (settle: () => void): void => {
+        if (isOver) return;
+        isOver = true;
+        cancel();
+        settle();
+      };
+      const fail = (why: string): void =>
+        end(() => {
+          if (connection === this.#connection) this.#break();
+          reject(new NodeFailure(`${this.#node.name} ${why}`, { wasSent: !this.#deniesSending }));
+        });
+      const cancel = this.#runtime.after(STATEMENT_TIMEOUT_MS, () => fail('did not answer'));
+      this.#carry(() => {
+        if (!this.#node.isUp) return this.#carry(() => fail('is not there'));
+        const { life } = this.#node;
+        this.#wire.after(0.5 + this.#wire.random() * 4, () => {
+          if (this.#node.life !== life) return this.#carry(() => fail('crashed'));
+          const replies = this.#node.commit(requests);
+          this.#carry(() =>
+            end(() => {
+              if (connection === this.#connection) {
+                this.#idle += 1;
+                this.onChange();
+              }
+              resolve(replies);
+            }),
+          );
+        });
+      });
+    });
+  }
+
+  /** One way; what meets a cut is lost. */
+  #carry(arrive: () => void): void {
+    if (this.#wire.isCut()) return;
+    this.#wire.after(this.#wire.delayMs(), () => {
+      if (!this.#wire.isCut()) arrive();
+    });
+  }
+
+  #break(): void {
+    this.#connection += 1;
+    this.#isUp = false;
+    this.onChange();
+    this.#retry();
+  }
+
+  #retry(): void {
+    this.#runtime.after(10 + this.#wire.random() * 60, () => {
+      if (!this.#node.isUp || this.#wire.isCut()) return this.#retry();
+      this.#isUp = true;
+      this.#idle = CONNECTIONS;
+      this.onChange();
+    });
+  }
+}
