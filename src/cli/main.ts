@@ -12,6 +12,7 @@ import { addPlanCommands } from './commands/plan-commands.ts';
 import { addRescueCommands } from './rescue/rescue-commands.ts';
 import { addRestartCommand } from './commands/restart-command.ts';
 import { addSettingsCommands } from './commands/settings-command.ts';
+import { addCompareCommand } from './commands/compare-command.ts';
 import { addFollowCommand } from './commands/follow-command.ts';
 import { printStatus } from './commands/status-command.ts';
 import { addSwitchoverCommand } from './commands/switchover-command.ts';
@@ -108,6 +109,7 @@ addRescueCommands(program, state);
 addRegionsCommands(program, state);
 addLeaderlessCommands(program, state);
 addFollowCommand(program);
+addCompareCommand(program);
 
 program
   .command('kill')

@@ -3,7 +3,8 @@ import { LockstepError } from '../../model/errors.ts';
 import { parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { quoteIdentifier, quoteLiteral, quoteTable } from '../core/quote.ts';
-import type { Relation, ReplicaIdentity } from '../core/relation.ts';
+import { readServerVersion } from '../endpoints.ts';
+import type { Relation, RelationColumn, ReplicaIdentity } from '../core/relation.ts';
 
 export interface TableName {
   readonly schema: string;
@@ -16,6 +17,8 @@ export interface PublishedTable {
   /** Null for all rows. */
   readonly rowFilter: string | null;
   readonly isPartitioned: boolean;
+  /** Whether columns are published that are computed at the source. */
+  readonly hasGenerated: boolean;
   /** The server's estimate. */
   readonly bytes: number;
 }
@@ -69,6 +72,8 @@ export async function readSlot(
   };
 }
 
+const GENERATED_COLUMNS_VERSION = 180_000;
+
 /** Makes the publication hold just these tables. The role must own them. */
 export async function ensurePublication(
   client: pg.Client,
@@ -78,8 +83,11 @@ export async function ensurePublication(
   const known = await client.query('SELECT FROM pg_publication WHERE pubname = $1', [publication]);
   const name = quoteIdentifier(publication);
   if (known.rowCount === 0) {
+    // From 18 on, a full replica identity with a generated column that is not published makes updates fail.
+    const isNew = (await readServerVersion(client)) >= GENERATED_COLUMNS_VERSION;
+    const settings = `publish_via_partition_root = true${isNew ? ', publish_generated_columns = stored' : ''}`;
     await client.query(
-      `CREATE PUBLICATION ${name} FOR TABLE ${tables.map(quoteTable).join(', ')} WITH (publish_via_partition_root = true)`,
+      `CREATE PUBLICATION ${name} FOR TABLE ${tables.map(quoteTable).join(', ')} WITH (${settings})`,
     );
     return;
   }
@@ -106,6 +114,12 @@ const IDENTITIES: Readonly<Record<string, ReplicaIdentity>> = {
   i: 'index',
 };
 
+/** Behind attribute `a` of table `c`: whether it is part of the replica identity, as `k.is_key`. */
+const KEY_OF_ATTRIBUTE = `LEFT JOIN LATERAL (
+  SELECT true AS is_key FROM pg_index i
+   WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
+     AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END LIMIT 1) k ON true`;
+
 /** The tables of a publication as they would come in the stream. */
 export async function readPublishedTables(client: pg.Client, publication: string): Promise<PublishedTable[]> {
   const { rows } = await client.query<{
@@ -115,6 +129,7 @@ export async function readPublishedTables(client: pg.Client, publication: string
     identity: string;
     row_filter: string | null;
     is_partitioned: boolean;
+    has_generated: boolean;
     bytes: string;
     columns: { name: string; typeOid: number; typeModifier: number; isKey: boolean }[];
   }>(
@@ -122,18 +137,16 @@ export async function readPublishedTables(client: pg.Client, publication: string
             p.rowfilter AS row_filter, c.relkind = 'p' AS is_partitioned, pg_table_size(c.oid)::text AS bytes,
             (SELECT json_agg(json_build_object('name', a.attname, 'typeOid', a.atttypid::int8,
                       'typeModifier', a.atttypmod, 'isKey', coalesce(k.is_key, false)) ORDER BY a.attnum)
-               FROM pg_attribute a
-               LEFT JOIN LATERAL (
-                 SELECT true AS is_key FROM pg_index i
-                  WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
-                    AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END LIMIT 1) k ON true
+               FROM pg_attribute a ${KEY_OF_ATTRIBUTE}
               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = ANY (p.attnames)
-                AND a.attgenerated = '') AS columns
+                AND (a.attgenerated = '' OR a.attgenerated = 's' AND $2)) AS columns,
+            $2 AND EXISTS (SELECT FROM pg_attribute g WHERE g.attrelid = c.oid AND g.attgenerated = 's'
+                              AND g.attname = ANY (p.attnames)) AS has_generated
        FROM pg_publication_tables p
        JOIN pg_namespace n ON n.nspname = p.schemaname
        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
       WHERE p.pubname = $1 ORDER BY pg_table_size(c.oid) DESC`,
-    [publication],
+    [publication, (await readServerVersion(client)) >= GENERATED_COLUMNS_VERSION],
   );
   return rows.map((row) => ({
     relation: {
@@ -145,15 +158,43 @@ export async function readPublishedTables(client: pg.Client, publication: string
     },
     rowFilter: row.row_filter,
     isPartitioned: row.is_partitioned,
+    hasGenerated: row.has_generated,
     bytes: Number(row.bytes),
   }));
+}
+
+/** Tables as they would come in a stream, whether they are published or not. Throws CONFIG_INVALID for one that is not there. */
+export async function readTables(client: pg.Client, tables: readonly TableName[]): Promise<Relation[]> {
+  const relations: Relation[] = [];
+  for (const { schema, name } of tables) {
+    const { rows } = await client.query<{ oid: string; identity: string; columns: RelationColumn[] }>(
+      `SELECT c.oid::int8::text AS oid, c.relreplident AS identity,
+              (SELECT json_agg(json_build_object('name', a.attname, 'typeOid', a.atttypid::int8,
+                        'typeModifier', a.atttypmod, 'isKey', coalesce(k.is_key, false)) ORDER BY a.attnum)
+                 FROM pg_attribute a ${KEY_OF_ATTRIBUTE}
+                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')`,
+      [schema, name],
+    );
+    const [row] = rows;
+    if (row === undefined) {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `There is no table ${schema}.${name} at the source; name another.`,
+      );
+    }
+    const replicaIdentity = IDENTITIES[row.identity] ?? 'default';
+    relations.push({ oid: Number(row.oid), schema, name, replicaIdentity, columns: row.columns });
+  }
+  return relations;
 }
 
 /** What to read of a table, for COPY. */
 export function copyOutText(table: PublishedTable, columns: readonly string[], format: string): string {
   const list = columns.map(quoteIdentifier).join(', ');
   const name = quoteTable(table.relation);
-  const isPlain = table.rowFilter === null && !table.isPartitioned;
+  const isPlain = table.rowFilter === null && !table.isPartitioned && !table.hasGenerated;
   const what = isPlain
     ? `${name} (${list})`
     : `(SELECT ${list} FROM ${name}${table.rowFilter === null ? '' : ` WHERE ${table.rowFilter}`})`;

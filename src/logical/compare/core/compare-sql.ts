@@ -1,0 +1,154 @@
+import { quoteIdentifier, quoteTable } from '../../core/quote.ts';
+import type { TablePlan } from '../../apply/core/table-plan.ts';
+
+/** A key as text, column by column; null for a key column that is NULL. */
+export type Key = readonly string[];
+
+/** Rows with keys above `after` and up to `upTo`; null for no bound. Neighbours share no row and leave none out. */
+export interface KeyRange {
+  readonly after: Key | null;
+  readonly upTo: Key | null;
+}
+
+interface KeyColumn {
+  readonly name: string;
+  readonly cast: string;
+}
+
+/** Statements over one table; they mean the same on both servers. Made with a plan of the format `text`. */
+export class CompareSql {
+  readonly #table: string;
+  readonly #keys: readonly KeyColumn[];
+  readonly #columns: readonly KeyColumn[];
+
+  constructor(plan: TablePlan) {
+    this.#table = quoteTable(plan.relation);
+    this.#columns = plan.columns.flatMap((column) =>
+      column === null ? [] : [{ name: quoteIdentifier(column.name), cast: column.cast }],
+    );
+    this.#keys = plan.key.flatMap((index) => {
+      const column = plan.columns[index];
+      return column == null ? [] : [{ name: quoteIdentifier(column.name), cast: column.cast }];
+    });
+  }
+
+  /** The table without a key can only be compared as a whole. */
+  get hasKey(): boolean {
+    return this.#keys.length > 0;
+  }
+
+  /** The key so many rows above another, if there are so many. */
+  boundary(after: Key | null, rows: number): { readonly text: string; readonly values: readonly unknown[] } {
+    const where = after === null ? '' : ` WHERE ${this.#keyRow('t')} > ${this.#bound(0)}`;
+    const list = this.#keys.map(({ name }) => `t.${name}::text`).join(', ');
+    return {
+      text: `SELECT ARRAY[${list}] AS key FROM ${this.#table} t${where} ORDER BY ${this.#keyList('t')} OFFSET ${rows - 1} LIMIT 1`,
+      values: after === null ? [] : [...after],
+    };
+  }
+
+  /** How many rows, and two sums over them: a difference of one row cannot hide behind another's. */
+  sums(range: KeyRange): { readonly text: string; readonly values: readonly unknown[] } {
+    const { where, values } = this.#where(range);
+    return {
+      text: `SELECT count(*)::text AS count, coalesce(sum(hashtextextended(r, 1)), 0)::text AS one, coalesce(sum(hashtextextended(r, 2)), 0)::text AS two
+               FROM (SELECT ${this.#rowText('t')} AS r FROM ${this.#table} t${where} OFFSET 0) s`,
+      values,
+    };
+  }
+
+  /** Each row's key and hash. */
+  rows(range: KeyRange): { readonly text: string; readonly values: readonly unknown[] } {
+    const { where, values } = this.#where(range);
+    const list = this.#keys.map(({ name }) => `t.${name}::text`).join(', ');
+    return {
+      text: `SELECT ARRAY[${list}] AS key, ${this.#hash('t')} AS hash FROM ${this.#table} t${where}`,
+      values,
+    };
+  }
+
+  /** The hashes of the rows with these keys, by their number from 1. */
+  byKeys(keys: readonly Key[]): { readonly text: string; readonly values: readonly unknown[] } {
+    return {
+      text: `SELECT u.n::int AS n, ${this.#hash('t')} AS hash FROM ${this.#unnested()} JOIN ${this.#table} t ON ${this.#match()}`,
+      values: this.#keys.map((_, index) => keys.map((key) => key[index] ?? null)),
+    };
+  }
+
+  /** All of the rows with these keys, each column as text. */
+  read(keys: readonly Key[]): { readonly text: string; readonly values: readonly unknown[] } {
+    const list = this.#columns.map(({ name }) => `t.${name}::text`).join(', ');
+    return {
+      text: `SELECT ARRAY[${list}] AS row FROM ${this.#unnested()} JOIN ${this.#table} t ON ${this.#match()}`,
+      values: this.#keys.map((_, index) => keys.map((key) => key[index] ?? null)),
+    };
+  }
+
+  remove(keys: readonly Key[]): { readonly text: string; readonly values: readonly unknown[] } {
+    return {
+      text: `DELETE FROM ${this.#table} t USING ${this.#unnested()} WHERE ${this.#match()}`,
+      values: this.#keys.map((_, index) => keys.map((key) => key[index] ?? null)),
+    };
+  }
+
+  /** Rows as {@link read} gives them. */
+  insert(rows: readonly (readonly (string | null)[])[]): {
+    readonly text: string;
+    readonly values: readonly unknown[];
+  } {
+    const names = this.#columns.map(({ name }) => name).join(', ');
+    const values = this.#columns.map(({ cast }, index) => `u.c${index}${cast}`).join(', ');
+    const arrays = this.#columns.map((_, index) => `$${index + 1}::text[]`).join(', ');
+    const aliases = this.#columns.map((_, index) => `c${index}`).join(', ');
+    return {
+      text: `INSERT INTO ${this.#table} (${names}) OVERRIDING SYSTEM VALUE SELECT ${values} FROM unnest(${arrays}) AS u(${aliases})`,
+      values: this.#columns.map((_, index) => rows.map((row) => row[index] ?? null)),
+    };
+  }
+
+  #rowText(alias: string): string {
+    // The same bytes whatever the collation of the database.
+    return `ROW(${this.#columns.map(({ name }) => `${alias}.${name}`).join(', ')})::text COLLATE "C"`;
+  }
+
+  #hash(alias: string): string {
+    const row = this.#rowText(alias);
+    return `hashtextextended(${row}, 1)::text || '.' || hashtextextended(${row}, 2)::text`;
+  }
+
+  #keyList(alias: string): string {
+    return this.#keys.map(({ name }) => `${alias}.${name}`).join(', ');
+  }
+
+  #keyRow(alias: string): string {
+    return `(${this.#keyList(alias)})`;
+  }
+
+  #bound(first: number): string {
+    return `(${this.#keys.map(({ cast }, index) => `$${first + index + 1}::text${cast}`).join(', ')})`;
+  }
+
+  #where({ after, upTo }: KeyRange): { readonly where: string; readonly values: readonly unknown[] } {
+    const conditions: string[] = [];
+    const values: unknown[] = [];
+    for (const [operator, bound] of [
+      ['>', after],
+      ['<=', upTo],
+    ] as const) {
+      if (bound === null) continue;
+      conditions.push(`${this.#keyRow('t')} ${operator} ${this.#bound(values.length)}`);
+      values.push(...bound);
+    }
+    return { where: conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`, values };
+  }
+
+  #unnested(): string {
+    const arrays = this.#keys.map((_, index) => `$${index + 1}::text[]`).join(', ');
+    const aliases = this.#keys.map((_, index) => `k${index}`).join(', ');
+    return `unnest(${arrays}) WITH ORDINALITY AS u(${aliases}, n)`;
+  }
+
+  #match(): string {
+    return this.#keys.map(({ name, cast }, index) => `t.${name} = u.k${index}${cast}`).join(' AND ');
+  }
+}
