@@ -35,6 +35,7 @@ import { learnFromUnasked } from './session/session-doubt.ts';
 import { Sessions } from './session/sessions.ts';
 import type { SessionOptions } from './session/sessions.ts';
 import { SessionTokens } from './session/session-tokens.ts';
+import { countsWrites } from './session/session-state.ts';
 import type { SessionState } from './session/session-state.ts';
 import { Traffic } from './route/traffic.ts';
 import { runKeyedStatement } from './transaction/transaction.ts';
@@ -143,7 +144,8 @@ export class LockstepPool extends PgPool {
   override connect(callback: ConnectCallback): void;
   override connect(callback?: ConnectCallback): Promise<PoolClient> | undefined {
     if (this.#isSingleServer) return super.connect(callback as never) as Promise<PoolClient> | undefined;
-    const checkout = this.#checkout();
+    const session = this.#sessions.current;
+    const checkout = countsWrites(session) ? session.writes.hold(this.#checkout()) : this.#checkout();
     if (callback === undefined) return checkout;
     void settleCallback(checkout, (error, client) => {
       const done = client === undefined ? () => undefined : (client.release as (release?: unknown) => void);
@@ -269,7 +271,8 @@ export class LockstepPool extends PgPool {
       const session = this.#sessions.current;
       if (statement.idempotencyKey !== undefined) {
         const parts = { runner: this.#runner, source: this.#source, session };
-        return this.#runner.pending.hold(runKeyedStatement(parts, statement));
+        const done = this.#runner.pending.hold(runKeyedStatement(parts, statement));
+        return countsWrites(session) ? session.writes.hold(done) : done;
       }
       return this.#runner.run({ statement, access: 'auto', session }, this.#source);
     } catch (error) {

@@ -38,7 +38,8 @@ function inPieces(): ReadableStream<Uint8Array<ArrayBuffer>> {
 
 const idOf = (path: string | undefined): number => Number(/\d+$/.exec(path ?? '')?.[0]);
 
-async function listening(server: Server): Promise<WebApp> {
+/** Serves on a port of its own, until it is disposed of. */
+export async function listening(server: Server): Promise<WebApp> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   return {

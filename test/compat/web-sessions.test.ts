@@ -1,10 +1,15 @@
+import { createServer } from 'node:http';
+import type { RequestListener } from 'node:http';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { connect } from '../../src/index.ts';
+import { connect, nodeSession } from '../../src/index.ts';
 import type { LockstepPool } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
-import { WEB_APPS } from './web-apps.ts';
+import { SESSION_TABLE_SQL, startLoginApp, STORES } from './session-stores.ts';
+import { listening, WEB_APPS } from './web-apps.ts';
 import type { WebApp } from './web-apps.ts';
 
 let cluster: TestCluster;
@@ -20,6 +25,7 @@ beforeAll(async () => {
   first = open();
   second = open();
   await first.query('CREATE TABLE item (id int PRIMARY KEY)');
+  await first.query(SESSION_TABLE_SQL);
   await first.query('CREATE TABLE brake ()');
   await stopReplay();
   await Promise.all([first.topology(), second.topology()]);
@@ -134,4 +140,39 @@ describe.each(Object.entries(WEB_APPS))('%s', (_name, start) => {
     }
     expect(first.stats().tokensRefused - before).toBe(forged.length);
   });
+});
+
+describe.each(Object.entries(STORES))('express-session with %s', (_name, createStore) => {
+  it.each(['json', 'redirect', 'head', 'empty'])(
+    'is logged in at the next request, in any process, when the login answers with %s',
+    async (how) => {
+      await using here = await startLoginApp(first, createStore(first));
+      await using there = await startLoginApp(second, createStore(second));
+      const browser = new Browser();
+      const login = await browser.fetch(here, `/login/${how}`, { method: 'POST' });
+      expect(login.status).toBe({ json: 200, redirect: 302, head: 204, empty: 200 }[how]);
+      expect(await login.text()).toBe(
+        how === 'json' ? '{}' : how === 'redirect' ? 'Found. Redirecting to /me' : '',
+      );
+      for (const app of [there, here]) expect(await (await browser.fetch(app, '/me')).json()).toBe('ada');
+      // The follower lacks the session: else the line above would prove nothing.
+      const withoutToken = browser.header.replace(/lockstep\.\d=[^;]*;? ?/g, '');
+      expect(await (await there.fetch('/me', { headers: { cookie: withoutToken } })).json()).toBe(null);
+    },
+  );
+});
+
+it('holds an answer that is streamed no longer than the write in front of it', async () => {
+  await using app = await listening(
+    createServer(
+      nodeSession(first)(async (_request, response) => {
+        const written = first.query('INSERT INTO item VALUES ($1)', [(nextId += 1)]);
+        await pipeline(Readable.from(Array.from({ length: 200 }, () => 'x'.repeat(1024))), response);
+        await written;
+      }) as RequestListener,
+    ),
+  );
+  const answer = await app.fetch('/');
+  expect(answer.headers.getSetCookie().join()).toContain('lockstep.');
+  expect((await answer.text()).length).toBe(200 * 1024);
 });

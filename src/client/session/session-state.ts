@@ -5,6 +5,7 @@ import type { Timeline } from '../../model/timeline.ts';
 import type { ConsistencyToken, SessionToken } from '../../model/token.ts';
 import type { UnconfirmedWrite } from '../cluster/core/lost-write.ts';
 import type { NodeKey } from '../../model/node.ts';
+import { Pending } from '../statement/pending.ts';
 import { advanceToken, judgeClaim, UNREACHED_LSN } from './core/session.ts';
 
 /** The end of a snapshot that the session was shown by a follower, and that the leader may not show yet. */
@@ -50,6 +51,11 @@ interface OwedSight {
   readonly endedAtMs: number;
 }
 
+/** Whether somebody may ask what is under way; of what all callers share, nobody does. */
+export function countsWrites(session: SessionState | null): session is SessionState {
+  return session?.isMonotonic === true;
+}
+
 /** What one session has seen so far, moved on by every answer. */
 export class SessionState {
   /** What every server must show: the session's writes, and what it saw on other servers. */
@@ -81,6 +87,8 @@ export class SessionState {
    * that many callers share is neither: they would wait for each other's reads, and be told of others' writes.
    */
   readonly isMonotonic: boolean;
+  /** What is under way and may move it on: writes, and connections on which some are about to be sent. */
+  readonly writes: Pending = new Pending();
   /** The session of all callers, where this is one of a few: it moves on by what is written here. */
   readonly shared: SessionState | null;
 

@@ -4,6 +4,7 @@ import { readStatement } from '../statement/queryable.ts';
 import type { Queryable } from '../statement/queryable.ts';
 import type { LeaseSource } from '../route/node-finder.ts';
 import type { StatementRunner } from '../statement/runner.ts';
+import { countsWrites } from './session-state.ts';
 import type { SessionState } from './session-state.ts';
 import type { SessionTokens } from './session-tokens.ts';
 import { runBatch, runKeyedStatement, runTransaction } from '../transaction/transaction.ts';
@@ -20,6 +21,10 @@ export interface Session extends Queryable {
    * `tokenSecret`; unsigned it must not come from where somebody could write another.
    */
   readonly token: string | null;
+  /** Whether a write of this session is under way, so that `token` may be about to move on. */
+  readonly isWriting: boolean;
+  /** Resolves when no write of this session is under way, well or not. */
+  whenWritten(): Promise<void>;
   /** See {@link runTransaction}: the transaction's commit moves the token. */
   transaction<T>(fn: (transaction: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
   /** See {@link runBatch}. */
@@ -42,6 +47,10 @@ export function createSession(
       const { handover } = state;
       return handover === null ? null : tokens.render(handover);
     },
+    get isWriting(): boolean {
+      return state.writes.isAny;
+    },
+    whenWritten: () => state.writes.whenNone(),
     query: createQuery(runner, source, () => state, 'auto'),
     transaction: createTransaction(runner, source, () => state),
   };
@@ -57,10 +66,13 @@ export function createTransaction(
     work: ((transaction: Transaction) => Promise<unknown>) | readonly QueryConfig[],
     options: TransactionOptions = {},
   ): Promise<unknown> => {
-    const parts = { runner, source, session: sessionOf() };
-    return runner.pending.hold(
+    const session = sessionOf();
+    const parts = { runner, source, session };
+    const done = runner.pending.hold(
       typeof work === 'function' ? runTransaction(parts, work, options) : runBatch(parts, work, options),
     );
+    // What only reads may well go on while its answer is sent.
+    return countsWrites(session) && options.readOnly !== true ? session.writes.hold(done) : done;
   };
   return transaction as Session['transaction'];
 }
@@ -77,7 +89,8 @@ export function createQuery(
     const session = sessionOf();
     if (statement.idempotencyKey !== undefined) {
       const parts = { runner, source, session };
-      return runner.pending.hold(runKeyedStatement(parts, statement));
+      const done = runner.pending.hold(runKeyedStatement(parts, statement));
+      return countsWrites(session) ? session.writes.hold(done) : done;
     }
     return runner.run({ statement, access, session }, source);
   };

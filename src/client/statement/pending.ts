@@ -1,7 +1,11 @@
-/** Counts what was accepted and is not done yet, so that the end of a pool can wait for it. */
+/** Counts what was accepted and is not done yet, so that whoever must can wait for it. */
 export class Pending {
   #count = 0;
   #waiters: (() => void)[] = [];
+
+  get isAny(): boolean {
+    return this.#count > 0;
+  }
 
   begin(): void {
     this.#count += 1;

@@ -27,6 +27,7 @@ import { Pending } from './pending.ts';
 import { learnFromAnswer, learnFromError, planExchange } from '../session/session-plan.ts';
 import type { Attempt, PlannedStatement } from '../session/session-plan.ts';
 import { askOwed, mayHaveGoneBack } from '../session/session-sight.ts';
+import { countsWrites } from '../session/session-state.ts';
 import type { SessionState } from '../session/session-state.ts';
 import { checkStaleness } from '../checks.ts';
 
@@ -179,6 +180,7 @@ export class StatementRunner {
 
   #start(progress: Progress): void {
     this.pending.begin();
+    if (isCountedWrite(progress)) progress.session.writes.begin();
     try {
       this.#advance(progress);
     } catch (error) {
@@ -188,11 +190,13 @@ export class StatementRunner {
 
   #finish(progress: Progress, result: QueryResult): void {
     this.pending.done();
+    if (isCountedWrite(progress)) progress.session.writes.done();
     progress.resolve(result);
   }
 
   #fail(progress: Progress, error: Error): void {
     this.pending.done();
+    if (isCountedWrite(progress)) progress.session.writes.done();
     progress.reject(error);
   }
 
@@ -363,6 +367,10 @@ export class StatementRunner {
         return this.#fail(progress, error);
     }
   }
+}
+
+function isCountedWrite(progress: Progress): progress is Progress & { session: SessionState } {
+  return countsWrites(progress.session) && mayWrite(progress.classification);
 }
 
 function phaseOf(report: ExchangeReport): FailurePhase {

@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 import pg from 'pg';
 import type { PoolClient, QueryResult, TransactionStatus } from 'pg';
 import { exchangeWithinLimit, refuseManyStatements, resolveCommitWait } from './durability.ts';
+import { mayWrite } from '../classify/core/classify.ts';
 import type { Classification } from '../classify/core/classify.ts';
 import { withoutName } from '../../wire/exchange.ts';
 import type { ExchangePlan, ExchangeReport } from '../../wire/contract.ts';
@@ -25,6 +26,7 @@ import type { LeaseSource } from '../route/node-finder.ts';
 import { Sequence } from '../../wire/sequence.ts';
 import { createDurability, LEADER_QUESTION, readLeaderAnswer } from '../session/gate.ts';
 import { asksLeader, learnFromLeader, learnFromRefusal, learnFromUnasked } from '../session/session-doubt.ts';
+import { countsWrites } from '../session/session-state.ts';
 import type { SessionState } from '../session/session-state.ts';
 import type { StatementRunner } from './runner.ts';
 
@@ -179,7 +181,8 @@ export class VirtualClient extends EventEmitter {
     if (classification.kind === 'rollback' && this.getTransactionStatus() === 'I')
       return Promise.resolve(ROLLED_BACK);
     if (this.#held !== null && (this.#pin !== 'none' || this.#isInTransaction(this.#held))) {
-      return this.#runHeld(this.#held, statement, classification, session);
+      const done = this.#runHeld(this.#held, statement, classification, session);
+      return countsWrites(session) && mayWrite(classification) ? session.writes.hold(done) : done;
     }
     const access = this.#pin === 'none' ? 'auto' : 'leader';
     return this.#runner.run({ statement, access, session }, this.#source);

@@ -22,6 +22,7 @@ export function honoSession(
   return async (context, next) => {
     const opened = cookies.open(context.req.header('cookie'));
     await opened.run(next);
+    if (opened.session.isWriting) await opened.untilWritten();
     for (const cookie of opened.setCookies()) context.header('Set-Cookie', cookie, { append: true });
   };
 }
@@ -42,6 +43,7 @@ export function webSession(
     async (request, ...rest) => {
       const opened = cookies.open(request.headers.get('cookie'));
       const response = await opened.run(() => handler(request, ...rest));
+      if (opened.session.isWriting) await opened.untilWritten();
       return withCookies(response, opened.setCookies());
     };
 }

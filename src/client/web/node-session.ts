@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { LockstepPool } from '../pool.ts';
+import { holdAnswer } from './held-answer.ts';
 import { SessionCookies } from './session-cookies.ts';
 import type { RequestSession, SessionCookieOptions } from './session-cookies.ts';
 
@@ -29,8 +30,9 @@ type FastifyHook = (
 
 /**
  * Express: `app.use(expressSession(pool))`. What runs behind it uses the browser's session, so that a page
- * shows what the same browser wrote in the request before, whichever process and server answer. Throws
- * CONFIG_INVALID; never fails a request.
+ * shows what the same browser wrote in the request before, whichever process and server answer. Use it before
+ * express-session, whose saving is then covered too: the answer begins when the writes that the request has
+ * begun are done. Throws CONFIG_INVALID; never fails a request.
  */
 export function expressSession(pool: LockstepPool, options: SessionCookieOptions = {}): ExpressMiddleware {
   const cookies = new SessionCookies(pool, options);
@@ -83,6 +85,11 @@ export function fastifySession(
 function begin(cookies: SessionCookies, request: IncomingMessage, response: ServerResponse): RequestSession {
   const opened = cookies.open(request.headers.cookie);
   setCookiesWithHeaders(response, opened);
+  holdAnswer(response, {
+    // express-session saves behind the answer's beginning, by whatever its store does to get at a connection.
+    mustWait: () => opened.session.isWriting || 'sessionStore' in request,
+    untilReady: () => opened.untilWritten(),
+  });
   return opened;
 }
 

@@ -1,3 +1,4 @@
+import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises';
 import { LockstepError } from '../../model/errors.ts';
 import { chooseSlot, COOKIE_SLOTS, readSessionCookies, renderSetCookies } from './core/session-cookies.ts';
 import type { CarriedCookie, CookieAttributes } from './core/session-cookies.ts';
@@ -18,6 +19,9 @@ export interface SessionCookieOptions {
   /** Whether the browser sends them over https alone. Default: when NODE_ENV is `production`. */
   readonly secure?: boolean | undefined;
 }
+
+/** An answer without the newest write in its cookie is better than none. */
+const LONGEST_HOLD_MS = 5000;
 
 const COOKIE_NAME = /^[\w!#$%&'*+^`|~-]{1,64}$/;
 const ATTRIBUTE = /^[\u0020-\u003a\u003c-\u007e]+$/;
@@ -83,6 +87,24 @@ export class RequestSession {
   /** Runs `fn`, and all that it starts, with the session as the ambient one. */
   run<T>(fn: () => T): T {
     return this.#pool.withSession(this.session, () => fn());
+  }
+
+  /**
+   * Resolves when the writes that the request has begun are done, so that the cookie covers them: a session
+   * store saves while the answer is sent already. A slow one holds the answer for {@link LONGEST_HOLD_MS} at most.
+   */
+  async untilWritten(): Promise<void> {
+    const limit = new AbortController();
+    const whenWritten = async (): Promise<void> => {
+      do {
+        // A library may be about to take a connection, or to send the next statement of a transaction.
+        await turn();
+        await this.session.whenWritten();
+      } while (this.session.isWriting && !limit.signal.aborted);
+    };
+    const tooLong = pause(LONGEST_HOLD_MS, undefined, { signal: limit.signal }).catch(() => undefined);
+    await Promise.race([whenWritten(), tooLong]);
+    limit.abort();
   }
 
   /** The answer's `Set-Cookie` values; none when the session has seen nothing new. */
