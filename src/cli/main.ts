@@ -1,8 +1,9 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { findNode } from '../leader-follower/config/config.ts';
 import { LockstepError } from '../model/errors.ts';
 import { runAgent } from './commands/agent-command.ts';
-import { DEFAULT_STATE_DIR } from './dev/cluster-folder.ts';
 import { runDev } from './dev/dev.ts';
 import { findLocalCluster } from './commands/local-cluster.ts';
 import { addLeaderlessCommands } from './leaderless/command.ts';
@@ -18,18 +19,22 @@ import { printStatus } from './commands/status-command.ts';
 import { addSwitchoverCommand } from './commands/switchover-command.ts';
 import { runDevRegions } from './regions/dev-regions.ts';
 import { addRegionsCommands } from './regions/regions-commands.ts';
+import { CONFIG, configPathOf, DEFAULT_STATE_DIR, STATE, stateDirOf } from './commands/cluster-place.ts';
+import type { ClusterPlace } from './commands/cluster-place.ts';
+import { addDashboardCommand } from './commands/dashboard-command.ts';
+import { parsePort } from './dev/ports.ts';
+import { addInitCommand } from './init/init-command.ts';
 
 const program = new Command('lockstep')
   .description('Replication for PostgreSQL: a leader, its followers, and failover that loses nothing.')
+  .version(readVersion(), '--version', 'print the version of Lockstep')
   .showHelpAfterError('Run "lockstep --help" for what there is.')
   .configureHelp({ showGlobalOptions: true });
-
-const state = ['--state <folder>', 'folder of the cluster', DEFAULT_STATE_DIR] as const;
 
 program
   .command('dev')
   .description('run a cluster on this machine until Ctrl-C; its data stays')
-  .option(...state)
+  .option(...STATE)
   .option('--nodes <n>', 'how many nodes (default 3)', parseCount)
   .option('--witness', 'a node more that only votes, so that two with data suffice', false)
   .option('--delayed <duration>', 'a node more that stays so far behind, to undo mistakes from, e.g. 10min')
@@ -96,18 +101,22 @@ program
 program
   .command('status')
   .description('who leads, who follows, and how far behind')
-  .option(...state)
+  .option(...STATE)
+  .option(...CONFIG)
   .option('--json', 'print one JSON document', false)
-  .action((options: { state: string; json: boolean }) => printStatus(options));
+  .option('--with-password', "with the app's password in each dsn of the document", false)
+  .action((options: ClusterPlace & { json: boolean; withPassword: boolean }) => printStatus(options));
 
-addSwitchoverCommand(program, state);
-addPlanCommands(program, state);
-addSettingsCommands(program, state);
-addRestartCommand(program, state);
-addNodeCommands(program, state);
-addRescueCommands(program, state);
-addRegionsCommands(program, state);
-addLeaderlessCommands(program, state);
+addSwitchoverCommand(program);
+addPlanCommands(program);
+addSettingsCommands(program);
+addRestartCommand(program);
+addNodeCommands(program);
+addRescueCommands(program);
+addInitCommand(program);
+addDashboardCommand(program);
+addRegionsCommands(program, STATE);
+addLeaderlessCommands(program, STATE);
 addFollowCommand(program);
 addCompareCommand(program);
 
@@ -115,10 +124,11 @@ program
   .command('kill')
   .description("kill -9 a node's agent and PostgreSQL, to see what happens")
   .argument('<node>')
-  .option(...state)
-  .action(async (node: string, options: { state: string }) => {
-    const cluster = await findLocalCluster(process.cwd(), options.state);
-    if (!(await isIndependent(options.state, node))) findNode(cluster.config, node);
+  .option(...STATE)
+  .option(...CONFIG)
+  .action(async (node: string, options: ClusterPlace) => {
+    const cluster = await findLocalCluster(process.cwd(), stateDirOf(options));
+    if (!(await isIndependent(stateDirOf(options), node))) findNode(cluster.config, node);
     await cluster.kill(node);
     process.stdout.write(`${node} is dead. Bring it back with "lockstep start ${node}".\n`);
   });
@@ -127,10 +137,11 @@ program
   .command('start')
   .description('start a node that was killed; it comes back as a follower')
   .argument('<node>')
-  .option(...state)
-  .action(async (node: string, options: { state: string }) => {
-    const cluster = await findLocalCluster(process.cwd(), options.state);
-    const independent = await isIndependent(options.state, node);
+  .option(...STATE)
+  .option(...CONFIG)
+  .action(async (node: string, options: ClusterPlace) => {
+    const cluster = await findLocalCluster(process.cwd(), stateDirOf(options));
+    const independent = await isIndependent(stateDirOf(options), node);
     if (!independent) findNode(cluster.config, node);
     await cluster.start(node);
     const command = independent ? 'lockstep leaderless status' : 'lockstep status';
@@ -140,12 +151,16 @@ program
 program
   .command('agent')
   .description('run the agent beside one PostgreSQL')
-  .requiredOption('--config <file>', 'the cluster.json that all agents share')
-  .requiredOption('--data <folder>', 'where this machine keeps its nodes')
   .requiredOption('--node <name>', 'which node this is')
+  .option('--state <folder>', 'where this machine keeps its node', DEFAULT_STATE_DIR)
+  .addOption(new Option('--data <folder>', 'the same as --state').hideHelp())
+  .option(...CONFIG)
   .option('--until-stdin-closes', 'end also when standard input closes: whoever started it is gone', false)
-  .action((options: { config: string; data: string; node: string; untilStdinCloses: boolean }) =>
-    runAgent(options),
+  .action(
+    ({ data, ...options }: ClusterPlace & { node: string; untilStdinCloses: boolean; data?: string }) => {
+      const place = data === undefined ? options : { ...options, state: data };
+      return runAgent({ ...place, config: configPathOf(place), data: resolve(place.state) });
+    },
   );
 
 async function isIndependent(stateDir: string, node: string): Promise<boolean> {
@@ -153,11 +168,9 @@ async function isIndependent(stateDir: string, node: string): Promise<boolean> {
   return config?.nodes.some(({ name }) => name === node) === true;
 }
 
-function parsePort(text: string): number {
-  const port = Number(text);
-  if (!Number.isInteger(port) || port < 1 || port > 65_535)
-    throw new InvalidArgumentError('A port is a number from 1 to 65535.');
-  return port;
+function readVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
 }
 
 function parseList(text: string): readonly string[] {

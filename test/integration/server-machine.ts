@@ -11,6 +11,14 @@ import { freePort } from './fixture.ts';
 
 export const CLI: string = join(import.meta.dirname, '../../src/cli/main.ts');
 
+export interface RunOptions {
+  /** Default: this process' own. */
+  readonly environment?: NodeJS.ProcessEnv;
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly cwd?: string;
+}
+
 /** A command of `lockstep` that runs until it is told to end; what it printed is kept. */
 export class Running {
   readonly process: ChildProcess;
@@ -19,16 +27,14 @@ export class Running {
   hasEnded = false;
 
   /** As a service manager, nohup and cron do, unless another `stdin` is given: standard input is /dev/null. */
-  constructor(
-    words: readonly string[],
-    stdin: 'ignore' | 'pipe' = 'ignore',
-    environment: NodeJS.ProcessEnv = {},
-  ) {
+  constructor(words: readonly string[], stdin: 'ignore' | 'pipe' = 'ignore', options: RunOptions = {}) {
     const stdio: StdioOptions = [stdin, 'pipe', 'pipe'];
+    const { environment = process.env, ...rest } = options;
     this.process = spawn(process.execPath, [CLI, ...words], {
+      ...rest,
       stdio,
       detached: true,
-      env: { ...process.env, ...environment },
+      env: environment,
     });
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.on('data', (chunk: Buffer) => (this.printed += chunk.toString()));
@@ -87,12 +93,8 @@ export class ServerMachine implements AsyncDisposable {
     return machine;
   }
 
-  run(
-    words: readonly string[],
-    stdin: 'ignore' | 'pipe' = 'ignore',
-    environment: NodeJS.ProcessEnv = {},
-  ): Running {
-    const running = new Running(words, stdin, environment);
+  run(words: readonly string[], stdin: 'ignore' | 'pipe' = 'ignore'): Running {
+    const running = new Running(words, stdin);
     this.#running.push(running);
     return running;
   }

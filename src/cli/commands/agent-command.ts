@@ -3,6 +3,8 @@ import { findNode, readClusterConfig } from '../../leader-follower/config/config
 import { RemovedError } from '../../leader-follower/members/membership.ts';
 import { Witness } from '../../leader-follower/witness.ts';
 import { takeNodeFolder } from '../../leader-follower/local/node-folder.ts';
+import { Systemd } from '../../host/systemd.ts';
+import type { Topology } from '../../model/topology.ts';
 import { parseNodeId } from '../../model/node.ts';
 import { withOwnNode } from './own-node.ts';
 
@@ -16,22 +18,36 @@ export async function runAgent(options: {
   readonly node: string;
   readonly untilStdinCloses: boolean;
 }): Promise<void> {
+  const systemd = new Systemd({
+    environment: process.env,
+    onProblem: (problem) => process.stderr.write(`${problem}\n`),
+  });
   // Before anything is opened; the kernel lets it go when this process ends.
   await takeNodeFolder(options.data, parseNodeId(options.node));
   const config = await withOwnNode(await readClusterConfig(options.config), options);
   const open = findNode(config, options.node).witness ? Witness.open : Agent.open;
   const agent = await open({ config, node: options.node, stateDir: options.data });
+  let isReady = false;
   agent.subscribe((change) => {
     if ('event' in change) {
       const { at, kind, message } = change.event;
       process.stdout.write(
         `${JSON.stringify({ at: new Date(at).toISOString(), node: options.node, kind, message })}\n`,
       );
+    } else {
+      systemd.status(describeNode(options.node, change.topology));
+      // The first picture: it answers the others, and takes part. How far its data is, the status says.
+      if (!isReady) void systemd.ready();
+      isReady = true;
     }
   });
+  // Who reads its log may end before it.
+  process.stdout.on('error', () => undefined);
   let closing: Promise<void> | null = null;
   const close = (): void => {
-    closing ??= agent.close().then(() => process.exit(process.exitCode ?? 0));
+    closing ??= Promise.all([systemd.stopping(), agent.close()]).then(() =>
+      process.exit(process.exitCode ?? 0),
+    );
   };
   process.on('SIGTERM', close);
   process.on('SIGINT', close);
@@ -48,4 +64,12 @@ export async function runAgent(options: {
     close();
   }
   await closing;
+}
+
+/** One line, as `systemctl status` shows it; without what changes all the time. */
+function describeNode(name: string, { nodes, leader, term }: Topology): string {
+  const node = nodes.find((candidate) => candidate.name === name);
+  const where = leader === null ? 'nobody leads' : leader === name ? 'it leads' : `${leader} leads`;
+  const doing = node === undefined ? 'is no node yet' : `is ${node.detail ?? node.state}`;
+  return `${name} ${doing}; ${where}, term ${term}`;
 }

@@ -5,7 +5,8 @@ import { LockstepError } from '../../model/errors.ts';
 import type { ErrorCode, Outcome } from '../../model/errors.ts';
 import type { Topology } from '../../model/topology.ts';
 import { askAgent } from './agent-request.ts';
-import { appUrl, DEFAULT_STATE_DIR, readRunFile } from '../dev/cluster-folder.ts';
+import { appUrl, readRunFile } from '../dev/cluster-folder.ts';
+import { DEFAULT_STATE_DIR } from './cluster-place.ts';
 
 /** A cluster that `lockstep dev` runs on this machine. */
 export interface LocalCluster {

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
@@ -11,8 +10,9 @@ import { askAgent, askForNodes } from './agent-request.ts';
 import { readRunFile } from '../dev/cluster-folder.ts';
 import { fetchTopology } from './local-cluster.ts';
 import { print, readConfig } from './plan-commands.ts';
-import type { StateOption } from './plan-commands.ts';
-import { choosePorts } from '../dev/ports.ts';
+import { choosePorts, parsePort } from '../dev/ports.ts';
+import { CONFIG, STATE, stateDirOf } from './cluster-place.ts';
+import type { ClusterPlace } from './cluster-place.ts';
 
 const CHANGE_TIMEOUT_MS = 10_000;
 /** A removal waits until commits rest on others; a new node on this machine, for its copy. */
@@ -20,8 +20,7 @@ const REMOVE_TIMEOUT_MS = 30_000;
 const FOLLOW_TIMEOUT_MS = 600_000;
 const LOOK_MS = 100;
 
-interface AddOptions {
-  readonly state: string;
+interface AddOptions extends ClusterPlace {
   readonly host?: string;
   readonly port?: number;
   readonly agentPort?: number;
@@ -31,7 +30,7 @@ interface AddOptions {
 }
 
 /** `node add`, `remove`, `list`, and who votes. They need agents only, not `lockstep dev`. */
-export function addNodeCommands(program: Command, state: StateOption): void {
+export function addNodeCommands(program: Command): void {
   const node = program.command('node').description('nodes that come and go while the cluster runs');
   node
     .command('add')
@@ -43,45 +42,50 @@ export function addNodeCommands(program: Command, state: StateOption): void {
     .option('--priority <n>', 'failoverPriority: 0 never leads', parsePriority, 1)
     .option('--delay <duration>', 'stays so far behind on purpose (1h): to undo mistakes from, never to lead')
     .option('--vote', 'give it a vote once it follows', false)
-    .option(...state)
+    .option(...STATE)
+    .option(...CONFIG)
     .action((name: string, options: AddOptions) => addNode(name, options));
   node
     .command('grant-vote')
     .description('lets a node that follows vote on who leads')
     .argument('<name>', 'a node that does not vote')
-    .option(...state)
-    .action((name: string, options: { state: string }) => changeVote('grant-vote', name, options.state));
+    .option(...STATE)
+    .option(...CONFIG)
+    .action((name: string, options: ClusterPlace) => changeVote('grant-vote', name, options));
   node
     .command('revoke-vote')
     .description('takes the vote of a node away; it goes on as a follower')
     .argument('<name>', 'it may be dead')
-    .option(...state)
-    .action((name: string, options: { state: string }) => changeVote('revoke-vote', name, options.state));
+    .option(...STATE)
+    .option(...CONFIG)
+    .action((name: string, options: ClusterPlace) => changeVote('revoke-vote', name, options));
   node
     .command('remove')
     .description('one node less; its PostgreSQL is stopped, and its data folder stays')
     .argument('<name>', 'it may be dead')
     .option('--force', 'also where no failover would be possible without it', false)
-    .option(...state)
-    .action((name: string, options: { state: string; force: boolean }) =>
-      removeNode(name, options.state, options.force),
+    .option(...STATE)
+    .option(...CONFIG)
+    .action((name: string, options: ClusterPlace & { force: boolean }) =>
+      removeNode(name, options, options.force),
     );
   node
     .command('list')
     .description('all nodes, and which of them vote')
-    .option(...state)
+    .option(...STATE)
+    .option(...CONFIG)
     .option('--json', 'print one JSON document', false)
-    .action(async (options: { state: string; json: boolean }) => {
-      const { nodes } = await readConfig(options.state);
+    .action(async (options: ClusterPlace & { json: boolean }) => {
+      const { nodes } = await readConfig(options);
       print(options.json ? JSON.stringify(nodes, null, 2) : nodes.map(describeNode).join('\n'));
     });
 }
 
 /** In a cluster of `lockstep dev` it resolves when the node follows. Throws what the leader's agent throws. */
 export async function addNode(name: string, options: AddOptions): Promise<void> {
-  const config = await readConfig(options.state);
+  const config = await readConfig(options);
   parseNodeId(name);
-  const isLocal = (await readRunFile(resolve(options.state))) !== null;
+  const isLocal = (await readRunFile(stateDirOf(options))) !== null;
   const place = isLocal ? await choosePlace(config, options) : givenPlace(name, options);
   const node = {
     name: parseNodeId(name),
@@ -93,7 +97,7 @@ export async function addNode(name: string, options: AddOptions): Promise<void> 
   if (isLocal) {
     print(`${name} was added at ${place.host}:${place.port}; "lockstep dev" starts it.`);
     await untilFollowing(config, name);
-    if (options.vote) await changeVote('grant-vote', name, options.state);
+    if (options.vote) await changeVote('grant-vote', name, options);
     return;
   }
   print(
@@ -138,8 +142,12 @@ async function choosePlace(config: ClusterConfig, { host, port, agentPort }: Add
   return { host: '127.0.0.1', port: chosen, agentPort: chosenForAgent };
 }
 
-async function changeVote(kind: 'grant-vote' | 'revoke-vote', name: string, state: string): Promise<void> {
-  const config = await readConfig(state);
+async function changeVote(
+  kind: 'grant-vote' | 'revoke-vote',
+  name: string,
+  place: ClusterPlace,
+): Promise<void> {
+  const config = await readConfig(place);
   await changeNodes(config, { kind, name });
   const nodes = (await askForNodes(config)) ?? [];
   const voters = nodes.filter((node) => node.voter).map((node) => node.name);
@@ -164,8 +172,8 @@ export function describeLastFailover(nodes: readonly NodeConfig[], name: string)
   return `Give another node a vote first ("lockstep node grant-vote"), or pass --force: without ${name}, ${votes} left (${left.map((node) => node.name).join(', ')}), and no failover is possible.`;
 }
 
-async function removeNode(name: string, state: string, isForced: boolean): Promise<void> {
-  const config = await readConfig(state);
+async function removeNode(name: string, place: ClusterPlace, isForced: boolean): Promise<void> {
+  const config = await readConfig(place);
   const warning = describeLastFailover((await askForNodes(config)) ?? config.nodes, name);
   if (warning !== null && !isForced) throw new LockstepError('CONFIG_INVALID', warning);
   if (config.nodes.find((node) => node.name === name)?.voter === true)
@@ -245,13 +253,6 @@ function describeNode(node: NodeConfig): string {
     ...(node.isLeaving === true ? ['leaving'] : []),
   ];
   return parts.join('  ');
-}
-
-function parsePort(text: string): number {
-  const port = Number(text);
-  if (!Number.isInteger(port) || port < 1 || port > 65_535)
-    throw new InvalidArgumentError('A port is a number from 1 to 65535.');
-  return port;
 }
 
 function parsePriority(text: string): number {

@@ -1,4 +1,3 @@
-import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { readClusterConfig } from '../../leader-follower/config/config.ts';
@@ -7,31 +6,33 @@ import type { PlanCommand } from '../../leader-follower/plan/core/plan.ts';
 import type { VersionedPlan } from '../../leader-follower/plan/plan-register.ts';
 import type { NodeStatus } from '../../leader-follower/report/status.ts';
 import { askAgent, askAnyAgent, askForNodes } from './agent-request.ts';
+import { CONFIG, configPathOf, STATE } from './cluster-place.ts';
+import type { ClusterPlace } from './cluster-place.ts';
 
 const COMMAND_TIMEOUT_MS = 10_000;
 /** How long agents that answer may take to hear of a change; they look every 2 s at the latest. */
 const HEAR_TIMEOUT_MS = 5_000;
 
-export type StateOption = readonly [flags: string, description: string, preset: string];
-
 /** `pause` and `resume`. They need agents only, not `lockstep dev`. */
-export function addPlanCommands(program: Command, state: StateOption): void {
+export function addPlanCommands(program: Command): void {
   program
     .command('pause')
     .description('maintenance: nobody is elected, copied or rewound until "lockstep resume"')
     .option('--reason <text>', 'shown in "lockstep status"')
-    .option(...state)
-    .action(async (options: { state: string; reason?: string }) => {
-      const config = await readConfig(options.state);
+    .option(...STATE)
+    .option(...CONFIG)
+    .action(async (options: ClusterPlace & { reason?: string }) => {
+      const config = await readConfig(options);
       const missed = await changePlan(config, { kind: 'pause', reason: options.reason ?? null });
       print(`Paused: no failover and no rejoin until "lockstep resume".${describeMissed(missed)}`);
     });
   program
     .command('resume')
     .description('ends "lockstep pause"')
-    .option(...state)
-    .action(async (options: { state: string }) => {
-      const config = await readConfig(options.state);
+    .option(...STATE)
+    .option(...CONFIG)
+    .action(async (options: ClusterPlace) => {
+      const config = await readConfig(options);
       const missed = await changePlan(config, { kind: 'resume' });
       print(`Resumed: failover and rejoin work again.${describeMissed(missed)}`);
     });
@@ -67,8 +68,8 @@ export function describeMissed(names: readonly string[]): string {
 }
 
 /** cluster.json with the nodes that there are now, as far as an agent answers. */
-export async function readConfig(state: string): Promise<ClusterConfig> {
-  const seed = await readClusterConfig(join(resolve(state), 'cluster.json'));
+export async function readConfig(place: ClusterPlace): Promise<ClusterConfig> {
+  const seed = await readClusterConfig(configPathOf(place));
   const present = await askForNodes(seed);
   return present === null ? seed : { ...seed, nodes: present };
 }

@@ -8,8 +8,9 @@ import type { Topology } from '../../model/topology.ts';
 import { askAgent } from './agent-request.ts';
 import { fetchTopology } from './local-cluster.ts';
 import { print, readConfig } from './plan-commands.ts';
-import type { StateOption } from './plan-commands.ts';
 import { handOver } from './switchover-command.ts';
+import { CONFIG, STATE } from './cluster-place.ts';
+import type { ClusterPlace } from './cluster-place.ts';
 
 /** PostgreSQL may have to write a large checkpoint, and to replay much when it starts. */
 const RESTART_TIMEOUT_MS = 180_000;
@@ -18,15 +19,16 @@ const CATCH_UP_TIMEOUT_MS = 300_000;
 const CLOSE_BYTES = 1_048_576;
 
 /** `restart`: one node, or with `--rolling` each in turn. It needs agents only. */
-export function addRestartCommand(program: Command, state: StateOption): void {
+export function addRestartCommand(program: Command): void {
   program
     .command('restart')
     .description('restart PostgreSQL: for settings that need it, or for a new minor version')
     .argument('[node]', 'a leader hands over first')
     .option('--rolling', 'every node, one after the other, the leader last', false)
-    .option(...state)
-    .action(async (node: string | undefined, options: { state: string; rolling: boolean }) => {
-      const config = await readConfig(options.state);
+    .option(...STATE)
+    .option(...CONFIG)
+    .action(async (node: string | undefined, options: ClusterPlace & { rolling: boolean }) => {
+      const config = await readConfig(options);
       if ((node === undefined) !== options.rolling) {
         throw new LockstepError('CONFIG_INVALID', 'Name one node, or use --rolling for all of them.');
       }

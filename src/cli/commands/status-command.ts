@@ -1,15 +1,21 @@
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
+import type { NodeTopology } from '../../model/topology.ts';
+import { isPresent } from '../../postgres/data-folder.ts';
 import { readClusterConfig } from '../../leader-follower/config/config.ts';
 import { nodeDsn } from '../dev/cluster-folder.ts';
 import { fetchTopology } from './local-cluster.ts';
 import { renderStatus } from '../screen/render.ts';
+import { configPathOf, stateDirOf } from './cluster-place.ts';
+import type { ClusterPlace } from './cluster-place.ts';
 
-/** `lockstep status`: a table, or with `json` one document on standard output. */
-export async function printStatus(options: {
-  readonly state: string;
-  readonly json: boolean;
-}): Promise<void> {
-  const config = await readClusterConfig(join(resolve(options.state), 'cluster.json'));
+/**
+ * `lockstep status`: a table, or with `json` one document on standard output. Each node's `dsn` in it works in psql as it is
+ * where the cluster's folder has a password file; the password itself is in it only when asked for.
+ */
+export async function printStatus(
+  options: ClusterPlace & { readonly json: boolean; readonly withPassword: boolean },
+): Promise<void> {
+  const config = await readClusterConfig(configPathOf(options));
   const topology = await fetchTopology(config);
   if (options.json) {
     const {
@@ -22,9 +28,13 @@ export async function printStatus(options: {
       maintenance = null,
       plannedSwitchover = null,
     } = topology;
+    const passFile = join(stateDirOf(options), 'pgpass');
+    const hasPassFile = await isPresent(passFile);
+    const dsnOf = (node: NodeTopology): string =>
+      options.withPassword ? nodeDsn(config, node) : nodeDsn(config, node, hasPassFile ? passFile : null);
     const nodes = topology.nodes.map((node) => ({
       ...node,
-      dsn: node.kind === 'witness' ? null : nodeDsn(config, node),
+      dsn: node.kind === 'witness' ? null : dsnOf(node),
     }));
     process.stdout.write(
       `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, isFailoverReady, failoverObstacle, maintenance, plannedSwitchover, nodes }, null, 2)}\n`,

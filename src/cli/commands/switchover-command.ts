@@ -6,13 +6,13 @@ import { LockstepError } from '../../model/errors.ts';
 import { askAgent } from './agent-request.ts';
 import { fetchTopology } from './local-cluster.ts';
 import { changePlan, describeMissed, print, readConfig } from './plan-commands.ts';
-import type { StateOption } from './plan-commands.ts';
+import { CONFIG, STATE } from './cluster-place.ts';
+import type { ClusterPlace } from './cluster-place.ts';
 
 /** Longer than an agent may take with all its own limits: catching up, checkpoints, the takeover. */
 export const SWITCHOVER_TIMEOUT_MS = 180_000;
 
-interface SwitchoverOptions {
-  readonly state: string;
+interface SwitchoverOptions extends ClusterPlace {
   readonly json: boolean;
   readonly at?: string;
   readonly to?: string;
@@ -20,7 +20,7 @@ interface SwitchoverOptions {
 }
 
 /** `switchover`: now, at a time, or not after all. It needs agents only, not `lockstep dev`. */
-export function addSwitchoverCommand(program: Command, state: StateOption): void {
+export function addSwitchoverCommand(program: Command): void {
   program
     .command('switchover')
     .description('hand the leadership over in order; nothing is lost')
@@ -28,10 +28,11 @@ export function addSwitchoverCommand(program: Command, state: StateOption): void
     .option('--to <node>', 'the same as the argument')
     .option('--at <time>', 'not now but at this time, e.g. 2030-01-31T03:00:00Z', parseTime)
     .option('--cancel', 'take the planned switchover back', false)
-    .option(...state)
+    .option(...STATE)
+    .option(...CONFIG)
     .option('--json', 'print one JSON document', false)
     .action(async (node: string | undefined, options: SwitchoverOptions) => {
-      const config = await readConfig(options.state);
+      const config = await readConfig(options);
       const to = node ?? options.to ?? null;
       if (to !== null) findNode(config, to);
       if (options.cancel) {

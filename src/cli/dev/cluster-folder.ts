@@ -20,7 +20,6 @@ import { processStart } from '../../host/process-start.ts';
 import { renderPassLine } from '../../postgres/settings.ts';
 import { choosePorts, isPortFree } from './ports.ts';
 
-export const DEFAULT_STATE_DIR = '.lockstep';
 const DEFAULT_NODES = 3;
 const DEFAULT_PG_PORT = 5441;
 const DEFAULT_AGENT_PORT = 7411;
@@ -256,18 +255,26 @@ export function appUrl(config: ClusterConfig): string {
   return `postgresql://${credentials(config)}@${hosts}/${config.database}`;
 }
 
-/** One node's connection string; works in psql as it is. */
+/**
+ * One node's connection string; works in psql as it is. With `passFile` it names that file instead of the password, and
+ * with null neither.
+ */
 export function nodeDsn(
   config: ClusterConfig,
   node: { readonly host: string; readonly port: number },
+  passFile?: string | null,
 ): string {
-  return `postgresql://${credentials(config)}@${place(node)}/${config.database}`;
+  const { appUser, database } = config;
+  const who = passFile === undefined ? credentials(config) : encodeURIComponent(appUser);
+  const query = passFile == null ? '' : `?passfile=${encodeURIComponent(passFile)}`;
+  return `postgresql://${who}@${place(node)}/${database}${query}`;
 }
 
 function credentials({ appUser, secrets }: ClusterConfig): string {
   return `${encodeURIComponent(appUser)}:${encodeURIComponent(secrets.app)}`;
 }
 
+/** As addresses stand before a port. */
 function place({ host, port }: { readonly host: string; readonly port: number }): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

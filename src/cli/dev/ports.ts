@@ -1,4 +1,5 @@
 import { createServer } from 'node:net';
+import { InvalidArgumentError } from 'commander';
 import { LockstepError } from '../../model/errors.ts';
 
 /** Whether this port of the loopback address can be listened on now. */
@@ -45,4 +46,12 @@ export async function choosePorts(
     }
   }
   return chosen;
+}
+
+/** Of a command line. */
+export function parsePort(text: string): number {
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535)
+    throw new InvalidArgumentError('A port is a number from 1 to 65535.');
+  return port;
 }

@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
@@ -15,7 +15,8 @@ import { LockstepError } from '../../model/errors.ts';
 import { replaceFile } from '../../postgres/data-folder.ts';
 import { fetchTopology } from '../commands/local-cluster.ts';
 import { print, readConfig } from '../commands/plan-commands.ts';
-import type { StateOption } from '../commands/plan-commands.ts';
+import { CONFIG, STATE, stateDirOf } from '../commands/cluster-place.ts';
+import type { ClusterPlace } from '../commands/cluster-place.ts';
 import { askRescue, delayedNode, openSession, rescueStatus, untilOpen } from './rescue-node.ts';
 import {
   renderComparison,
@@ -31,8 +32,7 @@ const SHOWN_KEYS = 10;
 const JSON_KEYS = 10_000;
 const VERDICTS = ['missing', 'changed', 'newer'] as const;
 
-interface Options {
-  readonly state: string;
+interface Options extends ClusterPlace {
   readonly node?: string;
   readonly json: boolean;
 }
@@ -50,7 +50,7 @@ interface RestoreOptions extends TableOptions {
 }
 
 /** `rescue …`: undoes a mistake from the delayed node. They need agents only, not `lockstep dev`. */
-export function addRescueCommands(program: Command, state: StateOption): void {
+export function addRescueCommands(program: Command): void {
   const rescue = program
     .command('rescue')
     .description('brings back what a mistake took, from a node that stays behind on purpose');
@@ -58,7 +58,8 @@ export function addRescueCommands(program: Command, state: StateOption): void {
     rescue
       .command(name)
       .description(description)
-      .option(...state)
+      .option(...STATE)
+      .option(...CONFIG)
       .option('--node <name>', 'which delayed node, where there are several')
       .option('--json', 'print one JSON document', false);
   add('status', 'whether a rescue is open, and how far it is').action(async (options: Options) => {
@@ -99,7 +100,7 @@ export function addRescueCommands(program: Command, state: StateOption): void {
 async function find(
   options: Options,
 ): Promise<{ readonly config: ClusterConfig; readonly node: NodeConfig }> {
-  const config = await readConfig(options.state);
+  const config = await readConfig(options);
   return { config, node: delayedNode(config, options.node) };
 }
 
@@ -147,7 +148,7 @@ async function writePsqlLine(
   { reader }: RescueStatus,
 ): Promise<string> {
   if (reader === null) return '';
-  const passFile = join(resolve(options.state), 'rescue.pgpass');
+  const passFile = join(stateDirOf(options), 'rescue.pgpass');
   await replaceFile(passFile, `*:*:*:${reader.user}:${reader.password}\n`, null);
   const database = options.database ?? config.database;
   return `PGPASSFILE=${passFile} psql "host=${reader.host} port=${reader.port} user=${reader.user} dbname=${database}"`;
