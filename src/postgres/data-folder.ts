@@ -26,7 +26,7 @@ import { raiseTo, readControlFile } from './control-file.ts';
 import type { PostgresAccount } from './account.ts';
 import type { PostgresBinaries } from './binaries.ts';
 import { renderHba, renderSettings, SETTINGS_FILE, SUPERUSER } from './settings.ts';
-import type { Settings } from './settings.ts';
+import type { Access, Settings } from './settings.ts';
 
 const run = promisify(execFile);
 
@@ -105,15 +105,13 @@ export async function assertEmptyFolder(path: string): Promise<void> {
 
 /**
  * Replaces Lockstep's settings and pg_hba.conf; a running server takes them with a reload. Settings that a
- * follower must not have below its leader's are raised to what the data folder's own history asks for. With
- * `onlyRoles` nobody else is let in, and nobody streams.
+ * follower must not have below its leader's are raised to what the data folder's own history asks for.
  */
 export async function writeSettings(
   dataDir: string,
   account: PostgresAccount | null,
   settings: Settings,
-  networks: readonly string[],
-  onlyRoles: readonly string[] | null = null,
+  access: Access,
 ): Promise<void> {
   await replaceFile(
     join(dataDir, SETTINGS_FILE),
@@ -121,7 +119,7 @@ export async function writeSettings(
     account,
   );
   includeSettings(join(dataDir, 'postgresql.conf'), account);
-  await replaceFile(join(dataDir, 'pg_hba.conf'), renderHba(networks, onlyRoles), account);
+  await replaceFile(join(dataDir, 'pg_hba.conf'), renderHba(access), account);
 }
 
 /** A link that was put in its place must not lead root's pen elsewhere; without an account it is the user's own. */

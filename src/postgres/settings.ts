@@ -56,21 +56,43 @@ export function renderSettings(settings: Settings): string {
   return `# Written by Lockstep at every role change; put your own settings at the end of postgresql.conf.\n${lines.join('\n')}\n`;
 }
 
+/** Who may log in from where, as networks and hosts. */
+export interface Access {
+  /** The cluster's own: everybody, Lockstep's superuser and replication too. */
+  readonly nodes: readonly string[];
+  /** Everybody else's: neither of these. */
+  readonly clients: readonly string[];
+  /** Nobody else is let in, and nobody streams. Null or missing: everybody. */
+  readonly onlyRoles?: readonly string[] | null;
+}
+
 /**
- * pg_hba.conf: passwords (SCRAM) only, from the listed networks only, replication for its own role only. Throws
- * POSTGRES_FAILED for what is neither a network nor a host: whatever else stood there would be rules of its own.
+ * pg_hba.conf: passwords (SCRAM) only, from the listed networks only, Lockstep's own roles and replication from the nodes
+ * only. Throws POSTGRES_FAILED for what is neither a network nor a host: whatever else stood there would be rules of its own.
  */
-export function renderHba(networks: readonly string[], onlyRoles: readonly string[] | null = null): string {
-  const wrong = networks.find((network) => !isNetwork(network) && !isHost(network));
+export function renderHba({ nodes, clients, onlyRoles = null }: Access): string {
+  const wrong = [...nodes, ...clients].find((network) => !isNetwork(network) && !isHost(network));
   if (wrong !== undefined) throw unwritable('pg_hba.conf', wrong);
   if (onlyRoles !== null) {
-    const few = networks.map((network) => `host all ${onlyRoles.join(',')} ${network} scram-sha-256`);
+    const others = onlyRoles.filter((role) => role !== SUPERUSER && role !== REPLICATION_USER);
+    const few = [
+      ...nodes.map((network) => `host all ${onlyRoles.join(',')} ${network} scram-sha-256`),
+      ...(others.length === 0 ? [] : clients).map(
+        (network) => `host all ${others.join(',')} ${network} scram-sha-256`,
+      ),
+    ];
     return `# Written by Lockstep.\n${few.join('\n')}\n`;
   }
-  const lines = networks.flatMap((network) => [
-    `host all all ${network} scram-sha-256`,
-    `host replication ${SUPERUSER},${REPLICATION_USER} ${network} scram-sha-256`,
-  ]);
+  const own = `${SUPERUSER},${REPLICATION_USER}`;
+  const lines = [
+    ...nodes.flatMap((network) => [
+      `host all all ${network} scram-sha-256`,
+      `host replication ${own} ${network} scram-sha-256`,
+    ]),
+    // The first line that fits counts.
+    `host all ${own} all reject`,
+    ...clients.map((network) => `host all all ${network} scram-sha-256`),
+  ];
   return `# Written by Lockstep.\n${lines.join('\n')}\n`;
 }
 

@@ -137,7 +137,7 @@ export class ServerFixture implements AsyncDisposable {
         primary_conninfo:
           leaderPort === null ? '' : renderConnInfo({ ...this.address(leaderPort), application_name: name }),
       },
-      ['127.0.0.1/32'],
+      { nodes: ['127.0.0.1/32'], clients: [] },
     );
   }
 

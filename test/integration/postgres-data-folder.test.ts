@@ -132,7 +132,7 @@ describe.each(builds)('a data folder of PostgreSQL $version ($source)', (binarie
     await fixture.initialize('a');
     const primaryConninfo = renderConnInfo({ host: '127.0.0.1', password: String.raw`it's \a "b" \\ '' #c` });
     const settings = { primary_conninfo: primaryConninfo, cluster_name: String.raw`o'\n` };
-    await writeSettings(fixture.dataDir('a'), account, settings, []);
+    await writeSettings(fixture.dataDir('a'), account, settings, { nodes: [], clients: [] });
     for (const [name, value] of Object.entries(settings)) {
       const { stdout } = await run(
         join(binaries.binDir, 'postgres'),

@@ -135,6 +135,11 @@ class Machines implements AsyncDisposable {
     return running;
   }
 
+  /** For a failure's report. */
+  printed(): string {
+    return [...this.services].map(([name, { running }]) => `--- ${name}\n${running.printed}`).join('\n');
+  }
+
   async ask(machine: string, path: string): Promise<{ readonly status: number; readonly text: string }> {
     const response = await fetch(`http://${this.network}.${NAMES.indexOf(machine) + 1}:7411${path}`);
     return { status: response.status, text: await response.text() };
@@ -203,7 +208,8 @@ describe('docs/run-your-own.md', () => {
       'all of them run again',
       async () => {
         const seen = (await (await fetch(`http://127.0.0.1:${port}/api/topology`)).json()) as Topology;
-        return seen.isFailoverReady && seen.nodes.every(({ state }) => state === 'running');
+        if (seen.isFailoverReady && seen.nodes.every(({ state }) => state === 'running')) return true;
+        throw new Error(`${JSON.stringify(seen)}\n${machines.printed()}`);
       },
       90_000,
     );

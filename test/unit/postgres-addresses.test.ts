@@ -81,9 +81,14 @@ describe('a network', () => {
 describe('files that PostgreSQL reads', () => {
   test('pg_hba.conf takes nothing that is no address', () => {
     for (const forged of FORGED.filter((text) => text !== '0.0.0.0/0')) {
-      expect(() => renderHba(['127.0.0.1/32', forged])).toThrow('is not written to pg_hba.conf');
+      expect(() => renderHba({ nodes: [], clients: [forged] })).toThrow('is not written to pg_hba.conf');
+      expect(() => renderHba({ nodes: ['127.0.0.1/32', forged], clients: [] })).toThrow(
+        'is not written to pg_hba.conf',
+      );
     }
-    expect(renderHba(['10.0.0.0/8', 'db1', '::1/128'])).toContain('host all all db1 scram-sha-256\n');
+    expect(renderHba({ nodes: ['10.0.0.0/8', 'db1', '::1/128'], clients: [] })).toContain(
+      'host all all db1 scram-sha-256\n',
+    );
   });
 
   test('lockstep.conf takes no name and no value with another line in it', () => {

@@ -67,18 +67,19 @@ describe('settings', () => {
     );
   });
 
-  it('lets only the listed networks in, with SCRAM only, and replication only for its roles', () => {
-    const lines = renderHba(['127.0.0.1/32', '10.0.0.0/8'])
+  it("lets only the listed networks in, with SCRAM only, and Lockstep's own roles from the nodes only", () => {
+    const lines = renderHba({ nodes: ['127.0.0.1/32', '10.0.0.4/32'], clients: ['10.0.0.0/8'] })
       .split('\n')
       .filter((line) => /^[^#]/.test(line));
-    expect(lines).toHaveLength(4);
-    for (const line of lines)
-      expect(line).toMatch(/^host \S+ \S+ (127\.0\.0\.1\/32|10\.0\.0\.0\/8) scram-sha-256$/);
-    expect(lines.filter((line) => line.includes(' replication '))).toEqual([
+    expect(lines).toEqual([
+      'host all all 127.0.0.1/32 scram-sha-256',
       'host replication lockstep,replicator 127.0.0.1/32 scram-sha-256',
-      'host replication lockstep,replicator 10.0.0.0/8 scram-sha-256',
+      'host all all 10.0.0.4/32 scram-sha-256',
+      'host replication lockstep,replicator 10.0.0.4/32 scram-sha-256',
+      'host all lockstep,replicator all reject',
+      'host all all 10.0.0.0/8 scram-sha-256',
     ]);
-    expect(renderHba([])).not.toMatch(/^host/m);
+    expect(renderHba({ nodes: [], clients: [] })).not.toMatch(/scram/);
   });
 
   it('never stays below what the log was written with, and never lowers (I5)', () => {

@@ -105,7 +105,7 @@ export async function addNode(name: string, options: AddOptions): Promise<void> 
       `${name} was added at ${place.host}:${place.port}. On that machine:`,
       `1. Install Lockstep, and PostgreSQL of the same major version.`,
       `2. Copy cluster.json there as it is (mode 0600).`,
-      `3. Run: lockstep agent --config cluster.json --data <folder> --node ${name}`,
+      `3. Run: lockstep agent --config cluster.json --state <folder> --node ${name}`,
       `It copies the leader and follows it; "lockstep status" shows how far it is.`,
       ...(options.vote ? [`Then, here: lockstep node grant-vote ${name}`] : []),
     ].join('\n'),

@@ -58,7 +58,7 @@ export class LeaderlessServers {
         port: node.port,
         primary_conninfo: '',
       };
-      await writeSettings(dataDir, account, settings, ['127.0.0.1/32']);
+      await writeSettings(dataDir, account, settings, { nodes: ['127.0.0.1/32'], clients: [] });
       const server = new PostgresServer({
         binaries,
         account,

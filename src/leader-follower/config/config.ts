@@ -28,6 +28,8 @@ export interface ClusterConfig {
   readonly postgres: string;
   /** Networks that may connect besides this machine itself, as CIDR. */
   readonly allowedNetworks: readonly string[];
+  /** Where the nodes' own connections come from besides their addresses, as behind NAT, as CIDR. */
+  readonly nodeNetworks: readonly string[];
   /** Where the agents agree on who leads. */
   readonly coordination: CoordinationConfig;
   /** A Linux watchdog device that resets a leader's machine; `off` by default. */
@@ -155,6 +157,9 @@ const schema: z.ZodType<ClusterConfig> = z
     postgres: z.string().default('auto'),
     allowedNetworks: z
       .array(z.string().refine(isNetwork, 'expected a network, such as 10.0.0.0/8'))
+      .default([]),
+    nodeNetworks: z
+      .array(z.string().refine(isNetwork, 'expected a network, such as 10.0.0.4/32'))
       .default([]),
     coordination: coordinationSchema.default({ kind: 'embedded' }),
     kernelWatchdog: kernelWatchdogSchema.prefault({}),

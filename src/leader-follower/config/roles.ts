@@ -10,7 +10,6 @@ import type { ClusterConfig } from './config.ts';
 export async function ensureRoles(client: pg.Client, config: ClusterConfig): Promise<void> {
   await ensureRole(client, REPLICATION_USER, 'REPLICATION', config.secrets.replication);
   await ensureRole(client, config.appUser, '', config.secrets.app);
-  await client.query(`GRANT pg_monitor TO ${escapeIdentifier(config.appUser)}`);
   const { rowCount } = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [config.database]);
   if (rowCount === 0) {
     await client.query(

@@ -43,8 +43,12 @@ export async function writeNodeSettings(options: NodeSettingsOptions): Promise<v
   await replaceFile(passFile, renderPassLine(REPLICATION_USER, config.secrets.replication), account);
   // The list of nodes comes from a register: one bad entry must neither get into a file nor stop all nodes.
   const hosts = dataNodes(config).filter(({ host }) => isHost(host));
-  const networks = [...LOOPBACK, ...config.allowedNetworks, ...hosts.map(networkOf)];
-  await writeSettings(dataDir, account, nodeSettings(options), [...new Set(networks)], options.onlyRoles);
+  const nodes = [...new Set([...LOOPBACK, ...hosts.map(networkOf), ...config.nodeNetworks])];
+  await writeSettings(dataDir, account, nodeSettings(options), {
+    nodes,
+    clients: config.allowedNetworks,
+    onlyRoles: options.onlyRoles,
+  });
 }
 
 /** A node's own address, as pg_hba.conf has it: a name stays one. */
