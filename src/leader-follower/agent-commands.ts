@@ -26,6 +26,8 @@ export interface AgentCommandsOptions {
 export class AgentCommands {
   readonly #options: AgentCommandsOptions;
   #isSwitchingOver = false;
+  #isRecloning = false;
+  #copies = { done: 0, failed: 0 };
 
   constructor(options: AgentCommandsOptions) {
     this.#options = options;
@@ -65,6 +67,31 @@ export class AgentCommands {
     });
   }
 
+  /** How copies ended that people asked for, since this agent started. */
+  get copies(): { readonly done: number; readonly failed: number } {
+    return this.#copies;
+  }
+
+  /** Begins a new copy of the leader and does not wait for it; see Executor.reclone. Throws CONFIG_INVALID on the leader. */
+  reclone(isDiscarding: boolean): void {
+    const { self, register, events, executor, betweenRounds } = this.#options;
+    if (register.ownLease.kind !== 'none') throw leads(self);
+    if (this.#isRecloning) {
+      throw new LockstepError('CONFIG_INVALID', `${self} is being copied already; see "lockstep status".`);
+    }
+    this.#isRecloning = true;
+    betweenRounds
+      .ask(() => executor.reclone(isDiscarding))
+      .then(
+        () => (this.#copies = { ...this.#copies, done: this.#copies.done + 1 }),
+        (error: unknown) => {
+          this.#copies = { ...this.#copies, failed: this.#copies.failed + 1 };
+          events.add('error', `not copied anew, as was asked: ${(error as Error).message}`);
+        },
+      )
+      .finally(() => (this.#isRecloning = false));
+  }
+
   /** As a switchover's successor; see Executor.takeOver. */
   takeOver(request: TakeoverRequest): Promise<TakeoverReply> {
     const { fence, executor, betweenRounds } = this.#options;
@@ -75,4 +102,11 @@ export class AgentCommands {
       executor.successor.called();
     });
   }
+}
+
+function leads(self: NodeId): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    `Hand the leadership over first ("lockstep switchover"): ${self} leads, and the others copy it.`,
+  );
 }

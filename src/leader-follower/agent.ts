@@ -266,6 +266,7 @@ export class Agent {
         fence: (request) => this.#fenceFor(request),
         switchover: async (to) => this.#commands.switchOver(to),
         restart: () => this.#commands.restart(),
+        reclone: (isDiscarding) => this.#commands.reclone(isDiscarding),
         changeNodes: (command) => this.#nodes.change(command),
         prepare: () => this.#betweenRounds.ask(() => this.#executor.successor.prepare()),
         takeOver: (request) => this.#commands.takeOver(request),
@@ -350,6 +351,7 @@ export class Agent {
       hasLostLeader: this.#promise.lostForMs > 0,
       promotesFrom: this.#coming.promotesFrom,
       measures: this.#merits.own(),
+      copies: this.#commands.copies,
     };
   }
 

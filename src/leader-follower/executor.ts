@@ -184,6 +184,23 @@ export class Executor {
     }
   }
 
+  /**
+   * Copies the leader anew, as a person asked. It stops to receive before: what it confirms while the copy runs would be in
+   * its old data only, and might not be on its disk again before the leader is lost.
+   */
+  async reclone(isDiscarding: boolean): Promise<void> {
+    const { self, local, register } = this.#options;
+    const holder = register.known.state?.leadership.holder;
+    if (holder === undefined || holder === self || register.ownLease.kind !== 'none') {
+      throw new LockstepError('NO_LEADER', 'There is no other leader to copy from; see "lockstep status".');
+    }
+    await local.detach();
+    if (isDiscarding) await local.discardData();
+    this.#cloneRetry.succeeded();
+    await this.#clone(holder, isDiscarding ? 'as asked, without its old data' : 'as asked');
+    this.#slots.dataChanged();
+  }
+
   async #clone(from: NodeId, reason: string): Promise<void> {
     const { config, local, events, register } = this.#options;
     const waitMs = this.#cloneRetry.waitMs(monotonicMs());

@@ -175,7 +175,7 @@ export class Witness {
   }
 
   /** What needs a PostgreSQL. */
-  #refusals(): Pick<AgentApi, 'prepare' | 'takeOver' | 'switchover' | 'restart' | 'changeNodes'> {
+  #refusals(): Pick<AgentApi, 'prepare' | 'takeOver' | 'switchover' | 'restart' | 'reclone' | 'changeNodes'> {
     const { name } = this.#node;
     return {
       prepare: async () => ({ kind: 'refused', reason: 'it is a witness' }),
@@ -189,6 +189,9 @@ export class Witness {
         throw new LockstepError('NOT_LEADER', `${name} is a witness; ask the leader for the switchover.`, {
           retryable: true,
         });
+      },
+      reclone: () => {
+        throw new LockstepError('CONFIG_INVALID', `${name} is a witness: it has no data.`);
       },
       restart: async () => {
         throw new LockstepError('CONFIG_INVALID', `${name} is a witness: it has no PostgreSQL.`);

@@ -100,7 +100,7 @@ describe('the commands', () => {
     await using dev = await DevRun.create();
     const dashboard = String(await freePort());
     await dev.start('--dashboard-port', dashboard);
-    const status = JSON.parse(await lockstep(dev.folder, 'status', '--json')) as {
+    const status = JSON.parse(await lockstep(dev.folder, 'status', '--json', '--with-password')) as {
       topology: string;
       term: number;
       nodes: { name: string; role: string; dsn: string; sync: boolean; kind: string }[];
@@ -122,12 +122,16 @@ describe('the commands', () => {
     };
     expect(moved.from).toBe(leader?.name);
     await until('the new leader may die', async () => {
-      const now = JSON.parse(await lockstep(dev.folder, 'status', '--json')) as { isFailoverReady: boolean };
+      const now = JSON.parse(await lockstep(dev.folder, 'status', '--json', '--with-password')) as {
+        isFailoverReady: boolean;
+      };
       return now.isFailoverReady;
     });
     await lockstep(dev.folder, 'kill', moved.to);
     await until('another leads', async () => {
-      const now = JSON.parse(await lockstep(dev.folder, 'status', '--json')) as { leader: string | null };
+      const now = JSON.parse(await lockstep(dev.folder, 'status', '--json', '--with-password')) as {
+        leader: string | null;
+      };
       return now.leader !== null && now.leader !== moved.to;
     });
     await lockstep(dev.folder, 'start', moved.to);
@@ -141,7 +145,9 @@ describe('the commands', () => {
 
     expect(await dev.stop()).toBe(0);
     await dev.start('--dashboard-port', dashboard);
-    const again = JSON.parse(await lockstep(dev.folder, 'status', '--json')) as typeof status;
+    const again = JSON.parse(
+      await lockstep(dev.folder, 'status', '--json', '--with-password'),
+    ) as typeof status;
     const now = new pg.Client({
       connectionString: again.nodes.find((node) => node.role === 'leader')?.dsn ?? '',
     });
@@ -183,7 +189,7 @@ describe('the commands', () => {
     const dashboard = String(await freePort());
     await dev.start('--nodes', '1', '--dashboard-port', dashboard);
     const status = async (): Promise<Status> =>
-      JSON.parse(await lockstep(dev.folder, 'status', '--json')) as Status;
+      JSON.parse(await lockstep(dev.folder, 'status', '--json', '--with-password')) as Status;
     const write = async (id: number): Promise<void> => {
       const client = new pg.Client({ connectionString: (await status()).nodes[0]?.dsn ?? '' });
       await client.connect();

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ConsensusMessage, ConsensusReply } from '../../src/consensus/acceptor.ts';
 import type { VoterSet } from '../../src/consensus/voters.ts';
 import { parseNodeId } from '../../src/model/node.ts';
+import { encodeFile, readCopies } from '../../src/coordination/embedded/acceptor-copies.ts';
 import { openAcceptorStore } from '../../src/coordination/embedded/acceptor-store.ts';
 import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-store.ts';
 
@@ -141,6 +142,25 @@ describe('acceptor store', () => {
       });
       expect((await readFile(path)).equals(bytes)).toBe(true);
     }
+
+    test('is never told of without the chance that a newer release wrote it, nor with the advice to remove it', async () => {
+      const whole = await written(3);
+      await writeFile(path, `v9 ${whole.toString('latin1')}`);
+      const error = (await open().catch((caught: unknown) => caught)) as Error;
+      expect(error.message).toMatch(/^Run the newest release of Lockstep that this node ever ran/);
+      expect(error.message).not.toMatch(/[Rr]emove|delete/);
+    });
+
+    test('is not what a format of a newer release is taken for', async () => {
+      await written(3);
+      const body = JSON.parse(readCopies(await readFile(path))?.body ?? '') as Record<string, unknown>;
+      const newer = encodeFile(1, JSON.stringify({ ...body, format: 4 })).bytes;
+      await writeFile(path, newer);
+      const error = (await open().catch((caught: unknown) => caught)) as Error;
+      expect(error.message).toMatch(/^Run a newer release of Lockstep on this node: .* has format 4/);
+      expect(error.message).not.toMatch(/[Rr]emove|delete|damaged/);
+      expect((await readFile(path)).equals(newer)).toBe(true);
+    });
 
     const flipped = (bytes: Buffer, ...places: readonly number[]): Buffer => {
       const copy = Buffer.from(bytes);

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { findNode } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/config.ts';
 import type { NodeCommand } from '../../leader-follower/members/node-keeper.ts';
+import type { NodeStatus } from '../../leader-follower/report/status.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { parseNodeId } from '../../model/node.ts';
 import { askAgent, askForNodes } from './agent-request.ts';
@@ -69,6 +70,14 @@ export function addNodeCommands(program: Command): void {
     .action((name: string, options: ClusterPlace & { force: boolean }) =>
       removeNode(name, options, options.force),
     );
+  node
+    .command('reclone')
+    .description("copy the leader's data anew; the old data stays until the copy is whole")
+    .argument('<name>', 'a node that follows, or should')
+    .option('--discard-data', 'remove the old data first, where the disk has no room for both', false)
+    .option(...STATE)
+    .option(...CONFIG)
+    .action((name: string, options: ClusterPlace & { discardData: boolean }) => recloneNode(name, options));
   node
     .command('list')
     .description('all nodes, and which of them vote')
@@ -196,6 +205,33 @@ async function removeNode(name: string, place: ClusterPlace, isForced: boolean):
   print(`${name} was removed. Its data folder stays where it is, and its name is not given again.`);
 }
 
+async function recloneNode(name: string, options: ClusterPlace & { discardData: boolean }): Promise<void> {
+  const config = await readConfig(options);
+  const node = findNode(config, name);
+  const ask = (): Promise<NodeStatus> =>
+    askAgent<NodeStatus>(config, node, { path: '/v1/status', timeoutMs: CHANGE_TIMEOUT_MS });
+  const { copies: before = { done: 0, failed: 0 } } = await ask();
+  const body = { isDiscarding: options.discardData };
+  await askAgent(config, node, { path: '/v1/reclone', body, timeoutMs: CHANGE_TIMEOUT_MS });
+  let told = '';
+  for (;;) {
+    const { copies: now = before, detail, state } = await ask();
+    if (now.failed > before.failed) {
+      throw new LockstepError(
+        'POSTGRES_FAILED',
+        `See the log of ${name}'s agent for the reason: the copy failed. ${options.discardData ? 'It is tried again.' : 'The node has its old data, and goes on with it.'}`,
+        { outcome: options.discardData ? 'unknown' : 'not-applied' },
+      );
+    }
+    if (now.done > before.done) break;
+    const text = `${name}: ${detail ?? state}`;
+    if (text !== told) process.stderr.write(`${text}\n`);
+    told = text;
+    await delay(LOOK_MS);
+  }
+  await untilFollowing(config, name);
+}
+
 /** Asks whoever leads. Throws what the leader's agent throws, and NO_LEADER while nobody leads. */
 async function changeNodes(config: ClusterConfig, command: NodeCommand): Promise<void> {
   const { leader } = await fetchTopology(config);
@@ -232,7 +268,7 @@ async function untilFollowing(config: ClusterConfig, name: string): Promise<void
     if (performance.now() > deadline) {
       throw new LockstepError(
         'LAG_EXCEEDED',
-        `${name} was added and does not follow yet. See "lockstep status", and its logs.`,
+        `${name} does not follow yet. See "lockstep status", and its logs.`,
         { outcome: 'applied' },
       );
     }

@@ -52,6 +52,8 @@ interface StoredFile {
   readonly registers: Readonly<Record<string, AcceptorState>>;
 }
 
+const NEWEST_FORMAT = 3;
+
 interface StoreOptions {
   readonly path: string;
   readonly cluster: string;
@@ -224,11 +226,18 @@ async function readStored(file: AcceptorFile, options: StoreOptions): Promise<St
   if (found.kind === 'damaged') {
     throw new LockstepError(
       'CONFIG_INVALID',
-      `The coordination file ${path} is damaged (no checksum in it fits). Remove this node's folder and start its agent: it is rebuilt from the others and follows, and "A voter that lost its file" in docs/internals/consensus.md says how it gets its vote back. Never copy the file from another node or a backup.`,
+      `Run the newest release of Lockstep that this node ever ran: no checksum fits in the coordination file ${path}, so that a newer one wrote it, or it is damaged. If that release says the same, "A voter that lost its file" in docs/internals/consensus.md says how the node is rebuilt and gets its vote back. Leave the file where it is until then, and never copy it from another node or a backup.`,
       { details: { path } },
     );
   }
   const stored = JSON.parse(found.body) as StoredFile;
+  if (stored.format > NEWEST_FORMAT) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Run a newer release of Lockstep on this node: ${path} has format ${stored.format}, and this release knows formats up to ${NEWEST_FORMAT}. Nothing was changed; leave the file as it is, for it holds what this node promised.`,
+      { details: { path, format: stored.format } },
+    );
+  }
   if (![1, 2, 3].includes(stored.format) || stored.cluster !== cluster || stored.node !== node) {
     throw new LockstepError(
       'CONFIG_INVALID',

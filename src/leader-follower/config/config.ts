@@ -207,6 +207,9 @@ function parseEndpoint(text: string, context: z.RefinementCtx): string {
   return z.NEVER;
 }
 
+const UNKNOWN_SETTING =
+  'Correct it and start again; a setting of a newer release needs that release, and is not to be removed.';
+
 /** Checks a configuration. Throws CONFIG_INVALID that names the first wrong setting. */
 export function parseClusterConfig(value: unknown, origin: string): ClusterConfig {
   const result = schema.safeParse(value);
@@ -222,10 +225,11 @@ export function parseClusterConfig(value: unknown, origin: string): ClusterConfi
     );
   }
   const issue = result.error.issues[0];
+  const remedy = issue?.code === 'unrecognized_keys' ? UNKNOWN_SETTING : 'Correct it and start again.';
   const where = issue?.path.join('.');
   throw new LockstepError(
     'CONFIG_INVALID',
-    `${origin} is not valid${where ? ` at "${where}"` : ''}: ${issue?.message ?? 'unknown'}. Correct it and start again.`,
+    `${origin} is not valid${where ? ` at "${where}"` : ''}: ${issue?.message ?? 'unknown'}. ${remedy}`,
     { details: { origin, where } },
   );
 }

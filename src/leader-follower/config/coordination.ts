@@ -28,8 +28,10 @@ const ASK_TIMEOUT_MS = 1_000;
 
 /** Who makes this file in a node's folder says that the procedure for a lost vote was followed. */
 const VOTE_ANEW_FILE = 'vote-anew';
-const LOST_VOTE =
-  'This node does not vote: its folder is new and the cluster is not, so that what it had promised is lost. Until it votes again one node less may fail. Give it a new one: "lockstep node revoke-vote", then "lockstep node grant-vote", with its name.';
+/** What to do comes first: a terminal may cut the rest. */
+function lostVote(name: NodeId): string {
+  return `Give it a new vote with "lockstep node revoke-vote ${name}", then "lockstep node grant-vote ${name}". This node does not vote: its folder is new and the cluster is not, so that what it had promised is lost. Until it votes again one node less may fail.`;
+}
 
 /** Each tick reads the register anyway; the watch is for news in between, of which the own acceptor hears. */
 const WATCH_INTERVAL_MS = 2_000;
@@ -91,7 +93,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
   if (acceptor.isNew && !isNew && node.voter) {
     throw new LockstepError(
       'CONFIG_INVALID',
-      `${path} is gone, so this node no longer knows what it voted for. Put the file back, or remove the node's folder: it is rebuilt, and "A voter that lost its file" in docs/internals/consensus.md says how it gets its vote back.`,
+      `${path} is gone, so this node no longer knows what it voted for. Put the file back. If it is lost, stop the agent and move the node's folder away: it is rebuilt, and "A voter that lost its file" in docs/internals/consensus.md says how it gets its vote back.`,
       { details: { folder } },
     );
   }
@@ -120,7 +122,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
       others: names,
       ask,
       onLost: () => {
-        if (!acceptor.standing.isAdmitted && isToVote()) options.onNoVote(LOST_VOTE);
+        if (!acceptor.standing.isAdmitted && isToVote()) options.onNoVote(lostVote(node.name));
       },
       signal: closing.signal,
     });

@@ -140,7 +140,7 @@ export class LocalNode {
     if (major !== null && major !== this.#binaries.major) {
       throw new LockstepError(
         'CONFIG_INVALID',
-        `${this.dataDir} was made by PostgreSQL ${major}, and ${this.#binaries.version} is used now. Use that version (--postgres), or remove the folder to clone it anew.`,
+        `${this.dataDir} was made by PostgreSQL ${major}, and ${this.#binaries.version} is used now. Install that version and name it ("postgres" in cluster.json, or --postgres): majors are not changed in place, and this data was left as it is.`,
       );
     }
     return readSystemIdentifier(this.dataDir);
@@ -305,6 +305,14 @@ export class LocalNode {
           await this.delayed?.replaceData();
         },
       });
+    });
+  }
+
+  /** Removes this node's data, so that a copy has room. */
+  discardData(): Promise<void> {
+    return this.#changes.run('rejoining', 'removing its old data', async () => {
+      await this.#server.stop('fast', REJOIN_STOP_TIMEOUT_MS);
+      await this.#replacement.discard();
     });
   }
 

@@ -50,6 +50,8 @@ export interface AgentApi extends LinkApi {
   switchover(to: string | null): Promise<{ from: string; to: string; pausedMs: number }>;
   /** Resolves when PostgreSQL answers again; it does not stream yet. */
   restart(): Promise<void>;
+  /** Begins to copy the leader anew; NodeStatus.copies tells how it ends. With `isDiscarding` without the old data. */
+  reclone(isDiscarding: boolean): void;
   /** What people have planned for the cluster. */
   readonly plan: PlanRegister;
   /** See {@link NodesAnswer}. */
@@ -172,6 +174,10 @@ function serveSealed(app: Hono, api: AgentApi, seal: AgentSeal): void {
   command('/v1/switchover', (body) => api.switchover((body as { to?: string }).to ?? null));
   command('/v1/restart', async () => {
     await api.restart();
+    return {};
+  });
+  command('/v1/reclone', (body) => {
+    api.reclone((body as { isDiscarding?: unknown }).isDiscarding === true);
     return {};
   });
   read('/v1/nodes', () => api.nodes());

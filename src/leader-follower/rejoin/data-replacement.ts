@@ -1,5 +1,5 @@
 import { open, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { LockstepError } from '../../model/errors.ts';
 import type { PostgresAccount } from '../../postgres/account.ts';
 import { takeBaseBackup } from '../../postgres/copy/base-backup.ts';
@@ -72,6 +72,12 @@ export class DataReplacement {
     await this.#swapIn(copy);
   }
 
+  /** Marked before: a folder that is half removed must not start. */
+  async discard(): Promise<void> {
+    await this.markBroken();
+    await removeTree(this.#data, this.#account);
+  }
+
   /** Removes what an exchange left behind that was cut off after it had succeeded. */
   async removeLeftover(): Promise<void> {
     if ((await isPresent(this.#data)) && !(await this.isBroken())) await removeTree(this.#old, this.#account);
@@ -113,7 +119,7 @@ function copyFailure(error: unknown, isStalled: boolean, dataDir: string): Locks
       ? 'the disk is full'
       : message;
   const remedy = isFull
-    ? ` The old data in ${dataDir} stays until a copy is whole, so there must be room for both. Free some space, or stop this agent, remove that folder (this node's own commits that the leader lacks are in "lost" beside it) and start the agent.`
+    ? ` The old data in ${dataDir} stays until a copy is whole, so there must be room for both. Free some space, or run "lockstep node reclone ${basename(dirname(dataDir))} --discard-data", which removes the old data first (this node's own commits that the leader lacks are in "lost" beside it).`
     : ' It is tried again.';
   return new LockstepError('POSTGRES_FAILED', `The copy of the leader's data failed: ${what}.${remedy}`, {
     retryable: true,

@@ -28,6 +28,7 @@ export interface ReportSources {
   readonly hasLostLeader: boolean;
   readonly promotesFrom?: NodeStatus['promotesFrom'];
   readonly measures: NodeStatus['measures'];
+  readonly copies?: NodeStatus['copies'];
 }
 
 /** This node's own vote; see OpenCoordination. */
@@ -66,6 +67,7 @@ export function describeSelf(sources: ReportSources, vote: OwnVoteReport): NodeS
     voteObstacle: vote.obstacle,
     acceptor: vote.acceptor,
     ...(sources.measures === undefined ? {} : { measures: sources.measures }),
+    ...(sources.copies === undefined ? {} : { copies: sources.copies }),
   };
 }
 

@@ -28,6 +28,8 @@ export interface NodeStatus {
   readonly version: number;
   /** Missing where an older release runs. */
   readonly measures?: Measures;
+  /** How copies ended that people asked for, since the agent started. Missing where an older release runs, and on a witness. */
+  readonly copies?: { readonly done: number; readonly failed: number };
   /**
    * It holds the leadership of `term` and is about to be promoted from here: all of its log, which ends with a
    * whole record. Missing at any other time, and where that cannot be said.
