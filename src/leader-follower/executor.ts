@@ -195,7 +195,7 @@ export class Executor {
       throw new LockstepError('NO_LEADER', 'There is no other leader to copy from; see "lockstep status".');
     }
     await local.detach();
-    if (isDiscarding) await local.discardData();
+    if (isDiscarding) await local.discardData(true);
     this.#cloneRetry.succeeded();
     await this.#clone(holder, isDiscarding ? 'as asked, without its old data' : 'as asked');
     this.#slots.dataChanged();

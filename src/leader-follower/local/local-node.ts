@@ -308,14 +308,6 @@ export class LocalNode {
     });
   }
 
-  /** Removes this node's data, so that a copy has room. */
-  discardData(): Promise<void> {
-    return this.#changes.run('rejoining', 'removing its old data', async () => {
-      await this.#server.stop('fast', REJOIN_STOP_TIMEOUT_MS);
-      await this.#replacement.discard();
-    });
-  }
-
   /** Undoes what this node has and the leader has not, and follows it. Returns the reason when it must be cloned instead. */
   rewind(source: NodeConfig): Promise<string | null> {
     this.receiveLogFrom(source);
@@ -378,11 +370,11 @@ export class LocalNode {
     return this.#writeSettings(this.#followedNode());
   }
 
-  /** Whatever the data is, it is not to be started: a copy of the leader's takes its place. */
-  discardData(): Promise<void> {
-    return this.changes.run('rejoining', 'leaving the rescue', async () => {
+  /** Whatever the data is, it is not to be started: a copy of the leader's takes its place, which may need its room. */
+  discardData(isRemoved = false): Promise<void> {
+    return this.changes.run('rejoining', 'discarding its data', async () => {
       await this.#server.stop('fast');
-      await this.#replacement.markBroken();
+      await (isRemoved ? this.#replacement.discard() : this.#replacement.markBroken());
       this.#following = null;
     });
   }
