@@ -85,6 +85,15 @@ describe('transactions out of messages', () => {
     ]);
   });
 
+  it('keep one description of a table that is described again', () => {
+    const { parts } = run([begin, relation, insert('1', 'a'), relation, insert('2', 'b'), commit]);
+    const [first, second] = parts[0]?.changes ?? [];
+    expect(first !== undefined && 'relation' in first && second !== undefined && 'relation' in second).toBe(
+      true,
+    );
+    expect((first as { relation: object }).relation).toBe((second as { relation: object }).relation);
+  });
+
   it('of an applier are left out if asked', () => {
     const messages = [begin, origin, relation, insert('1', 'a'), commit, begin, insert('2', 'b'), commit];
     expect(run(messages).parts.map((part) => part.origin?.name ?? null)).toEqual(['away', null]);

@@ -178,6 +178,14 @@ describe('a batch of changes', () => {
     expect(statements[0]?.values.map(elements)).toEqual([['k'], ['3']]);
   });
 
+  it('keeps the order of changes before and after its table was altered', () => {
+    const [before, after] = [plan(), { ...plan(), relation: { ...relation } }];
+    const inserted = change('insert', ['k', 'a', 'b']);
+    const updated = Object.assign(change('update', ['k', 'c', 'd']), { relation: after.relation });
+    const statements = compileGrouped([inserted, updated], (of) => (of === relation ? before : after));
+    expect(statements.map(({ kind }) => kind)).toEqual(['insert', 'update']);
+  });
+
   it('that comes and goes within it is nothing', () => {
     const one = plan();
     const changes = [

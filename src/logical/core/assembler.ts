@@ -221,14 +221,17 @@ export class Assembler {
       });
       next = column.next + 8;
     }
-    this.#relations.set(oid, {
+    const relation: Relation = {
       oid,
       // An empty name stands for pg_catalog.
       schema: schema.text === '' ? 'pg_catalog' : schema.text,
       name: name.text,
       replicaIdentity: identity,
       columns,
-    });
+    };
+    // It is sent again after a TRUNCATE, for one, and then is the same table still.
+    const known = this.#relations.get(oid);
+    if (known === undefined || !isSameRelation(known, relation)) this.#relations.set(oid, relation);
   }
 }
 
@@ -248,4 +251,22 @@ function readName(buffer: Buffer, at: number, end: number): { readonly text: str
   const stop = buffer.indexOf(0, at);
   if (stop < 0 || stop >= end) throw new RangeError('a name without an end');
   return { text: buffer.toString('utf8', at, stop), next: stop + 1 };
+}
+
+function isSameRelation(a: Relation, b: Relation): boolean {
+  return (
+    a.schema === b.schema &&
+    a.name === b.name &&
+    a.replicaIdentity === b.replicaIdentity &&
+    a.columns.length === b.columns.length &&
+    a.columns.every((column, index) => {
+      const other = b.columns[index];
+      return (
+        column.name === other?.name &&
+        column.typeOid === other.typeOid &&
+        column.typeModifier === other.typeModifier &&
+        column.isKey === other.isKey
+      );
+    })
+  );
 }

@@ -53,7 +53,7 @@ interface TableRows {
  */
 export function compileGrouped(changes: Iterable<Change>, planOf: PlanOf): ApplyStatement[] {
   const statements: ApplyStatement[] = [];
-  let tables = new Map<Relation, TableRows>();
+  let tables = new Map<number, TableRows>();
   const close = (): void => {
     if (tables.size === 0) return;
     writeTables([...tables.values()], statements);
@@ -66,7 +66,12 @@ export function compileGrouped(changes: Iterable<Change>, planOf: PlanOf): Apply
       statements.push(truncate(change, planOf));
       continue;
     }
-    let rows = tables.get(change.relation);
+    let rows = tables.get(change.relation.oid);
+    if (rows !== undefined && rows.plan.relation !== change.relation) {
+      // The table was altered in between: its rows before and after go into different statements.
+      close();
+      rows = undefined;
+    }
     const plan = rows?.plan ?? planOf(change.relation);
     if (change.kind !== 'insert' && standsAlone(plan, change)) {
       close();
@@ -75,7 +80,7 @@ export function compileGrouped(changes: Iterable<Change>, planOf: PlanOf): Apply
     }
     if (rows === undefined) {
       rows = { plan, byKey: new Map(), keyless: [] };
-      tables.set(change.relation, rows);
+      tables.set(change.relation.oid, rows);
     }
     collapse(rows, change);
   }
