@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
+import type { NewsVerifier } from '../news/signature.ts';
 import { parseAgentMessage } from './core/agent-message.ts';
 import { nextBackoffMs } from './core/backoff.ts';
 import { parseSse } from './core/sse.ts';
@@ -12,6 +13,8 @@ const MAX_MESSAGE_CHARS = 4_000_000;
 
 export interface AgentStreamOptions {
   readonly agentUrl: string;
+  /** Whether an agent of the cluster said it; what none said is skipped. */
+  readonly verify: NewsVerifier;
   readonly onChange: (change: ClusterChange) => void;
   /** Called when a connection ended or could not be made. */
   readonly onLost: () => void;
@@ -65,7 +68,8 @@ async function readOnce(options: AgentStreamOptions, closing: AbortSignal): Prom
       if (rest.length > MAX_MESSAGE_CHARS) return heard;
       text = rest;
       for (const message of messages) {
-        const change = parseAgentMessage(message);
+        const { event, data, signature = '' } = message;
+        const change = options.verify(event, data, signature) ? parseAgentMessage(message) : null;
         if (change !== null) {
           heard = true;
           options.onChange(change);
@@ -73,7 +77,7 @@ async function readOnce(options: AgentStreamOptions, closing: AbortSignal): Prom
           hasWarned = true;
           options.logger?.warn(
             { agentUrl: options.agentUrl, event: message.event },
-            'an agent sends messages that are not understood here; they are skipped',
+            'an agent sends messages that are not signed, or not understood here; they are skipped',
           );
         }
       }

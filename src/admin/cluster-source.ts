@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 
+import type { NewsVerifier } from '../news/signature.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { openAgentStream } from './agent-stream.ts';
 import type { AgentStream } from './agent-stream.ts';
@@ -16,6 +17,8 @@ const MAX_TOLD_AGENTS = 64;
 export interface ClusterSourceOptions {
   /** Base URLs of agents of the cluster; those that these tell of are followed too. */
   readonly agentUrls: readonly string[];
+  /** Whether an agent of the cluster said something: its signature tells. */
+  readonly verify: NewsVerifier;
   /** Shown, with all nodes unreachable, until an agent was heard; agents of another cluster are not believed. */
   readonly fallback?: Topology;
   readonly logger?: AdminLogger;
@@ -96,6 +99,7 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
       const isCurrent = (): boolean => streams.get(agentUrl) === stream;
       const stream: AgentStream = openAgentStream({
         agentUrl,
+        verify: options.verify,
         onChange: (change) => {
           if (isCurrent()) hear(agentUrl, change);
         },

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { PoolConfig } from 'pg';
 import { LockstepError } from '../model/errors.ts';
+import type { AuthMethod } from '../wire/core/auth-guard.ts';
 import type { HostAddress, LockstepOptions } from './options.ts';
 import { unknownName } from './unknown-name.ts';
 
@@ -64,6 +65,7 @@ const PLAIN_PARAMETERS: Readonly<Record<string, (value: string) => LockstepOptio
   application_name: (value) => ({ application_name: value }),
   options: (value) => ({ options: value }),
   connect_timeout: (value) => ({ connectionTimeoutMillis: Number(value) * 1000 }),
+  require_auth: (value) => ({ requireAuth: value.split(',').map((name) => name.trim()) as AuthMethod[] }),
   channel_binding: (value) => ({ enableChannelBinding: value !== 'disable' }),
 };
 

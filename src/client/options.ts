@@ -1,4 +1,5 @@
 import type { PoolConfig } from 'pg';
+import type { AuthMethod } from '../wire/core/auth-guard.ts';
 import type { Durability, DurabilityLevels } from '../model/durability.ts';
 import type { HedgeDelay } from './route/core/hedge.ts';
 import type { Place } from './cluster/core/membership.ts';
@@ -74,6 +75,12 @@ export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' |
    * sent twice. Default: none is.
    */
   readonly hedgeAfterMs?: HedgeDelay | undefined;
+  /**
+   * How servers may authenticate, as libpq's `require_auth`: `scram-sha-256`, `md5`, `password` (in clear), `none`. A
+   * server that goes another way gets no secret and is not used. Default: `scram-sha-256`, by which the server proves to
+   * know the password too; without a password also `none`. A server that only agents named is always held to SCRAM.
+   */
+  readonly requireAuth?: readonly AuthMethod[] | undefined;
   /** The zone of this process: followers there are preferred for reads. */
   readonly zone?: string | undefined;
   /**
@@ -112,6 +119,8 @@ export interface ResolvedOptions {
   readonly consistency: Consistency;
   /** Null: no read is sent twice. */
   readonly hedgeAfterMs: HedgeDelay | null;
+  /** How a server that the app named may authenticate. */
+  readonly requireAuth: readonly AuthMethod[];
   /** What every connection needs, without host and port. */
   readonly connection: PoolConfig;
   /** Who the pool's own questions come from, where `connection` says it in a form that pg alone reads. */

@@ -3,6 +3,8 @@ import { createDurabilityLevels } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
 import { checkCount } from './checks.ts';
 import { parseClusterUrl } from './cluster-url.ts';
+import { AUTH_METHODS, SAFE_AUTH, SCRAM_ONLY } from '../wire/core/auth-guard.ts';
+import type { AuthMethod } from '../wire/core/auth-guard.ts';
 import type { Place } from './cluster/core/membership.ts';
 import { lookupAll } from './cluster/members.ts';
 import type { ClientLimits, Consistency, HostAddress, LockstepOptions, ResolvedOptions } from './options.ts';
@@ -38,6 +40,7 @@ export const OWN_OPTIONS: ReadonlySet<string> = new Set([
   'allowUnknownLag',
   'consistency',
   'hedgeAfterMs',
+  'requireAuth',
   ...Object.keys(DEFAULT_LIMITS),
 ]);
 
@@ -65,6 +68,7 @@ export function resolveOptions(input: string | LockstepOptions): ResolvedOptions
     allowsUnknownLag: given.allowUnknownLag ?? false,
     consistency: resolveConsistency(given),
     hedgeAfterMs: given.hedgeAfterMs ?? null,
+    requireAuth: resolveAuth(rest.requireAuth, connection as PoolConfig),
     connection: connection as PoolConfig,
     limits: resolveLimits(given),
     meter: given.meter ?? null,
@@ -80,6 +84,19 @@ function resolveConsistency({ consistency, allowUnknownLag }: LockstepOptions): 
   throw new LockstepError(
     'CONFIG_INVALID',
     `"consistency" is "${String(consistency)}"; use "own-writes" or "eventual".`,
+  );
+}
+
+/** A password that the app has, a server must know too. */
+function resolveAuth(given: LockstepOptions['requireAuth'], connection: PoolConfig): readonly AuthMethod[] {
+  const hasPassword = Boolean(connection.password ?? process.env['PGPASSWORD']);
+  if (given === undefined) return hasPassword ? SCRAM_ONLY : SAFE_AUTH;
+  const isUsable =
+    Array.isArray(given) && given.length > 0 && given.every((method) => AUTH_METHODS.includes(method));
+  if (isUsable) return [...given];
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `"requireAuth" (in a URL "require_auth") is not usable; name one or several of ${AUTH_METHODS.join(', ')}.`,
   );
 }
 

@@ -2,6 +2,7 @@ import pg from 'pg';
 import type { PoolClient, PoolConfig } from 'pg';
 import type { NodeKey } from '../model/node.ts';
 import type { ExchangeObserver } from '../wire/contract.ts';
+import { AUTH_METHODS } from '../wire/core/auth-guard.ts';
 import { lookupAll } from './cluster/members.ts';
 import type { LeaseSource } from './route/node-finder.ts';
 import { isCancelledSyncWait } from '../wire/connections.ts';
@@ -30,6 +31,8 @@ export function resolvePoolOptions(options: LockstepPoolOptions): ResolvedOption
     lookup: async (name) => (await lookupAll(name)).slice(0, 1),
     connection: options,
     account,
+    // As pg's own pool, which holds a server to nothing.
+    requireAuth: AUTH_METHODS,
     isSingleServer: true,
   };
 }

@@ -2,7 +2,18 @@ import { randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId } from '../model/node.ts';
-import { answerCode, digestOf, isSameCode, lineCode, linkKey, requestCode, sealKey } from './seal-codes.ts';
+import { createNewsSigner } from '../news/signature.ts';
+import type { NewsSigner } from '../news/signature.ts';
+import {
+  answerCode,
+  digestOf,
+  isSameCode,
+  lineCode,
+  linkKey,
+  newsSeed,
+  requestCode,
+  sealKey,
+} from './seal-codes.ts';
 import type { RequestSeal } from './seal-codes.ts';
 
 /** The answer's header; the request's is Authorization, with this scheme. */
@@ -140,6 +151,11 @@ export class AgentSeal {
     };
   }
 
+  /** Of what this cluster's agents tell everyone. */
+  newsSigner(): NewsSigner {
+    return createNewsSigner(newsSeed(this.#key));
+  }
+
   #isFirst(nonce: string): boolean {
     if (this.#heard.has(nonce)) return false;
     this.#heard.add(nonce);
@@ -153,6 +169,11 @@ export class AgentSeal {
     if (text === OPERATOR) return 'the operator';
     return this.#nodes.find((node) => node === text) ?? 'an unknown node';
   }
+}
+
+/** What readers know a cluster's agents by; no secret. */
+export function newsKeyOf(cluster: string, secrets: Parameters<typeof sealKey>[1]): string {
+  return createNewsSigner(newsSeed(sealKey(cluster, secrets))).publicKey;
 }
 
 /** Seals the lines of one link: none can be changed, repeated, left out or sent back. */

@@ -56,6 +56,11 @@ export function lineCode(key: KeyObject, side: 'opener' | 'other', number: numbe
     .toString('base64url');
 }
 
+/** What the key of {@link NewsSigner} is made of. */
+export function newsSeed(key: KeyObject): Buffer {
+  return mac(key, 'news', [], '');
+}
+
 /** Compares in a time that does not tell how much of it is right. */
 export function isSameCode(given: string, expected: string): boolean {
   const [a, b] = [Buffer.from(given), Buffer.from(expected)];

@@ -1,4 +1,7 @@
-import pg from 'pg';
+import type pg from 'pg';
+import { SCRAM_ONLY } from '../wire/core/auth-guard.ts';
+import { GuardedClient } from '../wire/guarded-client.ts';
+import type { GuardedClientConfig } from '../wire/guarded-client.ts';
 
 /** How to reach a PostgreSQL over the network. */
 export interface ServerAddress {
@@ -13,7 +16,8 @@ export interface ServerAddress {
  * Source: PostgreSQL documentation, "Streaming Replication Protocol".
  */
 export async function openReplicationConnection(address: ServerAddress): Promise<pg.Client> {
-  const options: pg.ClientConfig & { replication: string } = {
+  const options: GuardedClientConfig & { replication: string } = {
+    requireAuth: SCRAM_ONLY,
     ...address,
     database: 'postgres',
     application_name: 'lockstep agent',
@@ -23,7 +27,7 @@ export async function openReplicationConnection(address: ServerAddress): Promise
     keepAliveInitialDelayMillis: 5_000,
     replication: 'true',
   };
-  const client = new pg.Client(options);
+  const client = new GuardedClient(options);
   client.on('error', () => undefined);
   await client.connect();
   return client;

@@ -6,7 +6,7 @@ import { extname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import pg from 'pg';
+import type pg from 'pg';
 import { openOwnFile } from '../host/own-file.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { PostgresAccount } from './account.ts';
@@ -21,6 +21,8 @@ import { askIsInRecovery } from './probe.ts';
 import { ServerLog } from './server-log.ts';
 import { SUPERUSER } from './settings.ts';
 import { isSuspended } from './watchdog/suspension.ts';
+import { SCRAM_ONLY } from '../wire/core/auth-guard.ts';
+import { GuardedClient } from '../wire/guarded-client.ts';
 
 export interface PostgresServerOptions {
   readonly binaries: PostgresBinaries;
@@ -274,7 +276,8 @@ export class PostgresServer {
   /** A new connection as superuser, to the database `postgres` unless another is named. */
   async connect(database = 'postgres'): Promise<pg.Client> {
     const { host, port, superuserPassword } = this.#options;
-    const client = new pg.Client({
+    const client = new GuardedClient({
+      requireAuth: SCRAM_ONLY,
       host,
       port,
       user: SUPERUSER,

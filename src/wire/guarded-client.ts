@@ -1,5 +1,8 @@
 import pg from 'pg';
 import type { ClientConfig } from 'pg';
+import { LockstepError } from '../model/errors.ts';
+import { AuthGuard, SAFE_AUTH } from './core/auth-guard.ts';
+import type { AuthMethod } from './core/auth-guard.ts';
 import { WireGuard } from './core/wire-guard.ts';
 
 interface GuardedStream extends NodeJS.EventEmitter {
@@ -14,17 +17,23 @@ interface GuardedConnection extends NodeJS.EventEmitter {
 export interface GuardedClientConfig extends ClientConfig {
   /** The longest message that is taken. Default: PostgreSQL's own limit of a gigabyte. */
   readonly maxMessageBytes?: number | undefined;
+  /** How the server may authenticate. Default: SCRAM, or nothing at all. */
+  readonly requireAuth?: readonly AuthMethod[] | undefined;
 }
+
+/** Code of the error with which a server is refused for how it authenticates; its message has the remedy. */
+export const AUTH_REFUSED = 'EAUTH';
 
 /**
  * pg's Client for servers that may be none: what is not PostgreSQL's protocol ends the connection with the
- * error EPROTO, instead of filling the memory, stopping the process in pg's parser, or throwing out of it.
+ * error EPROTO, instead of filling the memory, stopping the process in pg's parser, or throwing out of it. A server that
+ * would get a secret without having proved that it knows it, or was to prove so and did not, gets none: EAUTH.
  */
 export class GuardedClient extends pg.Client {
   constructor(config?: GuardedClientConfig) {
     super(config);
     const connection = this.connection as unknown as GuardedConnection;
-    const guard = new WireGuard(config?.maxMessageBytes);
+    const guard = new WireGuard(config?.maxMessageBytes, new AuthGuard(config?.requireAuth ?? SAFE_AUTH));
     // With TLS, a first byte of another kind comes before, and the messages arrive on another stream.
     if (connection.ssl) connection.on('sslconnect', () => guardStream(connection.stream, guard));
     else guardStream(connection.stream, guard);
@@ -39,7 +48,7 @@ function guardStream(stream: GuardedStream, guard: WireGuard): void {
     if (event !== 'data') return emit(event, ...args);
     const fault = guard.check(args[0] as Uint8Array);
     if (fault !== null) {
-      stream.destroy(notPostgres(fault));
+      stream.destroy(guard.isAuthFault ? refusedAuth(fault) : notPostgres(fault));
       return true;
     }
     try {
@@ -63,4 +72,13 @@ function isParserError(error: unknown): error is Error {
 function notPostgres(fault: string): Error {
   const message = `The server does not speak PostgreSQL's protocol: ${fault}; check its address and port.`;
   return Object.assign(new Error(message), { code: 'EPROTO' });
+}
+
+function refusedAuth(fault: string): Error {
+  return Object.assign(new Error(`The server is not trusted: ${fault}.`), { code: AUTH_REFUSED });
+}
+
+/** The error for an app, when all of its servers are refused. */
+export function toAuthError(error: Error): LockstepError {
+  return new LockstepError('CONFIG_INVALID', error.message, { cause: error });
 }

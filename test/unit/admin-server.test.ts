@@ -9,6 +9,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { createClusterSource } from '../../src/admin/cluster-source.ts';
 import { formatSse, parseSse } from '../../src/admin/core/sse.ts';
 import type { SseMessage } from '../../src/admin/core/sse.ts';
+import { createNewsSigner, createNewsVerifier } from '../../src/news/signature.ts';
 import { startAdminServer } from '../../src/admin/server.ts';
 import { clusterEvent, node, scriptedSource, topology } from './admin-fixtures.ts';
 import type { ScriptedSource } from './admin-fixtures.ts';
@@ -232,7 +233,9 @@ async function serveAgent(port: number, messages: () => readonly SseMessage[]) {
   const server: Server = createServer((incoming, response) => {
     if (incoming.url !== '/v1/events') return void response.writeHead(404).end();
     response.writeHead(200, { 'content-type': 'text/event-stream' });
-    response.write(`: hello\n\n${messages().map(formatSse).join('')}`);
+    const say = (message: SseMessage): string =>
+      `${message.signature === undefined ? '' : `signature: ${message.signature}\n`}${formatSse(message)}`;
+    response.write(`: hello\n\n${messages().map(say).join('')}`);
   });
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   const close = async () => {
@@ -260,6 +263,7 @@ test('a cluster source merges its agents, survives nonsense and comes back after
     { event: 'event', data: JSON.stringify(clusterEvent({ at: 1, node: 'n2' })) },
   ]);
   const source = createClusterSource({
+    verify: () => true,
     agentUrls: [first.port, second.port].map((port) => `http://127.0.0.1:${port}`),
     fallback: topology({ nodes: [node('n1')] }),
   });
@@ -297,7 +301,7 @@ test('the source also follows agents of nodes that came later, and no more those
   const seed = await serveAgent(0, news);
   const own = node('n1', { agentUrl: urlOf(seed.port) });
   listed = { version: 1, nodes: [own, node('n4', { agentUrl: urlOf(fourth.port) })] };
-  const source = createClusterSource({ agentUrls: [urlOf(seed.port)] });
+  const source = createClusterSource({ verify: () => true, agentUrls: [urlOf(seed.port)] });
   closers.push(() => source.close());
   await eventually(() => expect(source.events().map((event) => event.node)).toEqual(['n4']));
   expect(await fourth.connections()).toBe(1);
@@ -307,4 +311,31 @@ test('the source also follows agents of nodes that came later, and no more those
   await serveAgent(seed.port, news);
   await eventually(() => expect(source.topology()?.nodes).toHaveLength(1));
   await expect.poll(() => fourth.connections(), { timeout: 10_000, interval: 20 }).toBe(0);
+});
+
+test('a cluster source takes nothing that no agent of the cluster signed', async () => {
+  const [signer, other] = [1, 2].map((byte) => createNewsSigner(Buffer.alloc(32, byte)));
+  const sign = (event: string, value: unknown, by = signer!): SseMessage => {
+    const data = JSON.stringify(value);
+    return { event, data, signature: by.sign(event, data) };
+  };
+  const forged = topology({ version: 1e15, term: 1e9, leader: null, nodes: [node('n9')] });
+  const genuine = topology({ version: 4 });
+  const taken = await serveAgent(0, () => [
+    { event: 'topology', data: JSON.stringify(forged) },
+    sign('topology', forged, other),
+    { ...sign('topology', genuine), data: JSON.stringify(forged) },
+    sign('event', clusterEvent({ node: 'n9' }), other),
+  ]);
+  const agent = await serveAgent(0, () => [
+    sign('topology', genuine),
+    sign('event', clusterEvent({ node: 'n1' })),
+  ]);
+  const source = createClusterSource({
+    agentUrls: [taken.port, agent.port].map((port) => `http://127.0.0.1:${port}`),
+    verify: createNewsVerifier(signer!.publicKey)!,
+  });
+  closers.push(() => source.close());
+  await eventually(() => expect(source.topology()).toEqual(genuine));
+  await eventually(() => expect(source.events().map((event) => event.node)).toEqual(['n1']));
 });

@@ -59,15 +59,23 @@ const GARBAGE: [string, (socket: Socket) => void, RegExp][] = [
   ['never stops', (socket) => sendForEver(socket, Buffer.alloc(65_536, 0x53)), /does not speak PostgreSQL/],
   [
     'never becomes ready',
-    (socket) => sendForEver(socket, message('S', Buffer.alloc(1000))),
+    (socket) => {
+      socket.write(message('R', Buffer.alloc(4)));
+      sendForEver(socket, message('S', Buffer.alloc(1000)));
+    },
     /says too much before it is ready/,
+  ],
+  [
+    'is ready before it asked who is there',
+    (socket) => socket.write(message('Z', 'I')),
+    /before it authenticated/,
   ],
   ['claims a message of 4 GB', (socket) => socket.write(message('R', '', 0xffffffff)), /cannot have/],
   ['sends an error without an end', (socket) => socket.write(message('E', 'Mtext')), /has no end/],
   [
     'asks for an unknown login',
     (socket) => socket.write(message('R', Buffer.alloc(4, 99))),
-    /does not speak/,
+    /does not speak|not trusted/,
   ],
   ['cuts fields short', (socket) => socket.write(message('K', 'ab')), /does not speak|terminated/],
   [

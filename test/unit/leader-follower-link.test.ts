@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 import type { AgentSeal } from '../../src/coordination/agent-seal.ts';
 import type { NodeConfig } from '../../src/leader-follower/config/config.ts';
 import { LINK_PROTOCOL, PeerLink } from '../../src/leader-follower/peers/link.ts';
+import { Proofs } from '../../src/leader-follower/peers/proofs.ts';
 import { serveLinks } from '../../src/leader-follower/peers/link-server.ts';
 import type { NodeStatus } from '../../src/leader-follower/report/status.ts';
 import { parseNodeId, parseTerm } from '../../src/model/node.ts';
@@ -45,6 +46,7 @@ async function serveOther(seal: AgentSeal): Promise<Listening & { readonly refus
       onRefused: (reason) => void refused.push(reason),
     },
     seal,
+    new Proofs(() => undefined),
   );
   return { ...(await listen(server, endLinks)), refused };
 }

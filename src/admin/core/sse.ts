@@ -1,8 +1,12 @@
+import { parseEvent } from '../../news/event.ts';
+
 /** One message of a server-sent event stream. */
 export interface SseMessage {
   /** `message` when the stream named none. */
   readonly event: string;
   readonly data: string;
+  /** Of an agent's; see news/signature.ts. */
+  readonly signature?: string;
 }
 
 /** What is left of a stream after the messages that were complete. */
@@ -43,14 +47,7 @@ export function formatSse(message: SseMessage): string {
 }
 
 function parseBlock(lines: readonly string[]): SseMessage | null {
-  let event = 'message';
-  const data: string[] = [];
-  for (const line of lines) {
-    const colon = line.indexOf(':');
-    const field = colon === -1 ? line : line.slice(0, colon);
-    const value = colon === -1 ? '' : line.slice(colon + 1).replace(/^ /, '');
-    if (field === 'event') event = value === '' ? 'message' : value;
-    if (field === 'data') data.push(value);
-  }
-  return data.length === 0 ? null : { event, data: data.join('\n') };
+  if (!lines.some((line) => /^data(?::|$)/.test(line))) return null;
+  const { event, data, signature } = parseEvent(lines);
+  return signature === '' ? { event, data } : { event, data, signature };
 }

@@ -1,7 +1,9 @@
 import { request as requestHttp } from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import type { Topology } from '../../model/topology.ts';
+import type { NodeTopology, Topology } from '../../model/topology.ts';
+import { parseEvent } from '../../news/event.ts';
+import type { NewsVerifier } from '../../news/signature.ts';
 
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 2000;
@@ -14,24 +16,27 @@ const MAX_EVENT_CHARACTERS = 1_000_000;
 
 /**
  * One agent's `topology` events (`GET /v1/events`, server-sent events), reconnecting for as long as it is
- * open. It does not keep the process alive.
+ * open. Only what the agent signed counts: whoever took its port is not heard. It does not keep the process alive.
  */
 export class AgentFeed {
   readonly #url: URL;
-  readonly #listener: (topology: Topology) => void;
+  readonly #verify: NewsVerifier;
+  readonly #listener: (topology: Topology) => boolean;
   #request: ClientRequest | null = null;
   #retryTimer: NodeJS.Timeout | null = null;
   #retryMs: number = FIRST_RETRY_MS;
   #isClosed = false;
   #hasHeard = false;
 
-  constructor(agentUrl: string, listener: (topology: Topology) => void) {
+  /** `listener` tells whether the topology is one of the cluster that is listened to. */
+  constructor(agentUrl: string, verify: NewsVerifier, listener: (topology: Topology) => boolean) {
     this.#url = new URL('/v1/events', agentUrl);
+    this.#verify = verify;
     this.#listener = listener;
     this.#connect();
   }
 
-  /** Whether the agent is connected and has told its topology. */
+  /** Whether the agent is connected and has told its topology under its signature. */
   get isLive(): boolean {
     return this.#hasHeard;
   }
@@ -71,11 +76,10 @@ export class AgentFeed {
   }
 
   #handleEvent(text: string): void {
-    const topology = parseTopologyEvent(text);
-    if (topology === null) return;
+    const topology = parseTopologyEvent(text, this.#verify);
+    if (topology === null || !this.#listener(topology)) return;
     this.#hasHeard = true;
     this.#retryMs = FIRST_RETRY_MS;
-    this.#listener(topology);
   }
 
   #retry(): void {
@@ -87,17 +91,12 @@ export class AgentFeed {
   }
 }
 
-/** The topology that one server-sent event carries; null for other events and for what is not one. */
-export function parseTopologyEvent(text: string): Topology | null {
-  let name = 'message';
-  const data: string[] = [];
-  for (const line of text.split(/\r?\n/)) {
-    if (line.startsWith('event:')) name = line.slice('event:'.length).trim();
-    if (line.startsWith('data:')) data.push(line.slice('data:'.length).replace(/^ /, ''));
-  }
-  if (name !== 'topology') return null;
+/** The topology that one server-sent event carries; null for other events, and for what is not one or not signed. */
+export function parseTopologyEvent(text: string, verify: NewsVerifier): Topology | null {
+  const { event, data, signature } = parseEvent(text.split(/\r?\n/));
+  if (event !== 'topology' || !verify(event, data, signature)) return null;
   try {
-    const value: unknown = JSON.parse(data.join('\n'));
+    const value: unknown = JSON.parse(data);
     return isTopology(value) ? value : null;
   } catch {
     return null;
@@ -107,5 +106,13 @@ export function parseTopologyEvent(text: string): Topology | null {
 function isTopology(value: unknown): value is Topology {
   if (typeof value !== 'object' || value === null) return false;
   const { term, version, nodes } = value as Partial<Topology>;
-  return typeof term === 'number' && typeof version === 'number' && Array.isArray(nodes);
+  return (
+    typeof term === 'number' && typeof version === 'number' && Array.isArray(nodes) && nodes.every(isNode)
+  );
+}
+
+function isNode(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const { name, host, port, agentUrl } = value as Partial<NodeTopology>;
+  return [name, host, agentUrl].every((text) => typeof text === 'string') && typeof port === 'number';
 }

@@ -1,4 +1,5 @@
 import type { NodeTopology, Topology } from '../../model/topology.ts';
+import { createNewsVerifier } from '../../news/signature.ts';
 import { AgentFeed } from './agent-feed.ts';
 import type { NodeKey } from '../../model/node.ts';
 import type { AgentStatement } from './core/topology.ts';
@@ -8,9 +9,11 @@ const MAX_AGENT_FEEDS = 3;
 
 /** What some of a cluster's agents tell over their event streams, of which the newest counts. */
 export class AgentFeeds {
-  readonly #feeds = new Map<string, AgentFeed>();
+  readonly #feeds = new Map<string, { readonly key: string; readonly feed: AgentFeed }>();
   readonly #listener: (topology: Topology, isNews: boolean) => void;
   #topology: Topology | null = null;
+  /** The key that the topology was signed with. */
+  #key = '';
   #isClosed = false;
 
   /** `listener` is told with each topology whether another term or leader came with it. */
@@ -28,19 +31,24 @@ export class AgentFeeds {
     return this.#feeds.size > 0;
   }
 
-  subscribe(agentUrl: string): void {
-    if (this.#feeds.has(agentUrl) || this.#feeds.size >= MAX_AGENT_FEEDS || !URL.canParse(agentUrl)) return;
-    this.#feeds.set(agentUrl, new AgentFeed(agentUrl, (topology) => this.#hear(topology)));
+  /** `key`: what the server beside the agent says that it signs with; the server is known by its password. */
+  subscribe(agentUrl: string, key: string): void {
+    if (this.#feeds.get(agentUrl)?.key === key) return;
+    this.unsubscribe(agentUrl);
+    const verify = createNewsVerifier(key);
+    if (verify === null || this.#feeds.size >= MAX_AGENT_FEEDS || !isAgentUrl(agentUrl)) return;
+    const feed = new AgentFeed(agentUrl, verify, (topology) => this.#hear(topology, key));
+    this.#feeds.set(agentUrl, { key, feed });
   }
 
   unsubscribe(agentUrl: string): void {
-    this.#feeds.get(agentUrl)?.close();
+    this.#feeds.get(agentUrl)?.feed.close();
     this.#feeds.delete(agentUrl);
   }
 
   close(): void {
     this.#isClosed = true;
-    for (const feed of this.#feeds.values()) feed.close();
+    for (const { feed } of this.#feeds.values()) feed.close();
   }
 
   /** What the agents say of who leads; `keyOf` knows which server they mean. Null when none has told anything. */
@@ -54,21 +62,30 @@ export class AgentFeeds {
       leader: told === undefined ? null : keyOf(told),
       leaderTimeline: topology.timeline,
       isServing: told?.role === 'leader' && told.state === 'running' && topology.timeline !== null,
-      isFresh: [...this.#feeds.values()].some((feed) => feed.isLive),
+      isFresh: [...this.#feeds.values()].some(({ feed }) => feed.isLive),
     };
   }
 
-  #hear(topology: Topology): void {
-    if (this.#isClosed) return;
+  /** False for another cluster's: a dead node's port may have gone to its agent. */
+  #hear(topology: Topology, key: string): boolean {
+    if (this.#isClosed) return false;
     const known = this.#topology;
-    // A dead node's port may have gone to another cluster's agent.
-    if (known !== null && (topology.clusterId !== known.clusterId || isOlder(topology, known))) return;
+    const isForeign = known !== null && topology.clusterId !== known.clusterId;
+    // Where all servers name agents with another key, the cluster itself is another one.
+    if (isForeign && [...this.#feeds.values()].some((other) => other.key === this.#key)) return false;
+    if (!isForeign && known !== null && isOlder(topology, known)) return true;
     this.#topology = topology;
+    this.#key = key;
     this.#listener(
       topology,
       known === null || topology.term !== known.term || topology.leader !== known.leader,
     );
+    return true;
   }
+}
+
+function isAgentUrl(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
 }
 
 function isOlder(topology: Topology, known: Topology): boolean {

@@ -1,9 +1,9 @@
-import type { ClientConfig } from 'pg';
+import type { GuardedClientConfig } from '../../wire/guarded-client.ts';
 import type { Member } from './core/membership.ts';
 import type { Watermark } from '../session/core/session.ts';
 import type { NodeKey } from '../../model/node.ts';
 import type { Probe } from './core/topology.ts';
-import { connectionTo } from './members.ts';
+import { authOf, connectionTo } from './members.ts';
 import { NodeProbe } from './node-probe.ts';
 import type { ResolvedOptions } from '../options.ts';
 
@@ -66,10 +66,14 @@ export function timelineOf({ last, agentTimeline }: KnownNode): number | null {
 }
 
 /** What a connection of the pool's own needs to reach a server. */
-export function probeConfig(member: Member, options: ResolvedOptions): ClientConfig {
+export function probeConfig(member: Member, options: ResolvedOptions): GuardedClientConfig {
   const { user, password, database, ssl, sslnegotiation, enableChannelBinding, client_encoding } =
     options.account ?? options.connection;
-  const config: ClientConfig = { ...connectionTo(member, ssl), application_name: 'lockstep-probe' };
+  const config: GuardedClientConfig = {
+    ...connectionTo(member, ssl),
+    application_name: 'lockstep-probe',
+    requireAuth: authOf(member, options.requireAuth),
+  };
   const given = { user, password, database, sslnegotiation, enableChannelBinding, client_encoding };
   return Object.assign(config, dropUndefined(given));
 }

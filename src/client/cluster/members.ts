@@ -3,6 +3,8 @@ import { isIP } from 'node:net';
 import type { PoolConfig } from 'pg';
 import { claimAddresses, dropDeparted } from './core/membership.ts';
 import type { Member, Members, Place } from './core/membership.ts';
+import { SCRAM_ONLY } from '../../wire/core/auth-guard.ts';
+import type { AuthMethod } from '../../wire/core/auth-guard.ts';
 import type { NodeKey } from '../../model/node.ts';
 
 /** All addresses of a name. Throws what the resolver throws. */
@@ -157,8 +159,19 @@ export const lookupAll: Lookup = async (host) => {
   return found.map(({ address }) => address);
 };
 
+const TOLD = 'agents: ';
+
 function sourceOf({ host, port }: Place, isTold: boolean): string {
-  return `${isTold ? 'agents: ' : ''}${host}:${port}`;
+  return `${isTold ? TOLD : ''}${host}:${port}`;
+}
+
+/**
+ * How a server may authenticate. One that the app did not name, but agents, must prove to know the password: whoever
+ * speaks in an agent's place could name any.
+ */
+export function authOf({ claims }: Member, allowed: readonly AuthMethod[]): readonly AuthMethod[] {
+  const isTold = [...claims.keys()].every((source) => source.startsWith(TOLD));
+  return isTold ? SCRAM_ONLY : allowed;
 }
 
 /** A socket's folder needs no resolving either. */

@@ -25,6 +25,7 @@ const PARTS = {
   server_address: 'pg_catalog.host(pg_catalog.inet_server_addr())',
   server_port: 'pg_catalog.inet_server_port()',
   agent_url: `pg_catalog.current_setting('lockstep.agent_url', true)`,
+  agent_key: `pg_catalog.current_setting('lockstep.agent_key', true)`,
 } as const;
 
 /**
@@ -52,6 +53,7 @@ interface ProbeRow {
   readonly server_address: string | null;
   readonly server_port: number | null;
   readonly agent_url: string | null;
+  readonly agent_key: string | null;
 }
 
 export interface ProbeAnswer {
@@ -59,6 +61,8 @@ export interface ProbeAnswer {
   /** Monotonic time at which the question was sent. */
   readonly sentAtMs: number;
   readonly agentUrl: string | null;
+  /** What the agent signs its news with: see news/signature.ts. */
+  readonly agentKey: string | null;
   /** The address and port at which the server itself sees the connection; null when it does not say. */
   readonly servedAt: string | null;
   /** Whether the server was silent rather than gone. */
@@ -108,6 +112,7 @@ export class NodeProbe {
         probe: readProbe(row),
         sentAtMs,
         agentUrl: row.agent_url || null,
+        agentKey: row.agent_key || null,
         servedAt: row.server_address === null ? null : `${row.server_address}:${row.server_port}`,
         isTimeout: false,
         error: null,
@@ -120,6 +125,7 @@ export class NodeProbe {
         probe: { kind: 'down', reason: cause.message },
         sentAtMs,
         agentUrl: null,
+        agentKey: null,
         servedAt: null,
         isTimeout,
         error: cause,

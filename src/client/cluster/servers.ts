@@ -5,7 +5,7 @@ import type { NodeKey } from '../../model/node.ts';
 import { createExchangeObserver } from '../observe/exchange-observer.ts';
 import type { Log } from '../observe/exchange-observer.ts';
 import type { ExchangeObserver } from '../../wire/contract.ts';
-import { connectionTo } from './members.ts';
+import { authOf, connectionTo } from './members.ts';
 import type { LeaseSource } from '../route/node-finder.ts';
 import { NodePools } from '../../wire/node-pools.ts';
 import type { Lease } from '../../wire/contract.ts';
@@ -129,7 +129,11 @@ export class Servers implements LeaseSource {
     if (member === undefined) return null;
     const { connection } = this.#options;
     const connectionTimeoutMillis = connection.connectionTimeoutMillis || DEFAULT_CONNECT_TIMEOUT_MS;
-    return { ...connection, ...connectionTo(member, connection.ssl), connectionTimeoutMillis };
+    const requireAuth = authOf(member, this.#options.requireAuth);
+    return Object.assign(
+      { ...connection, ...connectionTo(member, connection.ssl), connectionTimeoutMillis },
+      { requireAuth },
+    );
   }
 
   #leave(node: NodeKey, reason: string): void {

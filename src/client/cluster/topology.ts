@@ -10,15 +10,19 @@ import { codeOf } from '../../model/errors.ts';
 import { isTransient } from '../statement/core/retry.ts';
 import { advanceWatermark } from '../session/core/session.ts';
 import type { Watermark } from '../session/core/session.ts';
-import { decideLeadership, NO_LEADERSHIP, preferNamed, viewNodes } from './core/topology.ts';
+import { contradicts, decideLeadership, NO_LEADERSHIP, preferNamed, viewNodes } from './core/topology.ts';
 import type { NodeKey } from '../../model/node.ts';
-import type { Leadership, Probe, ViewedNode } from './core/topology.ts';
+import type { AgentStatement, Leadership, Probe, ViewedNode } from './core/topology.ts';
 import { ForkWatch } from './fork-watch.ts';
 import { createKnownNode, describeProbe, stopProbing, timelineOf } from './known-node.ts';
 import type { KnownNode } from './known-node.ts';
 import { MemberDirectory } from './members.ts';
 import type { ProbeAnswer } from './node-probe.ts';
 import type { ResolvedOptions } from '../options.ts';
+import { AUTH_REFUSED, toAuthError } from '../../wire/guarded-client.ts';
+
+/** Longer than any change of leadership after which servers and agents still say different things. */
+const CONTRADICTED_MS = 5000;
 
 /** Without a leader every millisecond counts. */
 const SEARCH_INTERVAL_MS = 50;
@@ -54,6 +58,7 @@ export class TopologyMonitor {
   #leaderSamples: readonly LeaderSample[] = [];
   #firstRound: Promise<void> | null = null;
   #started: Promise<void> | null = null;
+  #contradictedSinceMs: number | null = null;
   #isStopped = false;
   #hasReached = false;
 
@@ -158,7 +163,10 @@ export class TopologyMonitor {
     const isAnyLeft =
       [...this.#directory.unresolved.values()].includes(null) ||
       [...this.#nodes.values()].some(({ last, lastError }) => last.kind !== 'down' || lastError === null);
-    return isAnyLeft ? null : this.firstError;
+    const first = this.firstError;
+    if (isAnyLeft || first === null) return null;
+    const areRefused = [...this.#nodes.values()].every(({ lastError }) => codeOf(lastError) === AUTH_REFUSED);
+    return areRefused ? toAuthError(first) : first;
   }
 
   /** What keeps a server from being asked; null where every server that was asked has answered. */
@@ -283,7 +291,8 @@ export class TopologyMonitor {
     this.#forks.saw(node.key, answer.probe, timelineOf(node), performance.now());
     if (!isDirect) node.watermark = null;
     node.agentUrl = answer.agentUrl;
-    if (answer.agentUrl !== null) this.#agents.subscribe(answer.agentUrl);
+    const { agentUrl, agentKey } = answer;
+    if (agentUrl !== null && agentKey !== null) this.#agents.subscribe(agentUrl, agentKey);
     if (answer.probe.lsn === null) return;
     const { lsn, isInRecovery } = answer.probe;
     if (isInRecovery) this.observe(node.key, lsn, answer.sentAtMs);
@@ -354,8 +363,11 @@ export class TopologyMonitor {
   #refresh(): void {
     const former = this.#leadership;
     const probes = preferNamed(this.#probesWithAgentTimelines(), this.#departed());
-    const agents = this.#agents.statement((told) => this.#find(told)?.key ?? null);
-    this.#leadership = decideLeadership({ previous: former, probes, agents });
+    this.#leadership = decideLeadership({
+      previous: former,
+      probes,
+      agents: this.#statement(former, probes),
+    });
     const { leader, timeline } = this.#leadership;
     if (leader !== former.leader || timeline !== former.timeline) this.#leaderSamples = [];
     // Its past is there to undo mistakes: nobody reads it for the present.
@@ -369,6 +381,16 @@ export class TopologyMonitor {
       if (former !== null) this.#listener.leaderChanged(former, leader);
     }
     this.#wake();
+  }
+
+  /** What the agents say, unless servers have contradicted it for long: then its news are old, or somebody's who repeats them. */
+  #statement(previous: Leadership, probes: ReadonlyMap<NodeKey, Probe>): AgentStatement | null {
+    const agents = this.#agents.statement((told) => this.#find(told)?.key ?? null);
+    const isContradicted = agents !== null && contradicts({ previous, probes, agents });
+    const nowMs = performance.now();
+    this.#contradictedSinceMs = isContradicted ? (this.#contradictedSinceMs ?? nowMs) : null;
+    const forMs = nowMs - (this.#contradictedSinceMs ?? nowMs);
+    return agents !== null && forMs > CONTRADICTED_MS ? { ...agents, isFresh: false } : agents;
   }
 
   #departed(): Set<NodeKey> {

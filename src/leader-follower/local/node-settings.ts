@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { newsKeyOf } from '../../coordination/agent-seal.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { PostgresAccount } from '../../postgres/account.ts';
 import { isHost } from '../../postgres/addresses.ts';
@@ -14,6 +15,9 @@ import { slotName } from '../../postgres/slots.ts';
 import { agentUrl, dataNodes } from '../config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 
+/** libpq has require_auth since this major. */
+const REQUIRE_AUTH_SINCE = 16;
+
 const LOOPBACK = ['127.0.0.1/32', '::1/128'];
 
 /** What one node's lockstep.conf depends on. */
@@ -27,6 +31,8 @@ export interface NodeSettingsOptions {
   /** It is to stream from a leader whose timeline it may not have yet. */
   readonly isArriving: boolean;
   readonly passFile: string;
+  /** Of the PostgreSQL that reads them. */
+  readonly major: number;
   /** For all nodes alike. */
   readonly clusterSettings: Settings;
   /** For this node alone, over all others: of a delayed one. */
@@ -88,8 +94,11 @@ function nodeSettings(options: NodeSettingsOptions): Settings {
             application_name: node.name,
             keepalives_idle: 2,
             connect_timeout: 3,
+            // Whoever took the leader's port is not to be told the password; older PostgreSQL cannot be told so.
+            ...(options.major >= REQUIRE_AUTH_SINCE ? { require_auth: 'scram-sha-256' } : {}),
           }),
     'lockstep.agent_url': agentUrl(node),
+    'lockstep.agent_key': newsKeyOf(config.id, config.secrets),
     'lockstep.node': node.name,
     ...options.ownSettings,
   };

@@ -1,11 +1,10 @@
 import { parseRescueCommand } from '../delayed/rescue-command.ts';
 import type { RescueApi } from '../delayed/rescue-api.ts';
 import type { Server } from 'node:http';
-import { serve } from '@hono/node-server';
-import type { ServerType } from '@hono/node-server';
+import { getRequestListener } from '@hono/node-server';
+import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Context } from 'hono';
-import { streamSSE } from 'hono/streaming';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { SEAL_HEADER } from '../../coordination/agent-seal.ts';
 import type { AgentSeal, HeardRequest } from '../../coordination/agent-seal.ts';
@@ -15,12 +14,15 @@ import { CHALLENGE_PATH } from '../../coordination/ask-as-operator.ts';
 import { Challenges } from '../../coordination/challenges.ts';
 import type { Standing } from '../../coordination/embedded/core/admission.ts';
 import { CONSENSUS_PATH } from '../../coordination/embedded/http-transport.ts';
+import { createBoundedServer } from '../../http/bounded-server.ts';
 import { LockstepError } from '../../model/errors.ts';
-import type { ClusterEvent, Topology } from '../../model/topology.ts';
 import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import type { NodesAnswer } from '../config/node-schema.ts';
+import { EventStreams } from './event-streams.ts';
+import type { NewsSource } from './event-streams.ts';
 import { serveLinks } from './link-server.ts';
 import type { LinkApi } from './link-server.ts';
+import { Proofs } from './proofs.ts';
 import { parseNodeCommand } from '../members/node-keeper.ts';
 import type { NodeCommand } from '../members/node-keeper.ts';
 import { serveProbes } from './probes.ts';
@@ -35,11 +37,15 @@ import type {
   TakeoverRequest,
 } from '../report/status.ts';
 
+const EVENTS_PATH = '/v1/events';
+
+/** Of each request, the one that Node.js has. */
+interface Env {
+  Bindings: HttpBindings;
+}
+
 /** What the agent's HTTP interface is served from. */
-export interface AgentApi extends LinkApi {
-  topology(): Topology;
-  events(): readonly ClusterEvent[];
-  subscribe(listener: (change: { topology: Topology } | { event: ClusterEvent }) => void): () => void;
+export interface AgentApi extends LinkApi, NewsSource {
   /** This node's vote in the consensus of the agents; null where they have none among themselves. */
   readonly vote: ((message: SentMessage) => Promise<ConsensusReply>) | null;
   /** See OpenCoordination. */
@@ -62,8 +68,6 @@ export interface AgentApi extends LinkApi {
   changeNodes(command: NodeCommand): Promise<void>;
 }
 
-const KEEPALIVE_MS = 5_000;
-const UNSENT_LIMIT = 1_000;
 /** Of a request that was sealed; from others nothing is read. */
 const MAX_BODY_BYTES = 1_000_000;
 
@@ -77,70 +81,51 @@ export async function serveAgent(options: {
   readonly port: number;
   readonly seal: AgentSeal;
 }): Promise<{ close(): Promise<void> }> {
-  const { api, seal } = options;
-  const app = createApp(api, seal);
-  const server = await new Promise<ServerType>((resolve, reject) => {
-    const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () =>
-      resolve(listening),
-    );
-    listening.once('error', (error: NodeJS.ErrnoException) => {
-      reject(
-        error.code === 'EADDRINUSE'
-          ? new LockstepError(
-              'CONFIG_INVALID',
-              `Port ${options.port} for the agent is in use, perhaps by an agent that already runs. Stop it, or change agentPort in cluster.json.`,
-              { details: { port: options.port } },
-            )
-          : error,
-      );
-    });
+  const { api, seal, host, port } = options;
+  const proofs = new Proofs((socket) => bounded.prove(socket));
+  const serveApp = getRequestListener(createApp(api, seal, proofs).fetch);
+  const bounded = createBoundedServer((request, response) => {
+    if (request.url === EVENTS_PATH && request.method === 'GET') streams.serve(request, response);
+    else void serveApp(request, response);
   });
-  const endLinks = serveLinks(server as Server, api, seal);
+  const streams = new EventStreams(api, seal.newsSigner(), bounded);
+  const endLinks = serveLinks(bounded.server, api, seal, proofs);
+  await listen(bounded.server, host, port);
   return {
-    close: () =>
-      new Promise((resolve) => {
-        endLinks();
-        server.close(() => resolve());
-        if ('closeAllConnections' in server) server.closeAllConnections();
-      }),
+    close: () => {
+      endLinks();
+      streams.close();
+      return bounded.close();
+    },
   };
 }
 
-function createApp(api: AgentApi, seal: AgentSeal): Hono {
-  const app = new Hono();
-  serveProbes(app, api);
-  app.get('/v1/events', (context) =>
-    streamSSE(context, async (stream) => {
-      let unsent = 0;
-      const send = (event: string, data: unknown): void => {
-        // A reader that stalls must not grow the agent; it finds everything again when it reconnects.
-        if (unsent > UNSENT_LIMIT) return stream.abort();
-        unsent++;
-        void stream.writeSSE({ event, data: JSON.stringify(data) }).finally(() => unsent--);
-      };
-      send('topology', api.topology());
-      for (const event of api.events()) send('event', event);
-      const unsubscribe = api.subscribe((change) =>
-        'topology' in change ? send('topology', change.topology) : send('event', change.event),
-      );
-      const keepalive = setInterval(() => void stream.write(': keepalive\n\n'), KEEPALIVE_MS);
-      await new Promise<void>((resolve) => stream.onAbort(resolve));
-      clearInterval(keepalive);
-      unsubscribe();
-    }),
-  );
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const isTaken = error.code === 'EADDRINUSE';
+      const message = `Port ${port} for the agent is in use, perhaps by an agent that already runs. Stop it, or change agentPort in cluster.json.`;
+      reject(isTaken ? new LockstepError('CONFIG_INVALID', message, { details: { port } }) : error);
+    });
+    server.listen(port, host, resolve);
+  });
+}
 
-  serveSealed(app, api, seal);
+function createApp(api: AgentApi, seal: AgentSeal, proofs: Proofs): Hono<Env> {
+  const app = new Hono<Env>();
+  serveProbes(app, api);
+  serveSealed(app, api, seal, proofs);
   return app;
 }
 
 type Task = (body: unknown, heard: HeardRequest) => unknown;
 
 /** What needs a seal: agents of each other, people of all. */
-function serveSealed(app: Hono, api: AgentApi, seal: AgentSeal): void {
+function serveSealed(app: Hono<Env>, api: AgentApi, seal: AgentSeal, proofs: Proofs): void {
   const challenges = new Challenges(monotonicMs);
   app.get(CHALLENGE_PATH, (context) => context.json({ challenge: challenges.issue() }));
-  const answer = (context: Context, task: Task): Promise<Response> => answerSealed(context, api, seal, task);
+  const answer = (context: Context<Env>, task: Task): Promise<Response> =>
+    answerSealed(context, { api, seal, proofs }, task);
   const command = (path: string, task: Task): void => {
     app.post(path, (context) =>
       answer(context, (body, heard) => {
@@ -196,13 +181,18 @@ function serveSealed(app: Hono, api: AgentApi, seal: AgentSeal): void {
 }
 
 /** Judges the header before anything of the body is read, does the task, and seals what came of it, also an error. */
-async function answerSealed(context: Context, api: AgentApi, seal: AgentSeal, task: Task): Promise<Response> {
+async function answerSealed(
+  context: Context<Env>,
+  { api, seal, proofs }: { readonly api: AgentApi; readonly seal: AgentSeal; readonly proofs: Proofs },
+  task: Task,
+): Promise<Response> {
   let heard: HeardRequest;
   try {
     heard = seal.hear(context.req.header('authorization'), context.req.method, context.req.path);
   } catch (error) {
     return refuse(context, api, 401, error as Error);
   }
+  proofs.accept(heard.nonce, context.env.incoming.socket);
   const text = await readBody(context.req.raw, MAX_BODY_BYTES);
   if (text === null) return refuse(context, api, 413, new Error('The body is too long.'));
   try {
@@ -244,7 +234,7 @@ function describeError(error: unknown): [ContentfulStatusCode, unknown] {
 }
 
 /** The connection ends with it: whatever its sender still has for us, it cannot prove. */
-function refuse(context: Context, api: AgentApi, status: 401 | 413, { message }: Error): Response {
+function refuse(context: Context<Env>, api: AgentApi, status: 401 | 413, { message }: Error): Response {
   api.onRefused(message);
   context.header('connection', 'close');
   return context.json({ code: 'CONFIG_INVALID', message, outcome: 'not-applied' }, status);

@@ -2,10 +2,12 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { SEAL_HEADER } from '../../coordination/agent-seal.ts';
 import type { AgentSeal, HeardRequest, LineSeal } from '../../coordination/agent-seal.ts';
+import { Seats } from '../../http/core/seats.ts';
 import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import type { Ping } from '../core/support.ts';
 import { LINK_PATH, LINK_PROTOCOL, readLines, STATUS_INTERVAL_MS, writeLine } from './link.ts';
 import type { LinkRequest } from './link.ts';
+import type { Proofs } from './proofs.ts';
 import type { NodeStatus } from '../report/status.ts';
 
 /** Who opened a link sends several lines a second; one that is silent for so long is gone, or was none of us. */
@@ -22,16 +24,23 @@ export interface LinkApi {
   onRefused(reason: string): void;
 }
 
+/** Each agent keeps one link to another; more for a moment when it connects again. */
+const LINKS_PER_NODE = 4;
+const MAX_LINKS = 256;
+
 /** Serves links on an agent's HTTP server. Returns the function that ends those that stand. */
-export function serveLinks(server: Server, api: LinkApi, seal: AgentSeal): () => void {
+export function serveLinks(server: Server, api: LinkApi, seal: AgentSeal, proofs: Proofs): () => void {
+  const links = new Seats<Socket>({ perAddress: LINKS_PER_NODE, total: MAX_LINKS });
   const sockets = new Set<Socket>();
   server.on('upgrade', (request: IncomingMessage, socket: Socket) => {
     socket.on('error', () => undefined);
     const opener = request.url === LINK_PATH ? hear(request, api, seal) : null;
-    if (opener === null) {
-      socket.end('HTTP/1.1 401 Unauthorized\r\nconnection: close\r\n\r\n');
+    // Who repeats a request can say nothing on the link; nor is anybody to hold the other half of a refused one.
+    if (opener === null || !proofs.accept(opener.nonce, socket)) {
+      socket.end('HTTP/1.1 401 Unauthorized\r\nconnection: close\r\n\r\n', () => socket.destroy());
       return;
     }
+    links.take(opener.from, socket)?.destroy();
     const { header, lines } = opener.openLink();
     socket.setNoDelay(true);
     socket.setTimeout(0);
@@ -40,7 +49,10 @@ export function serveLinks(server: Server, api: LinkApi, seal: AgentSeal): () =>
     );
     sockets.add(socket);
     serveLink(socket, lines, api);
-    socket.once('close', () => sockets.delete(socket));
+    socket.once('close', () => {
+      sockets.delete(socket);
+      links.leave(socket);
+    });
   });
   return () => {
     for (const socket of sockets) socket.destroy();

@@ -1,5 +1,5 @@
 import type { Hono } from 'hono';
-import type { Context } from 'hono';
+import type { Context, Env } from 'hono';
 import { judgeHealth, parseLagLimit, primaryObstacle, replicaObstacle } from '../report/core/health.ts';
 import { renderMetrics } from '../report/core/metrics.ts';
 import type { NodeStatus } from '../report/status.ts';
@@ -20,7 +20,7 @@ const METHODS = ['GET', 'OPTIONS'];
  * What monitors and load balancers ask, without a secret: `/health`, `/primary` and `/replica?lag=10MB` answer 200 or 503
  * and say why, `/metrics` what Prometheus reads.
  */
-export function serveProbes(app: Hono, api: ProbeSources): void {
+export function serveProbes<E extends Env>(app: Hono<E>, api: ProbeSources): void {
   const events = countEvents(api);
   app.on(METHODS, '/health', (context) => {
     const health = judgeHealth(api.status(), api.topology());

@@ -2,12 +2,13 @@ import { execFile } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import pg from 'pg';
 import type { PostgresAccount } from '../account.ts';
 import type { PostgresBinaries } from '../binaries.ts';
 import { readControlFile } from '../control-file.ts';
 import type { ServerAddress } from '../replication-connection.ts';
 import { renderConnInfo } from '../settings.ts';
+import { SCRAM_ONLY } from '../../wire/core/auth-guard.ts';
+import { GuardedClient } from '../../wire/guarded-client.ts';
 
 const run = promisify(execFile);
 
@@ -55,7 +56,7 @@ export async function rewindDataFolder(options: RewindOptions): Promise<RewindRe
       {
         // As PostgreSQL itself runs restore_command, which may name a file from there.
         cwd: dataDir,
-        env: { ...process.env, PGPASSWORD: password, LC_ALL: 'C' },
+        env: { ...process.env, PGPASSWORD: password, PGREQUIREAUTH: 'scram-sha-256', LC_ALL: 'C' },
         timeout: REWIND_TIMEOUT_MS,
         killSignal: 'SIGKILL',
         maxBuffer: 16_000_000,
@@ -77,8 +78,9 @@ export async function rewindDataFolder(options: RewindOptions): Promise<RewindRe
  * first checkpoint: before that it would find nothing to do.
  */
 async function writeTimeline(source: ServerAddress): Promise<void> {
-  const client = new pg.Client({
+  const client = new GuardedClient({
     ...source,
+    requireAuth: SCRAM_ONLY,
     database: 'postgres',
     application_name: 'lockstep agent',
     connectionTimeoutMillis: 5_000,

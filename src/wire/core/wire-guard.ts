@@ -1,3 +1,5 @@
+import { AuthGuard, SAFE_AUTH } from './auth-guard.ts';
+
 /** All that a server may send. Source: PostgreSQL documentation, "Message Formats". */
 const IS_MESSAGE_TYPE = new Uint8Array(256);
 for (const type of new TextEncoder().encode('RKSNEZ123nstTDCIAGHWcdvV')) IS_MESSAGE_TYPE[type] = 1;
@@ -5,6 +7,10 @@ for (const type of new TextEncoder().encode('RKSNEZ123nstTDCIAGHWcdvV')) IS_MESS
 const ERROR = 0x45;
 const NOTICE = 0x4e;
 const READY = 0x5a;
+const AUTHENTICATION = 0x52;
+const NEGOTIATE = 0x76;
+/** Of the kinds of authentication that there are. */
+const LAST_AUTH_CODE = 12;
 const HEADER_BYTES = 5;
 
 /** Far more than any server says before it is ready for the first query. */
@@ -29,9 +35,17 @@ export class WireGuard {
   /** Where an error's fields stand: before a field's type, inside its text, behind the end. */
   #fields: 'type' | 'text' | 'end' = 'type';
 
-  constructor(maxMessageBytes: number = MAX_MESSAGE_BYTES) {
+  readonly #auth: AuthGuard;
+  #authCode = 0;
+  #authBytes = 0;
+
+  constructor(maxMessageBytes: number = MAX_MESSAGE_BYTES, auth: AuthGuard = new AuthGuard(SAFE_AUTH)) {
     this.#maxMessageBytes = maxMessageBytes;
+    this.#auth = auth;
   }
+
+  /** Whether the last fault is how the server authenticates, rather than that it is no PostgreSQL server. */
+  isAuthFault = false;
 
   /** What is wrong with the bytes; null while they may be a server's. */
   check(chunk: Uint8Array): string | null {
@@ -52,6 +66,10 @@ export class WireGuard {
       this.#bodyBytes -= end - at;
       if ((this.#type === ERROR || this.#type === NOTICE) && !this.#followFields(chunk, at, end))
         return 'an error message has no end';
+      if (this.#type === AUTHENTICATION) {
+        const fault = this.#judgeAuth(chunk, at, end);
+        if (fault !== null) return fault;
+      }
       at = end;
       if (this.#bodyBytes > 0) return null;
       this.#headerBytes = 0;
@@ -85,6 +103,29 @@ export class WireGuard {
     if (this.#bodyBytes < 0 || this.#bodyBytes > most)
       return `a message cannot have ${this.#bodyBytes + 4} bytes`;
     this.#fields = 'type';
+    this.#authCode = 0;
+    this.#authBytes = 0;
+    return this.#judgeOrder();
+  }
+
+  /** Until it let the client in, a server has nothing to say but how it wants to know it, or why not. */
+  #judgeOrder(): string | null {
+    const isAuth = this.#type === AUTHENTICATION;
+    const maySay = isAuth || this.#type === ERROR || this.#type === NOTICE || this.#type === NEGOTIATE;
+    if (this.#auth.isOver ? !isAuth : maySay) return null;
+    return this.#auth.isOver ? 'it authenticates twice' : 'it is ready before it authenticated anybody';
+  }
+
+  /** The first four bytes of the body say what is asked for; they may come in pieces. */
+  #judgeAuth(chunk: Uint8Array, start: number, end: number): string | null {
+    for (let at = start; at < end && this.#authBytes < 4; at += 1) {
+      this.#authCode = this.#authCode * 256 + (chunk[at] ?? 0);
+      this.#authBytes += 1;
+      if (this.#authBytes < 4) continue;
+      const fault = this.#auth.judge(this.#authCode);
+      this.isAuthFault = fault !== null && this.#authCode <= LAST_AUTH_CODE;
+      return fault;
+    }
     return null;
   }
 

@@ -61,6 +61,18 @@ export function decideLeadership(input: LeadershipInput): Leadership {
   return leadershipByProbes(input);
 }
 
+/**
+ * Whether servers say something else of who leads than the agents do: one is writable on the newest timeline, and the
+ * agents' leader, if they have one, is not. So it is for a moment when the leadership changes.
+ */
+export function contradicts(input: LeadershipInput & { readonly agents: AgentStatement }): boolean {
+  const { agents, probes } = input;
+  const proven = leadershipByProbes(input).leader;
+  if (proven === null || proven === agents.leader) return false;
+  const told = agents.leader === null ? undefined : probes.get(agents.leader);
+  return told?.kind !== 'up' || told.isInRecovery;
+}
+
 function leadershipByAgents(input: LeadershipInput, agents: AgentStatement): Leadership {
   const { previous, probes } = input;
   const term = agents.term;
