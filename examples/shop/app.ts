@@ -1,5 +1,6 @@
 import { Hono } from 'hono';
 import type { Context } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
 import { csrf } from 'hono/csrf';
 import { HTTPException } from 'hono/http-exception';
 import { secureHeaders } from 'hono/secure-headers';
@@ -9,6 +10,8 @@ import { databaseCarts } from './carts.ts';
 import type { Carts } from './carts.ts';
 import type { CardProvider } from './card-provider.ts';
 import type { ShopDatabase } from './database.ts';
+import { isEncrypted } from './doors/caller.ts';
+import { guardPasswords, MAX_BODY_BYTES, refuseNul } from './doors/doors.ts';
 import { forgetSeen, recogniseVisitor } from './visitor.ts';
 import type { ShopEnv } from './visitor.ts';
 import { createAssets } from './web/assets.ts';
@@ -24,11 +27,18 @@ export interface AppOptions {
   readonly shopId: string;
   /** Told about every request that failed for a reason of ours. */
   readonly onError?: (error: unknown) => void;
+  /** Whether a proxy says who asks, by `X-Forwarded-For` and `X-Forwarded-Proto`. Default false. */
+  readonly isBehindProxy?: boolean;
 }
 
+const PASSWORD_PATHS = ['/sign-in', '/sign-up', '/api/sign-in', '/api/accounts'];
+
 /** The whole shop: pages, API, pictures and health. */
-export function createApp({ db, cards, shopId, carts = databaseCarts, onError }: AppOptions): Hono<ShopEnv> {
+export function createApp(options: AppOptions): Hono<ShopEnv> {
+  const { db, cards, shopId, carts = databaseCarts, onError } = options;
+  const place = { isBehindProxy: options.isBehindProxy ?? false };
   const app = new Hono<ShopEnv>();
+  app.use(refuseNul, bodyLimit({ maxSize: MAX_BODY_BYTES }));
   app.use(
     secureHeaders({
       contentSecurityPolicy: {
@@ -48,6 +58,12 @@ export function createApp({ db, cards, shopId, carts = databaseCarts, onError }:
     return c.json({ ok: true, products: rows[0]?.products ?? 0, readsByNode: db.stats().readsByNode });
   });
   app.use(csrf());
+  const guard = guardPasswords(place, () => performance.now());
+  for (const path of PASSWORD_PATHS) app.use(path, guard);
+  app.use((c, next) => {
+    c.set('isEncrypted', isEncrypted(c, place));
+    return next();
+  });
   app.use(recogniseVisitor(db, shopId, carts));
   app.route('/api', createApi(db, cards));
   app.route('/', createWebRoutes(db, cards));
@@ -70,9 +86,12 @@ async function answerError(error: Error, c: Context, onError: AppOptions['onErro
   return c.html(await renderPage({ title, account: null, cartCount: 0, body }), status);
 }
 
-type ErrorStatus = 400 | 401 | 403 | 404 | 500 | 503;
+type ErrorStatus = 400 | 401 | 403 | 404 | 413 | 429 | 500 | 503;
 
 function describeError(error: Error): { readonly status: ErrorStatus; readonly message: string } {
+  // PostgreSQL's word for the character NUL in a text.
+  if ('code' in error && error.code === '22021')
+    return { status: 400, message: 'There is a character in it that no text can have.' };
   if (error instanceof HTTPException)
     return { status: error.status as ErrorStatus, message: error.message || 'The request was refused.' };
   if (error instanceof LockstepError) {

@@ -2,13 +2,15 @@ import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { createAdaptorServer } from '@hono/node-server';
+import { getRequestListener } from '@hono/node-server';
+import { createBoundedServer } from '../../src/http/bounded-server.ts';
 import { connect, LockstepError } from '../../src/index.ts';
 import { cart, quorum } from '../../src/leaderless/index.ts';
 import type { Quorum } from '../../src/leaderless/index.ts';
 import { createApp } from './app.ts';
 import { quorumCarts } from './carts.ts';
 import { createCardProvider } from './card-provider.ts';
+import { MAX_BODY_BYTES } from './doors/doors.ts';
 import { captureOutstanding } from './payments.ts';
 import { createSchema } from './schema.ts';
 import { seedCatalogue } from './seed/seed.ts';
@@ -23,6 +25,8 @@ export interface ShopOptions {
   /** Where to listen on 127.0.0.1; the next free port when it is taken. Default 3000. */
   readonly port?: number;
   readonly onProgress?: (progress: SeedProgress) => void;
+  /** See AppOptions. */
+  readonly isBehindProxy?: boolean;
   /** Told about every request that failed for a reason of the shop's own. */
   readonly onError?: (error: unknown) => void;
 }
@@ -38,10 +42,11 @@ export interface Shop {
 }
 
 const PORTS_TO_TRY = 20;
+const MAX_CONNECTIONS = 1_000;
 
 /** Creates the schema, fills an empty catalogue and serves the shop. */
 export async function startShop(options: ShopOptions): Promise<Shop> {
-  const { url, leaderlessUrls = [], port = 3000, onProgress, onError } = options;
+  const { url, leaderlessUrls = [], port = 3000, onProgress, onError, isBehindProxy = false } = options;
   const db = connect(url);
   db.on('error', () => undefined);
   let kept: Quorum | null = null;
@@ -56,8 +61,20 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
     await captureOutstanding(db, cards);
     if (leaderlessUrls.length > 0) kept = await quorum({ nodes: leaderlessUrls });
     const carts = kept === null ? {} : { carts: quorumCarts(kept.collection('carts', cart())) };
-    const app = createApp({ db, cards, shopId, ...carts, ...(onError === undefined ? {} : { onError }) });
-    const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+    const app = createApp({
+      db,
+      cards,
+      shopId,
+      isBehindProxy,
+      ...carts,
+      ...(onError === undefined ? {} : { onError }),
+    });
+    const { server } = createBoundedServer(getRequestListener(app.fetch), {
+      maxBodyBytes: MAX_BODY_BYTES,
+      strangers: MAX_CONNECTIONS,
+      // A proxy's connections are everybody's.
+      strangersPerAddress: isBehindProxy ? MAX_CONNECTIONS : MAX_CONNECTIONS / 4,
+    });
     const boundPort = await listen(server, port);
     return {
       address: `http://127.0.0.1:${boundPort}`,
@@ -105,6 +122,7 @@ async function main(): Promise<void> {
       url: { type: 'string' },
       port: { type: 'string', default: '3000' },
       json: { type: 'boolean', default: false },
+      'behind-proxy': { type: 'boolean', default: false },
     },
   });
   const url = values.url ?? process.env['DATABASE_URL'];
@@ -125,6 +143,7 @@ async function main(): Promise<void> {
     url,
     leaderlessUrls,
     port,
+    isBehindProxy: values['behind-proxy'],
     onProgress: showProgress,
     onError: (error) => console.error(error),
   });

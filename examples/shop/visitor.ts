@@ -1,5 +1,6 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
+import type { CookieOptions } from 'hono/utils/cookie';
 import type { ClientTopology, Log, StatementLogEntry } from '../../src/index.ts';
 import { findBySecret, SIGN_IN_DAYS } from './accounts.ts';
 import type { Account } from './accounts.ts';
@@ -17,7 +18,12 @@ export interface Visitor {
 }
 
 export interface ShopEnv {
-  Variables: { visitor: Visitor; topology: () => Promise<ClientTopology> };
+  Variables: {
+    visitor: Visitor;
+    topology: () => Promise<ClientTopology>;
+    /** Then cookies are never to travel unencrypted. */
+    isEncrypted: boolean;
+  };
 }
 
 const SIGN_IN_COOKIE = 'shop_sign_in';
@@ -49,7 +55,7 @@ export function recogniseVisitor(db: ShopDatabase, shopId: string, carts: Carts)
     c.set('topology', () => db.topology());
     await next();
     if (session.token !== null && session.token !== token)
-      setCookie(c, SEEN_COOKIE, `${shopId}.${session.token}`, COOKIE);
+      setCookie(c, SEEN_COOKIE, `${shopId}.${session.token}`, cookieOptions(c));
   };
 }
 
@@ -62,13 +68,17 @@ function openSession(db: ShopDatabase, token: string | undefined, log: Log): Sho
   }
 }
 
+function cookieOptions(c: Context<ShopEnv>): CookieOptions {
+  return { ...COOKIE, secure: c.get('isEncrypted') };
+}
+
 /** Forgets what the visitor has seen: the way out when a failover lost it. */
 export function forgetSeen(c: Context): void {
   deleteCookie(c, SEEN_COOKIE, { path: '/' });
 }
 
-export function rememberSignIn(c: Context, secret: string): void {
-  setCookie(c, SIGN_IN_COOKIE, secret, COOKIE);
+export function rememberSignIn(c: Context<ShopEnv>, secret: string): void {
+  setCookie(c, SIGN_IN_COOKIE, secret, cookieOptions(c));
 }
 
 /** Forgets the sign-in and returns its secret. */
@@ -79,6 +89,6 @@ export function forgetSignIn(c: Context): string | undefined {
 /** The visitor's cart, a new one when there is none yet. */
 export function ensureCart(c: Context<ShopEnv>): string {
   const cartId = c.get('visitor').cartId ?? crypto.randomUUID();
-  setCookie(c, CART_COOKIE, cartId, COOKIE);
+  setCookie(c, CART_COOKIE, cartId, cookieOptions(c));
   return cartId;
 }
