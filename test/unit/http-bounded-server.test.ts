@@ -110,7 +110,7 @@ describe('a server that strangers may reach', () => {
     expect((await get(port, '/stream')).statusCode).toBe(503);
     for (let n = 0; n < 20; n += 1) await connectTo(port);
     expect(streams.map(({ statusCode, destroyed }) => [statusCode, destroyed])).toEqual(
-      Array(3).fill([200, false]),
+      [1, 2, 3].map(() => [200, false]),
     );
     streams[0]?.destroy();
     await expect.poll(async () => (await get(port, '/stream')).statusCode, { timeout: 10_000 }).toBe(200);

@@ -1,6 +1,6 @@
 import { Hono } from 'hono';
 import type { Context } from 'hono';
-import { HTTPException } from 'hono/http-exception';
+import type { HTTPException } from 'hono/http-exception';
 import { describe, expect, test } from 'vitest';
 import { Attempts } from '../../examples/shop/doors/attempts.ts';
 import { addressOf, isEncrypted } from '../../examples/shop/doors/caller.ts';

@@ -1,10 +1,12 @@
-import { OPERATOR } from '../../coordination/agent-seal.ts';
+import { newsKeyOf, OPERATOR } from '../../coordination/agent-seal.ts';
 import { askAsOperator } from '../../coordination/ask-as-operator.ts';
 import { agentUrl } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/config.ts';
 import { openSeal } from '../../leader-follower/config/coordination.ts';
 import { parseNodesAnswer } from '../../leader-follower/config/node-schema.ts';
 import type { NodesAnswer } from '../../leader-follower/config/node-schema.ts';
+import { createNewsVerifier } from '../../news/signature.ts';
+import type { NewsVerifier } from '../../news/signature.ts';
 import { LockstepError } from '../../model/errors.ts';
 
 const NODES_TIMEOUT_MS = 1_000;
@@ -53,6 +55,11 @@ export async function askForNodesAnswer(config: ClusterConfig): Promise<NodesAns
   );
   const informed = answers.filter((answer) => answer !== null).filter(({ version }) => version > 0);
   return informed.toSorted((a, b) => b.version - a.version)[0] ?? null;
+}
+
+/** Whether an agent of this cluster said what it shows to everyone. */
+export function newsVerifierOf({ id, secrets }: ClusterConfig): NewsVerifier {
+  return createNewsVerifier(newsKeyOf(id, secrets)) ?? (() => false);
 }
 
 /** The nodes of {@link askForNodesAnswer}. */

@@ -5,6 +5,7 @@ import { startAdminServer } from '../../admin/server.ts';
 import type { AdminCommands } from '../../admin/source.ts';
 import { agentUrl } from '../../leader-follower/config/config.ts';
 import { LockstepError } from '../../model/errors.ts';
+import { newsVerifierOf } from './agent-request.ts';
 import { print, readConfig } from './plan-commands.ts';
 import { handOver } from './switchover-command.ts';
 import { choosePorts, parsePort } from '../dev/ports.ts';
@@ -26,7 +27,10 @@ export function addDashboardCommand(program: Command): void {
 
 async function runDashboard(options: ClusterPlace & { readonly port?: number }): Promise<void> {
   const config = await readConfig(options);
-  const source = createClusterSource({ agentUrls: config.nodes.map(agentUrl) });
+  const source = createClusterSource({
+    agentUrls: config.nodes.map(agentUrl),
+    verify: newsVerifierOf(config),
+  });
   const [port = 0] = await choosePorts(options.port ?? PRESET_PORT, 1, {
     isExact: options.port !== undefined,
     flag: '--port',
@@ -40,7 +44,8 @@ async function runDashboard(options: ClusterPlace & { readonly port?: number }):
       events: () => source.events(),
       subscribe: (listener) => source.subscribe(listener),
       commands: commandsOf(options),
-      token: config.secrets.agent,
+      // Nobody has it: the page commands with its key.
+      token: randomBytes(24).toString('base64url'),
       pageKey,
     },
   });

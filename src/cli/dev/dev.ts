@@ -10,13 +10,11 @@ import type { AdminCommands, DashboardLinks } from '../../admin/source.ts';
 import { agentUrl, dataNodes, delayMsOf, findNode, kindOf } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../leader-follower/config/config.ts';
 import type { NodesAnswer } from '../../leader-follower/config/node-schema.ts';
-import { newsKeyOf } from '../../coordination/agent-seal.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { ClusterEvent, Topology } from '../../model/topology.ts';
-import { createNewsVerifier } from '../../news/signature.ts';
 import { assertFreeSpace } from '../../postgres/data-folder.ts';
 import { processStart } from '../../host/process-start.ts';
-import { askAgent, askForNodesAnswer } from '../commands/agent-request.ts';
+import { askAgent, askForNodesAnswer, newsVerifierOf } from '../commands/agent-request.ts';
 import { startApp } from './app-process.ts';
 import type { AppProcess } from './app-process.ts';
 import {
@@ -117,7 +115,7 @@ class DevCluster {
     });
     this.#source = createClusterSource({
       agentUrls: this.#config.nodes.map(agentUrl),
-      verify: createNewsVerifier(newsKeyOf(this.#config.id, this.#config.secrets)) ?? (() => false),
+      verify: newsVerifierOf(this.#config),
       fallback: emptyTopology(this.#config),
     });
     const color = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;

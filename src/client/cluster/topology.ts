@@ -165,8 +165,9 @@ export class TopologyMonitor {
       [...this.#nodes.values()].some(({ last, lastError }) => last.kind !== 'down' || lastError === null);
     const first = this.firstError;
     if (isAnyLeft || first === null) return null;
-    const areRefused = [...this.#nodes.values()].every(({ lastError }) => codeOf(lastError) === AUTH_REFUSED);
-    return areRefused ? toAuthError(first) : first;
+    const isRefused = (error: Error | null): boolean => codeOf(error) === AUTH_REFUSED;
+    const areRefused = [...this.#nodes.values()].every(({ lastError }) => isRefused(lastError));
+    return areRefused && isRefused(first) ? toAuthError(first) : first;
   }
 
   /** What keeps a server from being asked; null where every server that was asked has answered. */

@@ -444,7 +444,6 @@ export class LocalNode {
       account: this.#account,
       dataDir: this.dataDir,
       passFile: join(this.#folder, 'replication.pgpass'),
-      major: this.#binaries.major,
     });
     this.#isUnwritten = false;
   }

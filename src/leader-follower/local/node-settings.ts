@@ -3,7 +3,7 @@ import { newsKeyOf } from '../../coordination/agent-seal.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { PostgresAccount } from '../../postgres/account.ts';
 import { isHost } from '../../postgres/addresses.ts';
-import { replaceFile, writeSettings } from '../../postgres/data-folder.ts';
+import { readDataVersion, replaceFile, writeSettings } from '../../postgres/data-folder.ts';
 import {
   renderConnInfo,
   renderPassLine,
@@ -31,8 +31,6 @@ export interface NodeSettingsOptions {
   /** It is to stream from a leader whose timeline it may not have yet. */
   readonly isArriving: boolean;
   readonly passFile: string;
-  /** Of the PostgreSQL that reads them. */
-  readonly major: number;
   /** For all nodes alike. */
   readonly clusterSettings: Settings;
   /** For this node alone, over all others: of a delayed one. */
@@ -50,7 +48,8 @@ export async function writeNodeSettings(options: NodeSettingsOptions): Promise<v
   // The list of nodes comes from a register: one bad entry must neither get into a file nor stop all nodes.
   const hosts = dataNodes(config).filter(({ host }) => isHost(host));
   const nodes = [...new Set([...LOOPBACK, ...hosts.map(networkOf), ...config.nodeNetworks])];
-  await writeSettings(dataDir, account, nodeSettings(options), {
+  const settings = nodeSettings(options, await readDataVersion(dataDir));
+  await writeSettings(dataDir, account, settings, {
     nodes,
     clients: config.allowedNetworks,
     onlyRoles: options.onlyRoles,
@@ -64,7 +63,8 @@ function networkOf({ host }: NodeConfig): string {
   return `${host}/${version === 4 ? 32 : 128}`;
 }
 
-function nodeSettings(options: NodeSettingsOptions): Settings {
+/** `major`: of the PostgreSQL that reads them. */
+function nodeSettings(options: NodeSettingsOptions, major: number | null): Settings {
   const { config, node, leader } = options;
   if (leader !== null && !isHost(leader.host)) {
     throw new LockstepError(
@@ -95,7 +95,7 @@ function nodeSettings(options: NodeSettingsOptions): Settings {
             keepalives_idle: 2,
             connect_timeout: 3,
             // Whoever took the leader's port is not to be told the password; older PostgreSQL cannot be told so.
-            ...(options.major >= REQUIRE_AUTH_SINCE ? { require_auth: 'scram-sha-256' } : {}),
+            ...((major ?? 0) >= REQUIRE_AUTH_SINCE ? { require_auth: 'scram-sha-256' } : {}),
           }),
     'lockstep.agent_url': agentUrl(node),
     'lockstep.agent_key': newsKeyOf(config.id, config.secrets),
