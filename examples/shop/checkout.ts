@@ -1,6 +1,6 @@
 import { prepared } from './database.ts';
 import type { Card, CardProvider } from './card-provider.ts';
-import type { Queryable, ShopSession } from './database.ts';
+import type { Queryable, ShopWriter } from './database.ts';
 import { recordPayment } from './payments.ts';
 
 export interface CheckoutItem {
@@ -39,7 +39,7 @@ export type CheckoutResult =
  * call again with the same key on whoever leads then: an order that exists is answered as a repeat.
  */
 export async function placeOrder(
-  session: ShopSession,
+  session: ShopWriter,
   cards: CardProvider,
   request: CheckoutRequest,
 ): Promise<CheckoutResult> {
@@ -80,7 +80,7 @@ export async function placeOrder(
  * of {@link placeOrder} does.
  */
 export async function confirmOrder(
-  session: ShopSession,
+  session: ShopWriter,
   accountId: number,
   orderKey: string,
 ): Promise<Extract<CheckoutResult, { kind: 'placed' }> | null> {

@@ -17,17 +17,22 @@ export interface Queryable {
   query<Row extends QueryResultRow>(statement: Statement): Promise<QueryResult<Row>>;
 }
 
-/** Reads its own writes: every answer is at least as new as what this session wrote or saw before. */
-export interface ShopSession extends Queryable {
+/** What one visitor's requests write through, and read back: the pool, or a session of the visitor's. */
+export interface ShopWriter extends Queryable {
   transaction<T>(
     work: (tx: Queryable) => Promise<T>,
     options?: { readonly durability?: Durability },
   ): Promise<T>;
+}
+
+/** Reads its own writes: every answer is at least as new as what this session wrote or saw before. */
+export interface ShopSession extends ShopWriter {
   /** What the session has seen, for the next request of the same visitor; null before anything was. */
   readonly token: string | null;
 }
 
 /** The part of the Lockstep client that the shop stands on. */
+<<<<<<< HEAD
 export interface ShopDatabase extends Queryable {
   session(options?: { readonly token?: string | undefined; readonly log?: Log }): ShopSession;
   /** The cluster as last seen. */
@@ -36,6 +41,10 @@ export interface ShopDatabase extends Queryable {
     work: (tx: Queryable) => Promise<T>,
     options?: { readonly durability?: Durability },
   ): Promise<T>;
+=======
+export interface ShopDatabase extends ShopWriter {
+  session(options?: { readonly token?: string | undefined }): ShopSession;
+>>>>>>> afbb2a7 (Let transactions end before a switchover, and hold new ones in the client)
   stats(): { readonly readsByNode: Readonly<Record<string, number>> };
   end(): Promise<void>;
 }

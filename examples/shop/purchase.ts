@@ -2,7 +2,7 @@ import type { Card, CardProvider } from './card-provider.ts';
 import type { Carts } from './carts.ts';
 import { confirmOrder, placeOrder } from './checkout.ts';
 import type { CheckoutRequest, CheckoutResult } from './checkout.ts';
-import type { ShopDatabase, ShopSession } from './database.ts';
+import type { ShopDatabase, ShopSession, ShopWriter } from './database.ts';
 import { capturePayment } from './payments.ts';
 import { settle } from './settle.ts';
 import type { SettleOptions } from './settle.ts';
@@ -13,7 +13,7 @@ import type { SettleOptions } from './settle.ts';
  */
 export async function buy(
   db: ShopDatabase,
-  session: ShopSession,
+  session: ShopWriter,
   cards: CardProvider,
   request: CheckoutRequest,
   options: SettleOptions = {},

@@ -1,5 +1,5 @@
 import { prepared } from './database.ts';
-import type { Queryable, ShopSession } from './database.ts';
+import type { Queryable, ShopWriter } from './database.ts';
 
 export interface Review {
   readonly id: number;
@@ -59,7 +59,7 @@ export async function listReviews(
  * Commits asynchronously: a review is worth less than the wait, and may be lost with the leader. The session
  * still reads it back. Returns whether the product exists.
  */
-export async function writeReview(session: ShopSession, review: NewReview): Promise<boolean> {
+export async function writeReview(session: ShopWriter, review: NewReview): Promise<boolean> {
   const { productId, account, rating, title, body } = review;
   const write = async (tx: Queryable): Promise<boolean> => {
     const product = await tx.query(

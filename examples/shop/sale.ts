@@ -16,6 +16,7 @@ const USAGE = `The holiday sale: shoppers fight for a limited edition, and the d
   --seed n         same seed, same wishes (default 1)
   --seconds n      let nobody in after n seconds
   --kill-leader    kill the leader when half of the pieces are sold, and start it again afterwards
+  --no-sessions    shoppers use the pool as it is, instead of a session each
   --url url        a cluster elsewhere; default: the one that runs in ./.lockstep
   --json           one JSON document on standard output
 
@@ -31,6 +32,7 @@ interface Arguments {
   readonly seed: number;
   readonly seconds: number | undefined;
   readonly isKillWanted: boolean;
+  readonly hasSessions: boolean;
   readonly url: string | undefined;
   readonly isJson: boolean;
 }
@@ -49,6 +51,7 @@ function parseArguments(args: readonly string[]): Arguments | null {
       seed: { type: 'string', default: '1' },
       seconds: { type: 'string' },
       'kill-leader': { type: 'boolean', default: false },
+      'no-sessions': { type: 'boolean', default: false },
       url: { type: 'string' },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -62,6 +65,7 @@ function parseArguments(args: readonly string[]): Arguments | null {
     seed: parseCount('--seed', values.seed),
     seconds: values.seconds === undefined ? undefined : parseCount('--seconds', values.seconds),
     isKillWanted: values['kill-leader'],
+    hasSessions: !values['no-sessions'],
     url: values.url,
     isJson: values.json,
   };
@@ -172,6 +176,7 @@ async function main(): Promise<number> {
     pieces,
     seed,
     seconds,
+    hasSessions: args.hasSessions,
     killLeader: args.isKillWanted && local !== null ? () => killLeader(local) : undefined,
     onView: (view) => (progress = showProgress(process.stderr, view)),
   }).finally(() => progress?.stop());

@@ -94,6 +94,7 @@ class BorrowedLease implements Lease {
   readonly client: PoolClient;
   readonly observer: ExchangeObserver | null;
   readonly openedAtMs: number = performance.now();
+  readonly readOnlySinceMs = null;
   isSyncWaitCancelled = false;
   preparedCount = 0;
 

@@ -35,6 +35,8 @@ export interface TestClusterOptions {
   readonly postgres?: string;
   /** As in cluster.json; the agents among themselves when left out. */
   readonly coordination?: ClusterConfig['coordination'];
+  /** As in cluster.json. */
+  readonly switchoverWaitMs?: number;
 }
 
 export interface TestNode {
@@ -108,6 +110,7 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
       ],
       postgres: options.postgres ?? process.env['LOCKSTEP_TEST_POSTGRES'] ?? 'auto',
       ...(options.coordination === undefined ? {} : { coordination: options.coordination }),
+      switchoverWaitMs: options.switchoverWaitMs,
       secrets: { superuser: randomUUID(), replication: randomUUID(), app: randomUUID(), agent: randomUUID() },
     },
     'the test cluster',

@@ -226,6 +226,7 @@ class Connection implements Lease {
   uses = 0;
   isIdle = false;
   isExpired = false;
+  readOnlySinceMs: number | null = null;
   isSyncWaitCancelled = false;
   preparedCount = 0;
   #isHeld = true;
@@ -298,8 +299,15 @@ class Connection implements Lease {
     if (isCancelledSyncWait(notice)) this.isSyncWaitCancelled = true;
   };
 
-  /** PostgreSQL 14 and later tell a live connection when the server is promoted. */
+  /**
+   * PostgreSQL 14 and later tell a live connection when the server is promoted, and when it lets new transactions
+   * only read.
+   */
   readonly #onParameter = ({ parameterName, parameterValue }: ParameterMessage): void => {
+    if (parameterName === 'default_transaction_read_only') {
+      this.readOnlySinceMs = parameterValue === 'on' ? performance.now() : null;
+      if (this.openedAtMs > 0) this.#owner.roleChanged();
+    }
     if (parameterName !== 'in_hot_standby') return;
     const isInRecovery = parameterValue === 'on';
     const hasChanged = this.#isInRecovery !== null && this.#isInRecovery !== isInRecovery;

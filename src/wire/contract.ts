@@ -54,6 +54,8 @@ export interface Lease {
   readonly client: PoolClient;
   /** Monotonic time at which the connection was ready. */
   readonly openedAtMs: number;
+  /** Since when a transaction that begins on it only reads unless it says otherwise; null while it writes. */
+  readonly readOnlySinceMs: number | null;
   /** Whether the server said that it gave up waiting for a follower since this was last set to false. */
   isSyncWaitCancelled: boolean;
   /** Told of what was sent over it; null where nobody wants to know. */
@@ -76,7 +78,7 @@ export interface ConnectionEvents {
   /** Where `connect`, `remove` and `error` are told. */
   readonly emitter: EventEmitter;
   readonly observer: ExchangeObserver | null;
-  /** A live connection's server has become leader or follower. */
+  /** A live connection's server has become leader or follower, or lets new transactions only read, or write again. */
   roleChanged(node: NodeKey): void;
 }
 

@@ -14,6 +14,8 @@ export interface WritingLibrary {
   readonly pool: LockstepPool;
   write(name: string, count: number): Promise<unknown>;
   read(name: string): Promise<number | undefined>;
+  /** Moves one from one piece to another in a transaction of the library's, where it has them. */
+  move?(from: string, to: string): Promise<unknown>;
   close(): Promise<unknown>;
 }
 
@@ -25,11 +27,12 @@ interface Opening {
 /** The recipes of docs/orms.md, as they are. */
 function fromRecipe(name: string): (opening: Opening) => Promise<WritingLibrary> {
   return async ({ recipes, url }) => {
-    const recipe = await recipes.open(name, url, 'own writes');
+    const recipe = await recipes.open(name, url, 'unaware');
     return {
       pool: recipe.pool,
       write: (piece, stock) => (stock === 1 ? recipe.add(piece, stock) : recipe.restock(piece, stock)),
       read: (piece) => recipe.stockOf(piece),
+      move: (from, to) => recipe.move(from, to, 1),
       close: () => recipe.close(),
     };
   };
@@ -63,6 +66,11 @@ async function openSequelize({ url }: Opening): Promise<WritingLibrary> {
     write: (name, stock) =>
       stock === 1 ? Piece.create({ name, stock }) : Piece.update({ stock }, { where: { name } }),
     read: async (name) => (await Piece.findByPk(name))?.get('stock') as number | undefined,
+    move: (from, to) =>
+      sequelize.transaction(async (transaction) => {
+        await Piece.increment('stock', { by: 1, where: { name: to }, transaction });
+        await Piece.increment('stock', { by: -1, where: { name: from }, transaction });
+      }),
     close: async () => {
       await sequelize.close();
       await pool.end();

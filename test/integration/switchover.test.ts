@@ -1,4 +1,4 @@
-import type { Client } from 'pg';
+import { Client } from 'pg';
 import { describe, expect, it } from 'vitest';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import { until } from './fixture.ts';
@@ -47,6 +47,44 @@ describe('switchover', () => {
     expect(await onLeader(cluster, offsetInSegment)).toBeLessThan(filled / 2);
     const { rows } = await onLeader(cluster, (client) => client.query('SELECT count(*)::int FROM filled'));
     expect(rows).toEqual([{ count }]);
+  });
+});
+
+describe('a switchover and transactions', () => {
+  it('lets those end that began before, refuses others to write, and does not wait for ever', async () => {
+    await using cluster = await startTestCluster();
+    await onLeader(cluster, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
+    const leader = await cluster.leader();
+    const dsn = cluster.nodes.find(({ name }) => name === leader)?.dsn;
+    const clients = [new Client(dsn), new Client(dsn), new Client(dsn)] as const;
+    for (const client of clients) {
+      client.on('error', () => undefined);
+      await client.connect();
+    }
+    const [ending, late, endless] = clients;
+    try {
+      for (const [index, client] of [ending, endless].entries()) {
+        await client.query('BEGIN');
+        await client.query('INSERT INTO written VALUES ($1)', [index]);
+      }
+      const switchover = cluster.switchover();
+      await until('the leader hands over', async () => {
+        const { rows } = await late.query('SHOW default_transaction_read_only');
+        return rows[0].default_transaction_read_only === 'on';
+      });
+      await expect(late.query('INSERT INTO written VALUES (2)')).rejects.toMatchObject({ code: '25006' });
+      await ending.query('COMMIT');
+      await switchover;
+      await expect(endless.query('COMMIT')).rejects.toThrow();
+    } finally {
+      await Promise.all(clients.map((client) => client.end()));
+    }
+    const { rows } = await onLeader(cluster, (client) => client.query('SELECT id FROM written'));
+    expect(rows).toEqual([{ id: 0 }]);
+    // It takes writes again when it leads again.
+    await cluster.untilWhole(20_000);
+    await cluster.switchover(leader);
+    await onLeader(cluster, (client) => client.query('INSERT INTO written VALUES (3)'));
   });
 });
 

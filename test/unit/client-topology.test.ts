@@ -56,6 +56,17 @@ describe('decideLeadership by probes', () => {
     expect(then).toMatchObject({ leader: null, timeline: 3 });
   });
 
+  it('has none while the writable node lets transactions end for the next one', () => {
+    const handing = { ...leader(1), isHandingOver: true };
+    const first = decide(NO_LEADERSHIP, probes(leader(1), follower(1)));
+    const then = decide(first, probes(handing, follower(1)));
+    expect(then).toMatchObject({ leader: null, timeline: 1, reason: expect.stringContaining('hands') });
+    expect(decide(first, probes(handing, follower(1)), agents()).leader).toBeNull();
+    // A switchover that was called off, and one that was not.
+    expect(decide(then, probes(leader(1), follower(1))).leader).toBe('n1');
+    expect(decide(then, probes(handing, leader(2))).leader).toBe('n2');
+  });
+
   it('takes the higher timeline of two writable nodes', () => {
     const first = decide(NO_LEADERSHIP, probes(leader(1), follower(1)));
     expect(decide(first, probes(leader(1), leader(2))).leader).toBe('n2');

@@ -26,6 +26,8 @@ export interface SaleOptions {
   readonly seconds?: number | undefined;
   /** Kills the leader; called once, when half of the pieces are sold. Returns its name. */
   readonly killLeader?: (() => Promise<string>) | undefined;
+  /** Whether each shopper has a session of its own. Default true. */
+  readonly hasSessions?: boolean | undefined;
   /** For a smaller catalogue in tests. */
   readonly catalogue?: SeedOptions;
   readonly onView?: (view: () => ProgressView) => void;
@@ -85,6 +87,7 @@ async function holdSale(db: ShopDatabase, cards: CardProvider, options: SaleOpti
   const fault = createFault(killLeader, figures, notes);
   const world: SaleWorld = {
     db,
+    hasSessions: options.hasSessions ?? true,
     cards,
     edition,
     seed,

@@ -2,7 +2,7 @@ import { TEST_CARD } from '../card-provider.ts';
 import type { CardProvider } from '../card-provider.ts';
 import { findProduct, listProducts, SORTS } from '../catalog.ts';
 import type { CheckoutResult } from '../checkout.ts';
-import type { ShopDatabase, ShopSession } from '../database.ts';
+import type { ShopDatabase, ShopWriter } from '../database.ts';
 import { listOrders } from '../orders.ts';
 import { buy } from '../purchase.ts';
 import { listReviews, writeReview } from '../reviews.ts';
@@ -16,6 +16,8 @@ import type { Figures } from './figures.ts';
 
 export interface SaleWorld {
   readonly db: ShopDatabase;
+  /** Whether each shopper has a session; else all share the pool's, and wait for each other's writes. */
+  readonly hasSessions: boolean;
   readonly cards: CardProvider;
   readonly edition: Edition;
   readonly seed: number;
@@ -33,7 +35,7 @@ interface Visit {
   readonly index: number;
   readonly accountId: number;
   readonly random: Random;
-  readonly session: ShopSession;
+  readonly session: ShopWriter;
 }
 
 /** How likely a shopper who came too late buys something else, and how likely anybody writes a review. */
@@ -48,7 +50,8 @@ export async function visitShop(world: SaleWorld, index: number): Promise<void> 
   const accountId = world.edition.accountIds[index];
   if (accountId === undefined) throw new RangeError(`There is no account for shopper ${index}.`);
   const random = createRandom(world.seed * 1_000_003 + index);
-  const visit: Visit = { world, index, accountId, random, session: world.db.session() };
+  const session = world.hasSessions ? world.db.session() : world.db;
+  const visit: Visit = { world, index, accountId, random, session };
   const wantsConsolation = random.next() < CONSOLATION_SHARE;
   const wantsReview = random.next() < REVIEW_SHARE;
   try {

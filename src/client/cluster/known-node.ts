@@ -13,6 +13,8 @@ export interface KnownNode {
   member: Member;
   readonly probe: NodeProbe;
   last: Probe;
+  /** When the question was sent to which that is the answer. */
+  askedAtMs: number;
   lastError: Error | null;
   agentUrl: string | null;
   /** What the agents call it; null without agents. */
@@ -40,6 +42,7 @@ export function createKnownNode(member: Member, options: ResolvedOptions): Known
     member,
     probe: new NodeProbe(probeConfig(member, options)),
     last: { kind: 'unknown' },
+    askedAtMs: Number.NEGATIVE_INFINITY,
     lastError: null,
     agentUrl: null,
     name: null,

@@ -26,6 +26,7 @@ const PARTS = {
   server_port: 'pg_catalog.inet_server_port()',
   agent_url: `pg_catalog.current_setting('lockstep.agent_url', true)`,
   agent_key: `pg_catalog.current_setting('lockstep.agent_key', true)`,
+  is_handing_over: `pg_catalog.current_setting('lockstep.is_handing_over', true) = 'on'`,
 } as const;
 
 /**
@@ -54,6 +55,7 @@ interface ProbeRow {
   readonly server_port: number | null;
   readonly agent_url: string | null;
   readonly agent_key: string | null;
+  readonly is_handing_over: boolean | null;
 }
 
 export interface ProbeAnswer {
@@ -250,5 +252,6 @@ function readProbe(row: ProbeRow): Probe {
     timeline: timeline === 0 ? null : timeline,
     lsn: lsn === null ? null : parseLsn(lsn),
     receivedLsn: row.received === null ? null : parseLsn(row.received),
+    isHandingOver: row.is_handing_over === true,
   };
 }

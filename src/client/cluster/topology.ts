@@ -133,6 +133,11 @@ export class TopologyMonitor {
     return this.#nodes.get(key)?.watermark ?? null;
   }
 
+  /** When a node was last asked what is known of it. */
+  askedAtMs(key: NodeKey): number {
+    return this.#nodes.get(key)?.askedAtMs ?? Number.NEGATIVE_INFINITY;
+  }
+
   /** Whether each connection there leads to the same server: nothing in between chooses another. */
   isDirect(key: NodeKey): boolean {
     return this.#nodes.get(key)?.isDirect === true;
@@ -280,6 +285,7 @@ export class TopologyMonitor {
     node.last = this.#isOwn(node, answer)
       ? answer.probe
       : { kind: 'down', reason: 'it is not the server that the agents mean' };
+    node.askedAtMs = answer.sentAtMs;
     node.lastError = answer.error;
     if (node.last.kind !== 'up' || answer.probe.kind !== 'up') {
       node.watermark = null;

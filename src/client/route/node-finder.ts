@@ -7,6 +7,7 @@ import { explainRoute } from './core/explain.ts';
 import type { RouteExplanation } from './core/explain.ts';
 import { createRouteTable, decideRoute } from './core/route.ts';
 import type { Route, RouteNode, RouteRequest, RouteRules, RouteTable } from './core/route.ts';
+import type { ConsistencyToken } from '../../model/token.ts';
 import type { NodeKey } from '../../model/node.ts';
 import { toError } from '../../wire/hook-errors.ts';
 import { connectTimeout, isAppsOwn, nobodyReached, noLeader, poolSaturated } from '../failures.ts';
@@ -167,7 +168,8 @@ export class NodeFinder {
     const { random, monitor } = this.parts;
     const { session } = progress;
     if (session !== null && isInDoubt(session, monitor.leadership)) return IN_DOUBT;
-    const route = decideRoute(requestOf(progress), this.#currentTable(), random(), random());
+    const request = requestOf(progress, this.parts);
+    const route = decideRoute(request, this.#currentTable(), random(), random());
     if (this.#breakers.size > 0 && route.kind === 'node') this.#admitTrial(route.node);
     return route;
   }
@@ -176,12 +178,13 @@ export class NodeFinder {
   explain(classification: Classification, session: SessionState | null): RouteExplanation {
     const { random, monitor, rules } = this.parts;
     const nowMs = performance.now();
-    const request = requestOf({
+    const told = {
       session,
       access: classification.mayUseFollower ? 'any' : 'leader',
       excluded: NONE_EXCLUDED,
       maxStalenessMs: session?.maxStalenessMs ?? null,
-    });
+    } as const;
+    const request = requestOf(told, this.parts);
     const nodes = this.#nodes();
     const blocked = this.#blocked(nowMs);
     const table = createRouteTable(nodes, monitor.leadership.timeline, rules, blocked, nowMs);
@@ -277,29 +280,62 @@ export class NodeFinder {
   }
 
   /**
-   * Asks a node that refused a write whether it leads. While it does, the refusal is the statement's own
-   * (a transaction declared READ ONLY), not a change of leadership.
+   * Asks a node that refused a write whether it leads, and goes on to. While it does, the refusal is the
+   * statement's own (a transaction declared READ ONLY), not a change of leadership.
    */
   async confirmsLeader(node: NodeKey): Promise<boolean> {
     const { monitor } = this.parts;
-    await monitor.probeNow(node);
-    const probed = monitor.view.find(({ key }) => key === node);
-    return monitor.leadership.leader === node && probed?.lsn != null;
+    // A question under way was asked before, and a server tells its processes of a change one after the other.
+    for (let look = 0; look < 3; look += 1) {
+      await monitor.probeNow(node);
+      const probed = monitor.view.find(({ key }) => key === node);
+      if (monitor.leadership.leader !== node || probed?.lsn == null) return false;
+    }
+    return true;
+  }
+
+  /**
+   * Whether a transaction that has just begun on the leader cannot write because another node is about to lead.
+   * Where somebody else wants it to read only, one question settles that for a connection.
+   */
+  async isHandedOver({ node, readOnlySinceMs }: Lease): Promise<boolean> {
+    if (readOnlySinceMs === null) return false;
+    const { monitor } = this.parts;
+    const isSettled = monitor.leadership.leader === node && monitor.askedAtMs(node) > readOnlySinceMs + 100;
+    return !isSettled && !(await this.confirmsLeader(node));
   }
 }
 
-function requestOf({
-  session,
-  access,
-  excluded,
-  maxStalenessMs = null,
-}: Pick<RouteProgress, 'session' | 'access' | 'excluded' | 'maxStalenessMs'>): RouteRequest {
+function requestOf(
+  {
+    session,
+    access,
+    excluded,
+    maxStalenessMs = null,
+  }: Pick<RouteProgress, 'session' | 'access' | 'excluded' | 'maxStalenessMs'>,
+  parts: FinderParts,
+): RouteRequest {
+  const token = session?.token ?? null;
   return {
     access,
-    isSession: session !== null && (session.isMonotonic || session.token !== null),
-    token: session?.token ?? null,
-    preferred: session?.lastFollower ?? null,
+    isSession: session !== null && (session.isMonotonic || token !== null),
+    token,
+    preferred: session?.isMonotonic === false ? knownPast(token, parts) : (session?.lastFollower ?? null),
     completeAsOfMs: maxStalenessMs === null ? -Infinity : performance.now() - maxStalenessMs,
     excluded,
   };
+}
+
+/** A follower that was seen past what the session must be shown, so that it needs no check; null when none or all were. */
+function knownPast(token: ConsistencyToken | null, { monitor, random }: FinderParts): NodeKey | null {
+  if (token === null) return null;
+  let followers = 0;
+  const past: NodeKey[] = [];
+  for (const { key, role } of monitor.view) {
+    if (role !== 'follower') continue;
+    followers += 1;
+    const watermark = monitor.watermarkOf(key);
+    if (watermark !== null && watermark.lsn >= token.lsn) past.push(key);
+  }
+  return past.length === followers ? null : (past[Math.floor(random() * past.length)] ?? null);
 }

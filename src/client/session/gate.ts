@@ -16,9 +16,9 @@ import type { ExchangeReport } from '../../wire/contract.ts';
  */
 const TAKES_NEW_SNAPSHOTS = `pg_catalog.current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')`;
 
-/** No row: that there is no error is the answer. */
-const LOOK_SQL = `SELECT WHERE 1 / (pg_catalog.pg_last_wal_replay_lsn() >= $1::pg_catalog.pg_lsn
-  AND ${TAKES_NEW_SNAPSHOTS})::pg_catalog.int4 = 0`;
+/** Its row tells how far the follower is, so that the next reads may need no gate. */
+const LOOK_SQL = `SELECT lsn FROM pg_catalog.pg_last_wal_replay_lsn() AS lsn
+ WHERE 1 / (lsn >= $1::pg_catalog.pg_lsn AND ${TAKES_NEW_SNAPSHOTS})::pg_catalog.int4 = 1`;
 
 /** Waits, a millisecond at a time, until the follower has replayed up to $1, for about $2 steps. */
 const WAIT_SQL = `WITH RECURSIVE wait(step, lsn) AS (
@@ -26,8 +26,8 @@ const WAIT_SQL = `WITH RECURSIVE wait(step, lsn) AS (
   UNION ALL
   SELECT step + 1, CASE WHEN pg_catalog.pg_sleep(0.001) IS NOT NULL THEN pg_catalog.pg_last_wal_replay_lsn() END
   FROM wait WHERE lsn < $1::pg_catalog.pg_lsn AND step < $2::pg_catalog.int4)
-SELECT 1 / (max(lsn) >= $1::pg_catalog.pg_lsn AND ${TAKES_NEW_SNAPSHOTS})::pg_catalog.int4
-FROM wait`;
+SELECT max(lsn) FROM wait
+HAVING 1 / (max(lsn) >= $1::pg_catalog.pg_lsn AND ${TAKES_NEW_SNAPSHOTS})::pg_catalog.int4 = 1`;
 
 /**
  * Waits on the leader until every transaction that a follower may have shown as committed is visible here
@@ -67,6 +67,12 @@ function createLook(lsn: Lsn): Rider {
   if (lastLook?.lsn !== lsn)
     lastLook = { lsn, rider: { name: 'lockstep_look', text: LOOK_SQL, values: [formatLsn(lsn)] } };
   return lastLook.rider;
+}
+
+/** How far a follower was whose gate let a statement through; null when the gate did not tell. */
+export function readGateAnswer(report: ExchangeReport, gate: Rider): Lsn | null {
+  const [lsn] = report.answerOf(gate.name) ?? [];
+  return lsn == null ? null : readPosition(lsn);
 }
 
 /** In front of a statement: it runs on the leader only when that shows what a follower has shown. */

@@ -12,6 +12,7 @@ import {
   createLeaderGate,
   FOLLOWER_SIGHT,
   LEADER_QUESTION,
+  readGateAnswer,
   readLeaderAnswer,
 } from './gate.ts';
 import type { FinderParts, NodeRoute } from '../route/node-finder.ts';
@@ -103,7 +104,7 @@ export function learnFromAnswer(
   const { monitor } = parts;
   const { route, lease, plan, startedAtMs } = attempt;
   if (route.role === 'follower' && report !== null) {
-    learnFromCheck(session, parts, attempt);
+    learnFromCheck(session, parts, attempt, report);
     if (session.isMonotonic) learnFromFollower(session, monitor, lease.node, report, startedAtMs);
     return;
   }
@@ -127,9 +128,11 @@ function learnFromCheck(
   session: SessionState,
   { monitor, traffic }: FinderParts,
   { lease, plan, startedAtMs }: Attempt,
+  report: ExchangeReport,
 ): void {
-  if (plan.atLeast !== null) {
+  const [gate] = plan.before ?? [];
+  if (plan.atLeast !== null && gate !== undefined) {
     traffic.counts.gatePasses += 1;
-    monitor.observe(lease.node, plan.atLeast, startedAtMs);
+    monitor.observe(lease.node, readGateAnswer(report, gate) ?? plan.atLeast, startedAtMs);
   } else if (session.token !== null) traffic.counts.watermarkHits += 1;
 }

@@ -9,7 +9,7 @@ import { decideRetry } from './core/retry.ts';
 import type { FailurePhase } from './core/retry.ts';
 import type { NodeKey } from '../../model/node.ts';
 import { refuseManyStatements, resolveCommitWait, startExchangeWithinLimit } from './durability.ts';
-import { startExchange, withoutName } from '../../wire/exchange.ts';
+import { exchange, startExchange, withoutName } from '../../wire/exchange.ts';
 import type { ExchangeReport } from '../../wire/contract.ts';
 import { textOfSubmitted } from './queryable.ts';
 import type { StatementConfig } from './queryable.ts';
@@ -281,6 +281,25 @@ export class StatementRunner {
   }
 
   #settle(progress: Progress, attempt: Attempt, report: ExchangeReport | null): void {
+    const mayBeHeld = progress.classification.kind === 'begin' && attempt.lease.readOnlySinceMs !== null;
+    if (mayBeHeld && report?.error === null) void this.#settleBegin(progress, attempt, report);
+    else this.#settleAnswer(progress, attempt, report);
+  }
+
+  /** A transaction that begins while its leader hands over is begun again on the next one: nothing has run in it. */
+  async #settleBegin(progress: Progress, attempt: Attempt, report: ExchangeReport): Promise<void> {
+    const { lease } = attempt;
+    try {
+      if (!(await this.finder.isHandedOver(lease))) return this.#settleAnswer(progress, attempt, report);
+      const { error } = await exchange(lease, { statements: [{ text: 'ROLLBACK' }] });
+      progress.source.release(lease, error ?? undefined, false);
+      this.#again(progress);
+    } catch (error) {
+      this.#fail(progress, toError(error));
+    }
+  }
+
+  #settleAnswer(progress: Progress, attempt: Attempt, report: ExchangeReport | null): void {
     const { monitor, traffic } = this.parts;
     const { route, lease, plan } = attempt;
     if (report === null) {

@@ -56,6 +56,8 @@ export class VirtualClient extends EventEmitter {
   /** `kept`: a cursor may be open. `state`: the connection must not serve anyone else afterwards. */
   #pin: 'none' | 'kept' | 'state' = 'none';
   #isTransactionLost = false;
+  /** Whether a BEGIN is under way, which the runner may yet take back and repeat on another server. */
+  #isBeginning = false;
   #isStateLost = false;
   #isReleased = false;
   readonly #sequence: Sequence = new Sequence();
@@ -185,7 +187,17 @@ export class VirtualClient extends EventEmitter {
       return countsWrites(session) && mayWrite(classification) ? session.writes.hold(done) : done;
     }
     const access = this.#pin === 'none' ? 'auto' : 'leader';
-    return this.#runner.run({ statement, access, session }, this.#source);
+    const answer = this.#runner.run({ statement, access, session }, this.#source);
+    return classification.kind === 'begin' ? this.#awaitBegin(answer) : answer;
+  }
+
+  async #awaitBegin(answer: Promise<QueryResult>): Promise<QueryResult> {
+    this.#isBeginning = true;
+    try {
+      return await answer;
+    } finally {
+      this.#isBeginning = false;
+    }
   }
 
   #isInTransaction(lease: Lease): boolean {
@@ -310,6 +322,8 @@ export class VirtualClient extends EventEmitter {
   }
 
   #keep(lease: Lease, error: Error | boolean | undefined, leavesState: boolean): void {
+    // From here on the transaction is the app's.
+    if (leavesState) this.#isBeginning = false;
     if (error !== undefined) this.#drop(lease, error);
     else if (leavesState && !this.#isInTransaction(lease)) this.#pin = 'state';
   }
@@ -335,7 +349,7 @@ export class VirtualClient extends EventEmitter {
   readonly #onError = (error: Error): void => {
     const held = this.#held;
     if (held === null) return;
-    const isInTransaction = this.#isInTransaction(held);
+    const isInTransaction = !this.#isBeginning && this.#isInTransaction(held);
     if (isInTransaction) this.#isTransactionLost = true;
     const isLoss = isInTransaction || this.#pin !== 'none';
     this.#drop(held, error);

@@ -22,6 +22,8 @@ export interface ClusterConfig {
   readonly leaseTtlMs: number;
   /** How long the members' answers to one ping hold a leader up; it is frozen and replaced without them. */
   readonly supportMs: number;
+  /** How long a switchover lets transactions end before it ends PostgreSQL; 0 for not at all. Default 1000. */
+  readonly switchoverWaitMs: number;
   /** How many followers a synchronous commit waits for. */
   readonly synchronousFollowers: number;
   /** `auto`, `system`, `embedded` or the path of a bin folder. */
@@ -152,6 +154,7 @@ const schema: z.ZodType<ClusterConfig> = z
     name: label,
     nodes: nodesSchema.min(1).superRefine(checkFounders),
     leaseTtlMs: z.int().min(500).max(60_000).optional(),
+    switchoverWaitMs: z.int().min(0).max(60_000).default(1_000),
     supportMs: z.int().min(200).max(60_000).default(600),
     synchronousFollowers: z.int().min(1).default(1),
     postgres: z.string().default('auto'),

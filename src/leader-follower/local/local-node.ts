@@ -61,8 +61,14 @@ export class LocalNode {
   #isArriving = false;
   /** PostgreSQL's synchronous_standby_names. */
   #standbyNames = '';
+<<<<<<< HEAD
   /** Whatever changes PostgreSQL here goes through it. */
   readonly changes: LocalChanges = new LocalChanges(() => this.#server.isRunning);
+=======
+  /** New transactions may only read. */
+  #isHandingOver = false;
+  readonly #changes = new LocalChanges(() => this.#server.isRunning);
+>>>>>>> afbb2a7 (Let transactions end before a switchover, and hold new ones in the client)
   #hasEndedByItself = false;
   #clusterSettings: Settings = {};
   /** Null on a node that is not delayed. */
@@ -252,8 +258,15 @@ export class LocalNode {
 
   /** Leaves recovery; commits wait for `standbyNames` (synchronous_standby_names) from the first one on. */
   promote(standbyNames: string): Promise<void> {
+<<<<<<< HEAD
     return this.changes.run('starting', 'promoting', async () => {
       const isPrepared = this.#following !== null && !this.#isArriving && this.#standbyNames === standbyNames;
+=======
+    return this.#changes.run('starting', 'promoting', async () => {
+      const isAsItWas = !this.#isArriving && !this.#isHandingOver;
+      const isPrepared = this.#following !== null && isAsItWas && this.#standbyNames === standbyNames;
+      this.#isHandingOver = false;
+>>>>>>> afbb2a7 (Let transactions end before a switchover, and hold new ones in the client)
       this.#following = null;
       this.#isUnwritten = !isPrepared;
       this.#isArriving = false;
@@ -275,8 +288,22 @@ export class LocalNode {
     });
   }
 
+  /** Lets new transactions only read, or write again, as the next start and the next promotion do in any case. */
+  setHandingOver(isHandingOver: boolean): Promise<void> {
+    return this.#changes.run(null, null, async () => {
+      this.#isHandingOver = isHandingOver;
+      await this.#writeSettings(this.#followedNode());
+      this.#server.reload();
+    });
+  }
+
   stop(mode: 'fast' | 'immediate', timeoutMs?: number): Promise<void> {
+<<<<<<< HEAD
     return this.changes.run('stopped', null, async () => {
+=======
+    return this.#changes.run('stopped', null, async () => {
+      this.#isHandingOver = false;
+>>>>>>> afbb2a7 (Let transactions end before a switchover, and hold new ones in the client)
       await this.#server.stop(mode, timeoutMs);
       this.#following = null;
     });
@@ -389,6 +416,7 @@ export class LocalNode {
 
   async #startAlone(): Promise<void> {
     this.#following = null;
+    this.#isHandingOver = false;
     this.#isArriving = false;
     this.#standbyNames = '';
     await this.#replacement.removeLeftover();
@@ -438,6 +466,7 @@ export class LocalNode {
       leader,
       standbyNames: this.#standbyNames,
       isArriving: this.#isArriving,
+      isHandingOver: this.#isHandingOver,
       clusterSettings: this.#clusterSettings,
       ownSettings: this.delayed?.settings() ?? {},
       onlyRoles: this.delayed?.onlyRoles ?? null,

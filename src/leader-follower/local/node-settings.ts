@@ -31,6 +31,8 @@ export interface NodeSettingsOptions {
   /** It is to stream from a leader whose timeline it may not have yet. */
   readonly isArriving: boolean;
   readonly passFile: string;
+  /** New transactions may only read, since another node is about to lead. */
+  readonly isHandingOver: boolean;
   /** For all nodes alike. */
   readonly clusterSettings: Settings;
   /** For this node alone, over all others: of a delayed one. */
@@ -80,6 +82,10 @@ function nodeSettings(options: NodeSettingsOptions, major: number | null): Setti
     port: node.port,
     // A timeline begins with a new file: to fill it first would hold up the first synchronous commit.
     ...(options.isArriving ? { wal_init_zero: false } : {}),
+    // The second tells clients that the first is no wish of the database's owner, and soon over.
+    ...(options.isHandingOver
+      ? { default_transaction_read_only: true, 'lockstep.is_handing_over': 'on' }
+      : {}),
     synchronous_standby_names: options.standbyNames,
     primary_slot_name: leader === null ? '' : slotName(node.name),
     primary_conninfo:

@@ -13,7 +13,7 @@ import type { SlotKeeper } from '../duties/slot-keeper.ts';
 import type { PrepareReply, TakeoverRequest } from '../report/status.ts';
 import { readTimelines } from '../rejoin/timelines.ts';
 
-/** How long a successor that prepared itself does nothing else; a leader that stops takes less. */
+/** How long a successor that prepared itself does nothing else; a leader that stops takes less, once transactions have ended. */
 const HOLD_MS = 1_500;
 
 /** How long the end of a log that has been written may take to arrive and to be replayed. */
@@ -60,7 +60,7 @@ export class Successor {
     // While the leader stops.
     register.expectWrite();
     this.#hold = new Promise((resolve) => {
-      const timer = setTimeout(resolve, HOLD_MS);
+      const timer = setTimeout(resolve, HOLD_MS + config.switchoverWaitMs);
       this.#endHold = () => {
         clearTimeout(timer);
         resolve();

@@ -9,6 +9,7 @@ import { findNode, voters } from '../config/config.ts';
 import type { NodeConfig } from '../config/config.ts';
 import { decideSuccessor, letGoFirst } from '../core/handover.ts';
 import type { FinalPosition, SuccessorDecision } from '../core/handover.ts';
+import { letTransactionsEnd } from './transactions.ts';
 import { supportersNeeded } from '../core/support.ts';
 import type { ExecutorOptions } from '../agent-parts.ts';
 
@@ -60,6 +61,8 @@ export async function switchOver(
     throw refusal(successor.name, preparation?.reason ?? 'its agent did not answer');
   }
   const startedAtMs = monotonicMs();
+  await endTransactions(options);
+  const endedTransactionsAtMs = monotonicMs();
   const stopping = stopWriting(options);
   const early = { version: register.known.version, nodes: whoLetsGoFirst(options, successor) };
   askToLetGo(options, early.version, early.nodes);
@@ -92,7 +95,8 @@ export async function switchOver(
   const pausedMs = Math.round(endedAtMs - startedAtMs);
   const parts = [
     `checkpoints ${Math.round(checkedAtMs - beganAtMs)} ms and preparation ${Math.round(startedAtMs - checkedAtMs)} ms before`,
-    `stop ${Math.round(stoppedAtMs - startedAtMs)} ms`,
+    `transactions ${Math.round(endedTransactionsAtMs - startedAtMs)} ms`,
+    `stop ${Math.round(stoppedAtMs - endedTransactionsAtMs)} ms`,
     `takeover ${Math.round(endedAtMs - stoppedAtMs)} ms`,
   ];
   await ended;
@@ -202,6 +206,21 @@ async function checkpoint({ local }: ExecutorOptions): Promise<void> {
     await client.query('CHECKPOINT');
     await client.query('CHECKPOINT');
   });
+}
+
+/** Whatever goes wrong here, the switchover goes on, or new transactions write again. */
+async function endTransactions({ local, config, events }: ExecutorOptions): Promise<void> {
+  try {
+    const { open } = await letTransactionsEnd(local, config.switchoverWaitMs);
+    if (open > 0)
+      events.add(
+        'switchover',
+        `${open} transactions that did not end in ${config.switchoverWaitMs} ms are rolled back`,
+      );
+  } catch (error) {
+    await local.setHandingOver(false);
+    throw error;
+  }
 }
 
 interface StoppedWriting {

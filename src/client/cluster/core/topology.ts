@@ -17,6 +17,8 @@ export type Probe =
       /** Flushed on a leader, replayed on a follower; null where the server reports none. */
       readonly lsn: Lsn | null;
       readonly receivedLsn: Lsn | null;
+      /** It leads, and lets transactions end because another is about to. */
+      readonly isHandingOver?: boolean;
     };
 
 /** The newest thing an agent told: the highest (term, version) over all subscriptions. */
@@ -81,6 +83,7 @@ function leadershipByAgents(input: LeadershipInput, agents: AgentStatement): Lea
   const probe = probes.get(agents.leader) ?? { kind: 'unknown' };
   if (probe.kind === 'down') return none(`${agents.leader} leads but is not reachable: ${probe.reason}`);
   const isWritable = probe.kind === 'up' && !probe.isInRecovery;
+  if (isHandingOver(probe)) return none(handsOver(agents.leader));
   if (!isWritable && !agents.isServing) return none(`${agents.leader} is elected but not promoted yet`);
   const timeline = Math.max((isWritable ? probe.timeline : null) ?? 0, agents.leaderTimeline ?? 0);
   if (timeline < previous.timeline) return none(`${agents.leader} is on old timeline ${timeline}`);
@@ -102,9 +105,20 @@ function leadershipByProbes({ previous, probes }: LeadershipInput): Leadership {
   const newest = writable.filter((candidate) => candidate.timeline === timeline);
   const incumbent = newest.find((candidate) => candidate.key === previous.leader);
   const chosen = incumbent ?? (newest.length === 1 ? newest[0] : undefined);
+  if (chosen !== undefined && isHandingOver(probes.get(chosen.key)))
+    return { leader: null, term, timeline, reason: handsOver(chosen.key) };
   if (chosen !== undefined)
     return { leader: chosen.key, term, timeline, reason: `writable on timeline ${timeline}` };
   return { leader: null, term, timeline, reason: reasonForNone(newest.length, writable.length, timeline) };
+}
+
+/** Whoever begins a transaction there now cannot write, and had better wait for the next leader. */
+function isHandingOver(probe: Probe | undefined): boolean {
+  return probe?.kind === 'up' && !probe.isInRecovery && probe.isHandingOver === true;
+}
+
+function handsOver(key: NodeKey): string {
+  return `${key} lets transactions end, and hands the leadership over`;
 }
 
 /**
