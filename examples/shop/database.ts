@@ -32,19 +32,10 @@ export interface ShopSession extends ShopWriter {
 }
 
 /** The part of the Lockstep client that the shop stands on. */
-<<<<<<< HEAD
-export interface ShopDatabase extends Queryable {
+export interface ShopDatabase extends ShopWriter {
   session(options?: { readonly token?: string | undefined; readonly log?: Log }): ShopSession;
   /** The cluster as last seen. */
   topology(): Promise<ClientTopology>;
-  transaction<T>(
-    work: (tx: Queryable) => Promise<T>,
-    options?: { readonly durability?: Durability },
-  ): Promise<T>;
-=======
-export interface ShopDatabase extends ShopWriter {
-  session(options?: { readonly token?: string | undefined }): ShopSession;
->>>>>>> afbb2a7 (Let transactions end before a switchover, and hold new ones in the client)
   stats(): { readonly readsByNode: Readonly<Record<string, number>> };
   end(): Promise<void>;
 }

@@ -56,6 +56,8 @@ export interface QueryInternals {
   rows: unknown;
   readonly _result: { _types: unknown };
   readonly _results: unknown;
+  /** Whether it goes by the extended protocol. */
+  requiresPreparation(): boolean;
   submit(connection: WireConnection): Error | null;
   handleRowDescription(message: unknown): void;
   handleDataRow(message: unknown): void;

@@ -38,6 +38,12 @@ export interface ExchangeReport {
   readonly isSent: boolean;
   /** Whether the connection ended, or is of no further use, before the answer was whole. */
   readonly isBroken: boolean;
+  /**
+   * Whether the server ended the connection in order before any of the statements was done, so that none has an
+   * effect unless it commits by itself, as CALL may. In the extended protocol a statement is done before its
+   * transaction is committed, and the messages of a server come in order.
+   */
+  readonly isCutOffBefore: boolean;
   /** pg's results, one for each statement that was answered. */
   readonly results: readonly unknown[];
   /** The last row of the rider with this name; null when it was not asked, or failed. */

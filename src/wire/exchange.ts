@@ -29,6 +29,8 @@ export function startExchange(
 
 const NO_RIDERS: readonly Rider[] = [];
 const LOST = 'Connection terminated unexpectedly';
+/** A server that stops, or somebody who ends the connection. */
+const SHUTDOWN = '57P01';
 
 /**
  * A Submittable that sends everything of a plan in one flight. pg reports an error before the connection is
@@ -43,6 +45,8 @@ class Exchange implements ExchangeReport {
   isSent = false;
   isBroken = false;
   hasStalePlan = false;
+  /** Whether any of the statements was answered as done. */
+  #isAnyDone = false;
   readonly #lease: Lease;
   readonly #plan: ExchangePlan;
   readonly #steps: readonly Step[];
@@ -105,6 +109,12 @@ class Exchange implements ExchangeReport {
 
   get isSyncWaitCancelled(): boolean {
     return this.#lease.isSyncWaitCancelled;
+  }
+
+  get isCutOffBefore(): boolean {
+    const isExtended = this.#steps !== this.#queries || this.#queries[0]?.requiresPreparation() === true;
+    const isCutOff = this.isBroken && this.error instanceof pg.DatabaseError && this.error.code === SHUTDOWN;
+    return isCutOff && isExtended && !this.#isAnyDone;
   }
 
   get results(): readonly unknown[] {
@@ -176,8 +186,10 @@ class Exchange implements ExchangeReport {
     const step = this.#steps[this.#at];
     if (step === undefined) return;
     noticeDeallocation(this.#lease, connection, message.text);
-    if ('callback' in step) step.handleCommandComplete(message, connection);
-    else this.#commands[this.#at] = message.text;
+    if ('callback' in step) {
+      this.#isAnyDone = true;
+      step.handleCommandComplete(message, connection);
+    } else this.#commands[this.#at] = message.text;
     this.#advance();
   }
 

@@ -338,7 +338,8 @@ export class StatementRunner {
       return this.#again(progress);
     }
     if (progress.session !== null) learnFromError(progress.session, attempt, report);
-    void this.#afterFailure(progress, route, phaseOf(report), report.error);
+    const { statement } = progress.request;
+    void this.#afterFailure(progress, route, phaseOf(report), report.error, isCutOff(report, statement));
   }
 
   /** Counts what was answered, and moves the session on; `report` is null when the wait was given up. */
@@ -357,6 +358,7 @@ export class StatementRunner {
     route: NodeRoute,
     phase: FailurePhase,
     error: Error,
+    isSurelyUndone = false,
   ): Promise<void> {
     const { monitor, classifier, traffic, limits } = this.parts;
     progress.lastError = error;
@@ -379,6 +381,8 @@ export class StatementRunner {
         if (await this.finder.confirmsLeader(route.node)) return this.#fail(progress, error);
         return this.#again(progress);
       case 'outcome-unknown':
+        // Where the server goes on to lead, somebody ended this very statement, and it must not run again.
+        if (isSurelyUndone && !(await this.finder.confirmsLeader(route.node))) return this.#again(progress);
         void monitor.probeNow(route.node);
         traffic.counts.unknownOutcomes += 1;
         return this.#fail(progress, commitUnknown(monitor.nameOf(route.node), error));
@@ -390,6 +394,14 @@ export class StatementRunner {
 
 function isCountedWrite(progress: Progress): progress is Progress & { session: SessionState } {
   return countsWrites(progress.session) && mayWrite(progress.classification);
+}
+
+/** What can commit only with the transaction around it; CALL, DO and some DDL commit by themselves. */
+const COMMITS_WITH_OTHERS = /^\s*(?:insert|update|delete|merge|select|with)\b/i;
+
+/** Whether the server stopped, or somebody ended the connection, and the statement surely has no effect. */
+function isCutOff({ isCutOffBefore }: ExchangeReport, { text }: StatementConfig): boolean {
+  return isCutOffBefore && COMMITS_WITH_OTHERS.test(text);
 }
 
 function phaseOf(report: ExchangeReport): FailurePhase {

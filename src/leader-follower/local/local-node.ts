@@ -23,7 +23,6 @@ import { rewindDataFolder } from '../../postgres/copy/rewind.ts';
 import { PostgresServer } from '../../postgres/server.ts';
 import { REPLICATION_USER, SUPERUSER } from '../../postgres/settings.ts';
 import type { Settings } from '../../postgres/settings.ts';
-import { checkSettings } from '../../postgres/settings-check.ts';
 import type { LogEnd } from '../rejoin/log-end.ts';
 import { nodeFolder } from '../config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
@@ -61,14 +60,10 @@ export class LocalNode {
   #isArriving = false;
   /** PostgreSQL's synchronous_standby_names. */
   #standbyNames = '';
-<<<<<<< HEAD
+  /** New transactions may only read; the next start and the next promotion undo it. See {@link applySettings}. */
+  isHandingOver = false;
   /** Whatever changes PostgreSQL here goes through it. */
   readonly changes: LocalChanges = new LocalChanges(() => this.#server.isRunning);
-=======
-  /** New transactions may only read. */
-  #isHandingOver = false;
-  readonly #changes = new LocalChanges(() => this.#server.isRunning);
->>>>>>> afbb2a7 (Let transactions end before a switchover, and hold new ones in the client)
   #hasEndedByItself = false;
   #clusterSettings: Settings = {};
   /** Null on a node that is not delayed. */
@@ -258,15 +253,10 @@ export class LocalNode {
 
   /** Leaves recovery; commits wait for `standbyNames` (synchronous_standby_names) from the first one on. */
   promote(standbyNames: string): Promise<void> {
-<<<<<<< HEAD
     return this.changes.run('starting', 'promoting', async () => {
-      const isPrepared = this.#following !== null && !this.#isArriving && this.#standbyNames === standbyNames;
-=======
-    return this.#changes.run('starting', 'promoting', async () => {
-      const isAsItWas = !this.#isArriving && !this.#isHandingOver;
-      const isPrepared = this.#following !== null && isAsItWas && this.#standbyNames === standbyNames;
-      this.#isHandingOver = false;
->>>>>>> afbb2a7 (Let transactions end before a switchover, and hold new ones in the client)
+      const isReady = !this.#isArriving && !this.isHandingOver && this.#standbyNames === standbyNames;
+      const isPrepared = this.#following !== null && isReady;
+      this.isHandingOver = false;
       this.#following = null;
       this.#isUnwritten = !isPrepared;
       this.#isArriving = false;
@@ -288,22 +278,9 @@ export class LocalNode {
     });
   }
 
-  /** Lets new transactions only read, or write again, as the next start and the next promotion do in any case. */
-  setHandingOver(isHandingOver: boolean): Promise<void> {
-    return this.#changes.run(null, null, async () => {
-      this.#isHandingOver = isHandingOver;
-      await this.#writeSettings(this.#followedNode());
-      this.#server.reload();
-    });
-  }
-
   stop(mode: 'fast' | 'immediate', timeoutMs?: number): Promise<void> {
-<<<<<<< HEAD
     return this.changes.run('stopped', null, async () => {
-=======
-    return this.#changes.run('stopped', null, async () => {
-      this.#isHandingOver = false;
->>>>>>> afbb2a7 (Let transactions end before a switchover, and hold new ones in the client)
+      this.isHandingOver = false;
       await this.#server.stop(mode, timeoutMs);
       this.#following = null;
     });
@@ -378,12 +355,6 @@ export class LocalNode {
     });
   }
 
-  /** Throws CONFIG_INVALID for values that PostgreSQL would not start with. */
-  checkSettings(settings: Readonly<Record<string, string>>): Promise<void> {
-    const [binaries, account, dataDir] = [this.#binaries, this.#account, this.dataDir];
-    return checkSettings({ binaries, account, dataDir, settings });
-  }
-
   /** Of a delayed node. */
   receiveLogFrom(node: NodeConfig): void {
     this.delayed?.receiveFrom(node, this.#replicationAt(node));
@@ -416,7 +387,7 @@ export class LocalNode {
 
   async #startAlone(): Promise<void> {
     this.#following = null;
-    this.#isHandingOver = false;
+    this.isHandingOver = false;
     this.#isArriving = false;
     this.#standbyNames = '';
     await this.#replacement.removeLeftover();
@@ -466,7 +437,7 @@ export class LocalNode {
       leader,
       standbyNames: this.#standbyNames,
       isArriving: this.#isArriving,
-      isHandingOver: this.#isHandingOver,
+      isHandingOver: this.isHandingOver,
       clusterSettings: this.#clusterSettings,
       ownSettings: this.delayed?.settings() ?? {},
       onlyRoles: this.delayed?.onlyRoles ?? null,

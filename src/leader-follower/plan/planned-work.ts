@@ -8,6 +8,7 @@ import { describeSchedule, judgeSchedule, withoutSchedule } from './core/plan.ts
 import type { Schedule } from './core/plan.ts';
 import type { EventLog } from '../report/event-log.ts';
 import type { LocalNode } from '../local/local-node.ts';
+import { checkSettings } from '../../postgres/settings-check.ts';
 import { PlanRegister } from './plan-register.ts';
 import { ServerFactsWatch } from '../local/server-facts.ts';
 import type { ServerFacts } from '../local/server-facts.ts';
@@ -43,7 +44,9 @@ export class PlannedWork {
     );
     this.register = new PlanRegister({
       check: async (command) => {
-        if (command.kind === 'set') await options.local.checkSettings(checkClusterSettings(command.settings));
+        if (command.kind !== 'set') return;
+        const settings = checkClusterSettings(command.settings);
+        await checkSettings({ ...options.local.programs, dataDir: options.local.dataDir, settings });
       },
       coordination: options.coordination,
       onChange: options.wake,

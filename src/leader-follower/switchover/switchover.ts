@@ -9,7 +9,7 @@ import { findNode, voters } from '../config/config.ts';
 import type { NodeConfig } from '../config/config.ts';
 import { decideSuccessor, letGoFirst } from '../core/handover.ts';
 import type { FinalPosition, SuccessorDecision } from '../core/handover.ts';
-import { letTransactionsEnd } from './transactions.ts';
+import { letTransactionsEnd, setHandingOver } from './transactions.ts';
 import { supportersNeeded } from '../core/support.ts';
 import type { ExecutorOptions } from '../agent-parts.ts';
 
@@ -218,7 +218,7 @@ async function endTransactions({ local, config, events }: ExecutorOptions): Prom
         `${open} transactions that did not end in ${config.switchoverWaitMs} ms are rolled back`,
       );
   } catch (error) {
-    await local.setHandingOver(false);
+    await setHandingOver(local, false);
     throw error;
   }
 }

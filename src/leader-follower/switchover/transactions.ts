@@ -4,7 +4,10 @@ import type { ExecutorOptions } from '../agent-parts.ts';
 
 const CHECK_MS = 2;
 
-type Local = Pick<ExecutorOptions['local'], 'withClient' | 'setHandingOver'>;
+type Local = Pick<
+  ExecutorOptions['local'],
+  'withClient' | 'isHandingOver' | 'applySettings' | 'changes' | 'server'
+>;
 
 /** How transactions ended before a switchover. */
 export interface EndedTransactions {
@@ -20,9 +23,18 @@ export interface EndedTransactions {
 export async function letTransactionsEnd(local: Local, limitMs: number): Promise<EndedTransactions> {
   if (limitMs === 0) return { open: 0 };
   const deadlineMs = monotonicMs() + limitMs;
-  await local.setHandingOver(true);
+  await setHandingOver(local, true);
   const since = await untilInEffect(local, deadlineMs);
   return since === null ? { open: 0 } : untilEnded(local, since, deadlineMs);
+}
+
+/** Lets new transactions only read, or write again. */
+export function setHandingOver(local: Local, isHandingOver: boolean): Promise<void> {
+  return local.changes.run(null, null, async () => {
+    local.isHandingOver = isHandingOver;
+    await local.applySettings();
+    local.server.reload();
+  });
 }
 
 /**
