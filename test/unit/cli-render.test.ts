@@ -88,7 +88,7 @@ describe('renderStatus', () => {
     const lines = renderStatus(topology({ maintenance }), { columns: 130, color: false }).split('\n');
     expect(lines[0]).toBe('cluster demo · leader n1 · term 1 · timeline 1 · 3 of 3 nodes running · paused');
     expect(lines[1]).toBe(
-      'paused since 2030-01-01T00:00:00.000Z (new disks): no failover until "lockstep resume"',
+      '"lockstep resume" ends the pause since 2030-01-01T00:00:00.000Z (new disks): no failover until then',
     );
   });
 
@@ -278,7 +278,7 @@ class RecordingOutput implements ScreenOutput {
 }
 
 describe('the live screen', () => {
-  const state = { topology: mixed, events: [clusterEvent()], links: LINKS };
+  const state = { topology: mixed, events: [clusterEvent()], links: LINKS, isStarting: false };
 
   test('on a terminal it repaints in place and gives the cursor back', async () => {
     const output = new RecordingOutput(true);
@@ -318,5 +318,27 @@ describe('the live screen', () => {
     expect(output.written).toBe(
       '2023-11-14T22:13:20.000Z n1 started PostgreSQL started\n2023-11-14T22:13:20.000Z n2 started PostgreSQL started\n',
     );
+  });
+
+  test('elsewhere it tells of a start in a line, not each step of each node', () => {
+    const output = new RecordingOutput(false);
+    const screen = createLiveScreen({ output, color: false });
+    const [start, ready] = ['starting n1, n2', 'cluster ready'].map((message) =>
+      clusterEvent({ node: 'dev', kind: 'note', message }),
+    );
+    const steps = ['n1', 'n2'].flatMap((node) =>
+      (['started', 'following', 'cloned'] as const).map((kind) => clusterEvent({ node, kind })),
+    );
+    screen.show({ ...state, events: [start!], isStarting: true });
+    screen.show({ ...state, events: [start!, ...steps], isStarting: true });
+    screen.show({ ...state, events: [start!, ...steps, ready!] });
+    screen.show({ ...state, events: [start!, ...steps, ready!, clusterEvent({ kind: 'stopped' })] });
+    screen.close();
+    expect(output.written.split('\n').map((line) => line.slice(25))).toEqual([
+      'dev starting n1, n2',
+      'dev cluster ready',
+      'n1 stopped PostgreSQL started',
+      '',
+    ]);
   });
 });

@@ -18,7 +18,7 @@ import { readLockHolder, tryLockFolder } from '../../host/folder-lock.ts';
 import type { FolderLock } from '../../host/folder-lock.ts';
 import { processStart } from '../../host/process-start.ts';
 import { renderPassLine } from '../../postgres/settings.ts';
-import { choosePorts, isPortFree } from './ports.ts';
+import { choosePorts, takePort } from './ports.ts';
 
 const DEFAULT_NODES = 3;
 const DEFAULT_PG_PORT = 5441;
@@ -188,7 +188,7 @@ async function reopenConfig(path: string, options: ClusterOptions, notes: string
   const movable = voters(config);
   const except = config.nodes.filter((node) => !node.voter).flatMap((node) => [node.port, node.agentPort]);
   const areFree = await Promise.all(
-    movable.flatMap((node) => [node.witness || isPortFree(node.port), isPortFree(node.agentPort)]),
+    movable.flatMap((node) => [node.witness || takePort(node.port), takePort(node.agentPort)]),
   );
   if (options.pgPort === null && areFree.every(Boolean)) return withPostgres(config, options.postgres);
   const withData = movable.filter((node) => !node.witness);
@@ -221,7 +221,7 @@ async function checkPorts(path: string, config: ClusterConfig, pgPort: number | 
   }
   for (const { name, port, agentPort, witness } of config.nodes) {
     for (const own of witness ? [agentPort] : [port, agentPort]) {
-      if (await isPortFree(own)) continue;
+      if (await takePort(own)) continue;
       throw new LockstepError(
         'CONFIG_INVALID',
         `Port ${own} of node ${name} is in use, and the nodes of the cluster in ${path} cannot move: since votes were changed they look for each other where they are. End what listens there, and try again.`,

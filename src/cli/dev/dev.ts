@@ -166,6 +166,7 @@ class DevCluster {
       adminUrl: this.#admin.url,
       token,
     });
+    this.#note(`starting ${this.#config.nodes.map(({ name }) => name).join(', ')}`);
     await this.#supervisor.startAll();
     this.#paint();
   }
@@ -191,7 +192,7 @@ class DevCluster {
       if (performance.now() - startedAt > READY_TIMEOUT_MS) {
         throw new LockstepError(
           'NO_LEADER',
-          `The cluster was not ready within ${READY_TIMEOUT_MS / 1_000} s. The logs are in ${this.#folder.dataRoot}/nodes/*/postgres.log and agent.log.`,
+          `See ${this.#folder.dataRoot}/nodes/*/agent.log and postgres.log: the cluster was not ready within ${READY_TIMEOUT_MS / 1_000} s.`,
         );
       }
       await delay(50);
@@ -281,7 +282,7 @@ class DevCluster {
     if (!this.#isReady && isFailure)
       this.#fail(new LockstepError('CONFIG_INVALID', `Node ${node} could not start: ${reason}`));
     else if (!isFailure) this.#note(reason);
-    else this.#note(`${node} stopped: ${reason} Start it again with "lockstep start ${node}".`);
+    else this.#note(`"lockstep start ${node}" starts it again: it stopped. ${reason}`);
   }
 
   /** Starts nodes that were added to the cluster, and forgets those that were removed: they stop by themselves. */
@@ -306,6 +307,7 @@ class DevCluster {
 
   #paint(): void {
     this.#screen.show({
+      isStarting: !this.#isReady && !this.#isStopping,
       topology: this.#source.topology(),
       events: [...this.#source.events(), ...this.#notes].toSorted((a, b) => a.at - b.at),
       links: this.#links,

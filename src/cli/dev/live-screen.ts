@@ -25,6 +25,8 @@ export interface LiveState {
   /** Oldest first. */
   readonly events: readonly ClusterEvent[];
   readonly links: LiveLinks;
+  /** The cluster was not whole yet since this command runs. */
+  readonly isStarting: boolean;
 }
 
 /** The part of a terminal's write stream that the screen uses; `process.stdout` is one. */
@@ -124,7 +126,9 @@ function createEventPrinter(output: ScreenOutput): LiveScreen {
   return {
     show(state) {
       const lines = state.events.map(renderPlainEvent);
-      for (const line of lines) if (!printed.has(line)) output.write(`${line}\n`);
+      // Whoever reads this asked for a running cluster: until it is one, what each node does is in the nodes' logs.
+      const shown = state.isStarting ? state.events.filter(({ kind }) => kind === 'note') : state.events;
+      for (const line of shown.map(renderPlainEvent)) if (!printed.has(line)) output.write(`${line}\n`);
       printed = new Set(lines);
     },
     close() {},

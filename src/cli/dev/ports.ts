@@ -1,18 +1,52 @@
+import { lstat, mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
+import { tryLockFolder } from '../../host/folder-lock.ts';
+import type { FolderLock } from '../../host/folder-lock.ts';
 import { LockstepError } from '../../model/errors.ts';
 
-/** Whether this port of the loopback address can be listened on now. */
-export async function isPortFree(port: number, host = '127.0.0.1'): Promise<boolean> {
+/** Ports that this process has taken, until it ends. */
+const taken = new Map<number, FolderLock>();
+
+/**
+ * Takes a port of the loopback address for what this process is about to start. False when somebody listens there, or
+ * another process of this user has taken it and does not listen yet: two clusters that are started at once must not both
+ * find it free.
+ */
+export async function takePort(port: number): Promise<boolean> {
+  if (!(await canListen(port))) return false;
+  if (taken.has(port)) return true;
+  const lock = tryLockFolder(await portFolder(port));
+  if (lock === null) return false;
+  taken.set(port, lock);
+  return true;
+}
+
+function canListen(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once('error', () => resolve(false));
-    server.listen(port, host, () => server.close(() => resolve(true)));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
+
+/** Throws CONFIG_INVALID when another user has put something in its place: everybody may write where it is. */
+async function portFolder(port: number): Promise<string> {
+  const user = process.geteuid?.() ?? 0;
+  const root = join(tmpdir(), `lockstep-ports-${user}`);
+  const folder = join(root, String(port));
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const found = await lstat(root);
+  if (found.isDirectory() && found.uid === user) return folder;
+  throw new LockstepError('CONFIG_INVALID', `Remove ${root}: it is no folder of this user.`, {
+    details: { root },
   });
 }
 
 /**
- * `count` free ports from `first` on. With `isExact` the ports must be just these: then a taken one
+ * `count` free ports from `first` on, taken for this process. With `isExact` the ports must be just these: then a taken one
  * throws CONFIG_INVALID.
  */
 export async function choosePorts(
@@ -33,7 +67,7 @@ export async function choosePorts(
         `There are no ${count} free ports from ${first} on; choose others with ${options.flag}.`,
       );
     }
-    if (options.except?.includes(port) !== true && (await isPortFree(port))) {
+    if (options.except?.includes(port) !== true && (await takePort(port))) {
       chosen.push(port);
     } else if (options.isExact) {
       throw new LockstepError(

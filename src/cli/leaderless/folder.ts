@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { LockstepError } from '../../model/errors.ts';
 import { replaceFile } from '../../postgres/data-folder.ts';
-import { choosePorts, isPortFree } from '../dev/ports.ts';
+import { choosePorts, takePort } from '../dev/ports.ts';
 
 const FILE = 'leaderless.json';
 const FIRST_PORT = 5451;
@@ -46,7 +46,7 @@ export async function readLeaderlessConfig(stateDir: string): Promise<Leaderless
 export async function openLeaderlessConfig(stateDir: string): Promise<LeaderlessConfig> {
   const known = await readLeaderlessConfig(stateDir);
   const areFree =
-    known !== null && (await Promise.all(known.nodes.map(({ port }) => isPortFree(port)))).every(Boolean);
+    known !== null && (await Promise.all(known.nodes.map(({ port }) => takePort(port)))).every(Boolean);
   if (areFree) return known;
   const ports = await choosePorts(FIRST_PORT, known?.nodes.length ?? COUNT, { isExact: false, flag: FILE });
   const config: LeaderlessConfig = {

@@ -152,7 +152,10 @@ function planLines(topology: Topology | null): readonly Line[] {
   if (maintenance !== null) {
     const reason = maintenance.reason === null ? '' : ` (${maintenance.reason})`;
     lines.push([
-      span(`paused since ${maintenance.since}${reason}: no failover until "lockstep resume"`, 'warn'),
+      span(
+        `"lockstep resume" ends the pause since ${maintenance.since}${reason}: no failover until then`,
+        'warn',
+      ),
     ]);
   }
   if (plannedSwitchover !== null) {
