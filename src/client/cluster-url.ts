@@ -46,9 +46,14 @@ function parseAuthority(text: string): HostAddress {
   return match[3] === undefined ? { host: decode(host) } : { host: decode(host), port: Number(match[3]) };
 }
 
-/** As in libpq: `require` encrypts, but takes any certificate unless `sslrootcert` says whose. */
+/**
+ * As in libpq: `require` encrypts, but takes any certificate unless `sslrootcert` says whose. `allow` and
+ * `prefer` do the same, and do not fall back to plain text, which would be anyone's choice who stands between.
+ */
 const SSL_MODES: Readonly<Record<string, PoolConfig['ssl']>> = {
   disable: false,
+  allow: { rejectUnauthorized: false },
+  prefer: { rejectUnauthorized: false },
   'no-verify': { rejectUnauthorized: false },
   require: { rejectUnauthorized: false },
   'verify-ca': { checkServerIdentity: () => undefined },
@@ -61,30 +66,76 @@ const SSL_FILES: Readonly<Record<string, 'ca' | 'cert' | 'key'>> = {
   sslkey: 'key',
 };
 
+/** What the client does anyway; a follower alone is asked for with each statement. */
+const TARGETS = new Set(['any', 'read-write', 'primary', 'prefer-standby']);
+
+function checkTarget(value: string): LockstepOptions {
+  if (TARGETS.has(value)) return {};
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `Take target_session_attrs=${value} out of the URL and use pool.follower for what must not run on the leader; the pool finds leader and followers by itself.`,
+  );
+}
+
+const isOn = (value: string): boolean => value === 'true' || value === '1' || value === 'on';
+
+/** libpq's and pg's, of which the client needs nothing, since it does that itself or Node.js does. */
+const IGNORED_PARAMETERS = new Set(
+  `load_balance_hosts keepalives_interval keepalives_count tcp_user_timeout gssencmode sslcompression sslsni
+   uselibpqcompat`.split(/\s+/),
+);
+
 const PLAIN_PARAMETERS: Readonly<Record<string, (value: string) => LockstepOptions>> = {
   application_name: (value) => ({ application_name: value }),
   options: (value) => ({ options: value }),
-  connect_timeout: (value) => ({ connectionTimeoutMillis: Number(value) * 1000 }),
+  connect_timeout: (value) => ({ connectionTimeoutMillis: readMs('connect_timeout', value) * 1000 }),
   require_auth: (value) => ({ requireAuth: value.split(',').map((name) => name.trim()) as AuthMethod[] }),
   channel_binding: (value) => ({ enableChannelBinding: value !== 'disable' }),
+  fallback_application_name: (value) => ({ fallback_application_name: value }),
+  client_encoding: (value) => ({ client_encoding: value }),
+  statement_timeout: (value) => ({ statement_timeout: readMs('statement_timeout', value) }),
+  lock_timeout: (value) => ({ lock_timeout: readMs('lock_timeout', value) }),
+  query_timeout: (value) => ({ query_timeout: readMs('query_timeout', value) }),
+  idle_in_transaction_session_timeout: (value) => ({
+    idle_in_transaction_session_timeout: readMs('idle_in_transaction_session_timeout', value),
+  }),
+  keepalives: (value) => ({ keepAlive: isOn(value) }),
+  keepalives_idle: (value) => ({ keepAliveInitialDelayMillis: readMs('keepalives_idle', value) * 1000 }),
+  sslnegotiation: (value) => ({ sslnegotiation: value === 'direct' ? 'direct' : 'postgres' }),
+  target_session_attrs: checkTarget,
 };
+
+function readMs(name: string, value: string): number {
+  if (/^\d{1,9}$/.test(value)) return Number(value);
+  throw new LockstepError('CONFIG_INVALID', `Give ${name} in the URL as a whole number; it is "${value}".`);
+}
 
 function parseUrlParameters(parameters: URLSearchParams): LockstepOptions {
   const options: LockstepOptions = {};
   for (const [name, value] of parameters) {
     const parse = Object.hasOwn(PLAIN_PARAMETERS, name) ? PLAIN_PARAMETERS[name] : undefined;
     if (parse !== undefined) Object.assign(options, parse(value));
-    else if (name !== 'sslmode' && !Object.hasOwn(SSL_FILES, name)) {
-      const known = [...Object.keys(PLAIN_PARAMETERS), 'sslmode', ...Object.keys(SSL_FILES)];
-      throw unknownName('URL parameter', name, known);
-    }
+    else if (!TLS_PARAMETERS.includes(name) && !IGNORED_PARAMETERS.has(name))
+      throw unknownName('URL parameter', name, [...Object.keys(PLAIN_PARAMETERS), ...TLS_PARAMETERS]);
   }
   const ssl = parseSsl(parameters);
   return ssl === undefined ? options : { ...options, ssl };
 }
 
+const TLS_PARAMETERS = ['ssl', 'sslmode', ...Object.keys(SSL_FILES)];
+
+/** pg's own `ssl`, in terms of libpq's `sslmode`. */
+const MODES_OF_SSL: Readonly<Record<string, string>> = {
+  true: 'verify-full',
+  1: 'verify-full',
+  false: 'disable',
+  0: 'disable',
+  'no-verify': 'no-verify',
+};
+
 function parseSsl(parameters: URLSearchParams): PoolConfig['ssl'] {
-  const mode = parameters.get('sslmode');
+  const short = parameters.get('ssl');
+  const mode = parameters.get('sslmode') ?? (short === null ? null : (MODES_OF_SSL[short] ?? short));
   if (mode !== null && !Object.hasOwn(SSL_MODES, mode)) {
     throw new LockstepError(
       'CONFIG_INVALID',

@@ -251,8 +251,8 @@ export class LockstepPool extends PgPool {
   /** pg's types call the counts properties, which a subclass cannot declare as accessors. */
   #defineCounts(): void {
     Object.defineProperties(this, {
-      totalCount: { get: () => this.#servers.pools.totalCount },
-      idleCount: { get: () => this.#servers.pools.idleCount },
+      totalCount: { get: () => this.#servers.placeCount },
+      idleCount: { get: () => this.#servers.placeCount - this.#servers.budget.inUse },
       waitingCount: { get: () => this.#servers.budget.waiting },
       expiredCount: { get: () => this.#servers.pools.expiredCount },
     });
@@ -291,12 +291,19 @@ export class LockstepPool extends PgPool {
     const session = this.#runner.mayWriteItself(query) ? this.#sessions.current : null;
     const lease = await this.#runner.finder.acquireLeader(this.#source, null, deadlineMs);
     return new Promise((resolve, reject) => {
-      const done = (error: Error | null, result: QueryResult): void => {
+      let isDone = false;
+      const done = (error: Error | null, result?: QueryResult): void => {
+        if (isDone) return;
+        isDone = true;
+        lease.client.removeListener('end', lost);
         if (session !== null) learnFromUnasked(session, this.#servers.monitor);
         this.#source.release(lease, error ?? undefined, false);
         if (error) reject(error);
-        else resolve(result);
+        else resolve(result as QueryResult);
       };
+      // A cursor calls no callback, also when its connection ends.
+      const lost = (): void => done(new Error('Connection terminated unexpectedly'));
+      lease.client.once('end', lost);
       const submit = lease.client.query as (
         this: PoolClient,
         query: Submittable,

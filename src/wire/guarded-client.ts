@@ -14,6 +14,12 @@ interface GuardedConnection extends NodeJS.EventEmitter {
   readonly ssl: unknown;
 }
 
+/** What pg's Client has beyond its types. */
+interface ClientInternals {
+  _errorAllQueries(error: Error): void;
+  _getActiveQuery(): OpenCursor | null;
+}
+
 export interface GuardedClientConfig extends ClientConfig {
   /** The longest message that is taken. Default: PostgreSQL's own limit of a gigabyte. */
   readonly maxMessageBytes?: number | undefined;
@@ -39,6 +45,43 @@ export class GuardedClient extends pg.Client {
     else guardStream(connection.stream, guard);
     // pg leaves a stream open on which TLS was refused, and its server may go on sending.
     connection.on('error', () => connection.stream.destroy());
+    this.#settleCursors();
+  }
+
+  /** pg tells its queries in the next tick that the connection has ended; a cursor is to know a tick later. */
+  #settleCursors(): void {
+    const internals = this as unknown as ClientInternals;
+    let failed: OpenCursor | null = null;
+    // A server that ends a connection says so first, upon which pg forgets the query.
+    this.connection.on('errorMessage', () => {
+      failed = internals._getActiveQuery();
+    });
+    const errorAllQueries = internals._errorAllQueries.bind(this);
+    internals._errorAllQueries = (error): void => {
+      const active = internals._getActiveQuery() ?? failed;
+      errorAllQueries(error);
+      process.nextTick(letGo, active, this.connection);
+    };
+  }
+}
+
+/** What of pg-cursor, and of the cursor in pg-query-stream, waits for the connection. */
+interface OpenCursor {
+  connection?: unknown;
+  readonly cursor?: OpenCursor;
+  close?(): unknown;
+}
+
+/** pg-cursor's `close` waits for the server to be ready, and so for ever where the connection has ended. */
+function letGo(query: OpenCursor | null, connection: NodeJS.EventEmitter): void {
+  const cursor = query?.cursor ?? query;
+  if (typeof cursor?.close === 'function') cursor.connection = null;
+  for (const listener of connection.rawListeners('readyForQuery')) {
+    // Only what was registered by `once` has it.
+    const { listener: waiting } = listener as { listener?: () => void };
+    if (waiting === undefined) continue;
+    connection.removeListener('readyForQuery', waiting);
+    waiting();
   }
 }
 

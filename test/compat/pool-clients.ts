@@ -48,6 +48,29 @@ export function describeClients(kind: PoolKind): void {
       await pool.end();
     });
 
+    it('tells that a client has nothing more to do', async () => {
+      const pool = kind.create();
+      const client = await pool.connect();
+      let drained = 0;
+      client.on('drain', () => (drained += 1));
+      const both = Promise.all([client.query('SELECT 1'), client.query('SELECT 2')]);
+      await once(client, 'drain');
+      await both;
+      expect(drained).toBe(1);
+      client.release();
+      await pool.end();
+    });
+
+    it('counts a client that is lent, also before its first statement', async () => {
+      const pool = kind.create({ max: 2 });
+      const client = await pool.connect();
+      expect([pool.totalCount, pool.idleCount]).toEqual([1, 0]);
+      await client.query(NOW);
+      client.release();
+      expect([pool.totalCount, pool.idleCount]).toEqual([1, 1]);
+      await pool.end();
+    });
+
     it('refuses a second release of the same checkout', async () => {
       const pool = kind.create();
       const client = await pool.connect();

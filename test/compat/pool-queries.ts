@@ -3,6 +3,7 @@ import Cursor from 'pg-cursor';
 import QueryStream from 'pg-query-stream';
 import { describe, expect, it } from 'vitest';
 import type { LockstepPool } from '../../src/index.ts';
+import { until } from '../integration/fixture.ts';
 import type { PoolKind } from './pool-kinds.ts';
 
 interface Outcome {
@@ -122,6 +123,52 @@ export function describeQueries(kind: PoolKind): void {
         expect(await (pool.query(query) as unknown as Promise<pg.QueryResult>)).toMatchObject({
           rows: [{ seven: 7 }],
         });
+      });
+    });
+
+    // With one server it is pg's own client, whose close() and streams never settle then.
+    it.skipIf(kind.isSingleServer)('settles cursors and streams whose connection ends', async () => {
+      await withPool(async (pool) => {
+        const hundred = 'SELECT generate_series(1, 100) AS n';
+        const cut = async (client: pg.PoolClient): Promise<void> => {
+          const ended = new Promise((resolve) => client.once('error', resolve));
+          const { processID } = client as unknown as { processID: number };
+          await pool.leader.query('SELECT pg_terminate_backend($1)', [processID]);
+          await ended;
+        };
+        const uses: readonly ((client: pg.PoolClient) => Promise<unknown>)[] = [
+          async (client) => {
+            const cursor = client.query(new Cursor(hundred));
+            await cursor.read(2);
+            await cut(client);
+            await expect(cursor.read(2)).rejects.toMatchObject({ code: '57P01' });
+            await cursor.close();
+          },
+          async (client) => {
+            const cursor = client.query(new Cursor(`${hundred}, pg_sleep(1)`));
+            const reading = expect(cursor.read(100)).rejects.toMatchObject({ code: '57P01' });
+            await until(
+              'it to run',
+              () => (client as unknown as { processID: number | null }).processID !== null,
+            );
+            await cut(client);
+            await reading;
+          },
+          async (client) => {
+            const stream = client.query(new QueryStream('SELECT generate_series(1, 100000) AS n'));
+            const read = async (): Promise<void> => {
+              let rows = 0;
+              for await (const _row of stream) if ((rows += 1) === 150) await cut(client);
+            };
+            await expect(read()).rejects.toMatchObject({ code: '57P01' });
+          },
+        ];
+        for (const use of uses) {
+          const client = await pool.connect();
+          client.on('error', () => undefined);
+          await use(client);
+          client.release();
+        }
       });
     });
   });

@@ -178,15 +178,20 @@ describe('pool.query', () => {
   it('keeps all connections in use together under max, and opens no new ones for moving between servers', async () => {
     await reopen({ max: 3 });
     let inUse = 0;
+    let total = 0;
     let opened = 0;
     pool.on('connect', () => opened++);
     const work = Array.from({ length: 60 }, (_, index) =>
       index % 3 === 0 ? pool.leader.query(whereSql) : pool.query(whereSql),
     );
-    const watch = setInterval(() => (inUse = Math.max(inUse, pool.totalCount - pool.idleCount)), 1);
+    const watch = setInterval(() => {
+      inUse = Math.max(inUse, pool.totalCount - pool.idleCount);
+      total = Math.max(total, pool.totalCount);
+    }, 1);
     await Promise.all(work);
     clearInterval(watch);
     expect(inUse).toBeLessThanOrEqual(3);
+    expect([total, pool.totalCount, pool.idleCount]).toEqual([3, 3, 3]);
     expect(opened).toBeLessThanOrEqual(3 * 3);
     expect(pool.waitingCount).toBe(0);
   });

@@ -81,6 +81,8 @@ describe('resolveOptions', () => {
     ['a hedge in words', { host: 'a', hedgeAfterMs: 'soon' }, /"hedgeAfterMs" is soon/],
     ['a negative weight', { hosts: [{ host: 'a', weight: -1 }] }, /weight -1/],
     ['an authority that is not there', 'postgresql://a/x?sslrootcert=/nowhere.pem', /cannot be read/],
+    ['a timeout that is none', 'postgresql://a/x?statement_timeout=soon', /Give statement_timeout/],
+    ['followers alone', 'postgresql://a/x?target_session_attrs=standby', /use pool\.follower/],
     ['sslmode nonsense', 'postgresql://a/x?sslmode=maybe', /sslmode "maybe"/],
   ] as [string, unknown, RegExp][])('refuses %s in one sentence', (_, input, expected) => {
     expect(message(input)).toMatch(expected);
@@ -90,6 +92,9 @@ describe('resolveOptions', () => {
   it('takes the parameters of managed services, with the meaning that libpq gives them', () => {
     const ssl = (parameters: string): unknown =>
       resolveOptions(`postgresql://a/x?${parameters}`).connection.ssl;
+    expect(ssl('sslmode=prefer')).toEqual({ rejectUnauthorized: false });
+    expect(ssl('ssl=true')).toBe(true);
+    expect(ssl('ssl=0')).toBe(false);
     expect(ssl('sslmode=disable')).toBe(false);
     expect(ssl('sslmode=require')).toEqual({ rejectUnauthorized: false });
     expect(ssl('sslmode=verify-full')).toBe(true);
@@ -104,6 +109,29 @@ describe('resolveOptions', () => {
     expect(ssl(`sslmode=require&sslrootcert=${ca}`)).not.toHaveProperty('rejectUnauthorized');
     const { connection } = resolveOptions('postgresql://a/x?sslmode=verify-full&channel_binding=require');
     expect(connection).toMatchObject({ enableChannelBinding: true, ssl: true });
+  });
+
+  it('takes what pg and libpq take', () => {
+    const { connection } = resolveOptions(
+      `postgresql://a/x?statement_timeout=1000&lock_timeout=2000&query_timeout=3000&connect_timeout=4
+        &idle_in_transaction_session_timeout=5000&keepalives=1&keepalives_idle=6&client_encoding=utf8
+        &fallback_application_name=shop&target_session_attrs=read-write&load_balance_hosts=random`.replaceAll(
+        /\s/g,
+        '',
+      ),
+    );
+    expect(connection).toEqual({
+      database: 'x',
+      statement_timeout: 1000,
+      lock_timeout: 2000,
+      query_timeout: 3000,
+      connectionTimeoutMillis: 4000,
+      idle_in_transaction_session_timeout: 5000,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 6000,
+      client_encoding: 'utf8',
+      fallback_application_name: 'shop',
+    });
   });
 
   it('never shows the password', () => {

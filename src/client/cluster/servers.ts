@@ -30,6 +30,7 @@ export class Servers implements LeaseSource {
   readonly notifications: Notifications;
   readonly observer: ExchangeObserver | null;
   readonly #options: ResolvedOptions;
+  readonly #max: number;
   readonly #emitter: EventEmitter;
   #leaderSilentSinceMs: number | null = null;
 
@@ -37,6 +38,7 @@ export class Servers implements LeaseSource {
   constructor(options: ResolvedOptions, max: number, emitter: EventEmitter) {
     this.#options = options;
     this.#emitter = emitter;
+    this.#max = max;
     this.budget = new Budget(max, options.limits.maxWaiting);
     const { log = null, database = '' } = options.connection;
     this.observer = createExchangeObserver({ log, meter: options.meter, database }, () => this.monitor);
@@ -108,6 +110,14 @@ export class Servers implements LeaseSource {
 
   #isDown(node: NodeKey): boolean {
     return this.monitor.view.find(({ key }) => key === node)?.isUp !== true;
+  }
+
+  /**
+   * How many of the `max` places are taken, or have a connection that they could use at once. To each server as
+   * many connections as that may be open, because statements move between servers all the time.
+   */
+  get placeCount(): number {
+    return Math.max(this.budget.inUse, Math.min(this.pools.totalCount, this.#max));
   }
 
   get waitLimitMs(): number {

@@ -15,6 +15,10 @@ export class Budget {
     this.#maxWaiting = maxWaiting;
   }
 
+  get inUse(): number {
+    return this.#inUse;
+  }
+
   get waiting(): number {
     return this.#waiters.length;
   }

@@ -61,6 +61,7 @@ export class VirtualClient extends EventEmitter {
   #isStateLost = false;
   #isReleased = false;
   readonly #sequence: Sequence = new Sequence();
+  #outstanding = 0;
 
   constructor(
     runner: StatementRunner,
@@ -171,7 +172,14 @@ export class VirtualClient extends EventEmitter {
   }
 
   #enqueue<T>(work: () => Promise<T>): Promise<T> {
-    return this.#sequence.run(() => (this.#isReleased ? Promise.reject(clientClosed()) : work()));
+    this.#outstanding += 1;
+    const done = this.#sequence.run(() => (this.#isReleased ? Promise.reject(clientClosed()) : work()));
+    const settled = (): void => {
+      this.#outstanding -= 1;
+      if (this.#outstanding === 0 && this.listenerCount('drain') > 0) this.emit('drain');
+    };
+    done.then(settled, settled);
+    return done;
   }
 
   #run(statement: StatementConfig, session: SessionState | null): Promise<QueryResult> {
