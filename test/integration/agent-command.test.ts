@@ -12,9 +12,20 @@ describe('lockstep agent', () => {
     expect(await agent.stop()).toBe(0);
   });
 
-  it('ends when standard input closes where it was told to', async () => {
+  it('ends when standard input closes where it was told to, and takes folders as they are named', async () => {
     await using machine = await ServerMachine.create();
-    const agent = machine.run([...machine.agentCommand, '--until-stdin-closes'], 'pipe');
+    // Also below root, where PostgreSQL does not begin in this folder.
+    const words = [
+      'agent',
+      '--config',
+      'cluster.json',
+      '--data',
+      '.',
+      '--node',
+      'n1',
+      '--until-stdin-closes',
+    ];
+    const agent = machine.run(words, 'pipe', { cwd: machine.folder });
     await until('it leads', () => machine.isLeading(), 30_000);
     agent.process.stdin?.end();
     expect(await agent.ended).toBe(0);

@@ -93,8 +93,8 @@ export class ServerMachine implements AsyncDisposable {
     return machine;
   }
 
-  run(words: readonly string[], stdin: 'ignore' | 'pipe' = 'ignore'): Running {
-    const running = new Running(words, stdin);
+  run(words: readonly string[], stdin: 'ignore' | 'pipe' = 'ignore', options: RunOptions = {}): Running {
+    const running = new Running(words, stdin, options);
     this.#running.push(running);
     return running;
   }
