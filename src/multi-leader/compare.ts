@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { quoteIdentifier } from '../logical/core/quote.ts';
+import { SAME_TEXT } from './merge/journal-store.ts';
 import { quoteShape } from './tables/shape.ts';
 import type { TableShape } from './tables/shape.ts';
 
@@ -33,10 +34,6 @@ export interface ComparedRegion {
 
 const BUCKETS = 256;
 const MAX_DIFFERENCES = 20;
-/** The same text for the same value on every server. */
-const SAME_TEXT = `SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres';
-  SET extra_float_digits = 1; SET bytea_output = 'hex'`;
-
 type Bucket = { readonly bucket: number; readonly count: number; readonly sum: string };
 
 /**
@@ -136,8 +133,8 @@ async function readDifferences(
 }
 
 /**
- * Compares until the regions are equal, or the deadline has passed: what is under way arrives meanwhile. On a loaded
- * system changes are always under way, and only what stays different between two looks is a difference.
+ * Compares until one look finds the regions equal, or the deadline has passed. Where writing goes on, changes are always
+ * under way: of the last two looks only what was different in both, and the same way, is told as a difference.
  */
 export async function compareSettled(
   regions: readonly ComparedRegion[],
@@ -145,26 +142,22 @@ export async function compareSettled(
   options: { readonly patienceMs: number; readonly pause: () => Promise<void> },
 ): Promise<Comparison> {
   const deadlineMs = performance.now() + options.patienceMs;
-  let before: Comparison | null = null;
-  for (;;) {
+  let before = await compareRegions(regions, shapes);
+  while (!before.isEqual) {
+    await options.pause();
     const now = await compareRegions(regions, shapes);
     if (now.isEqual) return now;
-    if (performance.now() > deadlineMs) return now;
-    const stays =
-      before === null
-        ? null
-        : now.differences.filter((one) => before?.differences.some((old) => isSame(one, old)));
-    if (stays !== null && stays.length === 0 && now.differences.length < MAX_DIFFERENCES)
-      return {
-        isEqual: true,
-        tables: now.tables.map((table) => ({ ...table, isEqual: true })),
-        differences: [],
-      };
+    if (performance.now() > deadlineMs) return keepStanding(before, now);
     before = now;
-    await options.pause();
   }
+  return before;
 }
 
-function isSame(a: RowDifference, b: RowDifference): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
+function keepStanding(before: Comparison, now: Comparison): Comparison {
+  const same = new Set(before.differences.map((one) => JSON.stringify(one)));
+  const standing = now.differences.filter((one) => same.has(JSON.stringify(one)));
+  // More than are listed: what is not listed cannot be told apart.
+  if (standing.length > 0 || now.differences.length >= MAX_DIFFERENCES)
+    return { ...now, differences: standing };
+  return { isEqual: true, tables: now.tables.map((table) => ({ ...table, isEqual: true })), differences: [] };
 }

@@ -1,14 +1,59 @@
+import { z } from 'zod';
 import { LockstepError } from '../model/errors.ts';
+import type { ColumnRule } from './core/merge.ts';
 
-/** What regions share and how, as {@link defineRegions} takes it. */
-export interface RegionsDefinition {
+/** How the values of one column become one when several regions changed it. */
+export interface ColumnMerge {
+  readonly rule: ColumnRule;
+}
+
+/** By column; `*` for those that are not named, by default {@link lastWriteWins}. */
+export type TableRules<Row = Readonly<Record<string, unknown>>> = {
+  readonly [Column in Extract<keyof Row, string> | '*']?: ColumnMerge;
+};
+
+/**
+ * What regions share and how, as {@link defineRegions} takes it. `Schema` has a row type for each table, such as Kysely's
+ * database type, or one made of Drizzle's `$inferSelect`.
+ */
+export interface RegionsDefinition<Schema = Readonly<Record<string, Readonly<Record<string, unknown>>>>> {
   /**
-   * Tables that stay each region's own, as `table` or `schema.table`; all others are shared. A row is one write: the last
-   * one wins.
+   * Tables whose columns merge one by one, and whose conflicts are logged; they need REPLICA IDENTITY FULL. Of all other
+   * shared tables a row is one write, and the last one wins.
    */
+  readonly tables?: { readonly [Table in Extract<keyof Schema, string>]?: TableRules<Schema[Table]> };
+  /** Tables that stay each region's own, as `table` or `schema.table`; all others are shared. */
   readonly except?: readonly string[];
   /** How far another region's clock may be ahead before it is told; nothing is lost beyond it. Default 500 ms. */
   readonly maxSkewMs?: number;
+}
+
+/** Of two writes of the column the later one stays. */
+export function lastWriteWins(): ColumnMerge {
+  return { rule: 'last' };
+}
+
+/**
+ * Differences add up: two regions that each add 1 make it 2 more. For integers and numeric. A difference that is older
+ * than the row's last insert or delete goes with it.
+ */
+export function counter(): ColumnMerge {
+  return { rule: 'counter' };
+}
+
+/** What any region added to an array is in it, and what it took out is not, by the later of the two. */
+export function set(): ColumnMerge {
+  return { rule: 'set' };
+}
+
+/** The largest value that any region wrote stays. For integers and numeric. */
+export function max(): ColumnMerge {
+  return { rule: 'max' };
+}
+
+/** The smallest value that any region wrote stays. For integers and numeric. */
+export function min(): ColumnMerge {
+  return { rule: 'min' };
 }
 
 const REGION_NAME = /^[a-z][a-z0-9]{0,15}$/;
@@ -16,8 +61,10 @@ const REGION_NAME = /^[a-z][a-z0-9]{0,15}$/;
 const MAX_REGIONS = 16;
 
 /** Describes the regions of an app, for a file that `lockstep regions` and `lockstep dev --regions` read. */
-export function defineRegions(definition: RegionsDefinition): RegionsDefinition {
-  return definition;
+export function defineRegions<Schema = Readonly<Record<string, Readonly<Record<string, unknown>>>>>(
+  definition: RegionsDefinition<Schema>,
+): RegionsDefinition {
+  return definition as RegionsDefinition;
 }
 
 /** Throws CONFIG_INVALID for names that could not be those of slots, and for too few or too many. */
@@ -35,22 +82,23 @@ export function parseRegionNames(names: readonly string[]): readonly string[] {
   return names;
 }
 
+const Definition: z.ZodType<RegionsDefinition> = z.strictObject({
+  tables: z
+    .record(
+      z.string(),
+      z.record(z.string(), z.strictObject({ rule: z.enum(['last', 'counter', 'set', 'max', 'min']) })),
+    )
+    .default({}),
+  except: z.array(z.string()).default([]),
+  maxSkewMs: z.number().min(0).default(500),
+});
+
 /** Reads a definition from what a file exports. Throws CONFIG_INVALID. */
 export function parseDefinition(value: unknown, path: string): RegionsDefinition {
-  const definition = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
-  const unknown = Object.keys(definition).find((name) => name !== 'except' && name !== 'maxSkewMs');
-  const { except = [], maxSkewMs = 500 } = definition;
-  const isList = Array.isArray(except) && except.every((name) => typeof name === 'string');
-  if (
-    value === definition &&
-    unknown === undefined &&
-    isList &&
-    typeof maxSkewMs === 'number' &&
-    maxSkewMs >= 0
-  )
-    return { except: except as string[], maxSkewMs };
+  const parsed = Definition.safeParse(value);
+  if (parsed.success) return parsed.data;
   throw new LockstepError(
     'CONFIG_INVALID',
-    `${path} does not export a definition of regions${unknown === undefined ? '' : ` ("${unknown}" is unknown)`}; write "export default defineRegions({ except: [] })".`,
+    `${path} does not export a definition of regions; write "export default defineRegions({ … })" as in docs/multi-leader.md. ${z.prettifyError(parsed.error)}`,
   );
 }

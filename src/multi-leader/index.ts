@@ -1,6 +1,7 @@
 /** `lockstep/multi-leader`: one writable leader a region, and they always agree in the end. */
-export { defineRegions } from './definition.ts';
-export type { RegionsDefinition } from './definition.ts';
+export { counter, defineRegions, lastWriteWins, max, min, set } from './definition.ts';
+export type { ColumnMerge, RegionsDefinition, TableRules } from './definition.ts';
+export type { ColumnRule } from './core/merge.ts';
 export { Region } from './region.ts';
 export type { RegionOptions, RegionStatus } from './region.ts';
 export type { LinkState, LinkStatus } from './apply/link.ts';

@@ -11,16 +11,16 @@ import { Pruner } from './own/pruner.ts';
 import { openOriginSession, openSession } from './sessions.ts';
 import { isCut, setCut } from './setup/metadata.ts';
 import { OWN_SLOT, prepareRegion } from './setup/region-setup.ts';
+import type { RegionsDefinition } from './definition.ts';
 import type { TableShape } from './tables/shape.ts';
+import { SCHEMA } from './tables/statements.ts';
 
 export interface RegionOptions {
   readonly name: string;
   /** All regions with their leaders, in the order that they were founded in. */
   readonly regions: readonly { readonly name: string; readonly url: string }[];
-  /** Tables that stay each region's own. */
-  readonly except: readonly string[];
-  /** Default 500. */
-  readonly maxSkewMs?: number;
+  /** What they share and how; the same for all of them. */
+  readonly definition?: RegionsDefinition;
   /** Told once about each thing that stops and is tried again. */
   readonly onProblem?: (problem: string) => void;
 }
@@ -32,10 +32,18 @@ export interface RegionStatus {
   /** Rows that were applied, and whose version is still kept. */
   readonly records: number;
   readonly tombstones: number;
+  /** Changes of merging rows that are not settled. */
+  readonly operations: number;
+  /** Rows that stand aside, because a later row of another key holds one of their unique values. */
+  readonly parked: number;
+  /** Logged, since they were pruned last. */
+  readonly conflicts: number;
   /** How old the newest time is below which nothing can come any more; null before every region has promised one. */
   readonly settledAgoMs: number | null;
   readonly problem: string | null;
 }
+
+type Counts = Pick<RegionStatus, 'records' | 'tombstones' | 'operations' | 'parked' | 'conflicts'>;
 
 const PROMISE_EVERY_MS = 1_000;
 const PRUNE_EVERY_MS = 2_000;
@@ -69,11 +77,11 @@ export class Region {
 
   /** Makes the database ready and starts; resolves when the region writes into its log all that others need. */
   async start(): Promise<void> {
-    const { name, regions, except } = this.#options;
+    const { name, regions, definition = {} } = this.#options;
     const client = await openSession(this.#url, 'control');
     this.#client = client;
     const names = regions.map((region) => region.name);
-    const shapes = await prepareRegion(client, { name, names, except });
+    const shapes = await prepareRegion(client, { name, names, definition });
     this.#work.push(
       this.#keep('own reader', () => this.#readOwn(shapes)),
       this.#keep('promises', () => this.#promise()),
@@ -89,7 +97,7 @@ export class Region {
           turns: this.#turns,
           passOwnLog: () => this.#passOwnLog(),
           onPromise: (timeUs) => this.#hear(number, timeUs),
-          maxSkewMs: this.#options.maxSkewMs ?? 500,
+          maxSkewMs: definition.maxSkewMs ?? 500,
         },
         await isCut(client, source.name),
       );
@@ -121,16 +129,18 @@ export class Region {
   }
 
   async status(): Promise<RegionStatus> {
-    const counts = await this.#client?.query<{ records: number; tombstones: number }>(
-      `SELECT (SELECT count(*)::int FROM lockstep_regions.records) AS records,
-              (SELECT count(*)::int FROM lockstep_regions.tombstones) AS tombstones`,
+    const counts = await this.#client?.query<Counts>(
+      `SELECT (SELECT count(*)::int FROM ${SCHEMA}.records) AS records,
+              (SELECT count(*)::int FROM ${SCHEMA}.tombstones) AS tombstones,
+              (SELECT count(*)::int FROM ${SCHEMA}.operations) AS operations,
+              (SELECT count(*)::int FROM ${SCHEMA}.parked) AS parked,
+              (SELECT count(*)::int FROM ${SCHEMA}.conflicts) AS conflicts`,
     );
     const lowestUs = this.#lowest();
     return {
       name: this.#options.name,
       links: [...this.#links.values()].map((link) => link.status),
-      records: counts?.rows[0]?.records ?? 0,
-      tombstones: counts?.rows[0]?.tombstones ?? 0,
+      ...(counts?.rows[0] ?? { records: 0, tombstones: 0, operations: 0, parked: 0, conflicts: 0 }),
       settledAgoMs: lowestUs === null ? null : Math.round(Date.now() - lowestUs / 1_000),
       problem: this.#problem,
     };
@@ -171,11 +181,16 @@ export class Region {
 
   async #readOwn(shapes: ReadonlyMap<string, TableShape>): Promise<void> {
     const client = await openSession(this.#url, 'own reader');
+    const marks = await openSession(this.#url, 'marks').catch(async (error: unknown) => {
+      await client.end().catch(() => undefined);
+      throw error;
+    });
     const own = new OwnReader({
       url: this.#url,
       shapes,
       region: this.#number,
       client,
+      marks,
       onPromise: (timeUs) => this.#hear(this.#number, timeUs),
     });
     this.#own = own;
@@ -183,7 +198,7 @@ export class Region {
       await own.run();
     } finally {
       this.#own = null;
-      await client.end().catch(() => undefined);
+      await Promise.all([client, marks].map((one) => one.end().catch(() => undefined)));
     }
   }
 
@@ -203,7 +218,12 @@ export class Region {
   async #prune(shapes: ReadonlyMap<string, TableShape>): Promise<void> {
     const { signal } = this.#stopping;
     const client = await openOriginSession(this.#url, 'pruning', OWN_SLOT);
-    const pruner = new Pruner({ client, shapes, region: this.#number });
+    const pruner = new Pruner({
+      client,
+      shapes,
+      region: this.#number,
+      passOwnLog: () => this.#passOwnLog(),
+    });
     try {
       for (;;) {
         await delay(PRUNE_EVERY_MS, undefined, { signal });

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { splitHosts } from '../logical/endpoints.ts';
+import { SAME_TEXT } from './merge/journal-store.ts';
 import { LockstepError } from '../model/errors.ts';
 
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -12,7 +13,10 @@ export async function openSession(url: string, purpose: string): Promise<pg.Clie
     try {
       await client.connect();
       const { rows } = await client.query<{ follows: boolean }>('SELECT pg_is_in_recovery() AS follows');
-      if (rows[0]?.follows === false) return client;
+      if (rows[0]?.follows === false) {
+        await client.query(SAME_TEXT);
+        return client;
+      }
       said.push('it follows');
     } catch (error) {
       said.push((error as Error).message);

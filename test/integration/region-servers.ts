@@ -3,7 +3,7 @@ import pg from 'pg';
 import { compareSettled } from '../../src/multi-leader/compare.ts';
 import type { Comparison } from '../../src/multi-leader/compare.ts';
 import { Region } from '../../src/multi-leader/region.ts';
-import type { RegionOptions } from '../../src/multi-leader/region.ts';
+import type { RegionsDefinition } from '../../src/multi-leader/definition.ts';
 import { readShapes } from '../../src/multi-leader/tables/shape.ts';
 import { builds, LogicalServers } from './logical-servers.ts';
 
@@ -19,16 +19,16 @@ export class RegionServers implements AsyncDisposable {
   readonly #servers: LogicalServers[] = [];
   readonly regions: TestRegion[] = [];
   readonly problems: string[] = [];
-  except: readonly string[] = [];
+  definition: RegionsDefinition = {};
 
   static async start(
     names: readonly string[],
     schema: string,
-    options: Partial<RegionOptions> = {},
+    definition: RegionsDefinition = {},
   ): Promise<RegionServers> {
     const all = new RegionServers();
     try {
-      await all.#start(names, schema, options);
+      await all.#start(names, schema, definition);
       return all;
     } catch (error) {
       await all[Symbol.asyncDispose]();
@@ -36,8 +36,8 @@ export class RegionServers implements AsyncDisposable {
     }
   }
 
-  async #start(names: readonly string[], schema: string, options: Partial<RegionOptions>): Promise<void> {
-    this.except = options.except ?? [];
+  async #start(names: readonly string[], schema: string, definition: RegionsDefinition): Promise<void> {
+    this.definition = definition;
     const places: { name: string; url: string; client: pg.Client }[] = [];
     for (const [index, name] of names.entries()) {
       const build = builds[index % builds.length];
@@ -52,9 +52,8 @@ export class RegionServers implements AsyncDisposable {
       const region = new Region({
         name: place.name,
         regions: places.map(({ name, url }) => ({ name, url })),
-        except: [],
+        definition,
         onProblem: (problem) => this.problems.push(`${place.name}: ${problem}`),
-        ...options,
       });
       this.regions.push({ ...place, region });
     }
@@ -84,7 +83,7 @@ export class RegionServers implements AsyncDisposable {
     try {
       const [first] = regions;
       if (first === undefined) throw new Error('there is no region');
-      const shapes = await readShapes(first.client, this.except);
+      const shapes = await readShapes(first.client, this.definition);
       return await compareSettled(regions, [...shapes.values()], { patienceMs, pause: () => delay(200) });
     } finally {
       await Promise.all(regions.map(({ client }) => client.end()));

@@ -16,12 +16,10 @@ export async function runRegion(options: {
 }): Promise<void> {
   const config = await readRegions(options.state);
   const place = findRegion(config, options.region);
-  const { except = [], maxSkewMs = 500 } = await loadDefinition(config.definition);
   const region = new Region({
     name: place.name,
     regions: config.regions.map(({ name, url }) => ({ name, url })),
-    except,
-    maxSkewMs,
+    definition: await loadDefinition(config.definition),
     onProblem: (problem) => print({ region: place.name, problem }),
   });
   await region.start();

@@ -5,6 +5,7 @@ import type { Comparison } from '../../multi-leader/compare.ts';
 import { openSession } from '../../multi-leader/sessions.ts';
 import { readShapes } from '../../multi-leader/tables/shape.ts';
 import { askLink, askStatus } from './ask-region.ts';
+import { readConflicts, renderConflicts } from './conflicts-command.ts';
 import { runRegion } from './region-command.ts';
 import { findRegion, loadDefinition, readRegions } from './regions-folder.ts';
 import type { RegionsConfig } from './regions-folder.ts';
@@ -43,6 +44,19 @@ export function addRegionsCommands(program: Command, state: State): void {
       const comparison = await compareAll(await readRegions(options.state), options.patience * 1_000);
       print(options, comparison, () => renderComparison(comparison));
       if (!comparison.isEqual) process.exitCode = 1;
+    });
+  regions
+    .command('conflicts')
+    .description('writes whose writer had not seen the one before, and what came of them; the newest first')
+    .option(...state)
+    .option('--region <name>', 'whose log to read (default the first)')
+    .option('--table <name>', 'only of this table')
+    .option('--limit <n>', 'how many at most', Number, 20)
+    .option(...json)
+    .action(async (options: Options & { region?: string; table?: string; limit: number }) => {
+      const { state: folder, limit, region = null, table = null } = options;
+      const conflicts = await readConflicts({ state: folder, limit, region, table });
+      print(options, { conflicts }, () => renderConflicts(conflicts));
     });
   for (const verb of ['cut', 'heal'] as const) {
     regions
@@ -83,13 +97,13 @@ async function askAll(config: RegionsConfig): Promise<AnsweredRegion[]> {
 
 /** Asks the databases themselves, as they are. */
 async function compareAll(config: RegionsConfig, patienceMs: number): Promise<Comparison> {
-  const { except = [] } = await loadDefinition(config.definition);
+  const definition = await loadDefinition(config.definition);
   const regions = await Promise.all(
     config.regions.map(async ({ name, url }) => ({ name, client: await openSession(url, 'compare') })),
   );
   try {
     const [first] = regions;
-    const shapes = first === undefined ? new Map() : await readShapes(first.client, except);
+    const shapes = first === undefined ? new Map() : await readShapes(first.client, definition);
     return await compareSettled(regions, [...shapes.values()], { patienceMs, pause: () => delay(300) });
   } finally {
     await Promise.all(regions.map(({ client }) => client.end().catch(() => undefined)));

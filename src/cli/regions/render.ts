@@ -23,7 +23,14 @@ export function renderRegions(regions: readonly AnsweredRegion[]): string {
       if (link.detail !== null) notes.push(`${link.from} → ${link.to}: ${link.detail}`);
     }
   }
-  return [...alignColumns(rows), ...notes].join('\n');
+  const counts = [['REGION', 'KEPT UNTIL SETTLED', 'ASIDE', 'CONFLICTS', 'SETTLED UP TO']];
+  for (const { name, status } of regions) {
+    if (status === null) continue;
+    const kept = status.records + status.tombstones + status.operations;
+    const settled = status.settledAgoMs === null ? '-' : `${(status.settledAgoMs / 1_000).toFixed(1)} s ago`;
+    counts.push([name, String(kept), String(status.parked), String(status.conflicts), settled]);
+  }
+  return [...alignColumns(rows), '', ...alignColumns(counts), ...notes].join('\n');
 }
 
 export function renderComparison({ isEqual, tables, differences }: Comparison): string {

@@ -19,6 +19,10 @@ import {
 import type { TableStatements } from '../tables/statements.ts';
 import { versionFrom, versionParameters } from '../tables/versions.ts';
 import type { VersionRow } from '../tables/versions.ts';
+import { MergeBatch } from '../merge/merge-batch.ts';
+import { applyCarefully } from '../park/careful-table.ts';
+import type { CarefulOutcome } from '../park/careful-table.ts';
+import { UNIQUE_VIOLATION } from '../park/parking.ts';
 import type { IncomingChange } from './incoming.ts';
 
 export interface BatchApplierOptions {
@@ -74,36 +78,61 @@ export class BatchApplier {
   }
 
   /**
-   * One transaction; `changes` has each key once. `until` is where the source's log is then applied to. Throws
+   * One transaction; `changes` has each key once, except of tables whose columns merge. `until` is where the source's log is then applied to. Throws
    * ClockBehind, and PostgreSQL's errors, with nothing done.
    */
   async apply(changes: readonly IncomingChange[], until: Lsn): Promise<BatchReport> {
-    const { client } = this.#options;
     try {
-      return await this.#applyWithin(changes, until);
+      return await this.#try(changes, until, false);
     } catch (error) {
-      await client.query('ROLLBACK').catch(() => undefined);
+      if ((error as pg.DatabaseError).code !== UNIQUE_VIOLATION) throw error;
+      return this.#try(changes, until, true);
+    }
+  }
+
+  async #try(changes: readonly IncomingChange[], until: Lsn, isCareful: boolean): Promise<BatchReport> {
+    try {
+      return await this.#applyWithin(changes, until, isCareful);
+    } catch (error) {
+      await this.#options.client.query('ROLLBACK').catch(() => undefined);
       throw error;
     }
   }
 
-  async #applyWithin(changes: readonly IncomingChange[], until: Lsn): Promise<BatchReport> {
-    const { client } = this.#options;
+  async #applyWithin(
+    changes: readonly IncomingChange[],
+    until: Lsn,
+    isCareful: boolean,
+  ): Promise<BatchReport> {
+    const { client, region } = this.#options;
     const highestUs = highestTimeUs(changes);
     const batch = new OpenBatch(new BatchNotes(highestUs));
-    const work = this.#groupByTable(changes);
+    const tables = this.#groupByTable(changes);
+    const work = tables.filter(({ shape }) => shape.merge === null);
+    const merges = tables
+      .filter(({ shape }) => shape.merge !== null)
+      .map(({ shape, changes: some }) => new MergeBatch(client, shape, some));
+    const isOneByOne = ({ shape }: TableWork): boolean => isCareful && shape.unique.length > 0;
     const clock = client.query<{ now: string }>(`SELECT ${microsOf('clock_timestamp()')} AS now`);
     const [, now] = await settleAll([
       client.query('BEGIN'),
       clock,
-      ...work.flatMap((table) => this.#tryAtOnce(table, batch)),
+      ...work.filter((table) => !isOneByOne(table)).flatMap((table) => this.#tryAtOnce(table, batch)),
     ]);
     const lackUs = clockLackUs(Number((now as Awaited<typeof clock>).rows[0]?.now), highestUs);
     if (lackUs > 0) throw new ClockBehind(lackUs);
-    for (const table of work) await this.#settleRest(table, batch);
+    for (const table of work) {
+      const { shape, changes: some } = table;
+      if (isOneByOne(table)) await applyCarefully({ client, shape, region, changes: some, outcome: batch });
+      else await this.#settleRest(table, batch);
+    }
+    for (const merge of merges) await merge.lock();
+    if (batch.inserted.size > 0 || merges.length > 0) await this.#options.passOwnLog();
     if (batch.inserted.size > 0) await this.#checkInserted(work, batch);
+    for (const merge of merges) await merge.replay(batch.notes);
     await this.#finish(work, batch, until);
-    return { applied: batch.applied, lost: batch.lost };
+    const merged = merges.reduce((sum, { count }) => sum + count, 0);
+    return { applied: batch.applied + merged, lost: batch.lost };
   }
 
   #groupByTable(changes: readonly IncomingChange[]): TableWork[] {
@@ -113,13 +142,14 @@ export class BatchApplier {
       if (list === undefined) tables.set(change.table, [change]);
       else list.push(change);
     }
-    return [...tables].map(([name, list]) => {
+    const sorted = [...tables].toSorted(([a], [b]) => (a < b ? -1 : 1));
+    return sorted.map(([name, list]) => {
       const shape = this.#options.shapes.get(name);
       if (shape === undefined) throw new Error(`${name} is not shared`);
       let sql = this.#statements.get(name);
       if (sql === undefined) this.#statements.set(name, (sql = statementsFor(shape)));
-      // By key: rows are locked in one order by all.
-      return { shape, sql, changes: list.toSorted((a, b) => (a.key < b.key ? -1 : 1)) };
+      // By key: rows are locked in one order by all. Of one key the order of the log stays.
+      return { shape, sql, changes: list.toSorted((a, b) => (a.key === b.key ? 0 : a.key < b.key ? -1 : 1)) };
     });
   }
 
@@ -220,13 +250,12 @@ export class BatchApplier {
 
   /** Undoes what a tombstone is newer than, now that every delete of before the inserts has left one. */
   async #checkInserted(work: readonly TableWork[], batch: OpenBatch): Promise<void> {
-    await this.#options.passOwnLog();
     for (const table of work) {
       const changes = table.changes.filter((change) => batch.inserted.has(change));
       if (changes.length === 0) continue;
       const { rows } = await this.#options.client.query<Numbered & VersionRow>({
         text: READ_TOMBSTONES,
-        values: [table.shape.name, encodeKeys(changes.map(({ key }) => key))],
+        values: [table.shape.name, encodeKeys(changes.map(({ key }) => key)), true],
       });
       const tombstones = new Map(rows.map((row) => [row.n, versionFrom(row)]));
       const undone = changes.filter((change, index) => {
@@ -266,7 +295,7 @@ export class BatchApplier {
 }
 
 /** What has become of each change of a batch so far. */
-class OpenBatch {
+class OpenBatch implements CarefulOutcome {
   readonly notes: BatchNotes;
   readonly inserted = new Set<IncomingChange>();
   readonly buried = new Set<IncomingChange>();
@@ -298,6 +327,12 @@ class OpenBatch {
     this.buried.add(change);
     this.#settled.add(change);
     this.notes.delete(change);
+  }
+
+  park(change: IncomingChange): void {
+    this.#settled.add(change);
+    this.notes.see(change.version.timeUs);
+    this.applied++;
   }
 
   keepLocal(change: IncomingChange): void {

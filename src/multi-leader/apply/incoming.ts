@@ -12,6 +12,8 @@ import type { TableShape } from '../tables/shape.ts';
 export interface IncomingChange extends Change<Buffer> {
   /** Its writer had no such row: most likely there is none here either. */
   readonly isInsert: boolean;
+  /** The row before it, of a table whose columns merge; else null, as of an insert. */
+  readonly old: Buffer | null;
 }
 
 /** What a transaction of another region, or of the own, did to shared tables. */
@@ -71,19 +73,28 @@ export class IncomingReader {
     const old = oldAt < 0 ? null : readFields(relation, buffer, oldAt);
     const table = shape.name;
     const oldKey = old === null ? null : keyOf(shape, map, old);
-    if (newAt < 0) {
-      into.push({ kind: 'delete', table, key: oldKey ?? '', version, row: null, isInsert: false });
-      return;
-    }
+    const oldRow = old === null || shape.merge === null ? null : encode(shape, map, this.#whole(change, old));
+    const remove = (key: string): void => {
+      into.push({ kind: 'delete', table, key, version, row: null, isInsert: false, old: oldRow });
+    };
+    if (newAt < 0) return remove(oldKey ?? '');
     const sent = readFields(relation, buffer, newAt);
     const fields = change.isOldFull && old !== null ? fillFrom(sent, old) : sent;
     const key = keyOf(shape, map, fields);
     // Another primary key is another row: a delete and an insert at one version.
-    if (oldKey !== null && oldKey !== key)
-      into.push({ kind: 'delete', table, key: oldKey, version, row: null, isInsert: false });
+    const isMoved = oldKey !== null && oldKey !== key;
+    if (isMoved) remove(oldKey);
     const row = encode(shape, map, fields);
-    const isInsert = change.kind === 'insert' || (oldKey !== null && oldKey !== key);
-    into.push({ kind: 'put', table, key, version, row, isInsert });
+    const isInsert = change.kind === 'insert' || isMoved;
+    into.push({ kind: 'put', table, key, version, row, isInsert, old: isMoved ? null : oldRow });
+  }
+
+  #whole(change: RowChange, old: SentFields): SentFields {
+    if (change.isOldFull) return old;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${change.relation.schema}.${change.relation.name} merges by columns here, and its changes come without the row before them. Run ALTER TABLE … REPLICA IDENTITY FULL in every region.`,
+    );
   }
 }
 

@@ -159,15 +159,20 @@ export class Link {
     applier: BatchApplier,
     signal: AbortSignal,
   ): Promise<void> {
+    const { shapes } = this.#options;
     const gathered = new Gathered();
     for (;;) {
       const parts = await stream.take();
       if (parts.length === 0) return;
       for (const part of parts) {
         gathered.add(part, reader);
-        if (gathered.changes.length >= BATCH_CHANGES) await this.#flush(gathered, applier, stream, signal);
+        // Where columns merge, a transaction's changes of a row are one operation in every region.
+        const maySplit =
+          part.isLast || !gathered.changes.some(({ table }) => shapes.get(table)?.merge != null);
+        if (gathered.changes.length >= BATCH_CHANGES && maySplit)
+          await this.#flush(gathered, applier, stream, signal);
       }
-      await this.#flush(gathered, applier, stream, signal);
+      if (parts.at(-1)?.isLast === true) await this.#flush(gathered, applier, stream, signal);
       if (signal.aborted) return;
     }
   }
@@ -196,7 +201,9 @@ export class Link {
     until: Lsn,
     signal: AbortSignal,
   ): Promise<void> {
-    const collapsed = collapseChanges(changes) as IncomingChange[];
+    const isMerging = ({ table }: IncomingChange): boolean => this.#options.shapes.get(table)?.merge != null;
+    const whole = changes.filter((change) => !isMerging(change));
+    const collapsed = [...(collapseChanges(whole) as IncomingChange[]), ...changes.filter(isMerging)];
     for (;;) {
       try {
         const report = await this.#options.turns.take(() => applier.apply(collapsed, until));

@@ -27,6 +27,11 @@ export class BatchNotes {
     this.#highestUs = Math.max(this.#highestUs, version.timeUs);
   }
 
+  /** A version that counts in what the batch wrote, though no record holds it. */
+  see(timeUs: number): void {
+    this.#highestUs = Math.max(this.#highestUs, timeUs);
+  }
+
   /** A row is gone at this version, whether it was here or not. */
   delete({ table, key, version }: Pick<Change<unknown>, 'table' | 'key' | 'version'>): void {
     const id = rowId({ table, key });

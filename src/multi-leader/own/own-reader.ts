@@ -2,13 +2,19 @@ import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { ChangeStream } from '../../logical/change-stream.ts';
 import type { TransactionPart } from '../../logical/core/change.ts';
+import { formatLsn, parseLsn } from '../../model/lsn.ts';
+import type { Lsn } from '../../model/lsn.ts';
 import { IncomingReader } from '../apply/incoming.ts';
+import type { IncomingChange } from '../apply/incoming.ts';
+import type { Image } from '../core/image.ts';
+import { writeBases, writeOperations } from '../merge/journal-store.ts';
+import { readOperations } from '../merge/merge-batch.ts';
 import type { BatchRecord } from '../core/batch-record.ts';
 import { rowId } from '../core/change.ts';
 import { compareVersions } from '../core/version.ts';
 import { OWN_SLOT, PUBLICATION } from '../setup/region-setup.ts';
 import type { TableShape } from '../tables/shape.ts';
-import { WRITE_TOMBSTONES } from '../tables/statements.ts';
+import { SCHEMA, WRITE_TOMBSTONES } from '../tables/statements.ts';
 import { versionParameters } from '../tables/versions.ts';
 import { PROMISE } from './promises.ts';
 
@@ -18,8 +24,10 @@ export interface OwnReaderOptions {
   readonly url: string;
   readonly shapes: ReadonlyMap<string, TableShape>;
   readonly region: number;
-  /** For its own writes, and to mark places in the log; not shared with a batch. */
+  /** For its own writes. */
   readonly client: pg.Client;
+  /** To mark places in the log, outside of any transaction. */
+  readonly marks: pg.Client;
   /** Called when the region's own log was read past a promise. */
   readonly onPromise: (timeUs: number) => void;
 }
@@ -47,14 +55,19 @@ export class OwnReader {
       publications: [PUBLICATION],
       origin: 'none',
       format: 'binary',
+      startLsn: await readOwnPosition(this.#options.client),
       applicationName: 'lockstep regions own reader',
     });
     this.#stream = stream;
+    const open: TransactionPart[] = [];
     try {
       for (;;) {
         const parts = await stream.take();
         if (parts.length === 0) return;
-        await this.#handle(parts, stream);
+        open.push(...parts);
+        // Whole transactions, so that each is one operation of a row, as in every other region.
+        const end = open.findLastIndex(({ isLast }) => isLast) + 1;
+        if (end > 0) await this.#handle(open.splice(0, end), stream);
       }
     } finally {
       stream.close();
@@ -76,7 +89,7 @@ export class OwnReader {
     try {
       await Promise.all([
         passed,
-        this.#options.client.query('SELECT pg_logical_emit_message(true, $1, $2)', [BARRIER, id]),
+        this.#options.marks.query('SELECT pg_logical_emit_message(true, $1, $2)', [BARRIER, id]),
       ]);
     } finally {
       this.#waiting.delete(id);
@@ -85,28 +98,68 @@ export class OwnReader {
 
   async #handle(parts: readonly TransactionPart[], stream: ChangeStream): Promise<void> {
     const tombstones = new Map<string, BatchRecord>();
+    const merging = new Map<TableShape, IncomingChange[]>();
     const barriers: string[] = [];
     const promises: number[] = [];
     for (const part of parts) {
       const { changes, emptied, messages } = this.#reader.read(part);
-      for (const { kind, table, key, version } of changes)
-        if (kind === 'delete') keepLatest(tombstones, { table, key, version });
+      for (const change of changes) {
+        const shape = this.#options.shapes.get(change.table);
+        if (shape !== undefined && shape.merge !== null)
+          merging.set(shape, [...(merging.get(shape) ?? []), change]);
+        else if (change.kind === 'delete') keepLatest(tombstones, change);
+      }
       for (const { table, version } of emptied) keepLatest(tombstones, { table, key: '', version });
       for (const { prefix, content } of messages) {
         if (prefix === BARRIER) barriers.push(content);
         else if (prefix === PROMISE) promises.push(Number(content));
       }
     }
-    if (tombstones.size > 0)
-      await this.#options.client.query(WRITE_TOMBSTONES, versionParameters([...tombstones.values()]));
+    const until = parts.at(-1)?.endLsn;
+    await this.#write([...tombstones.values()], merging, until ?? (0n as Lsn));
     for (const id of barriers) this.#waiting.get(id)?.resolve();
     for (const timeUs of promises) this.#options.onPromise(timeUs);
-    const last = parts.findLast(({ isLast }) => isLast);
-    if (last !== undefined) stream.acknowledge(last.endLsn);
+    if (until !== undefined) stream.acknowledge(until);
+  }
+
+  /** With the position in the same transaction: an operation that was entered, and settled, is not entered again. */
+  async #write(
+    tombstones: readonly BatchRecord[],
+    merging: ReadonlyMap<TableShape, readonly IncomingChange[]>,
+    until: Lsn,
+  ): Promise<void> {
+    const { client } = this.#options;
+    if (tombstones.length === 0 && merging.size === 0) return;
+    await client.query('BEGIN');
+    try {
+      // By name, and tombstones last, as a batch does: neither waits for the other in a circle.
+      for (const [shape, changes] of [...merging].toSorted(([a], [b]) => (a.name < b.name ? -1 : 1))) {
+        const operations = await readOperations(client, shape, changes);
+        const bases = new Map<string, Image | null>();
+        for (const { key, operation } of operations) if (!bases.has(key)) bases.set(key, operation.old);
+        await writeBases(client, shape, bases);
+        await writeOperations(client, shape, operations);
+      }
+      if (tombstones.length > 0) await client.query(WRITE_TOMBSTONES, versionParameters(tombstones));
+      await client.query(WRITE_OWN_POSITION, [formatLsn(until)]);
+      await client.query('COMMIT');
+    } catch (error) {
+      await client.query('ROLLBACK').catch(() => undefined);
+      throw error;
+    }
   }
 }
 
-function keepLatest(tombstones: Map<string, BatchRecord>, record: BatchRecord): void {
+const WRITE_OWN_POSITION = `INSERT INTO ${SCHEMA}.own_position (lsn) VALUES ($1)
+  ON CONFLICT (only_row) DO UPDATE SET lsn = excluded.lsn`;
+
+async function readOwnPosition(client: pg.Client): Promise<Lsn> {
+  const { rows } = await client.query<{ lsn: string }>(`SELECT lsn::text AS lsn FROM ${SCHEMA}.own_position`);
+  return rows[0] === undefined ? (0n as Lsn) : parseLsn(rows[0].lsn);
+}
+
+function keepLatest(tombstones: Map<string, BatchRecord>, { table, key, version }: BatchRecord): void {
+  const record = { table, key, version };
   const known = tombstones.get(rowId(record));
   if (known === undefined || compareVersions(record.version, known.version) > 0)
     tombstones.set(rowId(record), record);

@@ -9,19 +9,19 @@ const POLL_MS = 20;
 /**
  * Promises a time, in the log, so that it reaches every other region behind all that it speaks of. The clock comes
  * first, in a statement of its own: a transaction that begins between it and the look at those running is later than it.
- * Waits as long as the longest transaction that runs now.
+ * The look takes a transaction id of its own, because a snapshot does not list those that run with an id above the last
+ * one that ended, and such a one may be committing with an earlier time. Waits as long as the longest transaction that
+ * runs now.
  */
 export async function promiseTime(client: pg.Client, signal: AbortSignal): Promise<void> {
   const { rows: clock } = await client.query<{ now: string }>(
     `SELECT ${microsOf('clock_timestamp()')} AS now`,
   );
-  const { rows: horizon } = await client.query<{ next: string }>(
-    'SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS next',
-  );
+  const { rows: own } = await client.query<{ id: string }>('SELECT pg_current_xact_id()::text AS id');
   for (;;) {
     const { rows } = await client.query<{ over: boolean }>(
       'SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::xid8 AS over',
-      [horizon[0]?.next],
+      [own[0]?.id],
     );
     if (rows[0]?.over === true) break;
     await delay(POLL_MS, undefined, { signal });

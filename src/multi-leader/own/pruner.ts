@@ -2,6 +2,8 @@ import type pg from 'pg';
 import { judgeTombstone } from '../core/watermark.ts';
 import type { PresentRow } from '../core/row-rule.ts';
 import type { Version } from '../core/version.ts';
+import { settleTable } from '../merge/settler.ts';
+import { bringBackParked } from '../park/unpark.ts';
 import { encodeKeyRow, encodeKeys, encodeRows } from '../tables/row-codec.ts';
 import { SCHEMA, statementsFor } from '../tables/statements.ts';
 import type { TableShape } from '../tables/shape.ts';
@@ -13,6 +15,7 @@ export interface PrunerOptions {
   readonly client: pg.Client;
   readonly shapes: ReadonlyMap<string, TableShape>;
   readonly region: number;
+  readonly passOwnLog: () => Promise<void>;
 }
 
 interface KeptTombstone extends VersionRow {
@@ -43,7 +46,13 @@ export class Pruner {
     for (const shape of shapes.values()) {
       await client.query('BEGIN');
       try {
-        forgotten += await this.#pruneTombstones(shape, lowestUs);
+        // Before tombstones go: one may speak of a row that is aside.
+        if (shape.unique.length > 0 && shape.merge === null)
+          await bringBackParked(client, shape, this.#options.region, this.#options.passOwnLog);
+        forgotten +=
+          shape.merge === null
+            ? await this.#pruneTombstones(shape, lowestUs)
+            : await settleTable({ client, shape, lowestUs, passOwnLog: this.#options.passOwnLog });
         await client.query('COMMIT');
       } catch (error) {
         await client.query('ROLLBACK').catch(() => undefined);
@@ -52,10 +61,11 @@ export class Pruner {
     }
     const { rowCount } = await client.query(
       `DELETE FROM ${SCHEMA}.records WHERE ctid = ANY (ARRAY(
-         SELECT ctid FROM ${SCHEMA}.records r WHERE batch_us < $1 AND NOT EXISTS (
+         SELECT ctid FROM ${SCHEMA}.records r WHERE batch_us < $1 AND table_name <> ALL ($2::text[]) AND NOT EXISTS (
            SELECT FROM ${SCHEMA}.tombstones t WHERE (t.table_name, t.key) = (r.table_name, r.key))
          LIMIT ${RECORDS_CHUNK}))`,
-      [lowestUs],
+      // Which of two rows with one unique value is the later must be known however long ago they were written.
+      [lowestUs, [...shapes.values()].filter(({ unique }) => unique.length > 0).map(({ name }) => name)],
     );
     return forgotten + (rowCount ?? 0);
   }

@@ -26,6 +26,53 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.tombstones (
   lsn pg_lsn NOT NULL,
   PRIMARY KEY (table_name, key)
 );
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.parked (
+  table_name text NOT NULL,
+  key bytea NOT NULL,
+  time_us bigint NOT NULL,
+  region smallint NOT NULL,
+  lsn pg_lsn NOT NULL,
+  image text NOT NULL,
+  PRIMARY KEY (table_name, key)
+);
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.bases (
+  table_name text NOT NULL,
+  key bytea NOT NULL,
+  image text,
+  PRIMARY KEY (table_name, key)
+);
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.operations (
+  table_name text NOT NULL,
+  key bytea NOT NULL,
+  time_us bigint NOT NULL,
+  region smallint NOT NULL,
+  lsn pg_lsn NOT NULL,
+  old_row text,
+  new_row text,
+  PRIMARY KEY (table_name, key, time_us, region, lsn)
+);
+CREATE INDEX IF NOT EXISTS operations_time ON ${SCHEMA}.operations (table_name, time_us);
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.conflicts (
+  table_name text NOT NULL,
+  key text NOT NULL,
+  kind text NOT NULL,
+  decision text NOT NULL,
+  earlier_us bigint,
+  earlier_region smallint,
+  later_us bigint NOT NULL,
+  later_region smallint NOT NULL,
+  later_lsn pg_lsn NOT NULL,
+  before_row jsonb,
+  seen_row jsonb,
+  written_row jsonb,
+  result_row jsonb,
+  noticed_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (table_name, key, later_us, later_region, later_lsn)
+);
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.own_position (
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  lsn pg_lsn NOT NULL
+);
 CREATE TABLE IF NOT EXISTS ${SCHEMA}.links (
   source text PRIMARY KEY,
   is_cut boolean NOT NULL DEFAULT false

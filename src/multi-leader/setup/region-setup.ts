@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { quoteIdentifier, quoteLiteral } from '../../logical/core/quote.ts';
+import type { RegionsDefinition } from '../definition.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { quoteShape, readShapes } from '../tables/shape.ts';
 import type { TableShape } from '../tables/shape.ts';
@@ -20,8 +21,7 @@ export interface RegionPlace {
   readonly name: string;
   /** All of them, in the order that they were founded in. */
   readonly names: readonly string[];
-  /** Tables that stay each region's own. */
-  readonly except: readonly string[];
+  readonly definition: RegionsDefinition;
 }
 
 /**
@@ -34,7 +34,7 @@ export async function prepareRegion(
   place: RegionPlace,
 ): Promise<ReadonlyMap<string, TableShape>> {
   await checkServer(client, place);
-  const shapes = await readShapes(client, place.except);
+  const shapes = await readShapes(client, place.definition);
   await prepareMetadata(client, place.name, place.names);
   await publish(client, [...shapes.values()]);
   const others = place.names.filter((name) => name !== place.name);
@@ -83,9 +83,13 @@ async function publish(client: pg.Client, shapes: readonly TableShape[]): Promis
   const found = await client.query(`SELECT FROM pg_publication WHERE pubname = ${quoteLiteral(PUBLICATION)}`);
   const tables = shapes.map(quoteShape).join(', ');
   const name = quoteIdentifier(PUBLICATION);
-  if (found.rowCount === 0)
-    await client.query(`CREATE PUBLICATION ${name}${tables === '' ? '' : ` FOR TABLE ${tables}`}`);
-  else if (
+  if (found.rowCount === 0) {
+    const { rows: version } = await client.query<{ server_version_num: string }>('SHOW server_version_num');
+    const isPublishing = Number(version[0]?.server_version_num) >= 180_000;
+    // From 18 on, a table of REPLICA IDENTITY FULL takes no updates while a column of it is not published.
+    const options = isPublishing ? ' WITH (publish_generated_columns = stored)' : '';
+    await client.query(`CREATE PUBLICATION ${name}${tables === '' ? '' : ` FOR TABLE ${tables}`}${options}`);
+  } else if (
     tables !== '' &&
     rows
       .map((row) => row.name)

@@ -54,6 +54,17 @@ export function keyOf(shape: TableShape, map: ColumnMap, fields: SentFields): st
   return Buffer.concat(parts).toString('latin1');
 }
 
+/** The same, of a record of the key's columns as record_send gives it. */
+export function keyOfRecord(record: Buffer): string {
+  const parts: Buffer[] = [];
+  for (let at = 4; at < record.length;) {
+    const length = record.readInt32BE(at + 4);
+    parts.push(record.subarray(at + 4, at + 8 + length));
+    at += 8 + length;
+  }
+  return Buffer.concat(parts).toString('latin1');
+}
+
 /** The key's values again, by the shape's order of the key. */
 export function splitKey(key: string): Buffer[] {
   const bytes = Buffer.from(key, 'latin1');

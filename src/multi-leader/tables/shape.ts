@@ -1,5 +1,8 @@
 import type pg from 'pg';
 import { quoteIdentifier } from '../../logical/core/quote.ts';
+import type { ColumnRule } from '../core/merge.ts';
+import { lastWriteWins } from '../definition.ts';
+import type { RegionsDefinition, TableRules } from '../definition.ts';
 import { LockstepError } from '../../model/errors.ts';
 
 export interface TableColumn {
@@ -22,6 +25,10 @@ export interface TableShape {
   readonly columns: readonly TableColumn[];
   /** Positions in `columns`, in the order of the primary key. */
   readonly key: readonly number[];
+  /** Positions in `columns` of each other unique index. */
+  readonly unique: readonly (readonly number[])[];
+  /** How each column merges, where columns merge one by one; null where the last write of a row wins whole. */
+  readonly merge: readonly ColumnRule[] | null;
 }
 
 /**
@@ -47,9 +54,11 @@ const KEY_TYPES: ReadonlySet<string> = new Set([
 
 const TABLES_SQL = `
 SELECT n.nspname AS schema, c.relname AS table, c.reltype AS "rowType", c.relpersistence AS persistence,
-       c.relkind AS kind, i.indkey::text AS key,
+       c.relkind AS kind, c.relreplident AS identity, i.indkey::text AS key,
+       (SELECT coalesce(json_agg(json_build_object('name', x.indexrelid::regclass::text, 'key', x.indkey::text)), '[]')
+        FROM pg_index x WHERE x.indrelid = c.oid AND x.indisunique AND NOT x.indisprimary) AS unique,
        json_agg(json_build_object('number', a.attnum, 'name', a.attname, 'type', a.atttypid::bigint,
-                'typeName', t.typname, 'isEnum', t.typtype = 'e', 'isGenerated', a.attgenerated <> '',
+                'typeName', t.typname, 'category', t.typcategory, 'isEnum', t.typtype = 'e', 'isGenerated', a.attgenerated <> '', 'isVirtual', a.attgenerated = 'v',
                 'isDeterministic', coalesce(o.collisdeterministic, true)) ORDER BY a.attnum) AS columns
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -59,12 +68,14 @@ LEFT JOIN pg_collation o ON o.oid = a.attcollation
 LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT LIKE 'lockstep%'
-GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2`;
+GROUP BY c.oid, 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2`;
 
 interface CatalogColumn extends Omit<TableColumn, 'typeOid'> {
   readonly number: number;
   readonly type: number;
+  readonly category: string;
   readonly isEnum: boolean;
+  readonly isVirtual: boolean;
   readonly isDeterministic: boolean;
 }
 
@@ -74,28 +85,39 @@ interface CatalogTable {
   readonly rowType: number;
   readonly persistence: string;
   readonly kind: string;
+  readonly identity: string;
+  readonly unique: readonly { readonly name: string; readonly key: string }[];
   readonly key: string | null;
   readonly columns: readonly CatalogColumn[];
 }
 
 /**
- * All tables of a database that regions share, by name, without those of `except`. Throws CONFIG_INVALID with a sentence
+ * All tables of a database that regions share, by name, and how their columns merge. Throws CONFIG_INVALID with a sentence
  * for each table that cannot be shared: nothing is left out in silence.
  */
 export async function readShapes(
   client: pg.Client,
-  except: readonly string[],
+  { except = [], tables = {} }: Pick<RegionsDefinition, 'except' | 'tables'>,
 ): Promise<ReadonlyMap<string, TableShape>> {
   const { rows } = await client.query<CatalogTable>(TABLES_SQL);
   const problems: string[] = [];
   const shapes = new Map<string, TableShape>();
   for (const row of rows) {
     const name = `${row.schema}.${row.table}`;
-    if (except.includes(name) || (row.schema === 'public' && except.includes(row.table))) continue;
-    const problem = findProblem(row);
+    const isNamed = (one: string): boolean => one === name || (row.schema === 'public' && one === row.table);
+    if (except.some(isNamed)) continue;
+    const rules = Object.entries(tables).find(([one]) => isNamed(one))?.[1] ?? null;
+    const problem = findProblem(row) ?? (rules === null ? null : findMergeProblem(row, rules));
     if (problem !== null) problems.push(`${name} ${problem}`);
-    else shapes.set(name, shapeOf(name, row));
+    else shapes.set(name, shapeOf(name, row, rules));
   }
+  for (const one of [...except, ...Object.keys(tables)])
+    if (
+      !rows.some(
+        ({ schema, table }) => one === `${schema}.${table}` || (schema === 'public' && one === table),
+      )
+    )
+      problems.push(`${one} is in the definition, and no table has that name`);
   if (problems.length > 0) {
     throw new LockstepError(
       'CONFIG_INVALID',
@@ -113,6 +135,8 @@ function keyNumbers(row: CatalogTable): readonly number[] {
 function findProblem(row: CatalogTable): string | null {
   if (row.kind === 'p') return 'is partitioned';
   if (row.persistence === 'u') return 'is unlogged: its changes are in no log that could be sent';
+  if (row.identity === 'f' && row.columns.some(({ isVirtual }) => isVirtual))
+    return 'has REPLICA IDENTITY FULL and a virtual generated column, which together let PostgreSQL refuse its updates';
   const key = keyNumbers(row);
   if (key.length === 0) return 'has no primary key, by which a row could be found in another region';
   for (const column of row.columns.filter(({ number }) => key.includes(number))) {
@@ -121,10 +145,37 @@ function findProblem(row: CatalogTable): string | null {
     if (!column.isDeterministic)
       return `has a key with a nondeterministic collation (${column.name}): equal keys may differ in their bytes`;
   }
+  // Column 0 stands for an expression.
+  const computed = row.unique.find((index) => index.key.split(' ').includes('0'));
+  if (computed !== undefined)
+    return `has a unique index over an expression (${computed.name}): whose row holds a value cannot be found by it`;
   return null;
 }
 
-function shapeOf(name: string, row: CatalogTable): TableShape {
+const NUMBER_TYPES: ReadonlySet<string> = new Set(['int2', 'int4', 'int8', 'numeric']);
+
+function findMergeProblem(row: CatalogTable, rules: TableRules): string | null {
+  if (row.identity !== 'f')
+    return `merges by columns, for which each change must carry the row before it; run ALTER TABLE ${quoteShape(row)} REPLICA IDENTITY FULL`;
+  const key = keyNumbers(row);
+  for (const [name, merge] of Object.entries(rules)) {
+    if (name === '*' || merge === undefined) continue;
+    const { rule } = merge;
+    const column = row.columns.find((one) => one.name === name);
+    if (column === undefined) return `has no column ${name}, which the definition names`;
+    if (key.includes(column.number) && rule !== 'last')
+      return `has ${name} in its primary key, which cannot merge`;
+    if (column.isGenerated) return `computes ${name}, which cannot merge`;
+    if (rule === 'set' && column.category !== 'A')
+      return `has ${name} of type ${column.typeName}, and a set is an array`;
+    if ((rule === 'counter' || rule === 'max' || rule === 'min') && !NUMBER_TYPES.has(column.typeName))
+      return `has ${name} of type ${column.typeName}; a ${rule} is an integer or numeric`;
+  }
+  return null;
+}
+
+function shapeOf(name: string, row: CatalogTable, rules: TableRules | null): TableShape {
+  const position = (number: number): number => row.columns.findIndex((column) => column.number === number);
   return {
     schema: row.schema,
     table: row.table,
@@ -136,7 +187,12 @@ function shapeOf(name: string, row: CatalogTable): TableShape {
       typeName,
       isGenerated,
     })),
-    key: keyNumbers(row).map((number) => row.columns.findIndex((column) => column.number === number)),
+    key: keyNumbers(row).map(position),
+    unique: row.unique.map(({ key }) => key.split(' ').map((number) => position(Number(number)))),
+    merge:
+      rules === null
+        ? null
+        : row.columns.map((column) => (rules[column.name] ?? rules['*'] ?? lastWriteWins()).rule),
   };
 }
 

@@ -31,6 +31,11 @@ export interface TableStatements {
   readonly lock: string;
   /** Of locked rows (`$2` their keys, `$3` the table's name): what stands there. */
   readonly read: string;
+  /** What stands there, as text of the row type, by number. */
+  readonly images: string;
+  /** Rows from texts of the row type (`$1`). */
+  readonly updateImages: string;
+  readonly insertImages: string;
 }
 
 export function statementsFor(shape: TableShape): TableStatements {
@@ -50,6 +55,8 @@ export function statementsFor(shape: TableShape): TableStatements {
   const same = shape.key.map((position) => `t.${column(position)} = u.c${position}`).join(' AND ');
   const older = `coalesce(pg_xact_commit_timestamp(t.xmin), '-infinity') < u.written`;
   const key = shape.key.map(column).join(', ');
+  const texts = `(SELECT r::${table} AS r FROM unnest($1::text[]) AS s(r) OFFSET 0) u`;
+  const sameText = shape.key.map((position) => `t.${column(position)} = (u.r).${column(position)}`);
   const names = stored.map(column).join(', ');
   return {
     update: `UPDATE ${table} t SET ${assigned.join(', ')} FROM ${timed} WHERE ${same} AND ${older} RETURNING u.n::int`,
@@ -66,6 +73,12 @@ export function statementsFor(shape: TableShape): TableStatements {
       r.time_us AS "timeUs", r.region, r.lsn::text AS lsn
       FROM ${table} t JOIN ${rows(', $2::bytea[]', ', key')} ON ${same}
       LEFT JOIN ${SCHEMA}.records r ON r.table_name = $3 AND r.key = u.key`,
+    images: `SELECT u.n::int, t::text AS image FROM ${table} t JOIN ${plain} ON ${same}`,
+    updateImages: `UPDATE ${table} t SET ${(set.length > 0 ? set : shape.key)
+      .map((position) => `${column(position)} = (u.r).${column(position)}`)
+      .join(', ')} FROM ${texts} WHERE ${sameText.join(' AND ')}`,
+    insertImages: `INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE
+      SELECT ${stored.map((position) => `(u.r).${column(position)}`).join(', ')} FROM ${texts} ON CONFLICT (${key}) DO NOTHING`,
   };
 }
 
@@ -84,8 +97,13 @@ export const WRITE_TOMBSTONES: string = `INSERT INTO ${SCHEMA}.tombstones AS t (
   SET time_us = excluded.time_us, region = excluded.region, lsn = excluded.lsn
   WHERE (t.time_us, t.region, t.lsn) < (excluded.time_us, excluded.region, excluded.lsn)`;
 
-/** Of keys (`$2`) of a table (`$1`); the table's own, with an empty key, where it was emptied later. */
+/**
+ * Of keys (`$2`) of a table (`$1`): the latest of its tombstone, of the table's own, with an empty key, where it was emptied,
+ * and with `$3` of the version at which it stands aside.
+ */
 export const READ_TOMBSTONES: string = `SELECT u.n::int, s.time_us AS "timeUs", s.region, s.lsn::text AS lsn
   FROM unnest($2::bytea[]) WITH ORDINALITY AS u(key, n)
-  CROSS JOIN LATERAL (SELECT * FROM ${SCHEMA}.tombstones t WHERE t.table_name = $1 AND t.key IN (u.key, '\\x')
-    ORDER BY t.time_us DESC, t.region DESC, t.lsn DESC LIMIT 1) s`;
+  CROSS JOIN LATERAL (
+    SELECT time_us, region, lsn FROM ${SCHEMA}.tombstones t WHERE t.table_name = $1 AND t.key IN (u.key, '\\x')
+    UNION ALL SELECT time_us, region, lsn FROM ${SCHEMA}.parked p WHERE $3::boolean AND p.table_name = $1 AND p.key = u.key
+    ORDER BY time_us DESC, region DESC, lsn DESC LIMIT 1) s`;

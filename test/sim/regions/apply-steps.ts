@@ -1,9 +1,12 @@
 import { highestTimeUs } from '../../../src/multi-leader/core/change.ts';
 import type { Change } from '../../../src/multi-leader/core/change.ts';
 import type { BatchNotes } from '../../../src/multi-leader/core/batch-record.ts';
+import { isSameImage } from '../../../src/multi-leader/core/image.ts';
+import type { Operation } from '../../../src/multi-leader/core/merge.ts';
 import type { MissingRow, PresentRow, RowDecision } from '../../../src/multi-leader/core/row-rule.ts';
 import { laterVersion } from '../../../src/multi-leader/core/version.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
+import { commitOperations } from './journal.ts';
 import { log } from './local-steps.ts';
 import { clockOf, committedUs, isEarlier, linkId, regionAt, show, TABLE } from './world.ts';
 import type { Applying, LoggedChange, RegionState, Row, World } from './world.ts';
@@ -14,20 +17,23 @@ function takeBatch(
   from: RegionState,
   to: RegionState,
   count: number,
-): Pick<Applying, 'changes' | 'logged' | 'until'> {
+): Pick<Applying, 'changes' | 'operations' | 'logged' | 'until'> {
   const start = to.positions.get(from.id) ?? 0;
   const entries = from.log.slice(start, start + count);
   const logged = new Map<string, LoggedChange>();
   const all: Change<Row>[] = [];
+  const operations: { key: string; operation: Operation }[] = [];
   for (const entry of entries) {
     if (entry.isApplied) continue;
     for (const change of entry.changes) {
       const version: Version = { timeUs: entry.timeUs, region: from.id, lsn: BigInt(entry.lsn) };
       all.push({ kind: change.kind, table: TABLE, key: change.key, version, row: change.row });
       logged.set(change.key, change);
+      operations.push({ key: change.key, operation: { version, old: change.old, row: change.row } });
     }
   }
-  return { changes: world.rules.collapse(all), logged, until: start + entries.length };
+  const changes = world.mode === 'merge' ? all : world.rules.collapse(all);
+  return { changes, operations, logged, until: start + entries.length };
 }
 
 /** True when the batch may begin, else how much time its clock lacks; 0 where a key is held. */
@@ -61,6 +67,7 @@ export function beginToWait(world: World, fromId: number, toId: number, count: n
     phase: 'waiting-to-check',
     count,
     changes: [],
+    operations: [],
     isPresent: new Map(),
     checkedTombstones: null,
     waitsForOwn: to.log.length,
@@ -78,14 +85,17 @@ export function lockBatch(world: World, fromId: number, toId: number, count: num
   const isPresent = new Map<string, boolean>();
   let hasInserted = false;
   for (const change of batch.changes) {
-    const isHere = to.rows.has(change.key);
-    isPresent.set(change.key, isHere);
+    const isHere = to.rows.has(change.key) || locked.includes(change.key);
+    if (!isPresent.has(change.key)) isPresent.set(change.key, isHere);
     if (!isHere && change.kind === 'put') hasInserted = true;
-    if (!isLocking(to, change)) continue;
+    if (!isHere && change.kind === 'delete') continue;
     locked.push(change.key);
     to.locks.set(change.key, link);
   }
-  const waits = world.rules.missing === 'insert-wait-check' && hasInserted;
+  const waits =
+    world.mode === 'merge'
+      ? world.rules.mergeWaitsForOwnReader
+      : world.rules.missing === 'insert-wait-check' && hasInserted;
   world.applying.set(link, {
     ...batch,
     phase: 'locked',
@@ -118,7 +128,8 @@ export function commitBatch(world: World, fromId: number, toId: number): void {
   const notes = rules.createNotes(batch.highestUs);
   const xid = to.nextXid++;
   const written = new Set<string>();
-  for (const change of batch.changes) applyChange(world, to, batch, change, { notes, xid, written });
+  if (world.mode === 'merge') commitOperations(world, to, batch, xid);
+  else for (const change of batch.changes) applyChange(world, to, batch, change, { notes, xid, written });
   const stamp = stampOf(world, to, fromId, notes);
   to.transactions.set(xid, { timeUs: stamp, isApplied: true });
   const versions = notes.records.map(({ version }) => version);
@@ -170,10 +181,10 @@ function applyChange(
   if (decision.kind === 'put') {
     show(world, to, key, change.version);
     const logged = batch.logged.get(key);
-    const isBigUnchanged = logged?.old != null && logged.old.big === change.row?.big;
+    const row = change.row ?? [];
+    const isBigUnchanged = logged?.old != null && logged.old[1] === row[1];
     const keeps = world.rules.keepsUnchangedColumns && isBigUnchanged && here !== undefined;
-    const row = change.row ?? { value: '', big: '' };
-    to.rows.set(key, { row: keeps ? { ...row, big: here.row.big } : row, xid });
+    to.rows.set(key, { row: keeps ? [row[0] ?? null, here.row[1] ?? null, row[2] ?? null] : row, xid });
     written.add(key);
     notes.put(change, change.version);
     return;
@@ -204,7 +215,7 @@ function decide(
   if (rules.deletesBlindly && change.kind === 'delete') return { kind: 'delete' };
   if (rules.decidesByValue) {
     const old = batch.logged.get(key)?.old;
-    if (old != null && old.value === here.row.value && old.big === here.row.big) return { kind: change.kind };
+    if (old != null && isSameImage(old, here.row)) return { kind: change.kind };
   }
   const isApplied = isOwnWrite || to.transactions.get(here.xid)?.isApplied === true;
   const committed = committedUs(to, here.xid);

@@ -1,7 +1,8 @@
 import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { laterVersion } from '../../../src/multi-leader/core/version.ts';
+import { enterOperation, settle } from './journal.ts';
 import { clockOf, committedUs, regionAt } from './world.ts';
-import type { LoggedChange, RegionState, Row, World } from './world.ts';
+import type { LoggedChange, RegionState, Row, ScriptStep, World } from './world.ts';
 
 const UNKNOWN_LSN = 0n;
 
@@ -13,14 +14,19 @@ export function begin(world: World, id: number): void {
     if (step.isDelete) {
       if (old !== null) changes.push({ kind: 'delete', key: step.key, old, row: null });
     } else if (old !== null || !step.isUpdateOnly) {
-      const big = old !== null && !step.changesBig ? old.big : step.value;
-      changes.push({ kind: 'put', key: step.key, old, row: { value: step.value, big } });
+      changes.push({ kind: 'put', key: step.key, old, row: rowAfter(step, old) });
     }
   }
   if (changes.length === 0) return;
   const xid = region.nextXid++;
   for (const { key } of changes) region.locks.set(key, `x${xid}`);
   region.open.push({ xid, changes, state: 'open', timeUs: 0 });
+}
+
+function rowAfter({ value, changesValue, changesBig, adds }: ScriptStep, old: Row | null): Row {
+  if (old === null) return [value, value, '10'];
+  const [before = null, big = null, count = null] = old;
+  return [changesValue ? value : before, changesBig ? value : big, String(Number(count) + adds)];
 }
 
 /** Takes a local transaction one step on its way to being visible. */
@@ -76,6 +82,13 @@ export function readOwn(world: World, id: number): void {
       for (const { key } of entry.changes) region.rewrites.push({ key, afterUs: region.highestUs });
     region.highestUs = Math.max(region.highestUs, entry.timeUs);
   }
+  if (world.mode === 'merge') {
+    for (const { key, old, row } of entry.changes) {
+      const version: Version = { timeUs: entry.timeUs, region: id, lsn: BigInt(entry.lsn) };
+      enterOperation(region, key, old, { version, old, row });
+    }
+    return;
+  }
   if (!rules.ownReaderWritesTombstones) return;
   for (const { kind, key } of entry.changes) {
     if (kind !== 'delete') continue;
@@ -118,6 +131,10 @@ export function prune(world: World, id: number): void {
   const { rules } = world;
   const lowest = lowestOf(world, region);
   region.lastPruned = lowest ?? region.lastPruned;
+  if (world.mode === 'merge') {
+    settle(world, region, lowest ?? -1);
+    return;
+  }
   const limitFor = (origin: number): number =>
     (rules.prunesBy === 'origin-only' ? region.promised.get(origin) : lowest) ?? -1;
   const busy = new Set<string>();

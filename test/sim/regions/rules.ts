@@ -1,5 +1,6 @@
 import { BatchNotes } from '../../../src/multi-leader/core/batch-record.ts';
 import { collapseChanges } from '../../../src/multi-leader/core/change.ts';
+import { settleJournal } from '../../../src/multi-leader/core/merge.ts';
 import { clockLackUs, isBehindItself } from '../../../src/multi-leader/core/own-clock.ts';
 import { decideRow, isSurelyOlder } from '../../../src/multi-leader/core/row-rule.ts';
 import { judgeTombstone, lowestPromise, mayForgetRecord } from '../../../src/multi-leader/core/watermark.ts';
@@ -39,6 +40,11 @@ export interface RegionRules {
   readonly prunesBy: 'all-regions' | 'origin-only';
   readonly rewritesBehindItself: 'own-past' | 'own-commits' | 'never';
   readonly isBehindItself: typeof isBehindItself;
+  readonly settle: typeof settleJournal;
+  /** Merging waits for the own reader with the rows locked. */
+  readonly mergeWaitsForOwnReader: boolean;
+  /** All unsettled operations of a row are replayed, in the order of their versions. */
+  readonly mergesInOrder: boolean;
   /** Columns stored out of line that did not change are left as they are here. */
   readonly keepsUnchangedColumns: boolean;
 }
@@ -68,5 +74,8 @@ export const SHIPPED: RegionRules = {
   prunesBy: 'all-regions',
   rewritesBehindItself: 'never',
   isBehindItself,
+  settle: settleJournal,
+  mergeWaitsForOwnReader: true,
+  mergesInOrder: true,
   keepsUnchangedColumns: false,
 };

@@ -1,12 +1,16 @@
+import { findConflicts, orderOperations, replay } from '../../../src/multi-leader/core/merge.ts';
+import type { Conflict } from '../../../src/multi-leader/core/merge.ts';
+import { createRandom } from '../../../src/testing/simulation/random.ts';
 import { lowestOf } from './local-steps.ts';
 import type { RegionRules } from './rules.ts';
 import { possibleSteps, takeStep } from './steps.ts';
 import type { Step } from './steps.ts';
-import { createWorld, isEarlier } from './world.ts';
+import { COLUMN_RULES, createWorld, INITIAL } from './world.ts';
 import type { Row, ScriptStep, World } from './world.ts';
 
 /** What a run is about. */
 export interface Setup {
+  readonly mode?: 'row' | 'merge';
   readonly regions?: number;
   readonly keys?: number;
   /** Of each region. */
@@ -96,7 +100,9 @@ function createWorldFor(setup: Setup, random: Random): World {
     value: `v${setup.valueCount ? below(setup.valueCount) : ++writes}`,
     isDelete: setup.hasDeletes !== false && random() < 0.3,
     isUpdateOnly: setup.isUpdateOnly === true,
+    changesValue: setup.mode !== 'merge' || random() < 0.5,
     changesBig: random() < 0.5,
+    adds: setup.mode === 'merge' ? below(9) - 4 : 0,
   });
   const scripts = Array.from({ length: regions }, () =>
     Array.from({ length: setup.transactions ?? 4 }, () => {
@@ -153,38 +159,56 @@ function check(world: World, mayGoBack: boolean): string[] {
   const shown = world.regions.map((region) =>
     JSON.stringify(world.keys.map((key) => region.rows.get(key)?.row ?? null)),
   );
-  const wanted = JSON.stringify(world.keys.map((key) => lastWrite(world, key)));
+  const wantedRows = world.keys.map((key) => wantedRow(world, key));
+  const wanted = JSON.stringify(wantedRows.map(({ row }) => row));
   if (shown.some((rows) => rows !== shown[0])) broken.push(`regions differ: ${shown.join('  ')}`);
   else if (shown[0] !== wanted) broken.push(`all have ${shown[0]}, and the last writes are ${wanted}`);
+  const logs = world.regions.map(({ conflicts }) => describeConflicts(conflicts));
+  const conflictCount = wantedRows.reduce((sum, { conflicts }) => sum + conflicts, 0);
+  if (logs.some((log) => log !== logs[0])) broken.push(`logs of conflicts differ: ${logs.join('  ')}`);
+  else if (world.regions[0]?.conflicts.length !== conflictCount)
+    broken.push(`all logged ${world.regions[0]?.conflicts.length} conflicts of ${conflictCount}`);
   const isStuck =
     world.applying.size > 0 || world.regions.some(({ open, script }) => open.length + script.length > 0);
   if (isStuck) broken.push('it does not come to rest');
   return broken;
 }
 
-function lastWrite(world: World, key: string): Row | null {
-  let last: { timeUs: number; region: number; lsn: bigint; row: Row | null } | null = null;
-  for (const { id, log } of world.regions) {
-    for (const entry of log) {
-      if (entry.isApplied) continue;
-      for (const change of entry.changes) {
-        if (change.key !== key) continue;
-        const write = { timeUs: entry.timeUs, region: id, lsn: BigInt(entry.lsn), row: change.row };
-        if (last === null || isEarlier(last, write)) last = write;
-      }
-    }
-  }
-  return last === null ? { value: 'init', big: 'init' } : last.row;
+/** Without the earlier version, which may be settled already. */
+function describeConflicts(conflicts: readonly Conflict[]): string {
+  return conflicts
+    .map(({ later, kind, decision, before, seen, written, result }) =>
+      JSON.stringify([
+        later.timeUs,
+        later.region,
+        Number(later.lsn),
+        kind,
+        decision,
+        before,
+        seen,
+        written,
+        result,
+      ]),
+    )
+    .toSorted()
+    .join(' ');
 }
 
-/** xorshift32: the same numbers for the same seed on every machine. */
-function createRandom(seed: number): Random {
-  let state = Math.imul(seed, 2_654_435_761) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    state >>>= 0;
-    return state / 4_294_967_296;
+/** What all writes come to, in the order of their versions. */
+function wantedRow(world: World, key: string): { readonly row: Row | null; readonly conflicts: number } {
+  const operations = orderOperations(
+    world.regions.flatMap(({ id, log }) =>
+      log.flatMap(({ isApplied, timeUs, lsn, changes }) =>
+        changes
+          .filter((change) => !isApplied && change.key === key)
+          .map(({ old, row }) => ({ version: { timeUs, region: id, lsn: BigInt(lsn) }, old, row })),
+      ),
+    ),
+  );
+  const last = operations.at(-1);
+  if (world.mode === 'row') return { row: last === undefined ? INITIAL : last.row, conflicts: 0 };
+  return {
+    row: replay(INITIAL, operations, COLUMN_RULES),
+    conflicts: findConflicts(INITIAL, operations, COLUMN_RULES).length,
   };
 }

@@ -14,6 +14,8 @@ export const SETUPS: Readonly<Record<string, Setup>> = {
   'clock-steps-back': { clockSteps: 2, rules: { rewritesBehindItself: 'own-past' }, mayGoBack: true },
   'values-come-back': { valueCount: 2 },
   'appliers-on-one-key': { rules: { oneApplierPerKey: false }, crashes: 2 },
+  merge: { mode: 'merge', crashes: 3 },
+  'merge-four-regions-one-key': { mode: 'merge', regions: 4, keys: 1, transactions: 3 },
 };
 
 /** Each breaks one rule, and some seed must show it. */
@@ -34,6 +36,7 @@ export const MUTANTS: Readonly<Record<string, Setup & { readonly what: string; r
     hasDeletes: false,
     hasEqualTimes: true,
     rules: { clockLack: (now, highest) => Math.max(0, highest - now) },
+    seeds: 8_000,
   },
   M05: {
     what: 'a batch notes its highest version for all rows',
@@ -103,6 +106,23 @@ export const MUTANTS: Readonly<Record<string, Setup & { readonly what: string; r
     seeds: 4_000,
   },
   M39: { what: 'a delete removes whatever is here', rules: { deletesBlindly: true } },
+  M43: {
+    what: 'merging does not wait for the own reader',
+    mode: 'merge',
+    rules: { mergeWaitsForOwnReader: false },
+  },
+  M44: {
+    what: 'operations are merged in the order of arrival',
+    mode: 'merge',
+    rules: { mergesInOrder: false },
+  },
+  M48: {
+    what: 'a journal is folded up to the newest promise, not the lowest',
+    mode: 'merge',
+    rules: {
+      lowestPromise: (regions, promised) => Math.max(...regions.map((region) => promised.get(region) ?? -1)),
+    },
+  },
   M47: {
     what: 'of a row changed twice in a batch the first change stands',
     rules: { collapse: keepFirst },

@@ -53,7 +53,11 @@ function localSteps(world: World, region: RegionState, steps: Step[]): void {
     if (region.promises.length < PROMISE_LIMIT) steps.push({ kind: 'promise', region: id });
   } else if (region.promiseUnderWay.waitsFor.every((xid) => region.open.every((one) => one.xid !== xid)))
     steps.push({ kind: 'end-promise', region: id });
-  if ((lowestOf(world, region) ?? -1) > region.lastPruned) steps.push({ kind: 'prune', region: id });
+  // Folding a journal and applying a batch take turns.
+  const isFree =
+    world.mode === 'row' || world.regions.every((from) => !world.applying.has(linkId(from.id, id)));
+  if (isFree && (lowestOf(world, region) ?? -1) > region.lastPruned)
+    steps.push({ kind: 'prune', region: id });
   if (world.clockStepsLeft > 0) steps.push({ kind: 'clock-back', region: id });
   const [again] = region.rewrites;
   if (again !== undefined && clockOf(world, region) > again.afterUs && !region.locks.has(again.key))

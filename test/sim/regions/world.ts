@@ -1,13 +1,12 @@
 import type { Change } from '../../../src/multi-leader/core/change.ts';
+import type { Image } from '../../../src/multi-leader/core/image.ts';
+import type { ColumnRule, Conflict, Operation } from '../../../src/multi-leader/core/merge.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { SHIPPED } from './rules.ts';
 import type { RegionRules } from './rules.ts';
 
-/** `big` stands for a column stored out of line. */
-export interface Row {
-  readonly value: string;
-  readonly big: string;
-}
+/** A value, a second one that stands for a column stored out of line, and a count. */
+export type Row = Image;
 
 /** What a session does to a key; a put is an update where the row is there, and an insert where it is not. */
 export interface ScriptStep {
@@ -15,7 +14,10 @@ export interface ScriptStep {
   readonly value: string;
   readonly isDelete: boolean;
   readonly isUpdateOnly: boolean;
+  readonly changesValue: boolean;
   readonly changesBig: boolean;
+  /** To the count. */
+  readonly adds: number;
 }
 
 export interface LoggedChange {
@@ -54,6 +56,9 @@ export interface RegionState {
   readonly log: LogEntry[];
   readonly records: Map<string, { readonly version: Version; readonly batchTimeUs: number }>;
   readonly tombstones: Map<string, Version>;
+  /** In merge mode, what is not settled of each row. */
+  readonly journal: Map<string, { base: Row | null; operations: Operation[] }>;
+  readonly conflicts: Conflict[];
   /** How far the own reader is in the own log. */
   ownPosition: number;
   /** How far each other region's log is applied here. */
@@ -79,6 +84,8 @@ export interface Applying {
   readonly count: number;
   readonly until: number;
   readonly changes: readonly Change<Row>[];
+  /** In merge mode, each transaction's. */
+  readonly operations: readonly { readonly key: string; readonly operation: Operation }[];
   readonly logged: ReadonlyMap<string, LoggedChange>;
   readonly isPresent: ReadonlyMap<string, boolean>;
   readonly checkedTombstones: ReadonlyMap<string, Version> | null;
@@ -91,6 +98,8 @@ export interface Applying {
 export interface World {
   now: number;
   readonly rules: RegionRules;
+  /** Last write wins by row, or columns merge. */
+  readonly mode: 'row' | 'merge';
   readonly regions: readonly RegionState[];
   /** By `from>to`. */
   readonly applying: Map<string, Applying>;
@@ -106,8 +115,12 @@ export interface World {
 }
 
 export const TABLE = 't';
+export const INITIAL: Row = ['init', 'init', '10'];
+/** Of a row's columns in merge mode. */
+export const COLUMN_RULES: readonly ColumnRule[] = ['last', 'last', 'counter'];
 
 export interface WorldOptions {
+  readonly mode?: 'row' | 'merge';
   readonly regions: number;
   readonly keys: readonly string[];
   readonly scripts: readonly (readonly (readonly ScriptStep[])[])[];
@@ -128,11 +141,13 @@ export function createWorld(options: WorldOptions): World {
     id,
     nextXid: 1,
     offset: options.offsets[id] ?? 0,
-    rows: new Map(keys.map((key) => [key, { row: { value: 'init', big: 'init' }, xid: SETTLED_XID }])),
+    rows: new Map(keys.map((key) => [key, { row: INITIAL, xid: SETTLED_XID }])),
     transactions: new Map(),
     log: [],
     records: new Map(),
     tombstones: new Map(),
+    journal: new Map(),
+    conflicts: [],
     ownPosition: 0,
     positions: new Map(),
     promised: new Map(),
@@ -150,6 +165,7 @@ export function createWorld(options: WorldOptions): World {
   return {
     now: 1_000,
     rules: { ...SHIPPED, ...options.rules },
+    mode: options.mode ?? 'row',
     regions,
     applying: new Map(),
     keys,

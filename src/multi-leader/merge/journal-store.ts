@@ -1,0 +1,226 @@
+import type pg from 'pg';
+import { formatRecord, parseRecord } from '../core/image.ts';
+import type { Image } from '../core/image.ts';
+import { orderOperations } from '../core/merge.ts';
+import type { Conflict, Operation } from '../core/merge.ts';
+import { formatLsn, parseLsn } from '../../model/lsn.ts';
+import type { Lsn } from '../../model/lsn.ts';
+import { encodeKeys } from '../tables/row-codec.ts';
+import { quoteShape } from '../tables/shape.ts';
+import type { TableShape } from '../tables/shape.ts';
+import { SCHEMA, statementsFor } from '../tables/statements.ts';
+
+/** What is not settled of a row, as the journal has it. */
+export interface Journal {
+  /** Whether anything is; else the row itself is the base. */
+  readonly isOpen: boolean;
+  readonly base: Image | null;
+  /** In the order of their versions. */
+  readonly operations: readonly Operation[];
+}
+
+export interface KeyedOperation {
+  readonly key: string;
+  readonly operation: Operation;
+}
+
+interface JournalRow {
+  readonly n: number;
+  readonly isOpen: boolean;
+  readonly base: string | null;
+  readonly operations: readonly [string, number, string, string | null, string | null][];
+}
+
+/** So that the same value has the same text wherever it is read. */
+export const SAME_TEXT: string = `SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres';
+  SET extra_float_digits = 1; SET bytea_output = 'hex'`;
+
+const READ = `SELECT u.n::int, b.key IS NOT NULL AS "isOpen", b.image AS base,
+    coalesce(json_agg(json_build_array(o.time_us::text, o.region, o.lsn::text, o.old_row, o.new_row))
+      FILTER (WHERE o.key IS NOT NULL), '[]') AS operations
+  FROM unnest($2::bytea[]) WITH ORDINALITY AS u(key, n)
+  LEFT JOIN ${SCHEMA}.bases b ON b.table_name = $1 AND b.key = u.key
+  LEFT JOIN ${SCHEMA}.operations o ON o.table_name = $1 AND o.key = u.key
+  GROUP BY 1, 2, 3`;
+
+const WRITE_BASES = `INSERT INTO ${SCHEMA}.bases (table_name, key, image)
+  SELECT $1, * FROM unnest($2::bytea[], $3::text[]) ON CONFLICT DO NOTHING`;
+
+const WRITE_OPERATIONS = `INSERT INTO ${SCHEMA}.operations (table_name, key, time_us, region, lsn, old_row, new_row)
+  SELECT $1, * FROM unnest($2::bytea[], $3::bigint[], $4::smallint[], $5::pg_lsn[], $6::text[], $7::text[])
+  ON CONFLICT DO NOTHING`;
+
+/** The journals of these rows, by the order of `keys`. */
+export async function readJournals(
+  client: pg.Client,
+  shape: TableShape,
+  keys: readonly string[],
+): Promise<Journal[]> {
+  const { rows } = await client.query<JournalRow>(READ, [shape.name, encodeKeys(keys)]);
+  const found = new Map(rows.map((row) => [row.n, row]));
+  return keys.map((_, index) => {
+    const row = found.get(index + 1);
+    return {
+      isOpen: row?.isOpen === true,
+      base: toImage(row?.base ?? null),
+      operations: orderOperations(
+        (row?.operations ?? []).map(([timeUs, region, lsn, old, next]) => ({
+          version: { timeUs: Number(timeUs), region, lsn: parseLsn(lsn) },
+          old: toImage(old),
+          row: toImage(next),
+        })),
+      ),
+    };
+  });
+}
+
+/** Opens journals where there are none; `bases` by key. */
+export function writeBases(
+  client: pg.Client,
+  shape: TableShape,
+  bases: ReadonlyMap<string, Image | null>,
+): Promise<unknown> {
+  const keys = [...bases.keys()].toSorted();
+  return client.query(WRITE_BASES, [
+    shape.name,
+    encodeKeys(keys),
+    keys.map((key) => fromImage(bases.get(key) ?? null)),
+  ]);
+}
+
+export function writeOperations(
+  client: pg.Client,
+  shape: TableShape,
+  operations: readonly KeyedOperation[],
+): Promise<unknown> {
+  const sorted = operations.toSorted((a, b) => (a.key < b.key ? -1 : 1));
+  return client.query(WRITE_OPERATIONS, [
+    shape.name,
+    encodeKeys(sorted.map(({ key }) => key)),
+    sorted.map(({ operation }) => operation.version.timeUs),
+    sorted.map(({ operation }) => operation.version.region),
+    sorted.map(({ operation }) => formatLsn(operation.version.lsn as Lsn)),
+    sorted.map(({ operation }) => fromImage(operation.old)),
+    sorted.map(({ operation }) => fromImage(operation.row)),
+  ]);
+}
+
+/** Keys of rows with operations below a time. */
+export async function findSettled(
+  client: pg.Client,
+  shape: TableShape,
+  lowestUs: number,
+  limit: number,
+): Promise<string[]> {
+  const { rows } = await client.query<{ key: Buffer }>(
+    `SELECT DISTINCT key FROM ${SCHEMA}.operations WHERE table_name = $1 AND time_us < $2 LIMIT ${limit}`,
+    [shape.name, lowestUs],
+  );
+  return rows.map(({ key }) => key.toString('latin1'));
+}
+
+/** Takes what is settled out of the journal, with the new bases of what is left; null closes a row's journal. */
+export async function foldJournals(
+  client: pg.Client,
+  shape: TableShape,
+  lowestUs: number,
+  folded: readonly { readonly key: string; readonly base: Image | null; readonly isOpen: boolean }[],
+): Promise<void> {
+  const keys = encodeKeys(folded.map(({ key }) => key));
+  const open = folded.filter(({ isOpen }) => isOpen);
+  const closed = folded.filter(({ isOpen }) => !isOpen);
+  await Promise.all([
+    client.query(
+      `DELETE FROM ${SCHEMA}.operations WHERE table_name = $1 AND key = ANY ($2::bytea[]) AND time_us < $3`,
+      [shape.name, keys, lowestUs],
+    ),
+    client.query(
+      `UPDATE ${SCHEMA}.bases b SET image = u.image FROM unnest($2::bytea[], $3::text[]) AS u(key, image)
+       WHERE b.table_name = $1 AND b.key = u.key`,
+      [shape.name, encodeKeys(open.map(({ key }) => key)), open.map(({ base }) => fromImage(base))],
+    ),
+    client.query(`DELETE FROM ${SCHEMA}.bases WHERE table_name = $1 AND key = ANY ($2::bytea[])`, [
+      shape.name,
+      encodeKeys(closed.map(({ key }) => key)),
+    ]),
+  ]);
+}
+
+export interface KeyedConflict {
+  readonly key: string;
+  readonly conflict: Conflict;
+}
+
+export async function writeConflicts(
+  client: pg.Client,
+  shape: TableShape,
+  conflicts: readonly KeyedConflict[],
+): Promise<void> {
+  if (conflicts.length === 0) return;
+  const named = (image: Image | null): string | null =>
+    image === null
+      ? null
+      : JSON.stringify(
+          Object.fromEntries(shape.columns.map(({ name }, index) => [name, image[index] ?? null])),
+        );
+  await client.query(
+    `INSERT INTO ${SCHEMA}.conflicts (table_name, key, kind, decision, earlier_us, earlier_region, later_us, later_region,
+       later_lsn, before_row, seen_row, written_row, result_row)
+     SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::smallint[], $7::bigint[],
+       $8::smallint[], $9::pg_lsn[], $10::jsonb[], $11::jsonb[], $12::jsonb[], $13::jsonb[]) ON CONFLICT DO NOTHING`,
+    [
+      shape.name,
+      conflicts.map(({ conflict }) => keyText(shape, conflict)),
+      conflicts.map(({ conflict }) => conflict.kind),
+      conflicts.map(({ conflict }) => conflict.decision),
+      conflicts.map(({ conflict }) => conflict.earlier?.timeUs ?? null),
+      conflicts.map(({ conflict }) => conflict.earlier?.region ?? null),
+      conflicts.map(({ conflict }) => conflict.later.timeUs),
+      conflicts.map(({ conflict }) => conflict.later.region),
+      conflicts.map(({ conflict }) => formatLsn(conflict.later.lsn as Lsn)),
+      conflicts.map(({ conflict }) => named(conflict.before)),
+      conflicts.map(({ conflict }) => named(conflict.seen)),
+      conflicts.map(({ conflict }) => named(conflict.written)),
+      conflicts.map(({ conflict }) => named(conflict.result)),
+    ],
+  );
+}
+
+/** A row's key as people write it: its values with commas between them. A write saw a row, or made one. */
+function keyText(shape: TableShape, { seen, written }: Conflict): string {
+  const image = written ?? seen;
+  return shape.key.map((position) => image?.[position] ?? '').join(',');
+}
+
+/** What rows hold now, by number from 1; `keyRows` is an array of the table's row type with the keys at least. */
+export async function readImages(
+  client: pg.Client,
+  shape: TableShape,
+  keyRows: Buffer,
+): Promise<ReadonlyMap<number, Image>> {
+  const { rows } = await client.query<{ n: number; image: string }>(statementsFor(shape).images, [keyRows]);
+  return new Map(rows.map(({ n, image }) => [n, normalize(shape, image)]));
+}
+
+/** Rows of the table's row type as text images. */
+export async function textImages(client: pg.Client, shape: TableShape, rows: Buffer): Promise<Image[]> {
+  const found = await client.query<{ image: string }>(
+    `SELECT unnest($1::${quoteShape(shape)}[])::text AS image`,
+    [rows],
+  );
+  return found.rows.map(({ image }) => normalize(shape, image));
+}
+
+/** What a server computes is no part of what regions compare. */
+function normalize(shape: TableShape, text: string): Image {
+  const values = parseRecord(text);
+  return shape.columns.map(({ isGenerated }, index) => (isGenerated ? null : (values[index] ?? null)));
+}
+
+function toImage(text: string | null): Image | null {
+  return text === null ? null : parseRecord(text);
+}
+
+export function fromImage(image: Image | null): string | null {
+  return image === null ? null : formatRecord(image);
+}
