@@ -8,5 +8,7 @@ rmSync(`${root}dist`, { recursive: true, force: true });
 const { status } = spawnSync(`${root}node_modules/.bin/tsc`, ['-p', `${root}tsconfig.build.json`], {
   stdio: 'inherit',
 });
-if (status === 0) cpSync(`${root}src/admin/page`, `${root}dist/admin/page`, { recursive: true });
+if (status === 0)
+  for (const page of ['page', 'world/page'])
+    cpSync(`${root}src/admin/${page}`, `${root}dist/admin/${page}`, { recursive: true });
 process.exitCode = status ?? 1;

@@ -20,14 +20,15 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
 const LIBRARY_FILES = ['uPlot.esm.js', 'uPlot.min.css'];
 
 /**
- * Reads the page into memory once: every file beside this module in `page/` and uPlot's own from its
+ * Reads the page into memory once: every file beside this module in `page/` and in `more`, and uPlot's own from its
  * package, by name. Only what is in the map can be served, so that no path ever reaches the disk.
  */
-export async function loadAssets(): Promise<ReadonlyMap<string, Asset>> {
-  const pageFolder = new URL('page/', import.meta.url);
+export async function loadAssets(...more: readonly URL[]): Promise<ReadonlyMap<string, Asset>> {
   const assets = new Map<string, Asset>();
-  for (const name of await readdir(pageFolder)) {
-    if (extname(name) in CONTENT_TYPES) assets.set(name, await readAsset(new URL(name, pageFolder)));
+  for (const folder of [new URL('page/', import.meta.url), ...more]) {
+    for (const name of await readdir(folder)) {
+      if (extname(name) in CONTENT_TYPES) assets.set(name, await readAsset(new URL(name, folder)));
+    }
   }
   for (const name of LIBRARY_FILES) {
     assets.set(name, await readAsset(new URL(import.meta.resolve(`uplot/dist/${name}`))));

@@ -84,6 +84,7 @@ program
         return runDevRegions({
           ...shared,
           regions: options.regions,
+          dashboardPort: options.dashboardPort ?? null,
           definition: options.regionsDefinition ?? null,
           prepare: options.prepare ?? null,
         });

@@ -14,7 +14,9 @@ import { appUrl, openClusterFolder, psqlLine } from '../dev/cluster-folder.ts';
 import type { ClusterFolder } from '../dev/cluster-folder.ts';
 import { choosePorts } from '../dev/ports.ts';
 import { Supervisor } from '../dev/supervisor.ts';
+import { startWorldServer } from '../../admin/world/world-server.ts';
 import { askStatus } from './ask-region.ts';
+import { createWorldSource } from './world-source.ts';
 import { startRegionProcess } from './region-process.ts';
 import type { RegionProcess } from './region-process.ts';
 import { createToken, readRegions, writeRegions } from './regions-folder.ts';
@@ -28,6 +30,7 @@ export interface DevRegionsOptions {
   /** Nodes of each region. */
   readonly nodes: number | null;
   readonly pgPort: number | null;
+  readonly dashboardPort: number | null;
   readonly postgres: string | null;
   /** Creates the tables in one region's database, named by DATABASE_URL, and ends. */
   readonly prepare: string | null;
@@ -36,6 +39,7 @@ export interface DevRegionsOptions {
 }
 
 const DEFAULT_PG_PORT = 5441;
+const DEFAULT_DASHBOARD_PORT = 7400;
 const FIRST_AGENT_PORT = 7411;
 const FIRST_API_PORT = 7451;
 const READY_TIMEOUT_MS = 120_000;
@@ -66,6 +70,8 @@ class DevRegions {
   readonly #regions: RunningRegion[] = [];
   readonly #processes: RegionProcess[] = [];
   readonly #apps: AppProcess[] = [];
+  readonly #appUrls = new Map<string, string>();
+  #world: { readonly url: string; close(): Promise<void> } | null = null;
   #isStopping = false;
 
   constructor(options: DevRegionsOptions) {
@@ -85,6 +91,7 @@ class DevRegions {
       this.#processes.push(await startRegionProcess(state, name, (line) => this.#say(name, line)));
     }
     await this.#untilLinked();
+    await this.#openWorld();
     this.#say(
       'dev',
       `${this.#names.length} regions ready in ${((performance.now() - startedAt) / 1_000).toFixed(1)} s; "lockstep regions status" shows their links`,
@@ -95,6 +102,7 @@ class DevRegions {
 
   async stop(): Promise<void> {
     this.#isStopping = true;
+    await this.#world?.close();
     await Promise.all(this.#apps.map((app) => app.stop()));
     await Promise.all(this.#processes.map((process) => process.stop()));
     await Promise.all(
@@ -153,6 +161,15 @@ class DevRegions {
     );
   }
 
+  async #openWorld(): Promise<void> {
+    const { state, dashboardPort } = this.#options;
+    const wanted = { isExact: dashboardPort !== null, flag: '--dashboard-port' };
+    const [port = 0] = await choosePorts(dashboardPort ?? DEFAULT_DASHBOARD_PORT, 1, wanted);
+    const source = createWorldSource(state, await readRegions(state), this.#appUrls);
+    this.#world = await startWorldServer({ port, source });
+    this.#say('dev', `dashboard: ${this.#world.url}`);
+  }
+
   async #writeConfig(): Promise<void> {
     const known = await readRegions(this.#options.state).catch(() => null);
     const definition = this.#options.definition;
@@ -182,9 +199,12 @@ class DevRegions {
           startApp({
             command,
             databaseUrl: appUrl(folder.config),
-            environment: { LOCKSTEP_REGION: name },
+            environment: this.#environmentOf(name),
             onLine: (line) => this.#say(name, line),
-            onAddress: () => resolve(),
+            onAddress: (url) => {
+              this.#appUrls.set(name, url);
+              resolve();
+            },
             onExit: (code) => {
               this.#say(name, `the app ended with code ${code}; the regions go on`);
               resolve();
@@ -194,6 +214,12 @@ class DevRegions {
       });
       await opened;
     }
+  }
+
+  /** An app may show the other regions beside its own. */
+  #environmentOf(name: string): Readonly<Record<string, string>> {
+    const urls = this.#regions.map((region) => [region.name, appUrl(region.folder.config)]);
+    return { LOCKSTEP_REGION: name, LOCKSTEP_REGION_URLS: JSON.stringify(Object.fromEntries(urls)) };
   }
 
   /** Everything written before the call is everywhere, except behind links that are cut. */
