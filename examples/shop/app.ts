@@ -12,6 +12,8 @@ import type { CardProvider } from './card-provider.ts';
 import type { ShopDatabase } from './database.ts';
 import { isEncrypted } from './doors/caller.ts';
 import { guardPasswords, MAX_BODY_BYTES, refuseNul } from './doors/doors.ts';
+import { createRegionalPages } from './regional-pages.ts';
+import type { RegionDatabases } from './regional-pages.ts';
 import { forgetSeen, recogniseVisitor } from './visitor.ts';
 import type { ShopEnv } from './visitor.ts';
 import { createAssets } from './web/assets.ts';
@@ -23,6 +25,8 @@ export interface AppOptions {
   readonly cards: CardProvider;
   /** Where carts are kept; by default in `db`. */
   readonly carts?: Carts;
+  /** For the page that shows several regions; none without them. */
+  readonly regions?: RegionDatabases;
   /** What `createSchema` returned. */
   readonly shopId: string;
   /** Told about every request that failed for a reason of ours. */
@@ -35,7 +39,7 @@ const PASSWORD_PATHS = ['/sign-in', '/sign-up', '/api/sign-in', '/api/accounts']
 
 /** The whole shop: pages, API, pictures and health. */
 export function createApp(options: AppOptions): Hono<ShopEnv> {
-  const { db, cards, shopId, carts = databaseCarts, onError } = options;
+  const { db, cards, shopId, carts = databaseCarts, regions = new Map(), onError } = options;
   const place = { isBehindProxy: options.isBehindProxy ?? false };
   const app = new Hono<ShopEnv>();
   app.use(refuseNul, bodyLimit({ maxSize: MAX_BODY_BYTES }));
@@ -67,6 +71,7 @@ export function createApp(options: AppOptions): Hono<ShopEnv> {
   app.use(recogniseVisitor(db, shopId, carts));
   app.route('/api', createApi(db, cards));
   app.route('/', createWebRoutes(db, cards));
+  if (regions.size > 0) app.route('/', createRegionalPages(regions));
   app.notFound((c) => showMissing(c));
   app.onError((error, c) => answerError(error, c, onError));
   return app;

@@ -12,6 +12,7 @@ import { quorumCarts } from './carts.ts';
 import { createCardProvider } from './card-provider.ts';
 import { MAX_BODY_BYTES } from './doors/doors.ts';
 import { captureOutstanding } from './payments.ts';
+import { openRegions } from './regional-pages.ts';
 import { createSchema } from './schema.ts';
 import { seedCatalogue } from './seed/seed.ts';
 import type { SeedProgress } from './seed/seed.ts';
@@ -22,6 +23,8 @@ export interface ShopOptions {
   readonly url: string;
   /** Independent servers that keep the carts; without them the cluster does. */
   readonly leaderlessUrls?: readonly string[];
+  /** Every region's connection URL by name, as JSON; for the page that shows them side by side. */
+  readonly regionUrls?: string | undefined;
   /** Where to listen on 127.0.0.1; the next free port when it is taken. Default 3000. */
   readonly port?: number;
   readonly onProgress?: (progress: SeedProgress) => void;
@@ -50,9 +53,10 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
   const db = connect(url);
   db.on('error', () => undefined);
   let kept: Quorum | null = null;
+  const regions = openRegions(options.regionUrls);
   const end = async (): Promise<void> => {
     await kept?.close();
-    await db.end();
+    await Promise.all([db, ...regions.values()].map((one) => one.end()));
   };
   try {
     const cards = createCardProvider({ latencyMs: 40 });
@@ -65,6 +69,7 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
       db,
       cards,
       shopId,
+      regions,
       isBehindProxy,
       ...carts,
       ...(onError === undefined ? {} : { onError }),
@@ -142,6 +147,7 @@ async function main(): Promise<void> {
   const shop = await startShop({
     url,
     leaderlessUrls,
+    regionUrls: process.env['LOCKSTEP_REGION_URLS'],
     port,
     isBehindProxy: values['behind-proxy'],
     onProgress: showProgress,

@@ -58,6 +58,8 @@ function createApp(source: WorldSource, assets: ReadonlyMap<string, Asset>): Hon
   });
   app.get('/', () => send(assets.get('world.html')));
   app.get('/assets/:name', (c) => send(assets.get(c.req.param('name'))));
+  // What the page takes from the cluster's dashboard, as it stands in the tree.
+  app.get('/page/:name', (c) => send(assets.get(c.req.param('name'))));
   app.get('/api/world', async (c) => c.json(await source.picture()));
   app.post('/api/links/:a/:b/:verb{cut|heal}', async (c) => {
     if (!isToken(parseBearer(c.req.header('authorization')), source.token)) {

@@ -1,4 +1,4 @@
-import { byId, h, s, setText } from '/assets/dom.js';
+import { byId, h, s, setText } from '../../page/dom.js';
 import { describeConflict, describeWorld, pairsOf } from './world-words.js';
 
 const EVERY_MS = 1_000;
