@@ -180,6 +180,33 @@ test('the orders page says which disks hold them', async () => {
     .toBe(3);
 });
 
+test('the character NUL is the visitor’s mistake, wherever it stands', async () => {
+  const visitor = await createBuyer('nul@example.com');
+  expect((await visitor('GET', '/?q=%00')).status).toBe(400);
+  expect((await visitor('GET', '/api/products?q=a%00b')).status).toBe(400);
+  const review = { rating: 5, title: 'a\0b', body: 'fine' };
+  expect((await visitor('POST', '/api/products/5/reviews', review)).status).toBe(400);
+  const account = { email: 'nul2@example.com', name: 'A\0da', password: 'correct horse' };
+  expect((await visitor('POST', '/api/accounts', account)).status).toBe(400);
+});
+
+test('cookies stay on https where the shop was asked over it, and forms are short', async () => {
+  const ask = (origin: string, body: string): Promise<Response> =>
+    Promise.resolve(
+      app.request(`${origin}/api/cart/items`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body,
+      }),
+    );
+  const add = JSON.stringify({ productId: 5 });
+  const cookies = async (origin: string): Promise<string[]> =>
+    (await ask(origin, add)).headers.getSetCookie();
+  for (const cookie of await cookies('https://shop.test')) expect(cookie).toContain('; Secure');
+  for (const cookie of await cookies('http://shop.test')) expect(cookie).not.toContain('Secure');
+  expect((await ask('http://shop.test', `${add}${' '.repeat(70_000)}`)).status).toBe(413);
+});
+
 test('without a leader the catalogue is still there', async () => {
   const leader = await cluster.leader();
   const [follower = ''] = cluster.nodes.map(({ name }) => name).filter((name) => name !== leader);

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { claimAddresses, dropDeparted, isDeparted } from '../../src/client/cluster/core/membership.ts';
 import type { Members, Place } from '../../src/client/cluster/core/membership.ts';
-import { connectionTo } from '../../src/client/cluster/members.ts';
+import { authOf, connectionTo, MemberDirectory } from '../../src/client/cluster/members.ts';
 
 const place = (host: string, over: Partial<Place> = {}): Place => ({
   host,
@@ -84,5 +84,18 @@ describe('connectionTo', () => {
     expect(connectionTo(named, { servername: 'other' }).ssl).toEqual({ servername: 'other' });
     expect(connectionTo({ ...named, serverName: null }, true).ssl).toBe(true);
     expect(connectionTo(named, undefined)).toEqual({ host: '10.0.0.1', port: 5432 });
+  });
+});
+
+describe('how a server may authenticate', () => {
+  it('is what the app allows for those that it named, and SCRAM alone for those that only agents did', () => {
+    const allowed = ['md5', 'none'] as const;
+    const lookup = (): Promise<string[]> => Promise.resolve([]);
+    const directory = new MemberDirectory([place('10.0.0.1')], lookup, () => undefined);
+    directory.tell([place('10.0.0.1'), place('10.0.0.2')]);
+    const [named, told] = ['10.0.0.1:5432', '10.0.0.2:5432'].map((key) => directory.members.get(key)!);
+    expect(authOf(named!, allowed)).toEqual(allowed);
+    expect(authOf(told!, allowed)).toEqual(['scram-sha-256']);
+    directory.stop();
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  contradicts,
   decideLeadership,
   NO_LEADERSHIP,
   preferNamed,
@@ -225,6 +226,27 @@ describe('viewNodes', () => {
     const nodes = probes(leader(1), leader(2));
     const view = viewNodes(decide(NO_LEADERSHIP, nodes), nodes);
     expect(view[0]).toMatchObject({ role: 'unknown', isUp: true });
+  });
+});
+
+describe('servers that say something else than the agents', () => {
+  const contradicted = (nodes: Map<string, Probe>, told: AgentStatement): boolean =>
+    contradicts({ previous: NO_LEADERSHIP, probes: nodes, agents: told });
+
+  it('contradict an old topology that names who follows now, is gone, or nobody', () => {
+    const old = agents({ term: 2, leader: 'n1', leaderTimeline: 1 });
+    expect(contradicted(probes(follower(2), leader(2)), old)).toBe(true);
+    expect(contradicted(probes(down, leader(2)), old)).toBe(true);
+    expect(contradicted(probes(follower(2), leader(2)), agents({ leader: null }))).toBe(true);
+    expect(contradicted(probes(down, leader(2)), agents({ leader: 'n9', leaderTimeline: 99 }))).toBe(true);
+  });
+
+  it('do not while they agree, none is writable, or the agents chose between two that are', () => {
+    const told = agents({ term: 2, leader: 'n1', leaderTimeline: 1 });
+    expect(contradicted(probes(leader(1), follower(1)), told)).toBe(false);
+    expect(contradicted(probes(follower(1), follower(1)), told)).toBe(false);
+    expect(contradicted(probes(down, down), agents({ leader: null }))).toBe(false);
+    expect(contradicted(probes(leader(1), leader(2)), told)).toBe(false);
   });
 });
 
