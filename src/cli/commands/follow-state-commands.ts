@@ -4,7 +4,7 @@ import { readKept, retryKept, skipKept } from '../../logical/follow/kept-transac
 import type { KeptTransaction } from '../../logical/follow/kept-transactions.ts';
 import { readFollows, readFollowTables } from '../../logical/follow/registry.ts';
 import { connectToLeader } from '../../logical/endpoints.ts';
-import { ensureOwnSchema } from '../../logical/apply/own-schema.ts';
+import { hasOwnSchema } from '../../logical/apply/own-schema.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';
 
@@ -49,9 +49,9 @@ function need(url: string | undefined, option: string): string {
 async function printStatus(flags: StateFlags): Promise<void> {
   const target = await connectToLeader(need(flags.to, '--to'), { applicationName: 'lockstep follow status' });
   try {
-    await ensureOwnSchema(target);
+    const rows = (await hasOwnSchema(target)) ? await readFollows(target) : [];
     const follows = await Promise.all(
-      (await readFollows(target)).map(async (row) => ({
+      rows.map(async (row) => ({
         ...row,
         position: formatLsn(row.position),
         tables: (await readFollowTables(target, row.name)).map(({ schema, name, copiedAt, copiedRows }) => ({

@@ -103,12 +103,15 @@ export class Catalog {
 
   async plan(relation: Relation, format: 'binary' | 'text'): Promise<PlanResult> {
     await this.#sourceTypes.load(relation.columns.map(({ typeOid }) => typeOid));
-    const target = await this.readTable(relation);
+    const target = await this.#readTable(relation, format === 'binary');
     return planTable({ relation, target, format, typeOf: (oid) => this.#sourceTypes.get(oid) });
   }
 
   /** Null when the target has no such table. */
-  async readTable(table: { readonly schema: string; readonly name: string }): Promise<TargetTable | null> {
+  async #readTable(
+    table: { readonly schema: string; readonly name: string },
+    wrapsArrays: boolean,
+  ): Promise<TargetTable | null> {
     const { rows } = await this.#target.query<{
       table_oid: string;
       name: string;
@@ -128,7 +131,7 @@ export class Catalog {
         type,
         isGenerated: row.is_generated,
         isIdentityAlways: row.is_identity_always,
-        wrapper: type.kind === 'array' ? await this.#wrap(type) : null,
+        wrapper: wrapsArrays && type.kind === 'array' ? await this.#wrap(type) : null,
       });
     }
     const keys = await this.#target.query<{ names: string[] }>(KEYS_SQL, [first.table_oid]);

@@ -47,11 +47,16 @@ CREATE TABLE IF NOT EXISTS ${OWN_SCHEMA}.quarantine (
 /** Two that start at once must not create the same table twice. */
 const SCHEMA_LOCK = 5_441_017;
 
-/** Creates Lockstep's tables where they are missing. The role needs CREATE on the database for that, once. */
-export async function ensureOwnSchema(client: pg.Client): Promise<void> {
+/** Whether Lockstep has tables of its own in a database. */
+export async function hasOwnSchema(client: pg.Client): Promise<boolean> {
   const { rows } = await client.query<{ there: boolean }>(
     `SELECT pg_catalog.to_regclass('${OWN_SCHEMA}.quarantine') IS NOT NULL AS there`,
   );
-  if (rows[0]?.there === true) return;
+  return rows[0]?.there === true;
+}
+
+/** Creates Lockstep's tables where they are missing. The role needs CREATE on the database for that, once. */
+export async function ensureOwnSchema(client: pg.Client): Promise<void> {
+  if (await hasOwnSchema(client)) return;
   await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${SCHEMA_LOCK}); ${SCHEMA_SQL} COMMIT`);
 }

@@ -2,8 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { Catalog } from '../apply/catalog.ts';
-import { ensureOwnSchema, OWN_SCHEMA } from '../apply/own-schema.ts';
-import { quoteLiteral } from '../core/quote.ts';
+import { hasOwnSchema, OWN_SCHEMA } from '../apply/own-schema.ts';
 import { connectToLeader } from '../endpoints.ts';
 import { readTables } from '../follow/source.ts';
 import type { TableName } from '../follow/source.ts';
@@ -46,6 +45,8 @@ export interface TableComparison {
 interface Ends {
   readonly source: pg.Client;
   readonly target: pg.Client;
+  /** Whether follows write to the target, or did. */
+  readonly hasFollows: boolean;
 }
 
 /**
@@ -63,7 +64,7 @@ export async function compareTables(options: CompareOptions): Promise<TableCompa
         await client.query(`SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3;
           SET timezone = 'UTC'; SET bytea_output = 'hex'; SET statement_timeout = 0; SET jit = off`);
       }
-      await ensureOwnSchema(target);
+      const hasFollows = await hasOwnSchema(target);
       const catalog = new Catalog(source, target);
       const results: TableComparison[] = [];
       for (const relation of await readTables(source, options.tables)) {
@@ -75,7 +76,12 @@ export async function compareTables(options: CompareOptions): Promise<TableCompa
         }
         const name = `${relation.schema}.${relation.name}`;
         results.push(
-          await new TableCompare({ source, target }, new CompareSql(result.plan), name, options).run(),
+          await new TableCompare(
+            { source, target, hasFollows },
+            new CompareSql(result.plan),
+            name,
+            options,
+          ).run(),
         );
       }
       return results;
@@ -191,7 +197,8 @@ class TableCompare {
 
   /** Until the target's follow has everything that the source has now. */
   async #untilCaughtUp(): Promise<void> {
-    const { source, target } = this.#ends;
+    const { source, target, hasFollows } = this.#ends;
+    if (!hasFollows) return delay(RECHECK_MS);
     const position = async (): Promise<string | undefined> =>
       (
         await target.query<{ position: string }>(
@@ -226,16 +233,18 @@ class TableCompare {
   async #repair(
     found: readonly { readonly difference: Difference; readonly hash: string | null }[],
   ): Promise<void> {
-    const { source, target } = this.#ends;
+    const { source, target, hasFollows } = this.#ends;
     await target.query('BEGIN');
     try {
       await target.query('SAVEPOINT role');
       await target
         .query('SET LOCAL session_replication_role = replica')
         .catch(() => target.query('ROLLBACK TO role'));
-      await target.query(
-        `SELECT FROM ${OWN_SCHEMA}.follow WHERE name = ${quoteLiteral(this.#options.follow)} FOR UPDATE`,
-      );
+      if (hasFollows) {
+        await target.query(`SELECT FROM ${OWN_SCHEMA}.follow WHERE name = $1 FOR UPDATE`, [
+          this.#options.follow,
+        ]);
+      }
       const now = await this.#byKeys(
         source,
         found.map(({ difference }) => difference.key),

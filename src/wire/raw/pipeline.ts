@@ -7,6 +7,8 @@ export interface PipelineStatement {
   readonly text: string;
   /** In PostgreSQL's binary format; null for NULL. */
   readonly values: readonly (Buffer | null)[];
+  /** For COPY … FROM STDIN: what it reads. */
+  readonly copyData?: Buffer;
 }
 
 /** What a statement did. */
@@ -46,6 +48,7 @@ const READY = 0x5a;
 const SYNC: Buffer = encodeMessage('S', []);
 /** Execute of the unnamed portal, all rows. */
 const EXECUTE: Buffer = encodeMessage('E', [Buffer.from([0, 0, 0, 0, 0])]);
+const COPY_DONE: Buffer = encodeMessage('c', []);
 /** A statement that is never used again costs memory on the server. */
 const MAX_PREPARED = 500;
 
@@ -113,7 +116,7 @@ export class Pipeline {
     this.#wire.destroy(error);
   }
 
-  #write({ text, values }: PipelineStatement, flight: Flight): void {
+  #write({ text, values, copyData }: PipelineStatement, flight: Flight): void {
     let name = this.#names.get(text);
     if (name === undefined) {
       name = this.#names.size < MAX_PREPARED ? `p${this.#nextName++}` : '';
@@ -123,6 +126,17 @@ export class Pipeline {
     }
     this.#writeBind(name, values);
     this.#wire.write(EXECUTE);
+    if (copyData !== undefined) this.#writeCopy(copyData);
+  }
+
+  /** Without waiting to be asked for it: where the COPY is refused or skipped, the server passes over its data. */
+  #writeCopy(data: Buffer): void {
+    const head = Buffer.allocUnsafe(5);
+    head[0] = 0x64;
+    head.writeUInt32BE(data.length + 4, 1);
+    this.#wire.write(head);
+    this.#wire.write(data);
+    this.#wire.write(COPY_DONE);
   }
 
   /** Large values are handed to the network as they are, without a copy. */

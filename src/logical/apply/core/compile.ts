@@ -3,7 +3,9 @@ import type { Change, RowChange, TruncateChange } from '../../core/change.ts';
 import type { Relation } from '../../core/relation.ts';
 import { firstField, nextField, UNCHANGED_FIELD } from '../../core/tuple.ts';
 import { ArrayParameter } from './array-parameter.ts';
+import { toCopyData } from './copy-data.ts';
 import {
+  copyText,
   deleteShape,
   deleteText,
   insertShape,
@@ -19,6 +21,7 @@ import type { StatementShape, TablePlan } from './table-plan.ts';
 export interface ApplyStatement {
   readonly text: string;
   readonly values: readonly Buffer[];
+  readonly copyData?: Buffer;
   readonly kind: 'insert' | 'update' | 'delete' | 'truncate';
   /** The table it writes to, for people. */
   readonly table: string;
@@ -26,6 +29,9 @@ export interface ApplyStatement {
 }
 
 export type PlanOf = (relation: Relation) => TablePlan;
+
+/** So few rows are inserted faster than a COPY begins. */
+const COPY_ROWS = 5;
 
 /** What a batch comes to for one row. */
 interface Entry {
@@ -255,9 +261,25 @@ function writeTables(tables: readonly TableRows[], statements: ApplyStatement[])
   for (const { plan, byKey } of tables) writeUpdates(plan, byKey, statements);
   for (const { plan, byKey, keyless } of tables) {
     const rows = keyless.length > 0 ? keyless : [...byKey.values()].filter(({ kind }) => kind === 'insert');
-    if (rows.length > 0)
-      pushStatement(statements, plan, 'insert', insertText(plan), insertShape(plan), rows, rows);
+    if (rows.length > 0) pushInsert(statements, plan, rows);
   }
+}
+
+/** COPY puts a page's rows into the log together, and INSERT each for itself. */
+function pushInsert(statements: ApplyStatement[], plan: TablePlan, rows: readonly RowAt[]): void {
+  if (!plan.canCopy || rows.length < COPY_ROWS) {
+    pushStatement(statements, plan, 'insert', insertText(plan), insertShape(plan), rows, rows);
+    return;
+  }
+  const { schema, name } = plan.relation;
+  statements.push({
+    text: copyText(plan),
+    values: [],
+    copyData: toCopyData(plan, rows),
+    kind: 'insert',
+    table: `${schema}.${name}`,
+    rows: rows.length,
+  });
 }
 
 function writeUpdates(

@@ -26,6 +26,8 @@ export interface TablePlan {
   /** By index, for the walk over a row. */
   readonly isKey: readonly boolean[];
   readonly lastKey: number;
+  /** Whether new rows can come by COPY: their bytes are those of the target's own types. */
+  readonly canCopy: boolean;
   /** Whether an update may leave out a large value. */
   readonly mayBeUnchanged: boolean;
   /** Texts by what they do; filled as they are needed. */
@@ -84,6 +86,7 @@ export function planTable(options: {
       key,
       isKey: relation.columns.map((_, index) => key.includes(index)),
       lastKey: Math.max(-1, ...key),
+      canCopy: format === 'binary' && columns.every((column) => column === null || column.cast === ''),
       mayBeUnchanged: relation.columns.some(({ typeOid }) => !FIXED.has(typeOid)),
       texts: new Map(),
     },
@@ -195,6 +198,13 @@ export function insertText(plan: TablePlan): string {
     const names = news.map((index) => nameOf(plan, index)).join(', ');
     const values = news.map((index) => value(plan, index, column)).join(', ');
     return `INSERT INTO ${plan.table} (${names}) OVERRIDING SYSTEM VALUE SELECT ${values} FROM ${source(plan, insertShape(plan))}`;
+  });
+}
+
+export function copyText(plan: TablePlan): string {
+  return remember(plan, 'copy', () => {
+    const names = written(plan).map((index) => nameOf(plan, index));
+    return `COPY ${plan.table} (${names.join(', ')}) FROM STDIN (FORMAT binary)`;
   });
 }
 
