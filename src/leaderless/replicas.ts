@@ -230,6 +230,8 @@ class Write {
   readonly #options: WriteOptions;
   readonly #answered: NodeQueue[] = [];
   readonly #failures = new Map<string, string>();
+  /** Nodes that may still do it: asked, for the first time or again, and silent so far. */
+  readonly #asked = new Set<NodeQueue>();
   /** Failed nodes that are asked again. */
   readonly #pending = new Map<NodeQueue, number>();
   #refusal: NodeFailure | null = null;
@@ -249,7 +251,9 @@ class Write {
   }
 
   #send(node: NodeQueue): void {
+    this.#asked.add(node);
     node.ask(this.#request, (reply) => {
+      this.#asked.delete(node);
       if (reply instanceof NodeFailure) this.#onFailure(node, reply);
       else this.#onAnswer(node);
     });
@@ -289,10 +293,9 @@ class Write {
     if (this.#isDone) return;
     this.#isDone = true;
     this.#cancelDeadline();
-    const { needed, level, nodes } = this.#options;
-    // Nodes that have not said anything may still do it.
-    const silent = nodes.some((node) => !this.#failures.has(node.name) && !this.#answered.includes(node));
-    const outcome = this.#answered.length > 0 || this.#mayBeApplied || silent ? 'unknown' : 'not-applied';
+    const { needed, level } = this.#options;
+    const mayBeApplied = this.#answered.length > 0 || this.#mayBeApplied || this.#asked.size > 0;
+    const outcome = mayBeApplied ? 'unknown' : 'not-applied';
     const answeredBy = this.#answered.map(({ name }) => name);
     this.#options.reject(
       notReached(level, outcome, this.#failures, answeredBy, needed, this.#refusal ?? undefined),
