@@ -6,7 +6,7 @@ import { until } from '../integration/fixture.ts';
 import { Recipes } from './recipes.ts';
 import type { Recipe } from './recipes.ts';
 
-const NAMES = ['drizzle', 'kysely', 'knex', 'prisma', 'typeorm'] as const;
+const NAMES = ['drizzle', 'kysely', 'knex', 'prisma', 'typeorm', 'sequelize'] as const;
 
 let cluster: TestCluster;
 let recipes: Recipes;
@@ -31,11 +31,11 @@ async function untilStock(recipe: Recipe, name: string, stock: number | undefine
 /** What PostgreSQL or Lockstep said, however the library wraps it. */
 function causes(error: unknown): Record<string, unknown>[] {
   if (typeof error !== 'object' || error === null) return [];
-  const { cause, driverError, meta } = error as Record<string, unknown>;
+  const { cause, driverError, meta, original } = error as Record<string, unknown>;
   const { driverAdapterError } = (meta ?? {}) as Record<string, unknown>;
   return [
     error as Record<string, unknown>,
-    ...[cause, driverError, driverAdapterError].filter((inner) => inner !== error).flatMap(causes),
+    ...[cause, driverError, driverAdapterError, original].filter((inner) => inner !== error).flatMap(causes),
   ];
 }
 

@@ -2,10 +2,7 @@ import { promisify } from 'node:util';
 import createPgStore from 'connect-pg-simple';
 import session from 'express-session';
 import type { SessionData } from 'express-session';
-import pg from 'pg';
-import { DataTypes, Sequelize } from 'sequelize';
-import type { Options } from 'sequelize';
-import { connect, LockstepClient } from '../../src/index.ts';
+import { connect } from '../../src/index.ts';
 import type { LockstepPool } from '../../src/index.ts';
 import type { Recipes } from './recipes.ts';
 
@@ -38,46 +35,6 @@ function fromRecipe(name: string): (opening: Opening) => Promise<WritingLibrary>
   };
 }
 
-/** Sequelize has a pool of its own, of clients that it makes itself. */
-async function openSequelize({ url }: Opening): Promise<WritingLibrary> {
-  const pool = connect(url);
-  class Client extends LockstepClient {
-    constructor() {
-      super(pool);
-    }
-  }
-  const options: Options & { keepDefaultTimezone: boolean } = {
-    // What it would set on each connection binds that to the leader.
-    standardConformingStrings: false,
-    dialect: 'postgres',
-    dialectModule: { ...pg, Client },
-    logging: false,
-    keepDefaultTimezone: true,
-    dialectOptions: { clientMinMessages: 'ignore' },
-  };
-  const sequelize = new Sequelize(options);
-  const Piece = sequelize.define(
-    'piece',
-    { name: { type: DataTypes.TEXT, primaryKey: true }, stock: DataTypes.INTEGER },
-    { tableName: 'pieces', timestamps: false },
-  );
-  return {
-    pool,
-    write: (name, stock) =>
-      stock === 1 ? Piece.create({ name, stock }) : Piece.update({ stock }, { where: { name } }),
-    read: async (name) => (await Piece.findByPk(name))?.get('stock') as number | undefined,
-    move: (from, to) =>
-      sequelize.transaction(async (transaction) => {
-        await Piece.increment('stock', { by: 1, where: { name: to }, transaction });
-        await Piece.increment('stock', { by: -1, where: { name: from }, transaction });
-      }),
-    close: async () => {
-      await sequelize.close();
-      await pool.end();
-    },
-  };
-}
-
 /** The session store of an Express app: what a login writes, the next request must find. */
 async function openSessionStore({ url }: Opening): Promise<WritingLibrary> {
   const pool = connect(url);
@@ -105,6 +62,6 @@ export const WRITING_LIBRARIES: Readonly<Record<string, (opening: Opening) => Pr
   prisma: fromRecipe('prisma'),
   knex: fromRecipe('knex'),
   typeorm: fromRecipe('typeorm'),
-  sequelize: openSequelize,
+  sequelize: fromRecipe('sequelize'),
   'connect-pg-simple': openSessionStore,
 };
