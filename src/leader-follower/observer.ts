@@ -46,6 +46,7 @@ export async function observe(options: {
   const view: View = {
     self: options.self,
     founders: voters(options.config).map((node) => node.name),
+    from: options.config.nodes.find((node) => node.name === options.self)?.from ?? null,
     register: known,
     ownLease: register.ownLease,
     isLeaseExpired: register.leaseExpiredForMs > 0,
@@ -159,6 +160,8 @@ function describePeer(report: PeerReport): PeerView {
     term: parseTerm(status?.term ?? 0),
     history: status?.history ? decodeHistory(status.history) : null,
     receivedLsn: status?.receivedLsn ? parseLsn(status.receivedLsn) : null,
+    following: (status?.following ?? null) as NodeId | null,
+    isReceiving: status?.isReceiving ?? false,
     promotesFrom: status?.promotesFrom
       ? {
           history: decodeHistory(status.promotesFrom.history),

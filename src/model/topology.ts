@@ -8,10 +8,11 @@ export type NodeRole = 'leader' | 'follower' | 'unknown';
 export type NodeState = 'running' | 'starting' | 'rejoining' | 'stopped' | 'unreachable';
 
 /**
- * How a node follows: `plain` streams from the leader; `delayed` stays behind on purpose, never leads, and is no server
+ * How a node follows: `plain` streams from the leader; `cascading` from another follower while that gets the leader's log;
+ * `delayed` stays behind on purpose, never leads, and is no server
  * for an app to ask; a `witness` has no data, votes, and is no server to ask.
  */
-export type FollowerKind = 'plain' | 'delayed' | 'witness';
+export type FollowerKind = 'plain' | 'cascading' | 'delayed' | 'witness';
 
 export interface NodeTopology {
   readonly name: string;
@@ -35,6 +36,8 @@ export interface NodeTopology {
   /** Whether synchronous commits may count this node. */
   readonly sync: boolean;
   readonly kind: FollowerKind;
+  /** Whom it streams from now; null for nobody. Missing from older agents. */
+  readonly follows?: string | null;
   /** How far it stays behind on purpose, in milliseconds; 0 where it does not. Missing from older agents. */
   readonly delayMs?: number;
   /**

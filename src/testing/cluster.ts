@@ -70,8 +70,8 @@ export interface TestCluster extends AsyncDisposable {
   pause(node: string): Promise<void>;
   resume(node: string): Promise<void>;
   switchover(to?: string): Promise<{ from: string; to: string; pausedMs: number }>;
-  /** Adds a node to the running cluster, as `lockstep node add` does, and starts it. */
-  addNode(name: string): Promise<TestNode>;
+  /** Adds a node to the running cluster, as `lockstep node add` does, with its `--from` and `--delay`, and starts it. */
+  addNode(name: string, kind?: { readonly from?: string; readonly delay?: string }): Promise<TestNode>;
   /** Removes one, as `lockstep node remove` does; it may be dead. Resolves when it is no node any more. */
   removeNode(name: string): Promise<void>;
   /** Gives a node that follows a vote, as `lockstep node grant-vote` does. */
@@ -204,9 +204,20 @@ class ProcessCluster implements TestCluster {
     return this.#askLeader('/v1/switchover', to === undefined ? {} : { to });
   }
 
-  async addNode(name: string): Promise<TestNode> {
+  async addNode(
+    name: string,
+    { from, delay }: { readonly from?: string; readonly delay?: string } = {},
+  ): Promise<TestNode> {
     const [port = 0, agentPort = 0] = await freePorts(2);
-    const place = { name: parseNodeId(name), host: '127.0.0.1', port, agentPort, failoverPriority: 1 };
+    const place = {
+      name: parseNodeId(name),
+      host: '127.0.0.1',
+      port,
+      agentPort,
+      failoverPriority: delay === undefined ? 1 : 0,
+      ...(from === undefined ? {} : { from: parseNodeId(from) }),
+      ...(delay === undefined ? {} : { delay }),
+    };
     await this.#askLeader('/v1/nodes', { kind: 'add', node: place });
     this.#useNodes([...this.#config.nodes, { ...place, witness: false, voter: false }]);
     await this.#supervisor.start(name);
@@ -249,7 +260,8 @@ class ProcessCluster implements TestCluster {
         (topology.isFailoverReady || isWholeWithoutMajority(topology)) &&
         topology.nodes.every(
           (node) =>
-            node.state === 'running' && (node.kind !== 'plain' || node.timeline === topology.timeline),
+            node.state === 'running' &&
+            (node.kind === 'witness' || node.kind === 'delayed' || node.timeline === topology.timeline),
         );
       return isWhole ? topology : null;
     });

@@ -67,9 +67,12 @@ export function createPicture(container) {
     let isMoving = false;
     for (const body of nodes.values()) isMoving = body.step(now) || isMoving;
     const electing = topology.leader === null;
-    const target = electing ? seat.place() : nodes.get(topology.leader ?? '')?.place();
-    for (const body of nodes.values()) {
-      body.link.draw(target ?? null, body.place(), electing);
+    const leader = nodes.get(topology.leader ?? '');
+    for (const node of topology.nodes) {
+      const body = nodes.get(node.name);
+      // The real tree: some follow another follower.
+      const source = electing ? seat.place() : (nodes.get(node.follows ?? '') ?? leader)?.place();
+      body?.link.draw(source ?? null, body.place(), electing);
     }
     if (isMoving) frame = requestAnimationFrame(draw);
   }

@@ -28,6 +28,7 @@ interface AddOptions extends ClusterPlace {
   readonly priority: number;
   readonly vote: boolean;
   readonly delay?: string;
+  readonly from?: string;
 }
 
 /** `node add`, `remove`, `list`, and who votes. They need agents only, not `lockstep dev`. */
@@ -42,6 +43,7 @@ export function addNodeCommands(program: Command): void {
     .option('--agent-port <port>', "the agent's port there", parsePort)
     .option('--priority <n>', 'failoverPriority: 0 never leads', parsePriority, 1)
     .option('--delay <duration>', 'stays so far behind on purpose (1h): to undo mistakes from, never to lead')
+    .option('--from <node>', "copies this follower, and follows it while that gets the leader's log")
     .option('--vote', 'give it a vote once it follows', false)
     .option(...STATE)
     .option(...CONFIG)
@@ -101,6 +103,7 @@ export async function addNode(name: string, options: AddOptions): Promise<void> 
     ...place,
     failoverPriority: options.priority,
     ...(options.delay === undefined ? {} : { delay: options.delay }),
+    ...(options.from === undefined ? {} : { from: parseNodeId(options.from) }),
   };
   await changeNodes(config, { kind: 'add', node });
   if (isLocal) {
@@ -285,6 +288,7 @@ function describeNode(node: NodeConfig): string {
       : node.delay === undefined
         ? `priority ${node.failoverPriority}`
         : `${node.delay} behind`,
+    ...(node.from === undefined ? [] : [`follows ${node.from}`]),
     node.voter ? 'votes' : 'does not vote',
     ...(node.isLeaving === true ? ['leaving'] : []),
   ];

@@ -42,11 +42,15 @@ interface Told {
 }
 
 /** Its priority is in the cluster's list, and does not count here. */
-function newcomer({ name, host, port, agentPort, witness, delay }: NodeConfig): NodeConfig {
+function newcomer({ name, host, port, agentPort, witness, delay, from }: NodeConfig): NodeConfig {
   const failoverPriority = witness || delay !== undefined ? 0 : 1;
   // It did not found the cluster. Whether it votes, the cluster's list says.
   const listed = { name, host, port, agentPort, failoverPriority, witness, voter: false };
-  return delay === undefined ? listed : { ...listed, delay };
+  return {
+    ...listed,
+    ...(delay === undefined ? {} : { delay }),
+    ...(from === undefined ? {} : { from }),
+  };
 }
 
 const ASK_PAUSE_MS = 500;

@@ -329,7 +329,9 @@ function isWhole(topology: Topology | null): boolean {
     topology?.leader != null &&
     (topology.isSwitchoverReady === true || topology.nodes.length === 1) &&
     topology.nodes.every(
-      (node) => node.state === 'running' && (node.kind !== 'plain' || node.timeline === topology.timeline),
+      (node) =>
+        node.state === 'running' &&
+        (node.kind === 'witness' || node.kind === 'delayed' || node.timeline === topology.timeline),
     )
   );
 }

@@ -285,9 +285,10 @@ export function voters(config: ClusterConfig): readonly NodeConfig[] {
 }
 
 /** How a node takes part. */
-export function kindOf(node: Pick<NodeConfig, 'witness' | 'delay'>): FollowerKind {
+export function kindOf(node: Pick<NodeConfig, 'witness' | 'delay' | 'from'>): FollowerKind {
   if (node.witness) return 'witness';
-  return delayMsOf(node) > 0 ? 'delayed' : 'plain';
+  if (delayMsOf(node) > 0) return 'delayed';
+  return node.from === undefined ? 'plain' : 'cascading';
 }
 
 /** Those that an app is told of: a delayed node's past is read by name alone. */

@@ -3,6 +3,7 @@ import { LockstepError } from '../../model/errors.ts';
 import { parseNodeId } from '../../model/node.ts';
 import type { NodeId } from '../../model/node.ts';
 import { checkDelay } from '../delayed/core/delay.ts';
+import { upstreamProblem } from '../core/upstream.ts';
 import { isHost } from '../../postgres/addresses.ts';
 
 export interface NodeConfig {
@@ -24,6 +25,8 @@ export interface NodeConfig {
   readonly isLeaving?: boolean;
   /** How far it stays behind on purpose, like `1h`; missing where it does not. It never leads. See docs/followers.md. */
   readonly delay?: string | undefined;
+  /** The follower that it streams from while that gets the leader's log; missing for the leader. */
+  readonly from?: NodeId | undefined;
 }
 
 /** More than the 12 with data that node-list.ts allows, and as many witnesses. */
@@ -54,6 +57,7 @@ const nodeSchema: z.ZodType<NodeConfig> = z
     witness: z.boolean().default(false),
     voter: z.boolean().optional(),
     delay: delaySchema.optional(),
+    from: z.string().transform(parseNodeId).optional(),
     isLeaving: z.boolean().exactOptional(),
   })
   .refine((node) => node.witness === ((node.port ?? 0) === 0), {
@@ -68,6 +72,10 @@ const nodeSchema: z.ZodType<NodeConfig> = z
     path: ['delay'],
     message: 'a delayed node has data and never leads: leave "witness" and "failoverPriority" out',
   })
+  .refine((node) => node.from === undefined || (!node.witness && node.delay === undefined), {
+    path: ['from'],
+    message: 'a witness and a delayed node stream from no follower: leave "from" out',
+  })
   .transform((node) => ({
     ...node,
     port: node.port ?? 0,
@@ -75,7 +83,15 @@ const nodeSchema: z.ZodType<NodeConfig> = z
     voter: node.voter ?? node.delay === undefined,
   }));
 
-export const nodesSchema: z.ZodArray<z.ZodType<NodeConfig>> = z.array(nodeSchema).max(MAX_NODES);
+export const nodesSchema: z.ZodArray<z.ZodType<NodeConfig>> = z
+  .array(nodeSchema)
+  .max(MAX_NODES)
+  .superRefine((nodes, context) => {
+    for (const node of nodes) {
+      const reason = upstreamProblem(node, nodes);
+      if (reason !== null) context.addIssue({ code: 'custom', message: reason });
+    }
+  });
 
 const answerSchema: z.ZodType<NodesAnswer> = z.object({ version: z.int().min(0), nodes: nodesSchema });
 

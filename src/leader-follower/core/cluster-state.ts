@@ -38,6 +38,8 @@ export interface ListedNode {
   readonly witness?: boolean;
   /** As in cluster.json: how far it stays behind on purpose. Missing: it does not. */
   readonly delay?: string | undefined;
+  /** As in cluster.json: the follower that it streams from. */
+  readonly from?: NodeId | undefined;
   /** It votes. Missing: it does not. */
   readonly voter?: boolean;
   /** See Voter in consensus/voters.ts; missing for one that founded the cluster, and with etcd. */

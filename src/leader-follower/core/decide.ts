@@ -6,6 +6,7 @@ import type { Merit } from './candidate.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { canHandOver, handOverIfFailing, handOverIfFull } from './leader-health.ts';
 import { decideRejoin } from './rejoin.ts';
+import { chooseUpstream } from './upstream.ts';
 import type { OwnLease, PeerView, View } from './view.ts';
 
 /** How long a node that is not first in line lets the ones before it campaign. */
@@ -146,7 +147,7 @@ function decideAsOther(view: View, state: ClusterState): readonly Action[] {
       return [{ kind: 'demote', reason: `${state.leadership.holder} leads term ${state.leadership.term}` }];
     case 'absent':
       return holder !== undefined && isServing(holder, state) && !view.isLeaseExpired
-        ? [{ kind: 'clone', from: holder.name, reason: 'it has no data yet' }]
+        ? [{ kind: 'clone', from: chooseUpstream(view, holder).name, reason: 'it has no data yet' }]
         : [];
     case 'stopped':
       return [{ kind: 'start', reason: 'a node starts as a follower' }];
@@ -201,7 +202,8 @@ function decideFollowing(view: View, state: ClusterState, holder: PeerView | und
   if (holder === undefined) return [];
   if (!isServing(holder, state)) return decideFollowingEarly(view, state, holder);
   if (holder.history === null) return [];
-  if (view.local.following === holder.name) {
+  const upstream = chooseUpstream(view, holder);
+  if (view.local.following === upstream.name) {
     const { tooLowSettings = null } = view.local;
     if (tooLowSettings !== null) {
       return [{ kind: 'restart', reason: `the leader's log needs higher settings: ${tooLowSettings}` }];
@@ -227,11 +229,11 @@ function decideFollowing(view: View, state: ClusterState, holder: PeerView | und
   });
   switch (rejoin.kind) {
     case 'follow':
-      return [{ kind: 'follow', leader: holder.name, term: state.leadership.term }];
+      return [{ kind: 'follow', leader: upstream.name, term: state.leadership.term }];
     case 'rewind':
       return [{ kind: 'rewind', from: holder.name, reason: rejoin.reason }];
     case 'reclone':
-      return [{ kind: 'clone', from: holder.name, reason: rejoin.reason }];
+      return [{ kind: 'clone', from: upstream.name, reason: rejoin.reason }];
     case 'refuse':
       return [{ kind: 'refuse', reason: rejoin.reason }];
     default:

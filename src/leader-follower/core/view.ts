@@ -46,6 +46,9 @@ export interface PeerView {
   readonly term: Term;
   readonly history: TimelineHistory | null;
   readonly receivedLsn: Lsn | null;
+  /** Whom it is set to stream from, and whether it does. Missing where nothing is known. */
+  readonly following?: NodeId | null;
+  readonly isReceiving?: boolean;
   /** It holds the leadership of `term` and is about to be promoted from here, the end of its log; else null. */
   readonly promotesFrom: Position | null;
 }
@@ -55,6 +58,8 @@ export interface View {
   readonly self: NodeId;
   /** The voters, in the configured order; the first one that may lead starts a new cluster. */
   readonly founders: readonly NodeId[];
+  /** The follower that this node is to stream from while that gets the leader's log; missing or null for the leader. */
+  readonly from?: NodeId | null;
   /** Null when coordination could not be read. */
   readonly register: { readonly version: number; readonly state: ClusterState | null } | null;
   readonly ownLease: OwnLease;

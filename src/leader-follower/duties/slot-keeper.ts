@@ -77,6 +77,7 @@ export class SlotKeeper {
           slots: slots.map((slot) => ({ ...slot, node: slot.follower as NodeId })),
           wanted: mayLead ? others : [],
           follower: isInRecovery ? { redoLsn, heldByPeers } : null,
+          fedByOthers: fedByOthers(this.#peers.reports(), this.#self, heldByPeers, redoLsn),
         });
         for (const step of steps) {
           if (step.kind === 'drop') await dropSlot(client, step.node);
@@ -88,6 +89,24 @@ export class SlotKeeper {
       TIMEOUT_MS,
     );
   }
+}
+
+/** Never past this node's own redo position: it keeps its log from there on anyway. */
+function fedByOthers(
+  reports: readonly PeerReport[],
+  self: NodeId,
+  held: ReadonlyMap<NodeId, Lsn>,
+  redoLsn: Lsn,
+): ReadonlyMap<NodeId, Lsn> {
+  const fed = reports.filter(
+    ({ status }) => status?.isReceiving === true && status.following !== null && status.following !== self,
+  );
+  return new Map(
+    fed.flatMap(({ node: { name } }) => {
+      const lsn = held.get(name);
+      return lsn === undefined ? [] : [[name, lsn < redoLsn ? lsn : redoLsn] as const];
+    }),
+  );
 }
 
 /** The log of a silent node stands still at least where it last was. */

@@ -36,6 +36,7 @@ const schema: z.ZodType<NodeCommand> = z.discriminatedUnion('kind', [
         .string()
         .transform((text) => formatDelay(checkDelay(text)))
         .optional(),
+      from: z.string().transform(parseNodeId).optional(),
     }),
   }),
   z.strictObject({ kind: z.enum(['remove', 'grant-vote', 'revoke-vote']), name: z.string().max(100) }),

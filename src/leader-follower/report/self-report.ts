@@ -93,6 +93,7 @@ export function describeCluster(
       name: node.name,
       kind: kindOf(node),
       delayMs: delayMsOf(node),
+      following: status?.isReceiving === true ? status.following : null,
       host: node.host,
       port: node.port,
       agentUrl: agentUrl(node),

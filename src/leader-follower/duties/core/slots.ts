@@ -23,6 +23,8 @@ export interface SlotsView {
     /** How far each other node is, as it told last, received *and* replayed; one that never told is missing. */
     readonly heldByPeers: ReadonlyMap<NodeId, Lsn>;
   } | null;
+  /** As a leader: how far those are that stream from another follower, and move no slot here. */
+  readonly fedByOthers?: ReadonlyMap<NodeId, Lsn>;
 }
 
 export type SlotStep =
@@ -48,7 +50,8 @@ export function decideSlots(view: SlotsView): readonly SlotStep[] {
       steps.push({ kind: 'drop', node: slot.node });
       continue;
     }
-    const target = follower === null ? null : targetOf(slot.node, follower);
+    const target =
+      follower === null ? (view.fedByOthers?.get(slot.node) ?? null) : targetOf(slot.node, follower);
     // One past its cap is lost for good: its node is cloned anew and gets a fresh one. One that was moved
     // while this node led may begin later than its node needs after a rewind, and cannot be moved back.
     const beginsLate = follower !== null && slot.restartLsn !== null && slot.restartLsn > follower.redoLsn;

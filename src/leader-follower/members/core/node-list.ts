@@ -1,5 +1,6 @@
 import { LockstepError } from '../../../model/errors.ts';
 import type { NodeId } from '../../../model/node.ts';
+import { upstreamProblem } from '../../core/upstream.ts';
 import type { ClusterState, ListedNode } from '../../core/cluster-state.ts';
 
 /**
@@ -44,7 +45,7 @@ function listedNodes(seed: readonly SeedNode[], state: ClusterState | null): rea
 
 /** What the register keeps of a node, but for its vote. */
 export function listedNode(node: ListedNode): ListedNode {
-  const { name, host, port, agentPort, failoverPriority, witness, delay } = node;
+  const { name, host, port, agentPort, failoverPriority, witness, delay, from } = node;
   return {
     name,
     host,
@@ -53,6 +54,7 @@ export function listedNode(node: ListedNode): ListedNode {
     failoverPriority,
     ...(witness === true ? { witness } : {}),
     ...(delay === undefined ? {} : { delay }),
+    ...(from === undefined ? {} : { from }),
     ...(node.isLeaving === true ? { isLeaving: true } : {}),
   };
 }
@@ -92,6 +94,8 @@ export function addNode(seed: readonly SeedNode[], state: ClusterState, added: L
   if (nodes.filter((node) => !node.witness).length >= MAX_DATA_NODES) {
     refuse(`A cluster has ${MAX_DATA_NODES} nodes with data at most. Remove one first.`);
   }
+  const obstacle = upstreamProblem(added, [...nodes, added]);
+  if (obstacle !== null) refuse(`${obstacle}. Nothing was changed.`);
   const listed = added.delay === undefined ? added : { ...added, failoverPriority: 0 };
   return { ...state, nodes: [...listedNodes(seed, state), listed] };
 }

@@ -9,6 +9,8 @@ export interface NodeReport {
   readonly name: string;
   readonly kind: NodeTopology['kind'];
   readonly delayMs: number;
+  /** Whom it is set to stream from; null for nobody. */
+  readonly following: string | null;
   readonly voter: boolean;
   readonly isLeaving: boolean;
   readonly host: string;
@@ -120,6 +122,7 @@ function describeNode(
     lagBytes: bytes,
     lagMs,
     delayMs: node.delayMs,
+    follows: !isLeader && node.isReachable ? node.following : null,
     besidesMs: lagMs === null ? null : Math.max(0, lagMs - node.delayMs),
     unreceivedBytes:
       !isKnown || leader?.receivedLsn == null || node.receivedLsn === null
