@@ -18,6 +18,7 @@ import { forgetSeen, recogniseVisitor } from './visitor.ts';
 import type { ShopEnv } from './visitor.ts';
 import { createAssets } from './web/assets.ts';
 import { renderNotice, renderPage } from './web/layout.ts';
+import { createDemoRoutes } from './web/demo.ts';
 import { createWebRoutes, showMissing } from './web/routes.ts';
 
 export interface AppOptions {
@@ -29,6 +30,8 @@ export interface AppOptions {
   readonly regions?: RegionDatabases;
   /** What `createSchema` returned. */
   readonly shopId: string;
+  /** Serves /demo, where a button deletes all orders. Default false. */
+  readonly demo?: boolean;
   /** Told about every request that failed for a reason of ours. */
   readonly onError?: (error: unknown) => void;
   /** Whether a proxy says who asks, by `X-Forwarded-For` and `X-Forwarded-Proto`. Default false. */
@@ -39,7 +42,7 @@ const PASSWORD_PATHS = ['/sign-in', '/sign-up', '/api/sign-in', '/api/accounts']
 
 /** The whole shop: pages, API, pictures and health. */
 export function createApp(options: AppOptions): Hono<ShopEnv> {
-  const { db, cards, shopId, carts = databaseCarts, regions = new Map(), onError } = options;
+  const { db, cards, shopId, carts = databaseCarts, regions = new Map(), demo = false, onError } = options;
   const place = { isBehindProxy: options.isBehindProxy ?? false };
   const app = new Hono<ShopEnv>();
   app.use(refuseNul, bodyLimit({ maxSize: MAX_BODY_BYTES }));
@@ -70,6 +73,7 @@ export function createApp(options: AppOptions): Hono<ShopEnv> {
   });
   app.use(recogniseVisitor(db, shopId, carts));
   app.route('/api', createApi(db, cards));
+  if (demo) app.route('/', createDemoRoutes(db));
   app.route('/', createWebRoutes(db, cards));
   if (regions.size > 0) app.route('/', createRegionalPages(regions));
   app.notFound((c) => showMissing(c));

@@ -27,6 +27,8 @@ export interface ShopOptions {
   readonly regionUrls?: string | undefined;
   /** Where to listen on 127.0.0.1; the next free port when it is taken. Default 3000. */
   readonly port?: number;
+  /** See AppOptions. */
+  readonly demo?: boolean;
   readonly onProgress?: (progress: SeedProgress) => void;
   /** See AppOptions. */
   readonly isBehindProxy?: boolean;
@@ -71,6 +73,7 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
       shopId,
       regions,
       isBehindProxy,
+      demo: options.demo ?? false,
       ...carts,
       ...(onError === undefined ? {} : { onError }),
     });
@@ -128,6 +131,7 @@ async function main(): Promise<void> {
       port: { type: 'string', default: '3000' },
       json: { type: 'boolean', default: false },
       'behind-proxy': { type: 'boolean', default: false },
+      demo: { type: 'boolean', default: false },
     },
   });
   const url = values.url ?? process.env['DATABASE_URL'];
@@ -150,6 +154,7 @@ async function main(): Promise<void> {
     regionUrls: process.env['LOCKSTEP_REGION_URLS'],
     port,
     isBehindProxy: values['behind-proxy'],
+    demo: values.demo,
     onProgress: showProgress,
     onError: (error) => console.error(error),
   });
