@@ -21,6 +21,8 @@ export interface QuorumOptions {
   readonly maxQueueBytes?: number;
   /** The largest value as JSON. Default 1 MiB. */
   readonly maxValueBytes?: number;
+  /** How often servers are compared in the background; one that comes back is at once. Default 10,000 ms. */
+  readonly catchUpEveryMs?: number;
   /** How far a writer's clock may be ahead of a server's. Default 10,000 ms. */
   readonly maxClockAheadMs?: number;
 }
@@ -39,6 +41,7 @@ const DEFAULTS = {
   statementTimeoutMs: 1_000,
   maxQueueBytes: 16 * 1_048_576,
   maxValueBytes: 1_048_576,
+  catchUpEveryMs: 10_000,
   maxClockAheadMs: 10_000,
 };
 

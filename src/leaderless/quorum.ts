@@ -13,6 +13,7 @@ import { PgNode } from './nodes/pg-node.ts';
 import type { NodeState } from './nodes/pg-node.ts';
 import { parseOptions } from './options.ts';
 import type { QuorumOptions, Settings } from './options.ts';
+import { CatchUp } from './repair/catch-up.ts';
 import { Hints } from './repair/hints.ts';
 import { Replicas } from './replicas.ts';
 import { systemRuntime } from './runtime.ts';
@@ -38,6 +39,8 @@ export interface QuorumStatus {
   };
   /** Cells that reads brought to servers that lacked them. */
   readonly repairs: number;
+  /** Changes of one server that were compared with another's, and cells that were brought to it. */
+  readonly catchUp: { readonly compared: number; readonly brought: number };
   /** Rounds of compare-and-set, and how many of them another process cut off or too few servers answered. */
   readonly rounds: { readonly rounds: number; readonly preempted: number; readonly failed: number };
 }
@@ -64,6 +67,7 @@ export class Quorum {
   readonly #replicas: Replicas;
   readonly #slots: Slots;
   readonly #hints: Hints;
+  readonly #catchUp: CatchUp;
   readonly #context: Omit<CollectionContext, 'collection'>;
   readonly #kinds = new Map<string, string>();
 
@@ -73,13 +77,12 @@ export class Quorum {
     this.#membership = membership;
     const limits = { maxInFlight: CONNECTIONS, maxKeys: MAX_KEYS, maxBytes: settings.maxQueueBytes };
     this.#queues = links.map(({ name, node }) => new NodeQueue(name, node, runtime, limits));
-    this.#hints = new Hints(
-      this.#queues.map((queue, index) => ({
-        queue,
-        systemIdentifier: () => links[index]?.identity?.systemIdentifier ?? null,
-      })),
-      runtime,
-    );
+    const known = this.#queues.map((queue, index) => ({
+      queue,
+      systemIdentifier: () => links[index]?.identity?.systemIdentifier ?? null,
+    }));
+    this.#hints = new Hints(known, runtime);
+    this.#catchUp = new CatchUp(known, runtime, settings.catchUpEveryMs);
     this.#replicas = new Replicas(this.#queues, runtime, this.#hints.onMissed);
     this.#slots = new Slots(this.#queues, runtime);
     const writer = runtime.uniqueName();
@@ -93,6 +96,7 @@ export class Quorum {
       limits: settings,
     };
     this.#hints.start();
+    this.#catchUp.start();
   }
 
   /**
@@ -133,6 +137,7 @@ export class Quorum {
       hasQuorum: nodes.filter(({ state }) => state === 'up').length >= quorum,
       hints: { ...this.#hints.counts },
       repairs: this.#replicas.repairs,
+      catchUp: { ...this.#catchUp.counts },
       rounds: { ...this.#slots.counts },
     };
   }
@@ -140,6 +145,7 @@ export class Quorum {
   /** Ends the connections. Calls under way fail. */
   async close(): Promise<void> {
     this.#hints.close();
+    this.#catchUp.close();
     await Promise.all(this.#links.map(({ node }) => node.close()));
   }
 }

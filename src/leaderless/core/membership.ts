@@ -6,6 +6,10 @@ export interface NodeIdentity {
   readonly isInRecovery: boolean;
   /** PostgreSQL's `fsync`: without it a crash of the machine loses what was acknowledged. */
   readonly isDurable: boolean;
+  /** The timeline that it writes, as in the names of log files; null for a follower. */
+  readonly timeline: string | null;
+  /** The timeline that it was founded on; null before, and for tables of an older release. */
+  readonly foundedOn: string | null;
   /** Null before the schema was made. */
   readonly schemaVersion: number | null;
   readonly epoch: number;
@@ -52,6 +56,8 @@ export function findMismatch(name: string, identity: NodeIdentity, membership: M
   if (identity.members === null || !identity.isFounded)
     return `${name} has lost its data: its system identifier is a member's, and its tables are not there. Nothing may be read from it.`;
   if (identity.members.join() !== membership.members.join()) return `${name} belongs to another quorum.`;
+  if (identity.foundedOn !== null && identity.timeline !== identity.foundedOn)
+    return `${name} was restored from a backup, or promoted from a follower (timeline ${identity.timeline}, founded on ${identity.foundedOn}): it has forgotten what it acknowledged and promised. Keep it away from this quorum, and bring back the server that it was made from.`;
   return null;
 }
 

@@ -9,10 +9,12 @@ export async function inspectNode(client: pg.ClientBase): Promise<NodeIdentity> 
   const { rows } = await client.query<{
     id: string;
     recovery: boolean;
+    timeline: string | null;
     fsync: boolean;
     present: boolean;
   }>(
-    `SELECT system_identifier::text AS id, pg_is_in_recovery() AS recovery, current_setting('fsync')::bool AS fsync,
+    `SELECT system_identifier::text AS id, pg_is_in_recovery() AS recovery,
+       CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline, current_setting('fsync')::bool AS fsync,
        to_regclass('lockstep_leaderless.node') IS NOT NULL AS present FROM pg_control_system()`,
   );
   const server = rows[0];
@@ -21,15 +23,20 @@ export async function inspectNode(client: pg.ClientBase): Promise<NodeIdentity> 
     systemIdentifier: server.id,
     isInRecovery: server.recovery,
     isDurable: server.fsync,
+    timeline: server.timeline,
   };
-  const none = { ...about, schemaVersion: null, epoch: 0, members: null, isFounded: false };
+  const none = { ...about, schemaVersion: null, epoch: 0, members: null, isFounded: false, foundedOn: null };
   if (!server.present) return none;
   const found = await client.query<{
     schema_version: number;
     epoch: number;
     members: string[] | null;
     is_founded: boolean;
-  }>('SELECT schema_version, epoch, members, is_founded FROM lockstep_leaderless.node');
+    founded_on: string | null;
+  }>(
+    // By its text: tables of an older release have no timeline yet.
+    `SELECT schema_version, epoch, members, is_founded, to_jsonb(n) ->> 'timeline' AS founded_on FROM lockstep_leaderless.node n`,
+  );
   const node = found.rows[0];
   if (node === undefined) return none;
   return {
@@ -38,6 +45,7 @@ export async function inspectNode(client: pg.ClientBase): Promise<NodeIdentity> 
     epoch: node.epoch,
     members: node.members,
     isFounded: node.is_founded,
+    foundedOn: node.founded_on,
   };
 }
 
@@ -72,5 +80,9 @@ export async function proposeMembers(client: pg.ClientBase, members: readonly st
 
 /** Every node has the list: from now on this one is used. */
 export async function confirmMembers(client: pg.ClientBase, members: readonly string[]): Promise<void> {
-  await client.query('UPDATE lockstep_leaderless.node SET is_founded = true WHERE members = $1', [members]);
+  await client.query(
+    `UPDATE lockstep_leaderless.node SET is_founded = true, timeline = coalesce(timeline, left(pg_walfile_name(pg_current_wal_lsn()), 8))
+     WHERE members = $1`,
+    [members],
+  );
 }

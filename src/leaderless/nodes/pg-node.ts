@@ -5,7 +5,7 @@ import type { Runtime } from '../runtime.ts';
 import { inspectNode } from './identity.ts';
 import { collectionOf, NodeFailure } from './requests.ts';
 import type { NodeReply, NodeRequest, NodeTransport } from './requests.ts';
-import { statementOf } from './statements.ts';
+import { statementOf } from './statement-of.ts';
 
 export interface PgNodeOptions {
   readonly name: string;

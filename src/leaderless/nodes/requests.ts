@@ -50,13 +50,28 @@ export type NodeRequest =
   | { readonly kind: 'hint'; readonly hint: Hint }
   /** The oldest hints for a node. */
   | { readonly kind: 'take-hints'; readonly target: string; readonly limit: number }
-  | { readonly kind: 'drop-hints'; readonly hints: readonly NotedHint[] };
+  | { readonly kind: 'drop-hints'; readonly hints: readonly NotedHint[] }
+  /** Cells that changed from a change number on, the first ones first; registers without their values. */
+  | { readonly kind: 'changes'; readonly store: Store; readonly from: number; readonly limit: number }
+  | { readonly kind: 'lacking'; readonly store: Store; readonly cells: readonly Cell[] }
+  /** How far the node has seen another one's changes. */
+  | { readonly kind: 'seen'; readonly source: string; readonly store: Store }
+  | { readonly kind: 'note-seen'; readonly source: string; readonly store: Store; readonly seen: number };
 
 export type NodeReply =
   | { readonly kind: 'done' }
   | { readonly kind: 'cells'; readonly cells: readonly Cell[] }
   | { readonly kind: 'consensus'; readonly reply: ConsensusReply }
-  | { readonly kind: 'hints'; readonly hints: readonly NotedHint[] };
+  | { readonly kind: 'hints'; readonly hints: readonly NotedHint[] }
+  | {
+      readonly kind: 'changes';
+      readonly changes: readonly { readonly cell: Cell; readonly collection: CollectionName }[];
+      /** Everything below this number has been given. */
+      readonly next: number;
+      /** Nothing more has changed by now. */
+      readonly isWhole: boolean;
+    }
+  | { readonly kind: 'seen'; readonly seen: number };
 
 /** Why a node did not answer. */
 export class NodeFailure extends Error {
@@ -91,12 +106,25 @@ export function laneOf(request: NodeRequest): Lane {
       return request.kind;
     case 'take-hints':
       return `${request.kind} ${request.target}`;
+    case 'changes':
+    case 'lacking':
+    case 'seen':
+    case 'note-seen':
+      return `${request.kind} ${request.store}`;
   }
 }
 
+const ONE_AT_A_TIME: ReadonlySet<NodeRequest['kind']> = new Set([
+  'take-hints',
+  'changes',
+  'lacking',
+  'seen',
+  'note-seen',
+]);
+
 /** What a statement may name once; merges may name a key often, because they are joined first. */
 export function exclusiveKey(request: NodeRequest): string | null {
-  if (request.kind === 'take-hints') return '';
+  if (ONE_AT_A_TIME.has(request.kind)) return '';
   return request.kind === 'consensus' ? keyId(request.collection.name, request.key) : null;
 }
 
@@ -117,9 +145,14 @@ export function bytesOf(request: NodeRequest): number {
     }
     case 'drop-hints':
       return 200 + 200 * request.hints.length;
+    case 'lacking':
+      return 200 + 200 * request.cells.length;
     case 'read':
     case 'hint':
     case 'take-hints':
+    case 'changes':
+    case 'seen':
+    case 'note-seen':
       return 300;
   }
 }

@@ -1,5 +1,5 @@
 /** Goes up when a table or function below changes; a node with a newer one is left as it is. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /**
  * Everything a node keeps. `change` is the transaction that changed a row last: the node's change counter, to be read only below the
@@ -16,6 +16,8 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.node (
   -- Whether every node is known to have the list. Nothing is read or written before.
   is_founded boolean NOT NULL DEFAULT false
 );
+-- The timeline that the node was founded on: a promotion or a restored backup begins another one.
+ALTER TABLE lockstep_leaderless.node ADD COLUMN IF NOT EXISTS timeline text;
 CREATE TABLE IF NOT EXISTS lockstep_leaderless.collections (
   name text COLLATE "C" PRIMARY KEY,
   kind text NOT NULL
@@ -64,6 +66,13 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.hints (
   key text COLLATE "C" NOT NULL,
   noted xid8 NOT NULL DEFAULT pg_current_xact_id(),
   PRIMARY KEY (target, store, collection, key)
+);
+CREATE TABLE IF NOT EXISTS lockstep_leaderless.peers (
+  -- System identifier of another node, below whose change number seen this one has everything.
+  source text COLLATE "C" NOT NULL,
+  store text COLLATE "C" NOT NULL,
+  seen xid8 NOT NULL,
+  PRIMARY KEY (source, store)
 );
 
 CREATE OR REPLACE FUNCTION lockstep_leaderless.assert_member(wanted int) RETURNS boolean

@@ -19,28 +19,7 @@ type Request<K extends NodeRequest['kind']> = Extract<NodeRequest, { kind: K }>;
 const SCHEMA = 'lockstep_leaderless';
 const DONE: NodeReply = { kind: 'done' };
 
-/** The statement for requests of one lane. `epoch`: which membership the caller goes by. */
-export function statementOf(requests: readonly NodeRequest[], epoch: number, maxAheadMs: number): Statement {
-  const first = requests[0];
-  switch (first?.kind) {
-    case 'merge':
-      return mergeStatement(requests as readonly Request<'merge'>[], first.store, epoch, maxAheadMs);
-    case 'read':
-      return readStatement(requests as readonly Request<'read'>[], first.store, epoch);
-    case 'consensus':
-      return consensusStatement(requests as readonly Request<'consensus'>[], first.message.kind, epoch);
-    case 'hint':
-      return hintStatement(requests as readonly Request<'hint'>[]);
-    case 'take-hints':
-      return takeHintsStatement(first);
-    case 'drop-hints':
-      return dropHintsStatement(requests as readonly Request<'drop-hints'>[]);
-    case undefined:
-      throw new TypeError('There is no statement for no request.');
-  }
-}
-
-function mergeStatement(
+export function mergeStatement(
   requests: readonly Request<'merge'>[],
   store: Store,
   epoch: number,
@@ -92,7 +71,7 @@ function tallyColumns(cells: readonly Extract<Cell, { store: 'tallies' }>[]): re
   ];
 }
 
-const COLUMNS: Readonly<Record<Store, string>> = {
+export const COLUMNS: Readonly<Record<Store, string>> = {
   registers: 'r.collection, r.key, r.field, r.value, r.at, r.writer, r.expires_at_ms',
   tallies: 'r.collection, r.key, r.item, r.actor, r.added, r.removed, r.born_at',
 };
@@ -124,7 +103,7 @@ export function decodeCell(store: Store, row: Row): Cell {
   };
 }
 
-function readStatement(requests: readonly Request<'read'>[], store: Store, epoch: number): Statement {
+export function readStatement(requests: readonly Request<'read'>[], store: Store, epoch: number): Statement {
   const asked = new Map<string, Request<'read'>>();
   for (const request of requests) asked.set(keyId(request.collection.name, request.key), request);
   const distinct = [...asked.values()];
@@ -150,7 +129,7 @@ function readStatement(requests: readonly Request<'read'>[], store: Store, epoch
   };
 }
 
-function hintStatement(requests: readonly Request<'hint'>[]): Statement {
+export function hintStatement(requests: readonly Request<'hint'>[]): Statement {
   return {
     name: 'lockstep_hint',
     text: `INSERT INTO ${SCHEMA}.hints (target, store, collection, key)
@@ -170,7 +149,7 @@ function hintColumns(hints: readonly Hint[]): readonly unknown[][] {
   ];
 }
 
-function takeHintsStatement({ target, limit }: Request<'take-hints'>): Statement {
+export function takeHintsStatement({ target, limit }: Request<'take-hints'>): Statement {
   return {
     name: 'lockstep_take_hints',
     text: `SELECT h.store, h.collection, c.kind, h.key, h.noted::text FROM ${SCHEMA}.hints h
@@ -191,7 +170,7 @@ function takeHintsStatement({ target, limit }: Request<'take-hints'>): Statement
   };
 }
 
-function dropHintsStatement(requests: readonly Request<'drop-hints'>[]): Statement {
+export function dropHintsStatement(requests: readonly Request<'drop-hints'>[]): Statement {
   const hints = requests.flatMap((request) => request.hints);
   return {
     name: 'lockstep_drop_hints',
@@ -204,7 +183,7 @@ function dropHintsStatement(requests: readonly Request<'drop-hints'>[]): Stateme
 
 type MessageOf<K extends ConsensusMessage['kind']> = Extract<ConsensusMessage, { kind: K }>;
 
-function consensusStatement(
+export function consensusStatement(
   requests: readonly Request<'consensus'>[],
   kind: ConsensusMessage['kind'],
   epoch: number,

@@ -7,7 +7,7 @@ import type { Cell } from '../../../src/leaderless/core/cells.ts';
 import { toVersionedValue } from '../../../src/leaderless/core/slot-value.ts';
 import { NodeFailure } from '../../../src/leaderless/nodes/requests.ts';
 import type { NodeReply, NodeRequest } from '../../../src/leaderless/nodes/requests.ts';
-import { statementOf } from '../../../src/leaderless/nodes/statements.ts';
+import { statementOf } from '../../../src/leaderless/nodes/statement-of.ts';
 import { createRandom } from '../../../src/testing/simulation/random.ts';
 import { IndependentServers } from './servers.ts';
 

@@ -10,6 +10,8 @@ export interface Wire {
   delayMs(): number;
   /** Runs later whatever becomes of the process. */
   after(ms: number, run: () => void): void;
+  /** How long a transaction runs: some wait for a lock or a disk, while later ones are done. */
+  commitMs(): number;
   random(): number;
 }
 
@@ -64,9 +66,10 @@ export class SimulatedLink implements NodeTransport {
       this.#carry(() => {
         if (!this.#node.isUp) return this.#carry(() => fail('is not there'));
         const { life } = this.#node;
-        this.#wire.after(0.5 + this.#wire.random() * 4, () => {
+        const transaction = this.#node.begin();
+        this.#wire.after(this.#wire.commitMs(), () => {
           if (this.#node.life !== life) return this.#carry(() => fail('crashed'));
-          const replies = this.#node.commit(requests);
+          const replies = this.#node.commit(transaction, requests);
           this.#carry(() =>
             end(() => {
               if (connection === this.#connection) {

@@ -6,7 +6,7 @@ import type { ProcessOptions } from './process.ts';
 
 /** What differs from what ships. */
 export interface Setup {
-  readonly process?: Pick<ProcessOptions, 'rules' | 'deniesSending'>;
+  readonly process?: Pick<ProcessOptions, 'rules' | 'deniesSending' | 'hasHints'>;
   readonly join?: typeof joinCells;
   readonly isDurable?: boolean;
   readonly reusesNames?: boolean;

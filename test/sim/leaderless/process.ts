@@ -6,6 +6,7 @@ import { LwwCollection } from '../../../src/leaderless/collections/lww.ts';
 import { RULES } from '../../../src/leaderless/core/rules.ts';
 import type { Rules } from '../../../src/leaderless/core/rules.ts';
 import { NodeQueue } from '../../../src/leaderless/nodes/node-queue.ts';
+import { CatchUp } from '../../../src/leaderless/repair/catch-up.ts';
 import { Hints } from '../../../src/leaderless/repair/hints.ts';
 import { Replicas } from '../../../src/leaderless/replicas.ts';
 import type { Runtime } from '../../../src/leaderless/runtime.ts';
@@ -20,6 +21,8 @@ export interface ProcessOptions {
   readonly wireTo: (node: ModelNode) => Wire;
   readonly rules?: Partial<Rules>;
   readonly deniesSending?: boolean;
+  /** Without hints, everything that was missed is left to catch-up. */
+  readonly hasHints?: boolean;
 }
 
 /** One process of an app: the shipped coordinator, wired as `quorum()` wires it, over simulated links. */
@@ -28,23 +31,27 @@ export class SimulatedProcess {
   readonly prefs: LwwCollection<string>;
   readonly logs: CasCollection<readonly string[]>;
   readonly replicas: Replicas;
-  readonly #hints: Hints;
 
-  constructor({ nodes, runtime, wireTo, rules: broken = {}, deniesSending = false }: ProcessOptions) {
+  constructor({
+    nodes,
+    runtime,
+    wireTo,
+    rules: broken = {},
+    deniesSending = false,
+    hasHints = true,
+  }: ProcessOptions) {
     const rules = { ...RULES, ...broken };
     const limits = { maxInFlight: 2, maxKeys: 4, maxBytes: 20_000 };
     const queues = nodes.map((node) => {
       const link = new SimulatedLink(node, wireTo(node), runtime, deniesSending);
       return new NodeQueue(node.name, link, runtime, limits);
     });
-    this.#hints = new Hints(
-      queues.map((queue, index) => ({
-        queue,
-        systemIdentifier: () => nodes[index]?.systemIdentifier ?? null,
-      })),
-      runtime,
-    );
-    this.replicas = new Replicas(queues, runtime, this.#hints.onMissed, rules);
+    const known = queues.map((queue, index) => ({
+      queue,
+      systemIdentifier: () => nodes[index]?.systemIdentifier ?? null,
+    }));
+    const hints = new Hints(known, runtime);
+    this.replicas = new Replicas(queues, runtime, hasHints ? hints.onMissed : () => undefined, rules);
     const writer = runtime.uniqueName();
     const context = {
       replicas: this.replicas,
@@ -58,6 +65,7 @@ export class SimulatedProcess {
     this.carts = new CartCollection({ ...context, collection: { name: 'carts', kind: 'cart' } });
     this.prefs = new LwwCollection({ ...context, collection: { name: 'prefs', kind: 'lww' } });
     this.logs = new CasCollection({ ...context, collection: { name: 'logs', kind: 'cas' } });
-    this.#hints.start();
+    if (hasHints) hints.start();
+    new CatchUp(known, runtime, 400).start();
   }
 }

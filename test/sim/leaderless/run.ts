@@ -39,14 +39,19 @@ class World {
   readonly nodes: readonly ModelNode[];
   readonly lives: Life[] = [];
   readonly transcript: string[] = [];
+  readonly #seed: number;
   readonly #cuts = new Set<string>();
   slowShare = 0.02;
   #names = 0;
 
   constructor(seed: number, setup: Setup) {
+    this.#seed = seed;
     this.random = createRandom(seed);
     this.setup = setup;
-    const rules = { join: setup.join ?? joinCells, isDurable: setup.isDurable ?? true };
+    const rules = {
+      join: setup.join ?? joinCells,
+      isDurable: setup.isDurable ?? true,
+    };
     this.nodes = Array.from({ length: NODES }, (_, index) => new ModelNode(`q${index + 1}`, rules));
     removedLines.set(this.ledger, []);
     for (let index = 0; index < PROCESSES; index++) this.startProcess(index);
@@ -65,6 +70,7 @@ class World {
       nodes: this.nodes,
       runtime: this.#runtimeOf(index, life),
       wireTo: (node) => this.#wireOf(index, node),
+      ...withHints(this.#seed),
       ...this.setup.process,
     });
     for (let caller = 0; caller < CALLERS; caller++) {
@@ -105,6 +111,7 @@ class World {
       delayMs: () =>
         this.random() < this.slowShare ? 50 + this.random() * 400 : 0.3 - Math.log(1 - this.random()) * 1.5,
       after: (ms, run) => void this.time.after(ms, run),
+      commitMs: () => (this.random() < this.slowShare ? 20 + this.random() * 300 : 0.5 + this.random() * 4),
       random: this.random,
     };
   }
@@ -160,6 +167,7 @@ export async function runLeaderless(seed: number, setup: Setup = {}): Promise<Le
   await time.settleUntil(OPEN_MS);
   world.heal();
   await time.settleUntil(HEALED_MS);
+  compareNodes(world, 'without anybody reading');
   await look(world);
   return {
     violations: ledger.violations,
@@ -206,14 +214,24 @@ async function look(world: World): Promise<void> {
   if (!isDone)
     ledger.violations.push({ invariant: 'a healed majority makes progress', what: 'it did not end' });
   else await looking;
+  compareNodes(world, 'after everything was read');
+}
+
+/** Nobody writes any more: what each node lacked has been brought to it. */
+function compareNodes({ nodes, ledger }: World, when: string): void {
   for (const id of [keyId('carts', 'c1'), keyId('carts', 'c2'), keyId('prefs', 'k1'), keyId('prefs', 'k2')]) {
-    const states = new Set(world.nodes.map((node) => renderCells(node.cellsOf(id))));
+    const states = new Set(nodes.map((node) => renderCells(node.cellsOf(id))));
     if (states.size > 1)
       ledger.violations.push({
         invariant: 'all nodes are the same in the end',
-        what: id.replace('\u0000', ' '),
+        what: `${id.replace('\u0000', ' ')} ${when}`,
       });
   }
+}
+
+/** For each seed either with hints, or with catch-up alone. */
+function withHints(seed: number): Setup['process'] {
+  return { hasHints: seed % 2 === 0 };
 }
 
 function renderCells(cells: ReadonlyMap<string, Cell>): string {

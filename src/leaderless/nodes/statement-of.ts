@@ -1,0 +1,47 @@
+import {
+  changesStatement,
+  lackingStatement,
+  noteSeenStatement,
+  seenStatement,
+} from './catch-up-statements.ts';
+import type { NodeRequest } from './requests.ts';
+import {
+  consensusStatement,
+  dropHintsStatement,
+  hintStatement,
+  mergeStatement,
+  readStatement,
+  takeHintsStatement,
+} from './statements.ts';
+import type { Statement } from './statements.ts';
+
+type Request<K extends NodeRequest['kind']> = Extract<NodeRequest, { kind: K }>;
+
+/** The statement for requests of one lane. `epoch`: which membership the caller goes by. */
+export function statementOf(requests: readonly NodeRequest[], epoch: number, maxAheadMs: number): Statement {
+  const first = requests[0];
+  switch (first?.kind) {
+    case 'merge':
+      return mergeStatement(requests as readonly Request<'merge'>[], first.store, epoch, maxAheadMs);
+    case 'read':
+      return readStatement(requests as readonly Request<'read'>[], first.store, epoch);
+    case 'consensus':
+      return consensusStatement(requests as readonly Request<'consensus'>[], first.message.kind, epoch);
+    case 'hint':
+      return hintStatement(requests as readonly Request<'hint'>[]);
+    case 'take-hints':
+      return takeHintsStatement(first);
+    case 'drop-hints':
+      return dropHintsStatement(requests as readonly Request<'drop-hints'>[]);
+    case 'changes':
+      return changesStatement(first);
+    case 'lacking':
+      return lackingStatement(first);
+    case 'seen':
+      return seenStatement(first);
+    case 'note-seen':
+      return noteSeenStatement(first);
+    case undefined:
+      throw new TypeError('There is no statement for no request.');
+  }
+}

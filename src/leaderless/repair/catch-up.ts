@@ -1,0 +1,127 @@
+import { keyId } from '../core/cells.ts';
+import type { Cell, Store } from '../core/cells.ts';
+import type { NodeQueue } from '../nodes/node-queue.ts';
+import { NodeFailure } from '../nodes/requests.ts';
+import type { CollectionName, NodeReply, NodeRequest } from '../nodes/requests.ts';
+import type { Runtime } from '../runtime.ts';
+import type { HintedNode } from './hints.ts';
+
+const STORES: readonly Store[] = ['registers', 'tallies'];
+/** Changes that are compared at once; the next ones wait for these. */
+const PAGE = 2_000;
+const LOOK_MS = 500;
+
+type Reply<K extends NodeReply['kind']> = Extract<NodeReply, { kind: K }>;
+
+/**
+ * Brings each node what it lacks of what the others changed since it looked last: each node numbers its changes, and each remembers
+ * how far it has seen the others'. So the cost follows what changed, not what there is. Runs now and then, and at once for a
+ * node that comes back. Everything it does may be done twice, by several processes.
+ */
+export class CatchUp {
+  readonly #nodes: readonly HintedNode[];
+  readonly #runtime: Runtime;
+  readonly #everyMs: number;
+  readonly #wasUp = new Map<HintedNode, boolean>();
+  #lastMs: number;
+  #isClosed = false;
+  #cancel: () => void = () => undefined;
+  readonly counts: { compared: number; brought: number } = { compared: 0, brought: 0 };
+
+  constructor(nodes: readonly HintedNode[], runtime: Runtime, everyMs: number) {
+    this.#nodes = nodes;
+    this.#runtime = runtime;
+    this.#everyMs = everyMs;
+    this.#lastMs = runtime.monotonicMs();
+  }
+
+  start(): void {
+    const delayMs = Math.min(LOOK_MS, this.#everyMs) * (0.5 + this.#runtime.random());
+    this.#cancel = this.#runtime.after(delayMs, () => {
+      void this.#look().finally(() => {
+        if (!this.#isClosed) this.start();
+      });
+    });
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#cancel();
+  }
+
+  async #look(): Promise<void> {
+    const nowMs = this.#runtime.monotonicMs();
+    const isDue = nowMs - this.#lastMs >= this.#everyMs;
+    if (isDue) this.#lastMs = nowMs;
+    for (const target of this.#nodes) {
+      const { isUp } = target.queue;
+      const isBack = isUp && this.#wasUp.get(target) === false;
+      this.#wasUp.set(target, isUp);
+      if (isUp && (isBack || isDue)) await this.bringUpToDate(target);
+    }
+  }
+
+  /** Brings one node all that it lacks of what the others that can be reached changed. */
+  async bringUpToDate(target: HintedNode): Promise<void> {
+    for (const source of this.#nodes) {
+      if (source === target || !source.queue.isUp) continue;
+      for (const store of STORES) await this.#follow(source, target.queue, store);
+    }
+  }
+
+  async #follow(source: HintedNode, target: NodeQueue, store: Store): Promise<void> {
+    const id = source.systemIdentifier();
+    if (id === null) return;
+    const seen = await ask(target, { kind: 'seen', source: id, store });
+    if (seen?.kind !== 'seen') return;
+    let from = seen.seen;
+    while (!this.#isClosed) {
+      const page = await ask(source.queue, { kind: 'changes', store, from, limit: PAGE });
+      if (page?.kind !== 'changes') return;
+      if (!(await this.#bring(source.queue, target, store, page))) return;
+      if (page.next > from) {
+        // Only now: what is noted as seen is never looked at again.
+        const noted = await ask(target, { kind: 'note-seen', source: id, store, seen: page.next });
+        if (noted === null) return;
+        from = page.next;
+      }
+      if (page.isWhole) return;
+    }
+  }
+
+  /** Whether the target has everything of this page now. */
+  async #bring(
+    source: NodeQueue,
+    target: NodeQueue,
+    store: Store,
+    { changes }: Reply<'changes'>,
+  ): Promise<boolean> {
+    if (changes.length === 0) return true;
+    this.counts.compared += changes.length;
+    const found = await ask(target, { kind: 'lacking', store, cells: changes.map(({ cell }) => cell) });
+    if (found?.kind !== 'cells') return false;
+    const keys = new Map<string, { readonly collection: CollectionName; readonly key: string }>();
+    const kinds = new Map(changes.map(({ collection }) => [collection.name, collection]));
+    for (const { collection: name, key } of found.cells) {
+      const collection = kinds.get(name);
+      if (collection !== undefined) keys.set(keyId(name, key), { collection, key });
+    }
+    const brought = await Promise.all(
+      [...keys.values()].map(async ({ collection, key }) => {
+        const whole = await ask(source, { kind: 'read', collection, store, key });
+        if (whole?.kind !== 'cells') return false;
+        const cells: readonly Cell[] = whole.cells;
+        return (await ask(target, { kind: 'merge', collection, store, cells })) !== null;
+      }),
+    );
+    this.counts.brought += found.cells.length;
+    return brought.every(Boolean);
+  }
+}
+
+/** Null when the node failed. */
+function ask(node: NodeQueue, request: NodeRequest): Promise<NodeReply | null> {
+  return new Promise((resolve) => {
+    node.ask(request, (reply) => resolve(reply instanceof NodeFailure ? null : reply));
+  });
+}

@@ -1,0 +1,246 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { bringTo, readCart, takeOut } from '../../src/leaderless/core/cart.ts';
+import { cellId, covers, joinAll, joinCells, lackingIn } from '../../src/leaderless/core/cells.ts';
+import type { Cell } from '../../src/leaderless/core/cells.ts';
+import { hlcOfMs, isTooFarAhead, msOfHlc, nextHlc } from '../../src/leaderless/core/hlc.ts';
+import { nodesNeeded } from '../../src/leaderless/core/levels.ts';
+import { extendLineage, judgeBallot } from '../../src/leaderless/core/lineage.ts';
+import { findMismatch, judgeMembership } from '../../src/leaderless/core/membership.ts';
+import type { NodeIdentity } from '../../src/leaderless/core/membership.ts';
+import { runCalls } from '../../src/leaderless/core/slot-batch.ts';
+import { toVersionedValue } from '../../src/leaderless/core/slot-value.ts';
+
+const register = fc
+  .record({ field: fc.constantFrom('f', 'g'), at: fc.nat(20), writer: fc.constantFrom('v', 'w') })
+  .map(({ field, at, writer }): Cell => ({
+    store: 'registers',
+    collection: 'c',
+    key: 'k',
+    field,
+    // Two writes of one writer at one time are one write.
+    value: at % 3 === 0 ? null : `"${at}${writer}"`,
+    at,
+    writer,
+    expiresAtMs: null,
+  }));
+const tally = fc
+  .record({
+    item: fc.constantFrom('1', '2'),
+    actor: fc.constantFrom('a', 'b'),
+    added: fc.nat(9),
+    removed: fc.nat(9),
+  })
+  .map((cell): Cell => ({ store: 'tallies', collection: 'c', key: 'k', bornAt: 1, ...cell }));
+const cells = fc.array(fc.oneof(register, tally), { maxLength: 12 });
+
+describe('cells', () => {
+  it('join to the same whatever the order, and however often they come', () => {
+    fc.assert(
+      fc.property(cells, cells, cells, (a, b, c) => {
+        const joined = joinAll([a, b, c]);
+        expect(joinAll([c, [...b, ...b], a, c])).toEqual(new Map(joined));
+        for (const cell of [...a, ...b, ...c]) {
+          const known = joined.get(cellId(cell)) as Cell;
+          expect(covers(known, cell)).toBe(true);
+          expect(joinCells(known, cell)).toEqual(known);
+        }
+      }),
+    );
+  });
+
+  it('that a node lacks are just those that make it whole', () => {
+    fc.assert(
+      fc.property(cells, cells, (own, other) => {
+        const joined = joinAll([own, other]);
+        const mine = [...joinAll([own]).values()];
+        const lacking = lackingIn(mine, joined);
+        expect(joinAll([mine, lacking])).toEqual(joined);
+        expect(lackingIn([...joined.values()], joined)).toEqual([]);
+      }),
+    );
+  });
+});
+
+describe('a cart', () => {
+  it('is brought to the quantity that was asked for, and an add that was not seen comes on top', () => {
+    fc.assert(
+      fc.property(
+        fc.array(tally, { maxLength: 8 }),
+        fc.nat(30),
+        fc.integer({ min: 1, max: 5 }),
+        (list, wanted, more) => {
+          const seen = joinAll([list]);
+          const { tallies, missing } = bringTo(seen, '1', wanted);
+          const own: Cell = {
+            store: 'tallies',
+            collection: 'c',
+            key: 'k',
+            item: '1',
+            bornAt: 2,
+            actor: 'mine',
+            added: missing,
+            removed: 0,
+          };
+          const set = tallies.map((cell): Cell => ({ store: 'tallies', ...cell }));
+          const after = joinAll([list, set, [own]]);
+          const quantityOf = (map: typeof after): number =>
+            readCart(map).find(({ sku }) => sku === 1)?.quantity ?? 0;
+          expect(quantityOf(after)).toBe(wanted);
+          const unseen: Cell = { ...own, actor: 'other', added: more };
+          expect(quantityOf(joinAll([[...after.values()], [unseen]]))).toBe(wanted + more);
+        },
+      ),
+    );
+  });
+
+  it('is empty when everything that is seen was taken out', () => {
+    fc.assert(
+      fc.property(fc.array(tally, { maxLength: 8 }), (list) => {
+        const out = takeOut(joinAll([list]), null).map((cell): Cell => ({ store: 'tallies', ...cell }));
+        expect(readCart(joinAll([list, out]))).toEqual([]);
+      }),
+    );
+  });
+});
+
+describe('hybrid time', () => {
+  it('never falls, follows the clock, and keeps its milliseconds', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(4_000_000_000_000), { maxLength: 20 }), (clock) => {
+        let last = 0;
+        for (const nowMs of clock) {
+          const at = nextHlc(last, nowMs);
+          expect(at).toBeGreaterThan(last);
+          expect(msOfHlc(at)).toBeGreaterThanOrEqual(nowMs);
+          expect(Number.isSafeInteger(at)).toBe(true);
+          last = at;
+        }
+      }),
+    );
+    expect(isTooFarAhead(hlcOfMs(20_001), 10_000, 10_000)).toBe(true);
+    expect(isTooFarAhead(hlcOfMs(20_000), 10_000, 10_000)).toBe(false);
+  });
+});
+
+it('quorums of reads and writes meet, and accept is no quorum', () => {
+  for (const nodes of [3, 5, 7]) {
+    expect(2 * nodesNeeded('quorum', nodes)).toBeGreaterThan(nodes);
+    expect(nodesNeeded('all', nodes)).toBe(nodes);
+    expect(nodesNeeded('accept', nodes)).toBe(1);
+  }
+});
+
+describe('a lineage', () => {
+  it('knows each ballot that was chosen, and denies only what it reaches back to', () => {
+    const step = fc.record({ proposer: fc.constantFrom('p', 'q', 'r'), by: fc.integer({ min: 1, max: 3 }) });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        let lineage = '';
+        let counter = 0;
+        const chosen: { counter: number; proposer: string }[] = [];
+        for (const { proposer, by } of steps) {
+          counter += by;
+          chosen.push({ counter, proposer });
+          lineage = extendLineage(lineage, { counter, proposer });
+        }
+        for (const ballot of chosen) {
+          expect(judgeBallot(lineage, ballot)).not.toBe('not-applied');
+          const other = { ...ballot, proposer: 'x' };
+          expect(judgeBallot(lineage, other)).not.toBe('applied');
+        }
+        if (chosen.length > 0) expect(judgeBallot(lineage, chosen.at(-1) as never)).toBe('applied');
+        expect(lineage.length).toBeLessThan(400);
+      }),
+    );
+  });
+
+  it('answers a call in doubt from its earlier proposal, and does not run it again', () => {
+    const append = { change: () => '"again"', doubts: [] };
+    const doubtful = { counter: 3, proposer: 'p' };
+    const call = {
+      ...append,
+      doubts: [
+        {
+          ballot: doubtful,
+          result: { kind: 'applied', state: { version: 1, value: '"once"', lineage: '' } } as const,
+        },
+      ],
+    };
+    const above = { counter: 9, proposer: 'q' };
+    const chosen = toVersionedValue(1, '"once"', 'p:3-3');
+    expect(runCalls([call], chosen, above)).toMatchObject({
+      proposal: { version: 1 },
+      results: [{ kind: 'applied', state: { value: '"once"' } }],
+    });
+    const lost = toVersionedValue(1, '"other"', 'r:4-4');
+    expect(runCalls([call], lost, above)).toMatchObject({
+      proposal: { version: 2 },
+      results: [{ kind: 'applied', state: { value: '"again"' } }],
+    });
+  });
+});
+
+describe('a membership', () => {
+  const fresh: NodeIdentity = {
+    systemIdentifier: '1',
+    isInRecovery: false,
+    isDurable: true,
+    timeline: '00000001',
+    foundedOn: null,
+    schemaVersion: null,
+    epoch: 0,
+    members: null,
+    isFounded: false,
+  };
+  const node = (
+    id: string,
+    change: Partial<NodeIdentity> = {},
+  ): { name: string; identity: NodeIdentity } => ({
+    name: `q${id}`,
+    identity: { ...fresh, systemIdentifier: id, ...change },
+  });
+  const members = ['1', '2', '3'];
+  const founded = { members, isFounded: true, epoch: 1, schemaVersion: 1, foundedOn: '00000001' };
+
+  it('is founded by all, known from one, and finished when a founder ended on the way', () => {
+    expect(judgeMembership([node('2'), node('1'), node('3')])).toEqual({ kind: 'to-be-founded', members });
+    expect(judgeMembership([node('2'), node('1'), { name: 'q3', identity: null }])).toMatchObject({
+      kind: 'refused',
+      isRetryable: true,
+    });
+    const away = { name: 'q', identity: null };
+    expect(judgeMembership([node('2', founded), away, away])).toMatchObject({
+      kind: 'known',
+      membership: { members },
+    });
+    const listed = { members, epoch: 1, schemaVersion: 1 };
+    expect(judgeMembership([node('1', founded), node('2', listed), node('3', listed)])).toEqual({
+      kind: 'to-be-founded',
+      members,
+    });
+  });
+
+  it('refuses a server twice, a follower, two quorums, and too few names', () => {
+    const problemOf = (nodes: Parameters<typeof judgeMembership>[0]): string =>
+      (judgeMembership(nodes) as { problem: string }).problem;
+    expect(problemOf([node('1'), node('1'), node('3')])).toContain('named twice, or is a copy');
+    expect(problemOf([node('1'), node('2', { isInRecovery: true }), node('3')])).toContain('is a follower');
+    expect(
+      problemOf([node('1', founded), node('4', { ...founded, members: ['4', '5', '6'] }), node('3')]),
+    ).toContain('different quorums');
+    expect(problemOf([node('1', founded)])).toContain('name all of them');
+  });
+
+  it('refuses a node that lost its tables, was restored, promoted, or belongs elsewhere', () => {
+    const known = { epoch: 1, members };
+    const mismatchOf = (id: string, change: Partial<NodeIdentity>): string | null =>
+      findMismatch('q', node(id, change).identity, known);
+    expect(mismatchOf('1', founded)).toBeNull();
+    expect(mismatchOf('1', {})).toContain('lost its data');
+    expect(mismatchOf('9', founded)).toContain('none of the servers');
+    expect(mismatchOf('1', { ...founded, members: ['1', '8', '9'] })).toContain('another quorum');
+    expect(mismatchOf('1', { ...founded, timeline: '00000002' })).toContain('restored from a backup');
+    expect(mismatchOf('1', { ...founded, isInRecovery: true })).toContain('follower');
+  });
+});
