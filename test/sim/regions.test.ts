@@ -4,7 +4,7 @@ import { catchMutant } from './regions/seeds.ts';
 import { runRange } from './seeds.ts';
 import { MUTANTS, SETUPS } from './regions/setups.ts';
 
-const SEEDS = Number(process.env['SIM_REGION_SEEDS'] ?? 5_000);
+const SEEDS = Number(process.env['SIM_REGION_SEEDS'] ?? 2_000);
 
 describe('regions that write to the same keys', () => {
   it('end with the same rows, the last writes, whatever the order of arrival', async () => {
