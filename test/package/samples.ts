@@ -3,11 +3,14 @@ import { join } from 'node:path';
 
 const root = join(import.meta.dirname, '../..');
 
-/** The recipes of libraries have tests of their own (test/compat/orms.test.ts). */
-const TESTED_ELSEWHERE = new Set(['docs/orms.md']);
+/**
+ * The recipes of libraries have tests of their own (test/compat/orms.test.ts). Independent servers are none of the
+ * cluster's, and their sample leaves the types of its collections to the reader.
+ */
+const LEFT_OUT = new Set(['docs/orms.md', 'docs/leaderless.md']);
 
-/** It starts clusters of its own, as the test around these samples does. */
-const ONLY_COMPILED = new Set(['docs/testing.md']);
+/** They start clusters of their own, or need servers besides the cluster's. */
+const ONLY_COMPILED = new Set(['docs/testing.md', 'docs/change-stream.md', 'docs/multi-leader.md']);
 
 /** What every sample finds in its database. */
 export const SHOP_SQL = `
@@ -29,6 +32,7 @@ const GIVEN: readonly (readonly [string, string])[] = [
   ['token', 'const token = session.token ?? undefined;'],
   ['connectionString', 'const connectionString = process.env.DATABASE_URL;'],
   ['logger', 'const logger = { debug: (_details: object, _message: string): void => undefined };'],
+  ['index', 'const index = { put: async (_row: unknown) => {}, remove: async (_row: unknown) => {} };'],
   ['requestId', `const requestId = crypto.randomUUID();`],
   ['job', `const job = { id: 1 };`],
   ['handle', 'async function handle(_job: { id: number }): Promise<void> {}'],
@@ -53,7 +57,7 @@ export interface Sample {
 export async function readSamples(): Promise<Sample[]> {
   const docs = (await readdir(join(root, 'docs'))).filter((name) => name.endsWith('.md')).toSorted();
   const files = ['README.md', ...docs.map((name) => `docs/${name}`)];
-  const samples = files.filter((file) => !TESTED_ELSEWHERE.has(file)).map(readSamplesOf);
+  const samples = files.filter((file) => !LEFT_OUT.has(file)).map(readSamplesOf);
   return (await Promise.all(samples)).flat();
 }
 
