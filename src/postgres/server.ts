@@ -20,6 +20,7 @@ import { monotonicMs } from './monotonic-clock.ts';
 import { askIsInRecovery } from './probe.ts';
 import { ServerLog } from './server-log.ts';
 import { SUPERUSER } from './settings.ts';
+import { isTransientStartFailure, startFailure } from './start-failure.ts';
 import { isSuspended } from './watchdog/suspension.ts';
 import { SCRAM_ONLY } from '../wire/core/auth-guard.ts';
 import { GuardedClient } from '../wire/guarded-client.ts';
@@ -57,8 +58,6 @@ const START_TIMEOUT_MS = 60_000;
 const TRANSIENT_FAILURE_LIMIT_MS = 10_000;
 /** How long the watchdog may take to kill PostgreSQL before the agent does it, and ends the watchdog. */
 const WATCHDOG_PATIENCE_MS = 2_000;
-/** An orphan of an earlier life still holds the shared memory; it ends within moments. */
-const TRANSIENT_START_FAILURE = /pre-existing shared memory block|lock file ".*" already exists/;
 
 /** One PostgreSQL on this machine, run in the foreground below a watchdog. Calls must not overlap. */
 export class PostgresServer {
@@ -165,7 +164,7 @@ export class PostgresServer {
       const words = log.subarray(log.length < logStart ? 0 : logStart).toString('utf8');
       await this.stop('immediate');
       if (INSUFFICIENT_SETTINGS.test(words) && (await this.#raiseSettings())) continue;
-      if (!TRANSIENT_START_FAILURE.test(words) || monotonicMs() > startedAtMs + TRANSIENT_FAILURE_LIMIT_MS) {
+      if (!isTransientStartFailure(words) || monotonicMs() > startedAtMs + TRANSIENT_FAILURE_LIMIT_MS) {
         throw startFailure(words, this.#options);
       }
       await delay(100);
@@ -393,22 +392,4 @@ export class PostgresServer {
     }
     return false;
   }
-}
-
-function startFailure(words: string, options: PostgresServerOptions): LockstepError {
-  const lines = words
-    .split('\n')
-    .filter((line) => /FATAL|PANIC|ERROR|could not|invalid|unrecognized|syntax error|HINT/.test(line));
-  const said = lines.length > 0 ? lines.slice(-3).join(' ') : words.trim().split('\n').slice(-1).join('');
-  const isPortTaken = /Address already in use|could not bind/.test(words);
-  const remedy = isPortTaken
-    ? `Port ${options.port} is in use; stop what listens there or choose another with --pg-port.`
-    : `The whole log is ${options.logPath}.`;
-  return new LockstepError(
-    'POSTGRES_FAILED',
-    `PostgreSQL in ${options.dataDir} did not start: ${said} ${remedy}`,
-    {
-      details: { dataDir: options.dataDir, port: options.port },
-    },
-  );
 }
