@@ -4,18 +4,16 @@ import type { Lsn } from '../../model/lsn.ts';
 import type { FlightFailure, FlightResult } from '../../wire/raw/pipeline.ts';
 import type { ChangeStream } from '../change-stream.ts';
 import type { Change, TransactionPart } from '../core/change.ts';
-import type { Relation } from '../core/relation.ts';
 import type { Catalog } from './catalog.ts';
 import { compileExact, compileGrouped } from './core/compile.ts';
 import type { ApplyStatement } from './core/compile.ts';
 import { Batch, decideFlush } from './core/pending.ts';
 import type { FlushRule, PendingTransaction } from './core/pending.ts';
-import { classifyFailure } from './core/sqlstate.ts';
-import type { TablePlan } from './core/table-plan.ts';
+import { explain, isAboutData } from './flight-failure.ts';
 import type { Quarantine } from './quarantine.ts';
-import { COMMIT, isMovedByOthers } from './session.ts';
+import { COMMIT } from './session.ts';
 import type { ApplySession } from './session.ts';
-import { MisfitError, TextOnlyError, UnknownTableError } from './trouble.ts';
+import { StreamedTables } from './streamed-tables.ts';
 
 const RULE: FlushRule = {
   maxRows: 1_500,
@@ -66,7 +64,7 @@ interface FlightOfBatch {
  */
 export class Applier {
   readonly #options: ApplierOptions;
-  readonly #plans = new Map<Relation, TablePlan>();
+  readonly #tables: StreamedTables;
   readonly counts: ApplyCounts = { transactions: 0, changes: 0, rows: 0, batches: 0, missingRows: 0 };
   #batch = new Batch();
   #batchSinceMs = 0;
@@ -82,6 +80,7 @@ export class Applier {
 
   constructor(options: ApplierOptions) {
     this.#options = options;
+    this.#tables = new StreamedTables(options);
     this.#sent = options.position;
     this.#applied = options.position;
     options.stream.onMore = () => this.#notify();
@@ -158,7 +157,7 @@ export class Applier {
   async #accept(part: TransactionPart): Promise<void> {
     // A transaction that was applied before the stream was restarted.
     if (part.commitLsn < this.#applied) return;
-    const changes = await this.#relevant(part);
+    const changes = await this.#tables.changesFor(part);
     if (!part.isFirst || !part.isLast) return this.#acceptLarge(part, changes);
     if (this.#batch.isEmpty) this.#batchSinceMs = performance.now();
     this.#batch.add(part, changes);
@@ -171,47 +170,6 @@ export class Applier {
     }
   }
 
-  /** The changes that the target lacks, with a plan for each of their tables. */
-  async #relevant(part: TransactionPart): Promise<readonly Change[]> {
-    const { copiedAt } = this.#options;
-    let isWhole = true;
-    let known: Relation | null = null;
-    for (const change of part.changes) {
-      if (change.kind === 'message') continue;
-      for (const relation of change.kind === 'truncate' ? change.relations : [change.relation]) {
-        if (relation === known) continue;
-        if (!this.#plans.has(relation)) this.#plans.set(relation, await this.#plan(relation));
-        known = relation;
-        if (part.commitLsn < (copiedAt.get(tableName(relation)) ?? 0n)) isWhole = false;
-      }
-    }
-    if (isWhole) return part.changes;
-    const isCopied = (relation: Relation): boolean =>
-      part.commitLsn < (copiedAt.get(tableName(relation)) ?? 0n);
-    return part.changes.flatMap((change): Change[] => {
-      if (change.kind === 'message') return [];
-      if (change.kind !== 'truncate') return isCopied(change.relation) ? [] : [change];
-      const relations = change.relations.filter((relation) => !isCopied(relation));
-      return relations.length === 0 ? [] : [{ ...change, relations }];
-    });
-  }
-
-  async #plan(relation: Relation): Promise<TablePlan> {
-    const { catalog, format, copiedAt } = this.#options;
-    if (!copiedAt.has(tableName(relation))) throw new UnknownTableError(relation);
-    const result = await catalog.plan(relation, format);
-    if (result.kind === 'plan') return result.plan;
-    throw result.kind === 'misfit' ? new MisfitError(result.sentence) : new TextOnlyError();
-  }
-
-  readonly #planOf = (relation: Relation): TablePlan => {
-    const plan = this.#plans.get(relation);
-    if (plan === undefined) {
-      throw new LockstepError('INVARIANT', `No plan was made for table ${relation.name}.`);
-    }
-    return plan;
-  };
-
   async #flush(): Promise<void> {
     const batch = this.#batch;
     this.#batch = new Batch();
@@ -221,7 +179,7 @@ export class Applier {
   /** Sends a batch; what touches a row in quarantine is parted from it first. */
   async #sendBatch(batch: Batch): Promise<void> {
     if (!batch.transactions.some((transaction) => this.#isHeldUp(transaction))) {
-      this.#send(batch, compileGrouped(batch.changes(), this.#planOf));
+      this.#send(batch, compileGrouped(batch.changes(), this.#tables.planOf));
       return;
     }
     await this.#drain();
@@ -229,7 +187,7 @@ export class Applier {
   }
 
   #isHeldUp({ changes }: PendingTransaction): boolean {
-    return this.#options.quarantine.concerns(changes, this.#planOf);
+    return this.#options.quarantine.concerns(changes, this.#tables.planOf);
   }
 
   #send(batch: Batch, statements: readonly ApplyStatement[]): void {
@@ -332,7 +290,7 @@ export class Applier {
     }
     const statements = compileExact(
       transactions.flatMap(({ changes }) => changes),
-      this.#planOf,
+      this.#tables.planOf,
     );
     const result = await session.sendTransaction(this.#sent, last.endLsn, last.committedAtMicros, statements);
     if (!('failure' in result)) {
@@ -356,10 +314,10 @@ export class Applier {
   async #setAside(transaction: PendingTransaction, error: Error | null): Promise<void> {
     const { session, quarantine, format } = this.#options;
     const { endLsn, committedAtMicros } = transaction;
-    const statement = quarantine.statement(transaction, error, format, this.#planOf);
+    const statement = quarantine.statement(transaction, error, format, this.#tables.planOf);
     const result = await session.sendTransaction(this.#sent, endLsn, committedAtMicros, [statement]);
     if ('failure' in result) throw explain(result.failure.error);
-    quarantine.add(transaction, this.#planOf);
+    quarantine.add(transaction, this.#tables.planOf);
     this.#sent = endLsn;
     this.#applied = endLsn;
     this.#appliedAtMicros = committedAtMicros;
@@ -369,7 +327,7 @@ export class Applier {
   async #acceptLarge(part: TransactionPart, changes: readonly Change[]): Promise<void> {
     const { session, exactXids } = this.#options;
     const compile = exactXids.has(part.xid) ? compileExact : compileGrouped;
-    const statements = compile(changes, this.#planOf);
+    const statements = compile(changes, this.#tables.planOf);
     if (part.isFirst) {
       await this.#flushAll();
       this.#large = { results: [], isBroken: null };
@@ -415,30 +373,4 @@ export class Applier {
     if (!('failure' in flight.result)) this.#applied = lsn;
     this.#notify();
   }
-}
-
-function tableName({ schema, name }: Relation): string {
-  return `${schema}.${name}`;
-}
-
-function isAboutData({ error, at }: FlightFailure): boolean {
-  if (at < 0 || isMovedByOthers(error)) return false;
-  return classifyFailure((error as { code?: string }).code) === 'data';
-}
-
-/** What is thrown for a failure that is not about one transaction's data. */
-function explain(error: Error, about?: string): Error {
-  if (isMovedByOthers(error)) {
-    return new LockstepError(
-      'FENCED',
-      'Another process works on this follow, and has moved it on; let only one of them run.',
-      { cause: error },
-    );
-  }
-  const code = (error as { code?: string }).code;
-  if (classifyFailure(code) !== 'schema' && about === undefined) return error;
-  return new MisfitError(
-    `${about === undefined ? '' : `Of ${about}: `}${error.message} (SQLSTATE ${code}).`,
-    error,
-  );
 }
