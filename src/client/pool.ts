@@ -26,12 +26,12 @@ import {
 } from './statement/queryable.ts';
 import type { Queryable } from './statement/queryable.ts';
 import { StatementRunner } from './statement/runner.ts';
+import { submitOnLeader } from './statement/self-submitting.ts';
 import { Servers } from './cluster/servers.ts';
 import { resolvePoolOptions, SingleServerSource } from './single-server.ts';
 import type { LockstepPoolOptions } from './single-server.ts';
 import { createQuery, createTransaction } from './session/session.ts';
 import type { Session } from './session/session.ts';
-import { learnFromUnasked } from './session/session-doubt.ts';
 import { Sessions } from './session/sessions.ts';
 import type { SessionOptions } from './session/sessions.ts';
 import { SessionTokens } from './session/session-tokens.ts';
@@ -265,7 +265,10 @@ export class LockstepPool extends PgPool {
       }
       this.#requireOpen();
       if (isSelfSubmitting(textOrConfig)) {
-        return this.#runner.pending.hold(this.#submit(textOrConfig as unknown as Submittable));
+        const query = textOrConfig as unknown as Submittable;
+        return this.#runner.pending.hold(
+          submitOnLeader(this.#runner, this.#source, this.#sessions.current, query),
+        );
       }
       const statement = readStatement(textOrConfig, values);
       const session = this.#sessions.current;
@@ -283,34 +286,6 @@ export class LockstepPool extends PgPool {
   async #runOnLeader(text: string): Promise<number> {
     const request = { statement: { text }, access: 'leader', session: null } as const;
     return (await this.#runner.run(request, this.#source)).rowCount ?? 0;
-  }
-
-  /** As in pg-pool, the promise settles when the query object calls its callback. */
-  async #submit(query: Submittable): Promise<QueryResult> {
-    const deadlineMs = performance.now() + this.#runner.parts.limits.failoverTimeoutMs;
-    const session = this.#runner.mayWriteItself(query) ? this.#sessions.current : null;
-    const lease = await this.#runner.finder.acquireLeader(this.#source, null, deadlineMs);
-    return new Promise((resolve, reject) => {
-      let isDone = false;
-      const done = (error: Error | null, result?: QueryResult): void => {
-        if (isDone) return;
-        isDone = true;
-        lease.client.removeListener('end', lost);
-        if (session !== null) learnFromUnasked(session, this.#servers.monitor);
-        this.#source.release(lease, error ?? undefined, false);
-        if (error) reject(error);
-        else resolve(result as QueryResult);
-      };
-      // A cursor calls no callback, also when its connection ends.
-      const lost = (): void => done(new Error('Connection terminated unexpectedly'));
-      lease.client.once('end', lost);
-      const submit = lease.client.query as (
-        this: PoolClient,
-        query: Submittable,
-        callback: typeof done,
-      ) => void;
-      submit.call(lease.client, query, done);
-    });
   }
 
   async #checkout(): Promise<PoolClient> {

@@ -1,25 +1,24 @@
 import type { Lsn } from '../../model/lsn.ts';
 import type { NodeTopology, Topology } from '../../model/topology.ts';
 import { AgentFeeds } from './agent-feeds.ts';
+import { ChangeWaiters } from './change-waiters.ts';
 import type { ForkBounds } from './core/lost-write.ts';
 import { addSample, seenBefore } from './core/freshness-clock.ts';
 import type { LeaderSample } from './core/freshness-clock.ts';
 import { isDeparted } from './core/membership.ts';
 import type { Member } from './core/membership.ts';
-import { codeOf } from '../../model/errors.ts';
-import { isTransient } from '../statement/core/retry.ts';
 import { advanceWatermark } from '../session/core/session.ts';
 import type { Watermark } from '../session/core/session.ts';
 import { contradicts, decideLeadership, NO_LEADERSHIP, preferNamed, viewNodes } from './core/topology.ts';
 import type { NodeKey } from '../../model/node.ts';
 import type { AgentStatement, Leadership, Probe, ViewedNode } from './core/topology.ts';
 import { ForkWatch } from './fork-watch.ts';
-import { createKnownNode, describeProbe, stopProbing, timelineOf } from './known-node.ts';
+import { createKnownNode, stopProbing, timelineOf } from './known-node.ts';
 import type { KnownNode } from './known-node.ts';
 import { MemberDirectory } from './members.ts';
 import type { ProbeAnswer } from './node-probe.ts';
 import type { ResolvedOptions } from '../options.ts';
-import { AUTH_REFUSED, toAuthError } from '../../wire/guarded-client.ts';
+import { commonErrorOf, describeNodes, firstErrorOf } from './why-unreached.ts';
 
 /** Longer than any change of leadership after which servers and agents still say different things. */
 const CONTRADICTED_MS = 5000;
@@ -49,7 +48,7 @@ export class TopologyMonitor {
   readonly #listener: TopologyListener;
   readonly #options: ResolvedOptions;
   readonly #directory: MemberDirectory;
-  readonly #waiters = new Set<() => void>();
+  readonly #waiters: ChangeWaiters = new ChangeWaiters();
   readonly #forks: ForkWatch = new ForkWatch();
   #leadership: Leadership = NO_LEADERSHIP;
   #lastLeader: NodeKey | null = null;
@@ -86,7 +85,7 @@ export class TopologyMonitor {
     this.#directory.stop();
     this.#agents.close();
     for (const node of this.#nodes.values()) stopProbing(node);
-    this.#wake();
+    this.#waiters.wake();
   }
 
   get leadership(): Leadership {
@@ -156,34 +155,17 @@ export class TopologyMonitor {
 
   /** Why each server cannot be used, for errors. */
   describeNodes(): Record<NodeKey, string> {
-    const lines = [...this.#nodes.values()].map(({ key, last }) => [key, describeProbe(last)] as const);
-    const missing = [...this.#directory.unresolved].map(
-      ([name, error]) => [name, error?.message ?? 'not resolved yet'] as const,
-    );
-    return Object.fromEntries([...lines, ...missing]);
+    return describeNodes(this.#nodes.values(), this.#directory.unresolved);
   }
 
-  /** The error of a server, when all of them failed: waiting does not help where none can be asked. */
+  /** See {@link commonErrorOf}. */
   get commonError(): Error | null {
-    const isAnyLeft =
-      [...this.#directory.unresolved.values()].includes(null) ||
-      [...this.#nodes.values()].some(({ last, lastError }) => last.kind !== 'down' || lastError === null);
-    const first = this.firstError;
-    if (isAnyLeft || first === null) return null;
-    const isRefused = (error: Error | null): boolean => codeOf(error) === AUTH_REFUSED;
-    const areRefused = [...this.#nodes.values()].every(({ lastError }) => isRefused(lastError));
-    return areRefused && isRefused(first) ? toAuthError(first) : first;
+    return commonErrorOf([...this.#nodes.values()], this.#directory.unresolved);
   }
 
-  /** What keeps a server from being asked; null where every server that was asked has answered. */
+  /** See {@link firstErrorOf}. */
   get firstError(): Error | null {
-    const unresolved = [...this.#directory.unresolved.values()];
-    const down = [...this.#nodes.values()].map(({ last, lastError }) =>
-      last.kind === 'down' ? lastError : null,
-    );
-    const errors = [...down, ...unresolved].filter((error) => error !== null);
-    // A name may have addresses that never answer: what another one says about the password counts.
-    return errors.find((error) => !isTransient(codeOf(error))) ?? errors[0] ?? null;
+    return firstErrorOf([...this.#nodes.values()], this.#directory.unresolved);
   }
 
   /** Whether any server has ever answered. */
@@ -208,15 +190,7 @@ export class TopologyMonitor {
 
   /** Resolves at the next news about any node, or after `timeoutMs`. It keeps the process alive. */
   nextChange(timeoutMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer);
-        this.#waiters.delete(done);
-        resolve();
-      };
-      const timer = setTimeout(done, timeoutMs);
-      this.#waiters.add(done);
-    });
+    return this.#waiters.next(timeoutMs);
   }
 
   #askAll(): Promise<void> {
@@ -252,17 +226,7 @@ export class TopologyMonitor {
   }
 
   async #untilLed(): Promise<void> {
-    while (this.#leadership.leader === null && !this.#isStopped) await this.#nextWake();
-  }
-
-  #nextWake(): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        this.#waiters.delete(done);
-        resolve();
-      };
-      this.#waiters.add(done);
-    });
+    while (this.#leadership.leader === null && !this.#isStopped) await this.#waiters.next();
   }
 
   async #probe(node: KnownNode): Promise<void> {
@@ -387,7 +351,7 @@ export class TopologyMonitor {
       this.#lastLeader = leader;
       if (former !== null) this.#listener.leaderChanged(former, leader);
     }
-    this.#wake();
+    this.#waiters.wake();
   }
 
   /** What the agents say, unless servers have contradicted it for long: then its news are old, or somebody's who repeats them. */
@@ -412,11 +376,6 @@ export class TopologyMonitor {
       probes.set(key, last.kind === 'up' ? { ...last, timeline: timelineOf(node) } : last);
     }
     return probes;
-  }
-
-  #wake(): void {
-    // A waiter takes itself off the set, which a Set's iteration allows.
-    for (const waiter of this.#waiters) waiter();
   }
 }
 

@@ -1,4 +1,4 @@
-import { parseDurability } from '../../model/durability.ts';
+import { isSynchronous, parseDurability } from '../../model/durability.ts';
 import type { DurabilityLevels, DurabilityName, SynchronousCommit } from '../../model/durability.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { Classification } from '../classify/core/classify.ts';
@@ -40,6 +40,11 @@ export function refuseManyStatements({ isSingle }: Classification): void {
     'CONFIG_INVALID',
     'A durability applies to a single statement; use transaction() for several.',
   );
+}
+
+/** Whether a level waits for followers; null is the server's default, which may. */
+export function mayWaitForFollowers(level: SynchronousCommit | null): boolean {
+  return level === null || isSynchronous(level);
 }
 
 /**

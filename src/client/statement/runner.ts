@@ -1,6 +1,5 @@
 import type { QueryResult } from 'pg';
-import { isSynchronous } from '../../model/durability.ts';
-import type { DurabilityLevels, SynchronousCommit } from '../../model/durability.ts';
+import type { DurabilityLevels } from '../../model/durability.ts';
 import type { Classifier } from '../classify/classifier.ts';
 import { isUndecided, mayWrite } from '../classify/core/classify.ts';
 import type { Classification } from '../classify/core/classify.ts';
@@ -8,9 +7,15 @@ import { codeOf } from '../../model/errors.ts';
 import { decideRetry } from './core/retry.ts';
 import type { FailurePhase } from './core/retry.ts';
 import type { NodeKey } from '../../model/node.ts';
-import { refuseManyStatements, resolveCommitWait, startExchangeWithinLimit } from './durability.ts';
+import {
+  mayWaitForFollowers,
+  refuseManyStatements,
+  resolveCommitWait,
+  startExchangeWithinLimit,
+} from './durability.ts';
+import { isCutOff, phaseOf } from './attempt-failure.ts';
 import { exchange, startExchange, withoutName } from '../../wire/exchange.ts';
-import type { ExchangeReport } from '../../wire/contract.ts';
+import type { ExchangeReport, Lease } from '../../wire/contract.ts';
 import { textOfSubmitted } from './queryable.ts';
 import type { StatementConfig } from './queryable.ts';
 import { toError } from '../../wire/hook-errors.ts';
@@ -19,7 +24,6 @@ import { isGateMiss } from '../session/gate.ts';
 import type { Hedger } from '../route/hedge.ts';
 import { NodeFinder } from '../route/node-finder.ts';
 import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from '../route/node-finder.ts';
-import type { Lease } from '../../wire/contract.ts';
 import { UNKNOWN_NAME } from '../../wire/prepared.ts';
 import type { PreparedTexts } from './prepared-texts.ts';
 import type { OutcomeTable } from '../transaction/outcome.ts';
@@ -234,8 +238,7 @@ export class StatementRunner {
     try {
       lease = await progress.source.acquire(route.node);
     } catch (error) {
-      await this.#afterFailure(progress, route, 'unreached', toError(error));
-      return;
+      return this.#afterFailure(progress, route, 'unreached', toError(error));
     }
     if (lease === null) return this.#advance(progress);
     // Connecting took time in which the leader may have changed: a former one must not get the statement.
@@ -394,22 +397,4 @@ export class StatementRunner {
 
 function isCountedWrite(progress: Progress): progress is Progress & { session: SessionState } {
   return countsWrites(progress.session) && mayWrite(progress.classification);
-}
-
-/** What can commit only with the transaction around it; CALL, DO and some DDL commit by themselves. */
-const COMMITS_WITH_OTHERS = /^\s*(?:insert|update|delete|merge|select|with)\b/i;
-
-/** Whether the server stopped, or somebody ended the connection, and the statement surely has no effect. */
-function isCutOff({ isCutOffBefore }: ExchangeReport, { text }: StatementConfig): boolean {
-  return isCutOffBefore && COMMITS_WITH_OTHERS.test(text);
-}
-
-function phaseOf(report: ExchangeReport): FailurePhase {
-  if (!report.isBroken) return 'refused';
-  return report.isSent ? 'broken' : 'unreached';
-}
-
-/** Whether a level waits for followers; null is the server's default, which may. */
-function mayWaitForFollowers(level: SynchronousCommit | null): boolean {
-  return level === null || isSynchronous(level);
 }

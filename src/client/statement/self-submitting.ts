@@ -1,0 +1,42 @@
+import type { PoolClient, QueryResult, Submittable } from 'pg';
+import type { LeaseSource } from '../route/node-finder.ts';
+import { learnFromUnasked } from '../session/session-doubt.ts';
+import type { SessionState } from '../session/session-state.ts';
+import type { StatementRunner } from './runner.ts';
+
+/**
+ * Hands a leader's connection to a query object that sends itself, like a cursor. As in pg-pool, the promise
+ * settles when the object calls its callback.
+ */
+export async function submitOnLeader(
+  runner: StatementRunner,
+  source: LeaseSource,
+  current: SessionState | null,
+  query: Submittable,
+): Promise<QueryResult> {
+  const { monitor, limits } = runner.parts;
+  const deadlineMs = performance.now() + limits.failoverTimeoutMs;
+  const session = runner.mayWriteItself(query) ? current : null;
+  const lease = await runner.finder.acquireLeader(source, null, deadlineMs);
+  return new Promise((resolve, reject) => {
+    let isDone = false;
+    const done = (error: Error | null, result?: QueryResult): void => {
+      if (isDone) return;
+      isDone = true;
+      lease.client.removeListener('end', lost);
+      if (session !== null) learnFromUnasked(session, monitor);
+      source.release(lease, error ?? undefined, false);
+      if (error) reject(error);
+      else resolve(result as QueryResult);
+    };
+    // A cursor calls no callback, also when its connection ends.
+    const lost = (): void => done(new Error('Connection terminated unexpectedly'));
+    lease.client.once('end', lost);
+    const submit = lease.client.query as (
+      this: PoolClient,
+      query: Submittable,
+      callback: typeof done,
+    ) => void;
+    submit.call(lease.client, query, done);
+  });
+}
