@@ -1,5 +1,5 @@
-import { serveRescue, servingLeader } from './delayed/rescue-api.ts';
-import { Rescue } from './delayed/rescue.ts';
+import { createRescue, serveRescue } from './delayed/rescue-api.ts';
+import type { Rescue } from './delayed/rescue.ts';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AgentSeal } from '../coordination/agent-seal.ts';
 import { LockstepError } from '../model/errors.ts';
@@ -9,13 +9,14 @@ import { AgentCommands } from './agent-commands.ts';
 import { serveAgent } from './peers/api.ts';
 import { BetweenRounds } from './between-rounds.ts';
 import { ComingLeadership } from './leadership/coming-leadership.ts';
-import { findNode, othersOf, voters } from './config/config.ts';
+import { findNode, othersOf } from './config/config.ts';
 import type { ClusterConfig, NodeConfig } from './config/config.ts';
 import { openCoordination, openSeal } from './config/coordination.ts';
 import type { OpenCoordination } from './config/coordination.ts';
 import { decide } from './core/decide.ts';
-import { fenceRefusal } from './core/support.ts';
-import type { Ping } from './core/support.ts';
+import { isSteady, pauseAfter, TICK_MS } from './core/pause.ts';
+import { answerFence } from './leadership/answer-fence.ts';
+import { ownPing } from './leadership/own-ping.ts';
 import { EventLog } from './report/event-log.ts';
 import { Executor } from './executor.ts';
 import { Fence } from './leadership/fence.ts';
@@ -24,6 +25,7 @@ import { CLUSTER_KEY, LeadershipRegister } from './leadership/leadership.ts';
 import { LocalNode } from './local/local-node.ts';
 import { createLiveConfig } from './config/live-config.ts';
 import { Membership } from './members/membership.ts';
+import { releaseInOrder } from './leadership/orderly-release.ts';
 import { Merits } from './election/merits.ts';
 import type { LocalNodeListener } from './local/local-node-options.ts';
 import { createMemberVoice } from './members/member-voice.ts';
@@ -38,15 +40,9 @@ import { Peers } from './peers/peers.ts';
 import { PlannedWork } from './plan/planned-work.ts';
 import { PromiseToLeader } from './leadership/promise-to-leader.ts';
 import type { ReportSources } from './report/self-report.ts';
-import { encodePosition } from './report/status.ts';
-import type { FenceReply, FenceRequest } from './report/status.ts';
-import { SupportOfMembers } from './leadership/support-of-members.ts';
+import { memberSetsOf, SupportOfMembers } from './leadership/support-of-members.ts';
 import { WriteHealth } from './local/write-health.ts';
 
-const TICK_MS = 250;
-const END_HIDDEN_MS = 50;
-/** A leader that writes nothing for so long stops pinging, in case it cannot hand over. */
-const SILENT_AFTER_FAILING_MS = 4_000;
 /** A failing action is tried again, but not in a tight loop. */
 const RETRY_MS = 1_000;
 
@@ -163,13 +159,16 @@ export class Agent {
     this.#promise = new PromiseToLeader(config.supportMs, () => this.#statusChanged());
     this.#support = new SupportOfMembers({
       self: node.name,
-      memberSets: () => {
-        const present = voters(config).map((voter) => voter.name);
-        const coming = this.#register.comingVoters;
-        return coming === null ? [present] : [present, coming];
-      },
+      memberSets: () => memberSetsOf(config, this.#register),
       supportMs: config.supportMs,
-      currentPing: () => this.#currentPing(),
+      currentPing: () =>
+        ownPing({
+          self: node.name,
+          register: this.#register,
+          supportMs: config.supportMs,
+          failingForMs: this.#writeHealth.failingForMs,
+          isPaused: this.#planned.register.isPaused,
+        }),
       sendPing: (ping) => this.#peers.ping(ping),
       onMoved: () => this.#register.moved(),
     });
@@ -183,14 +182,16 @@ export class Agent {
       },
       onDistrust: (reason) => this.#events.addSeldom('error', reason),
     });
-    this.#membership = new Membership({
+    const parts = {
+      self: node.name,
       config,
       node,
       register: this.#register,
       local: this.#local,
       peers: this.#peers,
       events: this.#events,
-    });
+    };
+    this.#membership = new Membership(parts);
     this.#merits = new Merits({
       config,
       node,
@@ -210,39 +211,20 @@ export class Agent {
       betweenRounds: this.#betweenRounds,
     });
     this.#executor = new Executor({
-      self: node.name,
+      ...parts,
       nodes: this.#nodes,
-      config,
-      register: this.#register,
-      local: this.#local,
-      peers: this.#peers,
-      events: this.#events,
       merits: this.#merits,
       fence: this.#fence,
       coming: this.#coming,
       onPromoted: async () => void (await this.#observe()),
     });
     this.#commands = new AgentCommands({
-      self: node.name,
-      config,
-      register: this.#register,
-      local: this.#local,
-      events: this.#events,
+      ...parts,
       fence: this.#fence,
       executor: this.#executor,
       betweenRounds: this.#betweenRounds,
     });
-    const { delayed } = this.#local;
-    this.#rescue =
-      delayed &&
-      new Rescue({
-        config,
-        node,
-        local: this.#local,
-        delayed,
-        events: this.#events,
-        leader: () => servingLeader(this.#register.known.state, this.#peers.reports()),
-      });
+    this.#rescue = createRescue(parts);
     this.#voice = createMemberVoice({
       coordination,
       register: this.#register,
@@ -263,7 +245,11 @@ export class Agent {
       api: {
         ...this.#voice,
         plan: this.#planned.register,
-        fence: (request) => this.#fenceFor(request),
+        fence: (request) =>
+          answerFence(
+            { register: this.#register, promise: this.#promise, fence: this.#fence, local: this.#local },
+            request,
+          ),
         switchover: async (to) => this.#commands.switchOver(to),
         restart: () => this.#commands.restart(),
         reclone: (isDiscarding) => this.#commands.reclone(isDiscarding),
@@ -295,14 +281,12 @@ export class Agent {
     await this.#rescue?.settled();
     await this.#local.close();
     if (isLeading) {
-      const answers = await Promise.all(
-        this.#peers.reports().map((report) => this.#peers.ask(report.node, 300)),
-      );
-      const names = [this.#node.name, ...answers.map((answer) => answer?.node)];
-      const members = voters(this.#config);
-      const hasMajority = members.filter(({ name }) => names.includes(name)).length * 2 > members.length;
-      // Without them the agents' own consensus could only wait; etcd does not need them.
-      if (hasMajority || this.#config.coordination.kind === 'etcd') await this.#register.release(null, true);
+      await releaseInOrder({
+        self: this.#node.name,
+        config: this.#config,
+        register: this.#register,
+        peers: this.#peers,
+      });
     }
     this.#register.drop();
     this.#merits.close();
@@ -318,25 +302,6 @@ export class Agent {
   /** Calls `listener` with each new topology and event. */
   subscribe(listener: (change: Change) => void): () => void {
     return this.#news.subscribe(listener);
-  }
-
-  /** A candidate asks: cut off from the leader it wants to replace, and tell the position. */
-  async #fenceFor(request: FenceRequest): Promise<FenceReply> {
-    const refusal = fenceRefusal({
-      ...request,
-      knownVersion: this.#register.known.version,
-      isLeading: this.#register.ownLease.kind !== 'none',
-      hasLostLeader: this.#promise.lostForMs > 0,
-    });
-    if (refusal !== null) return { kind: 'refused', reason: refusal };
-    // Before the position is read: from here on nothing may be received for this version's leader.
-    this.#fence.raise(request.version);
-    if (request.onlyLetGo === true) {
-      await this.#local.letGo();
-      return { kind: 'fenced', position: null };
-    }
-    const position = await this.#local.fencedPosition();
-    return { kind: 'fenced', position: position && encodePosition(position) };
   }
 
   #sources(): ReportSources {
@@ -375,13 +340,8 @@ export class Agent {
       }
       this.#lastError = '';
       if (this.#register.ownLease.kind === 'held' && this.#isServing()) this.#planned.keepTime();
-      const isSteady = actions.every(({ kind }) => kind === 'lead' || kind === 'keep-slots');
-      if (!isSteady) await this.#observe();
-      if (actions.length === 0 && isEndHidden(observation)) return END_HIDDEN_MS;
-      if (isSteady) return TICK_MS;
-      // It takes a while to arrive; its leader needs the processor more than it needs another look.
-      if (actions.every(({ kind }) => kind === 'follow')) return TICK_MS;
-      return actions.some((action) => action.kind === 'campaign') ? TICK_MS / 2 : 0;
+      if (!isSteady(actions)) await this.#observe();
+      return pauseAfter(actions, isEndHidden(observation));
     } catch (error) {
       if (error instanceof LockstepError && (error.code === 'CONFIG_INVALID' || error.code === 'INVARIANT'))
         throw error;
@@ -414,18 +374,6 @@ export class Agent {
     this.#last = observation;
     this.#news.publish(this.#voice.topology(), this.#voice.status());
     return observation;
-  }
-
-  /** This node's word to the others while it holds the leadership and its PostgreSQL is well; else null. */
-  #currentPing(): Ping | null {
-    const { version, state } = this.#register.known;
-    const lease = this.#register.ownLease;
-    if (state?.leadership.holder !== this.#node.name || lease.kind === 'none') return null;
-    // Were this agent to hang together with the disk, silence is all that tells the others.
-    // While the cluster is paused nobody would take over: being frozen would help nobody.
-    if (this.#writeHealth.failingForMs > SILENT_AFTER_FAILING_MS && !this.#planned.register.isPaused)
-      return null;
-    return { holder: this.#node.name, term: lease.term, version, supportMs: this.#config.supportMs };
   }
 
   #isServing(): boolean {

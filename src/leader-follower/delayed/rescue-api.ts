@@ -1,10 +1,14 @@
 import type { BetweenRounds } from '../between-rounds.ts';
-import type { NodeConfig } from '../config/config.ts';
+import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 import type { ClusterState } from '../core/cluster-state.ts';
-import type { PeerReport } from '../peers/peers.ts';
+import type { LeadershipRegister } from '../leadership/leadership.ts';
+import type { LocalNode } from '../local/local-node.ts';
+import type { PeerReport, Peers } from '../peers/peers.ts';
+import type { EventLog } from '../report/event-log.ts';
 import type { RescueCommand } from './rescue-command.ts';
 import type { RescueList } from './rescue-log.ts';
-import type { Rescue, RescueStatus } from './rescue.ts';
+import { Rescue } from './rescue.ts';
+import type { RescueStatus } from './rescue.ts';
 
 /** What an agent of a delayed node serves at `/v1/rescue`. */
 export interface RescueApi {
@@ -21,6 +25,21 @@ export function servingLeader(state: ClusterState | null, reports: readonly Peer
     holder.status?.role === 'leader' &&
     holder.status.term === leadership?.term;
   return isServing ? holder.node : null;
+}
+
+/** Null on a node that is not delayed. */
+export function createRescue(agent: {
+  readonly config: ClusterConfig;
+  readonly node: NodeConfig;
+  readonly local: LocalNode;
+  readonly events: EventLog;
+  readonly register: LeadershipRegister;
+  readonly peers: Peers;
+}): Rescue | null {
+  const { config, node, local, events, register, peers } = agent;
+  const { delayed } = local;
+  const leader = (): NodeConfig | null => servingLeader(register.known.state, peers.reports());
+  return delayed && new Rescue({ config, node, local, delayed, events, leader });
 }
 
 /** Opening and closing come between two of the agent's rounds; a listing disturbs none. */

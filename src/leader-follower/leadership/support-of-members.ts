@@ -1,6 +1,9 @@
 import type { NodeId } from '../../model/node.ts';
 import { supportedUntilMs, supportersNeeded } from '../core/support.ts';
+import { voters } from '../config/config.ts';
+import type { ClusterConfig } from '../config/config.ts';
 import type { Ping } from '../core/support.ts';
+import type { LeadershipRegister } from './leadership.ts';
 
 /** How often the leader pings. Five pings may be lost or late before support of the default length ends. */
 const PING_INTERVAL_MS = 50;
@@ -15,6 +18,13 @@ export interface SupportOptions {
   readonly sendPing: (ping: Ping) => void;
   /** The answers moved the limits. */
   readonly onMoved: () => void;
+}
+
+/** The nodes that vote, and those that will while they change. */
+export function memberSetsOf(config: ClusterConfig, register: LeadershipRegister): readonly NodeId[][] {
+  const present = voters(config).map((voter) => voter.name);
+  const coming = register.comingVoters;
+  return coming === null ? [present] : [present, [...coming]];
 }
 
 /** The leader's side of support: pings the members and counts how long their answers hold it up. */

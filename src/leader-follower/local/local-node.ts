@@ -18,10 +18,8 @@ import {
 } from '../../postgres/data-folder.ts';
 import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import type { Probe } from '../../postgres/probe.ts';
-import type { ServerAddress } from '../../postgres/replication-connection.ts';
 import { rewindDataFolder } from '../../postgres/copy/rewind.ts';
 import { PostgresServer } from '../../postgres/server.ts';
-import { REPLICATION_USER, SUPERUSER } from '../../postgres/settings.ts';
 import type { Settings } from '../../postgres/settings.ts';
 import type { LogEnd } from '../rejoin/log-end.ts';
 import { nodeFolder } from '../config/config.ts';
@@ -32,7 +30,8 @@ import { LocalChanges } from './local-changes.ts';
 import type { Activity } from './local-changes.ts';
 import { LocalQueries } from './local-queries.ts';
 import type { LocalNodeOptions } from './local-node-options.ts';
-import { writeNodeSettings } from './node-settings.ts';
+import { replicationAt, superuserAt } from './node-addresses.ts';
+import { RoleSettings } from './role-settings.ts';
 import { readLogEnd } from '../rejoin/timelines.ts';
 
 const PROMOTE_TIMEOUT_MS = 60_000;
@@ -46,32 +45,22 @@ const REJOIN_STOP_TIMEOUT_MS = 60_000;
  */
 export class LocalNode {
   readonly #config: ClusterConfig;
-  readonly #node: NodeConfig;
   #binaries: PostgresBinaries;
   readonly #account: PostgresAccount | null;
   readonly #folder: string;
   readonly #server: PostgresServer;
   readonly #replacement: DataReplacement;
   readonly #queries: LocalQueries;
-  #following: NodeId | null = null;
-  /** Settings that name another leader, or none, could not be written yet: the old ones may still count. */
-  #isUnwritten = false;
-  /** It was set to stream and may not be on the leader's timeline yet. */
-  #isArriving = false;
-  /** PostgreSQL's synchronous_standby_names. */
-  #standbyNames = '';
-  /** New transactions may only read; the next start and the next promotion undo it. See {@link applySettings}. */
-  isHandingOver = false;
+  /** What changes here counts once it is written; see {@link applySettings}. */
+  readonly role: RoleSettings;
   /** Whatever changes PostgreSQL here goes through it. */
   readonly changes: LocalChanges = new LocalChanges(() => this.#server.isRunning);
   #hasEndedByItself = false;
-  #clusterSettings: Settings = {};
   /** Null on a node that is not delayed. */
   readonly delayed: DelayedNode | null;
 
   constructor(options: LocalNodeOptions) {
     this.#config = options.config;
-    this.#node = options.node;
     this.#binaries = options.binaries;
     this.#account = options.account;
     this.#folder = nodeFolder(options.stateDir, options.node.name);
@@ -98,6 +87,7 @@ export class LocalNode {
       systemIdentifier: () => this.systemIdentifier(),
       probe: () => this.#queries.probe(),
     });
+    this.role = new RoleSettings({ ...options, folder: this.#folder, delayed: this.delayed });
   }
 
   get folder(): string {
@@ -122,7 +112,7 @@ export class LocalNode {
   }
 
   get following(): NodeId | null {
-    return this.#isUnwritten ? null : this.#following;
+    return this.role.isUnwritten ? null : this.role.following;
   }
 
   /** To be asked once a round; see LocalQueries. */
@@ -150,7 +140,7 @@ export class LocalNode {
   /** Null when PostgreSQL does not run or does not answer. */
   async probe(): Promise<Probe | null> {
     const seen = await this.#queries.probe();
-    return seen === null || this.delayed === null ? seen : this.delayed.amend(seen, this.#following);
+    return seen === null || this.delayed === null ? seen : this.delayed.amend(seen, this.role.following);
   }
 
   /** Runs statements as superuser on the local server; see LocalQueries. */
@@ -196,22 +186,22 @@ export class LocalNode {
   follow(leader: NodeConfig): Promise<void> {
     this.receiveLogFrom(leader);
     return this.changes.run(null, null, async () => {
-      this.#following = leader.name;
-      this.#isUnwritten = true;
-      this.#isArriving = true;
+      this.role.following = leader.name;
+      this.role.isUnwritten = true;
+      this.role.isArriving = true;
       this.#server.setDeadlines(null);
-      await this.#writeSettings(leader);
+      await this.role.write(leader);
       this.#server.reload();
     });
   }
 
   /** What made the arrival at the leader's timeline fast costs a little at each commit, and ends here. */
   async settle(): Promise<void> {
-    if (!this.#isArriving) return;
+    if (!this.role.isArriving) return;
     return this.changes.run(null, null, async () => {
-      if (this.#following === null) return;
-      this.#isArriving = false;
-      await this.#writeSettings(this.#followedNode());
+      if (this.role.following === null) return;
+      this.role.isArriving = false;
+      await this.applySettings();
       this.#server.reload();
     });
   }
@@ -243,10 +233,10 @@ export class LocalNode {
   /** Sets the names that commits will wait for after a promotion; meanwhile it follows on. */
   prepareToLead(standbyNames: string): Promise<void> {
     return this.changes.run(null, null, async () => {
-      if (this.#following === null) return;
-      this.#standbyNames = standbyNames;
-      this.#isArriving = false;
-      await this.#writeSettings(this.#followedNode());
+      if (this.role.following === null) return;
+      this.role.standbyNames = standbyNames;
+      this.role.isArriving = false;
+      await this.applySettings();
       this.#server.reload();
     });
   }
@@ -254,15 +244,9 @@ export class LocalNode {
   /** Leaves recovery; commits wait for `standbyNames` (synchronous_standby_names) from the first one on. */
   promote(standbyNames: string): Promise<void> {
     return this.changes.run('starting', 'promoting', async () => {
-      const isReady = !this.#isArriving && !this.isHandingOver && this.#standbyNames === standbyNames;
-      const isPrepared = this.#following !== null && isReady;
-      this.isHandingOver = false;
-      this.#following = null;
-      this.#isUnwritten = !isPrepared;
-      this.#isArriving = false;
-      this.#standbyNames = standbyNames;
+      const isPrepared = this.role.lead(standbyNames);
       if (!isPrepared) {
-        await this.#writeSettings(null);
+        await this.role.write(null);
         this.#server.reload();
       }
       await this.#server.promote(PROMOTE_TIMEOUT_MS, () => this.#queries.isInRecovery());
@@ -272,17 +256,17 @@ export class LocalNode {
   /** Changes the names that PostgreSQL waits for; effective for new waits within milliseconds. */
   setStandbyNames(standbyNames: string): Promise<void> {
     return this.changes.run(null, null, async () => {
-      this.#standbyNames = standbyNames;
-      await this.#writeSettings(null);
+      this.role.standbyNames = standbyNames;
+      await this.role.write(null);
       this.#server.reload();
     });
   }
 
   stop(mode: 'fast' | 'immediate', timeoutMs?: number): Promise<void> {
     return this.changes.run('stopped', null, async () => {
-      this.isHandingOver = false;
+      this.role.isHandingOver = false;
       await this.#server.stop(mode, timeoutMs);
-      this.#following = null;
+      this.role.following = null;
     });
   }
 
@@ -300,7 +284,7 @@ export class LocalNode {
   clone(source: NodeConfig, signal: AbortSignal): Promise<void> {
     return this.changes.run('rejoining', 'cloning', async () => {
       await this.#replacement.copyFrom({
-        source: this.#superuserAt(source),
+        source: superuserAt(this.#config, source),
         signal,
         onProgress: (percent) =>
           (this.changes.activity = { state: 'rejoining', detail: `cloning ${percent}%` }),
@@ -322,15 +306,15 @@ export class LocalNode {
         binaries: this.#binaries,
         account: this.#account,
         dataDir: this.dataDir,
-        source: this.#superuserAt(source),
+        source: superuserAt(this.#config, source),
       });
       if (result.kind === 'failed') return result.reason;
       // The folder is consistent only after it replayed what the source wrote meanwhile, so it starts
       // attached; it may, because the decision to rewind was a decision to follow this leader.
-      this.#following = source.name;
+      this.role.following = source.name;
       this.#hasEndedByItself = false;
       await this.delayed?.prepareStart(source.name);
-      await this.#writeSettings(source);
+      await this.role.write(source);
       const failure = await this.#server.startAsFollower().then(
         () => null,
         (error: unknown) => (error as Error).message,
@@ -342,7 +326,7 @@ export class LocalNode {
 
   /** Takes the settings that all nodes have; those that PostgreSQL takes without a restart, at once. */
   useClusterSettings(settings: Settings): Promise<void> {
-    this.#clusterSettings = settings;
+    this.role.clusterSettings = settings;
     return this.nodesChanged();
   }
 
@@ -350,14 +334,14 @@ export class LocalNode {
   nodesChanged(): Promise<void> {
     return this.changes.run(null, null, async () => {
       if (!this.#server.isRunning) return;
-      await this.#writeSettings(this.#followedNode());
+      await this.applySettings();
       this.#server.reload();
     });
   }
 
   /** Of a delayed node. */
   receiveLogFrom(node: NodeConfig): void {
-    this.delayed?.receiveFrom(node, this.#replicationAt(node));
+    this.delayed?.receiveFrom(node, replicationAt(this.#config, node));
   }
 
   get programs(): { readonly binaries: PostgresBinaries; readonly account: PostgresAccount | null } {
@@ -365,7 +349,7 @@ export class LocalNode {
   }
 
   applySettings(): Promise<void> {
-    return this.#writeSettings(this.#followedNode());
+    return this.role.write(this.role.followedNode);
   }
 
   /** Whatever the data is, it is not to be started: a copy of the leader's takes its place, which may need its room. */
@@ -373,7 +357,7 @@ export class LocalNode {
     return this.changes.run('rejoining', 'discarding its data', async () => {
       await this.#server.stop('fast');
       await (isRemoved ? this.#replacement.discard() : this.#replacement.markBroken());
-      this.#following = null;
+      this.role.following = null;
     });
   }
 
@@ -386,23 +370,20 @@ export class LocalNode {
   }
 
   async #startAlone(): Promise<void> {
-    this.#following = null;
-    this.isHandingOver = false;
-    this.#isArriving = false;
-    this.#standbyNames = '';
+    this.role.reset();
     await this.#replacement.removeLeftover();
     await this.delayed?.prepareStart(null);
     this.#hasEndedByItself = false;
-    await this.#writeSettings(null);
+    await this.role.write(null);
     await this.#server.startAsFollower();
   }
 
   async #letGo(): Promise<void> {
-    if (this.#following === null && !this.#isUnwritten) return;
-    this.#isArriving = false;
-    await this.#writeSettings(null);
+    if (this.role.following === null && !this.role.isUnwritten) return;
+    this.role.isArriving = false;
+    await this.role.write(null);
     // Not before: where that fails, it still receives from there, and must be detached again.
-    this.#following = null;
+    this.role.following = null;
     this.#server.reload();
   }
 
@@ -414,37 +395,5 @@ export class LocalNode {
       if (seen !== null && !seen.hasReceiver) return;
       await delay(5);
     }
-  }
-
-  /** Null also when it left the cluster. */
-  #followedNode(): NodeConfig | null {
-    return this.#config.nodes.find((node) => node.name === this.#following) ?? null;
-  }
-
-  #replicationAt(node: NodeConfig): ServerAddress {
-    const { replication } = this.#config.secrets;
-    return { host: node.host, port: node.port, user: REPLICATION_USER, password: replication };
-  }
-
-  #superuserAt(node: NodeConfig): ServerAddress {
-    return { host: node.host, port: node.port, user: SUPERUSER, password: this.#config.secrets.superuser };
-  }
-
-  async #writeSettings(leader: NodeConfig | null): Promise<void> {
-    await writeNodeSettings({
-      config: this.#config,
-      node: this.#node,
-      leader,
-      standbyNames: this.#standbyNames,
-      isArriving: this.#isArriving,
-      isHandingOver: this.isHandingOver,
-      clusterSettings: this.#clusterSettings,
-      ownSettings: this.delayed?.settings() ?? {},
-      onlyRoles: this.delayed?.onlyRoles ?? null,
-      account: this.#account,
-      dataDir: this.dataDir,
-      passFile: join(this.#folder, 'replication.pgpass'),
-    });
-    this.#isUnwritten = false;
   }
 }

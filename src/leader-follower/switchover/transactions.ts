@@ -4,10 +4,7 @@ import type { ExecutorOptions } from '../agent-parts.ts';
 
 const CHECK_MS = 2;
 
-type Local = Pick<
-  ExecutorOptions['local'],
-  'withClient' | 'isHandingOver' | 'applySettings' | 'changes' | 'server'
->;
+type Local = Pick<ExecutorOptions['local'], 'withClient' | 'role' | 'applySettings' | 'changes' | 'server'>;
 
 /** How transactions ended before a switchover. */
 export interface EndedTransactions {
@@ -31,7 +28,7 @@ export async function letTransactionsEnd(local: Local, limitMs: number): Promise
 /** Lets new transactions only read, or write again. */
 export function setHandingOver(local: Local, isHandingOver: boolean): Promise<void> {
   return local.changes.run(null, null, async () => {
-    local.isHandingOver = isHandingOver;
+    local.role.isHandingOver = isHandingOver;
     await local.applySettings();
     local.server.reload();
   });
