@@ -85,7 +85,10 @@ export function createExchangeObserver(
 /** Of a flight that only begins or ends a transaction, those words. */
 function describeStatements({ statements, before = [], after = [] }: ExchangePlan): string {
   if (statements.length > 0) return statements.map(({ text }) => fingerprint(text)).join('; ');
-  return [...before, ...after].map(({ text }) => text.slice(0, text.search(/\W|$/))).join('; ');
+  const words = [...before, ...after].map(({ text }) => text.slice(0, text.search(/\W|$/)));
+  // What the client asks along is no statement of the app's.
+  const ofTransaction = words.filter((word) => word !== 'SELECT');
+  return (ofTransaction.length > 0 ? ofTransaction : words).join('; ');
 }
 
 /** Few and known words only: each makes a series of its own. */
