@@ -46,7 +46,7 @@ describe('lockstep pause', () => {
     await onLeader(cluster, (client) => client.query('CREATE TABLE kept AS SELECT 1 AS id'));
 
     expect(await lockstep(cluster, 'pause', '--reason', 'new disks')).toMatch(/^Paused: .*resume"\.\n$/);
-    expect(await lockstep(cluster, 'status')).toMatch(/paused since .* \(new disks\)/);
+    expect(await lockstep(cluster, 'status')).toMatch(/pause since .* \(new disks\)/);
     expect(JSON.parse(await lockstep(cluster, 'status', '--json'))).toMatchObject({
       maintenance: { reason: 'new disks' },
     });
