@@ -231,7 +231,8 @@ class Exchange implements ExchangeReport {
   #awaitReady(): void {
     if (this.#isAwaitingReady || this.#phase === 'done') return;
     this.#isAwaitingReady = true;
-    this.#connection?.once('readyForQuery', this.#onReady);
+    // Not by `once`: cursors that wait so are let go as if the server were ready when the connection ends.
+    this.#connection?.on('readyForQuery', this.#onReady);
     this.#connection?.once('end', this.#onEnd);
   }
 
@@ -244,6 +245,7 @@ class Exchange implements ExchangeReport {
   }
 
   readonly #onReady = (): void => {
+    this.#connection?.removeListener('readyForQuery', this.#onReady);
     this.#connection?.removeListener('end', this.#onEnd);
     this.#isAwaitingReady = false;
     this.#proceed();
