@@ -26,7 +26,9 @@ import { parsePort } from './dev/ports.ts';
 import { addInitCommand } from './init/init-command.ts';
 
 const program = new Command('lockstep')
-  .description('Replication for PostgreSQL: a leader, its followers, and failover that loses nothing.')
+  .description(
+    'Replication for PostgreSQL: a leader, its followers, and failover that loses no synchronous commit.',
+  )
   .version(readVersion(), '--version', 'print the version of Lockstep')
   .showHelpAfterError('Run "lockstep --help" for what there is.')
   .configureHelp({ showGlobalOptions: true });
