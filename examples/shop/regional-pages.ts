@@ -3,6 +3,7 @@ import { HTTPException } from 'hono/http-exception';
 import { z } from 'zod';
 import { connect } from '../../src/index.ts';
 import type { ShopDatabase } from './database.ts';
+import { onlyThisMachine } from './doors/doors.ts';
 import { productIdInput } from './input.ts';
 import type { ShopEnv } from './visitor.ts';
 import { renderRegionsPage } from './web/regions-page.ts';
@@ -37,6 +38,7 @@ export function openRegions(text: string | undefined): RegionDatabases {
 /** The page on which one product is edited in several regions at once. */
 export function createRegionalPages(regions: RegionDatabases): Hono<ShopEnv> {
   const pages = new Hono<ShopEnv>();
+  pages.use('/regions/*', onlyThisMachine);
   pages.get('/regions', async (c) => {
     const parsed = productIdInput.safeParse(c.req.query('product') ?? 1);
     if (!parsed.success) return c.redirect('/regions');

@@ -5,6 +5,9 @@ import { describe, expect, test } from 'vitest';
 import { Attempts } from '../../examples/shop/doors/attempts.ts';
 import { addressOf, isEncrypted } from '../../examples/shop/doors/caller.ts';
 import { guardPasswords, refuseNul } from '../../examples/shop/doors/doors.ts';
+import { createRegionalPages } from '../../examples/shop/regional-pages.ts';
+import type { ShopEnv } from '../../examples/shop/visitor.ts';
+import { createDemoRoutes } from '../../examples/shop/web/demo.ts';
 
 const RIGHT = 'correct horse';
 
@@ -111,5 +114,31 @@ describe('who asks', () => {
       ['10.0.0.9', false, true],
       ['unknown', true, false],
     ]);
+  });
+});
+
+describe('pages that need no account', () => {
+  test.each([
+    ['http://127.0.0.1:3000', {}, 200],
+    ['http://localhost:3000', {}, 200],
+    // Another site's name, pointed at this machine: its pages pass for the shop's own.
+    ['http://rebound.example:3000', {}, 403],
+    ['http://127.0.0.1:3000', { host: 'rebound.example:3000' }, 403],
+    // A proxy may name the shop as it reaches it.
+    ['http://127.0.0.1:3000', { 'x-forwarded-for': '203.0.113.7' }, 403],
+  ])('are for this machine: %s with %o gets %i', async (origin, headers, status) => {
+    const routes = createDemoRoutes({
+      query: async () => ({ rows: [{ orders: 1 }] }),
+      transaction: async () => 1,
+    } as never);
+    const pages = createRegionalPages(new Map());
+    const ask = (app: Hono<ShopEnv>, path: string, method: string): Promise<Response> => {
+      app.onError((error, c) => c.text(error.message, (error as HTTPException).status ?? 500));
+      return Promise.resolve(app.request(`${origin}${path}`, { method, headers }));
+    };
+    expect((await ask(routes, '/demo', 'GET')).status).toBe(status);
+    expect((await ask(routes, '/demo/delete-orders', 'POST')).status).toBe(status);
+    const edited = await ask(pages, '/regions/eu/products/1', 'POST');
+    expect(edited.status).toBe(status === 200 ? 404 : status);
   });
 });

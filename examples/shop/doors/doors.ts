@@ -1,5 +1,6 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import { HTTPException } from 'hono/http-exception';
+import { isLoopbackHost } from '../../../src/admin/core/guard.ts';
 import { Attempts } from './attempts.ts';
 import { addressOf } from './caller.ts';
 import type { Place } from './caller.ts';
@@ -21,6 +22,17 @@ export const refuseNul: MiddlewareHandler = async (c, next) => {
   const text = `${c.req.url} ${c.req.header('cookie') ?? ''}`;
   if (/%00|\0/.test(text))
     throw new HTTPException(400, { message: 'There is a character in it that no text can have.' });
+  await next();
+};
+
+/**
+ * Refuses whoever does not sit at this machine, for pages that need no account: what a proxy passes on, and pages of other
+ * sites whose names were pointed at it, which pass for this site's own (DNS rebinding).
+ */
+export const onlyThisMachine: MiddlewareHandler = async (c, next) => {
+  const isPassedOn = c.req.header('x-forwarded-for') !== undefined || c.req.header('forwarded') !== undefined;
+  if (isPassedOn || !isLoopbackHost(c.req.header('host') ?? new URL(c.req.url).host))
+    throw new HTTPException(403, { message: 'Open this page by localhost or 127.0.0.1.' });
   await next();
 };
 

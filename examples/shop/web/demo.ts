@@ -1,6 +1,7 @@
 import { Hono } from 'hono';
 import { html } from 'hono/html';
 import type { ShopDatabase } from '../database.ts';
+import { onlyThisMachine } from '../doors/doors.ts';
 import type { ShopEnv } from '../visitor.ts';
 import { renderPage } from './layout.ts';
 import type { Html } from './layout.ts';
@@ -15,6 +16,7 @@ const DELETE_ALL_ORDERS = [
 /** A page with a button for a mistake, to bring back with `lockstep rescue`. Only served with `--demo`. */
 export function createDemoRoutes(db: ShopDatabase): Hono<ShopEnv> {
   const routes = new Hono<ShopEnv>();
+  routes.use('/demo/*', onlyThisMachine);
   routes.get('/demo', async (c) => {
     const { rows } = await db.query<{ orders: number }>({
       text: 'SELECT count(*)::int AS orders FROM orders',
