@@ -1,7 +1,9 @@
-import { serve } from '@hono/node-server';
-import type { ServerType } from '@hono/node-server';
+import { getRequestListener } from '@hono/node-server';
+import type { HttpBindings } from '@hono/node-server';
 import { createHash, timingSafeEqual } from 'node:crypto';
+import type { Socket } from 'node:net';
 import { Hono } from 'hono';
+import { createBoundedServer } from '../http/bounded-server.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { RegionStatus } from './region.ts';
 
@@ -21,33 +23,35 @@ export async function serveRegion(options: {
   readonly port: number;
   readonly token: string;
 }): Promise<{ close(): Promise<void> }> {
-  const app = createApp(options.api, options.token);
-  const server = await new Promise<ServerType>((resolve, reject) => {
-    const listening = serve({ fetch: app.fetch, hostname: options.host, port: options.port }, () =>
-      resolve(listening),
-    );
-    listening.once('error', (error: NodeJS.ErrnoException) =>
+  const app = createApp(options.api, options.token, (socket) => bounded.prove(socket));
+  const bounded = createBoundedServer(getRequestListener(app.fetch), { maxBodyBytes: 0 });
+  const { server, close } = bounded;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
       reject(
         error.code === 'EADDRINUSE'
           ? new LockstepError('CONFIG_INVALID', `Port ${options.port} is in use; choose another one.`)
           : error,
       ),
     );
+    server.listen(options.port, options.host, resolve);
   });
-  return {
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        if ('closeAllConnections' in server) server.closeAllConnections();
-      }),
-  };
+  return { close };
 }
 
-function createApp(api: RegionApi, token: string): Hono {
-  const app = new Hono();
+function createApp(
+  api: RegionApi,
+  token: string,
+  prove: (socket: Socket) => void,
+): Hono<{ Bindings: HttpBindings }> {
+  const app = new Hono<{ Bindings: HttpBindings }>();
   app.get('/v1/region', async (context) => context.json(await api.status()));
   app.use('/v1/links/*', async (context, next) => {
-    if (isToken(context.req.header('authorization') ?? '', token)) return next();
+    if (isToken(context.req.header('authorization') ?? '', token)) {
+      // A cut waits for the batch that is under way.
+      prove(context.env.incoming.socket);
+      return next();
+    }
     return context.json({ code: 'CONFIG_INVALID', message: "The regions' token is missing or wrong." }, 401);
   });
   app.post('/v1/links/:region/:verb{cut|heal}', async (context) => {
