@@ -1,5 +1,5 @@
-import pg from 'pg';
 import { majority } from '../consensus/proposer.ts';
+import { createUrlClient } from '../wire/url-client.ts';
 import { findMismatch, judgeMembership } from './core/membership.ts';
 import type { NodeIdentity } from './core/membership.ts';
 import { inspectNode } from './nodes/identity.ts';
@@ -99,13 +99,12 @@ export async function inspectQuorum(
 }
 
 async function look(url: string, timeoutMs: number): Promise<Found> {
-  const client = new pg.Client({
+  const client = createUrlClient({
     connectionString: url,
     connectionTimeoutMillis: timeoutMs,
     query_timeout: timeoutMs,
     application_name: 'lockstep leaderless status',
   });
-  client.on('error', () => undefined);
   try {
     await client.connect();
     const identity = await inspectNode(client);

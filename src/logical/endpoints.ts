@@ -1,5 +1,7 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { LockstepError } from '../model/errors.ts';
+import type { GuardedClientConfig } from '../wire/guarded-client.ts';
+import { createUrlClient } from '../wire/url-client.ts';
 
 const URL_WITH_HOSTS = /^(postgres(?:ql)?:\/\/(?:[^@/]*@)?)([^/?]*)(.*)$/;
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -58,7 +60,7 @@ export async function connectToLeader(url: string, options: LoginOptions): Promi
 
 /** Logs in to one server. */
 async function connect(url: string, options: LoginOptions): Promise<pg.Client> {
-  const config: pg.ClientConfig & { replication?: string } = {
+  const config: GuardedClientConfig & { connectionString: string; replication?: string } = {
     connectionString: url,
     application_name: options.applicationName,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
@@ -67,8 +69,7 @@ async function connect(url: string, options: LoginOptions): Promise<pg.Client> {
     keepAliveInitialDelayMillis: 5_000,
     ...(options.replication === true ? { replication: 'database', options: TEXT_FORMAT } : {}),
   };
-  const client = new pg.Client(config);
-  client.on('error', () => undefined);
+  const client = createUrlClient(config);
   await client.connect();
   return client;
 }

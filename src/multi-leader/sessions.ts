@@ -1,7 +1,9 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { splitHosts } from '../logical/endpoints.ts';
 import { SAME_TEXT } from './merge/journal-store.ts';
 import { LockstepError } from '../model/errors.ts';
+import type { GuardedClientConfig } from '../wire/guarded-client.ts';
+import { createUrlClient } from '../wire/url-client.ts';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
@@ -30,16 +32,14 @@ export async function openSession(url: string, purpose: string): Promise<pg.Clie
 
 function createClient(url: string, purpose: string): pg.Client {
   // Statements of one batch go out in one flight.
-  const config: pg.ClientConfig & { readonly pipeline: true } = {
+  const config: GuardedClientConfig & { readonly connectionString: string; readonly pipeline: true } = {
     connectionString: url,
     application_name: `lockstep regions ${purpose}`,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
     pipeline: true,
   };
-  const client = new pg.Client(config);
-  client.on('error', () => undefined);
-  return client;
+  return createUrlClient(config);
 }
 
 /**

@@ -19,7 +19,7 @@ import { endLeftover, killProcesses, listProcesses } from './watchdog/leftover.t
 import { monotonicMs } from './monotonic-clock.ts';
 import { askIsInRecovery } from './probe.ts';
 import { ServerLog } from './server-log.ts';
-import { SUPERUSER } from './settings.ts';
+import { ONLY_SYSTEM_NAMES, SUPERUSER } from './settings.ts';
 import { isTransientStartFailure, startFailure } from './start-failure.ts';
 import { isSuspended } from './watchdog/suspension.ts';
 import { SCRAM_ONLY } from '../wire/core/auth-guard.ts';
@@ -282,6 +282,7 @@ export class PostgresServer {
       user: SUPERUSER,
       password: superuserPassword,
       database,
+      ...(database === 'postgres' ? {} : { options: ONLY_SYSTEM_NAMES }),
       application_name: 'lockstep agent',
       connectionTimeoutMillis: 3_000,
     });

@@ -8,6 +8,12 @@ export type Settings = Readonly<Record<string, string | number | boolean>>;
 export const SUPERUSER = 'lockstep';
 export const REPLICATION_USER = 'replicator';
 
+/**
+ * Startup options of a superuser's session in a database that is the app's: whatever its owner has made there, or set for
+ * the database, no function or operator of theirs takes the place of PostgreSQL's and runs as superuser.
+ */
+export const ONLY_SYSTEM_NAMES = '-c search_path=pg_catalog';
+
 /** The file in the data folder that Lockstep writes; postgresql.conf stays the user's. */
 export const SETTINGS_FILE = 'lockstep.conf';
 

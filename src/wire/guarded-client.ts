@@ -85,6 +85,11 @@ function letGo(query: OpenCursor | null, connection: NodeJS.EventEmitter): void 
   }
 }
 
+/** To be called by what reads the stream itself from now on, and checks it: each message would be looked at twice. */
+export function endGuard(stream: object): void {
+  Reflect.deleteProperty(stream, 'emit');
+}
+
 function guardStream(stream: GuardedStream, guard: WireGuard): void {
   const emit = stream.emit.bind(stream);
   stream.emit = (event: string | symbol, ...args: unknown[]): boolean => {

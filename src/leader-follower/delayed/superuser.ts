@@ -1,5 +1,7 @@
-import pg from 'pg';
-import { SUPERUSER } from '../../postgres/settings.ts';
+import type pg from 'pg';
+import { ONLY_SYSTEM_NAMES, SUPERUSER } from '../../postgres/settings.ts';
+import { SCRAM_ONLY } from '../../wire/core/auth-guard.ts';
+import { GuardedClient } from '../../wire/guarded-client.ts';
 import type { ClusterConfig } from '../config/config.ts';
 
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -10,13 +12,15 @@ export async function connectAsSuperuser(
   { host, port }: { readonly host: string; readonly port: number },
   database: string,
 ): Promise<pg.Client> {
-  const client = new pg.Client({
+  const client = new GuardedClient({
+    requireAuth: SCRAM_ONLY,
     host,
     port,
     user: SUPERUSER,
     password: config.secrets.superuser,
     database,
     application_name: 'lockstep rescue',
+    options: ONLY_SYSTEM_NAMES,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
   });
   client.on('error', () => undefined);

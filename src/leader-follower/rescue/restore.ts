@@ -76,9 +76,7 @@ function isDropped({ dropped }: RestorePlan, { schema, name }: TableShape): bool
 /** pg_dump empties the search path, which is not to last. */
 async function runScript(client: pg.Client, sql: string): Promise<void> {
   if (sql.trim() !== '') await client.query(sql);
-  await client.query(
-    `SET search_path = public, pg_catalog; SET row_security = on; SET check_function_bodies = on`,
-  );
+  await client.query(`SET search_path = pg_catalog; SET row_security = on; SET check_function_bodies = on`);
 }
 
 function columnList(columns: readonly string[], alias = ''): string {
@@ -227,9 +225,14 @@ async function checkReferences(present: pg.Client, table: TableShape): Promise<v
     if (count === 0) continue;
     throw new LockstepError(
       'CONFIG_INVALID',
-      `${count} rows of ${child} would point at rows of ${parent} that are not there (${name}); restore ${parent} with it, or fewer rows with --where. The leader is as it was.`,
+      `${count} rows of ${shown(child)} would point at rows of ${shown(parent)} that are not there (${name}); restore ${shown(parent)} with it, or fewer rows with --where. The leader is as it was.`,
     );
   }
+}
+
+/** A quoted table with its schema, as people write it. */
+function shown(table: string): string {
+  return table.replace(/^public\./, '');
 }
 
 /** As people write it. */

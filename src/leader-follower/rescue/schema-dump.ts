@@ -117,7 +117,10 @@ async function dump(
       '--lock-wait-timeout=10s',
       `--file=${path}`,
     ],
-    { timeout: DUMP_TIMEOUT_MS, env: { ...process.env, PGPASSWORD: config.secrets.superuser } },
+    {
+      timeout: DUMP_TIMEOUT_MS,
+      env: { ...process.env, PGPASSWORD: config.secrets.superuser, PGREQUIREAUTH: 'scram-sha-256' },
+    },
   ).catch((error: unknown) => {
     const said = (error as { stderr?: string }).stderr?.trim().split('\n').at(-1) ?? String(error);
     throw new LockstepError(

@@ -26,12 +26,16 @@ SELECT class.oid::int8::int AS oid, space.nspname AS schema, class.relname AS na
           JOIN pg_attribute ON attrelid = class.oid AND attnum = part.number
          WHERE indrelid = class.oid AND indisprimary), '[]') AS key
   FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = class.relnamespace
- WHERE class.oid = to_regclass($1) AND class.relkind IN ('r', 'p')`;
+ WHERE class.oid = to_regclass(CASE WHEN cardinality(parse_ident($1::text)) = 1 THEN 'public.' || $1::text ELSE $1::text END)
+   AND class.relkind IN ('r', 'p')`;
 
-/** What both sides have to write values alike, for they are compared as text. */
+/**
+ * What both sides have to write values alike, for they are compared as text. Only PostgreSQL's own functions and operators
+ * are found: the app could make some of the same names, which would run as superuser here.
+ */
 const SESSION_SQL = `
 SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 3;
-SET bytea_output = 'hex'; SET default_transaction_read_only = off; SET search_path = public, pg_catalog;
+SET bytea_output = 'hex'; SET default_transaction_read_only = off; SET search_path = pg_catalog;
 SET statement_timeout = 0; SET client_min_messages = warning`;
 
 /** To be run on both servers first. */
@@ -39,7 +43,7 @@ export async function prepareSession(client: pg.Client): Promise<void> {
   await client.query(SESSION_SQL);
 }
 
-/** The table of a name, with or without its schema; null when there is none. */
+/** The table of a name, in `public` when it has no schema; null when there is none. */
 export async function findTable(client: pg.Client, name: string): Promise<TableShape | null> {
   const { rows } = await client.query<TableShape>(SHAPE_SQL, [name]).catch((error: unknown) => {
     throw new LockstepError(

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
+import { createUrlClient } from '../../wire/url-client.ts';
 import type { NodeIdentity } from '../core/membership.ts';
 import type { Runtime } from '../runtime.ts';
 import { inspectNode } from './identity.ts';
@@ -162,7 +163,7 @@ export class PgNode implements NodeTransport {
 
   #createClient(): pg.Client {
     const { url, connectTimeoutMs } = this.#options;
-    const client = new pg.Client({
+    return createUrlClient({
       connectionString: url,
       connectionTimeoutMillis: connectTimeoutMs,
       application_name: 'lockstep leaderless',
@@ -170,8 +171,6 @@ export class PgNode implements NodeTransport {
       options: SESSION.map((setting) => `-c ${setting}`).join(' '),
       types: TYPES,
     });
-    client.on('error', () => undefined);
-    return client;
   }
 
   async #open(): Promise<void> {

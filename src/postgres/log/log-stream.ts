@@ -1,8 +1,11 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { formatLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { parseTimeline, parseTimelineHistory } from '../../model/timeline.ts';
 import type { Timeline, TimelineHistory } from '../../model/timeline.ts';
+import { SCRAM_ONLY } from '../../wire/core/auth-guard.ts';
+import { GuardedClient } from '../../wire/guarded-client.ts';
+import type { GuardedClientConfig } from '../../wire/guarded-client.ts';
 import { dropConnection } from '../replication-connection.ts';
 import type { ServerAddress } from '../replication-connection.ts';
 
@@ -50,7 +53,8 @@ export class LogStream {
   }
 
   static async open(address: ServerAddress, name: string): Promise<LogStream> {
-    const options: pg.ClientConfig & { replication: string } = {
+    const options: GuardedClientConfig & { replication: string } = {
+      requireAuth: SCRAM_ONLY,
       ...address,
       database: 'postgres',
       application_name: name,
@@ -58,7 +62,7 @@ export class LogStream {
       keepAlive: true,
       replication: 'true',
     };
-    const client = new pg.Client(options);
+    const client = new GuardedClient(options);
     client.on('error', () => undefined);
     await client.connect();
     return new LogStream(client);

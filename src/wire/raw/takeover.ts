@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
+import { endGuard } from '../guarded-client.ts';
 
 /** PostgreSQL itself sends nothing longer than a field of 1 GB and what belongs to it. */
 const MAX_MESSAGE_BYTES = 1_200_000_000;
@@ -82,6 +83,7 @@ export class WireTakeover {
     this.#stream = connection.stream;
     this.#onClose = (error) => handler.onClose(error);
     const frames = new FrameReader((type, buffer, start, end) => handler.onFrame(type, buffer, start, end));
+    endGuard(this.#stream);
     this.#stream.removeAllListeners('data');
     this.#stream.on('data', (chunk: Buffer) => {
       try {

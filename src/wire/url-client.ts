@@ -1,0 +1,38 @@
+import { LockstepError } from '../model/errors.ts';
+import { AUTH_METHODS, SAFE_AUTH, SCRAM_ONLY } from './core/auth-guard.ts';
+import type { AuthMethod } from './core/auth-guard.ts';
+import { GuardedClient } from './guarded-client.ts';
+import type { GuardedClientConfig } from './guarded-client.ts';
+
+const HAS_PASSWORD = /^[a-z]+:\/\/[^/?@]*:[^/?@]+@/i;
+
+/**
+ * A client for the server that a connection string names, which trusts as a pool does: with a password, a server must
+ * prove by SCRAM that it knows it; the parameter `require_auth` allows other ways. Throws CONFIG_INVALID for one that
+ * there is not.
+ */
+export function createUrlClient(
+  config: GuardedClientConfig & { readonly connectionString: string },
+): GuardedClient {
+  const client = new GuardedClient({ ...config, requireAuth: authOf(config.connectionString) });
+  // Whoever waits for an answer is told; without a listener, a connection that breaks would end the process.
+  client.on('error', () => undefined);
+  return client;
+}
+
+function authOf(url: string): readonly AuthMethod[] {
+  const parameters = new URLSearchParams(url.split('?', 2)[1] ?? '');
+  const given = parameters.get('require_auth');
+  if (given === null) {
+    const hasPassword =
+      HAS_PASSWORD.test(url) || Boolean(parameters.get('password') ?? process.env['PGPASSWORD']);
+    return hasPassword ? SCRAM_ONLY : SAFE_AUTH;
+  }
+  const names = given.split(',').map((name) => name.trim());
+  const methods = AUTH_METHODS.filter((method) => names.includes(method));
+  if (methods.length === new Set(names).size) return methods;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `"require_auth" in the URL is not usable; name one or several of ${AUTH_METHODS.join(', ')}.`,
+  );
+}

@@ -1,0 +1,126 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { ClusterConfig } from '../../src/leader-follower/config/config.ts';
+import { connectAsSuperuser } from '../../src/leader-follower/delayed/superuser.ts';
+import { inspectQuorum } from '../../src/leaderless/inspect.ts';
+import { PgNode } from '../../src/leaderless/nodes/pg-node.ts';
+import { prepareSession } from '../../src/leader-follower/rescue/tables.ts';
+import { connectToLeader } from '../../src/logical/endpoints.ts';
+import { openSession } from '../../src/multi-leader/sessions.ts';
+import { LogStream } from '../../src/postgres/log/log-stream.ts';
+
+const PASSWORD = 'a-secret-of-the-test';
+const PASSWORD_MESSAGE = /p\0\0\0.a-secret-of-the-test/s;
+const CLEARTEXT = Buffer.from('R\0\0\0\x08\0\0\0\x03', 'latin1');
+const LET_IN = Buffer.from('R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I', 'latin1');
+const servers: Server[] = [];
+const sockets = new Set<Socket>();
+
+afterEach(() => {
+  for (const socket of sockets) socket.destroy();
+  sockets.clear();
+  for (const server of servers.splice(0)) server.close();
+});
+
+/** Whoever took the port of a server: it says this to the first message, and writes down all that it hears. */
+async function impostor(words: Buffer): Promise<{ port: number; heard: () => string }> {
+  const heard: Buffer[] = [];
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.on('data', (chunk: Buffer) => heard.push(chunk));
+    socket.once('data', () => socket.write(words));
+  });
+  servers.push(server);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    port: (server.address() as AddressInfo).port,
+    heard: () => Buffer.concat(heard).toString('latin1'),
+  };
+}
+
+const urlOf = (port: number, parameters = ''): string =>
+  `postgresql://app:${PASSWORD}@127.0.0.1:${port}/shop${parameters}`;
+
+const node = (port: number): PgNode =>
+  new PgNode(
+    {
+      name: 'n1',
+      url: urlOf(port),
+      connections: 1,
+      connectTimeoutMs: 5_000,
+      statementTimeoutMs: 5_000,
+      maxClockAheadMs: 1_000,
+      admit: () => undefined,
+    },
+    { nowMs: () => 0, after: () => () => undefined, random: () => 0.5 } as never,
+  );
+
+const asReplicator = { host: '127.0.0.1', user: 'replicator', password: PASSWORD };
+const config = { secrets: { superuser: PASSWORD } } as ClusterConfig;
+
+const LOGINS: Readonly<Record<string, (port: number) => Promise<unknown>>> = {
+  'a follow': (port) => connectToLeader(urlOf(port), { applicationName: 'test' }),
+  'a region': (port) => openSession(urlOf(port), 'test'),
+  'a quorum': (port) => node(port).withConnection(async () => undefined),
+  'a rescue': (port) => connectAsSuperuser(config, { host: '127.0.0.1', port }, 'shop'),
+  'a delayed node': (port) => LogStream.open({ ...asReplicator, port }, 'n5'),
+};
+
+describe.each(Object.entries(LOGINS))('the login of %s', (_, login) => {
+  it('gives its password to no server that asks for it in clear', async () => {
+    const { port, heard } = await impostor(CLEARTEXT);
+    await expect(login(port)).rejects.toThrow(/for the password in clear/);
+    expect(heard()).not.toContain(PASSWORD);
+  });
+
+  it('takes no server that asks for nothing for the one that knows the password', async () => {
+    const { port, heard } = await impostor(LET_IN);
+    await expect(login(port)).rejects.toThrow(/for no password/);
+    expect(heard()).not.toContain('SELECT');
+  });
+});
+
+describe('the status of a quorum', () => {
+  it('gives the password to no server that asks for it in clear', async () => {
+    const { port, heard } = await impostor(CLEARTEXT);
+    const nodes = Array.from({ length: 3 }, (_, index) => ({ name: `n${index}`, url: urlOf(port) }));
+    const found = await inspectQuorum(nodes);
+    expect(found.nodes.map(({ problem }) => problem)).toEqual(
+      nodes.map(() => expect.stringMatching(/for the password in clear/)),
+    );
+    expect(heard()).not.toContain(PASSWORD);
+  });
+});
+
+describe('the session of a superuser in the database of an app', () => {
+  it("finds none of the app's functions and operators in place of PostgreSQL's", async () => {
+    const { port, heard } = await impostor(CLEARTEXT);
+    await expect(LOGINS['a rescue']?.(port)).rejects.toThrow();
+    expect(heard()).toContain('options\0-c search_path=pg_catalog\0');
+    const texts: string[] = [];
+    await prepareSession({ query: async (text: string) => void texts.push(text) } as never);
+    expect(texts.join(';').match(/search_path = [^;]*/g)).toEqual(['search_path = pg_catalog']);
+  });
+});
+
+describe('require_auth in a connection string', () => {
+  it('allows another way by its name', async () => {
+    const { port, heard } = await impostor(CLEARTEXT);
+    const login = connectToLeader(urlOf(port, '?require_auth=scram-sha-256,password'), {
+      applicationName: 'test',
+    });
+    login.catch(() => undefined);
+    await expect.poll(heard).toMatch(PASSWORD_MESSAGE);
+    for (const socket of sockets) socket.destroy();
+    await expect(login).rejects.toThrow();
+  });
+
+  it('is refused when there is no such way', async () => {
+    const login = connectToLeader(urlOf(1, '?require_auth=scram'), { applicationName: 'test' });
+    await expect(login).rejects.toThrow(/"require_auth" in the URL is not usable/);
+  });
+});
