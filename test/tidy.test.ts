@@ -16,13 +16,13 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   news: [],
   http: [],
   coordination: ['model', 'clock', 'consensus', 'news'],
-  'leader-follower': ['model', 'consensus', 'host', 'postgres', 'coordination', 'news', 'http'],
+  'leader-follower': ['model', 'consensus', 'host', 'postgres', 'coordination', 'news', 'http', 'wire'],
   // An app that imports the client must not load agent code.
   client: ['model', 'wire', 'news'],
-  'multi-leader': ['model', 'host', 'postgres', 'logical'],
+  'multi-leader': ['model', 'host', 'postgres', 'logical', 'http', 'wire'],
   admin: ['model', 'news', 'http'],
   logical: ['model', 'postgres', 'wire'],
-  leaderless: ['model', 'consensus'],
+  leaderless: ['model', 'consensus', 'wire'],
   cli: [
     'model',
     'host',
