@@ -11,12 +11,12 @@ afterEach(async () => {
   server = null;
 });
 
-async function start(asked: string[] = []): Promise<string> {
+async function start(asked: string[] = [], shown: WorldPicture = picture): Promise<string> {
   server = await startWorldServer({
     port: await freePort(),
     source: {
       token: 'a-secret-of-some-length',
-      picture: async () => picture,
+      picture: async () => shown,
       setLink: async (a, b, verb) => void asked.push(`${verb} ${a} ${b}`),
     },
   });
@@ -50,5 +50,16 @@ describe('the picture of the regions', () => {
     expect(asked).toEqual([]);
     expect((await post({ authorization: 'Bearer a-secret-of-some-length' })).status).toBe(200);
     expect(asked).toEqual(['cut eu us']);
+  });
+
+  it('shows rows of the app only to whoever has the token', async () => {
+    const conflicts = [{ table: 'public.accounts', key: '1' }] as unknown as WorldPicture['conflicts'];
+    const origin = await start([], { regions: [], conflicts });
+    const look = async (headers: Record<string, string>): Promise<unknown> =>
+      (await fetch(`${origin}/api/world`, { headers })).json();
+    expect(await look({})).toEqual({ regions: [], conflicts: [] });
+    expect(await look({ authorization: 'Bearer another-secret' })).toEqual({ regions: [], conflicts: [] });
+    const authorization = 'Bearer a-secret-of-some-length';
+    expect(await look({ authorization })).toEqual({ regions: [], conflicts });
   });
 });

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
+import type { Context } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
 import { loadAssets } from '../assets.ts';
 import type { Asset } from '../assets.ts';
@@ -11,8 +12,8 @@ import { isLoopbackHost, parseBearer } from '../core/guard.ts';
 import type { WorldSource } from './world.ts';
 
 /**
- * Serves the picture of all regions on loopback: the page, `GET /api/world`, and with the token `POST
- * /api/links/<a>/<b>/cut` and `/heal`. Requests whose Host header names anything but this machine are refused.
+ * Serves the picture of all regions on loopback: the page, `GET /api/world`, with the token also the conflicts in it, which
+ * hold rows of the app's, and `POST /api/links/<a>/<b>/cut` and `/heal`. Requests whose Host header names anything but this machine are refused.
  */
 export async function startWorldServer(options: {
   readonly port: number;
@@ -60,9 +61,14 @@ function createApp(source: WorldSource, assets: ReadonlyMap<string, Asset>): Hon
   app.get('/assets/:name', (c) => send(assets.get(c.req.param('name'))));
   // What the page takes from the cluster's dashboard, as it stands in the tree.
   app.get('/page/:name', (c) => send(assets.get(c.req.param('name'))));
-  app.get('/api/world', async (c) => c.json(await source.picture()));
+  const isAllowed = (c: Context): boolean =>
+    isToken(parseBearer(c.req.header('authorization')), source.token);
+  app.get('/api/world', async (c) => {
+    const picture = await source.picture();
+    return c.json(isAllowed(c) ? picture : { ...picture, conflicts: [] });
+  });
   app.post('/api/links/:a/:b/:verb{cut|heal}', async (c) => {
-    if (!isToken(parseBearer(c.req.header('authorization')), source.token)) {
+    if (!isAllowed(c)) {
       const message = 'Open this page by the address that "lockstep dev --regions" printed.';
       return c.json({ code: 'CONFIG_INVALID', message }, 401);
     }

@@ -7,6 +7,7 @@ const RADIUS = 130;
 
 /** In the address behind `#`, which no server is sent. */
 const token = new URLSearchParams(location.hash.slice(1)).get('token');
+const headers = token === null ? {} : { authorization: `Bearer ${token}` };
 
 /** @param {readonly { name: string }[]} regions */
 function placeRegions(regions) {
@@ -67,11 +68,11 @@ function drawConflicts(world) {
     const { title, lines } = describeConflict(conflict);
     return h('li', {}, title, ...lines.map((line) => h('div', { class: 'detail' }, line)));
   });
-  byId('conflicts').replaceChildren(
-    ...(list.length > 0
-      ? list
-      : [h('li', {}, 'None. Cut two regions, change one row in both, and heal them.')]),
-  );
+  const none =
+    token === null
+      ? 'They are shown at the address that "lockstep dev --regions" printed.'
+      : 'None. Cut two regions, change one row in both, and heal them.';
+  byId('conflicts').replaceChildren(...(list.length > 0 ? list : [h('li', {}, none)]));
 }
 
 /** @param {import('../world.ts').WorldPicture} world */
@@ -90,7 +91,7 @@ function draw(world) {
  */
 async function setLink(a, b, verb) {
   const path = `/api/links/${encodeURIComponent(a)}/${encodeURIComponent(b)}/${verb}`;
-  const response = await fetch(path, { method: 'POST', headers: { authorization: `Bearer ${token}` } });
+  const response = await fetch(path, { method: 'POST', headers });
   const answer = await response.json();
   setText(
     byId('answer'),
@@ -101,7 +102,7 @@ async function setLink(a, b, verb) {
 
 async function look() {
   try {
-    const response = await fetch('/api/world');
+    const response = await fetch('/api/world', { headers });
     if (response.ok) draw(await response.json());
   } catch {
     setText(byId('headline'), 'This page lost its server; start "npm start -- --regions eu,us,ap" again.');
