@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { compareTables } from '../../logical/compare/compare.ts';
 import type { TableComparison } from '../../logical/compare/compare.ts';
 import { parseTables } from '../../logical/follow/source.ts';
+import { toPlainText } from '../screen/text-width.ts';
 
 const SHOWN = 10;
 const EXIT_DIFFERENT = 1;
@@ -45,14 +46,15 @@ async function runCompare(flags: CompareFlags): Promise<void> {
   if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
   const seconds = (performance.now() - startedAtMs) / 1_000;
   if (flags.json) process.stdout.write(`${JSON.stringify({ seconds, tables }, null, 2)}\n`);
-  else process.stdout.write(`${tables.map(render).join('\n')}\n${seconds.toFixed(1)} s\n`);
+  else process.stdout.write(`${tables.map(renderTable).join('\n')}\n${seconds.toFixed(1)} s\n`);
   const left = tables.some(
     ({ differences, repaired, undecided }) => differences.length > repaired || undecided > 0,
   );
   if (left) process.exitCode = EXIT_DIFFERENT;
 }
 
-function render({ table, rows, differences, undecided, repaired }: TableComparison): string {
+/** For people. */
+export function renderTable({ table, rows, differences, undecided, repaired }: TableComparison): string {
   const count = rows.toLocaleString('en-US');
   if (differences.length === 0 && undecided === 0) return `${table}: ${count} rows, the same`;
   const parts = [
@@ -60,7 +62,9 @@ function render({ table, rows, differences, undecided, repaired }: TableComparis
     ...(repaired > 0 ? [`${repaired} repaired`] : []),
     ...(undecided > 0 ? [`${undecided} were written all the time`] : []),
   ];
-  const shown = differences.slice(0, SHOWN).map(({ kind, key }) => `  ${kind}: ${key.join(', ')}`);
+  const shown = differences
+    .slice(0, SHOWN)
+    .map(({ kind, key }) => `  ${kind}: ${toPlainText(key.join(', '))}`);
   const rest = differences.length > SHOWN ? [`  and ${differences.length - SHOWN} more; --json has all`] : [];
   return [`${table}: ${count} rows, ${parts.join(', ')}`, ...shown, ...rest].join('\n');
 }

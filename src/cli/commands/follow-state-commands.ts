@@ -7,6 +7,7 @@ import { connectToLeader } from '../../logical/endpoints.ts';
 import { hasOwnSchema } from '../../logical/apply/own-schema.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';
+import { toPlainText } from '../screen/text-width.ts';
 
 interface StateFlags {
   readonly from?: string;
@@ -86,7 +87,7 @@ async function printStatus(flags: StateFlags): Promise<void> {
 
 function renderKept(kept: Omit<KeptTransaction, 'position'> & { readonly position: string }): string {
   const { id, position, committedAt, tables, sqlState, error } = kept;
-  return `${id}, committed ${committedAt.toISOString()} at ${position}, on ${tables.join(', ')}: ${error} (${sqlState})`;
+  return `${id}, committed ${committedAt.toISOString()} at ${position}, on ${tables.join(', ')}: ${toPlainText(error)} (${sqlState})`;
 }
 
 async function retry(flags: StateFlags): Promise<void> {
@@ -100,7 +101,7 @@ async function retry(flags: StateFlags): Promise<void> {
     process.stdout.write(
       `${outcome.applied} applied, ${outcome.failed.length} failed again, ${outcome.waiting} wait for those.\n`,
     );
-    for (const { id, error } of outcome.failed) process.stdout.write(`  ${id}: ${error}\n`);
+    for (const { id, error } of outcome.failed) process.stdout.write(`  ${id}: ${toPlainText(error)}\n`);
   }
   if (outcome.failed.length > 0) process.exitCode = 1;
 }

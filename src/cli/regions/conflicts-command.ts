@@ -1,5 +1,6 @@
 import { SCHEMA } from '../../multi-leader/tables/statements.ts';
 import { openSession } from '../../multi-leader/sessions.ts';
+import { toPlainText } from '../screen/text-width.ts';
 import { findRegion, readRegions } from './regions-folder.ts';
 
 /** One entry of the log, as `lockstep regions conflicts --json` has it; rows by column, values as text. */
@@ -83,5 +84,6 @@ function renderConflict({
       `  ${name}: ${later.region} saw ${show(seen)} and wrote ${show(written)}; it was ${show(before)} and is ${show(result)}`,
     );
   }
-  return lines.join('\n');
+  // Values are the app's users', and may hold what a terminal obeys.
+  return lines.map(toPlainText).join('\n');
 }
