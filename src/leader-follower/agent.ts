@@ -28,8 +28,8 @@ import { Membership } from './members/membership.ts';
 import { releaseInOrder } from './leadership/orderly-release.ts';
 import { Merits } from './election/merits.ts';
 import type { LocalNodeListener } from './local/local-node-options.ts';
-import { createMemberVoice } from './members/member-voice.ts';
-import type { MemberVoice } from './members/member-voice.ts';
+import { createMemberAnswers } from './members/member-answers.ts';
+import type { MemberAnswers } from './members/member-answers.ts';
 import { News } from './peers/news.ts';
 import type { Change } from './peers/news.ts';
 import { claimFolder } from './local/node-folder.ts';
@@ -76,7 +76,7 @@ export class Agent {
   readonly #writeHealth: WriteHealth;
   readonly #news = new News();
   readonly #betweenRounds = new BetweenRounds(() => this.#wake());
-  readonly #voice: MemberVoice;
+  readonly #answers: MemberAnswers;
   readonly #rescue: Rescue | null;
   readonly #closing = new AbortController();
   #wake: () => void = () => undefined;
@@ -225,7 +225,7 @@ export class Agent {
       betweenRounds: this.#betweenRounds,
     });
     this.#rescue = createRescue(parts);
-    this.#voice = createMemberVoice({
+    this.#answers = createMemberAnswers({
       coordination,
       register: this.#register,
       peers: this.#peers,
@@ -243,7 +243,7 @@ export class Agent {
   async run(): Promise<void> {
     this.#server = await serveAgent({
       api: {
-        ...this.#voice,
+        ...this.#answers,
         plan: this.#planned.register,
         fence: (request) =>
           answerFence(
@@ -372,7 +372,7 @@ export class Agent {
       this.#fence.raise(Math.max(version, observation.view.register.version));
     }
     this.#last = observation;
-    this.#news.publish(this.#voice.topology(), this.#voice.status());
+    this.#news.publish(this.#answers.topology(), this.#answers.status());
     return observation;
   }
 

@@ -12,8 +12,8 @@ import { Fence } from './leadership/fence.ts';
 import { CLUSTER_KEY, LeadershipRegister } from './leadership/leadership.ts';
 import { createLiveConfig } from './config/live-config.ts';
 import { checkNotRemoved } from './members/membership.ts';
-import { createMemberVoice } from './members/member-voice.ts';
-import type { MemberVoice } from './members/member-voice.ts';
+import { createMemberAnswers } from './members/member-answers.ts';
+import type { MemberAnswers } from './members/member-answers.ts';
 import { News } from './peers/news.ts';
 import type { Change } from './peers/news.ts';
 import { claimFolder } from './local/node-folder.ts';
@@ -42,7 +42,7 @@ export class Witness {
   readonly #peers: Peers;
   readonly #events: EventLog;
   readonly #news = new News();
-  readonly #voice: MemberVoice;
+  readonly #answers: MemberAnswers;
   readonly #fence = new Fence();
   readonly #promise: PromiseToLeader;
   readonly #closing = new AbortController();
@@ -109,7 +109,7 @@ export class Witness {
       onPong: () => undefined,
       onDistrust: (reason) => this.#events.addSeldom('error', reason),
     });
-    this.#voice = createMemberVoice({
+    this.#answers = createMemberAnswers({
       coordination,
       register: this.#register,
       peers: this.#peers,
@@ -127,7 +127,7 @@ export class Witness {
   async run(): Promise<void> {
     this.#server = await serveAgent({
       api: {
-        ...this.#voice,
+        ...this.#answers,
         ...this.#refusals(),
         plan: this.#plan,
         rescue: null,
@@ -206,7 +206,7 @@ export class Witness {
     this.#peers.use(othersOf(this.#config, this.#node.name));
     // A restarted node may have fenced in an earlier life.
     if (!this.#fence.isKnown && version !== null) this.#fence.raise(Math.max(before, version));
-    if (!this.#closing.signal.aborted) this.#news.publish(this.#voice.topology(), this.#voice.status());
+    if (!this.#closing.signal.aborted) this.#news.publish(this.#answers.topology(), this.#answers.status());
   }
 
   #sources(): ReportSources {

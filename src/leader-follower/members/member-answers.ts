@@ -11,7 +11,7 @@ import { describeCluster, describeSelf } from '../report/self-report.ts';
 import type { OwnVoteReport, ReportSources } from '../report/self-report.ts';
 
 /** What every member tells and answers, with PostgreSQL or without. */
-export type MemberVoice = Pick<
+export type MemberAnswers = Pick<
   AgentApi,
   | 'status'
   | 'topology'
@@ -26,7 +26,7 @@ export type MemberVoice = Pick<
 >;
 
 /** `describe` gives the present state of the member; `wake` begins its next round at once. */
-export function createMemberVoice(member: {
+export function createMemberAnswers(member: {
   readonly coordination: OpenCoordination;
   readonly register: LeadershipRegister;
   readonly peers: Peers;
@@ -36,7 +36,7 @@ export function createMemberVoice(member: {
   readonly promise: PromiseToLeader;
   readonly describe: () => ReportSources;
   readonly wake: () => void;
-}): MemberVoice {
+}): MemberAnswers {
   const { coordination, register, peers, events, news, fence, promise, describe } = member;
   const vote = (): OwnVoteReport => ({
     acceptor: coordination.acceptor,
