@@ -28,9 +28,9 @@ async function lead(): Promise<{ register: LeadershipRegister; cluster: MemoryCl
 
 test('voters that are to come are counted until the change is known to be written', async () => {
   const { register } = await lead();
-  const coming = (await register.countAlso([n1, n2]))!;
+  const coming = (await register.addComingVoters([n1, n2]))!;
   expect(register.comingVoters).toEqual([n1, n2]);
-  expect(await register.countAlso([n1, n3])).toBeNull();
+  expect(await register.addComingVoters([n1, n3])).toBeNull();
   expect(await register.changeVoters(coming, (state) => ({ ...state, votersEpoch: 1 }))).toBe(true);
   expect(register.known.state?.votersEpoch).toBe(1);
   expect(register.comingVoters).toBeNull();
@@ -38,10 +38,10 @@ test('voters that are to come are counted until the change is known to be writte
 
 test('they stay counted while the outcome is unknown, until a newer version is', async () => {
   const { register, cluster } = await lead();
-  const coming = (await register.countAlso([n1, n2]))!;
+  const coming = (await register.addComingVoters([n1, n2]))!;
   for (const voter of VOTERS.slice(1)) cluster.silence(voter);
   expect(await register.changeVoters(coming, (state) => ({ ...state, votersEpoch: 1 }))).toBe(false);
-  register.countNoMore(coming);
+  register.dropComingVoters(coming);
   expect(register.comingVoters).toEqual([n1, n2]);
   for (const voter of VOTERS.slice(1)) cluster.wake(voter);
   await register.update((state) => state);
@@ -51,10 +51,10 @@ test('they stay counted while the outcome is unknown, until a newer version is',
 
 test('a change that ends late takes back its own voters, not those of the next one', async () => {
   const { register } = await lead();
-  const first = (await register.countAlso([n1, n2]))!;
-  register.countNoMore(first);
-  const second = (await register.countAlso([n1, n3]))!;
-  register.countNoMore(first);
+  const first = (await register.addComingVoters([n1, n2]))!;
+  register.dropComingVoters(first);
+  const second = (await register.addComingVoters([n1, n3]))!;
+  register.dropComingVoters(first);
   expect(register.comingVoters).toEqual([n1, n3]);
   // Nor is the first one written after all: nobody counts its voters.
   expect(await register.changeVoters(first, (state) => ({ ...state, votersEpoch: 9 }))).toBe(false);

@@ -195,7 +195,7 @@ export class LeadershipRegister {
    * after `supportMs`; whoever is held then has told PostgreSQL only deadlines that both grant. Null when another change has
    * not been settled yet.
    */
-  async countAlso(names: readonly NodeId[]): Promise<ComingVoters | null> {
+  async addComingVoters(names: readonly NodeId[]): Promise<ComingVoters | null> {
     if (this.#coming !== null) return null;
     const coming = { names, replaces: null };
     this.#coming = coming;
@@ -204,13 +204,13 @@ export class LeadershipRegister {
     return coming;
   }
 
-  /** Takes {@link countAlso} back, as long as nothing was sent. */
-  countNoMore(coming: ComingVoters): void {
+  /** Takes {@link addComingVoters} back, as long as nothing was sent. */
+  dropComingVoters(coming: ComingVoters): void {
     if (this.#coming === coming && coming.replaces === null) this.#coming = null;
   }
 
   /**
-   * After {@link countAlso}: writes the change of voters. False when it was not applied, or that is not known, or `coming`
+   * After {@link addComingVoters}: writes the change of voters. False when it was not applied, or that is not known, or `coming`
    * has not been counted all the time.
    */
   async changeVoters(coming: ComingVoters, change: Change): Promise<boolean> {

@@ -113,7 +113,7 @@ export class NodeKeeper {
     const reports = await this.#askAll();
     const next = change(state, reports);
     const names = (voterSetOf(next)?.voters ?? []).map((voter) => voter.name);
-    const coming = await this.#register.countAlso(names);
+    const coming = await this.#register.addComingVoters(names);
     if (coming === null) throw outrun();
     try {
       this.#checkLeading();
@@ -133,7 +133,7 @@ export class NodeKeeper {
         if (!isWritten) throw unsettled();
       });
     } finally {
-      this.#register.countNoMore(coming);
+      this.#register.dropComingVoters(coming);
     }
   }
 
