@@ -33,16 +33,16 @@ export interface RowMessage {
 }
 
 /** A statement of Lockstep's own, parsed once per connection under its name. */
-export interface Rider {
+export interface OwnStatement {
   readonly name: string;
   readonly text: string;
   readonly values: readonly string[];
-  /** Its Bind and Execute as bytes, once they were needed: a rider is sent again and again. */
+  /** Its Bind and Execute as bytes, once they were needed: such a statement is sent again and again. */
   bytes?: Buffer;
 }
 
 /** What names a prepared statement. */
-export type PreparedQuery = Pick<Rider, 'name' | 'text'>;
+export type PreparedQuery = Pick<OwnStatement, 'name' | 'text'>;
 
 /** The calls by which pg's Client hands the server's messages to a query. */
 export interface QueryInternals {
@@ -68,7 +68,7 @@ export interface QueryInternals {
   handleReadyForQuery(connection: WireConnection): void;
 }
 
-export type Step = Rider | QueryInternals;
+export type Step = OwnStatement | QueryInternals;
 
 const NO_VALUES: readonly unknown[] = [];
 
@@ -119,7 +119,7 @@ function write(connection: WireConnection, step: Step, values: readonly unknown[
     if (name !== undefined) connection.submittedNamedStatements[name] = text;
   }
   if (!isQuery) {
-    step.bytes ??= encodeRider(step);
+    step.bytes ??= encodeOwnStatement(step);
     connection.stream.write(step.bytes);
     return;
   }
@@ -130,7 +130,7 @@ function write(connection: WireConnection, step: Step, values: readonly unknown[
 }
 
 /** pg's Connection writes what it serializes to its stream; here the stream is a list. */
-function encodeRider({ name, values }: Rider): Buffer {
+function encodeOwnStatement({ name, values }: OwnStatement): Buffer {
   const chunks: Buffer[] = [];
   const collector = { _send: (bytes: Buffer) => chunks.push(bytes) };
   const { bind, execute } = pg.Connection.prototype as unknown as WireConnection;
@@ -140,7 +140,7 @@ function encodeRider({ name, values }: Rider): Buffer {
     values,
     binary: undefined,
   });
-  // Nobody needs to know the columns of a rider's row, so that nothing describes them.
+  // Nobody needs to know the columns of such a statement's row, so that nothing describes them.
   execute.call(collector as unknown as WireConnection, { portal: '' });
   return Buffer.concat(chunks);
 }

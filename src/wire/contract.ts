@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { PoolClient, QueryConfig } from 'pg';
 import type { NodeKey } from '../model/node.ts';
-import type { Rider, RowMessage } from './batch.ts';
+import type { OwnStatement, RowMessage } from './batch.ts';
 
 /** What a connection is given to run, with what pg accepts beyond its types. */
 export interface WireStatement extends QueryConfig<unknown[]> {
@@ -16,9 +16,9 @@ export interface WireStatement extends QueryConfig<unknown[]> {
  */
 export interface ExchangePlan {
   readonly statements: readonly WireStatement[];
-  readonly before?: readonly Rider[] | undefined;
-  readonly after?: readonly Rider[] | undefined;
-  readonly question?: Rider | undefined;
+  readonly before?: readonly OwnStatement[] | undefined;
+  readonly after?: readonly OwnStatement[] | undefined;
+  readonly question?: OwnStatement | undefined;
   /** For each statement, the name under which the connection prepares it, if any. */
   readonly preparedAs?: readonly (string | undefined)[] | undefined;
   /** Why the statements run on this server, for logs. */
@@ -46,9 +46,9 @@ export interface ExchangeReport {
   readonly isCutOffBefore: boolean;
   /** pg's results, one for each statement that was answered. */
   readonly results: readonly unknown[];
-  /** The last row of the rider with this name; null when it was not asked, or failed. */
+  /** The last row of the own statement with this name; null when it was not asked, or failed. */
   answerOf(name: string): RowMessage['fields'] | null;
-  /** What the rider with this name did, such as COMMIT; null when it was not reached. */
+  /** What the own statement with this name did, such as COMMIT; null when it was not reached. */
   commandOf(name: string): string | null;
   /** Whether the server gave up waiting for a follower: the commit is applied on the leader only. */
   readonly isSyncWaitCancelled: boolean;

@@ -2,7 +2,14 @@ import type { ExchangePlan, ExchangeReport, WireStatement } from './contract.ts'
 import pg from 'pg';
 import { sendBatch } from './batch.ts';
 import { codeOf } from '../model/errors.ts';
-import type { PreparedQuery, QueryInternals, Rider, RowMessage, Step, WireConnection } from './batch.ts';
+import type {
+  PreparedQuery,
+  QueryInternals,
+  OwnStatement,
+  RowMessage,
+  Step,
+  WireConnection,
+} from './batch.ts';
 import type { Lease } from './contract.ts';
 import { isStalePlan, makeRoomToPrepare, noticeDeallocation, prepareAnew, UNKNOWN_NAME } from './prepared.ts';
 import { PlainStatement } from './plain-statement.ts';
@@ -27,7 +34,7 @@ export function startExchange(
   lease.client.query(new Exchange(lease, plan, finish) as unknown as pg.Submittable);
 }
 
-const NO_RIDERS: readonly Rider[] = [];
+const NO_OWN_STATEMENTS: readonly OwnStatement[] = [];
 const LOST = 'Connection terminated unexpectedly';
 /** A server that stops, or somebody who ends the connection. */
 const SHUTDOWN = '57P01';
@@ -56,7 +63,7 @@ class Exchange implements ExchangeReport {
   #at = 0;
   #failedAt = 0;
   #phase: 'batch' | 'question' | 'done' = 'batch';
-  /** Riders' last rows and commands, by their step; the question's at the end. */
+  /** Own statements' last rows and commands, by their step; the question's at the end. */
   readonly #rows: RowMessage['fields'][] = [];
   readonly #commands: string[] = [];
   #isAwaitingReady = false;
@@ -70,7 +77,7 @@ class Exchange implements ExchangeReport {
     this.#finish = finish;
     const isObserved = lease.observer !== null || plan.observer !== undefined;
     this.#startedAtMs = isObserved ? performance.now() : 0;
-    const { statements, before = NO_RIDERS, after = NO_RIDERS } = plan;
+    const { statements, before = NO_OWN_STATEMENTS, after = NO_OWN_STATEMENTS } = plan;
     const isBatch = before.length > 0 || after.length > 0 || statements.length > 1;
     this.#queries = statements.map((statement, index) => this.#createQuery(statement, index));
     this.#steps = isBatch ? [...before, ...this.#queries, ...after] : this.#queries;

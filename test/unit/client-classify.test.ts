@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { canFollowRider, classify, isUndecided } from '../../src/client/classify/core/classify.ts';
+import { canFollowOwnStatement, classify, isUndecided } from '../../src/client/classify/core/classify.ts';
 import type { StatementKind } from '../../src/client/classify/core/classify.ts';
 import { readCatalog } from '../../src/client/classify/core/catalog-names.ts';
 
@@ -258,10 +258,10 @@ describe('the form of a statement', () => {
   it.each(Object.values(table).flat())('decides, and the words of the reason do not: %s', (sql) => {
     const found = classify(sql);
     const reworded = { ...found, reason: `unknown function INSERT volatile ${found.reason}` };
-    expect(canFollowRider(reworded)).toBe(canFollowRider(found));
+    expect(canFollowOwnStatement(reworded)).toBe(canFollowOwnStatement(found));
     expect(isUndecided(reworded)).toBe(isUndecided(found));
     const silent = { ...found, reason: '' };
-    expect(canFollowRider(silent)).toBe(canFollowRider(found));
+    expect(canFollowOwnStatement(silent)).toBe(canFollowOwnStatement(found));
     expect(isUndecided(silent)).toBe(isUndecided(found));
   });
 });

@@ -99,7 +99,7 @@ const OPERATIONS = new Set(
 
 function operationOf({ statements, after = [] }: ExchangePlan): string {
   if (statements.length > 1) return 'BATCH';
-  const text = statements[0]?.text ?? (after.some((rider) => rider.text === 'COMMIT') ? 'COMMIT' : 'BEGIN');
+  const text = statements[0]?.text ?? (after.some((own) => own.text === 'COMMIT') ? 'COMMIT' : 'BEGIN');
   const word = /^\s*([A-Za-z]+)/.exec(text)?.[1]?.toUpperCase() ?? '';
   return OPERATIONS.has(word) ? word : 'OTHER';
 }

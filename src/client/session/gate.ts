@@ -5,7 +5,7 @@ import type { SynchronousCommit } from '../../model/durability.ts';
 import { parseTimeline } from '../../model/timeline.ts';
 import type { ConsistencyToken } from '../../model/token.ts';
 import { endOfLastRecord } from './core/session.ts';
-import type { Rider } from '../../wire/batch.ts';
+import type { OwnStatement } from '../../wire/batch.ts';
 import type { ExchangeReport } from '../../wire/contract.ts';
 
 /**
@@ -51,32 +51,32 @@ FROM wait`;
 
 const DIVISION_BY_ZERO = '22012';
 
-/** A rider's row; null when it was not asked, or failed. */
+/** An own statement's row; null when it was not asked, or failed. */
 type Answer = ReturnType<ExchangeReport['answerOf']>;
 
 /** In front of a statement: it runs on a follower only at or past `lsn`, for which it may wait. */
-export function createGate(lsn: Lsn, waitMs: number): Rider {
+export function createGate(lsn: Lsn, waitMs: number): OwnStatement {
   if (waitMs === 0) return createLook(lsn);
   return { name: 'lockstep_wait', text: WAIT_SQL, values: [formatLsn(lsn), String(Math.round(waitMs))] };
 }
 
 /** The last look made: a session looks for the same position until it writes again. */
-let lastLook: { readonly lsn: Lsn; readonly rider: Rider } | null = null;
+let lastLook: { readonly lsn: Lsn; readonly look: OwnStatement } | null = null;
 
-function createLook(lsn: Lsn): Rider {
+function createLook(lsn: Lsn): OwnStatement {
   if (lastLook?.lsn !== lsn)
-    lastLook = { lsn, rider: { name: 'lockstep_look', text: LOOK_SQL, values: [formatLsn(lsn)] } };
-  return lastLook.rider;
+    lastLook = { lsn, look: { name: 'lockstep_look', text: LOOK_SQL, values: [formatLsn(lsn)] } };
+  return lastLook.look;
 }
 
 /** How far a follower was whose gate let a statement through; null when the gate did not tell. */
-export function readGateAnswer(report: ExchangeReport, gate: Rider): Lsn | null {
+export function readGateAnswer(report: ExchangeReport, gate: OwnStatement): Lsn | null {
   const [lsn] = report.answerOf(gate.name) ?? [];
   return lsn == null ? null : readPosition(lsn);
 }
 
 /** In front of a statement: it runs on the leader only when that shows what a follower has shown. */
-export function createLeaderGate(snapshotEnd: string, waitMs: number): Rider {
+export function createLeaderGate(snapshotEnd: string, waitMs: number): OwnStatement {
   return {
     name: 'lockstep_leader_gate',
     text: LEADER_GATE_SQL,
@@ -91,17 +91,17 @@ export function isGateMiss(report: ExchangeReport): boolean {
 }
 
 /** In front of a statement: the durability of the transaction that it runs in. */
-export function createDurability(level: SynchronousCommit): Rider {
+export function createDurability(level: SynchronousCommit): OwnStatement {
   return DURABILITY[level];
 }
 
-const setDurability = (level: SynchronousCommit): Rider => ({
+const setDurability = (level: SynchronousCommit): OwnStatement => ({
   name: 'lockstep_durability',
   text: `SELECT pg_catalog.set_config('synchronous_commit', $1, true)`,
   values: [level],
 });
 
-const DURABILITY: Readonly<Record<SynchronousCommit, Rider>> = {
+const DURABILITY: Readonly<Record<SynchronousCommit, OwnStatement>> = {
   off: setDurability('off'),
   local: setDurability('local'),
   remote_write: setDurability('remote_write'),
@@ -110,7 +110,7 @@ const DURABILITY: Readonly<Record<SynchronousCommit, Rider>> = {
 };
 
 /** Behind BEGIN: its transaction's durability. Unlike a SELECT it takes no snapshot. */
-export function createLocalDurability(level: SynchronousCommit): Rider {
+export function createLocalDurability(level: SynchronousCommit): OwnStatement {
   return {
     name: `lockstep_durability_${level}`,
     text: `SET LOCAL synchronous_commit TO ${level}`,
@@ -119,7 +119,7 @@ export function createLocalDurability(level: SynchronousCommit): Rider {
 }
 
 /** Asked of a follower behind a read: how far it has replayed, how far it can have, its snapshot's end. */
-export const FOLLOWER_SIGHT: Rider = {
+export const FOLLOWER_SIGHT: OwnStatement = {
   name: 'lockstep_sight',
   text: `SELECT pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_last_wal_receive_lsn(),
  pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())`,
@@ -130,7 +130,7 @@ export const FOLLOWER_SIGHT: Rider = {
  * Asked of the leader behind a commit: the flushed position covers every commit that waited for the disk;
  * where the setting says that commits do not, the insert position covers them.
  */
-export const LEADER_QUESTION: Rider = {
+export const LEADER_QUESTION: OwnStatement = {
   name: 'lockstep_position',
   text: `SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(f), 1, 8), f, pg_catalog.pg_current_wal_insert_lsn(),
  pg_catalog.current_setting('synchronous_commit'), pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),

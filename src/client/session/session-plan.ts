@@ -1,6 +1,6 @@
 import type { SynchronousCommit } from '../../model/durability.ts';
 import type { Lsn } from '../../model/lsn.ts';
-import { canFollowRider, mayWrite } from '../classify/core/classify.ts';
+import { canFollowOwnStatement, mayWrite } from '../classify/core/classify.ts';
 import type { Classification } from '../classify/core/classify.ts';
 import { decideFreshness } from './core/session.ts';
 import type { FreshnessCheck } from './core/session.ts';
@@ -87,7 +87,7 @@ function planForLeader(statement: PlannedStatement, { monitor, limits }: FinderP
   const plain = { statements: [request.statement], preparedAs, question, ...UNCHECKED };
   if (level !== null) return { ...plain, before: [createDurability(level)] };
   const sight = session?.followerSight ?? null;
-  if (sight === null || statement.isLeaderGateSpent || !canFollowRider(classification)) return plain;
+  if (sight === null || statement.isLeaderGateSpent || !canFollowOwnStatement(classification)) return plain;
   if (sight.timeline !== monitor.leadership.timeline) return plain;
   const before = [createLeaderGate(sight.snapshotEnd, limits.gateWaitMs)];
   return { ...plain, before, check: 'leader-gate', sight };

@@ -3,7 +3,7 @@ import { isSynchronous } from '../../model/durability.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { exchangeWithinLimit } from '../statement/durability.ts';
 import type { CommitWait, ResolvedCommitWait } from '../statement/durability.ts';
-import type { Rider } from '../../wire/batch.ts';
+import type { OwnStatement } from '../../wire/batch.ts';
 import type { Classification } from '../classify/core/classify.ts';
 import { exchange } from '../../wire/exchange.ts';
 import type { ExchangePlan, ExchangeReport } from '../../wire/contract.ts';
@@ -34,7 +34,7 @@ export interface TransactionParts {
   readonly session: SessionState | null;
 }
 
-const COMMIT: Rider = { name: 'lockstep_commit', text: 'COMMIT', values: [] };
+const COMMIT: OwnStatement = { name: 'lockstep_commit', text: 'COMMIT', values: [] };
 
 function isReading({ kind }: Classification): boolean {
   return kind === 'read' || kind === 'leader-read';
@@ -46,7 +46,7 @@ export class ActiveTransaction {
   readonly #lease: Lease;
   readonly #commitWait: ResolvedCommitWait;
   /** What the first statement carries in front; then nothing. */
-  #opening: readonly Rider[];
+  #opening: readonly OwnStatement[];
   #state: 'unopened' | 'open' | 'ended' | 'failed' | 'lost' = 'unopened';
   #lostThrough: Error | null = null;
   /** The first error of PostgreSQL's: why COMMIT turns into ROLLBACK when the function swallowed it. */
@@ -61,7 +61,7 @@ export class ActiveTransaction {
     parts: TransactionParts,
     lease: Lease,
     commitWait: ResolvedCommitWait,
-    opening: readonly Rider[],
+    opening: readonly OwnStatement[],
   ) {
     this.#parts = parts;
     this.#lease = lease;
@@ -99,36 +99,36 @@ export class ActiveTransaction {
     this.#requireAnswer(report);
   }
 
-  #takeOpening(): readonly Rider[] {
+  #takeOpening(): readonly OwnStatement[] {
     const opening = this.#opening;
     this.#opening = [];
     if (this.#state === 'unopened') this.#state = 'open';
     return opening;
   }
 
-  #giveBack(opening: readonly Rider[]): void {
+  #giveBack(opening: readonly OwnStatement[]): void {
     this.#opening = opening;
     this.#state = 'unopened';
   }
 
   /** BEGIN and the claim of a key in one flight. Returns the claim's row. */
-  async claim(riders: readonly Rider[]): Promise<readonly (string | null)[] | null> {
+  async claim(own: readonly OwnStatement[]): Promise<readonly (string | null)[] | null> {
     const report = await this.#exchange({
       statements: [],
-      before: [...this.#takeOpening(), ...riders],
+      before: [...this.#takeOpening(), ...own],
     });
     this.#requireAnswer(report);
     return report.answerOf(CLAIM);
   }
 
-  /** `riders` go in front of COMMIT, in the same flight. */
-  async commit(riders: readonly Rider[] = []): Promise<void> {
+  /** What is in `own` goes in front of COMMIT, in the same flight. */
+  async commit(own: readonly OwnStatement[] = []): Promise<void> {
     await this.#sequence.whenIdle();
     this.#requireUsable();
     const isEmpty = this.#state === 'unopened';
     this.#state = 'ended';
     if (isEmpty) return;
-    await this.#commitWith([], riders);
+    await this.#commitWith([], own);
   }
 
   /** BEGIN, all statements and COMMIT in one flight. */
@@ -141,7 +141,7 @@ export class ActiveTransaction {
 
   async #commitWith(
     statements: readonly StatementConfig[],
-    riders: readonly Rider[] = [],
+    own: readonly OwnStatement[] = [],
   ): Promise<QueryResult[]> {
     const { runner, session } = this.#parts;
     const { monitor, traffic } = runner.parts;
@@ -150,7 +150,7 @@ export class ActiveTransaction {
     const startedAtMs = performance.now();
     const before = this.#takeOpening();
     const asks = asksLeader(session, monitor, this.#mayHaveWritten);
-    const after = asks ? [...riders, COMMIT, LEADER_QUESTION] : [...riders, COMMIT];
+    const after = asks ? [...own, COMMIT, LEADER_QUESTION] : [...own, COMMIT];
     const mayWait = level === null || isSynchronous(level);
     const report = await exchangeWithinLimit(
       this.#lease,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { QueryResult } from 'pg';
 import { LockstepError } from '../../model/errors.ts';
-import type { Rider } from '../../wire/batch.ts';
+import type { OwnStatement } from '../../wire/batch.ts';
 import { AttemptLedger, checkIdempotencyKey, decideKeyed, encodeResult, isSweepDue } from './core/outcome.ts';
 import type { AttemptFailure, Claim } from './core/outcome.ts';
 import { codeOf } from '../../model/errors.ts';
@@ -9,7 +9,7 @@ import { codeOf } from '../../model/errors.ts';
 /** Runs a text of one or several statements on the leader, outside of any transaction; answers the rows it changed. */
 export type RunOnLeader = (text: string) => Promise<number>;
 
-/** Name of the rider whose row {@link KeyedCall.readClaim} reads. */
+/** Name of the statement whose row {@link KeyedCall.readClaim} reads. */
 export const CLAIM: string = 'lockstep_claim';
 
 /**
@@ -141,7 +141,7 @@ export class KeyedCall {
   }
 
   /** What a new attempt sends behind BEGIN, in the same flight. */
-  claimRiders(): readonly Rider[] {
+  claimStatements(): readonly OwnStatement[] {
     this.#attempt = this.#table.newAttempt();
     this.#isClaimed = false;
     this.#value = undefined;
@@ -167,7 +167,7 @@ export class KeyedCall {
   }
 
   /** What an attempt sends in front of COMMIT, in the same flight, once its function has returned `value`. */
-  resultRiders(value: unknown): readonly Rider[] {
+  resultStatements(value: unknown): readonly OwnStatement[] {
     this.#value = value;
     const json = encodeResult(value);
     return json === null

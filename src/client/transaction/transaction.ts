@@ -3,7 +3,7 @@ import type { SynchronousCommit } from '../../model/durability.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { codeOf } from '../../model/errors.ts';
 import { isSerializationConflict, READ_ONLY_TRANSACTION } from '../statement/core/retry.ts';
-import type { Rider } from '../../wire/batch.ts';
+import type { OwnStatement } from '../../wire/batch.ts';
 import { resolveCommitWait } from '../statement/durability.ts';
 import type { CommitWait } from '../statement/durability.ts';
 import type { StatementConfig } from '../statement/queryable.ts';
@@ -87,9 +87,9 @@ async function runKeyed(
   const { limits, outcomes, traffic } = parts.runner.parts;
   const call = outcomes.call(key, limits.failoverTimeoutMs);
   const attempt = async (active: ActiveTransaction): Promise<unknown> => {
-    const claim = call.readClaim(await withCallersFrame(active.claim(call.claimRiders())));
+    const claim = call.readClaim(await withCallersFrame(active.claim(call.claimStatements())));
     const value = claim.kind === 'own' ? await fn(active) : claim.value;
-    await withCallersFrame(active.commit(claim.kind === 'own' ? call.resultRiders(value) : []));
+    await withCallersFrame(active.commit(claim.kind === 'own' ? call.resultStatements(value) : []));
     return value;
   };
   const value = await runAttempts(parts, options, attempt, call);
@@ -224,7 +224,7 @@ async function ledElsewhere(
 }
 
 /** BEGIN and what must hold from the start. */
-function planOpening(options: TransactionOptions, level: SynchronousCommit | null): readonly Rider[] {
+function planOpening(options: TransactionOptions, level: SynchronousCommit | null): readonly OwnStatement[] {
   const { isolation, readOnly, deferrable } = options;
   if (isolation !== undefined && !ISOLATIONS.has(isolation)) {
     const known = [...ISOLATIONS].join(', ');
@@ -237,6 +237,6 @@ function planOpening(options: TransactionOptions, level: SynchronousCommit | nul
   const accessSql = readOnly === true ? ' READ ONLY' : '';
   const deferrableSql = deferrable === true ? ' DEFERRABLE' : '';
   const text = `BEGIN${isolationSql}${accessSql}${deferrableSql}`;
-  const begin: Rider = { name: `lockstep_${text}`, text, values: [] };
+  const begin: OwnStatement = { name: `lockstep_${text}`, text, values: [] };
   return level === null ? [begin] : [begin, createLocalDurability(level)];
 }

@@ -303,7 +303,7 @@ const WORDS_BEFORE_ALIAS = new Set(['as', 'with', 'recursive']);
  * Whether it may run behind a statement of Lockstep's own in one message batch. That makes a transaction
  * around both, which VACUUM and its like refuse.
  */
-export function canFollowRider({ kind, form, isSingle }: Classification): boolean {
+export function canFollowOwnStatement({ kind, form, isSingle }: Classification): boolean {
   if (!isSingle) return false;
   if (kind === 'read' || kind === 'leader-read') return form !== 'empty' && form !== 'set';
   return kind === 'write' && (form === 'row-change' || isUndecided({ form }));
