@@ -146,13 +146,13 @@ describe('SessionState', () => {
     state.sawOnFollower(1, '900');
     state.sawOnFollower(1, '1000');
     state.sawOnFollower(1, '950');
-    const sight = state.followerSight;
-    expect(sight).toEqual({ timeline: 1, snapshotEnd: '1000' });
+    const snapshot = state.followerSnapshot;
+    expect(snapshot).toEqual({ timeline: 1, snapshotEnd: '1000' });
     state.sawOnFollower(1, '1001');
-    if (sight !== null) state.leaderShowed(sight);
-    expect(state.followerSight?.snapshotEnd).toBe('1001');
-    if (state.followerSight !== null) state.leaderShowed(state.followerSight);
-    expect(state.followerSight).toBeNull();
+    if (snapshot !== null) state.leaderShowed(snapshot);
+    expect(state.followerSnapshot?.snapshotEnd).toBe('1001');
+    if (state.followerSnapshot !== null) state.leaderShowed(state.followerSnapshot);
+    expect(state.followerSnapshot).toBeNull();
   });
 
   it('holds a claim until the leader has shown that it can be true', () => {

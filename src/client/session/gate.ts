@@ -119,7 +119,7 @@ export function createLocalDurability(level: SynchronousCommit): OwnStatement {
 }
 
 /** Asked of a follower behind a read: how far it has replayed, how far it can have, its snapshot's end. */
-export const FOLLOWER_SIGHT: OwnStatement = {
+export const FOLLOWER_QUESTION: OwnStatement = {
   name: 'lockstep_sight',
   text: `SELECT pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_last_wal_receive_lsn(),
  pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())`,

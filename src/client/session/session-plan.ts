@@ -10,7 +10,7 @@ import {
   createDurability,
   createGate,
   createLeaderGate,
-  FOLLOWER_SIGHT,
+  FOLLOWER_QUESTION,
   LEADER_QUESTION,
   readGateAnswer,
   readLeaderAnswer,
@@ -18,8 +18,8 @@ import {
 import type { FinderParts, NodeRoute } from '../route/node-finder.ts';
 import type { Lease } from '../../wire/contract.ts';
 import { asksLeader, learnFromLeader, learnFromRefusal } from './session-doubt.ts';
-import { learnFromFollower } from './session-sight.ts';
-import type { FollowerSight, SessionState } from './session-state.ts';
+import { learnFromFollower } from './follower-reads.ts';
+import type { FollowerSnapshot, SessionState } from './session-state.ts';
 
 /** What of a statement decides which check rides along, and what is learned from its answer. */
 export interface PlannedStatement {
@@ -38,7 +38,7 @@ export interface PlannedStatement {
 /** What an exchange carries, and which check rides in front. */
 export interface CheckedPlan extends ExchangePlan {
   readonly check: FreshnessCheck | 'leader-gate';
-  readonly sight: FollowerSight | null;
+  readonly snapshot: FollowerSnapshot | null;
   /** What a follower that passes the check has surely replayed. */
   readonly atLeast: Lsn | null;
 }
@@ -51,9 +51,9 @@ export interface Attempt {
   readonly startedAtMs: number;
 }
 
-const UNCHECKED = { check: 'none', sight: null, atLeast: null } as const;
+const UNCHECKED = { check: 'none', snapshot: null, atLeast: null } as const;
 
-const FOLLOWER_SIGHTS = [FOLLOWER_SIGHT];
+const FOLLOWER_QUESTIONS = [FOLLOWER_QUESTION];
 
 /** Puts the session's check, if it takes one, and its question into the statement's own flight. */
 export function planExchange(
@@ -73,10 +73,10 @@ export function planExchange(
   const ageMs = statement.hasLooked ? 0 : session.ageMs(performance.now());
   const check = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs, ageMs);
   const asksAlong = session.isMonotonic && (session.asksAlong || !isDirect);
-  const after = asksAlong ? FOLLOWER_SIGHTS : undefined;
+  const after = asksAlong ? FOLLOWER_QUESTIONS : undefined;
   if (token === null || check === 'none') return { statements, preparedAs, after, ...UNCHECKED };
   const before = [createGate(token.lsn, check === 'wait' ? limits.gateWaitMs : 0)];
-  return { statements, preparedAs, before, after, check, sight: null, atLeast: token.lsn };
+  return { statements, preparedAs, before, after, check, snapshot: null, atLeast: token.lsn };
 }
 
 function planForLeader(statement: PlannedStatement, { monitor, limits }: FinderParts): CheckedPlan {
@@ -86,11 +86,12 @@ function planForLeader(statement: PlannedStatement, { monitor, limits }: FinderP
   const question = mayAsk ? LEADER_QUESTION : undefined;
   const plain = { statements: [request.statement], preparedAs, question, ...UNCHECKED };
   if (level !== null) return { ...plain, before: [createDurability(level)] };
-  const sight = session?.followerSight ?? null;
-  if (sight === null || statement.isLeaderGateSpent || !canFollowOwnStatement(classification)) return plain;
-  if (sight.timeline !== monitor.leadership.timeline) return plain;
-  const before = [createLeaderGate(sight.snapshotEnd, limits.gateWaitMs)];
-  return { ...plain, before, check: 'leader-gate', sight };
+  const snapshot = session?.followerSnapshot ?? null;
+  if (snapshot === null || statement.isLeaderGateSpent || !canFollowOwnStatement(classification))
+    return plain;
+  if (snapshot.timeline !== monitor.leadership.timeline) return plain;
+  const before = [createLeaderGate(snapshot.snapshotEnd, limits.gateWaitMs)];
+  return { ...plain, before, check: 'leader-gate', snapshot };
 }
 
 /** Moves token and watermark on by what an answer told; `report` is null when its wait was given up. */
@@ -110,7 +111,7 @@ export function learnFromAnswer(
   }
   const isWrite = mayWrite(classification);
   if (!isWrite && plan.question === undefined) return;
-  if (plan.sight !== null) session.leaderShowed(plan.sight);
+  if (plan.snapshot !== null) session.leaderShowed(plan.snapshot);
   const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
   const waitedAt = report === null || report.isSyncWaitCancelled ? null : level;
   learnFromLeader(session, monitor, position, { startedAtMs, isWrite, waitedAt });

@@ -9,7 +9,7 @@ import { Pending } from '../statement/pending.ts';
 import { advanceToken, judgeClaim, UNREACHED_LSN } from './core/session.ts';
 
 /** The end of a snapshot that the session was shown by a follower, and that the leader may not show yet. */
-export interface FollowerSight {
+export interface FollowerSnapshot {
   readonly timeline: number;
   readonly snapshotEnd: string;
 }
@@ -44,7 +44,7 @@ interface SeenState extends ConsistencyToken {
   readonly end?: Lsn;
 }
 
-interface OwedSight {
+interface UnaskedRead {
   readonly timeline: Timeline;
   /** When the newest such read was sent, and when it had ended. */
   readonly askedAtMs: number;
@@ -68,10 +68,10 @@ export class SessionState {
   #shown: { readonly node: NodeKey; readonly bound: ConsistencyToken | null; readonly atMs: number } | null =
     null;
   /** Followers read from without asking how far they are: what they have shown is not bounded yet. */
-  readonly #owed = new Map<NodeKey, OwedSight>();
+  readonly #owed = new Map<NodeKey, UnaskedRead>();
   /** Whether each read asks that along: it costs a little, and is needed where a session moves or is handed on. */
   asksAlong: boolean;
-  #followerSight: FollowerSight | null = null;
+  #followerSnapshot: FollowerSnapshot | null = null;
 
   /** What the session is said to have seen, until the leader has shown that it can have. */
   #claim: ConsistencyToken | null = null;
@@ -152,8 +152,8 @@ export class SessionState {
   }
 
   /** What the leader must show before it answers again; null when it shows all that was seen. */
-  get followerSight(): FollowerSight | null {
-    return this.#followerSight;
+  get followerSnapshot(): FollowerSnapshot | null {
+    return this.#followerSnapshot;
   }
 
   /** A follower showed, in answer to what was sent at `askedAtMs`, a state of which nothing is past `bound`. */
@@ -219,16 +219,16 @@ export class SessionState {
     this.#owed.delete(node);
   }
 
-  /** Where a follower's snapshot ended: the leader must show as much, see {@link followerSight}. */
+  /** Where a follower's snapshot ended: the leader must show as much, see {@link followerSnapshot}. */
   sawOnFollower(timeline: number, snapshotEnd: string): void {
-    const known = this.#followerSight;
+    const known = this.#followerSnapshot;
     const isNewer = known === null || known.timeline < timeline || isSmaller(known.snapshotEnd, snapshotEnd);
-    if (isNewer) this.#followerSight = { timeline, snapshotEnd };
+    if (isNewer) this.#followerSnapshot = { timeline, snapshotEnd };
   }
 
-  /** The leader has shown `sight`, and will go on to. */
-  leaderShowed(sight: FollowerSight): void {
-    if (this.#followerSight === sight) this.#followerSight = null;
+  /** The leader has shown `snapshot`, and will go on to. */
+  leaderShowed(snapshot: FollowerSnapshot): void {
+    if (this.#followerSnapshot === snapshot) this.#followerSnapshot = null;
   }
 
   /** How long the session's last news from the leader has had to reach the followers. */

@@ -30,7 +30,7 @@ import type { OutcomeTable } from '../transaction/outcome.ts';
 import { Pending } from './pending.ts';
 import { learnFromAnswer, learnFromError, planExchange } from '../session/session-plan.ts';
 import type { Attempt, PlannedStatement } from '../session/session-plan.ts';
-import { askOwed, mayHaveGoneBack } from '../session/session-sight.ts';
+import { askOwed, mayHaveGoneBack } from '../session/follower-reads.ts';
 import { countsWrites } from '../session/session-state.ts';
 import type { SessionState } from '../session/session-state.ts';
 import { checkStaleness } from '../checks.ts';

@@ -3,7 +3,7 @@ import type { Timeline } from '../../model/timeline.ts';
 import type { NodeKey } from '../../model/node.ts';
 import { exchange } from '../../wire/exchange.ts';
 import type { ExchangeReport } from '../../wire/contract.ts';
-import { FOLLOWER_SIGHT, readFollowerAnswer } from './gate.ts';
+import { FOLLOWER_QUESTION, readFollowerAnswer } from './gate.ts';
 import type { LeaseSource } from '../route/node-finder.ts';
 import type { Lease } from '../../wire/contract.ts';
 import type { SessionState } from './session-state.ts';
@@ -21,7 +21,7 @@ export function learnFromFollower(
   startedAtMs: number,
 ): void {
   const timeline = timelineOf(session, monitor, node);
-  const position = readFollowerAnswer(report.answerOf(FOLLOWER_SIGHT.name));
+  const position = readFollowerAnswer(report.answerOf(FOLLOWER_QUESTION.name));
   if (position === null) return session.readUnasked(node, timeline, startedAtMs, performance.now());
   monitor.observe(node, position.replayed, startedAtMs);
   session.readOnFollower(node, { timeline, lsn: position.bound }, startedAtMs);
@@ -80,9 +80,9 @@ async function ask(
   if (lease === null) return false;
   const askedAtMs = performance.now();
   const isSame = isSameServer(session, monitor, lease);
-  const report = isSame ? await exchange(lease, { statements: [], before: [FOLLOWER_SIGHT] }) : null;
+  const report = isSame ? await exchange(lease, { statements: [], before: [FOLLOWER_QUESTION] }) : null;
   source.release(lease, report?.isBroken === true ? (report.error ?? true) : undefined, false);
-  const position = report === null ? null : readFollowerAnswer(report.answerOf(FOLLOWER_SIGHT.name));
+  const position = report === null ? null : readFollowerAnswer(report.answerOf(FOLLOWER_QUESTION.name));
   if (position === null) return false;
   const timeline = timelineOf(session, monitor, node);
   session.answeredOwed(node, { timeline, lsn: position.bound }, askedAtMs);
