@@ -229,35 +229,35 @@ describe('a session that is not asked about along with its reads', () => {
 
   it('owes a follower’s position before it moves, and nothing where it stays', () => {
     const state = startAt('1-0/200');
-    expect(state.isOwedBeside(null)).toBe(false);
+    expect(state.hasUnaskedBeside(null)).toBe(false);
     state.readUnasked('n2', parseTimeline(1), 10, 12);
-    expect(state.isOwedBeside('n2')).toBe(false);
-    expect(state.isOwedBeside('n3')).toBe(true);
-    expect(state.owedBeside(null)).toEqual(['n2']);
+    expect(state.hasUnaskedBeside('n2')).toBe(false);
+    expect(state.hasUnaskedBeside('n3')).toBe(true);
+    expect(state.unaskedBeside(null)).toEqual(['n2']);
     expect(state.requirementOn({ node: 'n2', openedAtMs: 5 })?.lsn).toBe(parseLsn('0/200'));
     state.readUnasked('n3', parseTimeline(1), 11, 13);
-    expect(state.owedBeside('n3')).toEqual(['n2']);
-    expect(state.isOwedBeside('n3')).toBe(true);
-    expect(state.isOwedBeside('n2')).toBe(true);
+    expect(state.unaskedBeside('n3')).toEqual(['n2']);
+    expect(state.hasUnaskedBeside('n3')).toBe(true);
+    expect(state.hasUnaskedBeside('n2')).toBe(true);
   });
 
   it('hands on what only the leader shows, until the follower has told its position', () => {
     const state = startAt('1-0/200');
     state.readUnasked('n2', parseTimeline(1), 10, 12);
     expect(state.handover?.seen.lsn).toBe(UNREACHED_LSN);
-    state.answeredOwed('n2', at('0/300'), 13);
+    state.answeredLater('n2', at('0/300'), 13);
     expect(textOf(state)).toBe('1-0/300');
-    expect(state.isOwedBeside(null)).toBe(false);
+    expect(state.hasUnaskedBeside(null)).toBe(false);
     expect(state.requirementOn({ node: 'n3', openedAtMs: 5 })?.lsn).toBe(parseLsn('0/300'));
   });
 
   it('takes no answer for a read that ended after the question was sent', () => {
     const state = startAt('1-0/200');
     state.readUnasked('n2', parseTimeline(1), 10, 20);
-    state.answeredOwed('n2', at('0/300'), 15);
-    expect(state.isOwedBeside(null)).toBe(true);
+    state.answeredLater('n2', at('0/300'), 15);
+    expect(state.hasUnaskedBeside(null)).toBe(true);
     state.readOnFollower('n2', at('0/310'), 25);
-    expect(state.isOwedBeside(null)).toBe(false);
+    expect(state.hasUnaskedBeside(null)).toBe(false);
   });
 
   it('needs a follower’s position also on a connection that was opened since', () => {
@@ -265,9 +265,9 @@ describe('a session that is not asked about along with its reads', () => {
     state.readUnasked('n2', parseTimeline(1), 10, 12);
     expect(state.readAtMs('n2')).toBe(10);
     // What is asked over a newer connection may be a server that came back at an earlier state.
-    expect(state.isOwedOn({ node: 'n2', openedAtMs: 11 })).toBe(true);
-    expect(state.isOwedOn({ node: 'n2', openedAtMs: 9 })).toBe(false);
-    expect(state.isOwedOn({ node: 'n3', openedAtMs: 11 })).toBe(false);
+    expect(state.isUnaskedOn({ node: 'n2', openedAtMs: 11 })).toBe(true);
+    expect(state.isUnaskedOn({ node: 'n2', openedAtMs: 9 })).toBe(false);
+    expect(state.isUnaskedOn({ node: 'n3', openedAtMs: 11 })).toBe(false);
   });
 });
 

@@ -32,7 +32,7 @@ export class CatalogWatch {
   #isClosed = false;
   #failures = 0;
   /** Pauses before the loads that a change asked for. */
-  #owed: number[] = [];
+  #nextPausesMs: number[] = [];
 
   /** `onChange` is called when `names` differ from before. */
   constructor(source: CatalogSource, onChange: () => void) {
@@ -54,7 +54,7 @@ export class CatalogWatch {
   /** Tells that a statement is on its way that may change the catalog. */
   expectChange(): void {
     this.#isStarted = true;
-    this.#owed = [...AFTER_CHANGE_MS];
+    this.#nextPausesMs = [...AFTER_CHANGE_MS];
     this.#take(distrust(this.#names));
     if (!this.#isLoading) this.#scheduleNext();
   }
@@ -72,7 +72,7 @@ export class CatalogWatch {
       const names = readCatalog(await this.#source.load());
       this.#failures = 0;
       // While a change is on its way, the answer may be older than the change.
-      this.#take(this.#owed.length > 0 ? distrust(names) : names);
+      this.#take(this.#nextPausesMs.length > 0 ? distrust(names) : names);
     } catch {
       this.#failures += 1;
     }
@@ -84,7 +84,7 @@ export class CatalogWatch {
     if (this.#isClosed) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
     const pauseMs =
-      this.#owed.shift() ??
+      this.#nextPausesMs.shift() ??
       (this.#failures === 0 ? REFRESH_MS : Math.min(FIRST_RETRY_MS * 2 ** this.#failures, REFRESH_MS));
     this.#timer = setTimeout(() => void this.#load(), pauseMs).unref();
   }

@@ -11,7 +11,7 @@ import type { TopologyMonitor } from '../cluster/topology.ts';
 
 /**
  * Moves a session on by what a follower showed. Where it was not asked along with the read how far it was,
- * that is remembered: see {@link askOwed}.
+ * that is remembered: see {@link askUnasked}.
  */
 export function learnFromFollower(
   session: SessionState,
@@ -38,20 +38,20 @@ function timelineOf(session: SessionState, monitor: TopologyMonitor, node: NodeK
  * have shown is past that. From then on the session asks along with each read. A follower that cannot be
  * asked, or was restarted since, leaves the leader as the one that surely shows as much.
  */
-export async function askOwed(
+export async function askUnasked(
   session: SessionState,
   monitor: TopologyMonitor,
   source: LeaseSource,
   next: NodeKey | null,
 ): Promise<void> {
   session.asksAlong = true;
-  for (const node of session.owedBeside(next))
+  for (const node of session.unaskedBeside(next))
     if (!(await ask(session, monitor, source, node))) giveUp(session, monitor, node);
 }
 
 /** Only the leader surely shows what the follower has shown. */
 function giveUp(session: SessionState, monitor: TopologyMonitor, node: NodeKey): void {
-  session.forgive(node);
+  session.dropUnasked(node);
   session.advanceBeyondKnowledge(monitor.leadership.timeline, performance.now());
 }
 
@@ -60,7 +60,7 @@ function giveUp(session: SessionState, monitor: TopologyMonitor, node: NodeKey):
  * at an earlier state: the session then goes to the leader.
  */
 export function mayHaveGoneBack(session: SessionState, monitor: TopologyMonitor, lease: Lease): boolean {
-  if (!session.isOwedOn(lease) || isSameServer(session, monitor, lease)) return false;
+  if (!session.isUnaskedOn(lease) || isSameServer(session, monitor, lease)) return false;
   giveUp(session, monitor, lease.node);
   return true;
 }
@@ -85,7 +85,7 @@ async function ask(
   const position = report === null ? null : readFollowerAnswer(report.answerOf(FOLLOWER_QUESTION.name));
   if (position === null) return false;
   const timeline = timelineOf(session, monitor, node);
-  session.answeredOwed(node, { timeline, lsn: position.bound }, askedAtMs);
+  session.answeredLater(node, { timeline, lsn: position.bound }, askedAtMs);
   if (position.snapshotEnd !== null) session.sawOnFollower(timeline, position.snapshotEnd);
   return true;
 }

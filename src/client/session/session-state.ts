@@ -68,7 +68,7 @@ export class SessionState {
   #shown: { readonly node: NodeKey; readonly bound: ConsistencyToken | null; readonly atMs: number } | null =
     null;
   /** Followers read from without asking how far they are: what they have shown is not bounded yet. */
-  readonly #owed = new Map<NodeKey, UnaskedRead>();
+  readonly #unasked = new Map<NodeKey, UnaskedRead>();
   /** Whether each read asks that along: it costs a little, and is needed where a session moves or is handed on. */
   asksAlong: boolean;
   #followerSnapshot: FollowerSnapshot | null = null;
@@ -119,7 +119,7 @@ export class SessionState {
    */
   get handover(): SessionToken | null {
     let seen = this.token;
-    for (const { timeline } of this.#owed.values())
+    for (const { timeline } of this.#unasked.values())
       seen = advanceToken(seen, { timeline, lsn: UNREACHED_LSN });
     return seen === null ? null : { seen, unconfirmed: this.#unconfirmed };
   }
@@ -162,7 +162,7 @@ export class SessionState {
     const isSame = shown !== null && shown.node === node;
     if (!isSame) this.#leaveFollower();
     this.#shown = { node, bound: isSame ? advanceToken(shown.bound, bound) : bound, atMs: askedAtMs };
-    this.#settleOwed(node, askedAtMs);
+    this.#settleUnasked(node, askedAtMs);
   }
 
   /** A follower answered what was sent at `askedAtMs`, and was not asked how far it was. */
@@ -171,7 +171,7 @@ export class SessionState {
     const isSame = shown !== null && shown.node === node;
     if (!isSame) this.#leaveFollower();
     this.#shown = { node, bound: isSame ? shown.bound : null, atMs: askedAtMs };
-    this.#owed.set(node, { timeline, askedAtMs, endedAtMs });
+    this.#unasked.set(node, { timeline, askedAtMs, endedAtMs });
   }
 
   #leaveFollower(): void {
@@ -180,43 +180,43 @@ export class SessionState {
   }
 
   /** Followers besides `node` that must be asked before the session reads there; null for the leader. */
-  owedBeside(node: NodeKey | null): NodeKey[] {
-    return [...this.#owed.keys()].filter((owed) => owed !== node);
+  unaskedBeside(node: NodeKey | null): NodeKey[] {
+    return [...this.#unasked.keys()].filter((unasked) => unasked !== node);
   }
 
-  /** Whether {@link owedBeside} names any. */
-  isOwedBeside(node: NodeKey | null): boolean {
-    const { size } = this.#owed;
-    return size > 1 || (size === 1 && !(node !== null && this.#owed.has(node)));
+  /** Whether {@link unaskedBeside} names any. */
+  hasUnaskedBeside(node: NodeKey | null): boolean {
+    const { size } = this.#unasked;
+    return size > 1 || (size === 1 && !(node !== null && this.#unasked.has(node)));
   }
 
   /** Whether what this server has shown is not bounded, and it may have been another one since. */
-  isOwedOn({ node, openedAtMs }: Connected): boolean {
-    const owed = this.#owed.get(node);
-    return owed !== undefined && openedAtMs > owed.askedAtMs;
+  isUnaskedOn({ node, openedAtMs }: Connected): boolean {
+    const unasked = this.#unasked.get(node);
+    return unasked !== undefined && openedAtMs > unasked.askedAtMs;
   }
 
   /** When the last read that was not asked about was sent to this follower. */
   readAtMs(node: NodeKey): number {
-    return this.#owed.get(node)?.askedAtMs ?? Number.NEGATIVE_INFINITY;
+    return this.#unasked.get(node)?.askedAtMs ?? Number.NEGATIVE_INFINITY;
   }
 
   /** A follower told, asked at `askedAtMs`, a position that nothing it had shown by then is past. */
-  answeredOwed(node: NodeKey, bound: ConsistencyToken, askedAtMs: number): void {
+  answeredLater(node: NodeKey, bound: ConsistencyToken, askedAtMs: number): void {
     const shown = this.#shown;
     if (shown?.node === node) this.#shown = { ...shown, bound: advanceToken(shown.bound, bound) };
     else this.#base = advanceToken(this.#base, bound);
-    this.#settleOwed(node, askedAtMs);
+    this.#settleUnasked(node, askedAtMs);
   }
 
-  #settleOwed(node: NodeKey, askedAtMs: number): void {
-    const owed = this.#owed.get(node);
-    if (owed !== undefined && owed.endedAtMs <= askedAtMs) this.#owed.delete(node);
+  #settleUnasked(node: NodeKey, askedAtMs: number): void {
+    const unasked = this.#unasked.get(node);
+    if (unasked !== undefined && unasked.endedAtMs <= askedAtMs) this.#unasked.delete(node);
   }
 
   /** The follower cannot be asked any more. */
-  forgive(node: NodeKey): void {
-    this.#owed.delete(node);
+  dropUnasked(node: NodeKey): void {
+    this.#unasked.delete(node);
   }
 
   /** Where a follower's snapshot ended: the leader must show as much, see {@link followerSnapshot}. */

@@ -30,7 +30,7 @@ import type { OutcomeTable } from '../transaction/outcome.ts';
 import { Pending } from './pending.ts';
 import { learnFromAnswer, learnFromError, planExchange } from '../session/session-plan.ts';
 import type { Attempt, PlannedStatement } from '../session/session-plan.ts';
-import { askOwed, mayHaveGoneBack } from '../session/follower-reads.ts';
+import { askUnasked, mayHaveGoneBack } from '../session/follower-reads.ts';
 import { countsWrites } from '../session/session-state.ts';
 import type { SessionState } from '../session/session-state.ts';
 import { checkStaleness } from '../checks.ts';
@@ -208,15 +208,15 @@ export class StatementRunner {
     const route = this.finder.routeNow(progress);
     if (route.kind === 'wait') return void this.#advanceLater(progress);
     const next = route.role === 'leader' ? null : route.node;
-    if (progress.session?.isOwedBeside(next) === true) return void this.#askOwed(progress, next);
+    if (progress.session?.hasUnaskedBeside(next) === true) return void this.#askUnasked(progress, next);
     const lease = progress.source.tryAcquire(route.node);
     if (lease === null) return void this.#acquire(progress, route);
     this.#send(progress, route, lease);
   }
 
-  async #askOwed(progress: Progress, next: NodeKey | null): Promise<void> {
+  async #askUnasked(progress: Progress, next: NodeKey | null): Promise<void> {
     const { session, source } = progress;
-    if (session !== null) await askOwed(session, this.parts.monitor, source, next);
+    if (session !== null) await askUnasked(session, this.parts.monitor, source, next);
     this.#advance(progress);
   }
 
