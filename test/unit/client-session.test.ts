@@ -8,7 +8,7 @@ import {
   UNREACHED_LSN,
 } from '../../src/client/session/core/session.ts';
 import { readFollowerAnswer, readLeaderAnswer } from '../../src/client/session/gate.ts';
-import { asksLeader, learnFromLeader, learnFromRefusal } from '../../src/client/session/session-doubt.ts';
+import { asksLeader, learnFromLeader, learnFromRefusal } from '../../src/client/session/leader-answers.ts';
 import { SessionState } from '../../src/client/session/session-state.ts';
 import type { TopologyMonitor } from '../../src/client/cluster/topology.ts';
 import { formatLsn, parseLsn } from '../../src/model/lsn.ts';

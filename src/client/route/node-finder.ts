@@ -13,7 +13,7 @@ import { toError } from '../../wire/hook-errors.ts';
 import { connectTimeout, isAppsOwn, nobodyReached, noLeader, poolSaturated } from '../failures.ts';
 import type { Lease } from '../../wire/contract.ts';
 import type { ClientLimits } from '../options.ts';
-import { isInDoubt, settleSession } from '../session/session-doubt.ts';
+import { isInDoubt, settleSession } from '../session/settle-session.ts';
 import type { SessionState } from '../session/session-state.ts';
 import type { TopologyMonitor } from '../cluster/topology.ts';
 import type { Traffic } from './traffic.ts';

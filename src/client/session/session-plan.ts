@@ -17,7 +17,7 @@ import {
 } from './gate.ts';
 import type { FinderParts, NodeRoute } from '../route/node-finder.ts';
 import type { Lease } from '../../wire/contract.ts';
-import { asksLeader, learnFromLeader, learnFromRefusal } from './session-doubt.ts';
+import { asksLeader, learnFromLeader, learnFromRefusal } from './leader-answers.ts';
 import { learnFromFollower } from './follower-reads.ts';
 import type { FollowerSnapshot, SessionState } from './session-state.ts';
 

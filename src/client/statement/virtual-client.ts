@@ -25,7 +25,12 @@ import {
 import type { LeaseSource } from '../route/node-finder.ts';
 import { Sequence } from '../../wire/sequence.ts';
 import { createDurability, LEADER_QUESTION, readLeaderAnswer } from '../session/gate.ts';
-import { asksLeader, learnFromLeader, learnFromRefusal, learnFromUnasked } from '../session/session-doubt.ts';
+import {
+  asksLeader,
+  learnFromLeader,
+  learnFromRefusal,
+  learnFromSelfSubmitted,
+} from '../session/leader-answers.ts';
 import { countsWrites } from '../session/session-state.ts';
 import type { SessionState } from '../session/session-state.ts';
 import type { StatementRunner } from './runner.ts';
@@ -283,7 +288,7 @@ export class VirtualClient extends EventEmitter {
       // What it writes takes effect with its end, or with its transaction's, which is asked behind.
       if (session !== null)
         lease.client.once('drain', () => {
-          if (!this.#isInTransaction(lease)) learnFromUnasked(session, this.#runner.parts.monitor);
+          if (!this.#isInTransaction(lease)) learnFromSelfSubmitted(session, this.#runner.parts.monitor);
         });
       const submit = lease.client.query as (this: PoolClient, query: unknown, callback?: Callback) => void;
       submit.call(lease.client, query, callback);

@@ -24,7 +24,7 @@ import { codeOf } from '../../model/errors.ts';
 import { UNKNOWN_NAME } from '../../wire/prepared.ts';
 import { Sequence } from '../../wire/sequence.ts';
 import type { StatementRunner } from '../statement/runner.ts';
-import { asksLeader, learnFromLeader, learnFromRefusal } from '../session/session-doubt.ts';
+import { asksLeader, learnFromLeader, learnFromRefusal } from '../session/leader-answers.ts';
 import type { SessionState } from '../session/session-state.ts';
 
 /** What a transaction works with. */
