@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { claimAddresses, dropDeparted, isDeparted } from '../../src/client/cluster/core/membership.ts';
+import { nameAddresses, dropDeparted, isDeparted } from '../../src/client/cluster/core/membership.ts';
 import type { Members, Place } from '../../src/client/cluster/core/membership.ts';
 import { authOf, connectionTo, MemberDirectory } from '../../src/client/cluster/members.ts';
 
@@ -17,28 +17,28 @@ const present = (members: Members): string[] =>
 
 describe('membership', () => {
   it('makes each address of a name a member, and keeps the name for its certificate', () => {
-    const members = claimAddresses(NONE, 'db', place('db', { zone: 'a' }), ['10.0.0.1', '10.0.0.2'], 0);
+    const members = nameAddresses(NONE, 'db', place('db', { zone: 'a' }), ['10.0.0.1', '10.0.0.2'], 0);
     expect([...members.keys()]).toEqual(['10.0.0.1:5432', '10.0.0.2:5432']);
     expect(members.get('10.0.0.2:5432')).toMatchObject({ serverName: 'db', zone: 'a' });
-    const literal = claimAddresses(NONE, '10.0.0.1', place('10.0.0.1'), ['10.0.0.1'], 0);
+    const literal = nameAddresses(NONE, '10.0.0.1', place('10.0.0.1'), ['10.0.0.1'], 0);
     expect(literal.get('10.0.0.1:5432')?.serverName).toBeNull();
   });
 
   it('drops an address that nobody names any more, but only after a while', () => {
-    let members = claimAddresses(NONE, 'db', place('db'), ['10.0.0.1'], 0);
-    members = claimAddresses(members, 'db', place('db'), ['10.0.0.2'], 1000);
+    let members = nameAddresses(NONE, 'db', place('db'), ['10.0.0.1'], 0);
+    members = nameAddresses(members, 'db', place('db'), ['10.0.0.2'], 1000);
     expect(present(members)).toEqual(['10.0.0.2']);
     expect(dropDeparted(members, 1999, 1000)).toBe(members);
     expect([...dropDeparted(members, 2000, 1000).keys()]).toEqual(['10.0.0.2:5432']);
   });
 
   it('keeps an address that comes back, and one that another name has', () => {
-    let members = claimAddresses(NONE, 'ro', place('ro'), ['10.0.0.1'], 0);
-    members = claimAddresses(members, 'ro', place('ro'), ['10.0.0.2'], 5);
-    members = claimAddresses(members, 'ro', place('ro'), ['10.0.0.1'], 10);
+    let members = nameAddresses(NONE, 'ro', place('ro'), ['10.0.0.1'], 0);
+    members = nameAddresses(members, 'ro', place('ro'), ['10.0.0.2'], 5);
+    members = nameAddresses(members, 'ro', place('ro'), ['10.0.0.1'], 10);
     expect(present(members)).toEqual(['10.0.0.1']);
-    members = claimAddresses(members, 'rw', place('rw'), ['10.0.0.2'], 15);
-    members = claimAddresses(members, 'ro', place('ro'), [], 20);
+    members = nameAddresses(members, 'rw', place('rw'), ['10.0.0.2'], 15);
+    members = nameAddresses(members, 'ro', place('ro'), [], 20);
     expect(present(dropDeparted(members, 10_000, 100))).toEqual(['10.0.0.2']);
   });
 
@@ -55,7 +55,7 @@ describe('membership', () => {
         looks.forEach(({ source, addresses }, index) => {
           for (const [, before] of named) for (const address of before) lastNamedMs.set(address, index);
           named.set(source, addresses);
-          members = dropDeparted(claimAddresses(members, source, place(source), addresses, index), index, 3);
+          members = dropDeparted(nameAddresses(members, source, place(source), addresses, index), index, 3);
           const now = new Set([...named.values()].flat());
           expect(new Set(present(members))).toEqual(now);
           const recent = [...lastNamedMs].filter(([, atMs]) => index - atMs < 3).map(([address]) => address);

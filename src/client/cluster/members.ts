@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { PoolConfig } from 'pg';
-import { claimAddresses, dropDeparted } from './core/membership.ts';
+import { nameAddresses, dropDeparted } from './core/membership.ts';
 import type { Member, Members, Place } from './core/membership.ts';
 import { SCRAM_ONLY } from '../../wire/core/auth-guard.ts';
 import type { AuthMethod } from '../../wire/core/auth-guard.ts';
@@ -50,7 +50,7 @@ export class MemberDirectory {
     for (const place of places) {
       this.#register(place, false);
       if (isAddress(place.host))
-        this.#members = claimAddresses(this.#members, sourceOf(place, false), place, [place.host], 0);
+        this.#members = nameAddresses(this.#members, sourceOf(place, false), place, [place.host], 0);
     }
   }
 
@@ -60,15 +60,15 @@ export class MemberDirectory {
 
   /** Names without a known address, with the resolver's error; null while it was not asked. */
   get unresolved(): ReadonlyMap<string, Error | null> {
-    const named = new Set([...this.#members.values()].flatMap(({ claims }) => [...claims.keys()]));
+    const named = new Set([...this.#members.values()].flatMap(({ namedBy }) => [...namedBy.keys()]));
     const missing = [...this.#resolutions].filter(([source]) => !named.has(source));
     return new Map(missing.map(([source, { error }]) => [source, error]));
   }
 
   /** Whether the app itself named the address, not only agents. */
   isListed(key: NodeKey): boolean {
-    const claims = this.#members.get(key)?.claims.keys() ?? [];
-    return [...claims].some((source) => this.#resolutions.get(source)?.isTold === false);
+    const namedBy = this.#members.get(key)?.namedBy.keys() ?? [];
+    return [...namedBy].some((source) => this.#resolutions.get(source)?.isTold === false);
   }
 
   /** Resolves every name, and from then on again from time to time. */
@@ -88,13 +88,13 @@ export class MemberDirectory {
     for (const [source, { place, isTold }] of this.#resolutions) {
       if (!isTold || told.has(source)) continue;
       this.#resolutions.delete(source);
-      this.#set(claimAddresses(this.#members, source, place, [], performance.now()));
+      this.#set(nameAddresses(this.#members, source, place, [], performance.now()));
     }
     for (const [source, place] of told) {
       if (this.#resolutions.has(source)) continue;
       this.#register(place, true);
       if (!isAddress(place.host)) void this.#resolve(source, 0);
-      else this.#set(claimAddresses(this.#members, source, place, [place.host], performance.now()));
+      else this.#set(nameAddresses(this.#members, source, place, [place.host], performance.now()));
     }
   }
 
@@ -140,7 +140,7 @@ export class MemberDirectory {
       const addresses = await this.#lookup(resolution.place.host);
       resolution.error = null;
       if (addresses.length === 0 || this.#isStopped || this.#resolutions.get(source) !== resolution) return;
-      this.#set(claimAddresses(this.#members, source, resolution.place, addresses, performance.now()));
+      this.#set(nameAddresses(this.#members, source, resolution.place, addresses, performance.now()));
     } catch (error) {
       resolution.error = error instanceof Error ? error : new Error(String(error));
     }
@@ -169,8 +169,8 @@ function sourceOf({ host, port }: Place, isTold: boolean): string {
  * How a server may authenticate. One that the app did not name, but agents, must prove to know the password: whoever
  * speaks in an agent's place could name any.
  */
-export function authOf({ claims }: Member, allowed: readonly AuthMethod[]): readonly AuthMethod[] {
-  const isTold = [...claims.keys()].every((source) => source.startsWith(TOLD));
+export function authOf({ namedBy }: Member, allowed: readonly AuthMethod[]): readonly AuthMethod[] {
+  const isTold = [...namedBy.keys()].every((source) => source.startsWith(TOLD));
   return isTold ? SCRAM_ONLY : allowed;
 }
 

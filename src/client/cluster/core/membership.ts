@@ -19,7 +19,7 @@ export interface Member {
   readonly zone: string | null;
   readonly weight: number;
   /** Who names the address, and since when no more; null while they do. */
-  readonly claims: ReadonlyMap<string, number | null>;
+  readonly namedBy: ReadonlyMap<string, number | null>;
 }
 
 export type Members = ReadonlyMap<NodeKey, Member>;
@@ -29,7 +29,7 @@ export type Members = ReadonlyMap<NodeKey, Member>;
  * but stays a member until {@link dropDeparted}: an endpoint may show another of its servers at each look.
  * An address that several name is one member, with the name, zone and weight of the first.
  */
-export function claimAddresses(
+export function nameAddresses(
   members: Members,
   source: string,
   place: Place,
@@ -38,30 +38,30 @@ export function claimAddresses(
 ): Members {
   const next = new Map(members);
   for (const member of members.values()) {
-    if (member.claims.get(source) !== null || addresses.includes(member.address)) continue;
-    next.set(member.key, { ...member, claims: new Map([...member.claims, [source, nowMs]]) });
+    if (member.namedBy.get(source) !== null || addresses.includes(member.address)) continue;
+    next.set(member.key, { ...member, namedBy: new Map([...member.namedBy, [source, nowMs]]) });
   }
   for (const address of addresses) {
     const { port, zone, weight } = place;
     const key = `${address}:${port}`;
     const known = next.get(key);
     const serverName = address === place.host ? null : place.host;
-    const claims = new Map<string, number | null>([...(known?.claims ?? []), [source, null]]);
-    next.set(key, { ...(known ?? { key, address, port, serverName, zone, weight }), claims });
+    const namedBy = new Map<string, number | null>([...(known?.namedBy ?? []), [source, null]]);
+    next.set(key, { ...(known ?? { key, address, port, serverName, zone, weight }), namedBy });
   }
   return next;
 }
 
 /** Whether nobody names the address any more. */
 export function isDeparted(member: Member): boolean {
-  for (const leftAtMs of member.claims.values()) if (leftAtMs === null) return false;
+  for (const leftAtMs of member.namedBy.values()) if (leftAtMs === null) return false;
   return true;
 }
 
 /** The members without those that nobody has named for `graceMs`; the same map when none is dropped. */
 export function dropDeparted(members: Members, nowMs: number, graceMs: number): Members {
   const kept = [...members].filter(([, member]) =>
-    [...member.claims.values()].some((leftAtMs) => leftAtMs === null || nowMs - leftAtMs < graceMs),
+    [...member.namedBy.values()].some((leftAtMs) => leftAtMs === null || nowMs - leftAtMs < graceMs),
   );
   return kept.length === members.size ? members : new Map(kept);
 }
