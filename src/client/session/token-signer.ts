@@ -1,5 +1,5 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import { isExpired, MAC_CHARACTERS, renderClaim, splitSignedToken } from './core/signed-token.ts';
+import { isExpired, MAC_CHARACTERS, renderPayload, splitSignedToken } from './core/signed-token.ts';
 import type { TokenRefusal } from './core/signed-token.ts';
 
 export type VerifiedToken =
@@ -26,8 +26,8 @@ export class TokenSigner {
 
   /** `nowMs` is wall-clock time, since other machines judge the age. */
   sign(token: string, nowMs: number): string {
-    const claim = renderClaim(token, nowMs / 1000);
-    return `${claim}.${this.#macOf(claim, this.#secrets[0] ?? '')}`;
+    const payload = renderPayload(token, nowMs / 1000);
+    return `${payload}.${this.#macOf(payload, this.#secrets[0] ?? '')}`;
   }
 
   verify(text: string, nowMs: number): VerifiedToken {
@@ -35,15 +35,15 @@ export class TokenSigner {
     if (signed === null) return { kind: 'refused', reason: 'malformed' };
     const given = Buffer.from(signed.mac);
     const isOurs = this.#secrets.some((secret) =>
-      timingSafeEqual(Buffer.from(this.#macOf(signed.claim, secret)), given),
+      timingSafeEqual(Buffer.from(this.#macOf(signed.payload, secret)), given),
     );
     if (!isOurs) return { kind: 'refused', reason: 'forged' };
     if (isExpired(signed, nowMs, this.#maxAgeMs)) return { kind: 'refused', reason: 'expired' };
     return { kind: 'valid', token: signed.token };
   }
 
-  #macOf(claim: string, secret: string): string {
-    const mac = createHmac('sha256', secret).update(`${this.#scope}\n${claim}`).digest('base64url');
+  #macOf(payload: string, secret: string): string {
+    const mac = createHmac('sha256', secret).update(`${this.#scope}\n${payload}`).digest('base64url');
     return mac.slice(0, MAC_CHARACTERS);
   }
 }

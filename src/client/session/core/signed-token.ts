@@ -6,7 +6,7 @@ export interface SignedToken {
   readonly token: string;
   readonly issuedAtSec: number;
   /** What the code is made over. */
-  readonly claim: string;
+  readonly payload: string;
   readonly mac: string;
 }
 
@@ -21,7 +21,7 @@ const MAX_CHARACTERS = 160;
 
 const SIGNED_TOKEN = /^([0-9A-Fa-f/-]+)\.([0-9a-z]{1,8})\.([\w-]+)$/;
 
-export function renderClaim(token: string, issuedAtSec: number): string {
+export function renderPayload(token: string, issuedAtSec: number): string {
   return `${token}.${Math.max(0, Math.floor(issuedAtSec)).toString(36)}`;
 }
 
@@ -30,7 +30,7 @@ export function splitSignedToken(text: string): SignedToken | null {
   const match = text.length > MAX_CHARACTERS ? null : SIGNED_TOKEN.exec(text);
   const [, token = '', issued = '', mac = ''] = match ?? [];
   if (match === null || mac.length !== MAC_CHARACTERS) return null;
-  return { token, issuedAtSec: Number.parseInt(issued, 36), claim: `${token}.${issued}`, mac };
+  return { token, issuedAtSec: Number.parseInt(issued, 36), payload: `${token}.${issued}`, mac };
 }
 
 /** The part of a token that says what was seen: the rest changes each time it is signed. */
