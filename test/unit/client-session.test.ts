@@ -155,23 +155,23 @@ describe('SessionState', () => {
     expect(state.followerSnapshot).toBeNull();
   });
 
-  it('holds a claim until the leader has shown that it can be true', () => {
+  it('holds what is unproven until the leader has shown that it can be true', () => {
     let disproved = 0;
-    const claiming = (token: string): SessionState =>
+    const told = (token: string): SessionState =>
       new SessionState({ token: parseSessionToken(token), onDisproved: () => (disproved += 1) });
     const leader = (token: string, end: string): Parameters<SessionState['advance']>[0] => ({
       ...parseToken(token),
       end: parseLsn(end),
     });
-    const real = claiming('1-0/300');
+    const real = told('1-0/300');
     real.advance(leader('1-0/200', '0/300'), 1);
     expect(textOf(real)).toBe('1-0/300');
     real.advance(leader('1-0/200', '0/250'), 1);
     expect([textOf(real), disproved]).toEqual(['1-0/300', 0]);
-    const older = claiming('1-0/900');
+    const older = told('1-0/900');
     older.advance(leader('2-0/200', '0/200'), 1);
     expect([textOf(older), disproved]).toEqual(['2-0/200', 0]);
-    const false_ = claiming('1-0/301');
+    const false_ = told('1-0/301');
     false_.advance(parseToken('1-0/250'), 1);
     expect(textOf(false_)).toBe('1-0/301');
     false_.advance(leader('1-0/200', '0/300'), 1);

@@ -6,7 +6,7 @@ import type { ConsistencyToken, SessionToken } from '../../model/token.ts';
 import type { UnconfirmedWrite } from '../cluster/core/lost-write.ts';
 import type { NodeKey } from '../../model/node.ts';
 import { Pending } from '../statement/pending.ts';
-import { advanceToken, judgeClaim, UNREACHED_LSN } from './core/session.ts';
+import { advanceToken, judgeUnproven, UNREACHED_LSN } from './core/session.ts';
 
 /** The end of a snapshot that the session was shown by a follower, and that the leader may not show yet. */
 export interface FollowerSnapshot {
@@ -23,7 +23,7 @@ interface Connected {
 /** How a session begins, beyond an empty one. */
 export interface SessionStart {
   /**
-   * What another process handed on, or somebody made up: what it says was seen is a claim until the leader
+   * What another process handed on, or somebody made up: what it says was seen is unproven until the leader
    * shows that it has come that far.
    */
   readonly token?: SessionToken | null;
@@ -35,7 +35,7 @@ export interface SessionStart {
   readonly shared?: SessionState | null;
   /** Told of each of the session's flights. */
   readonly observer?: ExchangeObserver | null;
-  /** Called when the claim turns out to be false. */
+  /** Called when that turns out to be false. */
   readonly onDisproved?: () => void;
 }
 
@@ -74,7 +74,7 @@ export class SessionState {
   #followerSnapshot: FollowerSnapshot | null = null;
 
   /** What the session is said to have seen, until the leader has shown that it can have. */
-  #claim: ConsistencyToken | null = null;
+  #unproven: ConsistencyToken | null = null;
   #unconfirmed: UnconfirmedWrite | null;
   /** When that write was acknowledged. */
   #unconfirmedSinceMs = 0;
@@ -99,9 +99,9 @@ export class SessionState {
     this.shared = start.shared ?? null;
     this.asksAlong = asksAlong ?? false;
     // A write of unknown position names no position that could be checked.
-    const isClaim = token != null && token.seen.lsn !== UNREACHED_LSN;
-    this.#base = token == null || isClaim ? null : token.seen;
-    if (isClaim) this.#claim = token.seen;
+    const isUnproven = token != null && token.seen.lsn !== UNREACHED_LSN;
+    this.#base = token == null || isUnproven ? null : token.seen;
+    if (isUnproven) this.#unproven = token.seen;
     this.#unconfirmed = token?.unconfirmed == null ? null : { ...token.unconfirmed, after: null };
     this.maxStalenessMs = maxStalenessMs ?? null;
     this.#onDisproved = onDisproved ?? ((): void => undefined);
@@ -124,8 +124,8 @@ export class SessionState {
     return seen === null ? null : { seen, unconfirmed: this.#unconfirmed };
   }
 
-  get claim(): ConsistencyToken | null {
-    return this.#claim;
+  get unproven(): ConsistencyToken | null {
+    return this.#unproven;
   }
 
   /** The newest write that waited for no follower: a failover may take it back. */
@@ -134,7 +134,7 @@ export class SessionState {
   }
 
   get #required(): ConsistencyToken | null {
-    return this.#claim === null ? this.#base : advanceToken(this.#base, this.#claim);
+    return this.#unproven === null ? this.#base : advanceToken(this.#base, this.#unproven);
   }
 
   /** The follower that this session read from last. */
@@ -243,7 +243,7 @@ export class SessionState {
 
   /** The leader showed a state in answer to what was sent at `askedAtMs`. */
   advance(seen: SeenState, askedAtMs: number): void {
-    this.#judgeClaim(seen);
+    this.#judgeUnproven(seen);
     const write = this.#unconfirmed;
     if (write?.lsn === UNREACHED_LSN && write.timeline === seen.timeline && askedAtMs >= this.#unknownSinceMs)
       this.#unconfirmed = { ...write, lsn: seen.lsn };
@@ -252,20 +252,20 @@ export class SessionState {
     this.#base = isPlaceholder && askedAtMs >= this.#unknownSinceMs ? seen : advanceToken(this.#base, seen);
   }
 
-  /** Every answer is newer than the claim, so that the leader must have been past it. */
-  #judgeClaim({ timeline, end }: SeenState): void {
-    const claim = this.#claim;
-    if (claim === null || end === undefined) return;
-    const verdict = judgeClaim(claim, timeline, end);
+  /** Every answer is newer than what is unproven, so that the leader must have been past it. */
+  #judgeUnproven({ timeline, end }: SeenState): void {
+    const unproven = this.#unproven;
+    if (unproven === null || end === undefined) return;
+    const verdict = judgeUnproven(unproven, timeline, end);
     if (verdict === 'false') return this.disprove();
     if (verdict === 'open') return;
-    this.#base = advanceToken(this.#base, claim);
-    this.#claim = null;
+    this.#base = advanceToken(this.#base, unproven);
+    this.#unproven = null;
   }
 
   /** The session cannot have seen what it was said to: only what answers have shown holds. */
   disprove(): void {
-    this.#claim = null;
+    this.#unproven = null;
     this.#onDisproved();
   }
 

@@ -23,8 +23,8 @@ export async function settleSession(session: SessionState, monitor: TopologyMoni
     if (tryToSettle(session, write, monitor)) break;
     await monitor.nextChange(100);
   }
-  if (session.claim !== null && session.claim.timeline > monitor.leadership.timeline)
-    await examineClaim(session, monitor);
+  if (session.unproven !== null && session.unproven.timeline > monitor.leadership.timeline)
+    await examineUnproven(session, monitor);
 }
 
 /** False while it is about to be told where history forked. */
@@ -44,15 +44,15 @@ function tryToSettle(session: SessionState, write: UnconfirmedWrite, monitor: To
  * the failover first, or somebody made it up. When every server answers a question asked from now on, and
  * none of them is that far, nobody can have seen it.
  */
-async function examineClaim(session: SessionState, monitor: TopologyMonitor): Promise<void> {
-  const { claim } = session;
+async function examineUnproven(session: SessionState, monitor: TopologyMonitor): Promise<void> {
+  const { unproven } = session;
   // A probe under way was asked earlier; the one after it is new.
   for (let round = 0; round < 2; round += 1)
     await Promise.all(monitor.view.map(({ key }) => monitor.probeNow(key)));
   const { leadership, view } = monitor;
-  if (claim === null || claim !== session.claim || leadership.leader === null) return;
+  if (unproven === null || unproven !== session.unproven || leadership.leader === null) return;
   const areAllOlder = view.every(
-    ({ isUp, lsn, timeline }) => isUp && lsn !== null && (timeline ?? 0) < claim.timeline,
+    ({ isUp, lsn, timeline }) => isUp && lsn !== null && (timeline ?? 0) < unproven.timeline,
   );
-  if (areAllOlder && leadership.timeline < claim.timeline) session.disprove();
+  if (areAllOlder && leadership.timeline < unproven.timeline) session.disprove();
 }

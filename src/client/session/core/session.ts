@@ -61,9 +61,13 @@ export function advanceToken(current: ConsistencyToken | null, seen: Consistency
  * What an answer of the leader's says about a position that a session is said to have seen before: on the
  * same timeline, its log must have been past it. `end` is where that ends.
  */
-export function judgeClaim(claim: ConsistencyToken, timeline: number, end: Lsn): 'true' | 'false' | 'open' {
-  if (timeline !== claim.timeline) return timeline > claim.timeline ? 'true' : 'open';
-  return claim.lsn <= end ? 'true' : 'false';
+export function judgeUnproven(
+  unproven: ConsistencyToken,
+  timeline: number,
+  end: Lsn,
+): 'true' | 'false' | 'open' {
+  if (timeline !== unproven.timeline) return timeline > unproven.timeline ? 'true' : 'open';
+  return unproven.lsn <= end ? 'true' : 'false';
 }
 
 /**
