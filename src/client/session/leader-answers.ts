@@ -66,7 +66,7 @@ export function learnFromRefusal(
  * Moves a session on when a query object that sent itself has ended: it may have written, and nothing could be
  * asked behind it.
  */
-export function learnFromSelfSubmitted(session: SessionState, { leadership }: TopologyMonitor): void {
+export function learnFromSubmitted(session: SessionState, { leadership }: TopologyMonitor): void {
   for (const each of [session, session.shared])
     each?.advanceBeyondKnowledge(leadership.timeline, performance.now());
 }

@@ -1,6 +1,6 @@
 import type { PoolClient, QueryResult, Submittable } from 'pg';
 import type { LeaseSource } from '../route/node-finder.ts';
-import { learnFromSelfSubmitted } from '../session/leader-answers.ts';
+import { learnFromSubmitted } from '../session/leader-answers.ts';
 import type { SessionState } from '../session/session-state.ts';
 import type { StatementRunner } from './runner.ts';
 
@@ -24,7 +24,7 @@ export async function submitOnLeader(
       if (isDone) return;
       isDone = true;
       lease.client.removeListener('end', lost);
-      if (session !== null) learnFromSelfSubmitted(session, monitor);
+      if (session !== null) learnFromSubmitted(session, monitor);
       source.release(lease, error ?? undefined, false);
       if (error) reject(error);
       else resolve(result as QueryResult);

@@ -5,13 +5,11 @@ import { exchangeWithinLimit, refuseManyStatements, resolveCommitWait } from './
 import { mayWrite } from '../classify/core/classify.ts';
 import type { Classification } from '../classify/core/classify.ts';
 import { withoutName } from '../../wire/exchange.ts';
-import type { ExchangePlan, ExchangeReport } from '../../wire/contract.ts';
-import type { StatementConfig } from './queryable.ts';
-import type { Lease } from '../../wire/contract.ts';
+import type { ExchangePlan, ExchangeReport, Lease } from '../../wire/contract.ts';
 import type { NodePools } from '../../wire/node-pools.ts';
 import type { NodeKey } from '../../model/node.ts';
 import { isSelfSubmitting, keyRefused, readCall, settleCallback } from './queryable.ts';
-import type { SelfSubmitting } from './queryable.ts';
+import type { SelfSubmitting, StatementConfig } from './queryable.ts';
 import { toError } from '../../wire/hook-errors.ts';
 import {
   clientClosed,
@@ -29,7 +27,7 @@ import {
   asksLeader,
   learnFromLeader,
   learnFromRefusal,
-  learnFromSelfSubmitted,
+  learnFromSubmitted,
 } from '../session/leader-answers.ts';
 import { countsWrites } from '../session/session-state.ts';
 import type { SessionState } from '../session/session-state.ts';
@@ -288,7 +286,7 @@ export class VirtualClient extends EventEmitter {
       // What it writes takes effect with its end, or with its transaction's, which is asked behind.
       if (session !== null)
         lease.client.once('drain', () => {
-          if (!this.#isInTransaction(lease)) learnFromSelfSubmitted(session, this.#runner.parts.monitor);
+          if (!this.#isInTransaction(lease)) learnFromSubmitted(session, this.#runner.parts.monitor);
         });
       const submit = lease.client.query as (this: PoolClient, query: unknown, callback?: Callback) => void;
       submit.call(lease.client, query, callback);
