@@ -53,7 +53,12 @@ export async function createMissingTables(
       ...(names === undefined ? [] : [`PRIMARY KEY (${names.map(quoteIdentifier).join(', ')})`]),
     ];
     await target.query(`CREATE SCHEMA IF NOT EXISTS ${quoteIdentifier(table.schema)}`);
-    await target.query(`CREATE TABLE ${name} (${lines.join(', ')})`);
+    // Types and expressions are the source's words: with the extended protocol they are part of one statement, or none.
+    const statement: pg.QueryConfig & { readonly queryMode: 'extended' } = {
+      text: `CREATE TABLE ${name} (${lines.join(', ')})`,
+      queryMode: 'extended',
+    };
+    await target.query(statement);
     created.push(table);
   }
   return created;
