@@ -1,6 +1,6 @@
 import { formatLsn } from '../model/lsn.ts';
 import type { SessionTokens } from './session/session-tokens.ts';
-import type { TopologyMonitor } from './cluster/topology.ts';
+import type { TopologyMonitor } from './cluster/topology-monitor.ts';
 import type { Traffic, TrafficCounts } from './route/traffic.ts';
 
 /** One server as this pool sees it. */

@@ -20,7 +20,7 @@ import { ownPing } from './leadership/own-ping.ts';
 import { EventLog } from './report/event-log.ts';
 import { Executor } from './executor.ts';
 import { Fence } from './leadership/fence.ts';
-import { chooseKernelWatchdog } from './local/kernel-watchdog.ts';
+import { chooseKernelWatchdog } from './local/choose-kernel-watchdog.ts';
 import { CLUSTER_KEY, LeadershipRegister } from './leadership/leadership.ts';
 import { LocalNode } from './local/local-node.ts';
 import { createLiveConfig } from './config/live-config.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { forkByAncestors, forkByProbes, judgeWrite } from '../../src/client/cluster/core/lost-write.ts';
 import { ForkWatch } from '../../src/client/cluster/fork-watch.ts';
-import type { Probe } from '../../src/client/cluster/core/topology.ts';
+import type { Probe } from '../../src/client/cluster/core/leadership.ts';
 import { formatLsn } from '../../src/model/lsn.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';

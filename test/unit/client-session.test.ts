@@ -10,7 +10,7 @@ import {
 import { readFollowerAnswer, readLeaderAnswer } from '../../src/client/session/gate.ts';
 import { asksLeader, learnFromLeader, learnFromRefusal } from '../../src/client/session/leader-answers.ts';
 import { SessionState } from '../../src/client/session/session-state.ts';
-import type { TopologyMonitor } from '../../src/client/cluster/topology.ts';
+import type { TopologyMonitor } from '../../src/client/cluster/topology-monitor.ts';
 import { formatLsn, parseLsn } from '../../src/model/lsn.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
 import { formatSessionToken, formatToken, parseSessionToken, parseToken } from '../../src/model/token.ts';

@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { addSample } from '../../src/client/cluster/core/freshness-clock.ts';
 import type { LeaderSample } from '../../src/client/cluster/core/freshness-clock.ts';
 import { createRouteTable, decideRoute } from '../../src/client/route/core/route.ts';
-import type { Leadership, Probe } from '../../src/client/cluster/core/topology.ts';
-import { viewNodes } from '../../src/client/cluster/core/topology.ts';
+import type { Leadership, Probe } from '../../src/client/cluster/core/leadership.ts';
+import { viewNodes } from '../../src/client/cluster/core/leadership.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
 
 const leadership: Leadership = { leader: 'leader', term: 0, timeline: 1, reason: '' };

@@ -5,8 +5,8 @@ import {
   NO_LEADERSHIP,
   preferNamed,
   viewNodes,
-} from '../../src/client/cluster/core/topology.ts';
-import type { AgentStatement, Leadership, Probe } from '../../src/client/cluster/core/topology.ts';
+} from '../../src/client/cluster/core/leadership.ts';
+import type { AgentStatement, Leadership, Probe } from '../../src/client/cluster/core/leadership.ts';
 import { formatEvent } from '../../src/news/event.ts';
 import { createNewsSigner, createNewsVerifier } from '../../src/news/signature.ts';
 import { parseTopologyEvent } from '../../src/client/cluster/agent-feed.ts';

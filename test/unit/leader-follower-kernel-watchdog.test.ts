@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
-import { deviceObstacle } from '../../src/leader-follower/local/core/kernel-watchdog.ts';
-import { chooseKernelWatchdog } from '../../src/leader-follower/local/kernel-watchdog.ts';
+import { deviceObstacle } from '../../src/leader-follower/local/core/watchdog-obstacle.ts';
+import { chooseKernelWatchdog } from '../../src/leader-follower/local/choose-kernel-watchdog.ts';
 
 const secret = 'x'.repeat(16);
 

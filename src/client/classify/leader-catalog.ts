@@ -5,7 +5,7 @@ import { CATALOG_SQL, CATALOG_STATE_SQL } from './core/catalog-sql.ts';
 import { GuardedClient } from '../../wire/guarded-client.ts';
 import { probeConfig } from '../cluster/known-node.ts';
 import type { ResolvedOptions } from '../options.ts';
-import type { TopologyMonitor } from '../cluster/topology.ts';
+import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 
 /** The catalog of a large database takes seconds at most; nothing waits for it. */
 const TIMEOUT_MS = 10_000;

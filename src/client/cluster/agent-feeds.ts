@@ -2,7 +2,7 @@ import type { NodeTopology, Topology } from '../../model/topology.ts';
 import { createNewsVerifier } from '../../news/signature.ts';
 import { AgentFeed } from './agent-feed.ts';
 import type { NodeKey } from '../../model/node.ts';
-import type { AgentStatement } from './core/topology.ts';
+import type { AgentStatement } from './core/leadership.ts';
 
 /** Enough that no single agent's death costs the news, whatever the cluster's size. */
 const MAX_AGENT_FEEDS = 3;

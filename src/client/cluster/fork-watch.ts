@@ -4,7 +4,7 @@ import type { Topology } from '../../model/topology.ts';
 import { forkByAncestors, forkByProbes } from './core/lost-write.ts';
 import type { FollowerPosition, Fork, ForkBounds } from './core/lost-write.ts';
 import type { NodeKey } from '../../model/node.ts';
-import type { Probe } from './core/topology.ts';
+import type { Probe } from './core/leadership.ts';
 
 /** Each failover leaves one; sessions of older ones have long been told. */
 const MAX_PROMOTIONS = 16;

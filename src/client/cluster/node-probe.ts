@@ -2,7 +2,7 @@ import pg from 'pg';
 import type { ClientConfig } from 'pg';
 import { parseLsn } from '../../model/lsn.ts';
 import { codeOf } from '../../model/errors.ts';
-import type { Probe } from './core/topology.ts';
+import type { Probe } from './core/leadership.ts';
 import { GuardedClient } from '../../wire/guarded-client.ts';
 import type { GuardedClientConfig } from '../../wire/guarded-client.ts';
 import { Sequence } from '../../wire/sequence.ts';

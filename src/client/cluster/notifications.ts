@@ -2,7 +2,7 @@ import pg from 'pg';
 import type { ClientConfig } from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import type { NodeKey } from '../../model/node.ts';
-import type { Leadership } from './core/topology.ts';
+import type { Leadership } from './core/leadership.ts';
 import { toError } from '../../wire/hook-errors.ts';
 import { noLeader } from '../failures.ts';
 import { GuardedClient } from '../../wire/guarded-client.ts';

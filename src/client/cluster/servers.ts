@@ -11,7 +11,7 @@ import { NodePools } from '../../wire/node-pools.ts';
 import type { Lease } from '../../wire/contract.ts';
 import { Notifications } from './notifications.ts';
 import type { ResolvedOptions } from '../options.ts';
-import { TopologyMonitor } from './topology.ts';
+import { TopologyMonitor } from './topology-monitor.ts';
 
 /** Silence of a listening connection is questioned this often. */
 const LISTEN_HEARTBEAT_MS = 5000;

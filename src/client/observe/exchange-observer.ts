@@ -3,7 +3,7 @@ import { fingerprint } from './core/fingerprint.ts';
 import type { ExchangeObserver, ExchangePlan } from '../../wire/contract.ts';
 import { serverAttributes } from './meter.ts';
 import type { Meter } from './meter.ts';
-import type { TopologyMonitor } from '../cluster/topology.ts';
+import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 
 /** Takes lines for people and, beside each, the same as an object: pg-pool's `log`. */
 export type Log = (message: string, ...details: unknown[]) => void;

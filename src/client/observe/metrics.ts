@@ -1,6 +1,6 @@
 import { serverAttributes } from './meter.ts';
 import type { Attributes, Meter, Observations } from './meter.ts';
-import type { TopologyMonitor } from '../cluster/topology.ts';
+import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 import type { ConnectionCount } from '../../wire/contract.ts';
 import type { Traffic, TrafficCounts } from '../route/traffic.ts';
 

@@ -15,7 +15,7 @@ import type { Lease } from '../../wire/contract.ts';
 import type { ClientLimits } from '../options.ts';
 import { isInDoubt, settleSession } from '../session/settle-session.ts';
 import type { SessionState } from '../session/session-state.ts';
-import type { TopologyMonitor } from '../cluster/topology.ts';
+import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 import type { Traffic } from './traffic.ts';
 
 /** Where a caller's connections come from: the pool, or the one place of a checked-out client. */

@@ -7,7 +7,7 @@ import { FOLLOWER_QUESTION, readFollowerAnswer } from './gate.ts';
 import type { LeaseSource } from '../route/node-finder.ts';
 import type { Lease } from '../../wire/contract.ts';
 import type { SessionState } from './session-state.ts';
-import type { TopologyMonitor } from '../cluster/topology.ts';
+import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 
 /**
  * Moves a session on by what a follower showed. Where it was not asked along with the read how far it was,

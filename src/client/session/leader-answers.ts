@@ -4,7 +4,7 @@ import { parseTimeline } from '../../model/timeline.ts';
 import { UNREACHED_LSN } from './core/session.ts';
 import type { LeaderPosition } from './gate.ts';
 import type { SessionState } from './session-state.ts';
-import type { TopologyMonitor } from '../cluster/topology.ts';
+import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 
 /** The timeline on which the leader last said that synchronous commits wait for a follower; 0 for none. */
 const synchronousOn = new WeakMap<TopologyMonitor, number>();

@@ -2,8 +2,8 @@ import { formatLsn } from '../../model/lsn.ts';
 import { formatToken } from '../../model/token.ts';
 import { judgeWrite } from '../cluster/core/lost-write.ts';
 import type { UnconfirmedWrite } from '../cluster/core/lost-write.ts';
-import type { Leadership } from '../cluster/core/topology.ts';
-import type { TopologyMonitor } from '../cluster/topology.ts';
+import type { Leadership } from '../cluster/core/leadership.ts';
+import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 import { writeLost } from '../failures.ts';
 import type { SessionState } from './session-state.ts';
 

@@ -6,7 +6,7 @@ import { startExchange } from '../../wire/exchange.ts';
 import type { ExchangePlan, ExchangeReport } from '../../wire/contract.ts';
 import type { Lease } from '../../wire/contract.ts';
 import { checkCount } from '../checks.ts';
-import type { TopologyMonitor } from '../cluster/topology.ts';
+import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 
 /** How long a commit waits, and for what. */
 export interface CommitWait {

@@ -1,7 +1,7 @@
 import type { ConsistencyToken } from '../../../model/token.ts';
 import { isComparable } from '../../session/core/session.ts';
 import type { NodeKey } from '../../../model/node.ts';
-import type { ViewedNode } from '../../cluster/core/topology.ts';
+import type { ViewedNode } from '../../cluster/core/leadership.ts';
 
 /** How busy and how quick a node is from here. It changes while a {@link RouteTable} holds it. */
 export interface NodeLoad {

@@ -2,8 +2,8 @@ import { access, constants, readFile, realpath } from 'node:fs/promises';
 import { LockstepError } from '../../model/errors.ts';
 import type { KernelWatchdogDevice } from '../../postgres/watchdog/kernel-watchdog.ts';
 import type { ClusterConfig, KernelWatchdogConfig } from '../config/config.ts';
-import { deviceObstacle } from './core/kernel-watchdog.ts';
-import type { DeviceFacts } from './core/kernel-watchdog.ts';
+import { deviceObstacle } from './core/watchdog-obstacle.ts';
+import type { DeviceFacts } from './core/watchdog-obstacle.ts';
 
 /**
  * The device that PostgreSQL is to lead under; null for none. Where one is wanted and of no use, `onUnused` hears why,
