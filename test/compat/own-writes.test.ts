@@ -1,15 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect } from '../../src/index.ts';
 import type { LockstepPool } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/index.ts';
 import type { TestCluster } from '../../src/testing/index.ts';
-import { until } from '../integration/fixture.ts';
 import { WRITING_LIBRARIES } from './own-write-libraries.ts';
 import type { WritingLibrary } from './own-write-libraries.ts';
 import { Recipes } from './recipes.ts';
+import { pauseReplay } from '../integration/replay-pause.ts';
 
 /** How often each library writes and reads back; `LOCKSTEP_OWN_WRITES=500` for a long look. */
 const TIMES = Number(process.env['LOCKSTEP_OWN_WRITES'] ?? 100);
@@ -34,31 +33,6 @@ afterAll(async () => {
   await recipes?.[Symbol.asyncDispose]();
   await cluster?.[Symbol.asyncDispose]();
 });
-
-/** Replay waits on every follower for a reader of a table that the leader truncates, until disposed of. */
-async function pauseReplay(): Promise<AsyncDisposable> {
-  const leader = await cluster.leader();
-  const readers: pg.Client[] = [];
-  for (const { name, dsn } of cluster.nodes) {
-    if (name === leader) continue;
-    const reader = new pg.Client(dsn);
-    reader.on('error', () => undefined);
-    await reader.connect();
-    readers.push(reader);
-    await until('the table on the follower', async () => {
-      const { rows } = await reader.query(`SELECT to_regclass('brake') IS NOT NULL AS exists`);
-      return rows[0].exists as boolean;
-    });
-    await reader.query('BEGIN');
-    await reader.query('SELECT FROM brake');
-  }
-  await admin.query({ text: 'TRUNCATE brake', durability: 'sync' });
-  return {
-    async [Symbol.asyncDispose]() {
-      await Promise.all(readers.map((reader) => reader.end()));
-    },
-  };
-}
 
 describe.each(Object.keys(WRITING_LIBRARIES))('%s', (name) => {
   let library: WritingLibrary;
@@ -102,7 +76,7 @@ describe.each(Object.keys(WRITING_LIBRARIES))('%s', (name) => {
     const piece = `${name} paused`;
     await library.write(piece, 1);
     expect(await library.read(piece)).toBe(1);
-    await using _paused = await pauseReplay();
+    await using _paused = await pauseReplay(cluster, admin);
     await library.write(piece, 2);
     // A session that has neither written nor read has nothing to wait for.
     expect(await library.pool.withSession({}, () => library.read(piece))).toBe(1);

@@ -1,5 +1,4 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect } from '../../src/index.ts';
 import type { LockstepOptions, LockstepPool, Session } from '../../src/index.ts';
@@ -7,6 +6,7 @@ import { startTestCluster } from '../../src/testing/cluster.ts';
 import { parseLsn } from '../../src/model/lsn.ts';
 import { formatToken, parseSessionToken } from '../../src/model/token.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
+import { pauseReplay } from './replay-pause.ts';
 
 let cluster: TestCluster;
 let pool: LockstepPool;
@@ -51,30 +51,6 @@ async function until(what: string, isTrue: () => Promise<boolean> | boolean): Pr
   }
 }
 
-/** Replay waits on both followers for a reader of a table that the leader truncates, until disposed of. */
-async function pauseReplay(): Promise<AsyncDisposable> {
-  const readers: pg.Client[] = [];
-  for (const { name, dsn } of cluster.nodes) {
-    if (!followers.includes(name)) continue;
-    const reader = new pg.Client(dsn);
-    reader.on('error', () => undefined);
-    await reader.connect();
-    readers.push(reader);
-    await until('the table on the follower', async () => {
-      const { rows } = await reader.query(`SELECT to_regclass('brake') IS NOT NULL AS exists`);
-      return rows[0].exists;
-    });
-    await reader.query('BEGIN');
-    await reader.query('SELECT FROM brake');
-  }
-  await pool.query({ text: 'TRUNCATE brake', durability: 'sync' });
-  return {
-    async [Symbol.asyncDispose]() {
-      await Promise.all(readers.map((reader) => reader.end()));
-    },
-  };
-}
-
 let nextId = 0;
 const newId = (): number => (nextId += 1);
 const insert = 'INSERT INTO item VALUES ($1, $2)';
@@ -84,7 +60,7 @@ describe('an ambient session', () => {
   it('is used by everything inside, and by nothing outside', async () => {
     await using own = open();
     await own.topology();
-    await using _replay = await pauseReplay();
+    await using _replay = await pauseReplay(cluster, pool);
     const ways: ((id: number) => Promise<unknown>)[] = [
       (id) => own.query(insert, [id, 'x']),
       (id) => own.leader.query(insert, [id, 'x']),
@@ -137,7 +113,7 @@ describe('bounded staleness', () => {
   it('is kept by going to the leader when followers stand still', async () => {
     await using own = open();
     await own.topology();
-    await using _replay = await pauseReplay();
+    await using _replay = await pauseReplay(cluster, pool);
     const id = newId();
     await own.query(insert, [id, 'x']);
     const writtenAtMs = performance.now();
@@ -186,7 +162,7 @@ describe('a token that the cluster never gave', () => {
 
   it('does not shadow what the session has really seen', async () => {
     await using own = open();
-    await using _replay = await pauseReplay();
+    await using _replay = await pauseReplay(cluster, pool);
     const session = own.session({ token: `${timeline}-FFFFFFF0/0` });
     const id = newId();
     await session.query(insert, [id, 'x']);

@@ -6,6 +6,7 @@ import type { LockstepOptions, LockstepPool } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
 import { until } from './fixture.ts';
+import { pauseReplay } from './replay-pause.ts';
 
 let cluster: TestCluster;
 let admin: LockstepPool;
@@ -31,30 +32,6 @@ const open = (options: LockstepOptions = {}): LockstepPool & AsyncDisposable =>
       await this.end();
     },
   });
-
-/** Replay waits on both followers for a reader of a table that the leader truncates, until disposed of. */
-async function pauseReplay(): Promise<AsyncDisposable> {
-  const readers: pg.Client[] = [];
-  for (const { name, dsn } of cluster.nodes) {
-    if (!followers.includes(name)) continue;
-    const reader = new pg.Client(dsn);
-    reader.on('error', () => undefined);
-    await reader.connect();
-    readers.push(reader);
-    await until('the table on the follower', async () => {
-      const { rows } = await reader.query(`SELECT to_regclass('brake') IS NOT NULL AS exists`);
-      return rows[0].exists as boolean;
-    });
-    await reader.query('BEGIN');
-    await reader.query('SELECT FROM brake');
-  }
-  await admin.query({ text: 'TRUNCATE brake', durability: 'sync' });
-  return {
-    async [Symbol.asyncDispose]() {
-      await Promise.all(readers.map((reader) => reader.end()));
-    },
-  };
-}
 
 let nextId = 0;
 const newId = (): number => (nextId += 1);
@@ -135,7 +112,7 @@ describe('what a pool wrote', () => {
     await admin.query({ text: 'SELECT 1', idempotencyKey: 'first' });
     own = open();
     await own.topology();
-    paused = await pauseReplay();
+    paused = await pauseReplay(cluster, admin);
   });
 
   afterAll(async () => {

@@ -4,6 +4,7 @@ import { connect } from '../../src/index.ts';
 import type { LockstepOptions, LockstepPool, StatementLogEntry } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
+import { pauseReplay } from './replay-pause.ts';
 
 let cluster: TestCluster;
 let pool: LockstepPool;
@@ -33,33 +34,6 @@ async function until(what: string, isTrue: () => Promise<boolean>): Promise<void
   while (!(await isTrue())) {
     if (performance.now() > deadlineMs) throw new Error(`Not reached within 20 s: ${what}.`);
   }
-}
-
-/**
- * Stops replay on both followers: each has a reader of a table that the leader then truncates, and replay
- * waits for the reader. Replay goes on with `resume`, or when the result is disposed of.
- */
-async function pauseReplay(): Promise<AsyncDisposable & { resume(): Promise<void> }> {
-  const readers: pg.Client[] = [];
-  for (const { name, dsn } of cluster.nodes) {
-    if (!followers.includes(name)) continue;
-    const reader = new pg.Client(dsn);
-    // PostgreSQL ends it when a test leaves replay waiting for too long.
-    reader.on('error', () => undefined);
-    await reader.connect();
-    await until('the table on the follower', async () => {
-      const { rows } = await reader.query(`SELECT to_regclass('brake') IS NOT NULL AS exists`);
-      return rows[0].exists;
-    });
-    await reader.query('BEGIN');
-    await reader.query('SELECT FROM brake');
-    readers.push(reader);
-  }
-  await pool.query({ text: 'TRUNCATE brake', durability: 'sync' });
-  const resume = async (): Promise<void> => {
-    await Promise.all(readers.splice(0).map((reader) => reader.end()));
-  };
-  return { resume, [Symbol.asyncDispose]: resume };
 }
 
 let nextId = 1_000_000;
@@ -100,7 +74,7 @@ describe('a session', () => {
     const own = open();
     await own.topology();
     const session = own.session();
-    await using replay = await pauseReplay();
+    await using replay = await pauseReplay(cluster, pool);
     const id = newId();
     const named = { name: 'by-id', text: 'SELECT v FROM item WHERE id = $1', values: [id] };
     try {
@@ -131,7 +105,7 @@ describe('a session', () => {
     const own = open({ gateWaitMs: 15_000 });
     await own.topology();
     const session = own.session();
-    await using replay = await pauseReplay();
+    await using replay = await pauseReplay(cluster, pool);
     const id = newId();
     await session.query(insert, [id, 'x']);
     const reading = session.query('SELECT v FROM item WHERE id = $1', [id]);
@@ -146,7 +120,7 @@ describe('a session', () => {
     const own = open({ gateWaitMs: 15_000, options: '-c default_transaction_isolation=repeatable\\ read' });
     await own.topology();
     const session = own.session();
-    await using replay = await pauseReplay();
+    await using replay = await pauseReplay(cluster, pool);
     const id = newId();
     await session.query(insert, [id, 'x']);
     const reading = session.query('SELECT v FROM item WHERE id = $1', [id]);
@@ -236,7 +210,7 @@ async function waitingGates(): Promise<number> {
 describe('durability', () => {
   it('tells DURABILITY_TIMEOUT, applied, when followers do not confirm in time', async () => {
     const own = open({ durabilityTimeoutMs: 200 });
-    await using replay = await pauseReplay();
+    await using replay = await pauseReplay(cluster, pool);
     const ids = [newId(), newId(), newId()];
     try {
       const outcome = { code: 'DURABILITY_TIMEOUT', outcome: 'applied' };
@@ -262,7 +236,7 @@ describe('durability', () => {
 
   it('does not take a cancelled wait for a success', async () => {
     const own = open({ durabilityTimeoutMs: 0 });
-    await using replay = await pauseReplay();
+    await using replay = await pauseReplay(cluster, pool);
     const id = newId();
     try {
       const writing = own.query({ text: insert, values: [id, 'x'], durability: 'visible' });
