@@ -1,9 +1,6 @@
 import { defineConfig, type ViteUserConfig } from 'vitest/config';
 
-/** Those that start PostgreSQL mostly wait for it: two files at once fill a small machine, and more would crowd it. */
-const TWO_AT_ONCE = { maxWorkers: 2, sequence: { groupOrder: 1 } };
-
-/** One project per kind of test. */
+/** One project per kind of test. Those that start PostgreSQL run one file at a time: the machine may be small. */
 const config: ViteUserConfig = defineConfig({
   test: {
     projects: [
@@ -22,7 +19,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
-          ...TWO_AT_ONCE,
+          fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 180_000,
         },
@@ -32,7 +29,7 @@ const config: ViteUserConfig = defineConfig({
           name: 'compat',
           include: ['test/compat/**/*.test.ts', 'test/package/**/*.test.ts'],
           exclude: ['**/node_modules/**'],
-          ...TWO_AT_ONCE,
+          fileParallelism: false,
           testTimeout: 60_000,
           hookTimeout: 120_000,
         },
@@ -42,8 +39,6 @@ const config: ViteUserConfig = defineConfig({
           name: 'chaos',
           include: ['test/chaos/**/*.test.ts'],
           fileParallelism: false,
-          // By itself: it measures how long a cluster takes.
-          sequence: { groupOrder: 2 },
           testTimeout: 300_000,
           hookTimeout: 180_000,
         },

@@ -124,7 +124,8 @@ test('a node is copied and removed though leaders die meanwhile', async () => {
     return nodes.every(({ name, detail }) => name !== 'n4' || detail === 'leaving');
   });
   await cluster.kill(second);
-  await until('another leads', async () => ![null, second].includes((await cluster.status()).leader));
+  const leadsNow = async (): Promise<boolean> => ![null, second].includes((await cluster.status()).leader);
+  await until('another leads', leadsNow, 60_000);
   expect(await removed).toBeUndefined();
   await cluster.start(second);
   const { nodes } = await cluster.untilWhole(90_000);
