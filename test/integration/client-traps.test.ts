@@ -196,7 +196,8 @@ describe('what a follower refuses', () => {
   it.each(Object.keys(bodies))('runs on the leader: %s', async (what) => {
     const pool = open(['a', 'b']);
     const name = `trap_${Object.keys(bodies).indexOf(what)}`;
-    await pool.query(`CREATE FUNCTION ${name}() RETURNS int LANGUAGE plpgsql VOLATILE AS
+    // By somebody else: the pool would look for what it created, and know the function before it is called.
+    await admins.a.query(`CREATE FUNCTION public.${name}() RETURNS int LANGUAGE plpgsql VOLATILE AS
       $$ DECLARE n int; BEGIN ${bodies[what]}; RETURN inet_server_port(); END $$`);
     await untilCaughtUp();
     await pool.topology();
