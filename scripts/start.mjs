@@ -1,6 +1,6 @@
 // `npm start`: the cluster, the shop and the dashboard, until Ctrl-C. Arguments go to `lockstep dev`.
 import { spawn } from 'node:child_process';
-import { ensureInstalled, pinnedNode, root } from './toolchain.mjs';
+import { ensureInstalled, environment, pinnedNode, root } from './toolchain.mjs';
 
 ensureInstalled();
 // `--demo` is the shop's: a page with a button that makes a mistake.
@@ -10,7 +10,7 @@ const shop = `"${pinnedNode}" "${root}examples/shop/main.ts" --port 3000${demo}`
 const prepare = `"${pinnedNode}" "${root}examples/shop/prepare.ts"`;
 const forRegions = ['--prepare', prepare, '--regions-definition', `${root}examples/shop/regions.ts`];
 const words = ['dev', '--run', shop, ...forRegions, ...given.filter((word) => word !== '--demo')];
-const child = spawn(pinnedNode, [`${root}src/cli/main.ts`, ...words], { stdio: 'inherit' });
+const child = spawn(pinnedNode, [`${root}src/cli/main.ts`, ...words], { stdio: 'inherit', env: environment });
 // Ctrl-C reaches the child through the terminal; a signal to this process alone is passed on.
 process.on('SIGINT', () => undefined);
 for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));

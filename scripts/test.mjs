@@ -4,11 +4,18 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ensureCompatInstalled, ensureEtcd, ensureInstalled, pinnedNode, root } from './toolchain.mjs';
+import {
+  ensureCompatInstalled,
+  ensureEtcd,
+  ensureInstalled,
+  environment,
+  pinnedNode,
+  root,
+} from './toolchain.mjs';
 
 ensureInstalled();
 const tools = `${root}node_modules/.bin`;
-const env = { ...process.env, PATH: `${tools}:${process.env.PATH}`, NODE_OPTIONS: '' };
+const env = { ...environment, PATH: `${tools}:${process.env.PATH}`, NODE_OPTIONS: '' };
 const args = process.argv.slice(2);
 if (needsCompat(args)) ensureCompatInstalled();
 if (!args.some((arg) => arg.startsWith('--project')) || args.join(' ').includes('integration')) ensureEtcd();

@@ -8,6 +8,9 @@ import { fileURLToPath } from 'node:url';
 export const root = fileURLToPath(new URL('..', import.meta.url));
 export const pinnedNode = `${root}node_modules/node/bin/node`;
 
+/** Node.js keeps what it made of the sources: half of the time in which a program here starts. */
+export const environment = { NODE_COMPILE_CACHE: `${root}node_modules/.cache/node`, ...process.env };
+
 /** Whether a folder's node_modules was installed from its present package-lock.json. */
 function isInstalled(folder) {
   const marker = `${folder}node_modules/.package-lock.json`;
