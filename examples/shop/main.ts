@@ -119,9 +119,15 @@ async function listen(server: Server, port: number): Promise<number> {
   }
 }
 
-function showProgress({ done, total }: SeedProgress): void {
-  const line = `Filling the catalogue: ${Math.round((done / total) * 100)}% (${done.toLocaleString('en')} of ${total.toLocaleString('en')} rows)`;
-  process.stderr.write(process.stderr.isTTY ? `\r${line}${done === total ? '\n' : ''}` : `${line}\n`);
+/** One line that grows in a terminal; elsewhere, as under `lockstep dev`, a line for each quarter. */
+function progressOfSeed(): (progress: SeedProgress) => void {
+  let quarters = 0;
+  return ({ done, total }) => {
+    const line = `Filling the catalogue: ${Math.round((done / total) * 100)}% (${done.toLocaleString('en')} of ${total.toLocaleString('en')} rows)`;
+    if (process.stderr.isTTY) process.stderr.write(`\r${line}${done === total ? '\n' : ''}`);
+    else if (Math.floor((done / total) * 4) > quarters) process.stderr.write(`${line}\n`);
+    quarters = Math.floor((done / total) * 4);
+  };
 }
 
 async function main(): Promise<void> {
@@ -155,7 +161,7 @@ async function main(): Promise<void> {
     port,
     isBehindProxy: values['behind-proxy'],
     demo: values.demo,
-    onProgress: showProgress,
+    onProgress: progressOfSeed(),
     onError: (error) => console.error(error),
   });
   const note = port !== 0 && shop.port !== port ? ` (port ${port} is taken)` : '';
