@@ -124,7 +124,8 @@ export class ChangeStream {
         onData: (buffer, start, end) => stream.#receive(buffer, start, end),
         onEnd: (error) => stream.#end(error),
       });
-      stream.#timer = setInterval(() => stream.#report(), STATUS_EVERY_MS);
+      // What came with the server's first answer may have ended it.
+      if (stream.#failure === null) stream.#timer = setInterval(() => stream.#report(), STATUS_EVERY_MS);
       options.signal?.addEventListener('abort', () => stream.close(), { once: true });
       return stream;
     } catch (error) {

@@ -77,6 +77,8 @@ export class Applier {
   #wake: (() => void) | null = null;
   #large: { readonly results: Promise<FlightResult>[]; isBroken: FlightFailure | null } | null = null;
   #isStopping = false;
+  /** Waits for the stream: what was taken of it is neither being planned nor gone through with care. */
+  #isResting = false;
 
   constructor(options: ApplierOptions) {
     this.#options = options;
@@ -98,7 +100,7 @@ export class Applier {
 
   /** Nothing of the stream is on its way or waits. */
   get isIdle(): boolean {
-    return this.#batch.isEmpty && this.#inFlight.length === 0 && this.#large === null;
+    return this.#isResting && this.#batch.isEmpty && this.#inFlight.length === 0 && this.#large === null;
   }
 
   /** Lets what was taken be applied, and then ends {@link run}. */
@@ -119,7 +121,10 @@ export class Applier {
         await this.#flush();
         continue;
       }
-      if (!stream.hasMore || this.#isBatchFull) await this.#pause();
+      if (stream.hasMore && !this.#isBatchFull) continue;
+      this.#isResting = true;
+      await this.#pause();
+      this.#isResting = false;
     }
   }
 
