@@ -289,6 +289,7 @@ export class Agent {
       });
     }
     this.#register.drop();
+    this.#executor.close();
     this.#merits.close();
     this.#planned.close();
     this.#support.close();

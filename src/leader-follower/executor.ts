@@ -14,6 +14,7 @@ import { formatSynchronousStandbyNames, syncSetForElection } from './core/sync-s
 import { campaign } from './election/election.ts';
 import type { Observation } from './observer.ts';
 import { ensureRoles } from './config/roles.ts';
+import { LeaderDuties } from './duties/leader-duty.ts';
 import { SlotKeeper } from './duties/slot-keeper.ts';
 import type { TakeoverReply, TakeoverRequest } from './report/status.ts';
 import { describeTakeover, Successor } from './switchover/successor.ts';
@@ -34,7 +35,7 @@ export class Executor {
   readonly #options: ExecutorOptions;
   readonly #successor: Successor;
   readonly #slots: SlotKeeper;
-  #syncSet: SyncSetKeeper;
+  readonly #duties: LeaderDuties;
   #hasRewindFailed = false;
   #failedPromotions: { readonly term: Term; readonly count: number } | null = null;
   #savedLoss = '';
@@ -43,8 +44,8 @@ export class Executor {
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
-    this.#syncSet = new SyncSetKeeper({ ...options, initialNames: '' });
     this.#slots = new SlotKeeper(options);
+    this.#duties = new LeaderDuties([new SyncSetKeeper(options), this.#slots]);
     this.#successor = new Successor(options, this.#slots);
   }
 
@@ -64,6 +65,8 @@ export class Executor {
 
   async execute(action: Action, observation: Observation): Promise<void> {
     const { config, register, local, events } = this.#options;
+    // Whatever else there is to do, it does not lead any more.
+    if (action.kind !== 'lead') this.#duties.stop();
     switch (action.kind) {
       case 'found-cluster':
         if (await this.#found()) events.add('elected', `leads the new cluster ${config.name}`);
@@ -289,7 +292,6 @@ export class Executor {
       throw error;
     });
     coming.ended();
-    this.#syncSet = new SyncSetKeeper({ ...this.#options, initialNames: standbyNames });
     events.add('promoted', `accepts writes in term ${term}, promoted in ${seconds(startedAtMs)}`);
     const prepareRoles = (): Promise<void> => local.withClient((client) => ensureRoles(client, config));
     const isFounding = state.systemIdentifier === null;
@@ -297,7 +299,7 @@ export class Executor {
     if (isFounding) await prepareRoles();
     onServing();
     await this.#options.onPromoted();
-    await this.#slots.ensure();
+    await this.#duties.start({ standbyNames });
     await this.#recordPromotion();
     if (!isFounding) await prepareRoles();
     // pg_rewind reads the new timeline off the control file, which a checkpoint writes.
@@ -321,9 +323,13 @@ export class Executor {
     const { probe } = observation;
     if (probe === null) return;
     if (register.known.state?.leadership.timeline !== probe.timeline) await this.#recordPromotion();
-    await this.#syncSet.step(probe);
     await this.#options.nodes.step(probe.synchronousStandbyNames);
-    await this.#slots.keepAsLeader();
+    await this.#duties.step(probe);
+  }
+
+  /** The agent ends. */
+  close(): void {
+    this.#duties.stop();
   }
 
   /** Hands the leadership over; see {@link switchOver}. */

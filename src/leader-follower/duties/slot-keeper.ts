@@ -9,6 +9,7 @@ import { decideSlots } from './core/slots.ts';
 import type { LocalNode } from '../local/local-node.ts';
 import type { Merits } from '../election/merits.ts';
 import type { PeerReport, Peers } from '../peers/peers.ts';
+import type { LeaderDuty } from './leader-duty.ts';
 
 const LEADER_INTERVAL_MS = 2_000;
 /** A leader's round waits for this, and a suspended PostgreSQL never answers. */
@@ -20,7 +21,7 @@ const FOLLOWER_INTERVAL_MS = 10_000;
  * Keeps a slot for each other node on this one, whether it leads or may lead one day. Calls run one after
  * the other, whoever makes them.
  */
-export class SlotKeeper {
+export class SlotKeeper implements LeaderDuty {
   readonly #self: NodeId;
   readonly #config: ClusterConfig;
   readonly #local: LocalNode;
@@ -56,9 +57,18 @@ export class SlotKeeper {
     this.#checkedAtMs = Number.NEGATIVE_INFINITY;
   }
 
+  /** A new leader has them right at once. */
+  start(): Promise<void> {
+    return this.ensure();
+  }
+
   /** As leader: {@link ensure} when it is time. */
-  async keepAsLeader(): Promise<void> {
+  async step(): Promise<void> {
     if (monotonicMs() - this.#checkedAtMs > LEADER_INTERVAL_MS) await this.ensure();
+  }
+
+  stop(): void {
+    this.dataChanged();
   }
 
   /** As follower: {@link ensure} when it is time; nothing waits for it, and an election least of all. */

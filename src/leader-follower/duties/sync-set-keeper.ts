@@ -12,6 +12,7 @@ import {
 import type { EventLog } from '../report/event-log.ts';
 import type { LeadershipRegister } from '../leadership/leadership.ts';
 import type { LocalNode } from '../local/local-node.ts';
+import type { LeaderDuty, LeadershipBegin } from './leader-duty.ts';
 
 /** A follower that stops streaming is kept this long: a reconnect takes less. */
 const REMOVAL_DELAY_MS = 2_000;
@@ -22,7 +23,7 @@ const REMOVAL_DELAY_MS = 2_000;
 const RELOAD_SETTLES_MS = 1_000;
 
 /** Walks the leader's sync set towards the streaming followers, one safe step per call. */
-export class SyncSetKeeper {
+export class SyncSetKeeper implements LeaderDuty {
   readonly #self: NodeId;
   readonly #register: LeadershipRegister;
   readonly #local: LocalNode;
@@ -30,7 +31,7 @@ export class SyncSetKeeper {
   readonly #config: ClusterConfig;
   readonly #lastStreamedAtMs = new Map<NodeId, number>();
   /** The names set before the promotion hold from its first walsender on; only later changes have to settle. */
-  #barrier: { readonly names: string; readonly changedAtMs: number; lsn: Lsn | null };
+  #barrier: { readonly names: string; readonly changedAtMs: number; lsn: Lsn | null } | null = null;
 
   constructor(options: {
     readonly self: NodeId;
@@ -39,20 +40,27 @@ export class SyncSetKeeper {
     readonly events: EventLog;
     /** What only a node had that never leads could not be saved by an election: no commit may wait for it. */
     readonly config: ClusterConfig;
-    /** PostgreSQL's synchronous_standby_names since before it was promoted. */
-    readonly initialNames: string;
   }) {
     this.#self = options.self;
     this.#register = options.register;
     this.#local = options.local;
     this.#events = options.events;
     this.#config = options.config;
-    this.#barrier = { names: options.initialNames, changedAtMs: Number.NEGATIVE_INFINITY, lsn: null };
+  }
+
+  async start({ standbyNames }: LeadershipBegin): Promise<void> {
+    this.#barrier = { names: standbyNames, changedAtMs: Number.NEGATIVE_INFINITY, lsn: null };
     // A new leader's followers get the same time to come back as after any other hiccup.
-    const members = options.register.known.state?.sync.members ?? [];
+    const members = this.#register.known.state?.sync.members ?? [];
     const candidates = this.#candidates();
     const counted = members.filter((name) => candidates.includes(name));
+    this.#lastStreamedAtMs.clear();
     for (const name of counted) this.#lastStreamedAtMs.set(name, monotonicMs());
+  }
+
+  stop(): void {
+    this.#barrier = null;
+    this.#lastStreamedAtMs.clear();
   }
 
   async step(seen: Probe): Promise<void> {
@@ -107,7 +115,7 @@ export class SyncSetKeeper {
 
   /** The leader's position once the names have stood unchanged long enough; everything before may rest on others. */
   #barrierLsn(seen: Probe, nowMs: number): Lsn | null {
-    if (this.#barrier.names !== seen.synchronousStandbyNames) {
+    if (this.#barrier?.names !== seen.synchronousStandbyNames) {
       this.#barrier = { names: seen.synchronousStandbyNames, changedAtMs: nowMs, lsn: null };
     }
     if (nowMs - this.#barrier.changedAtMs < RELOAD_SETTLES_MS) return null;
