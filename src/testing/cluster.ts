@@ -59,7 +59,7 @@ export interface TestCluster extends AsyncDisposable {
   readonly folder: string;
   /** The newest picture that any agent has. */
   status(): Promise<Topology>;
-  /** The leader's name, waiting up to 20 s for one. */
+  /** The leader's name, waiting up to 60 s for one. */
   leader(): Promise<string>;
   /** SIGKILL for a node's agent and PostgreSQL. */
   kill(node: string): Promise<void>;
@@ -172,7 +172,7 @@ class ProcessCluster implements TestCluster {
   }
 
   async leader(): Promise<string> {
-    return this.#until('a leader', 20_000, (topology) => topology.leader);
+    return this.#until('a leader', 60_000, (topology) => topology.leader);
   }
 
   async kill(node: string): Promise<void> {

@@ -6,7 +6,7 @@ describe('lockstep agent', () => {
   it('lives with standard input at /dev/null, as a service manager starts it, and ends in order by SIGTERM', async () => {
     await using machine = await ServerMachine.create();
     const agent = machine.run(machine.agentCommand);
-    await until('it leads', async () => agent.hasEnded || (await machine.isLeading()), 30_000);
+    await until('it leads', async () => agent.hasEnded || (await machine.isLeading()));
     expect(agent.printed).toMatch(/"kind":"promoted"/);
     expect(agent.hasEnded).toBe(false);
     expect(await agent.stop()).toBe(0);
@@ -26,7 +26,7 @@ describe('lockstep agent', () => {
       '--until-stdin-closes',
     ];
     const agent = machine.run(words, 'pipe', { cwd: machine.folder });
-    await until('it leads', () => machine.isLeading(), 30_000);
+    await until('it leads', () => machine.isLeading());
     agent.process.stdin?.end();
     expect(await agent.ended).toBe(0);
   });

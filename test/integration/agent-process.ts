@@ -61,7 +61,7 @@ export class AgentProcess implements AsyncDisposable {
     const lines: Record<string, unknown>[] = [];
     createInterface({ input: child.stdout }).on('line', (line) => lines.push(JSON.parse(line)));
     try {
-      await until('the agent leads', () => lines.length > 0 && child.pid !== undefined, 30_000);
+      await until('the agent leads', () => lines.length > 0 && child.pid !== undefined);
       return new AgentProcess(fixture, port, child.pid ?? 0, lines);
     } catch (error) {
       child.kill('SIGKILL');

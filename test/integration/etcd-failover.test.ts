@@ -66,7 +66,7 @@ describe.skipIf(ETCD === null)('a cluster coordinated by etcd (needs the program
     const stopped = writer.acknowledged.length;
     await Promise.all([0, 1].map((index) => etcd.restart(index)));
     await cluster.start(follower);
-    await until('writes flow again', () => writer.acknowledged.length > stopped + 50, 30_000);
+    await until('writes flow again', () => writer.acknowledged.length > stopped + 50);
     await writer.stop();
     expect(await missing(cluster, writer)).toEqual([]);
   });

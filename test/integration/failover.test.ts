@@ -32,7 +32,7 @@ describe('a cluster of real processes', () => {
     });
     const result = await cluster.switchover(target);
     expect(result).toMatchObject({ from: old, to: target });
-    await cluster.untilWhole(20_000);
+    await cluster.untilWhole();
     await writer.stop();
     expect(await missing(cluster, writer)).toEqual([]);
     await expect(cluster.switchover('n9')).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
@@ -61,7 +61,7 @@ describe('a cluster of real processes', () => {
     await until('writes flow', () => writer.acknowledged.length > 50);
     await cluster.resume(old);
     expect(await late).toBe('failed');
-    await cluster.untilWhole(20_000);
+    await cluster.untilWhole();
     await writer.stop();
     await stuck.end().catch(() => undefined);
     expect(await missing(cluster, writer)).toEqual([]);
@@ -79,7 +79,7 @@ describe('a cluster of real processes', () => {
     await mkdir(inTheWay);
     await rm(join(follower!.folder, 'consensus.json'));
     const told = `1 of the 2 votes that an election needs: ${follower!.name} cannot vote (`;
-    await until('the voter tells', async () => (await obstacle()).startsWith(told), 30_000);
+    await until('the voter tells', async () => (await obstacle()).startsWith(told));
     expect(await cluster.status()).toMatchObject({ isFailoverReady: false, isSwitchoverReady: true });
     await rm(inTheWay, { recursive: true });
     await cluster.untilWhole();
@@ -95,7 +95,7 @@ describe('a cluster of real processes', () => {
       30_000,
     );
     await cluster.start(follower!.name);
-    expect(await cluster.untilWhole(30_000)).toMatchObject({ isFailoverReady: true, failoverObstacle: null });
+    expect(await cluster.untilWhole()).toMatchObject({ isFailoverReady: true, failoverObstacle: null });
   });
 
   it('follows a new leader as soon as its settings can be written, and is not copied anew for that', async () => {
@@ -108,7 +108,7 @@ describe('a cluster of real processes', () => {
     // Something that it cannot remove stands where they are written first, as on a full disk.
     const inTheWay = join(other!.folder, 'data', 'lockstep.conf.lockstep');
     await mkdir(inTheWay);
-    await until('it is handed over', () => cluster.switchover(next!.name).then(() => true), 30_000);
+    await until('it is handed over', () => cluster.switchover(next!.name).then(() => true));
     await until('it could not follow', async () => (await log()).includes('lockstep.conf.lockstep'));
     // It tries once a second, first to let go and then to follow.
     const triedAtMs = performance.now() + 3_000;
@@ -128,7 +128,7 @@ describe('a cluster of real processes', () => {
     await Promise.all(cluster.nodes.map((node) => cluster.kill(node.name)));
     await writer.stop();
     for (const node of cluster.nodes) await cluster.start(node.name);
-    await cluster.untilWhole(20_000);
+    await cluster.untilWhole();
     expect(await missing(cluster, writer)).toEqual([]);
   });
 });

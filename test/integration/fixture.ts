@@ -32,7 +32,7 @@ export async function freePort(): Promise<number> {
 export async function until<T>(
   what: string,
   condition: () => Promise<T | false | null> | T | false | null,
-  deadlineMs = 15_000,
+  deadlineMs = 60_000,
 ): Promise<T> {
   const deadline = Date.now() + deadlineMs;
   let last: unknown;

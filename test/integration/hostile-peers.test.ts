@@ -179,7 +179,7 @@ test('floods of the leader’s agent fill no memory, hold no place and depose no
       await flood.send(300, '');
     });
     // Streams have a place of their own, and strangers theirs; the rest were ended.
-    await until('the crowd is bounded', () => flood.held <= 300, 30_000);
+    await until('the crowd is bounded', () => flood.held <= 300);
   }
   expect((await residentMegabytes(leader)) - before).toBeLessThan(150);
   // As soon as it is over, everything is served again, streams too.

@@ -13,7 +13,7 @@ describe('the kernel watchdog', () => {
     await using device = await FakeDevice.create();
     const options = { device: device.path, timeoutMs: 400, isRequired: false };
     await using agent = await AgentProcess.start(60_000, 300, options);
-    await until('it is kept alive', () => device.written.length >= 8, 5_000);
+    await until('it is kept alive', () => device.written.length >= 8);
     expect(device.written).not.toContain('V');
     process.kill(agent.pid, 'SIGUSR2');
     await until('it is let go with what is frozen', () => device.written.endsWith('V'), 3_000);
@@ -30,7 +30,7 @@ describe('the kernel watchdog', () => {
     await using device = await FakeDevice.create();
     const options = { device: device.path, timeoutMs: 400, isRequired: true };
     await using agent = await AgentProcess.start(60_000, 60_000, options);
-    await until('it is kept alive', () => device.written.length >= 4, 5_000);
+    await until('it is kept alive', () => device.written.length >= 4);
     process.kill(agent.watchdogPid, 'SIGSTOP');
     const readMs = monotonicMs() + 500;
     await until('all is read', () => monotonicMs() > readMs);

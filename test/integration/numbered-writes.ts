@@ -94,7 +94,7 @@ export async function writeThroughDeaths(cluster: TestCluster, rounds: number): 
       return leader !== null && leader !== old;
     });
     await cluster.start(old);
-    await cluster.untilWhole(20_000);
+    await cluster.untilWhole();
   }
   await writer.stop();
   return writer;

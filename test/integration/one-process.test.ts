@@ -10,7 +10,7 @@ describe('a folder', () => {
   it('of a node has one agent: a second one says so and touches nothing', async () => {
     await using machine = await ServerMachine.create();
     const first = machine.run(machine.agentCommand);
-    await until('it leads', () => machine.isLeading(), 30_000);
+    await until('it leads', () => machine.isLeading());
     const postgres = listProcesses(join(machine.folder, 'nodes/n1/data'));
 
     // On ports of its own, where nothing else would stop it.
@@ -26,7 +26,7 @@ describe('a folder', () => {
     // The kernel lets go of it, however its process ends.
     await first.kill();
     const next = machine.run(machine.agentCommand);
-    await until('it leads again', async () => next.hasEnded || (await machine.isLeading()), 30_000);
+    await until('it leads again', async () => next.hasEnded || (await machine.isLeading()));
     expect(next.hasEnded).toBe(false);
   });
 

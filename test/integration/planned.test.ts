@@ -54,16 +54,16 @@ describe('lockstep pause', () => {
 
     // A switchover is no accident.
     const { to: leader } = await cluster.switchover();
-    const { term } = await cluster.untilWhole(30_000);
+    const { term } = await cluster.untilWhole();
 
     // All of it is lost for longer than any lease or promise runs, and comes back.
     const others = cluster.nodes.filter((node) => node.name !== leader).map((node) => node.name);
     await cluster.kill(leader);
-    await until('the others would have elected one of them', () => haveLostLeader(cluster, others), 20_000);
+    await until('the others would have elected one of them', () => haveLostLeader(cluster, others));
     await ticks(cluster, others[0]!, 5);
     expect(await cluster.status()).toMatchObject({ leader: null, term });
     await cluster.start(leader);
-    expect((await cluster.untilWhole(30_000)).leader).toBe(leader);
+    expect((await cluster.untilWhole()).leader).toBe(leader);
 
     // Only its PostgreSQL ends: its agent neither starts it nor gives the lease up.
     const before = (await cluster.status()).term;
@@ -76,7 +76,7 @@ describe('lockstep pause', () => {
     expect(await agentLogs(cluster)).toMatch(/paused \(new disks\): nobody is elected/);
 
     expect(await lockstep(cluster, 'resume')).toMatch(/^Resumed: /);
-    const whole = await cluster.untilWhole(30_000);
+    const whole = await cluster.untilWhole();
     expect(whole.maintenance).toBeNull();
     expect(whole.term).toBeGreaterThan(before);
     const kept = await onLeader(cluster, (client) => client.query('SELECT id FROM kept'));
@@ -109,7 +109,7 @@ describe('lockstep switchover --at', () => {
       return leader !== null && leader !== planner;
     });
     await cluster.start(planner);
-    const before = await cluster.untilWhole(30_000);
+    const before = await cluster.untilWhole();
     expect(before.plannedSwitchover).toEqual({ at: new Date(atMs).toISOString(), to: null });
     const after = await until(
       'the leadership was handed over',
@@ -121,7 +121,7 @@ describe('lockstep switchover --at', () => {
     );
     expect(Date.now()).toBeGreaterThanOrEqual(atMs);
     expect(after.term).toBe(before.term + 1);
-    const whole = await cluster.untilWhole(30_000);
+    const whole = await cluster.untilWhole();
     expect(whole).toMatchObject({ plannedSwitchover: null, leader: after.leader });
     expect((await agentLogs(cluster)).match(/the switchover planned for \S+ begins/g)).toHaveLength(1);
   });
@@ -165,8 +165,8 @@ describe('lockstep settings', () => {
     await cluster.kill(leader);
     await cluster.start(leader);
     const { dsn } = cluster.nodes.find((node) => node.name === leader)!;
-    await until('it has them', async () => (await valueOf(dsn, 'max_connections')) === '250', 30_000);
-    await cluster.untilWhole(30_000);
+    await until('it has them', async () => (await valueOf(dsn, 'max_connections')) === '250');
+    await cluster.untilWhole();
 
     await lockstep(cluster, 'settings', 'unset', 'work_mem');
     for (const node of cluster.nodes) {
@@ -200,11 +200,11 @@ describe('settings that a follower has too low for the log of its leader (I5)', 
     await ticks(cluster, low!.name, 5);
     expect(await postmasterOf(low!.folder)).toBe(pid);
     await asSuperuser(cluster, low!, 'SELECT pg_wal_replay_resume()');
-    await cluster.untilWhole(30_000);
+    await cluster.untilWhole();
 
     await asSuperuser(cluster, raising!, 'ALTER SYSTEM SET max_connections = 300');
     await lockstep(cluster, 'restart', raising!.name);
-    await cluster.untilWhole(30_000);
+    await cluster.untilWhole();
     await cluster.switchover(raising!.name);
     await onLeader(cluster, (client) => client.query('INSERT INTO kept VALUES (1)'));
     for (const { name, dsn } of cluster.nodes) {
@@ -213,7 +213,7 @@ describe('settings that a follower has too low for the log of its leader (I5)', 
       });
       await until(`${name} replays`, async () => (await queryOf(dsn, 'SELECT id FROM kept')).length === 1);
     }
-    await cluster.untilWhole(30_000);
+    await cluster.untilWhole();
     const told = await agentLogs(cluster);
     expect(told).toMatch(/restarts: the leader's log needs higher settings: max_connections 200, needs 300/);
     expect(told).toMatch(/runs with what that needs: max_connections 150, needs 300/);
@@ -267,7 +267,7 @@ describe('lockstep restart', () => {
     expect(rows.map((row) => row.id)).toEqual(acknowledged);
 
     // A library that is nowhere: the first follower does not start, and the others are left alone.
-    const now = await cluster.untilWhole(30_000);
+    const now = await cluster.untilWhole();
     const others = cluster.nodes.map((node) => node.name).filter((name) => name !== now.leader);
     await lockstep(cluster, 'settings', 'set', 'shared_preload_libraries=no_such_library');
     const told = await refusal(cluster, 'restart', '--rolling');
@@ -276,11 +276,11 @@ describe('lockstep restart', () => {
     expect(told).toContain(`Not restarted: ${others[1]!}, ${now.leader!}.`);
     expect(await cluster.status()).toMatchObject({ leader: now.leader, term: now.term });
     await lockstep(cluster, 'settings', 'unset', 'shared_preload_libraries');
-    await cluster.untilWhole(30_000);
+    await cluster.untilWhole();
 
     // One node alone; a leader hands over.
     await lockstep(cluster, 'restart', now.leader!);
-    expect((await cluster.untilWhole(30_000)).leader).not.toBe(now.leader);
+    expect((await cluster.untilWhole()).leader).not.toBe(now.leader);
   });
 });
 
@@ -304,7 +304,7 @@ describe.skipIf(ETCD === null)('the plan in etcd (needs the program etcd)', () =
     await ticks(cluster, leader!, 5);
     expect(await cluster.status()).toMatchObject({ leader: null, term });
     await lockstep(cluster, 'resume');
-    expect((await cluster.untilWhole(30_000)).term).toBeGreaterThan(term);
+    expect((await cluster.untilWhole()).term).toBeGreaterThan(term);
   });
 });
 

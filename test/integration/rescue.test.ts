@@ -171,7 +171,7 @@ describe.skipIf(binaries.pgWaldump === null)('a mistake is undone while the shop
     );
     // How many rows there are is known to who counts them, or a while later.
     await db.query('ANALYZE');
-    await until('the delayed node knows the tables by name', knowsTables, 30_000);
+    await until('the delayed node knows the tables by name', knowsTables);
     writing = (async () => {
       for (let n = 0; isWriting; n += 1) {
         const email = `later${n}@shop.test`;

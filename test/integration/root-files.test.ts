@@ -14,7 +14,7 @@ describe.skipIf(account === null)('what root writes', () => {
     await using machine = await ServerMachine.create();
     const folder = join(machine.folder, 'nodes/n1');
     const agent = machine.run(machine.agentCommand);
-    await until('it leads', () => machine.isLeading(), 30_000);
+    await until('it leads', () => machine.isLeading());
     for (const path of [join(machine.folder, 'nodes'), folder]) {
       expect(await stat(path)).toMatchObject({ uid: 0 });
       expect((await stat(path)).mode & 0o022).toBe(0);

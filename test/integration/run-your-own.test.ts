@@ -202,7 +202,7 @@ describe('docs/run-your-own.md', () => {
     // systemd starts it again, and the page shows a cluster that nobody runs with `lockstep dev`.
     const port = await freePort();
     const page = machines.runOther(`${dashboard} --port ${port}`, 'n3');
-    await until('the dashboard is there', () => page.printed.includes(`http://127.0.0.1:${port}`), 30_000);
+    await until('the dashboard is there', () => page.printed.includes(`http://127.0.0.1:${port}`));
     await machines.startService(status.leader ?? '');
     await until(
       'all of them run again',

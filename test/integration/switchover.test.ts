@@ -18,10 +18,10 @@ describe('switchover', () => {
       await until('writes of every level flow', () =>
         writers.every((writer, index) => writer.acknowledged.length > (before[index] ?? 0) + 10),
       );
-      await cluster.untilWhole(20_000);
+      await cluster.untilWhole();
       pausesMs.push((await cluster.switchover()).pausedMs);
     }
-    await cluster.untilWhole(20_000);
+    await cluster.untilWhole();
     for (const writer of writers) await writer.stop();
     const sorted = pausesMs.toSorted((a, b) => a - b);
     console.log(`writes paused for ${sorted[10]} ms (median), ${sorted.at(-1)} ms (longest)`);
@@ -42,7 +42,7 @@ describe('switchover', () => {
       }
     });
     const filled = await onLeader(cluster, offsetInSegment);
-    await cluster.untilWhole(20_000);
+    await cluster.untilWhole();
     await cluster.switchover();
     expect(await onLeader(cluster, offsetInSegment)).toBeLessThan(filled / 2);
     const { rows } = await onLeader(cluster, (client) => client.query('SELECT count(*)::int FROM filled'));
@@ -82,7 +82,7 @@ describe('a switchover and transactions', () => {
     const { rows } = await onLeader(cluster, (client) => client.query('SELECT id FROM written'));
     expect(rows).toEqual([{ id: 0 }]);
     // It takes writes again when it leads again.
-    await cluster.untilWhole(20_000);
+    await cluster.untilWhole();
     await cluster.switchover(leader);
     await onLeader(cluster, (client) => client.query('INSERT INTO written VALUES (3)'));
   });

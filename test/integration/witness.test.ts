@@ -29,7 +29,7 @@ describe('two nodes and a witness', () => {
     local.start();
     await until('writes flow again', () => local.acknowledged.length > 20);
     await cluster.start(old);
-    await cluster.untilWhole(30_000);
+    await cluster.untilWhole();
     const before = synchronous.acknowledged.length;
     await until('synchronous writes flow again', () => synchronous.acknowledged.length > before + 20);
     await Promise.all([synchronous.stop(), local.stop()]);
@@ -65,7 +65,7 @@ describe('two nodes and a witness', () => {
     await until('writes flow on', () => writer.acknowledged.length > before + 200);
     expect(await cluster.leader()).toBe(leader);
     await cluster.start('w1');
-    await cluster.untilWhole(20_000);
+    await cluster.untilWhole();
     await writer.stop();
     expect(await missing(cluster, writer)).toEqual([]);
   });
