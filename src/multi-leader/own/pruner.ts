@@ -44,11 +44,10 @@ export class Pruner {
     const { client, shapes } = this.#options;
     let forgotten = 0;
     for (const shape of shapes.values()) {
+      // Before tombstones go: one may speak of a row that is aside.
+      if (shape.unique.length > 0 && shape.merge === null) await bringBackParked({ ...this.#options, shape });
       await client.query('BEGIN');
       try {
-        // Before tombstones go: one may speak of a row that is aside.
-        if (shape.unique.length > 0 && shape.merge === null)
-          await bringBackParked(client, shape, this.#options.region, this.#options.passOwnLog);
         forgotten +=
           shape.merge === null
             ? await this.#pruneTombstones(shape, lowestUs)

@@ -3,7 +3,6 @@ import type { IncomingChange } from '../apply/incoming.ts';
 import { decideRow } from '../core/row-rule.ts';
 import type { MissingRow, PresentRow } from '../core/row-rule.ts';
 import { compareVersions } from '../core/version.ts';
-import type { Version } from '../core/version.ts';
 import { textImages } from '../merge/journal-store.ts';
 import { encodeKeyRow, encodeKeys, encodeRows } from '../tables/row-codec.ts';
 import type { TableShape } from '../tables/shape.ts';
@@ -39,7 +38,10 @@ export async function applyCarefully(options: {
   const { client, shape, region, outcome } = options;
   const changes = options.changes.toSorted((a, b) => compareVersions(a.version, b.version));
   const parking = new Parking(client, region);
-  const parked = new Map((await parking.list(shape)).map(({ key, version }) => [key, version]));
+  const parked = await parking.versionsOf(
+    shape,
+    changes.map(({ key }) => key),
+  );
   const puts = changes.filter(({ row }) => row !== null);
   const images = await textImages(
     client,
@@ -51,8 +53,10 @@ export async function applyCarefully(options: {
   );
   for (const change of changes) {
     const row = await lockRow(client, shape, change.key);
-    const aside: Version | null = parked.get(change.key) ?? null;
-    const here: PresentRow | MissingRow = row ?? { kind: 'missing', tombstone: aside };
+    const here: PresentRow | MissingRow = row ?? {
+      kind: 'missing',
+      tombstone: parked.get(change.key) ?? null,
+    };
     const decision = decideRow(change, here, region);
     if (decision.kind === 'keep') outcome.keepLocal(change);
     else if (decision.kind === 'put') {

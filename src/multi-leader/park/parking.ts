@@ -25,6 +25,7 @@ export const UNIQUE_VIOLATION = '23505';
 const SAVEPOINT = 'lockstep_place';
 /** A row holds as many others' values as the table has unique indexes; more rounds mean that others write meanwhile. */
 const MAX_ROUNDS = 20;
+const PAGE = 500;
 /** Older than all that can still come. */
 const SETTLED: Version = { timeUs: 0, region: 0, lsn: 0n };
 
@@ -78,18 +79,37 @@ export class Parking {
     throw new Error(`unique values of ${shape.name} change faster than they can be compared`);
   }
 
-  /** The rows that are aside, the latest first. */
-  async list(shape: TableShape): Promise<Candidate[]> {
+  /** Rows that are aside, the latest first, a page at a time: those after `last`. */
+  async list(shape: TableShape, last: Candidate | null): Promise<Candidate[]> {
     const { rows } = await this.#client.query<VersionRow & { key: Buffer; image: string }>(
       `SELECT key, image, time_us AS "timeUs", region, lsn::text AS lsn FROM ${SCHEMA}.parked WHERE table_name = $1
-       ORDER BY time_us DESC, region DESC, lsn DESC LIMIT 1000`,
-      [shape.name],
+         AND ($2::bigint IS NULL OR (time_us, region, lsn, key) < ($2, $3::smallint, $4::pg_lsn, $5::bytea))
+       ORDER BY time_us DESC, region DESC, lsn DESC, key DESC LIMIT ${PAGE}`,
+      last === null
+        ? [shape.name, null, null, null, null]
+        : [
+            shape.name,
+            last.version.timeUs,
+            last.version.region,
+            formatLsn(last.version.lsn as Lsn),
+            Buffer.from(last.key, 'latin1'),
+          ],
     );
     return rows.map((row) => ({
       key: row.key.toString('latin1'),
       image: parseRecord(row.image),
       version: versionFrom(row) ?? SETTLED,
     }));
+  }
+
+  /** Of keys, the versions of those that are aside. */
+  async versionsOf(shape: TableShape, keys: readonly string[]): Promise<ReadonlyMap<string, Version>> {
+    const { rows } = await this.#client.query<VersionRow & { key: Buffer }>(
+      `SELECT key, time_us AS "timeUs", region, lsn::text AS lsn FROM ${SCHEMA}.parked
+       WHERE table_name = $1 AND key = ANY ($2::bytea[])`,
+      [shape.name, encodeKeys(keys)],
+    );
+    return new Map(rows.map((row) => [row.key.toString('latin1'), versionFrom(row) ?? SETTLED]));
   }
 
   async forget(shape: TableShape, key: string): Promise<void> {

@@ -7,8 +7,8 @@ import type { MissingRow, PresentRow, RowDecision } from '../../../src/multi-lea
 import { laterVersion } from '../../../src/multi-leader/core/version.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { commitOperations } from './journal.ts';
-import { log } from './local-steps.ts';
-import { clockOf, committedUs, isEarlier, linkId, regionAt, show, TABLE } from './world.ts';
+import { commitCarefully, locksFor, meetsTakenValue, tombstoneOf } from './parking.ts';
+import { clockOf, committedUs, isEarlier, linkId, log, regionAt, show, TABLE } from './world.ts';
 import type { Applying, LoggedChange, RegionState, Row, World } from './world.ts';
 
 /** The next `count` commits of `from` that `to` lacks, as changes. */
@@ -45,7 +45,11 @@ export function mayBegin(world: World, from: RegionState, to: RegionState, count
     if (lack > 0) return lack;
   }
   for (const change of changes) {
-    if (isLocking(to, change) && to.locks.has(change.key)) return 0;
+    const locks = [
+      ...(isLocking(to, change) ? [change.key] : []),
+      ...locksFor(world, to, change.key, change.row),
+    ];
+    if (locks.some((lock) => to.locks.has(lock))) return 0;
     if (!rules.oneApplierPerKey) continue;
     for (const [link, other] of world.applying)
       if (link.endsWith(`>${to.id}`) && other.changes.some(({ key }) => key === change.key)) return 0;
@@ -92,6 +96,12 @@ export function lockBatch(world: World, fromId: number, toId: number, count: num
     locked.push(change.key);
     to.locks.set(change.key, link);
   }
+  for (const change of batch.changes) {
+    for (const lock of locksFor(world, to, change.key, change.row)) {
+      locked.push(lock);
+      to.locks.set(lock, link);
+    }
+  }
   const waits =
     world.mode === 'merge'
       ? world.rules.mergeWaitsForOwnReader
@@ -129,6 +139,8 @@ export function commitBatch(world: World, fromId: number, toId: number): void {
   const xid = to.nextXid++;
   const written = new Set<string>();
   if (world.mode === 'merge') commitOperations(world, to, batch, xid);
+  else if (world.hasUniqueValues && meetsTakenValue(to, batch.changes))
+    commitCarefully(world, to, batch, { notes, xid });
   else for (const change of batch.changes) applyChange(world, to, batch, change, { notes, xid, written });
   const stamp = stampOf(world, to, fromId, notes);
   to.transactions.set(xid, { timeUs: stamp, isApplied: true });
@@ -208,8 +220,9 @@ function decide(
   const here = to.rows.get(key);
   // A row that was not here when the statements ran and could not be locked is not seen, though it may have come since.
   if (here === undefined || batch.isPresent.get(key) !== true) {
-    const tombstones = batch.checkedTombstones ?? to.tombstones;
-    const missing: MissingRow = { kind: 'missing', tombstone: tombstones.get(key) ?? null };
+    const tombstone =
+      batch.checkedTombstones === null ? tombstoneOf(world, to, key) : batch.checkedTombstones.get(key);
+    const missing: MissingRow = { kind: 'missing', tombstone: tombstone ?? null };
     return rules.decide(change, missing, to.id);
   }
   if (rules.deletesBlindly && change.kind === 'delete') return { kind: 'delete' };

@@ -1,7 +1,8 @@
 import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { laterVersion } from '../../../src/multi-leader/core/version.ts';
 import { enterOperation, settle } from './journal.ts';
-import { clockOf, committedUs, regionAt } from './world.ts';
+import { bringBack, holdersOf, locksFor } from './parking.ts';
+import { clockOf, committedUs, log, regionAt } from './world.ts';
 import type { LoggedChange, RegionState, Row, ScriptStep, World } from './world.ts';
 
 const UNKNOWN_LSN = 0n;
@@ -14,13 +15,33 @@ export function begin(world: World, id: number): void {
     if (step.isDelete) {
       if (old !== null) changes.push({ kind: 'delete', key: step.key, old, row: null });
     } else if (old !== null || !step.isUpdateOnly) {
-      changes.push({ kind: 'put', key: step.key, old, row: rowAfter(step, old) });
+      const row = rowAfter(step, old);
+      if (isTaken(world, region, step.key, row, changes)) continue;
+      changes.push({ kind: 'put', key: step.key, old, row });
     }
   }
   if (changes.length === 0) return;
   const xid = region.nextXid++;
-  for (const { key } of changes) region.locks.set(key, `x${xid}`);
+  for (const { key, row } of changes)
+    for (const lock of [key, ...locksFor(world, region, key, row)]) region.locks.set(lock, `x${xid}`);
   region.open.push({ xid, changes, state: 'open', timeUs: 0 });
+}
+
+/** Somebody who writes is refused a value that is taken here, or gives up on one that is about to be. */
+function isTaken(
+  world: World,
+  region: RegionState,
+  key: string,
+  row: Row,
+  own: readonly LoggedChange[],
+): boolean {
+  if (!world.hasUniqueValues) return false;
+  const [value] = row;
+  return (
+    holdersOf(region, key, row).length > 0 ||
+    region.locks.has(`=${value}`) ||
+    own.some((change) => change.row?.[0] === value)
+  );
 }
 
 function rowAfter({ value, changesValue, changesBig, adds }: ScriptStep, old: Row | null): Row {
@@ -48,18 +69,10 @@ export function advanceTransaction(world: World, id: number, index: number): voi
       // It may be older than a delete that passed it by while it was not visible: seen for a moment, until pruning.
       region.shown.set(change.key, { timeUs: transaction.timeUs, region: id, lsn: UNKNOWN_LSN });
       place(region, change.key, change.row, transaction.xid);
-      region.locks.delete(change.key);
     }
+    for (const [lock, holder] of region.locks)
+      if (holder === `x${transaction.xid}`) region.locks.delete(lock);
   }
-}
-
-export function log(
-  region: RegionState,
-  timeUs: number,
-  isApplied: boolean,
-  changes: readonly LoggedChange[],
-): void {
-  region.log.push({ lsn: region.log.length + 1, timeUs, isApplied, changes });
 }
 
 export function place(region: RegionState, key: string, row: Row | null, xid: number): void {
@@ -135,6 +148,8 @@ export function prune(world: World, id: number): void {
     settle(world, region, lowest ?? -1);
     return;
   }
+  const commitAside = world.hasUniqueValues ? bringBack(world, region) : undefined;
+  if (rules.bringsBackApart) commitAside?.();
   const limitFor = (origin: number): number =>
     (rules.prunesBy === 'origin-only' ? region.promised.get(origin) : lowest) ?? -1;
   const busy = new Set<string>();
@@ -164,6 +179,8 @@ export function prune(world: World, id: number): void {
     }
     region.tombstones.delete(key);
   }
+  if (!rules.bringsBackApart) commitAside?.();
+  if (world.hasUniqueValues && rules.keepsRecordsOfUnique) return;
   for (const [key, { version, batchTimeUs }] of region.records)
     if (!busy.has(key) && rules.mayForgetRecord(batchTimeUs, limitFor(version.region)))
       region.records.delete(key);

@@ -3,6 +3,7 @@ import { collapseChanges } from '../../../src/multi-leader/core/change.ts';
 import { settleJournal } from '../../../src/multi-leader/core/merge.ts';
 import { clockLackUs, isBehindItself } from '../../../src/multi-leader/core/own-clock.ts';
 import { decideRow, isSurelyOlder } from '../../../src/multi-leader/core/row-rule.ts';
+import { judgeAside, mayTakeValues } from '../../../src/multi-leader/core/park-rule.ts';
 import { judgeTombstone, lowestPromise, mayForgetRecord } from '../../../src/multi-leader/core/watermark.ts';
 
 /**
@@ -47,6 +48,17 @@ export interface RegionRules {
   readonly mergesInOrder: boolean;
   /** Columns stored out of line that did not change are left as they are here. */
   readonly keepsUnchangedColumns: boolean;
+  readonly mayTakeValues: typeof mayTakeValues;
+  readonly judgeAside: typeof judgeAside;
+  /** What becomes of a row whose unique value a later one holds. */
+  readonly whoLoses: 'goes-aside' | 'is-dropped' | 'is-refused';
+  readonly bringsBack: boolean;
+  /** A row that is aside keeps older changes of its key out, as a tombstone does. */
+  readonly asideCounts: boolean;
+  /** Rows come back in a transaction of their own, so that they show a commit time when tombstones are judged. */
+  readonly bringsBackApart: boolean;
+  readonly keepsRecordsOfUnique: boolean;
+  readonly looksAtAllAside: boolean;
 }
 
 export const SHIPPED: RegionRules = {
@@ -78,4 +90,12 @@ export const SHIPPED: RegionRules = {
   mergeWaitsForOwnReader: true,
   mergesInOrder: true,
   keepsUnchangedColumns: false,
+  mayTakeValues,
+  judgeAside,
+  whoLoses: 'goes-aside',
+  bringsBack: true,
+  asideCounts: true,
+  bringsBackApart: true,
+  keepsRecordsOfUnique: true,
+  looksAtAllAside: true,
 };

@@ -1,11 +1,13 @@
 import { findConflicts, orderOperations, replay } from '../../../src/multi-leader/core/merge.ts';
 import type { Conflict } from '../../../src/multi-leader/core/merge.ts';
+import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { createRandom } from '../../../src/testing/simulation/random.ts';
 import { lowestOf } from './local-steps.ts';
 import type { RegionRules } from './rules.ts';
 import { possibleSteps, takeStep } from './steps.ts';
 import type { Step } from './steps.ts';
-import { COLUMN_RULES, createWorld, INITIAL } from './world.ts';
+import { standingRows } from './parking.ts';
+import { COLUMN_RULES, createWorld, initialRow } from './world.ts';
 import type { Row, ScriptStep, World } from './world.ts';
 
 /** What a run is about. */
@@ -23,6 +25,7 @@ export interface Setup {
   readonly clockSteps?: number;
   readonly hasEqualTimes?: boolean;
   readonly valueCount?: number;
+  readonly hasUniqueValues?: boolean;
   /** A clock that steps back shows an older version for a while, by design. */
   readonly mayGoBack?: boolean;
   readonly rules?: Partial<RegionRules>;
@@ -100,7 +103,7 @@ function createWorldFor(setup: Setup, random: Random): World {
     value: `v${setup.valueCount ? below(setup.valueCount) : ++writes}`,
     isDelete: setup.hasDeletes !== false && random() < 0.3,
     isUpdateOnly: setup.isUpdateOnly === true,
-    changesValue: setup.mode !== 'merge' || random() < 0.5,
+    changesValue: (setup.mode !== 'merge' && setup.hasUniqueValues !== true) || random() < 0.5,
     changesBig: random() < 0.5,
     adds: setup.mode === 'merge' ? below(9) - 4 : 0,
   });
@@ -159,12 +162,17 @@ function check(world: World, mayGoBack: boolean): string[] {
   const shown = world.regions.map((region) =>
     JSON.stringify(world.keys.map((key) => region.rows.get(key)?.row ?? null)),
   );
-  const wantedRows = world.keys.map((key) => wantedRow(world, key));
-  const wanted = JSON.stringify(wantedRows.map(({ row }) => row));
+  const ends = world.keys.map((key) => endOf(world, key));
+  const standing = world.hasUniqueValues
+    ? standingRows(ends.flatMap(({ key, row, version }) => (row === null ? [] : [{ key, row, version }])))
+    : null;
+  const wanted = JSON.stringify(
+    ends.map(({ key, row }) => (standing === null ? row : (standing.get(key) ?? null))),
+  );
   if (shown.some((rows) => rows !== shown[0])) broken.push(`regions differ: ${shown.join('  ')}`);
   else if (shown[0] !== wanted) broken.push(`all have ${shown[0]}, and the last writes are ${wanted}`);
   const logs = world.regions.map(({ conflicts }) => describeConflicts(conflicts));
-  const conflictCount = wantedRows.reduce((sum, { conflicts }) => sum + conflicts, 0);
+  const conflictCount = ends.reduce((sum, { conflicts }) => sum + conflicts, 0);
   if (logs.some((log) => log !== logs[0])) broken.push(`logs of conflicts differ: ${logs.join('  ')}`);
   else if (world.regions[0]?.conflicts.length !== conflictCount)
     broken.push(`all logged ${world.regions[0]?.conflicts.length} conflicts of ${conflictCount}`);
@@ -194,8 +202,15 @@ function describeConflicts(conflicts: readonly Conflict[]): string {
     .join(' ');
 }
 
-/** What all writes come to, in the order of their versions. */
-function wantedRow(world: World, key: string): { readonly row: Row | null; readonly conflicts: number } {
+interface End {
+  readonly key: string;
+  readonly row: Row | null;
+  readonly version: Version;
+  readonly conflicts: number;
+}
+
+/** What all writes of a key come to, in the order of their versions. */
+function endOf(world: World, key: string): End {
   const operations = orderOperations(
     world.regions.flatMap(({ id, log }) =>
       log.flatMap(({ isApplied, timeUs, lsn, changes }) =>
@@ -205,10 +220,15 @@ function wantedRow(world: World, key: string): { readonly row: Row | null; reado
       ),
     ),
   );
+  const initial = initialRow(world, key);
   const last = operations.at(-1);
-  if (world.mode === 'row') return { row: last === undefined ? INITIAL : last.row, conflicts: 0 };
+  const version = last?.version ?? { timeUs: 0, region: 0, lsn: 0n };
+  if (world.mode === 'row')
+    return { key, row: last === undefined ? initial : last.row, version, conflicts: 0 };
   return {
-    row: replay(INITIAL, operations, COLUMN_RULES),
-    conflicts: findConflicts(INITIAL, operations, COLUMN_RULES).length,
+    key,
+    row: replay(initial, operations, COLUMN_RULES),
+    version,
+    conflicts: findConflicts(initial, operations, COLUMN_RULES).length,
   };
 }

@@ -3,6 +3,9 @@ import { rowId } from '../../../src/multi-leader/core/change.ts';
 import type { Change } from '../../../src/multi-leader/core/change.ts';
 import type { Setup } from './run.ts';
 
+/** More keys than values, which come back: rows take them from each other. */
+const UNIQUE: Setup = { hasUniqueValues: true, valueCount: 3, keys: 4, transactions: 5 };
+
 /** Every one must converge with every seed. */
 export const SETUPS: Readonly<Record<string, Setup>> = {
   'three-regions': { crashes: 3 },
@@ -14,6 +17,7 @@ export const SETUPS: Readonly<Record<string, Setup>> = {
   'clock-steps-back': { clockSteps: 2, rules: { rewritesBehindItself: 'own-past' }, mayGoBack: true },
   'values-come-back': { valueCount: 2 },
   'appliers-on-one-key': { rules: { oneApplierPerKey: false }, crashes: 2 },
+  'unique-values': { ...UNIQUE, crashes: 2 },
   merge: { mode: 'merge', crashes: 3 },
   'merge-four-regions-one-key': { mode: 'merge', regions: 4, keys: 1, transactions: 3 },
 };
@@ -122,6 +126,43 @@ export const MUTANTS: Readonly<Record<string, Setup & { readonly what: string; r
     rules: {
       lowestPromise: (regions, promised) => Math.max(...regions.map((region) => promised.get(region) ?? -1)),
     },
+  },
+  U1: {
+    what: 'a row whose unique value a later one holds is dropped',
+    ...UNIQUE,
+    rules: { whoLoses: 'is-dropped' },
+  },
+  U2: { what: 'a row whose unique value is taken is refused', ...UNIQUE, rules: { whoLoses: 'is-refused' } },
+  U3: { what: 'a row that is aside stays there', ...UNIQUE, rules: { bringsBack: false } },
+  U4: {
+    what: 'a row that is aside lets older changes of its key in',
+    ...UNIQUE,
+    rules: { asideCounts: false },
+  },
+  U5: {
+    what: 'a row comes back in the transaction that judges tombstones, without a commit time',
+    ...UNIQUE,
+    rules: { bringsBackApart: false },
+  },
+  U6: {
+    what: 'versions of rows with unique values are forgotten',
+    ...UNIQUE,
+    rules: { keepsRecordsOfUnique: false },
+  },
+  U7: {
+    what: 'a row that is aside is tried again although its key was deleted',
+    ...UNIQUE,
+    rules: { judgeAside: () => 'try' },
+  },
+  U8: {
+    what: 'the first row keeps a unique value',
+    ...UNIQUE,
+    rules: { mayTakeValues: (_, holders) => holders.length === 0 },
+  },
+  U9: {
+    what: 'only the latest of the rows that are aside is looked at before tombstones are forgotten',
+    ...UNIQUE,
+    rules: { looksAtAllAside: false },
   },
   M47: {
     what: 'of a row changed twice in a batch the first change stands',

@@ -55,8 +55,11 @@ function localSteps(world: World, region: RegionState, steps: Step[]): void {
     steps.push({ kind: 'end-promise', region: id });
   // Folding a journal and applying a batch take turns.
   const isFree =
-    world.mode === 'row' || world.regions.every((from) => !world.applying.has(linkId(from.id, id)));
-  if (isFree && (lowestOf(world, region) ?? -1) > region.lastPruned)
+    (world.mode === 'row' && !world.hasUniqueValues) ||
+    world.regions.every((from) => !world.applying.has(linkId(from.id, id)));
+  // What is aside is looked at once the own reader has passed.
+  const mayLook = region.aside.size === 0 || region.ownPosition >= region.log.length;
+  if (isFree && mayLook && (lowestOf(world, region) ?? -1) > region.lastPruned)
     steps.push({ kind: 'prune', region: id });
   if (world.clockStepsLeft > 0) steps.push({ kind: 'clock-back', region: id });
   const [again] = region.rewrites;

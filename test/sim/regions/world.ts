@@ -56,6 +56,8 @@ export interface RegionState {
   readonly log: LogEntry[];
   readonly records: Map<string, { readonly version: Version; readonly batchTimeUs: number }>;
   readonly tombstones: Map<string, Version>;
+  /** Rows that a later row keeps out of the table, by a value that is unique. */
+  readonly aside: Map<string, { readonly row: Row; readonly version: Version }>;
   /** In merge mode, what is not settled of each row. */
   readonly journal: Map<string, { base: Row | null; operations: Operation[] }>;
   readonly conflicts: Conflict[];
@@ -109,13 +111,15 @@ export interface World {
   clockStepsLeft: number;
   readonly hasEqualTimes: boolean;
   readonly valueCount: number;
+  /** Of all rows of a region the first column is unique, where it is not null. */
+  readonly hasUniqueValues: boolean;
   /** Rows that only the look before pruning has put right. */
   repaired: number;
   decisions: number;
 }
 
 export const TABLE = 't';
-export const INITIAL: Row = ['init', 'init', '10'];
+const INITIAL: Row = ['init', 'init', '10'];
 /** Of a row's columns in merge mode. */
 export const COLUMN_RULES: readonly ColumnRule[] = ['last', 'last', 'counter'];
 
@@ -131,9 +135,15 @@ export interface WorldOptions {
   readonly hasEqualTimes?: boolean;
   /** How many different values there are; 0 for a new one with each write. */
   readonly valueCount?: number;
+  readonly hasUniqueValues?: boolean;
 }
 
 const SETTLED_XID = 0;
+
+/** What a row is before all. */
+export function initialRow({ hasUniqueValues }: Pick<WorldOptions, 'hasUniqueValues'>, key: string): Row {
+  return hasUniqueValues === true ? [`init ${key}`, 'init', '10'] : INITIAL;
+}
 
 export function createWorld(options: WorldOptions): World {
   const { keys } = options;
@@ -141,11 +151,12 @@ export function createWorld(options: WorldOptions): World {
     id,
     nextXid: 1,
     offset: options.offsets[id] ?? 0,
-    rows: new Map(keys.map((key) => [key, { row: INITIAL, xid: SETTLED_XID }])),
+    rows: new Map(keys.map((key) => [key, { row: initialRow(options, key), xid: SETTLED_XID }])),
     transactions: new Map(),
     log: [],
     records: new Map(),
     tombstones: new Map(),
+    aside: new Map(),
     journal: new Map(),
     conflicts: [],
     ownPosition: 0,
@@ -174,6 +185,7 @@ export function createWorld(options: WorldOptions): World {
     clockStepsLeft: options.clockSteps ?? 0,
     hasEqualTimes: options.hasEqualTimes ?? false,
     valueCount: options.valueCount ?? 0,
+    hasUniqueValues: options.hasUniqueValues ?? false,
     repaired: 0,
     decisions: 0,
   };
@@ -187,6 +199,15 @@ export function regionAt(world: World, id: number): RegionState {
 
 export function clockOf(world: World, region: RegionState): number {
   return world.now + region.offset;
+}
+
+export function log(
+  region: RegionState,
+  timeUs: number,
+  isApplied: boolean,
+  changes: readonly LoggedChange[],
+): void {
+  region.log.push({ lsn: region.log.length + 1, timeUs, isApplied, changes });
 }
 
 export function linkId(from: number, to: number): string {
