@@ -202,6 +202,9 @@ describe('the commands', () => {
     expect(added).toMatch(/n2 was added at 127\.0\.0\.1:\d+; "lockstep dev" starts it\.\nn2 follows\./);
     await until('commits wait for n2', async () => (await status()).nodes[1]?.sync === true);
     expect((await status()).nodes[1]).toMatchObject({ name: 'n2', role: 'follower', voter: false });
+    expect(await readFile(join(dev.folder, '.lockstep', 'pg_service.conf'), 'utf8')).toMatch(
+      /^port=\d+,\d+$/m,
+    );
     expect(await lockstep(dev.folder, 'node', 'list')).toMatch(/n1 .* votes\nn2 .* does not vote/);
     await write(2);
 

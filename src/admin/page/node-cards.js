@@ -105,7 +105,9 @@ function createCard(name, color, key) {
     facts.address.set(node.kind === 'witness' ? new URL(node.agentUrl).host : `${node.host}:${node.port}`);
     kill.hidden = isGone;
     start.hidden = !isGone;
-    if (lead !== null) lead.hidden = node.role !== 'follower' || node.state !== 'running';
+    if (lead !== null) {
+      lead.hidden = node.role !== 'follower' || node.state !== 'running' || node.kind === 'delayed';
+    }
   }
   return { element, update };
 }

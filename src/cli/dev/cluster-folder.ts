@@ -78,8 +78,7 @@ export async function openClusterFolder(options: ClusterOptions): Promise<Cluste
     ? await reopenConfig(configPath, options, notes)
     : await createConfig(options, notes);
   await writeConfig(configPath, config);
-  await replaceFile(join(stateDir, 'pgpass'), renderPassFile(config), null);
-  await replaceFile(join(stateDir, SERVICE_FILE), renderServiceFile(config, stateDir), null);
+  await writePsqlFiles(stateDir, config);
   return { config, configPath, dataRoot, notes, lock };
 }
 
@@ -303,6 +302,12 @@ function renderServiceFile(config: ClusterConfig, stateDir: string): string {
     `passfile=${join(stateDir, 'pgpass')}`,
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** What {@link psqlLine} reads: they name all nodes, and so are written anew when one comes or goes. */
+export async function writePsqlFiles(stateDir: string, config: ClusterConfig): Promise<void> {
+  await replaceFile(join(stateDir, 'pgpass'), renderPassFile(config), null);
+  await replaceFile(join(stateDir, SERVICE_FILE), renderServiceFile(config, stateDir), null);
 }
 
 export async function writeRunFile(stateDir: string, run: RunFile): Promise<void> {

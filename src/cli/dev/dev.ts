@@ -23,6 +23,7 @@ import {
   psqlLine,
   removeRunFile,
   writeConfig,
+  writePsqlFiles,
   writeRunFile,
 } from './cluster-folder.ts';
 import type { ClusterFolder } from './cluster-folder.ts';
@@ -31,6 +32,7 @@ import { createLiveScreen } from './live-screen.ts';
 import type { LiveScreen } from './live-screen.ts';
 import { addNode } from '../commands/node-command.ts';
 import { choosePorts } from './ports.ts';
+import { isWhole, StartWatch } from './readiness.ts';
 import { LeaderlessServers } from '../leaderless/servers.ts';
 import { Supervisor } from './supervisor.ts';
 import { SWITCHOVER_TIMEOUT_MS } from '../commands/switchover-command.ts';
@@ -52,7 +54,6 @@ export interface DevOptions {
 const DEFAULT_DASHBOARD_PORT = 7400;
 /** A data folder after initdb, its log files, and room to work, for each node. */
 const BYTES_PER_NODE = 300 * 1_048_576;
-const READY_TIMEOUT_MS = 120_000;
 
 /** `lockstep dev`: a local cluster with dashboard and live view, until Ctrl-C. */
 export async function runDev(options: DevOptions): Promise<void> {
@@ -187,14 +188,10 @@ class DevCluster {
   /** Waits until the cluster is whole, then starts the app. */
   async serve({ run: command, delayed }: Pick<DevOptions, 'run' | 'delayed'>): Promise<void> {
     const startedAt = performance.now();
+    const watch = new StartWatch(this.#folder.dataRoot, startedAt, (message) => this.#note(message));
     while (!isWhole(this.#source.topology())) {
       if (this.#isStopping) return;
-      if (performance.now() - startedAt > READY_TIMEOUT_MS) {
-        throw new LockstepError(
-          'NO_LEADER',
-          `See ${this.#folder.dataRoot}/nodes/*/agent.log and postgres.log: the cluster was not ready within ${READY_TIMEOUT_MS / 1_000} s.`,
-        );
-      }
+      watch.look(this.#source.topology(), performance.now());
       await delay(50);
     }
     this.#isReady = true;
@@ -294,6 +291,7 @@ class DevCluster {
     this.#nodeChanges = this.#nodeChanges
       .then(async () => {
         await writeConfig(this.#folder.configPath, changes.kept);
+        await writePsqlFiles(this.#stateDir, changes.config);
         for (const { name } of changes.added) await this.#supervisor.start(name);
       })
       .catch((error: unknown) => this.#note((error as Error).message));
@@ -321,19 +319,6 @@ function bindView(source: ClusterSource): Pick<ClusterSource, 'topology' | 'even
     events: () => source.events(),
     subscribe: (listener) => source.subscribe(listener),
   };
-}
-
-/** Every node runs on the leader's timeline, and a follower could take over. */
-function isWhole(topology: Topology | null): boolean {
-  return (
-    topology?.leader != null &&
-    (topology.isSwitchoverReady === true || topology.nodes.length === 1) &&
-    topology.nodes.every(
-      (node) =>
-        node.state === 'running' &&
-        (node.kind === 'witness' || node.kind === 'delayed' || node.timeline === topology.timeline),
-    )
-  );
 }
 
 function emptyTopology(config: ClusterConfig): Topology {

@@ -123,12 +123,11 @@ function askToLetGo({ peers }: ExecutorOptions, version: number, nodes: readonly
 
 /** Waits for a bounded time until one follower is close enough to take over at once. */
 async function chooseSuccessor(options: ExecutorOptions, to: NodeId | null): Promise<NodeId> {
-  const { self, register, local } = options;
+  const { self, register, local, config } = options;
   if (to !== null && options.merits.neverLead.includes(to)) {
-    throw new LockstepError(
-      'CONFIG_INVALID',
-      `${to} never leads: its failoverPriority is 0. Name another node.`,
-    );
+    const isDelayed = findNode(config, to).delay !== undefined;
+    const why = isDelayed ? 'it stays behind on purpose' : 'its failoverPriority is 0';
+    throw new LockstepError('CONFIG_INVALID', `Name another node: ${to} never leads, ${why}.`);
   }
   const deadline = monotonicMs() + CATCH_UP_MS;
   for (;;) {
