@@ -14,6 +14,7 @@ import { MAX_BODY_BYTES } from './doors/doors.ts';
 import { captureOutstanding } from './payments.ts';
 import { openRegions } from './regional-pages.ts';
 import { createSchema } from './schema.ts';
+import { placeDemoOrders } from './seed/demo-orders.ts';
 import { seedCatalogue } from './seed/seed.ts';
 import type { SeedProgress } from './seed/seed.ts';
 import { settle } from './settle.ts';
@@ -64,6 +65,7 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
     const cards = createCardProvider({ latencyMs: 40 });
     const shopId = await settle(() => createSchema(db));
     const isSeeded = await seedCatalogue(db, onProgress === undefined ? {} : { onProgress });
+    if (options.demo === true) await placeDemoOrders(db);
     await captureOutstanding(db, cards);
     if (leaderlessUrls.length > 0) kept = await quorum({ nodes: leaderlessUrls });
     const carts = kept === null ? {} : { carts: quorumCarts(kept.collection('carts', cart())) };

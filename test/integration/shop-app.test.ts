@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createApp } from '../../examples/shop/app.ts';
 import { createCardProvider, TEST_CARD } from '../../examples/shop/card-provider.ts';
 import { createSchema } from '../../examples/shop/schema.ts';
+import { placeDemoOrders } from '../../examples/shop/seed/demo-orders.ts';
 import { seedCatalogue } from '../../examples/shop/seed/seed.ts';
 import { connect } from '../../src/index.ts';
 import type { LockstepPool } from '../../src/index.ts';
@@ -73,6 +74,17 @@ test('seeding twice adds nothing, and goes on where it was cut off', async () =>
     rows.map((row) => `${row.id} ${row.body}`);
   expect(texts(after.rows)).toEqual(texts(before.rows));
   expect(after.rows).toHaveLength(200);
+});
+
+test('the button that deletes all orders finds some, each with its item and its payment', async () => {
+  await placeDemoOrders(db);
+  await placeDemoOrders(db);
+  const { rows } =
+    await db.query(`SELECT count(*)::int AS orders, sum(o.total_cents - i.unit_price_cents)::int AS off,
+    count(p.id)::int AS paid FROM orders AS o JOIN order_items AS i ON i.order_id = o.id
+    JOIN products ON products.id = i.product_id AND products.price_cents = o.total_cents
+    JOIN payments AS p ON p.order_id = o.id AND p.amount_cents = o.total_cents`);
+  expect(rows).toEqual([{ orders: SIZE.products, off: 0, paid: SIZE.products }]);
 });
 
 test('a buyer sees the order right after paying, and the same key never buys twice', async () => {

@@ -307,7 +307,10 @@ class DevCluster {
     this.#screen.show({
       isStarting: !this.#isReady && !this.#isStopping,
       topology: this.#source.topology(),
-      events: [...this.#source.events(), ...this.#notes].toSorted((a, b) => a.at - b.at),
+      events: [...this.#source.events(), ...this.#notes]
+        // That the leader holds still once the others have ended is how an end in order looks.
+        .filter(({ kind }) => !this.#isStopping || kind !== 'fenced')
+        .toSorted((a, b) => a.at - b.at),
       links: this.#links,
     });
   }
