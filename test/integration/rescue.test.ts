@@ -106,6 +106,20 @@ async function mistake(text: string): Promise<number> {
   });
 }
 
+/** A load that its session reports only after an ANALYZE counts twice: no statistics know how many rows there are. */
+async function loadProductsThatCountTwice(): Promise<void> {
+  await onLeader(async (loading) => {
+    await loading.query('SELECT pg_stat_force_next_flush()');
+    await loading.query(
+      `INSERT INTO products (sku, name, category, description, price_cents, art)
+       SELECT 'twice' || n, 'Twice', (SELECT min(slug) FROM categories), 'd', n + 1, 'a' FROM generate_series(1, 400) AS n`,
+    );
+    await query('ANALYZE products');
+    await loading.query('SELECT pg_stat_force_next_flush()');
+    await loading.query('SELECT 1');
+  });
+}
+
 async function whenListed(xid: number): Promise<RescueList['transactions'][number]> {
   return until(
     `transaction ${xid} in the delayed node's log`,
@@ -169,8 +183,6 @@ describe.skipIf(binaries.pgWaldump === null)('a mistake is undone while the shop
        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
        CREATE TRIGGER orders_note BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION note()`,
     );
-    // How many rows there are is known to who counts them, or a while later.
-    await db.query('ANALYZE');
     await until('the delayed node knows the tables by name', knowsTables);
     writing = (async () => {
       for (let n = 0; isWriting; n += 1) {
@@ -227,6 +239,7 @@ describe.skipIf(binaries.pgWaldump === null)('a mistake is undone while the shop
   }, 180_000);
 
   it('UPDATE without WHERE: what was written since stays, the rest goes back', async () => {
+    await loadProductsThatCountTwice();
     const before = await rowsOf('products');
     const xid = await mistake('UPDATE products SET price_cents = 1');
     expect((await whenListed(xid)).dangers).toEqual([
@@ -314,4 +327,25 @@ describe.skipIf(binaries.pgWaldump === null)('a mistake is undone while the shop
     );
     expect(written.filter((n) => !kept.has(n))).toEqual([]);
   }, 240_000);
+
+  it('refuses what is too late, and says which of several delayed nodes it could be', async () => {
+    await cluster.addNode('n9', { delay: '1s' });
+    const xid = await mistake('DELETE FROM payments WHERE order_id IN (11, 12)');
+    await until(
+      'the mistake is replayed',
+      async () => {
+        const { transactions } = await rescue<RescueList>('list', '--since', '10m', '--node', 'n9');
+        return transactions.find((transaction) => transaction.xid === xid)?.isReplayed === true;
+      },
+      60_000,
+    );
+    expect(await refusal('open', '--before', String(xid), '--node', 'n9')).toMatch(
+      /has been replayed on n9 already, which stays 1s behind.*Nothing was changed/,
+    );
+    expect(await rescue('status', '--node', 'n9')).toMatchObject({ phase: 'idle', target: null });
+    expect(await refusal('status')).toMatch(
+      /several delayed nodes; say which with --node: n4 \(10min\), n9 \(1s\)/,
+    );
+    expect(await refusal('status', '--node', 'n1')).toMatch(/n1 is not delayed/);
+  }, 120_000);
 });

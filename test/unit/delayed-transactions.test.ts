@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { DangerJudge } from '../../src/leader-follower/delayed/core/danger.ts';
 import type { CatalogTable } from '../../src/leader-follower/delayed/core/danger.ts';
+import { RowGrowth } from '../../src/leader-follower/delayed/core/row-growth.ts';
 import { TransactionReading } from '../../src/leader-follower/delayed/core/transactions.ts';
 import type { LoggedTransaction } from '../../src/leader-follower/delayed/core/transactions.ts';
 
@@ -90,7 +91,7 @@ describe('what looks like a mistake', () => {
     change: Partial<LoggedTransaction>,
     present: readonly CatalogTable[] | null,
   ): readonly string[] =>
-    new DangerJudge({ past: [orders, products], present })
+    new DangerJudge({ past: [orders, products], present, counted: () => null })
       .judge(transaction(change), false)
       .dangers.map(({ text }) => text);
 
@@ -108,28 +109,62 @@ describe('what looks like a mistake', () => {
 
   it('is an update or a deletion of every row, whatever the statistics have seen of it', () => {
     const file = { file: '5/16400', inserted: 0, updated: 500, deleted: 0 };
-    expect(dangers({ files: [file] }, [orders, products])).toEqual(['updates every row of products']);
+    expect(dangers({ files: [file] }, [orders, products])).toEqual(['perhaps updates every row of products']);
     const deletion = { file: '5/16390', inserted: 0, updated: 0, deleted: 37 };
     expect(dangers({ files: [deletion] }, [orders, products])).toEqual([]);
     expect(dangers({ files: [{ ...deletion, deleted: 1_000 }] }, [{ ...orders, rows: 0 }, products])).toEqual(
-      ['deletes every row of orders'],
+      ['perhaps deletes every row of orders'],
     );
+    // Twice as many by the statistics as there were.
+    const doubled = { ...products, rows: 1_000 };
+    const judged = new DangerJudge({ past: [doubled], present: null, counted: () => null });
+    expect(judged.judge(transaction({ files: [file] }), false).dangers).toHaveLength(1);
     // Never counted before, and counted after.
     const judge = new DangerJudge({
       past: [{ ...orders, rows: null }],
       present: [{ ...orders, rows: 1_000 - 37 }],
+      counted: () => null,
     });
     expect(judge.judge(transaction({ files: [deletion] }), false).dangers).toEqual([]);
+  });
+
+  it('goes by rows that were counted, whatever the statistics say', () => {
+    const change = transaction({ files: [{ file: '5/16400', inserted: 0, updated: 500, deleted: 0 }] });
+    const judged = (counted: number, rows: number | null): number => {
+      const twice = { ...products, rows };
+      return new DangerJudge({ past: [twice], present: [twice], counted: () => counted }).judge(change, false)
+        .dangers.length;
+    };
+    expect([judged(500, 1_000), judged(500, null), judged(1_000, 500)]).toEqual([1, 1, 0]);
+  });
+
+  it('is told from a count of now by what was written since', () => {
+    const growth = new RowGrowth();
+    const at = (inserted: number, updated: number, deleted: number): LoggedTransaction => {
+      const one = transaction({ files: [{ file: '5/16400', inserted, updated, deleted }] });
+      growth.add(one);
+      return one;
+    };
+    const all = [at(100, 0, 0), at(0, 100, 0), at(7, 0, 0), at(0, 0, 107), at(30, 0, 0)];
+    expect(all.map((one) => 30 - growth.since(one, '5/16400'))).toEqual([0, 100, 100, 107, 0]);
+    const [wanted] = growth.wanted(all);
+    expect(wanted?.file).toBe('5/16400');
+    // Enough to know for each of them whether there were more rows than it wrote.
+    expect(wanted?.limit).toBeGreaterThan(107 / 0.9 - 77);
+    expect(growth.wanted([at(1, 1, 0)])).toEqual([]);
   });
 
   it('leaves indexes, system tables and single rows alone', () => {
     const single = { file: '5/16400', inserted: 0, updated: 1, deleted: 0 };
     const one = { ...products, rows: 1 };
     expect(
-      new DangerJudge({ past: [one], present: [one] }).judge(transaction({ files: [single] }), false).dangers,
+      new DangerJudge({ past: [one], present: [one], counted: () => 1 }).judge(
+        transaction({ files: [single] }),
+        false,
+      ).dangers,
     ).toEqual([]);
     const index = { ...orders, isTable: false };
-    const judged = new DangerJudge({ past: [index], present: [] }).judge(
+    const judged = new DangerJudge({ past: [index], present: [], counted: () => null }).judge(
       transaction({
         removedFiles: ['5/16390'],
         files: [{ file: '5/16390', inserted: 9, updated: 9, deleted: 9 }],

@@ -7,8 +7,8 @@ import type { PostgresBinaries } from '../../postgres/binaries.ts';
 import type { LogArchive } from '../../postgres/log/log-archive.ts';
 import { readLog } from '../../postgres/copy/waldump.ts';
 import type { CatalogTable } from './core/danger.ts';
-import { TransactionReading, TRANSACTION_RECORDS } from './core/transactions.ts';
-import type { LoggedTransaction } from './core/transactions.ts';
+import { TRANSACTION_RECORDS } from './core/transactions.ts';
+import type { TransactionReading } from './core/transactions.ts';
 
 const READ_TIMEOUT_MS = 600_000;
 
@@ -47,15 +47,15 @@ export function canListLog({ pgWaldump }: PostgresBinaries): boolean {
 }
 
 /**
- * Gives each transaction that committed in the range to `onTransaction`, in the order of their commits. Throws CONFIG_INVALID without pg_waldump, POSTGRES_FAILED when the log cannot be read.
+ * Gives the range's log to `reading`, which may go on with a range that begins where this one ends. Throws CONFIG_INVALID without pg_waldump, POSTGRES_FAILED when the log cannot be read.
  */
 export async function readTransactions(options: {
   readonly range: LogRange;
   readonly binaries: PostgresBinaries;
   readonly account: PostgresAccount | null;
-  readonly onTransaction: (transaction: LoggedTransaction) => void;
+  readonly reading: TransactionReading;
 }): Promise<void> {
-  const { range, binaries, account } = options;
+  const { range, binaries, account, reading } = options;
   const { pgWaldump } = binaries;
   if (pgWaldump === null) {
     throw new LockstepError(
@@ -63,7 +63,6 @@ export async function readTransactions(options: {
       `The log can be listed only with pg_waldump, which PostgreSQL ${binaries.version} in ${binaries.binDir} does not have: install your system's postgresql-${binaries.major} package, or name a time or position with "rescue open --before".`,
     );
   }
-  const reading = new TransactionReading(options.onTransaction);
   for (const piece of piecesOf(range)) {
     reading.timeline = piece.timeline;
     const isWhole = await readLog({

@@ -1,19 +1,27 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn, parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
+import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 import type { LocalNode } from '../local/local-node.ts';
 import type { EventLog } from '../report/event-log.ts';
 import { DangerJudge } from './core/danger.ts';
 import type { CatalogTable, JudgedTransaction } from './core/danger.ts';
-import { NewestTransactions } from './core/transactions.ts';
+import { RowGrowth } from './core/row-growth.ts';
+import type { CountWanted } from './core/row-growth.ts';
+import { NewestTransactions, TransactionReading } from './core/transactions.ts';
 import type { LoggedTransaction } from './core/transactions.ts';
 import type { DelayedNode } from './delayed-node.ts';
 import { canListLog, readCatalogs, readTransactions } from './log-reading.ts';
 import type { LogRange } from './log-reading.ts';
 import type { RescueBefore } from './rescue-command.ts';
 import type { RescueTarget } from './rescue-file.ts';
+import { countTables, RowCount } from './row-count.ts';
 import { connectAsSuperuser } from './superuser.ts';
+
+const ARRIVAL_TIMEOUT_MS = 2_000;
+const ARRIVAL_CHECK_MS = 20;
 
 /** What the command `list` answers, oldest transaction first. */
 export interface RescueList {
@@ -46,16 +54,22 @@ export class RescueLog {
     const { node, local, delayed } = this.#options;
     const startMs = sinceMs === null ? 0 : Date.now() - sinceMs;
     const newest = new NewestTransactions();
-    await readTransactions({
-      range: await this.#range(startMs),
-      ...local.programs,
-      onTransaction: (transaction) => {
-        if (transaction.atMs >= startMs && doesAnything(transaction)) newest.add(transaction);
-      },
+    const growth = new RowGrowth();
+    const reading = new TransactionReading((transaction) => {
+      growth.add(transaction);
+      if (transaction.atMs >= startMs && doesAnything(transaction)) newest.add(transaction);
     });
+    const range = await this.#range(startMs);
+    await readTransactions({ range, ...local.programs, reading });
     const shown = await readCatalogs((database) => local.server.connect(database)).catch(() => []);
     const present = await this.#presentCatalogs();
-    const judge = new DangerJudge({ past: [...shown, ...(await delayed.tables.all())], present });
+    const catalogs = { past: [...shown, ...(await delayed.tables.all())], present };
+    const counted = await this.#countRows(growth.wanted(newest.all), { shown, present });
+    if (counted.lsn > range.toLsn) await this.#readOn(range, counted.lsn, reading);
+    const judge = new DangerJudge({
+      ...catalogs,
+      counted: (transaction, file) => counted.before(growth, transaction, file),
+    });
     const replayed = await this.#replayedUntil();
     return {
       node: node.name,
@@ -64,6 +78,43 @@ export class RescueLog {
         judge.judge(transaction, delayed.replay.kind !== 'apart' && parseLsn(transaction.lsn) < replayed),
       ),
     };
+  }
+
+  /** On the leader, and here where its table is another by now. */
+  async #countRows(
+    wanted: readonly CountWanted[],
+    {
+      shown,
+      present,
+    }: { readonly shown: readonly CatalogTable[]; readonly present: readonly CatalogTable[] | null },
+  ): Promise<RowCount> {
+    const { config, local, leader } = this.#options;
+    const upstream = leader();
+    const onLeader =
+      upstream === null || present === null
+        ? null
+        : await countTables(
+            (database) => connectAsSuperuser(config, upstream, database),
+            present,
+            wanted,
+          ).catch(() => null);
+    const others = wanted.filter(({ file }) => onLeader?.rows.has(file) !== true);
+    const here = await countTables((database) => local.server.connect(database), shown, others).catch(
+      () => null,
+    );
+    return new RowCount(wanted, onLeader, here);
+  }
+
+  /** What came until the rows had been counted, for else a busy table would seem to have had too many before. */
+  async #readOn(range: LogRange, until: Lsn, reading: TransactionReading): Promise<void> {
+    const { local, delayed } = this.#options;
+    const { keeper } = delayed;
+    const deadlineMs = monotonicMs() + ARRIVAL_TIMEOUT_MS;
+    const received = (): Lsn => keeper.flushedLsn ?? range.toLsn;
+    while (received() < until && monotonicMs() < deadlineMs) await delay(ARRIVAL_CHECK_MS);
+    if (keeper.timeline !== range.history.timeline) return;
+    const rest = { ...range, fromLsn: range.toLsn, toLsn: received() };
+    await readTransactions({ range: rest, ...local.programs, reading }).catch(() => undefined);
   }
 
   /** Where to stop. Throws CONFIG_INVALID when there is no such point, or it has been passed. */
@@ -114,13 +165,10 @@ export class RescueLog {
 
   async #search(range: LogRange, before: RescueBefore): Promise<LoggedTransaction | null> {
     let found: LoggedTransaction | null = null;
-    await readTransactions({
-      range,
-      ...this.#options.local.programs,
-      onTransaction: (transaction) => {
-        if (isAfter(transaction, before)) found ??= transaction;
-      },
+    const reading = new TransactionReading((transaction) => {
+      if (isAfter(transaction, before)) found ??= transaction;
     });
+    await readTransactions({ range, ...this.#options.local.programs, reading });
     return found;
   }
 

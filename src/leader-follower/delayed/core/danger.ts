@@ -1,4 +1,5 @@
-import type { LoggedTransaction } from './transactions.ts';
+import { MANY_ROWS } from './transactions.ts';
+import type { FileCounts, LoggedTransaction } from './transactions.ts';
 
 /** A table of a database, as one server's catalog has it. */
 export interface CatalogTable {
@@ -10,9 +11,12 @@ export interface CatalogTable {
   readonly name: string;
   /** An index, a sequence or TOAST is none. */
   readonly isTable: boolean;
-  /** About how many rows it has; null where nobody has counted. */
+  /** About how many rows it has, by the server's statistics: twice as many after some loads; null where nobody has counted. */
   readonly rows: number | null;
 }
+
+/** How many rows a table had before a transaction: counted, or null where that could not be done. */
+export type CountedRows = (transaction: LoggedTransaction, file: string) => number | null;
 
 /** What a person has to be told of a transaction's effect on one table. */
 export interface TouchedTable {
@@ -45,20 +49,25 @@ export interface Catalogs {
   readonly past: readonly CatalogTable[];
   /** Of the leader; null while it cannot be asked. */
   readonly present: readonly CatalogTable[] | null;
+  readonly counted: CountedRows;
 }
 
 /** Its own file, unless somebody ran VACUUM FULL on it. Source: PostgreSQL's src/include/catalog/pg_class.h. */
 const PG_CLASS = 1259;
+/** A load that is reported after an ANALYZE counts twice in the statistics. */
+const MOST_OVERCOUNTED = 2;
 /** Below this share of a table's rows it is not every one of them. */
-const EVERY_SHARE = 0.9;
+export const EVERY_SHARE = 0.9;
 
 /** Names what transactions touched, and says which of them look like a mistake. */
 export class DangerJudge {
   readonly #byFile = new Map<string, CatalogTable>();
   readonly #byOid = new Map<string, CatalogTable>();
   readonly #presentByOid: ReadonlyMap<string, CatalogTable> | null;
+  readonly #counted: CountedRows;
 
-  constructor({ past, present }: Catalogs) {
+  constructor({ past, present, counted }: Catalogs) {
+    this.#counted = counted;
     for (const table of [...(present ?? []), ...past]) {
       this.#byFile.set(`${table.databaseOid}/${table.fileNode}`, table);
       this.#byOid.set(`${table.databaseOid}/${table.oid}`, table);
@@ -115,19 +124,30 @@ export class DangerJudge {
     return [{ kind: 'truncate', text: `truncates ${names.join(', ')}` }];
   }
 
-  #everyRow({ files }: LoggedTransaction): readonly Danger[] {
-    return files.flatMap(({ file, updated, deleted }): Danger[] => {
+  #everyRow(transaction: LoggedTransaction): readonly Danger[] {
+    return transaction.files.flatMap(({ file, updated, deleted }): Danger[] => {
       const table = this.#byFile.get(file);
-      if (table?.isTable !== true || updated + deleted < 2) return [];
-      const present = this.#presentByOid?.get(`${table.databaseOid}/${table.oid}`)?.rows ?? null;
-      const counts = [table.rows, present === null ? null : present + deleted].filter(
-        (rows) => rows !== null,
-      );
-      if (counts.length === 0) return [];
-      const all = Math.max(...counts, 1);
-      const verb = updated >= deleted ? 'updates' : 'deletes';
-      if (Math.max(updated, deleted) < all * EVERY_SHARE) return [];
-      return [{ kind: 'every-row', text: `${verb} every row of ${table.name}` }];
+      if (table?.isTable !== true || !mayBeEveryRow({ updated, deleted })) return [];
+      const verb = updated >= deleted ? 'update' : 'delete';
+      const written = Math.max(updated, deleted);
+      const all = this.#counted(transaction, file);
+      if (all !== null && written < all * EVERY_SHARE) return [];
+      if (all === null && !this.#mayBeAll(table, written, deleted)) return [];
+      const words = all === null ? `perhaps ${verb}s` : `${verb}s`;
+      return [{ kind: 'every-row', text: `${words} every row of ${table.name}` }];
     });
   }
+
+  /** In doubt a person is told. */
+  #mayBeAll(table: CatalogTable, written: number, deleted: number): boolean {
+    const present = this.#presentByOid?.get(`${table.databaseOid}/${table.oid}`)?.rows ?? null;
+    const known = [table.rows, present === null ? null : present + deleted].filter((rows) => rows !== null);
+    if (known.length === 0) return written >= MANY_ROWS;
+    return written >= (Math.max(...known, 1) / MOST_OVERCOUNTED) * EVERY_SHARE;
+  }
+}
+
+/** One row alone is an app's daily work, also in a table that has no other. */
+export function mayBeEveryRow({ updated, deleted }: Pick<FileCounts, 'updated' | 'deleted'>): boolean {
+  return updated + deleted >= 2;
 }

@@ -153,8 +153,10 @@ export class NewestTransactions {
   }
 }
 
-/** It took something away as a whole, or wrote more rows than an app's transaction does. */
-const MANY_ROWS = 100;
+/** More rows than an app's transaction writes. */
+export const MANY_ROWS = 100;
+
+/** It took something away as a whole, or wrote many rows. */
 function maySuspect({ files, removedFiles, truncated, dropsDatabase }: LoggedTransaction): boolean {
   return (
     dropsDatabase ||
