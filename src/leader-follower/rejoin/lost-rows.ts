@@ -1,3 +1,4 @@
+import { escapeIdentifier, escapeLiteral } from 'pg';
 import type pg from 'pg';
 import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import { countRows } from './core/lost-writes.ts';
@@ -76,8 +77,8 @@ async function readTable(options: {
 }): Promise<boolean> {
   const { client, table, rows, deadlineMs } = options;
   // In any tablespace: file nodes of one database differ from each other.
-  const found = await client.query<{ name: string }>(
-    `SELECT format('%I.%I', nspname, relname) AS name FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
+  const found = await client.query<{ name: string; oid: string }>(
+    `SELECT format('%I.%I', nspname, relname) AS name, pg_class.oid::text AS oid FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
       WHERE pg_relation_filenode(pg_class.oid) = $1 AND relkind IN ('r', 'm') AND pg_class.oid >= 16384
         AND nspname NOT IN ('pg_catalog', 'pg_toast')`,
     [table.fileNode],
@@ -90,13 +91,14 @@ async function readTable(options: {
   // Only transactions that were rolled back wrote here.
   if (counts.inserted + counts.updated + counts.deleted === 0) return true;
   options.tables.push({ table: label, ...counts });
+  const json = await jsonOfRow(client, found.rows[0]?.oid ?? '');
   const blocks = [...table.blocks];
   for (let start = 0; start < blocks.length; start += BLOCKS_AT_ONCE) {
     const leftMs = Math.floor(deadlineMs - monotonicMs());
     if (leftMs <= 0 || rows.length >= MAX_ROWS) return false;
     await client.query(`SET statement_timeout = ${leftMs}`);
     const { rows: seen } = await client.query<{ xid: string; json: string }>(
-      `SELECT lost.xmin::text AS xid, to_jsonb(lost)::text AS json FROM ONLY ${name} AS lost
+      `SELECT lost.xmin::text AS xid, ${json} AS json FROM ONLY ${name} AS lost
         WHERE ctid = ANY (ARRAY(SELECT format('(%s,%s)', block, line)::tid
                                   FROM unnest($1::bigint[]) AS block, generate_series(1, ${ROWS_PER_BLOCK}) AS line))
           AND lost.xmin::text = ANY ($2::text[])`,
@@ -105,4 +107,29 @@ async function readTable(options: {
     for (const { xid, json } of seen) rows.push({ table: label, xid: Number(xid), json });
   }
   return true;
+}
+
+/** Source: PostgreSQL's src/include/access/transam.h, FirstNormalObjectId. */
+const FIRST_APP_OID = 16_384;
+
+/**
+ * An expression that writes a row of `lost` as JSON and runs no code of the app's: this is a superuser's session, and
+ * `to_jsonb` of a whole row calls casts to JSON that the app has made for its types. Those are written as text.
+ */
+async function jsonOfRow(client: pg.Client, oid: string): Promise<string> {
+  const { rows } = await client.query<{ name: string; is_builtin: boolean }>(
+    `WITH RECURSIVE base (number, name, type) AS (
+       SELECT attnum, attname, atttypid FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
+       UNION ALL
+       SELECT number, name, typbasetype FROM base JOIN pg_type ON pg_type.oid = type WHERE typtype = 'd'
+     ) SELECT name, bool_or(type < ${FIRST_APP_OID}) AS is_builtin FROM base GROUP BY number, name ORDER BY number`,
+    [oid],
+  );
+  if (rows.length === 0) return `'{}'`;
+  const pairs = rows.map(({ name, is_builtin: isBuiltin }) => {
+    const value = `lost.${escapeIdentifier(name)}`;
+    const shown = isBuiltin ? value : `CASE WHEN num_nulls(${value}) = 0 THEN concat(${value}) END`;
+    return `(${escapeLiteral(name)}, to_jsonb(${shown}))`;
+  });
+  return `(SELECT jsonb_object_agg(pair.name, pair.value)::text FROM (VALUES ${pairs.join(', ')}) AS pair (name, value))`;
 }

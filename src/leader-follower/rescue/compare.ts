@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { escapeIdentifier } from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { pipeCopy } from '../../postgres/copy/copy-pipe.ts';
+import { asOwner } from './as-owner.ts';
 import { findTable } from './tables.ts';
 import type { TableShape } from './tables.ts';
 
@@ -39,6 +40,8 @@ export interface TableComparison {
   readonly others: number;
   /** Name of the temporary table on the past's side: `key`, `verdict`, `seen_writer`. */
   readonly verdicts: string;
+  /** Name of the one there of the rows that are meant: `key`. Null for all. */
+  readonly chosen: string | null;
 }
 
 /** Writes each value as text: whatever its type, equal texts are equal values. */
@@ -74,13 +77,14 @@ export async function compareTable(
   if (presentTable !== null) {
     await pipeCopy(
       present,
-      `COPY (${fingerprints(presentTable, table.key, columns, 'true')}) TO STDOUT`,
+      `COPY (${fingerprints(presentTable, table.key, columns)}) TO STDOUT`,
       past,
       'COPY rescue_present FROM STDIN',
     );
   }
   await past.query('CREATE INDEX ON rescue_present (key); ANALYZE rescue_present');
   const xids = `ARRAY[${mistake.join(', ')}]::bigint[]`;
+  const chosen = where === null ? null : await chooseRows(past, table, columns, where);
   const isMistakes = isWhole || mistake.length === 0 ? 'true' : 'past.is_mistakes';
   await past.query(
     `CREATE TEMP TABLE ${verdicts} AS
@@ -89,15 +93,16 @@ export async function compareTable(
                  WHEN now.key IS NULL THEN '${onlyUpdated.has(table.fileNode) && !isWhole ? 'newer' : 'missing'}'
                  WHEN now.writer = ANY (${xids}) THEN 'changed'
                  ELSE 'newer' END AS verdict
-       FROM (${pastFingerprints(table, columns, xids, where)}) AS past
+       FROM (${pastFingerprints(table, columns, xids)}) AS past
        LEFT JOIN rescue_present AS now ON now.key = past.key
-      WHERE now.key IS NULL OR now.hash <> past.hash`,
+      WHERE (now.key IS NULL OR now.hash <> past.hash)${chosen === null ? '' : ` AND past.key IN (SELECT key FROM ${chosen})`}`,
   );
   return {
     table,
     presentTable,
     isWhole,
     verdicts,
+    chosen,
     ...(await countVerdicts(past, table, verdicts)),
   };
 }
@@ -108,32 +113,44 @@ function sharedColumns(table: TableShape, presentTable: TableShape | null): read
   return names.filter((name) => presentTable.columns.some((column) => column.name === name));
 }
 
-/** `key`, `writer` and a hash of each row. */
-function fingerprints(
-  table: Pick<TableShape, 'sql'>,
-  key: readonly string[],
-  columns: readonly string[],
-  where: string,
-): string {
+/** How rows are told from each other, as text: by the primary key, else by all columns and their number among equals. */
+export function keyText(key: readonly string[], columns: readonly string[]): string {
   const all = rowText('t', columns);
-  const keyText =
-    key.length > 0 ? rowText('t', key) : `${all} || '#' || row_number() OVER (PARTITION BY ${all})`;
-  return `SELECT ${keyText} AS key, t.xmin::text::bigint AS writer, md5(${all}) AS hash FROM ${table.sql} AS t WHERE ${where}`;
+  return key.length > 0 ? rowText('t', key) : `${all} || '#' || row_number() OVER (PARTITION BY ${all})`;
 }
 
-function pastFingerprints(
+/** A condition may call functions of the app's. Returns the temporary table with the keys that it holds for. */
+async function chooseRows(
+  past: pg.Client,
   table: TableShape,
   columns: readonly string[],
-  xids: string,
-  where: string | null,
-): string {
-  const all = rowText('t', columns);
-  const keyText =
-    table.key.length > 0
-      ? rowText('t', table.key)
-      : `${all} || '#' || row_number() OVER (PARTITION BY ${all})`;
-  return `SELECT ${keyText} AS key, md5(${all}) AS hash, t.xmax::text::bigint = ANY (${xids}) AS is_mistakes
-            FROM ${table.sql} AS t WHERE ${where === null ? 'true' : `(${where})`}`;
+  where: string,
+): Promise<string> {
+  const chosen = escapeIdentifier(`rescue_chosen_${table.oid}`);
+  await past.query(`DROP TABLE IF EXISTS pg_temp.${chosen}`);
+  await past.query('BEGIN');
+  try {
+    await past.query('SET CONSTRAINTS ALL IMMEDIATE');
+    const sql = `SELECT ${keyText(table.key, columns)} FROM ${table.sql} AS t WHERE (${where}\n)`;
+    await asOwner(past, table, { kind: 'query', sql }, (view) =>
+      past.query(`CREATE TEMP TABLE ${chosen} AS SELECT value AS key FROM ${view}`),
+    );
+    await past.query('COMMIT');
+  } catch (error) {
+    await past.query('ROLLBACK').catch(() => undefined);
+    throw error;
+  }
+  return chosen;
+}
+
+/** `key`, `writer` and a hash of each row. */
+function fingerprints({ sql }: TableShape, key: readonly string[], columns: readonly string[]): string {
+  return `SELECT ${keyText(key, columns)} AS key, t.xmin::text::bigint AS writer, md5(${rowText('t', columns)}) AS hash FROM ${sql} AS t`;
+}
+
+function pastFingerprints({ sql, key }: TableShape, columns: readonly string[], xids: string): string {
+  return `SELECT ${keyText(key, columns)} AS key, md5(${rowText('t', columns)}) AS hash, t.xmax::text::bigint = ANY (${xids}) AS is_mistakes
+            FROM ${sql} AS t`;
 }
 
 async function countVerdicts(

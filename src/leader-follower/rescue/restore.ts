@@ -2,9 +2,12 @@ import { escapeIdentifier } from 'pg';
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { pipeCopy } from '../../postgres/copy/copy-pipe.ts';
+import { letOwnerRead, valueAsOwner } from './as-owner.ts';
+import type { OwnersTask } from './as-owner.ts';
+import { keyText } from './compare.ts';
 import type { RescueSides, TableComparison } from './compare.ts';
 import type { DroppedSchema } from './schema-dump.ts';
-import type { TableShape } from './tables.ts';
+import type { TableColumn, TableShape } from './tables.ts';
 
 /** What is to be brought back. */
 export interface RestorePlan {
@@ -47,11 +50,13 @@ export async function restoreTables(
     if (plan.dropped !== null) await runScript(present, plan.dropped.before);
     // Neither the app's triggers nor the checks of foreign keys: those are looked at below, all together.
     await present.query('SET LOCAL session_replication_role = replica');
+    // What the app has deferred to the commit would run as superuser then.
+    await present.query('SET CONSTRAINTS ALL IMMEDIATE');
     const restored: RestoredTable[] = [];
     for (const comparison of plan.tables) {
       restored.push(
         isDropped(plan, comparison.table)
-          ? await copyWhole(sides, comparison.table, plan.where)
+          ? await copyWhole(sides, comparison)
           : await mergeRows(sides, comparison, plan),
       );
     }
@@ -83,20 +88,61 @@ function columnList(columns: readonly string[], alias = ''): string {
   return columns.map((name) => `${alias}${escapeIdentifier(name)}`).join(', ');
 }
 
-async function copyWhole(
-  { past, present }: RescueSides,
-  table: TableShape,
-  where: string | null,
-): Promise<RestoredTable> {
+async function copyWhole(sides: RescueSides, { table, chosen }: TableComparison): Promise<RestoredTable> {
+  const { past, present } = sides;
+  const filter =
+    chosen === null
+      ? ''
+      : ` WHERE ${keyText(
+          table.key,
+          table.columns.map(({ name }) => name),
+        )} IN (SELECT key FROM ${chosen})`;
+  const stage = await createStage(present, table, table.columns);
   const columns = columnList(table.columns.map(({ name }) => name));
-  const filter = where === null ? '' : ` WHERE (${where})`;
-  const inserted = await pipeCopy(
+  await pipeCopy(
     past,
     `COPY (SELECT ${columns} FROM ${table.sql} AS t${filter}) TO STDOUT`,
     present,
-    `COPY ${table.sql} (${columns}) FROM STDIN`,
+    `COPY ${stage} (${columns}) FROM STDIN`,
   );
-  return { table: labelOf(table), inserted, updated: 0, kept: [], keptCount: 0 };
+  const inserted = await valueAsOwner(
+    present,
+    table,
+    writing(
+      `INSERT INTO ${table.sql} (${columns}) OVERRIDING SYSTEM VALUE SELECT ${valueList(table.columns)} FROM pg_temp.${stage} AS s`,
+    ),
+  );
+  return { table: labelOf(table), inserted: Number(inserted), updated: 0, kept: [], keptCount: 0 };
+}
+
+/** A temporary table on the leader, which holds values of the app's own types as text: those are made by the table's owner. */
+async function createStage(
+  present: pg.Client,
+  table: TableShape,
+  columns: readonly TableColumn[],
+): Promise<string> {
+  const stage = escapeIdentifier(`rescue_stage_${table.oid}`);
+  const definitions = columns.map(
+    ({ name, type, isAppType }) => `${escapeIdentifier(name)} ${isAppType ? 'text' : type}`,
+  );
+  await present.query(
+    `CREATE TEMP TABLE ${stage} (${['rescue_key text', 'rescue_verdict text', 'rescue_writer bigint', ...definitions].join(', ')}) ON COMMIT DROP`,
+  );
+  await letOwnerRead(present, table, stage);
+  return stage;
+}
+
+/** The stage's values as the table's. */
+function valueList(columns: readonly TableColumn[]): string {
+  return columns.map(valueOf).join(', ');
+}
+
+function valueOf({ name, type, isAppType }: TableColumn): string {
+  return `s.${escapeIdentifier(name)}${isAppType ? `::${type}` : ''}`;
+}
+
+function writing(sql: string): OwnersTask {
+  return { kind: 'write', sql };
 }
 
 /** Rows of a table that is there: those that are missing are added, those that the mistake wrote are set back. */
@@ -105,73 +151,76 @@ async function mergeRows(
   comparison: TableComparison,
   { keepsNewer }: RestorePlan,
 ): Promise<RestoredTable> {
-  const { table, presentTable, verdicts } = comparison;
-  const names = table.columns
+  const { table: was, presentTable, verdicts } = comparison;
+  const table = { ...was, ...(presentTable ?? was), key: was.key };
+  const shared = table.columns.filter(({ name }) => was.columns.some((column) => column.name === name));
+  const names = was.columns
     .map(({ name }) => name)
-    .filter((name) => presentTable?.columns.some((column) => column.name === name) !== false);
-  const columns = columnList(names);
-  const stage = escapeIdentifier(`rescue_stage_${table.oid}`);
-  await present.query(
-    `CREATE TEMP TABLE ${stage} ON COMMIT DROP AS
-     SELECT NULL::text AS rescue_key, NULL::text AS rescue_verdict, NULL::bigint AS rescue_writer, ${columns} FROM ${table.sql} LIMIT 0`,
-  );
-  const all = `ROW(${columnList(names, 't.')})::text`;
-  const key =
-    table.key.length > 0
-      ? `ROW(${columnList(table.key, 't.')})::text`
-      : `${all} || '#' || row_number() OVER (PARTITION BY ${all})`;
+    .filter((name) => shared.some((column) => column.name === name));
+  const stage = await createStage(present, table, shared);
+  const columns = columnList(shared.map(({ name }) => name));
   await pipeCopy(
     past,
-    `COPY (SELECT v.key, v.verdict, v.seen_writer, ${columnList(names, 't.')}
-             FROM (SELECT t.*, ${key} AS rescue_key FROM ${table.sql} AS t) AS t
+    `COPY (SELECT v.key, v.verdict, v.seen_writer, ${columnList(
+      shared.map(({ name }) => name),
+      't.',
+    )}
+             FROM (SELECT t.*, ${keyText(was.key, names)} AS rescue_key FROM ${was.sql} AS t) AS t
              JOIN ${verdicts} AS v ON v.key = t.rescue_key WHERE v.verdict <> 'others') TO STDOUT`,
     present,
     `COPY ${stage} FROM STDIN`,
   );
-  const inserted = await present.query(
-    `INSERT INTO ${table.sql} (${columns}) OVERRIDING SYSTEM VALUE
-     SELECT ${columns} FROM ${stage} WHERE rescue_verdict = 'missing'${keepsNewer ? '' : ` OR rescue_verdict = 'newer' AND rescue_writer IS NULL`}
-     ON CONFLICT DO NOTHING`,
+  const inserted = await valueAsOwner(
+    present,
+    table,
+    writing(
+      `INSERT INTO ${table.sql} (${columns}) OVERRIDING SYSTEM VALUE
+       SELECT ${valueList(shared)} FROM pg_temp.${stage} AS s
+        WHERE rescue_verdict = 'missing'${keepsNewer ? '' : ` OR rescue_verdict = 'newer' AND rescue_writer IS NULL`}
+       ON CONFLICT DO NOTHING`,
+    ),
   );
-  const updated = table.key.length === 0 ? 0 : await updateRows(present, table, names, stage, keepsNewer);
-  const kept = await present.query<{ key: string }>(
-    `SELECT s.rescue_key AS key FROM ${stage} AS s
+  const updated = await updateRows(present, table, shared, stage, keepsNewer);
+  const kept = await valueAsOwner(present, table, {
+    kind: 'query',
+    sql: `SELECT json_build_object('count', count(*), 'keys', coalesce((array_agg(s.rescue_key))[1:${MAX_LISTED}], '{}'))::text
+       FROM pg_temp.${stage} AS s
       WHERE NOT EXISTS (SELECT FROM ${table.sql} AS t WHERE ROW(${columnList(names, 't.')})::text = ROW(${columnList(names, 's.')})::text
-                           AND ${matchKey(table, 't', 's')})`,
-  );
-  return {
-    table: labelOf(table),
-    inserted: inserted.rowCount ?? 0,
-    updated,
-    kept: kept.rows.slice(0, MAX_LISTED).map((row) => row.key),
-    keptCount: kept.rows.length,
-  };
+                           AND ${matchKey(table, shared)})`,
+  });
+  const { count, keys } = JSON.parse(kept) as { readonly count: number; readonly keys: readonly string[] };
+  return { table: labelOf(table), inserted: Number(inserted), updated, kept: keys, keptCount: count };
 }
 
 /** Only while nobody has written the row since it was looked at. */
 async function updateRows(
   present: pg.Client,
   table: TableShape,
-  names: readonly string[],
+  shared: readonly TableColumn[],
   stage: string,
   keepsNewer: boolean,
 ): Promise<number> {
-  const values = names.filter((name) => !table.key.includes(name));
-  if (values.length === 0) return 0;
-  const { rowCount } = await present.query(
-    `UPDATE ${table.sql} AS t SET ${values.map((name) => `${escapeIdentifier(name)} = s.${escapeIdentifier(name)}`).join(', ')}
-       FROM ${stage} AS s
-      WHERE ${matchKey(table, 't', 's')} AND s.rescue_writer IS NOT NULL
-        AND (s.rescue_verdict = 'changed' AND t.xmin::text::bigint = s.rescue_writer${keepsNewer ? '' : ` OR s.rescue_verdict IN ('changed', 'newer')`})`,
+  const values = shared.filter(({ name }) => !table.key.includes(name));
+  if (table.key.length === 0 || values.length === 0) return 0;
+  const updated = await valueAsOwner(
+    present,
+    table,
+    writing(
+      `UPDATE ${table.sql} AS t SET ${values.map((column) => `${escapeIdentifier(column.name)} = ${valueOf(column)}`).join(', ')}
+         FROM pg_temp.${stage} AS s
+        WHERE ${matchKey(table, shared)} AND s.rescue_writer IS NOT NULL
+          AND (s.rescue_verdict = 'changed' AND t.xmin::text::bigint = s.rescue_writer${keepsNewer ? '' : ` OR s.rescue_verdict IN ('changed', 'newer')`})`,
+    ),
   );
-  return rowCount ?? 0;
+  return Number(updated);
 }
 
-function matchKey({ key }: TableShape, left: string, right: string): string {
-  if (key.length === 0) return 'true';
-  return key
-    .map((name) => `${left}.${escapeIdentifier(name)} = ${right}.${escapeIdentifier(name)}`)
-    .join(' AND ');
+/** The same row in the table (`t`) and in the stage (`s`). */
+function matchKey({ key }: TableShape, shared: readonly TableColumn[]): string {
+  const parts = shared
+    .filter(({ name }) => key.includes(name))
+    .map((column) => `t.${escapeIdentifier(column.name)} = ${valueOf(column)}`);
+  return parts.length === 0 ? 'true' : parts.join(' AND ');
 }
 
 /** A sequence is never set back: numbers that were given since stay given. */

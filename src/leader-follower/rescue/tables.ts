@@ -1,6 +1,14 @@
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 
+export interface TableColumn {
+  readonly name: string;
+  /** Quoted, with its schema. */
+  readonly type: string;
+  /** Its type is none of PostgreSQL's own: making a value of it may run the app's code. */
+  readonly isAppType: boolean;
+}
+
 /** A table as one server has it. */
 export interface TableShape {
   readonly oid: number;
@@ -9,17 +17,28 @@ export interface TableShape {
   /** Quoted, with its schema. */
   readonly sql: string;
   readonly fileNode: number;
+  /** The role it belongs to. */
+  readonly owner: string;
+  /** Its policies apply to its owner too. */
+  readonly limitsOwner: boolean;
   /** All but generated ones, in their order. */
-  readonly columns: readonly { readonly name: string; readonly type: string }[];
+  readonly columns: readonly TableColumn[];
   /** Of the primary key; empty where there is none. */
   readonly key: readonly string[];
 }
+
+/** Source: PostgreSQL's src/include/access/transam.h, FirstNormalObjectId. */
+export const FIRST_APP_OID = 16_384;
 
 const SHAPE_SQL = `
 SELECT class.oid::int8::int AS oid, space.nspname AS schema, class.relname AS name,
        format('%I.%I', space.nspname, class.relname) AS sql,
        coalesce(pg_relation_filenode(class.oid), 0)::int8::int AS "fileNode",
-       (SELECT json_agg(json_build_object('name', attname, 'type', format_type(atttypid, atttypmod)) ORDER BY attnum)
+       pg_get_userbyid(relowner) AS owner,
+       relrowsecurity AND relforcerowsecurity
+         AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE pg_roles.oid = relowner) AS "limitsOwner",
+       (SELECT json_agg(json_build_object('name', attname, 'type', format_type(atttypid, atttypmod),
+                                          'isAppType', atttypid >= ${FIRST_APP_OID}) ORDER BY attnum)
           FROM pg_attribute WHERE attrelid = class.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '') AS columns,
        coalesce((SELECT json_agg(attname ORDER BY position)
           FROM pg_index, unnest(indkey::int2[]) WITH ORDINALITY AS part(number, position)

@@ -1,0 +1,183 @@
+import type pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readLostRows } from '../../src/leader-follower/rejoin/lost-rows.ts';
+import { LogReading } from '../../src/leader-follower/rejoin/core/lost-writes.ts';
+import { compareTable } from '../../src/leader-follower/rescue/compare.ts';
+import type { RescueSides } from '../../src/leader-follower/rescue/compare.ts';
+import { restoreTables } from '../../src/leader-follower/rescue/restore.ts';
+import { prepareSession } from '../../src/leader-follower/rescue/tables.ts';
+import { builds, LogicalServers } from './logical-servers.ts';
+
+/** Code of an app's role that notes with whose rights it runs, and tries every way to become the superuser who calls it. */
+const APP = `
+CREATE TABLE seen (who text, how text);
+CREATE FUNCTION saw(how text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO public.seen VALUES (current_user, how); RETURN true; END $$;
+CREATE FUNCTION note(how text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM public.saw(how);
+  BEGIN EXECUTE 'RESET ROLE'; PERFORM public.saw(how || ' reset'); EXCEPTION WHEN OTHERS THEN NULL; END;
+  BEGIN EXECUTE 'RESET SESSION AUTHORIZATION'; PERFORM public.saw(how || ' session'); EXCEPTION WHEN OTHERS THEN NULL; END;
+  BEGIN EXECUTE format('DECLARE %I CURSOR WITH HOLD FOR SELECT public.saw(%L)', gen_random_uuid(), how || ' cursor');
+  EXCEPTION WHEN OTHERS THEN NULL; END;
+  RETURN true; END $$;
+CREATE FUNCTION noted(how text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+  PERFORM public.unwise(how); RETURN how; END $$;
+CREATE FUNCTION unwise(how text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM public.note(how); END $$;
+CREATE FUNCTION on_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.note(TG_NAME); RETURN NEW; END $$;
+CREATE TYPE mood AS ENUM ('glad', 'sad');
+CREATE FUNCTION mood_json(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM public.note('json'); RETURN '1'; END $$;
+CREATE FUNCTION mood_text(mood) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM public.note('text'); RETURN 'x'; END $$;
+CREATE CAST (mood AS json) WITH FUNCTION mood_json(mood);
+CREATE CAST (mood AS text) WITH FUNCTION mood_text(mood) AS ASSIGNMENT;
+CREATE DOMAIN checked AS text CHECK (note('domain'));
+CREATE DOMAIN small AS integer CHECK (VALUE < 1000);
+CREATE TYPE pair AS (a integer, b checked);`;
+
+function table(name: string): string {
+  return `
+CREATE TABLE public.${name} (id integer PRIMARY KEY, mood public.mood, moods public.mood[], name public.checked, size public.small,
+  both_of public.pair, twice text GENERATED ALWAYS AS (public.noted('generated' || id)) STORED, CHECK (public.note('check')));
+CREATE INDEX ON public.${name} (public.noted('index' || id));
+CREATE TRIGGER each_row BEFORE INSERT OR UPDATE ON public.${name} FOR EACH ROW EXECUTE FUNCTION public.on_row();
+CREATE CONSTRAINT TRIGGER deferred AFTER INSERT OR UPDATE ON public.${name} DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION public.on_row();
+ALTER TABLE public.${name} ENABLE ALWAYS TRIGGER each_row;
+ALTER TABLE public.${name} ENABLE ALWAYS TRIGGER deferred;
+ALTER TABLE public.${name} OWNER TO app;`;
+}
+
+const ROWS = `VALUES (1, 'glad'::mood, '{glad,sad}'::mood[], 'one', 10, '(1,"a b")'::pair),
+  (2, 'sad', NULL, 'two, "too"', NULL, NULL), (3, NULL, '{}', NULL, 30, '(,)')`;
+
+async function others(client: pg.Client): Promise<readonly unknown[]> {
+  const { rows } = await client.query(`SELECT DISTINCT how FROM public.seen WHERE who <> 'app' ORDER BY 1`);
+  return rows;
+}
+
+async function ways(client: pg.Client): Promise<readonly string[]> {
+  const { rows } = await client.query<{ how: string }>('SELECT DISTINCT how FROM public.seen ORDER BY 1');
+  return rows.map(({ how }) => how);
+}
+
+describe.each(builds)('what an app has made never runs as superuser: PostgreSQL $major', (binaries) => {
+  let servers: LogicalServers;
+  let sides: RescueSides;
+
+  beforeAll(async () => {
+    servers = await LogicalServers.create(binaries);
+    const { client: admin, server } = await servers.start('server');
+    await admin.query('CREATE ROLE app');
+    await admin.query('CREATE DATABASE present OWNER app');
+    const making = await server.connect('present');
+    await making.query('GRANT ALL ON SCHEMA public TO app; SET search_path = public; SET ROLE app');
+    await making.query(APP);
+    for (const name of ['items', 'gone']) {
+      await making.query(table(name));
+      await making.query(`INSERT INTO ${name} (id, mood, moods, name, size, both_of) ${ROWS}`);
+    }
+    await making.query(
+      'ALTER TABLE items ENABLE ROW LEVEL SECURITY; ALTER TABLE items FORCE ROW LEVEL SECURITY; DELETE FROM seen',
+    );
+    await making.end();
+    await admin.query('CREATE DATABASE past TEMPLATE present');
+    const [past, present] = [await server.connect('past'), await server.connect('present')];
+    await prepareSession(past);
+    await prepareSession(present);
+    sides = { past, present, mistake: [], onlyUpdated: new Set() };
+  }, 90_000);
+
+  afterAll(async () => {
+    await Promise.all([sides?.past.end(), sides?.present.end()].map((end) => end?.catch(() => undefined)));
+    await servers?.[Symbol.asyncDispose]();
+  }, 30_000);
+
+  it('when rows of a table are put back and set back', async () => {
+    const { past, present } = sides;
+    await present.query('SET session_replication_role = replica');
+    await present.query(`ALTER TABLE public.items DISABLE TRIGGER ALL; DELETE FROM public.items WHERE id = 1;
+      UPDATE public.items SET size = 5 WHERE id = 3; ALTER TABLE public.items ENABLE ALWAYS TRIGGER each_row;
+      ALTER TABLE public.items ENABLE ALWAYS TRIGGER deferred`);
+    await present.query('DELETE FROM public.seen');
+    await present.query('SET session_replication_role = origin');
+
+    const comparison = await compareTable(sides, 'items', `public.note('where') AND id > 0`);
+    expect(comparison.counts).toEqual({ missing: 1, changed: 0, newer: 1 });
+    expect(await ways(past)).toEqual(['where']);
+    expect(
+      await restoreTables(sides, { dropped: null, tables: [comparison], where: null, keepsNewer: false }),
+    ).toEqual([{ table: 'items', inserted: 1, updated: 1, kept: [], keptCount: 0 }]);
+    expect(await ways(present)).toEqual([
+      'check',
+      'deferred',
+      'domain',
+      'each_row',
+      'generated1',
+      'generated3',
+      'index1',
+    ]);
+    expect([await others(past), await others(present)]).toEqual([[], []]);
+    const rows = 'SELECT i::text AS row FROM public.items AS i ORDER BY id';
+    expect((await present.query(rows)).rows).toEqual((await past.query(rows)).rows);
+    const { rows: forced } = await present.query(
+      `SELECT relforcerowsecurity AS forced FROM pg_class WHERE oid = 'public.items'::regclass`,
+    );
+    expect(forced).toEqual([{ forced: true }]);
+  });
+
+  it('when a dropped table is filled again', async () => {
+    const { past, present } = sides;
+    await present.query('DROP TABLE public.gone; DELETE FROM public.seen');
+    await past.query('DELETE FROM public.seen');
+    const dropped = {
+      objects: [],
+      tables: [{ schema: 'public', name: 'gone' }],
+      before: table('gone'),
+      after: '',
+    };
+    const comparison = await compareTable(sides, 'gone', `public.note('where') AND id > 1`);
+    const restored = await restoreTables(sides, {
+      dropped,
+      tables: [comparison],
+      where: null,
+      keepsNewer: true,
+    });
+    expect(restored).toMatchObject([{ table: 'gone', inserted: 2 }]);
+    expect(await ways(present)).toContain('generated2');
+    expect([await others(past), await others(present)]).toEqual([[], []]);
+    const rows = 'SELECT g::text AS row FROM public.gone AS g WHERE id > 1 ORDER BY id';
+    expect((await present.query(rows)).rows).toEqual((await past.query(rows)).rows);
+  });
+
+  it('when rows that a failover lost are put aside', async () => {
+    const { past } = sides;
+    await past.query('DELETE FROM public.seen');
+    const { rows: found } = await past.query<{ xid: string; database: number; file: number }>(
+      `SELECT xmin::text AS xid, (SELECT oid::int8::int FROM pg_database WHERE datname = 'past') AS database,
+              pg_relation_filenode('public.items')::int8::int AS file FROM public.items LIMIT 1`,
+    );
+    const [{ xid, database, file } = { xid: '0', database: 0, file: 0 }] = found;
+    const log = new LogReading();
+    log.transactions.push({ xid: Number(xid), kind: 'commit', at: '', lsn: '0/1', subxids: [] });
+    log.tables.set('items', {
+      databaseOid: database,
+      fileNode: file,
+      counts: new Map([[Number(xid), { inserted: 3, updated: 0, deleted: 0 }]]),
+      blocks: new Set([0]),
+    });
+    const lost = await readLostRows({ log, withClient: (task) => task(past), timeoutMs: 30_000 });
+    expect(lost.rows.map(({ json }) => JSON.parse(json) as unknown)).toEqual([
+      {
+        id: 1,
+        mood: 'glad',
+        moods: '{glad,sad}',
+        name: 'one',
+        size: 10,
+        both_of: '(1,"a b")',
+        twice: 'generated1',
+      },
+      { id: 2, mood: 'sad', moods: null, name: 'two, "too"', size: null, both_of: null, twice: 'generated2' },
+      { id: 3, mood: null, moods: '{}', name: null, size: 30, both_of: '(,)', twice: 'generated3' },
+    ]);
+    expect(await ways(past)).toEqual([]);
+  });
+});
