@@ -4,6 +4,7 @@ import { runApplyBench } from './apply/bench.ts';
 import { runClientBench } from './client/bench.ts';
 import { runFailoverBench } from './failover/bench.ts';
 import { keepResult } from './kept-result.ts';
+import { runLeaderlessBench } from './leaderless/bench.ts';
 import { renderTable } from './result.ts';
 import type { BenchResult } from './result.ts';
 
@@ -30,6 +31,7 @@ const CAPABILITIES = {
   apply: { runs: 3, peerRuns: 0, minutes: 0, transactions: 300_000 },
   client: { runs: 15, peerRuns: 0, minutes: 0, transactions: 0 },
   failover: { runs: 20, peerRuns: 3, minutes: 30, transactions: 0 },
+  leaderless: { runs: 10, peerRuns: 0, minutes: 0, transactions: 0 },
 } as const satisfies Readonly<Record<string, FullRun>>;
 
 type Capability = keyof typeof CAPABILITIES;
@@ -68,6 +70,7 @@ async function measure(capability: Capability, runs: number, flags: Flags): Prom
   };
   if (capability === 'apply') return runApplyBench({ ...options, transactions: flags.transactions });
   if (capability === 'client') return runClientBench(options);
+  if (capability === 'leaderless') return runLeaderlessBench(options);
   return runFailoverBench({ ...options, peerRuns: flags.peerRuns, minutes: flags.minutes });
 }
 

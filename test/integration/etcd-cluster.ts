@@ -73,6 +73,11 @@ export class EtcdCluster implements AsyncDisposable {
     return this.#members.map((member) => member.url);
   }
 
+  /** Of the members that run. */
+  get pids(): readonly number[] {
+    return this.#members.flatMap(({ process }) => process?.pid ?? []);
+  }
+
   /** A participant as another process would be. It is closed with the cluster. */
   participant(options: Partial<EtcdCoordinationOptions> & { readonly prefix: string }): Coordination {
     const coordination = createEtcdCoordination({

@@ -22,8 +22,9 @@ export class IndependentServers implements AsyncDisposable {
     this.servers = servers;
   }
 
-  static async start(count = 3): Promise<IndependentServers> {
-    const fixture = await ServerFixture.create(await findPostgres());
+  /** `postgres`: see `findPostgres`. */
+  static async start(count = 3, postgres?: string): Promise<IndependentServers> {
+    const fixture = await ServerFixture.create(await findPostgres(postgres));
     try {
       const servers = await Promise.all(
         Array.from({ length: count }, async (_, index) => {
@@ -42,6 +43,10 @@ export class IndependentServers implements AsyncDisposable {
       await fixture[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  get version(): string {
+    return this.#fixture.binaries.version;
   }
 
   /** What another process would open. */
