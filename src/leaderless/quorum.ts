@@ -4,6 +4,8 @@ import { HybridClock } from './clock.ts';
 import { Actors } from './collections/actors.ts';
 import { checkName } from './collections/kind.ts';
 import type { CollectionContext, Kind } from './collections/kind.ts';
+import { parseTtl } from './collections/ttl.ts';
+import type { TtlOptions } from './collections/ttl.ts';
 import { found } from './founding.ts';
 import type { NodeLink } from './founding.ts';
 import { findMismatch } from './core/membership.ts';
@@ -14,6 +16,7 @@ import type { NodeState } from './nodes/pg-node.ts';
 import { parseOptions } from './options.ts';
 import type { QuorumOptions, Settings } from './options.ts';
 import { CatchUp } from './repair/catch-up.ts';
+import { Expiry } from './repair/expiry.ts';
 import { Hints } from './repair/hints.ts';
 import { Replicas } from './replicas.ts';
 import { systemRuntime } from './runtime.ts';
@@ -41,6 +44,8 @@ export interface QuorumStatus {
   readonly repairs: number;
   /** Changes of one server that were compared with another's, and cells that were brought to it. */
   readonly catchUp: { readonly compared: number; readonly brought: number };
+  /** Values that were freed after their `ttl` had ended. */
+  readonly expired: number;
   /** Rounds of compare-and-set, and how many of them another process cut off or too few servers answered. */
   readonly rounds: { readonly rounds: number; readonly preempted: number; readonly failed: number };
 }
@@ -68,7 +73,9 @@ export class Quorum {
   readonly #slots: Slots;
   readonly #hints: Hints;
   readonly #catchUp: CatchUp;
-  readonly #context: Omit<CollectionContext, 'collection'>;
+  readonly #expiry: Expiry;
+  readonly #closing = new AbortController();
+  readonly #context: Omit<CollectionContext, 'collection' | 'ttlMs'>;
   readonly #kinds = new Map<string, string>();
 
   /** For {@link quorum}. */
@@ -94,16 +101,20 @@ export class Quorum {
       writer,
       actors: new Actors(writer),
       limits: settings,
+      maxClockAheadMs: settings.maxClockAheadMs,
+      closing: this.#closing.signal,
     };
+    this.#expiry = new Expiry(this.#queues, runtime, settings.maxClockAheadMs);
     this.#hints.start();
     this.#catchUp.start();
+    this.#expiry.start();
   }
 
   /**
    * A collection of a kind, which is fixed with its first use: a call on one that exists as another throws CONFIG_INVALID.
-   * Asks no server.
+   * Asks no server. `options` are those of the kind: `ttl` where values may end.
    */
-  collection<C>(name: string, kind: Kind<C>): C {
+  collection<C, O>(name: string, kind: Kind<C, O>, options?: NoInfer<O>): C {
     checkName('collection name', name);
     const known = this.#kinds.get(name);
     if (known !== undefined && known !== kind.kind) {
@@ -113,7 +124,8 @@ export class Quorum {
       );
     }
     this.#kinds.set(name, kind.kind);
-    return kind.open({ ...this.#context, collection: { name, kind: kind.kind } });
+    const { ttl } = (options ?? {}) as TtlOptions;
+    return kind.open({ ...this.#context, collection: { name, kind: kind.kind }, ttlMs: parseTtl(ttl) });
   }
 
   /** What this process knows of the servers and has done since it started. */
@@ -138,6 +150,7 @@ export class Quorum {
       hints: { ...this.#hints.counts },
       repairs: this.#replicas.repairs,
       catchUp: { ...this.#catchUp.counts },
+      expired: this.#expiry.purged,
       rounds: { ...this.#slots.counts },
     };
   }
@@ -146,6 +159,8 @@ export class Quorum {
   async close(): Promise<void> {
     this.#hints.close();
     this.#catchUp.close();
+    this.#expiry.close();
+    this.#closing.abort();
     await Promise.all(this.#links.map(({ node }) => node.close()));
   }
 }

@@ -1,5 +1,6 @@
-import { LockstepError } from '../model/errors.ts';
-import type { Outcome } from '../model/errors.ts';
+import type { LockstepError } from '../model/errors.ts';
+import { askNodes, inOrder } from './ask-nodes.ts';
+import type { NodeAnswer, Question } from './ask-nodes.ts';
 import { joinAll } from './core/cells.ts';
 import type { Cell, CellMap, Store } from './core/cells.ts';
 import type { ReadLevel, WriteLevel } from './core/levels.ts';
@@ -7,7 +8,8 @@ import { RULES } from './core/rules.ts';
 import type { Rules } from './core/rules.ts';
 import type { NodeQueue } from './nodes/node-queue.ts';
 import { NodeFailure } from './nodes/requests.ts';
-import type { CollectionName, NodeReply, NodeRequest } from './nodes/requests.ts';
+import type { CollectionName, NodeRequest } from './nodes/requests.ts';
+import { notReached } from './not-reached.ts';
 import type { Runtime } from './runtime.ts';
 
 export interface WriteResult {
@@ -35,10 +37,6 @@ export type MissedKey = (missed: {
 
 const FIRST_REPEAT_MS = 10;
 const LAST_REPEAT_MS = 160;
-/** After so long without an answer another node is asked as well. */
-const HEDGE_MS = 20;
-/** A node that has been silent for so long is asked last. */
-const SILENT_MS = 40;
 
 type MergeRequest = Extract<NodeRequest, { kind: 'merge' }>;
 
@@ -103,18 +101,35 @@ export class Replicas {
   ): Promise<ReadResult> {
     const needed = this.#rules.nodesNeeded(level, this.nodes.length);
     const endsAtMs = this.#runtime.monotonicMs() + deadlineMs;
-    const answers = await this.#ask({ kind: 'read', collection, store, key }, needed, level, deadlineMs);
-    const joined = joinAll(answers.map(({ cells }) => cells));
+    const answers = await this.ask({
+      request: { kind: 'read', collection, store, key },
+      pick: (reply) => (reply.kind === 'cells' ? reply.cells : null),
+      needed,
+      level,
+      deadlineMs,
+    });
+    const joined = joinAll(answers.map(({ answer }) => answer));
     const answeredBy = answers.map(({ node }) => node.name);
     if (level === 'one') return { cells: joined, answeredBy, repaired: [] };
-    const behind = answers.flatMap(({ node, cells }) => {
-      const lacking = this.#rules.lackingIn(cells, joined);
+    const behind = answers.flatMap(({ node, answer }) => {
+      const lacking = this.#rules.lackingIn(answer, joined);
       return lacking.length === 0 ? [] : [{ node, lacking }];
     });
     if (behind.length === 0) return { cells: joined, answeredBy, repaired: [] };
     const whole = answers.length - behind.length;
     const repaired = await this.#repair(collection, store, behind, needed - whole, level, endsAtMs);
     return { cells: joined, answeredBy, repaired };
+  }
+
+  /** Asks as many nodes as needed, each of them as often as the others. Throws QUORUM_NOT_REACHED. */
+  ask<T>(question: Question<T>): Promise<readonly NodeAnswer<T>[]> {
+    this.#turn = (this.#turn + 1) % this.nodes.length;
+    return askNodes(inOrder(this.nodes, this.#turn), this.#runtime, question);
+  }
+
+  /** How many nodes a read at this level asks. */
+  needed(level: ReadLevel): number {
+    return this.#rules.nodesNeeded(level, this.nodes.length);
   }
 
   /** Sends nodes what they lack; resolves when `needed` of them have it. */
@@ -149,67 +164,6 @@ export class Replicas {
         });
       }
     });
-  }
-
-  /** Asks as many nodes as needed, and another one for each that fails or is slow. */
-  #ask(
-    request: Extract<NodeRequest, { kind: 'read' }>,
-    needed: number,
-    level: ReadLevel,
-    deadlineMs: number,
-  ): Promise<readonly { readonly node: NodeQueue; readonly cells: readonly Cell[] }[]> {
-    return new Promise((resolve, reject) => {
-      const answers: { node: NodeQueue; cells: readonly Cell[] }[] = [];
-      const failures = new Map<string, string>();
-      const order = this.#inOrder();
-      let next = 0;
-      let isDone = false;
-      const finish = (settle: () => void): void => {
-        if (isDone) return;
-        isDone = true;
-        cancelHedge();
-        cancelDeadline();
-        settle();
-      };
-      const askNext = (): void => {
-        const node = order[next++];
-        if (node === undefined) return;
-        node.ask(request, (reply) => take(node, reply));
-      };
-      const take = (node: NodeQueue, reply: NodeReply | NodeFailure): void => {
-        if (isDone) return;
-        if (reply instanceof NodeFailure) {
-          failures.set(node.name, reply.message);
-          if (this.nodes.length - failures.size < needed)
-            finish(() => reject(notReached(level, 'not-applied', failures, names(answers), needed, reply)));
-          else askNext();
-          return;
-        }
-        if (reply.kind !== 'cells') return;
-        answers.push({ node, cells: reply.cells });
-        if (answers.length === needed) finish(() => resolve(answers));
-      };
-      const cancelHedge = this.#runtime.after(HEDGE_MS, () => {
-        while (next < order.length) askNext();
-      });
-      const cancelDeadline = this.#runtime.after(deadlineMs, () => {
-        finish(() => reject(notReached(level, 'not-applied', failures, names(answers), needed)));
-      });
-      for (let index = 0; index < needed; index++) askNext();
-    });
-  }
-
-  /** Those that answer first, each of them as often as the others. */
-  #inOrder(): readonly NodeQueue[] {
-    const count = this.nodes.length;
-    this.#turn = (this.#turn + 1) % count;
-    const rank = (node: NodeQueue): number => (!node.isUp ? 2 : node.silentMs() > SILENT_MS ? 1 : 0);
-    const rotated = Array.from({ length: count }, (_, index) => this.nodes[(index + this.#turn) % count]);
-    return rotated
-      .filter((node) => node !== undefined)
-      .map((node) => ({ node, rank: rank(node) }))
-      .sort((a, b) => a.rank - b.rank)
-      .map(({ node }) => node);
   }
 }
 
@@ -308,34 +262,4 @@ class Write {
     const key = cells[0]?.key ?? '';
     this.#options.onMissed({ node, holder: this.#answered[0] ?? null, collection, store, key });
   }
-}
-
-function names(answers: readonly { readonly node: NodeQueue }[]): readonly string[] {
-  return answers.map(({ node }) => node.name);
-}
-
-/** The error for a call that too few nodes answered. */
-export function notReached(
-  what: string,
-  outcome: Outcome,
-  failures: ReadonlyMap<string, string>,
-  answeredBy: readonly string[],
-  needed: number,
-  cause?: NodeFailure,
-): LockstepError {
-  const told = [...failures.values()].join('; ') || 'the others did not answer in time';
-  if (cause?.isRefusal === true) {
-    const code = cause.message.includes('clock') ? 'CLOCK_SKEW' : 'CONFIG_INVALID';
-    return new LockstepError(code, `The servers refused it: ${told}.`, { outcome, cause });
-  }
-  return new LockstepError(
-    'QUORUM_NOT_REACHED',
-    `${answeredBy.length} of ${needed} servers that "${what}" needs answered in time: ${told}. See which of them run ("lockstep leaderless status"), or ask for less.`,
-    {
-      outcome,
-      retryable: true,
-      details: { level: what, needed, answeredBy, failures: Object.fromEntries(failures) },
-      ...(cause === undefined ? {} : { cause }),
-    },
-  );
 }

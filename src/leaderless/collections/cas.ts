@@ -2,9 +2,10 @@ import type { LockstepError } from '../../model/errors.ts';
 import type { Ballot } from '../../consensus/ballot.ts';
 import type { SlotChange } from '../core/slot-batch.ts';
 import type { CallEnd } from '../slots/slot.ts';
-import { notReached } from '../replicas.ts';
-import { checkName, encodeJson, refusal } from './kind.ts';
-import type { CollectionContext, Kind } from './kind.ts';
+import { notReached } from '../not-reached.ts';
+import { checkName, encodeValueAtOnce, refusal } from './kind.ts';
+import type { CollectionContext, Kind, StandardSchema } from './kind.ts';
+import { ReadableCollection } from './readable.ts';
 
 /** A change whose end is not known, for `settle`. Text, so that it may be kept. */
 export type CasOperation = string & { readonly __brand: 'CasOperation' };
@@ -26,30 +27,32 @@ export type CasResult<T> =
   /** It may have been applied, or still be. `settle(operation)` ends that. */
   | { readonly kind: 'unknown'; readonly operation: CasOperation };
 
+/** What a read says. */
+export interface CasGot<T> {
+  readonly value: T | undefined;
+  /** Counts changes; 0 was never written. */
+  readonly version: number;
+  readonly answeredBy: readonly string[];
+}
+
 export interface CasOptions {
   /** After how many ms the call gives up. Default: `deadlineMs` of the quorum. */
   readonly deadlineMs?: number;
 }
 
 /** Values that change in one order that all see: linearizable for each key. There is no level to choose. */
-export class CasCollection<T> {
-  readonly #context: CollectionContext;
+export class CasCollection<T> extends ReadableCollection<CasGot<T>> {
+  readonly #schema: StandardSchema<T> | undefined;
 
-  constructor(context: CollectionContext) {
-    this.#context = context;
+  constructor(context: CollectionContext, schema?: StandardSchema<T>) {
+    super(context, 'slots');
+    this.#schema = schema;
   }
 
   /** The value and its version, linearizable. Throws QUORUM_NOT_REACHED. */
-  async get(
-    key: string,
-    options: CasOptions = {},
-  ): Promise<{
-    readonly value: T | undefined;
-    readonly version: number;
-    readonly answeredBy: readonly string[];
-  }> {
+  async get(key: string, options: CasOptions = {}): Promise<CasGot<T>> {
     checkName('key', key);
-    const { slots, collection, limits, replicas } = this.#context;
+    const { slots, collection, limits, replicas } = this.context;
     const read = await slots.read(collection, key, options.deadlineMs ?? limits.deadlineMs);
     if ('kind' in read) throw tooFew(read, 'not-applied', replicas.nodes.length);
     return {
@@ -69,16 +72,16 @@ export class CasCollection<T> {
     change: (current: T | undefined, version: number) => T | undefined,
     options: CasOptions = {},
   ): Promise<CasResult<T>> {
-    const { maxValueBytes } = this.#context.limits;
+    const { maxValueBytes } = this.context.limits;
     return this.#run(key, options, ({ value, version }) => {
       const next = change(decode(value) as T | undefined, version);
-      return next === undefined ? undefined : encodeJson(next, maxValueBytes);
+      return next === undefined ? undefined : encodeValueAtOnce(next, this.#schema, maxValueBytes);
     });
   }
 
   /** Writes the value where there is none. */
   async create(key: string, value: T, options: CasOptions = {}): Promise<CasResult<T>> {
-    const text = encodeJson(value, this.#context.limits.maxValueBytes);
+    const text = encodeValueAtOnce(value, this.#schema, this.context.limits.maxValueBytes);
     return this.#run(key, options, (current) => (current.value === null ? text : undefined));
   }
 
@@ -89,7 +92,7 @@ export class CasCollection<T> {
     value: T,
     options: CasOptions = {},
   ): Promise<CasResult<T>> {
-    const text = encodeJson(value, this.#context.limits.maxValueBytes);
+    const text = encodeValueAtOnce(value, this.#schema, this.context.limits.maxValueBytes);
     return this.#run(key, options, (current) => (current.version === version ? text : undefined));
   }
 
@@ -109,16 +112,20 @@ export class CasCollection<T> {
     operation: CasOperation,
     options: CasOptions = {},
   ): Promise<'applied' | 'not-applied' | 'unknown'> {
-    const { slots, collection, limits, replicas } = this.#context;
+    const { slots, collection, limits, replicas } = this.context;
     const { key, ballots } = parseOperation(operation, collection.name);
     const end = await slots.settle(collection, key, ballots, options.deadlineMs ?? limits.deadlineMs);
     if (typeof end === 'string') return end;
     throw tooFew(end, 'unknown', replicas.nodes.length);
   }
 
+  protected override isThere({ value }: CasGot<T>): boolean {
+    return value !== undefined;
+  }
+
   async #run(key: string, options: CasOptions, change: SlotChange): Promise<CasResult<T>> {
     checkName('key', key);
-    const { slots, collection, limits, replicas } = this.#context;
+    const { slots, collection, limits, replicas } = this.context;
     const end = await slots.change(collection, key, change, options.deadlineMs ?? limits.deadlineMs);
     switch (end.kind) {
       case 'not-reached':
@@ -135,9 +142,12 @@ export class CasCollection<T> {
   }
 }
 
-/** A collection of values that are changed by compare-and-set, through consensus. */
-export function cas<T>(): Kind<CasCollection<T>> {
-  return { kind: 'cas', open: (context) => new CasCollection<T>(context) };
+/**
+ * A collection of values that are changed by compare-and-set, through consensus. `schema` checks what is written, and must answer
+ * without a promise.
+ */
+export function cas<T>(schema?: StandardSchema<T>): Kind<CasCollection<T>> {
+  return { kind: 'cas', open: (context) => new CasCollection<T>(context, schema) };
 }
 
 function decode(text: string | null): unknown {

@@ -18,6 +18,12 @@ export interface CollectionContext {
   /** One for all collections that are opened in this process, however often each is. */
   readonly actors: Actors;
   readonly limits: Limits;
+  /** How far ahead a time may be that somebody else gave. */
+  readonly maxClockAheadMs: number;
+  /** Aborted when the quorum is closed. */
+  readonly closing: AbortSignal;
+  /** How long what is written lives; null for ever. */
+  readonly ttlMs: number | null;
 }
 
 export interface Limits {
@@ -25,9 +31,17 @@ export interface Limits {
   readonly maxValueBytes: number;
 }
 
-/** What a collection does with its values; made by `lww()`, `map()`, `cart()` or `cas()`. `C` is the collection's class. */
-export interface Kind<C> {
+/** For kinds that take no options. */
+export type NoOptions = Readonly<Record<string, never>>;
+
+/**
+ * What a collection does with its values; made by `lww()`, `siblings()`, `map()`, `set()`, `counter()`, `cart()` or `cas()`. `C` is the
+ * collection's class, `O` the options that it may be opened with.
+ */
+export interface Kind<C, O = NoOptions> {
   readonly kind: KindName;
+  /** Never set: holds the type of the options. */
+  readonly options?: O;
   /** Opens a collection of this kind. */
   readonly open: (context: CollectionContext) => C;
 }
@@ -67,9 +81,27 @@ export async function encodeValue<T>(
 ): Promise<string> {
   if (schema === undefined) return encodeJson(value, maxBytes);
   const result = await schema['~standard'].validate(value);
-  if (result.issues !== undefined)
-    throw refusal(`The schema refuses the value: ${result.issues.map(({ message }) => message).join('; ')}`);
-  return encodeJson(result.value, maxBytes);
+  return encodeJson(acceptedBy(result), maxBytes);
+}
+
+/** As {@link encodeValue}, where nothing may be waited for. */
+export function encodeValueAtOnce<T>(
+  value: T,
+  schema: StandardSchema<T> | undefined,
+  maxBytes: number,
+): string {
+  if (schema === undefined) return encodeJson(value, maxBytes);
+  const result = schema['~standard'].validate(value);
+  if (result instanceof Promise) {
+    result.catch(() => undefined);
+    throw refusal('The schema of a compare-and-set collection must answer at once, without a promise.');
+  }
+  return encodeJson(acceptedBy(result), maxBytes);
+}
+
+function acceptedBy<T>(result: StandardResult<T>): T {
+  if (result.issues === undefined) return result.value;
+  throw refusal(`The schema refuses the value: ${result.issues.map(({ message }) => message).join('; ')}`);
 }
 
 /** As {@link encodeValue}, without a schema. */

@@ -1,9 +1,12 @@
 import { hlcOfMs, msOfHlc } from '../core/hlc.ts';
+import { valueAt } from '../core/cells.ts';
 import type { Register } from '../core/cells.ts';
-import type { ReadLevel, WriteLevel } from '../core/levels.ts';
+import type { ReadLevel } from '../core/levels.ts';
 import type { ReadResult } from '../replicas.ts';
 import { checkName } from './kind.ts';
-import type { CollectionContext, Got, ReadOptions, WriteOptions, Written } from './kind.ts';
+import { parseTtl } from './ttl.ts';
+import type { LifeOptions } from './ttl.ts';
+import type { CollectionContext, Got, ReadOptions, Written } from './kind.ts';
 
 /** A register's version as text: sorts as the versions do. */
 export function versionOf({ at, writer }: { readonly at: number; readonly writer: string }): string {
@@ -16,10 +19,11 @@ export async function writeFields(
   context: CollectionContext,
   key: string,
   fields: readonly { readonly field: string; readonly value: string | null }[],
-  options: WriteOptions<WriteLevel>,
+  options: LifeOptions,
 ): Promise<Written> {
   const { replicas, clock, writer, collection, limits } = context;
   const at = clock.next();
+  const expiresAtMs = endOf(context, options);
   const cells = fields.map(({ field, value }) => ({
     store: 'registers' as const,
     collection: collection.name,
@@ -28,7 +32,7 @@ export async function writeFields(
     value,
     at,
     writer,
-    expiresAtMs: null,
+    expiresAtMs: value === null ? null : expiresAtMs,
   }));
   const { answeredBy } = await replicas.write(
     collection,
@@ -37,6 +41,34 @@ export async function writeFields(
     options.deadlineMs ?? limits.deadlineMs,
   );
   return { version: versionOf({ at, writer }), answeredBy };
+}
+
+/** When what is written now ends, in ms since 1970. */
+function endOf({ ttlMs, runtime }: CollectionContext, { ttl }: LifeOptions): number | null {
+  const livesMs = ttl === undefined ? ttlMs : parseTtl(ttl);
+  return livesMs === null ? null : Math.floor(runtime.nowMs()) + livesMs;
+}
+
+/**
+ * Sends what a read sees once more, as it was written and with a later end: it overwrites nothing that the read did not see.
+ * Returns whether there was anything.
+ */
+export async function prolong(
+  context: CollectionContext,
+  key: string,
+  options: LifeOptions,
+): Promise<boolean> {
+  const { level = 'quorum', deadlineMs = context.limits.deadlineMs } = options;
+  const readLevel = level === 'accept' ? 'one' : level;
+  const { registers } = await readFields(context, key, { ...options, level: readLevel });
+  const nowMs = context.runtime.nowMs();
+  const live = registers.filter((register) => valueAt(register, nowMs) !== null);
+  const expiresAtMs = endOf(context, options);
+  const cells = live
+    .filter((register) => expiresAtMs !== null && (register.expiresAtMs ?? Infinity) < expiresAtMs)
+    .map((register) => ({ store: 'registers' as const, ...register, expiresAtMs }));
+  await context.replicas.write(context.collection, cells, level, deadlineMs);
+  return live.length > 0;
 }
 
 /** Reads the registers of a key, tombstones among them; later writes of this process are newer than all of them. */

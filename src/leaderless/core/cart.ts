@@ -8,12 +8,12 @@ export interface CartLine {
   readonly quantity: number;
 }
 
-/** The pieces of one tally that are in the cart. A removal may be known before the add that it covers. */
-function piecesIn(tally: Tally): number {
+/** The pieces of one tally that were not taken out. A removal may be known before the add that it covers. */
+export function piecesIn(tally: Tally): number {
   return Math.max(0, tally.added - tally.removed);
 }
 
-function talliesOf(cells: CellMap): readonly Tally[] {
+export function talliesOf(cells: CellMap): readonly Tally[] {
   return [...cells.values()].filter((cell) => cell.store === 'tallies');
 }
 

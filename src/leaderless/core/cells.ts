@@ -3,7 +3,7 @@
  * in any order. The SQL functions `merge_registers` and `merge_tallies` follow the same rule.
  */
 
-/** A value and who wrote it when. The higher `(at, writer)` stays. */
+/** A value and who wrote it when. The higher `(at, writer)` stays; of one write, the one that lives longer. */
 export interface Register {
   readonly collection: string;
   readonly key: string;
@@ -48,9 +48,19 @@ export function cellId(cell: Cell): string {
   return cell.store === 'registers' ? cell.field : `${cell.item}${SEPARATOR}${cell.actor}`;
 }
 
-/** Whether `a` stays against `b`. */
+/**
+ * Whether `a` stays against `b`. A life is prolonged by sending the same write again with a later end, which cannot overwrite
+ * a write that it did not see.
+ */
 export function isNewer(a: Register, b: Register): boolean {
-  return a.at !== b.at ? a.at > b.at : a.writer > b.writer;
+  if (a.at !== b.at) return a.at > b.at;
+  if (a.writer !== b.writer) return a.writer > b.writer;
+  return (a.expiresAtMs ?? Infinity) > (b.expiresAtMs ?? Infinity);
+}
+
+/** The value of a register at a time; null for a tombstone, and for one whose life has ended. */
+export function valueAt({ value, expiresAtMs }: Register, nowMs: number): string | null {
+  return expiresAtMs !== null && expiresAtMs <= nowMs ? null : value;
 }
 
 /** The least cell that knows what both know. Both must have the same identity. */

@@ -7,6 +7,8 @@ type Request<K extends NodeRequest['kind']> = Extract<NodeRequest, { kind: K }>;
 type Row = readonly unknown[];
 
 const SCHEMA = 'lockstep_leaderless';
+/** The end of a value that has none. */
+const NEVER = '9223372036854775807';
 
 /**
  * What changed from a number on, whole transactions only, and below the oldest transaction that still runs: numbers are
@@ -51,11 +53,12 @@ export function lackingStatement({ store, cells }: Request<'lacking'>): Statemen
   const tallies = cells.filter((cell) => cell.store === 'tallies');
   const isOlder =
     store === 'registers'
-      ? 'r.at IS NULL OR (r.at, r.writer) < (u.at, u.writer)'
+      ? `r.at IS NULL OR (r.at, r.writer, coalesce(r.expires_at_ms, ${NEVER})) < (u.at, u.writer, coalesce(u.expiry, ${NEVER}))`
       : 'r.added IS NULL OR r.added < u.added OR r.removed < u.removed';
   const source =
     store === 'registers'
-      ? `unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[]) WITH ORDINALITY AS u(c, k, f, at, writer, o)
+      ? `unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[]) WITH ORDINALITY
+         AS u(c, k, f, at, writer, expiry, o)
          LEFT JOIN ${SCHEMA}.registers r ON r.collection = u.c AND r.key = u.k AND r.field = u.f`
       : `unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[]) WITH ORDINALITY AS u(c, k, i, a, added, removed, o)
          LEFT JOIN ${SCHEMA}.tallies r ON r.collection = u.c AND r.key = u.k AND r.item = u.i AND r.actor = u.a`;
@@ -70,6 +73,7 @@ export function lackingStatement({ store, cells }: Request<'lacking'>): Statemen
             registers.map(({ field }) => field),
             registers.map(({ at }) => at),
             registers.map(({ writer }) => writer),
+            registers.map(({ expiresAtMs }) => expiresAtMs),
           ]
         : [
             tallies.map(({ collection }) => collection),

@@ -4,7 +4,10 @@ import type { Cell, Store } from '../core/cells.ts';
 import { fromProposal } from '../core/slot-value.ts';
 
 /** The kinds of collections; a collection has one for ever. */
-export type KindName = 'lww' | 'map' | 'cart' | 'cas';
+export type KindName = 'lww' | 'siblings' | 'map' | 'set' | 'counter' | 'cart' | 'cas';
+
+/** Where keys of a collection are kept. */
+export type KeyStore = Store | 'slots';
 
 export interface CollectionName {
   readonly name: string;
@@ -47,6 +50,24 @@ export type NodeRequest =
       readonly key: string;
       readonly message: ConsensusMessage;
     }
+  /** Keys of a collection from `from` on and below `to` (null: no end), in the order of their bytes. */
+  | {
+      readonly kind: 'keys';
+      readonly collection: CollectionName;
+      readonly store: KeyStore;
+      readonly from: string;
+      readonly to: string | null;
+      readonly limit: number;
+    }
+  /** What differs whenever the key was changed at this node. */
+  | {
+      readonly kind: 'mark';
+      readonly collection: CollectionName;
+      readonly store: KeyStore;
+      readonly key: string;
+    }
+  /** Frees values whose life ended before a time. */
+  | { readonly kind: 'purge'; readonly beforeMs: number; readonly limit: number }
   | { readonly kind: 'hint'; readonly hint: Hint }
   /** The oldest hints for a node. */
   | { readonly kind: 'take-hints'; readonly target: string; readonly limit: number }
@@ -71,7 +92,11 @@ export type NodeReply =
       /** Nothing more has changed by now. */
       readonly isWhole: boolean;
     }
-  | { readonly kind: 'seen'; readonly seen: number };
+  | { readonly kind: 'seen'; readonly seen: number }
+  /** `isWhole`: there are no more. */
+  | { readonly kind: 'keys'; readonly keys: readonly string[]; readonly isWhole: boolean }
+  | { readonly kind: 'mark'; readonly mark: string }
+  | { readonly kind: 'purged'; readonly count: number };
 
 /** Why a node did not answer. */
 export class NodeFailure extends Error {
@@ -98,9 +123,12 @@ export function laneOf(request: NodeRequest): Lane {
   switch (request.kind) {
     case 'merge':
     case 'read':
+    case 'keys':
+    case 'mark':
       return `${request.kind} ${request.store}`;
     case 'consensus':
       return request.message.kind;
+    case 'purge':
     case 'hint':
     case 'drop-hints':
       return request.kind;
@@ -115,6 +143,8 @@ export function laneOf(request: NodeRequest): Lane {
 }
 
 const ONE_AT_A_TIME: ReadonlySet<NodeRequest['kind']> = new Set([
+  'keys',
+  'purge',
   'take-hints',
   'changes',
   'lacking',
@@ -148,6 +178,9 @@ export function bytesOf(request: NodeRequest): number {
     case 'lacking':
       return 200 + 200 * request.cells.length;
     case 'read':
+    case 'keys':
+    case 'mark':
+    case 'purge':
     case 'hint':
     case 'take-hints':
     case 'changes':

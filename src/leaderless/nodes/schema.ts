@@ -1,5 +1,5 @@
 /** Goes up when a table or function below changes; a node with a newer one is left as it is. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
 /**
  * Everything a node keeps. `change` is the transaction that changed a row last: the node's change counter, to be read only below the
@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.registers (
   PRIMARY KEY (collection, key, field)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX IF NOT EXISTS registers_change ON lockstep_leaderless.registers (change);
+CREATE INDEX IF NOT EXISTS registers_expiry ON lockstep_leaderless.registers (expires_at_ms)
+  WHERE expires_at_ms IS NOT NULL AND value IS NOT NULL;
 CREATE TABLE IF NOT EXISTS lockstep_leaderless.tallies (
   collection text COLLATE "C" NOT NULL,
   key text COLLATE "C" NOT NULL,
@@ -107,7 +109,8 @@ BEGIN
     ORDER BY u.c COLLATE "C", u.k COLLATE "C", u.f COLLATE "C"
   ON CONFLICT (collection, key, field) DO UPDATE SET value = excluded.value, at = excluded.at, writer = excluded.writer,
     expires_at_ms = excluded.expires_at_ms, change = excluded.change
-  WHERE (r.at, r.writer) < (excluded.at, excluded.writer);
+  WHERE (r.at, r.writer, coalesce(r.expires_at_ms, 9223372036854775807))
+    < (excluded.at, excluded.writer, coalesce(excluded.expires_at_ms, 9223372036854775807));
 END $$;
 
 CREATE OR REPLACE FUNCTION lockstep_leaderless.merge_tallies(

@@ -4,6 +4,7 @@ import {
   noteSeenStatement,
   seenStatement,
 } from './catch-up-statements.ts';
+import { keysStatement, markStatement, purgeStatement } from './key-statements.ts';
 import type { NodeRequest } from './requests.ts';
 import {
   consensusStatement,
@@ -27,6 +28,12 @@ export function statementOf(requests: readonly NodeRequest[], epoch: number, max
       return readStatement(requests as readonly Request<'read'>[], first.store, epoch);
     case 'consensus':
       return consensusStatement(requests as readonly Request<'consensus'>[], first.message.kind, epoch);
+    case 'keys':
+      return keysStatement(first, epoch);
+    case 'mark':
+      return markStatement(requests as readonly Request<'mark'>[], first.store, epoch);
+    case 'purge':
+      return purgeStatement(first);
     case 'hint':
       return hintStatement(requests as readonly Request<'hint'>[]);
     case 'take-hints':

@@ -2,6 +2,7 @@ import type { ConsensusMessage, ConsensusReply } from '../../consensus/acceptor.
 import { cellId, joinCells, keyId } from '../core/cells.ts';
 import type { Cell, Store } from '../core/cells.ts';
 import { fromProposal, toVersionedValue } from '../core/slot-value.ts';
+import { bigintArray, textArray } from './arrays.ts';
 import { NodeFailure } from './requests.ts';
 import type { Hint, KindName, NodeReply, NodeRequest } from './requests.ts';
 
@@ -47,27 +48,27 @@ export function mergeStatement(
   };
 }
 
-function registerColumns(cells: readonly Extract<Cell, { store: 'registers' }>[]): readonly unknown[][] {
+function registerColumns(cells: readonly Extract<Cell, { store: 'registers' }>[]): readonly Buffer[] {
   return [
-    cells.map((cell) => cell.collection),
-    cells.map((cell) => cell.key),
-    cells.map((cell) => cell.field),
-    cells.map((cell) => cell.value),
-    cells.map((cell) => cell.at),
-    cells.map((cell) => cell.writer),
-    cells.map((cell) => cell.expiresAtMs),
+    textArray(cells.map((cell) => cell.collection)),
+    textArray(cells.map((cell) => cell.key)),
+    textArray(cells.map((cell) => cell.field)),
+    textArray(cells.map((cell) => cell.value)),
+    bigintArray(cells.map((cell) => cell.at)),
+    textArray(cells.map((cell) => cell.writer)),
+    bigintArray(cells.map((cell) => cell.expiresAtMs)),
   ];
 }
 
-function tallyColumns(cells: readonly Extract<Cell, { store: 'tallies' }>[]): readonly unknown[][] {
+function tallyColumns(cells: readonly Extract<Cell, { store: 'tallies' }>[]): readonly Buffer[] {
   return [
-    cells.map((cell) => cell.collection),
-    cells.map((cell) => cell.key),
-    cells.map((cell) => cell.item),
-    cells.map((cell) => cell.actor),
-    cells.map((cell) => cell.added),
-    cells.map((cell) => cell.removed),
-    cells.map((cell) => cell.bornAt),
+    textArray(cells.map((cell) => cell.collection)),
+    textArray(cells.map((cell) => cell.key)),
+    textArray(cells.map((cell) => cell.item)),
+    textArray(cells.map((cell) => cell.actor)),
+    bigintArray(cells.map((cell) => cell.added)),
+    bigintArray(cells.map((cell) => cell.removed)),
+    bigintArray(cells.map((cell) => cell.bornAt)),
   ];
 }
 
@@ -103,28 +104,41 @@ export function decodeCell(store: Store, row: Row): Cell {
   };
 }
 
+const OWN_COLUMNS: Readonly<Record<Store, string>> = {
+  registers: 'r.field, r.value, r.at, r.writer, r.expires_at_ms',
+  tallies: 'r.item, r.actor, r.added, r.removed, r.born_at',
+};
+
+/** Rows start with the ordinal of the key, from 1: its name need not come back. */
 export function readStatement(requests: readonly Request<'read'>[], store: Store, epoch: number): Statement {
-  const asked = new Map<string, Request<'read'>>();
-  for (const request of requests) asked.set(keyId(request.collection.name, request.key), request);
-  const distinct = [...asked.values()];
+  const asked = new Map<string, number>();
+  const distinct: Request<'read'>[] = [];
+  const places = requests.map((request): number => {
+    const id = keyId(request.collection.name, request.key);
+    const known = asked.get(id);
+    if (known !== undefined) return known;
+    asked.set(id, distinct.length);
+    return distinct.push(request) - 1;
+  });
   return {
     name: `lockstep_read_${store}`,
-    text: `SELECT ${COLUMNS[store]} FROM unnest($2::text[], $3::text[]) AS u(c, k)
+    text: `SELECT u.o, ${OWN_COLUMNS[store]} FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS u(c, k, o)
       JOIN ${SCHEMA}.${store} r ON r.collection = u.c AND r.key = u.k WHERE (SELECT ${SCHEMA}.assert_member($1))`,
-    values: [epoch, distinct.map(({ collection }) => collection.name), distinct.map(({ key }) => key)],
+    values: [
+      epoch,
+      textArray(distinct.map(({ collection }) => collection.name)),
+      textArray(distinct.map(({ key }) => key)),
+    ],
     decode(rows) {
-      const found = new Map<string, Cell[]>();
+      const found: Cell[][] = distinct.map(() => []);
       for (const row of rows) {
-        const cell = decodeCell(store, row);
-        const id = keyId(cell.collection, cell.key);
-        const cells = found.get(id);
-        if (cells === undefined) found.set(id, [cell]);
-        else cells.push(cell);
+        const place = Number(row[0]) - 1;
+        const request = distinct[place];
+        if (request === undefined) continue;
+        const { collection, key } = request;
+        found[place]?.push(decodeCell(store, [collection.name, key, ...row.slice(1)]));
       }
-      return requests.map(({ collection, key }) => ({
-        kind: 'cells',
-        cells: found.get(keyId(collection.name, key)) ?? [],
-      }));
+      return places.map((place) => ({ kind: 'cells', cells: found[place] ?? [] }));
     },
   };
 }
@@ -238,10 +252,10 @@ function prepareStatement(
     text: `SELECT * FROM ${SCHEMA}.prepare($1, $2, $3, $4, $5)`,
     values: [
       epoch,
-      names,
-      keys,
-      messages.map(({ ballot }) => ballot.counter),
-      messages.map(({ ballot }) => ballot.proposer),
+      textArray(names),
+      textArray(keys),
+      bigintArray(messages.map(({ ballot }) => ballot.counter)),
+      textArray(messages.map(({ ballot }) => ballot.proposer)),
     ],
     decode: (rows) =>
       byOrdinal(messages.length, rows, (row, index) => {
@@ -268,14 +282,14 @@ function acceptStatement(
     text: `SELECT * FROM ${SCHEMA}.accept($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
     values: [
       epoch,
-      names,
-      keys,
-      messages.map(({ ballot }) => ballot.counter),
-      messages.map(({ ballot }) => ballot.proposer),
-      messages.map(({ ballot, next }) => (next ?? ballot).counter),
-      messages.map(({ proposal }) => proposal.version),
-      proposals.map(({ value }) => value),
-      proposals.map(({ lineage }) => lineage),
+      textArray(names),
+      textArray(keys),
+      bigintArray(messages.map(({ ballot }) => ballot.counter)),
+      textArray(messages.map(({ ballot }) => ballot.proposer)),
+      bigintArray(messages.map(({ ballot, next }) => (next ?? ballot).counter)),
+      bigintArray(messages.map(({ proposal }) => proposal.version)),
+      textArray(proposals.map(({ value }) => value)),
+      textArray(proposals.map(({ lineage }) => lineage)),
     ],
     decode: (rows) =>
       byOrdinal(messages.length, rows, (row, index) =>
@@ -290,7 +304,7 @@ function peekStatement(names: readonly string[], keys: readonly string[], epoch:
     text: `SELECT u.o, s.promised, s.promised_by, s.accepted, s.accepted_by, s.version, s.value, s.lineage
       FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS u(c, k, o)
       LEFT JOIN ${SCHEMA}.slots s ON s.collection = u.c AND s.key = u.k WHERE (SELECT ${SCHEMA}.assert_member($1))`,
-    values: [epoch, names, keys],
+    values: [epoch, textArray(names), textArray(keys)],
     decode: (rows) =>
       byOrdinal(keys.length, rows, (row) => ({
         kind: 'state',

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cart, cas, lww, map } from '../../../src/leaderless/index.ts';
-import type { CartOperation, Quorum } from '../../../src/leaderless/index.ts';
+import type { AddOperation, Quorum } from '../../../src/leaderless/index.ts';
 import { until } from '../fixture.ts';
 import { IndependentServers } from './servers.ts';
 
@@ -165,7 +165,7 @@ describe('while servers are away', () => {
     const failed = carts.add('eve', { sku: 1, quantity: 1 }, { deadlineMs: 300 });
     await expect(failed).rejects.toMatchObject({ code: 'QUORUM_NOT_REACHED', outcome: 'unknown' });
     const { details } = (await failed.catch((error: unknown) => error)) as {
-      details: { operation: CartOperation };
+      details: { operation: AddOperation };
     };
     await expect(seats.get('free', { deadlineMs: 300 })).rejects.toMatchObject({
       code: 'QUORUM_NOT_REACHED',

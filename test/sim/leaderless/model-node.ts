@@ -86,6 +86,10 @@ export class ModelNode {
         this.#set(this.#disk.slots, id, state);
         return { kind: 'consensus', reply };
       }
+      case 'keys':
+      case 'mark':
+      case 'purge':
+        throw new TypeError(`No simulated client asks for ${request.kind}.`);
       case 'hint': {
         const { target, store, collection, key } = request.hint;
         const noted = String(number).padStart(12, '0');

@@ -61,6 +61,9 @@ export class SimulatedProcess {
       writer,
       actors: new Actors(writer),
       limits: { deadlineMs: 400, maxValueBytes: 100_000 },
+      maxClockAheadMs: 10_000,
+      closing: new AbortController().signal,
+      ttlMs: null,
     };
     this.carts = new CartCollection({ ...context, collection: { name: 'carts', kind: 'cart' } });
     this.prefs = new LwwCollection({ ...context, collection: { name: 'prefs', kind: 'lww' } });
