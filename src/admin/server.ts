@@ -116,6 +116,7 @@ function createApp(
     };
     return streams.open(c, { event: 'snapshot', data: JSON.stringify(snapshot) });
   });
+  app.get('/api/quorum', async (c) => c.json(await (source.quorum?.() ?? null)));
   app.route('/api', createCommandRoutes(source));
   app.notFound((c) => refuse(c, 404, `There is nothing at ${c.req.method} ${c.req.path}.`));
   app.onError((error, c) => {

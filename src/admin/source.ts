@@ -1,4 +1,5 @@
 import type { ClusterEvent, Topology } from '../model/topology.ts';
+import type { QuorumPicture } from './quorum.ts';
 
 /** What changed: the whole topology as it is now, or one new line of the event log. */
 export type ClusterChange =
@@ -38,6 +39,8 @@ export interface AdminCommands {
 /** Everything the admin server needs from its host. */
 export interface AdminSource extends ClusterView {
   readonly commands: AdminCommands;
+  /** The independent servers beside the cluster as they are now; null when it has none. */
+  quorum?(): Promise<QuorumPicture | null>;
   /** The secret that commands must bring as `Authorization: Bearer …`. Reading needs none. */
   readonly token: string;
   /**

@@ -8,6 +8,7 @@ import { formatDuration, formatRate, unmeantLag } from './format.js';
 import { headline } from './headline.js';
 import { createNodeCards } from './node-cards.js';
 import { createPicture } from './picture.js';
+import { showQuorum } from './quorum-panel.js';
 import { bindTheme } from './theme.js';
 
 /** @typedef {import('../../model/topology.ts').Topology} Topology */
@@ -27,7 +28,8 @@ let lagUnit = 'time';
 let isScheduled = false;
 
 const picture = createPicture(byId('picture'));
-const cards = createNodeCards(byId('cards'), readKey());
+const key = readKey();
+const cards = createNodeCards(byId('cards'), key);
 const log = createEventLog(byId('events'), byId('events-empty'));
 const lagChart = createLagChart(byId('lag-plot'), byId('lag-readout'), () => lagUnit);
 const walChart = createWalChart(byId('wal-plot'), byId('wal-readout'));
@@ -44,6 +46,16 @@ for (const unit of /** @type {const} */ (['time', 'bytes'])) {
     lagChart.rebuild();
   });
 }
+
+showQuorum(
+  {
+    section: byId('quorum'),
+    headline: byId('quorum-headline'),
+    cards: byId('quorum-cards'),
+    repairs: byId('quorum-repairs'),
+  },
+  key,
+);
 
 openFeed('/api/events', {
   snapshot(snapshot) {

@@ -151,6 +151,7 @@ class DevCluster {
       source: {
         ...bindView(this.#source),
         commands: this.#commands(),
+        quorum: async () => (await this.#leaderless?.look()) ?? null,
         token,
         pageKey,
       },

@@ -5,6 +5,8 @@ import { nodeFolder } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../leader-follower/config/config.ts';
 import { ensureRoles } from '../../leader-follower/config/roles.ts';
 import { quorum } from '../../leaderless/index.ts';
+import { inspectQuorum } from '../../leaderless/inspect.ts';
+import type { InspectedQuorum } from '../../leaderless/inspect.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { parseNodeId } from '../../model/node.ts';
 import { reachableBinaries, resolveAccount } from '../../postgres/account.ts';
@@ -29,10 +31,15 @@ interface Running {
   readonly server: PostgresServer;
 }
 
+/** How long a look may take, and is good for. */
+const LOOK_MS = 800;
+
 /** Independent PostgreSQL servers on this machine: none follows another. They end with this process. */
 export class LeaderlessServers {
   readonly #options: LeaderlessServersOptions;
   readonly #running: readonly Running[];
+
+  #looked: { readonly atMs: number; readonly found: Promise<InspectedQuorum> } | null = null;
 
   private constructor(options: LeaderlessServersOptions, running: readonly Running[]) {
     this.#options = options;
@@ -81,6 +88,19 @@ export class LeaderlessServers {
 
   get names(): readonly string[] {
     return this.#running.map(({ node }) => node.name);
+  }
+
+  /** How they are now, for everybody who asks within a second the same answer. */
+  look(): Promise<InspectedQuorum> {
+    const nowMs = performance.now();
+    if (this.#looked === null || nowMs - this.#looked.atMs > LOOK_MS) {
+      const nodes = this.#running.map(({ node }) => ({
+        name: node.name,
+        url: nodeDsn(this.#options.cluster, node),
+      }));
+      this.#looked = { atMs: nowMs, found: inspectQuorum(nodes, LOOK_MS) };
+    }
+    return this.#looked.found;
   }
 
   /** Starts them, and founds their quorum when they are new. */
