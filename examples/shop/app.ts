@@ -12,6 +12,8 @@ import type { CardProvider } from './card-provider.ts';
 import type { ShopDatabase } from './database.ts';
 import { isEncrypted } from './doors/caller.ts';
 import { guardPasswords, MAX_BODY_BYTES, refuseNul } from './doors/doors.ts';
+import { createDealPages } from './flash-deal.ts';
+import type { DealCollections } from './flash-deal.ts';
 import { createRegionalPages } from './regional-pages.ts';
 import type { RegionDatabases } from './regional-pages.ts';
 import { forgetSeen, recogniseVisitor } from './visitor.ts';
@@ -26,6 +28,8 @@ export interface AppOptions {
   readonly cards: CardProvider;
   /** Where carts are kept; by default in `db`. */
   readonly carts?: Carts;
+  /** For the deal of the hour; none without them. */
+  readonly deals?: DealCollections;
   /** For the page that shows several regions; none without them. */
   readonly regions?: RegionDatabases;
   /** What `createSchema` returned. */
@@ -72,6 +76,7 @@ export function createApp(options: AppOptions): Hono<ShopEnv> {
     return next();
   });
   app.use(recogniseVisitor(db, shopId, carts));
+  if (options.deals !== undefined) app.route('/', createDealPages(options.deals));
   app.route('/api', createApi(db, cards));
   if (demo) app.route('/', createDemoRoutes(db));
   app.route('/', createWebRoutes(db, cards));

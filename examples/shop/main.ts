@@ -11,6 +11,7 @@ import { createApp } from './app.ts';
 import { quorumCarts } from './carts.ts';
 import { createCardProvider } from './card-provider.ts';
 import { MAX_BODY_BYTES } from './doors/doors.ts';
+import { openDeals } from './flash-deal.ts';
 import { captureOutstanding } from './payments.ts';
 import { openRegions } from './regional-pages.ts';
 import { createSchema } from './schema.ts';
@@ -68,7 +69,8 @@ export async function startShop(options: ShopOptions): Promise<Shop> {
     if (options.demo === true) await placeDemoOrders(db);
     await captureOutstanding(db, cards);
     if (leaderlessUrls.length > 0) kept = await quorum({ nodes: leaderlessUrls });
-    const carts = kept === null ? {} : { carts: quorumCarts(kept.collection('carts', cart())) };
+    const carts =
+      kept === null ? {} : { carts: quorumCarts(kept.collection('carts', cart())), deals: openDeals(kept) };
     const app = createApp({
       db,
       cards,

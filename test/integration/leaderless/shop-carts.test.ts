@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createApp } from '../../../examples/shop/app.ts';
 import { createCardProvider, TEST_CARD } from '../../../examples/shop/card-provider.ts';
 import { quorumCarts } from '../../../examples/shop/carts.ts';
+import { openDeals } from '../../../examples/shop/flash-deal.ts';
 import { createSchema } from '../../../examples/shop/schema.ts';
 import { seedCatalogue } from '../../../examples/shop/seed/seed.ts';
 import { connect } from '../../../src/index.ts';
@@ -83,6 +84,7 @@ beforeAll(async () => {
     cards: createCardProvider(),
     shopId,
     carts: quorumCarts(kept.collection('carts', cart())),
+    deals: openDeals(kept),
   });
 });
 
@@ -122,6 +124,15 @@ function linesOf(body: { lines: { productId: number; quantity: number }[] }): Re
   return Object.fromEntries(body.lines.map(({ productId, quantity }) => [productId, quantity]));
 }
 
+/** Twelve want the one piece at once: one gets it, and is told so again. */
+async function sellThePiece(visitor: ReturnType<typeof createVisitor>): Promise<void> {
+  const all = [visitor, ...Array.from({ length: 11 }, createVisitor)];
+  const answers = await Promise.all(all.map((each) => each('POST', '/api/deal')));
+  // The next deal may begin meanwhile.
+  for (const deal of new Set(answers.map((answer) => answer.deal as string)))
+    expect(answers.filter((answer) => answer.deal === deal && answer.isYours)).toHaveLength(1);
+}
+
 test('the shop fills, changes and sells carts while any of their servers is dead, and nothing of them is lost', async () => {
   expect(await status()).toMatchObject({ isFounded: true, hasQuorum: true });
   const visitor = createVisitor();
@@ -140,6 +151,7 @@ test('the shop fills, changes and sells carts while any of their servers is dead
     await until(`${name} is missed`, () => isDown(name));
     await add(1, 1);
     await add(10 + Number(name.slice(1)), 1);
+    if (name === 'q1') await sellThePiece(visitor);
     if (name === 'q3') break;
     await lockstep('start', name);
     await until(`${name} is used again`, areUp);
