@@ -19,7 +19,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'leader-follower': ['model', 'consensus', 'host', 'postgres', 'coordination', 'news', 'http', 'wire'],
   // An app that imports the client must not load agent code.
   client: ['model', 'wire', 'news'],
-  'multi-leader': ['model', 'host', 'postgres', 'logical', 'http', 'wire'],
+  'multi-leader': ['model', 'host', 'postgres', 'coordination', 'logical', 'http', 'wire'],
   admin: ['model', 'news', 'http'],
   logical: ['model', 'postgres', 'wire'],
   leaderless: ['model', 'consensus', 'wire'],

@@ -1,15 +1,18 @@
+import { askAsOperator } from '../../coordination/ask-as-operator.ts';
 import { LockstepError } from '../../model/errors.ts';
-import type { ErrorCode } from '../../model/errors.ts';
+import type { NodeId } from '../../model/node.ts';
 import type { RegionStatus } from '../../multi-leader/region.ts';
+import { createRegionSeal } from '../../multi-leader/seal.ts';
 import type { RegionPlace, RegionsConfig } from './regions-folder.ts';
 
 const TIMEOUT_MS = 5_000;
+/** A batch that is under way is finished first. */
+const CUT_TIMEOUT_MS = 60_000;
 
-/** A region's status, null when its process does not answer. */
-export async function askStatus(region: RegionPlace): Promise<RegionStatus | null> {
+/** A region's status, null when its process does not answer, or another one does. */
+export async function askStatus(config: RegionsConfig, region: RegionPlace): Promise<RegionStatus | null> {
   try {
-    const response = await fetch(`${apiUrl(region)}/v1/region`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
-    return response.ok ? ((await response.json()) as RegionStatus) : null;
+    return await ask<RegionStatus>(config, region, { path: '/v1/region', timeoutMs: TIMEOUT_MS });
   } catch {
     return null;
   }
@@ -22,22 +25,28 @@ export async function askLink(
   source: string,
   verb: 'cut' | 'heal',
 ): Promise<void> {
-  const url = `${apiUrl(region)}/v1/links/${encodeURIComponent(source)}/${verb}`;
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${config.token}` },
-    // A batch that is under way is finished first.
-    signal: AbortSignal.timeout(60_000),
-  }).catch((error: unknown) => {
+  const path = `/v1/links/${encodeURIComponent(source)}/${verb}`;
+  await ask(config, region, { path, body: {}, timeoutMs: CUT_TIMEOUT_MS }).catch((error: unknown) => {
+    if (!(error instanceof LockstepError) || error.details['isSilent'] !== true) throw error;
+    const url = apiUrl(region);
     throw new LockstepError(
       'CONFIG_INVALID',
-      `The process of region ${region.name} at ${apiUrl(region)} does not answer. Start it with "lockstep regions run ${region.name}".`,
-      { cause: error },
+      error.code === 'CONFIG_INVALID'
+        ? `Who answers at ${url} does not know the token in this regions.json. See what runs there, and that the file is the same beside every region.`
+        : `The process of region ${region.name} at ${url} does not answer. Start it with "lockstep regions run ${region.name}".`,
+      { cause: error, outcome: error.outcome },
     );
   });
-  if (response.ok) return;
-  const { code, message } = (await response.json()) as { code: ErrorCode; message: string };
-  throw new LockstepError(code, message);
+}
+
+function ask<T>(
+  config: RegionsConfig,
+  region: RegionPlace,
+  request: { readonly path: string; readonly body?: unknown; readonly timeoutMs: number },
+): Promise<T> {
+  const regions = config.regions.map(({ name }) => name);
+  const seal = createRegionSeal({ region: null, regions, token: config.token });
+  return askAsOperator<T>(seal, { to: region.name as NodeId, url: apiUrl(region), ...request });
 }
 
 function apiUrl(region: RegionPlace): string {

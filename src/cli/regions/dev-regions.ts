@@ -181,9 +181,10 @@ class DevRegions {
   }
 
   async #untilLinked(): Promise<void> {
+    const config = await readRegions(this.#options.state);
     for (const { place, name } of this.#regions) {
       await untilSo(`region ${name} is linked`, async () => {
-        const status = await askStatus(place);
+        const status = await askStatus(config, place);
         return status?.links.every(({ state }) => state === 'streaming' || state === 'cut') === true;
       });
     }
@@ -225,10 +226,11 @@ class DevRegions {
   /** Everything written before the call is everywhere, except behind links that are cut. */
   async #untilCaughtUp(): Promise<void> {
     const since = Date.now();
+    const config = await readRegions(this.#options.state);
     for (const { place, name } of this.#regions) {
       await untilSo(`region ${name} has caught up`, async () => {
         if (this.#isStopping) return true;
-        const status = await askStatus(place);
+        const status = await askStatus(config, place);
         return (
           status?.links.every(
             ({ state, promisedAtMs }) => state === 'cut' || (promisedAtMs !== null && promisedAtMs > since),

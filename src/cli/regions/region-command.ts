@@ -1,5 +1,6 @@
 import { serveRegion } from '../../multi-leader/api.ts';
 import { Region } from '../../multi-leader/region.ts';
+import { createRegionSeal } from '../../multi-leader/seal.ts';
 import { findRegion, loadDefinition, readRegions } from './regions-folder.ts';
 
 /** What a region's process prints once the region writes into its log all that others need. */
@@ -27,7 +28,11 @@ export async function runRegion(options: {
     api: region,
     host: place.host,
     port: place.apiPort,
-    token: config.token,
+    seal: createRegionSeal({
+      region: place.name,
+      regions: config.regions.map(({ name }) => name),
+      token: config.token,
+    }),
   });
   print({ region: place.name, state: REGION_IS_READY });
   await new Promise<void>((resolve) => {

@@ -91,7 +91,7 @@ function print(options: Options, document: unknown, render: () => string): void 
 
 async function askAll(config: RegionsConfig): Promise<AnsweredRegion[]> {
   return Promise.all(
-    config.regions.map(async (region) => ({ name: region.name, status: await askStatus(region) })),
+    config.regions.map(async (region) => ({ name: region.name, status: await askStatus(config, region) })),
   );
 }
 

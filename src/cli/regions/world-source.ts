@@ -17,7 +17,10 @@ export function createWorldSource(
     async picture() {
       const [conflicts, ...answered] = await Promise.all([
         readConflicts({ state, region: null, table: null, limit: CONFLICTS }).catch(() => []),
-        ...config.regions.map(async (region) => ({ name: region.name, status: await askStatus(region) })),
+        ...config.regions.map(async (region) => ({
+          name: region.name,
+          status: await askStatus(config, region),
+        })),
       ]);
       return {
         conflicts,
