@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { quoteIdentifier } from '../logical/core/quote.ts';
-import { SAME_TEXT } from './merge/journal-store.ts';
+import { SET_SESSION } from './merge/journal-store.ts';
 import { quoteShape } from './tables/shape.ts';
 import type { TableShape } from './tables/shape.ts';
 
@@ -44,7 +44,7 @@ export async function compareRegions(
   regions: readonly ComparedRegion[],
   shapes: readonly TableShape[],
 ): Promise<Comparison> {
-  await Promise.all(regions.map(({ client }) => client.query(SAME_TEXT)));
+  await Promise.all(regions.map(({ client }) => client.query(SET_SESSION)));
   const tables: TableComparison[] = [];
   const differences: RowDifference[] = [];
   for (const shape of shapes) {

@@ -9,7 +9,7 @@ import { OwnReader } from './own/own-reader.ts';
 import { promiseTime } from './own/promises.ts';
 import { Pruner } from './own/pruner.ts';
 import { openOriginSession, openSession } from './sessions.ts';
-import { isCut, setCut } from './setup/metadata.ts';
+import { isCut, readPromiseKey, setCut } from './setup/metadata.ts';
 import { OWN_SLOT, prepareRegion } from './setup/region-setup.ts';
 import type { RegionsDefinition } from './definition.ts';
 import type { TableShape } from './tables/shape.ts';
@@ -82,9 +82,10 @@ export class Region {
     this.#client = client;
     const names = regions.map((region) => region.name);
     const shapes = await prepareRegion(client, { name, names, definition });
+    const promiseKey = await readPromiseKey(client);
     this.#work.push(
-      this.#keep('own reader', () => this.#readOwn(shapes)),
-      this.#keep('promises', () => this.#promise()),
+      this.#keep('own reader', () => this.#readOwn(shapes, promiseKey)),
+      this.#keep('promises', () => this.#promise(promiseKey)),
       this.#keep('pruning', () => this.#prune(shapes)),
     );
     for (const [number, source] of regions.entries()) {
@@ -179,7 +180,7 @@ export class Region {
     this.#options.onProblem?.(problem);
   }
 
-  async #readOwn(shapes: ReadonlyMap<string, TableShape>): Promise<void> {
+  async #readOwn(shapes: ReadonlyMap<string, TableShape>, promiseKey: Buffer): Promise<void> {
     const client = await openSession(this.#url, 'own reader');
     const marks = await openSession(this.#url, 'marks').catch(async (error: unknown) => {
       await client.end().catch(() => undefined);
@@ -191,6 +192,7 @@ export class Region {
       region: this.#number,
       client,
       marks,
+      promiseKey,
       onPromise: (timeUs) => this.#hear(this.#number, timeUs),
     });
     this.#own = own;
@@ -202,12 +204,12 @@ export class Region {
     }
   }
 
-  async #promise(): Promise<void> {
+  async #promise(key: Buffer): Promise<void> {
     const { signal } = this.#stopping;
     const client = await openSession(this.#url, 'promises');
     try {
       for (;;) {
-        await promiseTime(client, signal);
+        await promiseTime(client, key, signal);
         await delay(PROMISE_EVERY_MS, undefined, { signal });
       }
     } finally {

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { splitHosts } from '../logical/endpoints.ts';
-import { SAME_TEXT } from './merge/journal-store.ts';
+import { SET_SESSION } from './merge/journal-store.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { GuardedClientConfig } from '../wire/guarded-client.ts';
 import { createUrlClient } from '../wire/url-client.ts';
@@ -16,7 +16,7 @@ export async function openSession(url: string, purpose: string): Promise<pg.Clie
       await client.connect();
       const { rows } = await client.query<{ follows: boolean }>('SELECT pg_is_in_recovery() AS follows');
       if (rows[0]?.follows === false) {
-        await client.query(SAME_TEXT);
+        await client.query(SET_SESSION);
         return client;
       }
       said.push('it follows');

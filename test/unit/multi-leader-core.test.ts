@@ -118,6 +118,8 @@ describe('keys', () => {
     columns: ['a', 'b'].map((name) => ({ name, typeOid: 25, typeName: 'text', isGenerated: false })),
     key: [0, 1],
     unique: [],
+    uniqueOperators: [],
+    writeAs: null,
     merge: null,
   };
 

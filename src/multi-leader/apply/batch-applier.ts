@@ -23,6 +23,7 @@ import { MergeBatch } from '../merge/merge-batch.ts';
 import { applyCarefully } from '../park/careful-table.ts';
 import type { CarefulOutcome } from '../park/careful-table.ts';
 import { UNIQUE_VIOLATION } from '../park/parking.ts';
+import { ClockBehind } from './clock-behind.ts';
 import type { IncomingChange } from './incoming.ts';
 
 export interface BatchApplierOptions {
@@ -40,16 +41,6 @@ export interface BatchReport {
   readonly applied: number;
   /** Changes that lost to what is here. */
   readonly lost: number;
-}
-
-/** The target's clock is not past the batch yet; nothing was done. */
-export class ClockBehind extends Error {
-  readonly lackUs: number;
-
-  constructor(lackUs: number) {
-    super(`the clock lacks ${lackUs} µs`);
-    this.lackUs = lackUs;
-  }
 }
 
 /** A table's part of a batch. */

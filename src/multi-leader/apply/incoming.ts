@@ -16,11 +16,19 @@ export interface IncomingChange extends Change<Buffer> {
   readonly old: Buffer | null;
 }
 
+/** A table that was truncated. */
+export interface EmptiedTable {
+  readonly table: string;
+  readonly version: Version;
+  /** How many of the changes came before it. */
+  readonly after: number;
+}
+
 /** What a transaction of another region, or of the own, did to shared tables. */
 export interface IncomingChanges {
   readonly changes: readonly IncomingChange[];
   /** Tables that it emptied, and when. */
-  readonly emptied: readonly { readonly table: string; readonly version: Version }[];
+  readonly emptied: readonly EmptiedTable[];
   readonly messages: readonly { readonly prefix: string; readonly content: string }[];
 }
 
@@ -43,14 +51,14 @@ export class IncomingReader {
       lsn: part.commitLsn,
     };
     const changes: IncomingChange[] = [];
-    const emptied: { table: string; version: Version }[] = [];
+    const emptied: EmptiedTable[] = [];
     const messages: { prefix: string; content: string }[] = [];
     for (const change of part.changes) {
       if (change.kind === 'message')
         messages.push({ prefix: change.prefix, content: change.content.toString('utf8') });
       else if (change.kind === 'truncate')
         for (const relation of change.relations)
-          emptied.push({ table: this.#shapeOf(relation).name, version });
+          emptied.push({ table: this.#shapeOf(relation).name, version, after: changes.length });
       else this.#readRow(change, version, changes);
     }
     return { changes, emptied, messages };

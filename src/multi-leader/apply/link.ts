@@ -6,13 +6,17 @@ import { LockstepError } from '../../model/errors.ts';
 import { parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { collapseChanges } from '../core/change.ts';
-import { PROMISE } from '../own/promises.ts';
-import { openOriginSession } from '../sessions.ts';
+import { supersedes } from '../core/version.ts';
+import { PROMISE, readPromise } from '../own/promises.ts';
+import { openOriginSession, openSession } from '../sessions.ts';
+import { readPromiseKey } from '../setup/metadata.ts';
 import { nameFor, PUBLICATION } from '../setup/region-setup.ts';
 import type { TableShape } from '../tables/shape.ts';
-import { BatchApplier, ClockBehind } from './batch-applier.ts';
+import { BatchApplier } from './batch-applier.ts';
+import { ClockBehind } from './clock-behind.ts';
+import { applyEmptying } from './emptying.ts';
 import { IncomingReader } from './incoming.ts';
-import type { IncomingChange } from './incoming.ts';
+import type { EmptiedTable, IncomingChange, IncomingChanges } from './incoming.ts';
 import type { Turns } from './turns.ts';
 
 export interface LinkOptions {
@@ -43,6 +47,15 @@ export interface LinkStatus {
   readonly lagMs: number | null;
   /** By the source's clock: everything that it committed up to then is here; null before that is known. */
   readonly promisedAtMs: number | null;
+}
+
+/** This region, for one source. */
+interface Target {
+  readonly client: pg.Client;
+  readonly applier: BatchApplier;
+  /** Of the source. */
+  readonly promiseKey: Buffer;
+  readonly signal: AbortSignal;
 }
 
 const BATCH_CHANGES = 2_000;
@@ -127,6 +140,7 @@ export class Link {
   async #follow(signal: AbortSignal): Promise<void> {
     const { source, own, shapes, passOwnLog } = this.#options;
     const origin = nameFor(source.name);
+    const promiseKey = await askPromiseKey(source.url);
     const client = await openOriginSession(own.url, `from ${source.name}`, origin);
     try {
       const stream = await ChangeStream.open({
@@ -144,7 +158,7 @@ export class Link {
       const reader = new IncomingReader(shapes, source.number);
       const applier = new BatchApplier({ client, shapes, region: own.number, passOwnLog });
       try {
-        await this.#pump(stream, reader, applier, signal);
+        await this.#pump(stream, reader, { client, applier, promiseKey, signal });
       } finally {
         stream.close();
       }
@@ -153,36 +167,58 @@ export class Link {
     }
   }
 
-  async #pump(
-    stream: ChangeStream,
-    reader: IncomingReader,
-    applier: BatchApplier,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #pump(stream: ChangeStream, reader: IncomingReader, target: Target): Promise<void> {
     const { shapes } = this.#options;
-    const gathered = new Gathered();
+    const gathered = new Gathered(target.promiseKey);
     for (;;) {
       const parts = await stream.take();
       if (parts.length === 0) return;
       for (const part of parts) {
-        gathered.add(part, reader);
+        await this.#gather(reader, part, gathered, target);
         // Where columns merge, a transaction's changes of a row are one operation in every region.
         const maySplit =
           part.isLast || !gathered.changes.some(({ table }) => shapes.get(table)?.merge != null);
-        if (gathered.changes.length >= BATCH_CHANGES && maySplit)
-          await this.#flush(gathered, applier, stream, signal);
+        if (gathered.changes.length >= BATCH_CHANGES && maySplit) await this.#flush(gathered, target, stream);
       }
-      if (parts.at(-1)?.isLast === true) await this.#flush(gathered, applier, stream, signal);
-      if (signal.aborted) return;
+      if (parts.at(-1)?.isLast === true) await this.#flush(gathered, target, stream);
+      if (target.signal.aborted) return;
     }
   }
 
-  async #flush(
+  async #gather(
+    reader: IncomingReader,
+    part: TransactionPart,
     gathered: Gathered,
-    applier: BatchApplier,
-    stream: ChangeStream,
-    signal: AbortSignal,
+    target: Target,
   ): Promise<void> {
+    const { changes, emptied, messages } = reader.read(part);
+    let from = 0;
+    for (const one of emptied) {
+      gathered.add(changes.slice(from, one.after));
+      gathered.forget(one);
+      await this.#empty(one, target);
+      from = one.after;
+    }
+    gathered.add(changes.slice(from));
+    gathered.pass(part, messages);
+  }
+
+  async #empty({ table, version }: EmptiedTable, { client, signal }: Target): Promise<void> {
+    const { shapes, own } = this.#options;
+    const shape = shapes.get(table);
+    if (shape === undefined || shape.merge !== null) {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `${table} was truncated there, and its columns merge, for which each row that goes is an operation. Empty it with DELETE instead, here too, and see docs/multi-leader.md.`,
+      );
+    }
+    this.#applied += await this.#patiently(
+      () => applyEmptying({ client, shape, region: own.number, version }),
+      signal,
+    );
+  }
+
+  async #flush(gathered: Gathered, { applier, signal }: Target, stream: ChangeStream): Promise<void> {
     const { changes, until, promises, timeUs } = gathered.take();
     if (changes.length > 0) {
       await this.#apply(applier, changes, until, signal);
@@ -204,13 +240,18 @@ export class Link {
     const isMerging = ({ table }: IncomingChange): boolean => this.#options.shapes.get(table)?.merge != null;
     const whole = changes.filter((change) => !isMerging(change));
     const collapsed = [...(collapseChanges(whole) as IncomingChange[]), ...changes.filter(isMerging)];
+    const { applied, lost } = await this.#patiently(() => applier.apply(collapsed, until), signal);
+    this.#applied += applied;
+    this.#lost += lost;
+  }
+
+  /** In its turn, and again for as long as the clock is behind it or somebody else's lock in its way. */
+  async #patiently<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
     for (;;) {
       try {
-        const report = await this.#options.turns.take(() => applier.apply(collapsed, until));
-        this.#applied += report.applied;
-        this.#lost += report.lost;
+        const done = await this.#options.turns.take(work);
         if (this.#state === 'held') this.#become('streaming', null);
-        return;
+        return done;
       } catch (error) {
         if (error instanceof ClockBehind) await this.#waitForClock(error.lackUs, signal);
         else if (!RETRYABLE.has((error as pg.DatabaseError).code ?? '')) throw error;
@@ -237,19 +278,29 @@ class Gathered {
   changes: IncomingChange[] = [];
   #until: Lsn = 0n as Lsn;
   #promises: number[] = [];
+  readonly #promiseKey: Buffer;
   #timeUs = 0;
 
-  add(part: TransactionPart, reader: IncomingReader): void {
-    const { changes, emptied, messages } = reader.read(part);
-    const [first] = emptied;
-    if (first !== undefined) {
-      throw new LockstepError(
-        'CONFIG_INVALID',
-        `${first.table} was truncated there, which is not applied yet. Empty it here too with DELETE, and see docs/multi-leader.md.`,
-      );
-    }
+  constructor(promiseKey: Buffer) {
+    this.#promiseKey = promiseKey;
+  }
+
+  add(changes: readonly IncomingChange[]): void {
     for (const change of changes) this.changes.push(change);
-    for (const { prefix, content } of messages) if (prefix === PROMISE) this.#promises.push(Number(content));
+  }
+
+  /** What is not later than the emptying of its table need not be applied any more. */
+  forget({ table, version }: EmptiedTable): void {
+    this.changes = this.changes.filter(
+      (change) => change.table !== table || !supersedes(version, change.version),
+    );
+  }
+
+  pass(part: TransactionPart, messages: IncomingChanges['messages']): void {
+    for (const { prefix, content } of messages) {
+      const timeUs = prefix === PROMISE ? readPromise(content, this.#promiseKey) : null;
+      if (timeUs !== null) this.#promises.push(timeUs);
+    }
     this.#timeUs = Number(part.committedAtMicros);
     if (part.isLast) this.#until = part.endLsn;
   }
@@ -272,6 +323,15 @@ class Gathered {
   }
 }
 
+async function askPromiseKey(url: string): Promise<Buffer> {
+  const client = await openSession(url, 'promise key');
+  try {
+    return await readPromiseKey(client);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
 /** How far the origin's log was applied, as of the last durable commit. */
 async function readProgress(client: pg.Client, origin: string): Promise<Lsn> {
   const { rows } = await client.query<{ lsn: string | null }>(
@@ -283,6 +343,6 @@ async function readProgress(client: pg.Client, origin: string): Promise<Lsn> {
 
 function describe(error: unknown): string {
   const { code, message, detail } = error as pg.DatabaseError;
-  if (code === '42704') return `The other region is not ready yet: ${message}.`;
+  if (code === '42704' || code === '42P01') return `The other region is not ready yet: ${message}.`;
   return detail === undefined ? message : `${message} (${detail})`;
 }

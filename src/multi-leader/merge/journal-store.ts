@@ -31,9 +31,22 @@ interface JournalRow {
   readonly operations: readonly [string, number, string, string | null, string | null][];
 }
 
-/** So that the same value has the same text wherever it is read. */
-export const SAME_TEXT: string = `SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres';
-  SET extra_float_digits = 1; SET bytea_output = 'hex'`;
+/**
+ * Of every session: names mean PostgreSQL's own, whoever else made some of the same name, and the same value has the same
+ * text wherever it is read.
+ */
+export const SESSION_SETTINGS: Readonly<Record<string, string>> = {
+  search_path: 'pg_catalog, pg_temp',
+  timezone: 'UTC',
+  datestyle: 'ISO, YMD',
+  intervalstyle: 'postgres',
+  extra_float_digits: '1',
+  bytea_output: 'hex',
+};
+
+export const SET_SESSION: string = Object.entries(SESSION_SETTINGS)
+  .map(([name, value]) => `SET ${name} = ${name === 'search_path' ? value : `'${value}'`}`)
+  .join('; ');
 
 const READ = `SELECT u.n::int, b.key IS NOT NULL AS "isOpen", b.image AS base,
     coalesce(json_agg(json_build_array(o.time_us::text, o.region, o.lsn::text, o.old_row, o.new_row))

@@ -16,7 +16,7 @@ import { OWN_SLOT, PUBLICATION } from '../setup/region-setup.ts';
 import type { TableShape } from '../tables/shape.ts';
 import { SCHEMA, WRITE_TOMBSTONES } from '../tables/statements.ts';
 import { versionParameters } from '../tables/versions.ts';
-import { PROMISE } from './promises.ts';
+import { PROMISE, readPromise } from './promises.ts';
 
 export const BARRIER = 'lockstep.barrier';
 
@@ -28,6 +28,7 @@ export interface OwnReaderOptions {
   readonly client: pg.Client;
   /** To mark places in the log, outside of any transaction. */
   readonly marks: pg.Client;
+  readonly promiseKey: Buffer;
   /** Called when the region's own log was read past a promise. */
   readonly onPromise: (timeUs: number) => void;
 }
@@ -112,7 +113,10 @@ export class OwnReader {
       for (const { table, version } of emptied) keepLatest(tombstones, { table, key: '', version });
       for (const { prefix, content } of messages) {
         if (prefix === BARRIER) barriers.push(content);
-        else if (prefix === PROMISE) promises.push(Number(content));
+        else if (prefix === PROMISE) {
+          const timeUs = readPromise(content, this.#options.promiseKey);
+          if (timeUs !== null) promises.push(timeUs);
+        }
       }
     }
     const until = parts.at(-1)?.endLsn;

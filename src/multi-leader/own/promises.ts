@@ -1,3 +1,4 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { microsOf } from '../tables/statements.ts';
@@ -13,7 +14,7 @@ const POLL_MS = 20;
  * one that ended, and such a one may be committing with an earlier time. Waits as long as the longest transaction that
  * runs now.
  */
-export async function promiseTime(client: pg.Client, signal: AbortSignal): Promise<void> {
+export async function promiseTime(client: pg.Client, key: Buffer, signal: AbortSignal): Promise<void> {
   const { rows: clock } = await client.query<{ now: string }>(
     `SELECT ${microsOf('clock_timestamp()')} AS now`,
   );
@@ -26,5 +27,24 @@ export async function promiseTime(client: pg.Client, signal: AbortSignal): Promi
     if (rows[0]?.over === true) break;
     await delay(POLL_MS, undefined, { signal });
   }
-  await client.query('SELECT pg_logical_emit_message(true, $1, $2)', [PROMISE, clock[0]?.now]);
+  await client.query('SELECT pg_logical_emit_message(true, $1, $2)', [
+    PROMISE,
+    formatPromise(Number(clock[0]?.now), key),
+  ]);
+}
+
+/** With a code: whoever may run SQL could write a message like it, and what was promised is forgotten everywhere. */
+export function formatPromise(timeUs: number, key: Buffer): string {
+  return `${timeUs} ${codeOf(String(timeUs), key)}`;
+}
+
+/** Null for a message that the region itself did not write. */
+export function readPromise(content: string, key: Buffer): number | null {
+  const [time = '', code = ''] = content.split(' ');
+  const [said, wanted] = [Buffer.from(code), Buffer.from(codeOf(time, key))];
+  return said.length === wanted.length && timingSafeEqual(said, wanted) ? Number(time) : null;
+}
+
+function codeOf(time: string, key: Buffer): string {
+  return createHmac('sha256', key).update(time).digest('base64url');
 }

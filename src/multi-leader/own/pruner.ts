@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { removeOlder } from '../apply/emptying.ts';
 import { judgeTombstone } from '../core/watermark.ts';
 import type { PresentRow } from '../core/row-rule.ts';
 import type { Version } from '../core/version.ts';
@@ -76,10 +77,7 @@ export class Pruner {
        WHERE table_name = $1 AND time_us < $2 AND key <> '' LIMIT ${CHUNK}`,
       [shape.name, lowestUs],
     );
-    await client.query(
-      `DELETE FROM ${SCHEMA}.tombstones WHERE table_name = $1 AND time_us < $2 AND key = ''`,
-      [shape.name, lowestUs],
-    );
+    await this.#pruneEmptying(shape, lowestUs);
     if (kept.length === 0) return 0;
     const keys = kept.map(({ key }) => key.toString('latin1'));
     const fates = await this.#judge(shape, keys, kept, lowestUs);
@@ -98,6 +96,18 @@ export class Pruner {
       [shape.name, encodeKeys(gone), lowestUs],
     );
     return gone.length;
+  }
+
+  /** As of a row: what an emptying met on its way to being visible, and passed by, goes now. */
+  async #pruneEmptying(shape: TableShape, lowestUs: number): Promise<void> {
+    const { client, region } = this.#options;
+    const { rows } = await client.query<VersionRow>(
+      `DELETE FROM ${SCHEMA}.tombstones WHERE table_name = $1 AND time_us < $2 AND key = ''
+       RETURNING time_us AS "timeUs", region, lsn::text AS lsn`,
+      [shape.name, lowestUs],
+    );
+    const version = rows[0] === undefined ? null : versionFrom(rows[0]);
+    if (version !== null) while ((await removeOlder(client, shape, region, version, 'forgotten')) > 0);
   }
 
   async #judge(

@@ -161,15 +161,16 @@ export class Parking {
   /** Other rows with one of the image's unique values, locked. */
   async #findHolders(shape: TableShape, image: Image): Promise<Candidate[]> {
     const column = (position: number): string => quoteIdentifier(shape.columns[position]?.name ?? '');
-    const isSame = (positions: readonly number[]): string =>
-      `(${positions.map((position) => `t.${column(position)} = (u.r).${column(position)}`).join(' AND ')})`;
+    const isSame = (positions: readonly number[], operators: readonly string[] = []): string =>
+      `(${positions.map((position, index) => `t.${column(position)} ${operators[index] ?? '='} (u.r).${column(position)}`).join(' AND ')})`;
+    const claims = shape.unique.map((positions, index) => isSame(positions, shape.uniqueOperators[index]));
     const key = shape.key.map((position) => `t.${column(position)}`).join(', ');
     const { rows } = await this.#client.query<Omit<Holder, keyof VersionRow>>(
       `SELECT t::text AS image, encode(record_send(ROW(${key})), 'hex') AS key,
          ${microsOf('pg_xact_commit_timestamp(t.xmin)')} AS "committedUs",
          coalesce((pg_xact_commit_timestamp_origin(t.xmin)).roident, 0) <> 0 AS "isApplied"
        FROM ${quoteShape(shape)} t, (SELECT $1::${quoteShape(shape)} AS r) u
-       WHERE (${shape.unique.map(isSame).join(' OR ')}) AND NOT ${isSame(shape.key)} FOR UPDATE OF t`,
+       WHERE (${claims.join(' OR ')}) AND NOT ${isSame(shape.key)} FOR UPDATE OF t`,
       [formatRecord(image)],
     );
     const holders = rows.map((row) => ({ ...row, key: keyOfRecord(Buffer.from(row.key, 'hex')) }));

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { SCHEMA } from '../tables/statements.ts';
@@ -73,6 +74,10 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.own_position (
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
   lsn pg_lsn NOT NULL
 );
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.promise_key (
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  key bytea NOT NULL
+);
 CREATE TABLE IF NOT EXISTS ${SCHEMA}.links (
   source text PRIMARY KEY,
   is_cut boolean NOT NULL DEFAULT false
@@ -89,6 +94,9 @@ export async function prepareMetadata(
     own,
     names,
   ]);
+  await client.query(`INSERT INTO ${SCHEMA}.promise_key (key) VALUES ($1) ON CONFLICT DO NOTHING`, [
+    randomBytes(32),
+  ]);
   const { rows } = await client.query<{ own: string; names: string[] }>(
     `SELECT own, names FROM ${SCHEMA}.regions`,
   );
@@ -99,6 +107,13 @@ export async function prepareMetadata(
     `This database is region ${known?.own} of ${known?.names.join(', ')}, and was asked to be ${own} of ${names.join(', ')}. Give the regions in the order that they were founded in.`,
     { details: { known, own, names } },
   );
+}
+
+/** By which a region's promises are known; of a region that was made ready. */
+export async function readPromiseKey(client: pg.Client): Promise<Buffer> {
+  const { rows } = await client.query<{ key: Buffer }>(`SELECT key FROM ${SCHEMA}.promise_key`);
+  if (rows[0] !== undefined) return rows[0].key;
+  throw new LockstepError('CONFIG_INVALID', 'The other region is not ready yet.', { retryable: true });
 }
 
 /** Whether somebody has cut the link from that region, and not healed it. */

@@ -6,6 +6,7 @@ import { quoteShape, readShapes } from '../tables/shape.ts';
 import type { TableShape } from '../tables/shape.ts';
 import { prepareMetadata } from './metadata.ts';
 import { spreadSequences } from './sequences.ts';
+import { prepareWriters } from './writers.ts';
 
 export const PUBLICATION = 'lockstep_regions';
 /** Read by the region itself. */
@@ -36,6 +37,7 @@ export async function prepareRegion(
   await checkServer(client, place);
   const shapes = await readShapes(client, place.definition);
   await prepareMetadata(client, place.name, place.names);
+  await prepareWriters(client, [...shapes.values()]);
   await publish(client, [...shapes.values()]);
   const others = place.names.filter((name) => name !== place.name);
   for (const slot of [OWN_SLOT, ...others.map(nameFor)]) {

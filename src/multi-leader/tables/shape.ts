@@ -14,6 +14,11 @@ export interface TableColumn {
   readonly isGenerated: boolean;
 }
 
+export interface TableOwner {
+  readonly name: string;
+  readonly oid: number;
+}
+
 /** A table as this region's catalog has it. */
 export interface TableShape {
   readonly schema: string;
@@ -27,6 +32,10 @@ export interface TableShape {
   readonly key: readonly number[];
   /** Positions in `columns` of each other unique index. */
   readonly unique: readonly (readonly number[])[];
+  /** Of each of them, the operators by which it finds values equal, as SQL takes them. */
+  readonly uniqueOperators: readonly (readonly string[])[];
+  /** The owner, with whose rights its changes are written; null where that is who writes, or a superuser. */
+  readonly writeAs: TableOwner | null;
   /** How each column merges, where columns merge one by one; null where the last write of a row wins whole. */
   readonly merge: readonly ColumnRule[] | null;
 }
@@ -55,15 +64,26 @@ const KEY_TYPES: ReadonlySet<string> = new Set([
 const TABLES_SQL = `
 SELECT n.nspname AS schema, c.relname AS table, c.reltype AS "rowType", c.relpersistence AS persistence,
        c.relkind AS kind, c.relreplident AS identity, i.indkey::text AS key,
-       (SELECT coalesce(json_agg(json_build_object('name', x.indexrelid::regclass::text, 'key', x.indkey::text)), '[]')
+       (SELECT coalesce(json_agg(json_build_object('name', x.indexrelid::regclass::text, 'key', x.indkey::text,
+          'operators', ARRAY(
+            SELECT format('OPERATOR(%I.%s)', s.nspname, e.oprname)
+            FROM unnest(x.indclass::oid[]) WITH ORDINALITY AS u(class, n)
+            JOIN pg_opclass k ON k.oid = u.class
+            JOIN pg_amop m ON m.amopfamily = k.opcfamily AND m.amopstrategy = 3
+              AND (m.amoplefttype, m.amoprighttype) = (k.opcintype, k.opcintype)
+            JOIN pg_operator e ON e.oid = m.amopopr JOIN pg_namespace s ON s.oid = e.oprnamespace ORDER BY u.n))), '[]')
         FROM pg_index x WHERE x.indrelid = c.oid AND x.indisunique AND NOT x.indisprimary) AS unique,
+       (SELECT json_build_object('name', r.rolname, 'oid', r.oid::bigint) FROM pg_roles r WHERE r.oid = c.relowner AND NOT r.rolsuper AND r.rolname <> current_user) AS "writeAs",
+       c.relforcerowsecurity AS "isForcedToRows",
        json_agg(json_build_object('number', a.attnum, 'name', a.attname, 'type', a.atttypid::bigint,
-                'typeName', t.typname, 'category', t.typcategory, 'isEnum', t.typtype = 'e', 'isGenerated', a.attgenerated <> '', 'isVirtual', a.attgenerated = 'v',
+                'typeName', t.typname, 'category', t.typcategory, 'isEnum', t.typtype = 'e',
+                'isChecked', coalesce(l.typtype, t.typtype) IN ('d', 'c'), 'isGenerated', a.attgenerated <> '', 'isVirtual', a.attgenerated = 'v',
                 'isDeterministic', coalesce(o.collisdeterministic, true)) ORDER BY a.attnum) AS columns
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_type l ON l.oid = t.typelem AND t.typcategory = 'A'
 LEFT JOIN pg_collation o ON o.oid = a.attcollation
 LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
@@ -76,6 +96,8 @@ interface CatalogColumn extends Omit<TableColumn, 'typeOid'> {
   readonly category: string;
   readonly isEnum: boolean;
   readonly isVirtual: boolean;
+  /** Its values are checked as they are read, by code that somebody wrote. */
+  readonly isChecked: boolean;
   readonly isDeterministic: boolean;
 }
 
@@ -86,7 +108,13 @@ interface CatalogTable {
   readonly persistence: string;
   readonly kind: string;
   readonly identity: string;
-  readonly unique: readonly { readonly name: string; readonly key: string }[];
+  readonly writeAs: TableOwner | null;
+  readonly isForcedToRows: boolean;
+  readonly unique: readonly {
+    readonly name: string;
+    readonly key: string;
+    readonly operators: readonly string[];
+  }[];
   readonly key: string | null;
   readonly columns: readonly CatalogColumn[];
 }
@@ -137,6 +165,13 @@ function findProblem(row: CatalogTable): string | null {
   if (row.persistence === 'u') return 'is unlogged: its changes are in no log that could be sent';
   if (row.identity === 'f' && row.columns.some(({ isVirtual }) => isVirtual))
     return 'has REPLICA IDENTITY FULL and a virtual generated column, which together let PostgreSQL refuse its updates';
+  if (row.writeAs !== null) {
+    const checked = row.columns.find(({ isChecked }) => isChecked);
+    if (checked !== undefined)
+      return `has a column of type ${checked.typeName} (${checked.name}), whose values are checked before ${row.writeAs.name}, who owns it, can write them; let who runs the regions own it`;
+    if (row.isForcedToRows)
+      return `has FORCE ROW LEVEL SECURITY, which hides rows from ${row.writeAs.name}, who owns it and writes them`;
+  }
   const key = keyNumbers(row);
   if (key.length === 0) return 'has no primary key, by which a row could be found in another region';
   for (const column of row.columns.filter(({ number }) => key.includes(number))) {
@@ -188,6 +223,8 @@ function shapeOf(name: string, row: CatalogTable, rules: TableRules | null): Tab
       isGenerated,
     })),
     key: keyNumbers(row).map(position),
+    writeAs: row.writeAs,
+    uniqueOperators: row.unique.map(({ operators }) => operators),
     unique: row.unique.map(({ key }) => key.split(' ').map((number) => position(Number(number)))),
     merge:
       rules === null

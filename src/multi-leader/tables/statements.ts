@@ -1,6 +1,7 @@
 import { quoteIdentifier } from '../../logical/core/quote.ts';
+import { quoteLiteral } from '../../logical/core/quote.ts';
 import { quoteShape } from './shape.ts';
-import type { TableShape } from './shape.ts';
+import type { TableOwner, TableShape } from './shape.ts';
 
 /** Where regions keep what they know of each other's writes. */
 export const SCHEMA = 'lockstep_regions';
@@ -58,15 +59,29 @@ export function statementsFor(shape: TableShape): TableStatements {
   const texts = `(SELECT r::${table} AS r FROM unnest($1::text[]) AS s(r) OFFSET 0) u`;
   const sameText = shape.key.map((position) => `t.${column(position)} = (u.r).${column(position)}`);
   const names = stored.map(column).join(', ');
+  const as = (kind: keyof typeof ARGUMENTS, statement: string): string =>
+    shape.writeAs === null ? statement : callWriter(shape, shape.writeAs, kind, statement);
   return {
-    update: `UPDATE ${table} t SET ${assigned.join(', ')} FROM ${timed} WHERE ${same} AND ${older} RETURNING u.n::int`,
-    updateDecided: `UPDATE ${table} t SET ${assigned.join(', ')} FROM ${plain} WHERE ${same}`,
-    remove: `DELETE FROM ${table} t USING ${timed} WHERE ${same} AND ${older} RETURNING u.n::int`,
-    removeDecided: `DELETE FROM ${table} t USING ${plain} WHERE ${same}`,
-    insert: `WITH u AS MATERIALIZED (SELECT * FROM ${plain}), t AS (
+    update: as(
+      'timed',
+      `UPDATE ${table} t SET ${assigned.join(', ')} FROM ${timed} WHERE ${same} AND ${older} RETURNING u.n::int`,
+    ),
+    updateDecided: as(
+      'plain',
+      `UPDATE ${table} t SET ${assigned.join(', ')} FROM ${plain} WHERE ${same} RETURNING u.n::int`,
+    ),
+    remove: as(
+      'timed',
+      `DELETE FROM ${table} t USING ${timed} WHERE ${same} AND ${older} RETURNING u.n::int`,
+    ),
+    removeDecided: as('plain', `DELETE FROM ${table} t USING ${plain} WHERE ${same} RETURNING u.n::int`),
+    insert: as(
+      'plain',
+      `WITH u AS MATERIALIZED (SELECT * FROM ${plain}), t AS (
       INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE SELECT ${stored.map((position) => `c${position}`).join(', ')}
       FROM u ORDER BY n ON CONFLICT (${key}) DO NOTHING RETURNING ${key})
       SELECT u.n::int FROM u JOIN t ON ${same}`,
+    ),
     lock: `SELECT u.n::int FROM ${table} t JOIN ${plain} ON ${same} FOR NO KEY UPDATE OF t`,
     read: `SELECT u.n::int, ${microsOf('pg_xact_commit_timestamp(t.xmin)')} AS "committedUs",
       coalesce((pg_xact_commit_timestamp_origin(t.xmin)).roident, 0) <> 0 AS "isApplied",
@@ -74,12 +89,43 @@ export function statementsFor(shape: TableShape): TableStatements {
       FROM ${table} t JOIN ${rows(', $2::bytea[]', ', key')} ON ${same}
       LEFT JOIN ${SCHEMA}.records r ON r.table_name = $3 AND r.key = u.key`,
     images: `SELECT u.n::int, t::text AS image FROM ${table} t JOIN ${plain} ON ${same}`,
-    updateImages: `UPDATE ${table} t SET ${(set.length > 0 ? set : shape.key)
-      .map((position) => `${column(position)} = (u.r).${column(position)}`)
-      .join(', ')} FROM ${texts} WHERE ${sameText.join(' AND ')}`,
-    insertImages: `INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE
-      SELECT ${stored.map((position) => `(u.r).${column(position)}`).join(', ')} FROM ${texts} ON CONFLICT (${key}) DO NOTHING`,
+    updateImages: as(
+      'texts',
+      `UPDATE ${table} t SET ${(set.length > 0 ? set : shape.key)
+        .map((position) => `${column(position)} = (u.r).${column(position)}`)
+        .join(', ')} FROM ${texts} WHERE ${sameText.join(' AND ')} RETURNING 1`,
+    ),
+    insertImages: as(
+      'texts',
+      `INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE
+      SELECT ${stored.map((position) => `(u.r).${column(position)}`).join(', ')} FROM ${texts} ON CONFLICT (${key}) DO NOTHING RETURNING 1`,
+    ),
   };
+}
+
+/** What a statement takes, as its writer is given it. */
+const ARGUMENTS = {
+  timed: (table: string): string => `$1::${table}[], $2::timestamptz[]`,
+  plain: (table: string): string => `$1::${table}[], NULL`,
+  texts: (): string => '$1::text[], NULL',
+};
+
+/** The functions that write with an owner's rights: the second one has them, and is called by the first. */
+export function writerOf({ oid }: TableOwner): { readonly outer: string; readonly inner: string } {
+  return {
+    outer: `${SCHEMA}.write_for_${oid}`,
+    inner: `${SCHEMA}.write_as_${oid}`,
+  };
+}
+
+function callWriter(
+  shape: TableShape,
+  owner: TableOwner,
+  kind: keyof typeof ARGUMENTS,
+  statement: string,
+): string {
+  const args = ARGUMENTS[kind](quoteShape(shape));
+  return `SELECT n FROM ${writerOf(owner).outer}(${quoteLiteral(statement)}, ${args}) AS n`;
 }
 
 const VERSION_ROWS = `unnest($1::text[], $2::bytea[], $3::bigint[], $4::smallint[], $5::pg_lsn[])`;

@@ -8,7 +8,7 @@ import { laterVersion } from '../../../src/multi-leader/core/version.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { commitOperations } from './journal.ts';
 import { commitCarefully, locksFor, meetsTakenValue, tombstoneOf } from './parking.ts';
-import { clockOf, committedUs, isEarlier, linkId, log, regionAt, show, TABLE } from './world.ts';
+import { clockOf, committedUs, isEarlier, linkId, log, regionAt, show, TABLE, WHOLE_TABLE } from './world.ts';
 import type { Applying, LoggedChange, RegionState, Row, World } from './world.ts';
 
 /** The next `count` commits of `from` that `to` lacks, as changes. */
@@ -19,13 +19,16 @@ function takeBatch(
   count: number,
 ): Pick<Applying, 'changes' | 'operations' | 'logged' | 'until'> {
   const start = to.positions.get(from.id) ?? 0;
-  const entries = from.log.slice(start, start + count);
+  const next = from.log.slice(start, start + count);
+  const end = next.findIndex(({ changes }) => changes[0]?.kind === 'truncate');
+  const entries = end === -1 ? next : next.slice(0, end);
   const logged = new Map<string, LoggedChange>();
   const all: Change<Row>[] = [];
   const operations: { key: string; operation: Operation }[] = [];
   for (const entry of entries) {
     if (entry.isApplied) continue;
     for (const change of entry.changes) {
+      if (change.kind === 'truncate') continue;
       const version: Version = { timeUs: entry.timeUs, region: from.id, lsn: BigInt(entry.lsn) };
       all.push({ kind: change.kind, table: TABLE, key: change.key, version, row: change.row });
       logged.set(change.key, change);
@@ -40,6 +43,7 @@ function takeBatch(
 export function mayBegin(world: World, from: RegionState, to: RegionState, count: number): true | number {
   const { rules } = world;
   const { changes } = takeBatch(world, from, to, count);
+  if (to.locks.has(WHOLE_TABLE)) return 0;
   if (rules.clockIsChecked === 'before-statements') {
     const lack = rules.clockLack(clockOf(world, to), highestTimeUs(changes));
     if (lack > 0) return lack;

@@ -2,7 +2,8 @@ import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { laterVersion } from '../../../src/multi-leader/core/version.ts';
 import { enterOperation, settle } from './journal.ts';
 import { bringBack, holdersOf, locksFor } from './parking.ts';
-import { clockOf, committedUs, log, regionAt } from './world.ts';
+import { forgetTruncate } from './truncate.ts';
+import { clockOf, committedUs, log, regionAt, WHOLE_TABLE } from './world.ts';
 import type { LoggedChange, RegionState, Row, ScriptStep, World } from './world.ts';
 
 const UNKNOWN_LSN = 0n;
@@ -12,7 +13,8 @@ export function begin(world: World, id: number): void {
   const changes: LoggedChange[] = [];
   for (const step of region.script.shift() ?? []) {
     const old = region.rows.get(step.key)?.row ?? null;
-    if (step.isDelete) {
+    if (step.isTruncate) changes.push({ kind: 'truncate', key: WHOLE_TABLE, old: null, row: null });
+    else if (step.isDelete) {
       if (old !== null) changes.push({ kind: 'delete', key: step.key, old, row: null });
     } else if (old !== null || !step.isUpdateOnly) {
       const row = rowAfter(step, old);
@@ -24,6 +26,7 @@ export function begin(world: World, id: number): void {
   const xid = region.nextXid++;
   for (const { key, row } of changes)
     for (const lock of [key, ...locksFor(world, region, key, row)]) region.locks.set(lock, `x${xid}`);
+  if (changes[0]?.kind === 'truncate') for (const key of world.keys) region.locks.set(key, `x${xid}`);
   region.open.push({ xid, changes, state: 'open', timeUs: 0 });
 }
 
@@ -65,7 +68,7 @@ export function advanceTransaction(world: World, id: number, index: number): voi
     transaction.state = 'logged';
   } else {
     region.open = region.open.filter((one) => one !== transaction);
-    for (const change of transaction.changes) {
+    for (const change of transaction.changes.flatMap((one) => eachRow(world, one))) {
       // It may be older than a delete that passed it by while it was not visible: seen for a moment, until pruning.
       region.shown.set(change.key, { timeUs: transaction.timeUs, region: id, lsn: UNKNOWN_LSN });
       place(region, change.key, change.row, transaction.xid);
@@ -73,6 +76,12 @@ export function advanceTransaction(world: World, id: number, index: number): voi
     for (const [lock, holder] of region.locks)
       if (holder === `x${transaction.xid}`) region.locks.delete(lock);
   }
+}
+
+/** A truncate takes every row. */
+function eachRow(world: World, change: LoggedChange): readonly LoggedChange[] {
+  if (change.kind !== 'truncate') return [change];
+  return world.keys.map((key) => ({ kind: 'delete', key, old: null, row: null }));
 }
 
 export function place(region: RegionState, key: string, row: Row | null, xid: number): void {
@@ -104,7 +113,7 @@ export function readOwn(world: World, id: number): void {
   }
   if (!rules.ownReaderWritesTombstones) return;
   for (const { kind, key } of entry.changes) {
-    if (kind !== 'delete') continue;
+    if (kind === 'put') continue;
     const version: Version = { timeUs: entry.timeUs, region: id, lsn: BigInt(entry.lsn) };
     region.tombstones.set(key, laterVersion(region.tombstones.get(key), version));
   }
@@ -153,7 +162,9 @@ export function prune(world: World, id: number): void {
   const limitFor = (origin: number): number =>
     (rules.prunesBy === 'origin-only' ? region.promised.get(origin) : lowest) ?? -1;
   const busy = new Set<string>();
+  if (!forgetTruncate(world, region, lowest ?? -1)) return;
   for (const [key, version] of region.tombstones) {
+    if (key === WHOLE_TABLE) continue;
     const here = region.rows.get(key);
     if (here !== undefined && region.locks.has(key)) {
       busy.add(key);

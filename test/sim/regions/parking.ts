@@ -1,10 +1,10 @@
 import type { Change } from '../../../src/multi-leader/core/change.ts';
 import type { BatchNotes } from '../../../src/multi-leader/core/batch-record.ts';
 import { versionOf } from '../../../src/multi-leader/core/row-rule.ts';
-import type { MissingRow, PresentRow } from '../../../src/multi-leader/core/row-rule.ts';
+import type { MissingRow } from '../../../src/multi-leader/core/row-rule.ts';
 import { compareVersions, laterVersion } from '../../../src/multi-leader/core/version.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
-import { clockOf, committedUs, log, TABLE } from './world.ts';
+import { clockOf, log, presentRow, TABLE, tombstoneFor } from './world.ts';
 import type { Applying, RegionState, Row, World } from './world.ts';
 
 /** Of rows in a world with unique values, the first column is unique. */
@@ -27,18 +27,6 @@ export function holdersOf(region: RegionState, key: string, row: Row | null): st
 export function locksFor(world: World, region: RegionState, key: string, row: Row | null): string[] {
   const value = valueOf(row);
   return !world.hasUniqueValues || value === null ? [] : [`=${value}`, ...holdersOf(region, key, row)];
-}
-
-function presentRow(region: RegionState, key: string): PresentRow | null {
-  const here = region.rows.get(key);
-  if (here === undefined) return null;
-  const isApplied = region.transactions.get(here.xid)?.isApplied === true;
-  return {
-    kind: 'present',
-    committedUs: committedUs(region, here.xid),
-    isApplied,
-    record: region.records.get(key)?.version ?? null,
-  };
 }
 
 /** What a transaction that places rows has put in, which shows no commit time yet. */
@@ -122,7 +110,7 @@ export function commitCarefully(
 
 /** The latest of its tombstone and of the version at which it stands aside. */
 export function tombstoneOf(world: World, region: RegionState, key: string): Version | null {
-  const tombstone = region.tombstones.get(key) ?? null;
+  const tombstone = tombstoneFor(region, key);
   const aside = world.rules.asideCounts ? region.aside.get(key)?.version : undefined;
   return aside === undefined ? tombstone : laterVersion(tombstone, aside);
 }
@@ -138,7 +126,7 @@ export function bringBack(world: World, region: RegionState): () => void {
   const rows = [...region.aside].toSorted(([, a], [, b]) => compareVersions(b.version, a.version));
   for (const [key, { row, version }] of rules.looksAtAllAside ? rows : rows.slice(0, 1)) {
     const isBusy = [key, ...locksFor(world, region, key, row)].some((lock) => region.locks.has(lock));
-    const tombstone = region.tombstones.get(key) ?? null;
+    const tombstone = tombstoneFor(region, key);
     if (rules.judgeAside(version, presentRow(region, key), tombstone, region.id) === 'forget')
       region.aside.delete(key);
     else if (!isBusy && rules.bringsBack) place(placing, key, row, version);

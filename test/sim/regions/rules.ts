@@ -59,6 +59,9 @@ export interface RegionRules {
   readonly bringsBackApart: boolean;
   readonly keepsRecordsOfUnique: boolean;
   readonly looksAtAllAside: boolean;
+  readonly truncateLeavesTombstone: boolean;
+  /** Rows are looked at before a table's tombstone is forgotten. */
+  readonly probesTable: boolean;
 }
 
 export const SHIPPED: RegionRules = {
@@ -98,4 +101,6 @@ export const SHIPPED: RegionRules = {
   bringsBackApart: true,
   keepsRecordsOfUnique: true,
   looksAtAllAside: true,
+  truncateLeavesTombstone: true,
+  probesTable: true,
 };

@@ -7,7 +7,7 @@ import type { RegionRules } from './rules.ts';
 import { possibleSteps, takeStep } from './steps.ts';
 import type { Step } from './steps.ts';
 import { standingRows } from './parking.ts';
-import { COLUMN_RULES, createWorld, initialRow } from './world.ts';
+import { COLUMN_RULES, createWorld, initialRow, WHOLE_TABLE } from './world.ts';
 import type { Row, ScriptStep, World } from './world.ts';
 
 /** What a run is about. */
@@ -26,6 +26,7 @@ export interface Setup {
   readonly hasEqualTimes?: boolean;
   readonly valueCount?: number;
   readonly hasUniqueValues?: boolean;
+  readonly hasTruncates?: boolean;
   /** A clock that steps back shows an older version for a while, by design. */
   readonly mayGoBack?: boolean;
   readonly rules?: Partial<RegionRules>;
@@ -59,6 +60,7 @@ const WEIGHTS: Readonly<Record<Step['kind'], number>> = {
   wait: 2.5,
   commit: 2,
   crash: 0.4,
+  empty: 2,
   'clock-back': 0.2,
   rewrite: 1,
 };
@@ -102,6 +104,7 @@ function createWorldFor(setup: Setup, random: Random): World {
     key,
     value: `v${setup.valueCount ? below(setup.valueCount) : ++writes}`,
     isDelete: setup.hasDeletes !== false && random() < 0.3,
+    isTruncate: false,
     isUpdateOnly: setup.isUpdateOnly === true,
     changesValue: (setup.mode !== 'merge' && setup.hasUniqueValues !== true) || random() < 0.5,
     changesBig: random() < 0.5,
@@ -109,6 +112,7 @@ function createWorldFor(setup: Setup, random: Random): World {
   });
   const scripts = Array.from({ length: regions }, () =>
     Array.from({ length: setup.transactions ?? 4 }, () => {
+      if (setup.hasTruncates === true && random() < 0.15) return [{ ...step(WHOLE_TABLE), isTruncate: true }];
       const some = keys.filter(() => random() < 0.6);
       return (some.length > 0 ? some : [keys[below(keys.length)] ?? 'k0']).map(step);
     }),
@@ -127,7 +131,8 @@ function createWeights(world: World, random: Random): (step: Step, steps: number
     if (step.kind === 'promise' || step.kind === 'end-promise' || step.kind === 'prune')
       return weight * pruning;
     if (steps >= SLOW_UNTIL) return weight;
-    if (step.kind === 'lock' || step.kind === 'wait') return weight * (slowLinks[step.from]?.[step.to] ?? 1);
+    if (step.kind === 'lock' || step.kind === 'wait' || step.kind === 'empty')
+      return weight * (slowLinks[step.from]?.[step.to] ?? 1);
     return step.kind === 'read-own' ? weight * (slowReaders[step.region] ?? 1) : weight;
   };
 }
@@ -215,7 +220,7 @@ function endOf(world: World, key: string): End {
     world.regions.flatMap(({ id, log }) =>
       log.flatMap(({ isApplied, timeUs, lsn, changes }) =>
         changes
-          .filter((change) => !isApplied && change.key === key)
+          .filter((change) => !isApplied && (change.key === key || change.kind === 'truncate'))
           .map(({ old, row }) => ({ version: { timeUs, region: id, lsn: BigInt(lsn) }, old, row })),
       ),
     ),

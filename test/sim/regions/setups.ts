@@ -6,6 +6,8 @@ import type { Setup } from './run.ts';
 /** More keys than values, which come back: rows take them from each other. */
 const UNIQUE: Setup = { hasUniqueValues: true, valueCount: 3, keys: 4, transactions: 5 };
 
+const TRUNCATES: Setup = { hasTruncates: true, keys: 3, transactions: 5 };
+
 /** Every one must converge with every seed. */
 export const SETUPS: Readonly<Record<string, Setup>> = {
   'three-regions': { crashes: 3 },
@@ -18,6 +20,8 @@ export const SETUPS: Readonly<Record<string, Setup>> = {
   'values-come-back': { valueCount: 2 },
   'appliers-on-one-key': { rules: { oneApplierPerKey: false }, crashes: 2 },
   'unique-values': { ...UNIQUE, crashes: 2 },
+  truncates: { ...TRUNCATES, crashes: 2 },
+  'truncates-and-unique-values': { ...UNIQUE, hasTruncates: true },
   merge: { mode: 'merge', crashes: 3 },
   'merge-four-regions-one-key': { mode: 'merge', regions: 4, keys: 1, transactions: 3 },
 };
@@ -126,6 +130,14 @@ export const MUTANTS: Readonly<Record<string, Setup & { readonly what: string; r
     rules: {
       lowestPromise: (regions, promised) => Math.max(...regions.map((region) => promised.get(region) ?? -1)),
     },
+  },
+  T1: { what: 'a truncate removes whatever is here', ...TRUNCATES, rules: { deletesBlindly: true } },
+  T2: { what: 'a truncate leaves no tombstone', ...TRUNCATES, rules: { truncateLeavesTombstone: false } },
+  T3: {
+    what: "rows are not looked at before a truncate's tombstone is forgotten",
+    ...TRUNCATES,
+    rules: { probesTable: false },
+    seeds: 8_000,
   },
   U1: {
     what: 'a row whose unique value a later one holds is dropped',

@@ -9,8 +9,9 @@ import {
   readOwn,
   rewrite,
 } from './local-steps.ts';
-import { clockOf, linkId, regionAt } from './world.ts';
-import type { RegionState, World } from './world.ts';
+import { empty, mayEmpty, mayTruncate, nextTruncate } from './truncate.ts';
+import { clockOf, linkId, regionAt, WHOLE_TABLE } from './world.ts';
+import type { RegionState, ScriptStep, World } from './world.ts';
 
 /** Something that may happen next. */
 export type Step =
@@ -18,7 +19,7 @@ export type Step =
   | { readonly kind: 'rewrite' | 'clock-back'; readonly region: number }
   | { readonly kind: 'stamp' | 'log' | 'show'; readonly region: number; readonly index: number }
   | { readonly kind: 'wait' | 'lock'; readonly from: number; readonly to: number; readonly count: number }
-  | { readonly kind: 'commit' | 'crash'; readonly from: number; readonly to: number }
+  | { readonly kind: 'commit' | 'crash' | 'empty'; readonly from: number; readonly to: number }
   | { readonly kind: 'tick'; readonly by: number };
 
 const PROMISE_LIMIT = 40;
@@ -45,7 +46,7 @@ export function possibleSteps(world: World): Step[] {
 function localSteps(world: World, region: RegionState, steps: Step[]): void {
   const { id } = region;
   const [next] = region.script;
-  if (next !== undefined && region.open.length < 2 && next.every(({ key }) => !region.locks.has(key)))
+  if (next !== undefined && region.open.length < 2 && next.every((one) => isFreeFor(world, region, one)))
     steps.push({ kind: 'begin', region: id });
   region.open.forEach(({ state }, index) => steps.push({ kind: TRANSACTION_STEP[state], region: id, index }));
   if (region.ownPosition < region.log.length) steps.push({ kind: 'read-own', region: id });
@@ -67,6 +68,10 @@ function localSteps(world: World, region: RegionState, steps: Step[]): void {
     steps.push({ kind: 'rewrite', region: id });
 }
 
+function isFreeFor(world: World, region: RegionState, { key, isTruncate }: ScriptStep): boolean {
+  return isTruncate ? mayTruncate(world, region) : !region.locks.has(key) && !region.locks.has(WHOLE_TABLE);
+}
+
 /** Returns how much time a batch lacks that waits for the clock. */
 function linkSteps(world: World, from: RegionState, to: RegionState, steps: Step[]): number {
   const { rules } = world;
@@ -78,6 +83,12 @@ function linkSteps(world: World, from: RegionState, to: RegionState, steps: Step
     if (verdict === true) steps.push({ kind: 'lock', ...link, count });
     else clockWait = Math.max(clockWait, verdict);
   };
+  const truncate = nextTruncate(from, to);
+  if (truncate !== null) {
+    const verdict = mayEmpty(world, to, truncate);
+    if (verdict === true) steps.push({ kind: 'empty', ...link });
+    return verdict === true ? 0 : verdict;
+  }
   if (batch === undefined) {
     const behind = from.log.length - (to.positions.get(from.id) ?? 0);
     for (const count of [1, 3]) {
@@ -138,6 +149,9 @@ export function takeStep(world: World, step: Step): void {
       break;
     case 'commit':
       commitBatch(world, step.from, step.to);
+      break;
+    case 'empty':
+      empty(world, step.from, step.to);
       break;
     case 'crash':
       crash(world, step.from, step.to);

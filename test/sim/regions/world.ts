@@ -1,6 +1,8 @@
 import type { Change } from '../../../src/multi-leader/core/change.ts';
 import type { Image } from '../../../src/multi-leader/core/image.ts';
 import type { ColumnRule, Conflict, Operation } from '../../../src/multi-leader/core/merge.ts';
+import { laterVersion } from '../../../src/multi-leader/core/version.ts';
+import type { PresentRow } from '../../../src/multi-leader/core/row-rule.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { SHIPPED } from './rules.ts';
 import type { RegionRules } from './rules.ts';
@@ -14,6 +16,8 @@ export interface ScriptStep {
   readonly value: string;
   readonly isDelete: boolean;
   readonly isUpdateOnly: boolean;
+  /** Of the whole table; then nothing else of it counts. */
+  readonly isTruncate: boolean;
   readonly changesValue: boolean;
   readonly changesBig: boolean;
   /** To the count. */
@@ -21,7 +25,7 @@ export interface ScriptStep {
 }
 
 export interface LoggedChange {
-  readonly kind: 'put' | 'delete';
+  readonly kind: 'put' | 'delete' | 'truncate';
   readonly key: string;
   readonly old: Row | null;
   readonly row: Row | null;
@@ -119,6 +123,8 @@ export interface World {
 }
 
 export const TABLE = 't';
+/** In place of a key: the table's own lock, and tombstone. */
+export const WHOLE_TABLE = '';
 const INITIAL: Row = ['init', 'init', '10'];
 /** Of a row's columns in merge mode. */
 export const COLUMN_RULES: readonly ColumnRule[] = ['last', 'last', 'counter'];
@@ -210,8 +216,28 @@ export function log(
   region.log.push({ lsn: region.log.length + 1, timeUs, isApplied, changes });
 }
 
+/** The later one of a key's tombstone and its table's. */
+export function tombstoneFor(region: RegionState, key: string): Version | null {
+  const own = region.tombstones.get(key) ?? null;
+  const all = region.tombstones.get(WHOLE_TABLE);
+  return all === undefined ? own : laterVersion(own, all);
+}
+
 export function linkId(from: number, to: number): string {
   return `${from}>${to}`;
+}
+
+/** As a statement finds it; null for none. */
+export function presentRow(region: RegionState, key: string): PresentRow | null {
+  const here = region.rows.get(key);
+  if (here === undefined) return null;
+  const isApplied = region.transactions.get(here.xid)?.isApplied === true;
+  return {
+    kind: 'present',
+    committedUs: committedUs(region, here.xid),
+    isApplied,
+    record: region.records.get(key)?.version ?? null,
+  };
 }
 
 /** Null for a row that was there before all. */

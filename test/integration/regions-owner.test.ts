@@ -1,0 +1,98 @@
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { until } from './fixture.ts';
+import { RegionServers } from './region-servers.ts';
+
+/** Code of a table's owner that tries all it can to become a superuser, and an operator in everybody's way. */
+const SCHEMA = `
+CREATE ROLE shopkeeper LOGIN PASSWORD 'open';
+GRANT USAGE ON SCHEMA public TO shopkeeper;
+CREATE TABLE goods (id int PRIMARY KEY, name text, email text UNIQUE, written_by text);
+CREATE FUNCTION climb() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.written_by := current_user;
+  BEGIN ALTER ROLE shopkeeper SUPERUSER; EXCEPTION WHEN insufficient_privilege THEN NULL; END;
+  BEGIN RESET ROLE; ALTER ROLE shopkeeper SUPERUSER; EXCEPTION WHEN insufficient_privilege THEN NULL; END;
+  BEGIN RESET SESSION AUTHORIZATION; ALTER ROLE shopkeeper SUPERUSER; EXCEPTION WHEN insufficient_privilege THEN NULL; END;
+  PERFORM set_config('search_path', 'public', false);
+  RETURN NEW;
+END $$;
+CREATE TRIGGER climb BEFORE INSERT OR UPDATE ON goods FOR EACH ROW EXECUTE FUNCTION climb();
+ALTER TABLE goods ENABLE ALWAYS TRIGGER climb;
+ALTER TABLE goods OWNER TO shopkeeper;
+CREATE TYPE mood AS ENUM ('calm', 'wild');
+CREATE TABLE moods (m mood PRIMARY KEY, n int);
+GRANT ALL ON moods TO shopkeeper;
+CREATE FUNCTION differ(mood, mood) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR public.= (LEFTARG = mood, RIGHTARG = mood, FUNCTION = differ);
+`;
+
+describe('what a region writes in tables of other owners', () => {
+  let servers: RegionServers;
+  const shops = new Map<string, pg.Client>();
+  beforeAll(async () => {
+    servers = await RegionServers.start(['eu', 'us'], SCHEMA);
+    for (const { name, url } of servers.regions) {
+      const address = new URL(url);
+      address.username = 'shopkeeper';
+      address.password = 'open';
+      const client = new pg.Client({ connectionString: address.href });
+      await client.connect();
+      shops.set(name, client);
+    }
+  });
+  afterAll(async () => {
+    await Promise.all([...shops.values()].map((client) => client.end()));
+    await servers?.[Symbol.asyncDispose]();
+  });
+
+  /** Written by the owner, as an app does. */
+  const write = (name: string, text: string, values: unknown[] = []): Promise<unknown> | undefined =>
+    shops.get(name)?.query(text, values);
+
+  const goodsIn = async (name: string): Promise<{ id: number; name: string; written_by: string }[]> => {
+    const { rows } = await servers
+      .at(name)
+      .client.query('SELECT id, name, written_by FROM goods ORDER BY id');
+    return rows;
+  };
+
+  it.each([
+    ['eu', 'us', 1],
+    ['us', 'eu', 2],
+  ])('is written with their rights: from %s to %s', async (from, to, id) => {
+    await write(from, 'BEGIN');
+    await write(from, `INSERT INTO goods VALUES ($1, 'lamp', $2)`, [id, `${id}@x`]);
+    await write(from, `INSERT INTO moods VALUES ($1, 1)`, [id === 1 ? 'calm' : 'wild']);
+    await write(from, 'COMMIT');
+    await write(from, 'BEGIN');
+    await write(from, `UPDATE goods SET name = 'torch' WHERE id = $1`, [id]);
+    await write(from, `UPDATE moods SET n = 2 WHERE m::text = $1`, [id === 1 ? 'calm' : 'wild']);
+    await write(from, 'COMMIT');
+    await until('both rows are there', async () => {
+      const { rows } = await servers
+        .at(to)
+        .client.query('SELECT n FROM moods WHERE m::text = $1', [id === 1 ? 'calm' : 'wild']);
+      return rows[0]?.n === 2 && (await goodsIn(to)).some((row) => row.id === id && row.name === 'torch');
+    });
+    expect((await goodsIn(to)).find((row) => row.id === id)?.written_by).toBe('shopkeeper');
+    const { rows } = await servers
+      .at(to)
+      .client.query(`SELECT rolsuper FROM pg_roles WHERE rolname = 'shopkeeper'`);
+    expect(rows).toEqual([{ rolsuper: false }]);
+  });
+
+  it('also row by row, where two regions gave one unique value, and when rows are deleted', async () => {
+    await servers.setCut('eu', 'us', true);
+    await write('eu', `INSERT INTO goods VALUES (11, 'eu', 'same@x')`);
+    await write('us', `INSERT INTO goods VALUES (12, 'us', 'same@x')`);
+    await servers.setCut('eu', 'us', false);
+    const ids = async (): Promise<string> =>
+      JSON.stringify(
+        await Promise.all(['eu', 'us'].map(async (one) => (await goodsIn(one)).map(({ id }) => id))),
+      );
+    await until('the later one stands', async () => (await ids()) === '[[1,2,12],[1,2,12]]');
+    await write('eu', 'DELETE FROM goods WHERE id = 12');
+    await until('the earlier one is back', async () => (await ids()) === '[[1,2,11],[1,2,11]]');
+  });
+});
