@@ -60,7 +60,7 @@ describe('unique values that two regions gave to two rows', () => {
 
   // More by hand.
   const seeds = (process.env['LOCKSTEP_UNIQUE_SEEDS'] ?? '1').split(',').map(Number);
-  const rounds = Number(process.env['LOCKSTEP_UNIQUE_ROUNDS'] ?? 40);
+  const rounds = Number(process.env['LOCKSTEP_UNIQUE_ROUNDS'] ?? 120);
   it.each(seeds)('end alike after random writes and cuts (seed %i)', async (seed) => {
     const random = createRandom(seed);
     const below = (limit: number): number => Math.floor(random() * limit);
