@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { LockstepError } from '../model/errors.ts';
@@ -8,6 +9,9 @@ import { Assembler } from './core/assembler.ts';
 import type { TransactionPart } from './core/change.ts';
 import { connectToLeader, readServerVersion } from './endpoints.ts';
 import { quoteIdentifier, quoteLiteral } from './core/quote.ts';
+import { recordsOf } from './spool/spool.ts';
+import { spoolFailure, StreamedTransactions } from './spool/streamed-transactions.ts';
+import type { StreamedCommit } from './spool/streamed-transactions.ts';
 
 const WAL_DATA = 0x77;
 const KEEPALIVE = 0x6b;
@@ -50,9 +54,19 @@ export interface ChangeStreamOptions {
    * position turns it off, so that the slot is never ahead of it.
    */
   readonly confirmsIdle?: boolean;
+  /**
+   * Has large transactions sent while they are in progress, and keeps them on disk until they commit: a commit is then
+   * not waited for while its changes travel. Default false.
+   */
+  readonly streamsLarge?: boolean;
+  /** Where they are kept. Default the system's folder for temporary files. */
+  readonly spoolFolder?: string;
   readonly applicationName?: string;
   readonly signal?: AbortSignal;
 }
+
+/** Why reading pauses: much waits to be taken, or for the disk; a kept transaction is gone through; for a moment. */
+type Hold = 'queue' | 'disk' | 'replay' | 'moment';
 
 /**
  * The committed transactions of a slot, in commit order, from a leader. Nothing is acknowledged to the server but
@@ -62,14 +76,17 @@ export class ChangeStream {
   readonly #assembler: Assembler;
   readonly #maxQueuedBytes: number;
   readonly #confirmsIdle: boolean;
+  readonly #streamed: StreamedTransactions | null;
   /** Called when there is more to take, and when the stream ended. */
   onMore: (() => void) | null = null;
   #copy: CopyBoth | null = null;
   #timer: NodeJS.Timeout | null = null;
   #queue: TransactionPart[] = [];
   #queuedBytes = 0;
-  #isPaused = false;
-  #isCoalescing = false;
+  readonly #holds = new Set<Hold>();
+  /** Messages behind the commit of a kept transaction, while that is gone through. */
+  #behind: { readonly buffer: Buffer; readonly start: number; readonly end: number }[] = [];
+  #onRoom: (() => void) | null = null;
   #wake: (() => void) | null = null;
   #failure: Error | null = null;
   #isClosed = false;
@@ -87,6 +104,14 @@ export class ChangeStream {
       partBytes: PART_BYTES,
       dropsForeignOrigins: options.origin === 'none' && serverVersion < 160_000,
     });
+    this.#streamed =
+      options.streamsLarge === true
+        ? new StreamedTransactions({
+            folder: options.spoolFolder ?? tmpdir(),
+            onFull: (isFull) => (isFull ? this.#hold('disk') : this.#release('disk')),
+            onFailure: (error) => this.#fail(spoolFailure(error)),
+          })
+        : null;
   }
 
   /**
@@ -173,7 +198,10 @@ export class ChangeStream {
     if (parts.length === 0) return parts;
     this.#queue = [];
     this.#queuedBytes = 0;
-    this.#readOn();
+    this.#release('queue');
+    const onRoom = this.#onRoom;
+    this.#onRoom = null;
+    onRoom?.();
     return parts;
   }
 
@@ -205,15 +233,67 @@ export class ChangeStream {
       else if (buffer[start] === KEEPALIVE) this.#receiveKeepalive(buffer, start);
       else throw new RangeError(`a stream message of unknown kind ${String(buffer[start])}`);
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      const failure = new LockstepError('POSTGRES_FAILED', `The server sent ${why}.`, { cause: error });
-      this.#copy?.destroy(failure);
-      this.#end(failure);
+      this.#fail(notUnderstood(error));
     }
   }
 
+  #fail(failure: Error): void {
+    this.#copy?.destroy(failure);
+    this.#end(failure);
+  }
+
   #receiveData(buffer: Buffer, start: number, end: number): void {
-    const part = this.#assembler.push(buffer, start + WAL_DATA_HEADER_BYTES, end);
+    const message = { buffer, start: start + WAL_DATA_HEADER_BYTES, end };
+    if (this.#holds.has('replay')) this.#behind.push(message);
+    else this.#read(message);
+    if (end - start < SMALL_READ_BYTES && this.#holds.size === 0) this.#coalesce();
+  }
+
+  #read({
+    buffer,
+    start,
+    end,
+  }: {
+    readonly buffer: Buffer;
+    readonly start: number;
+    readonly end: number;
+  }): void {
+    const commit = this.#streamed?.push(buffer, start, end) ?? null;
+    if (commit === 'kept') return;
+    if (commit === null) this.#deliver(this.#assembler.push(buffer, start, end));
+    else void this.#replay(commit);
+  }
+
+  /** Gives a transaction that was kept, no faster than it is taken; what was received since then comes after it. */
+  async #replay({ xid, commitLsn, endLsn, committedAt, spool }: StreamedCommit): Promise<void> {
+    this.#hold('replay');
+    try {
+      this.#assembler.begin(xid, commitLsn, committedAt);
+      for await (const chunk of spool.read()) {
+        for (const { start, end } of recordsOf(chunk)) {
+          this.#deliver(this.#assembler.push(chunk.buffer, start, end));
+          while (this.#queuedBytes > this.#maxQueuedBytes && !this.#hasEnded)
+            await new Promise<void>((resolve) => (this.#onRoom = resolve));
+          if (this.#hasEnded) return;
+        }
+      }
+      this.#deliver(this.#assembler.commit(endLsn));
+      this.#holds.delete('replay');
+      const behind = this.#behind;
+      this.#behind = [];
+      for (const message of behind) {
+        if (this.#holds.has('replay')) this.#behind.push(message);
+        else this.#read(message);
+      }
+      if (this.#holds.size === 0) this.#copy?.resume();
+    } catch (error) {
+      this.#fail(error instanceof RangeError ? notUnderstood(error) : spoolFailure(error as Error));
+    } finally {
+      await spool.close();
+    }
+  }
+
+  #deliver(part: TransactionPart | null): void {
     if (part === null) return;
     if (part.isLast) {
       this.#delivered = part.endLsn;
@@ -221,10 +301,7 @@ export class ChangeStream {
     }
     this.#queue.push(part);
     this.#queuedBytes += part.byteLength;
-    if (this.#queuedBytes > this.#maxQueuedBytes && !this.#isPaused) {
-      this.#isPaused = true;
-      this.#copy?.pause();
-    } else if (!this.#isCoalescing && end - start < SMALL_READ_BYTES) this.#coalesce();
+    if (this.#queuedBytes > this.#maxQueuedBytes) this.#hold('queue');
     this.#notify();
   }
 
@@ -237,18 +314,17 @@ export class ChangeStream {
 
   /** Lets what arrives in the next moment be read at once. */
   #coalesce(): void {
-    this.#isCoalescing = true;
-    this.#copy?.pause();
-    setTimeout(() => {
-      this.#isCoalescing = false;
-      if (!this.#isPaused) this.#copy?.resume();
-    }, COALESCE_MS);
+    this.#hold('moment');
+    setTimeout(() => this.#release('moment'), COALESCE_MS);
   }
 
-  #readOn(): void {
-    if (!this.#isPaused) return;
-    this.#isPaused = false;
-    if (!this.#isCoalescing) this.#copy?.resume();
+  #hold(why: Hold): void {
+    this.#holds.add(why);
+    this.#copy?.pause();
+  }
+
+  #release(why: Hold): void {
+    if (this.#holds.delete(why) && this.#holds.size === 0) this.#copy?.resume();
   }
 
   #receiveKeepalive(buffer: Buffer, start: number): void {
@@ -258,7 +334,7 @@ export class ChangeStream {
 
   /** Nothing was received that was not taken: what the server has decoded holds nothing more. */
   get isDrained(): boolean {
-    return this.#queue.length === 0 && !this.#assembler.isInTransaction;
+    return this.#queue.length === 0 && !this.#assembler.isInTransaction && !this.#holds.has('replay');
   }
 
   get #isIdle(): boolean {
@@ -280,13 +356,24 @@ export class ChangeStream {
     this.#copy.send(message);
   }
 
+  get #hasEnded(): boolean {
+    return this.#isClosed || this.#failure !== null;
+  }
+
   #end(error: Error | null): void {
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#timer = null;
     if (error !== null && !this.#isClosed) this.#failure ??= error;
     else this.#isClosed = true;
+    this.#streamed?.close();
+    this.#onRoom?.();
     this.#notify();
   }
+}
+
+function notUnderstood(error: unknown): LockstepError {
+  const why = error instanceof Error ? error.message : String(error);
+  return new LockstepError('POSTGRES_FAILED', `The server sent ${why}.`, { cause: error });
 }
 
 const parseOfType = pg.types.getTypeParser as (oid: number, format?: 'text') => (text: string) => unknown;
@@ -297,6 +384,7 @@ function startCommand(options: ChangeStreamOptions, version: number): string {
     publication_names: options.publications.map(quoteIdentifier).join(','),
     messages: 'true',
   };
+  if (options.streamsLarge === true) Object.assign(parameters, { proto_version: '2', streaming: 'on' });
   if (options.format === 'binary') parameters['binary'] = 'true';
   if (options.origin === 'none' && version >= 160_000) parameters['origin'] = 'none';
   const list = Object.entries(parameters).map(([name, value]) => `${name} ${quoteLiteral(value)}`);

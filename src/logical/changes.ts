@@ -3,15 +3,27 @@ import { ChangeStream } from './change-stream.ts';
 import type { ChangeStreamOptions } from './change-stream.ts';
 import type { Change, TransactionHead, TransactionPart } from './core/change.ts';
 
+export interface ChangesOptions extends Omit<ChangeStreamOptions, 'streamsLarge'> {
+  /**
+   * Gives a transaction of more than 1 MB in several pieces, so that no transaction is too large for the memory.
+   * Default false: each is given whole.
+   */
+  readonly splitsLarge?: boolean;
+}
+
 /** One committed transaction of the source. */
 export interface Transaction extends TransactionHead {
-  /** Where its commit record ends: the position to go on from when it is done with. */
+  /** Where its commit record ends: the position to go on from when it is done with. 0 for a piece but the last. */
   readonly endLsn: Lsn;
   readonly committedAt: Date;
   readonly changes: readonly Change[];
+  /** With `splitsLarge`: whether this is a transaction's first piece, and its last. Else both are true. */
+  readonly isFirst: boolean;
+  readonly isLast: boolean;
   /**
    * Says that this transaction and all before it are durable with you. The server keeps everything from the
-   * first transaction on that was not acknowledged, and sends it again after a restart.
+   * first transaction on that was not acknowledged, and sends it again after a restart. Of a transaction in pieces
+   * only the last one's does anything: it is sent again whole.
    */
   acknowledge(): void;
 }
@@ -32,8 +44,8 @@ export interface Transaction extends TransactionHead {
  * was lost) and PostgreSQL's own errors. While you do not ask for the next transaction, reading pauses. The slot
  * and the publication must exist: `createSlot` makes the one, CREATE PUBLICATION the other.
  */
-export async function* changes(options: ChangeStreamOptions): AsyncGenerator<Transaction, void, undefined> {
-  const stream = await ChangeStream.open(options);
+export async function* changes(options: ChangesOptions): AsyncGenerator<Transaction, void, undefined> {
+  const stream = await ChangeStream.open({ ...options, streamsLarge: true });
   try {
     let open: TransactionPart[] = [];
     for (;;) {
@@ -41,7 +53,7 @@ export async function* changes(options: ChangeStreamOptions): AsyncGenerator<Tra
       if (parts.length === 0) return;
       for (const part of parts) {
         open.push(part);
-        if (!part.isLast) continue;
+        if (!part.isLast && options.splitsLarge !== true) continue;
         yield joinParts(open, part, stream);
         open = [];
       }
@@ -56,7 +68,7 @@ function joinParts(
   last: TransactionPart,
   stream: ChangeStream,
 ): Transaction {
-  const { xid, commitLsn, committedAtMicros, origin, endLsn } = last;
+  const { xid, commitLsn, committedAtMicros, origin, endLsn, isLast } = last;
   return {
     xid,
     commitLsn,
@@ -65,6 +77,10 @@ function joinParts(
     committedAt: new Date(Number(committedAtMicros / 1_000n)),
     origin,
     changes: parts.length === 1 ? last.changes : parts.flatMap((part) => part.changes),
-    acknowledge: () => stream.acknowledge(endLsn),
+    isFirst: parts[0]?.isFirst ?? true,
+    isLast,
+    acknowledge: () => {
+      if (isLast) stream.acknowledge(endLsn);
+    },
   };
 }

@@ -1,6 +1,6 @@
 /** `lockstep/changes`: what a database commits, as it commits it. */
 export { changes } from './changes.ts';
-export type { Transaction } from './changes.ts';
+export type { ChangesOptions, Transaction } from './changes.ts';
 export { ChangeStream } from './change-stream.ts';
 export type { ChangeStreamOptions } from './change-stream.ts';
 export { createSlot, dropSlot } from './slots.ts';

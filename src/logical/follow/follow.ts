@@ -308,6 +308,7 @@ export class Follow {
         format: this.#format,
         startLsn: row.position,
         confirmsIdle: false,
+        streamsLarge: true,
         applicationName: `lockstep follow ${this.#name}`,
       });
       try {

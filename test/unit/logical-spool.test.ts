@@ -1,0 +1,72 @@
+import { tmpdir } from 'node:os';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { recordsOf, Spool } from '../../src/logical/spool/spool.ts';
+
+type Step =
+  | { readonly kind: 'add'; readonly length: number }
+  | { readonly kind: 'begin' }
+  | { readonly kind: 'release' }
+  | { readonly kind: 'roll back' };
+
+const steps = fc.array(
+  fc.oneof(
+    { weight: 6, arbitrary: fc.record({ kind: fc.constant('add' as const), length: fc.nat(40) }) },
+    { weight: 2, arbitrary: fc.constant({ kind: 'begin' as const }) },
+    { weight: 1, arbitrary: fc.constant({ kind: 'release' as const }) },
+    { weight: 1, arbitrary: fc.constant({ kind: 'roll back' as const }) },
+  ),
+  { maxLength: 60 },
+);
+
+async function readAll(spool: Spool): Promise<string[]> {
+  const texts: string[] = [];
+  for await (const chunk of spool.read())
+    for (const { start, end } of recordsOf(chunk)) texts.push(chunk.buffer.toString('latin1', start, end));
+  return texts;
+}
+
+describe('what is kept of a transaction in progress', () => {
+  it('is what its savepoints have left, whatever fits into memory', async () => {
+    await fc.assert(
+      fc.asyncProperty(steps, fc.integer({ min: 16, max: 200 }), async (script: readonly Step[], bytes) => {
+        let waiting = 0;
+        const spool = new Spool(tmpdir(), (more) => (waiting += more), bytes);
+        // As PostgreSQL would: the stack of open subtransactions, each with those that were released into it.
+        const open: { xids: number[]; from: number }[] = [{ xids: [1], from: 0 }];
+        let kept: string[] = [];
+        let nextXid = 2;
+        for (const [index, step] of script.entries()) {
+          const top = open.at(-1);
+          if (top === undefined) throw new Error('no transaction');
+          if (step.kind === 'add') {
+            const message = Buffer.from(`${index}.`.padEnd(step.length, 'x'), 'latin1');
+            spool.add(top.xids[0] as number, 0x49, message, 0, message.length);
+            kept.push(`I${message.toString('latin1')}`);
+          } else if (step.kind === 'begin') open.push({ xids: [nextXid++], from: kept.length });
+          else if (open.length > 1) {
+            open.pop();
+            const parent = open.at(-1);
+            if (step.kind === 'release') parent?.xids.push(...top.xids);
+            else {
+              for (const xid of top.xids.toReversed()) spool.rollBack(xid);
+              kept = kept.slice(0, top.from);
+            }
+          }
+        }
+        expect(await readAll(spool)).toEqual(kept);
+        await spool.close();
+        expect(waiting).toBe(0);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('tells whoever reads it that the disk failed', async () => {
+    const spool = new Spool('/nonexistent', () => undefined, 16);
+    const message = Buffer.alloc(100);
+    for (let turn = 0; turn < 3; turn++) spool.add(1, 0x49, message, 0, 100);
+    await expect(readAll(spool)).rejects.toMatchObject({ code: 'ENOENT' });
+    await spool.close();
+  });
+});
