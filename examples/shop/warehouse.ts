@@ -1,5 +1,5 @@
 import { findLocalCluster } from '../../src/cli/commands/local-cluster.ts';
-import { runFollow } from '../../src/cli/commands/follow-command.ts';
+import { runFollow } from '../../src/cli/follow/follow-command.ts';
 import { dataNodes } from '../../src/leader-follower/config/config.ts';
 import { connectToLeader } from '../../src/logical/endpoints.ts';
 import { SUPERUSER } from '../../src/postgres/settings.ts';

@@ -3,7 +3,7 @@ import { LockstepError } from '../model/errors.ts';
 import type { GuardedClientConfig } from '../wire/guarded-client.ts';
 import { createUrlClient } from '../wire/url-client.ts';
 
-const URL_WITH_HOSTS = /^(postgres(?:ql)?:\/\/(?:[^@/]*@)?)([^/?]*)(.*)$/;
+const URL_WITH_HOSTS = /^(postgres(?:ql)?:\/\/(?:[^@/?#]*@)?)([^@/?#]*)(\/[^@?#]*)?(\?[^@#]*)?$/;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Values as text must mean the same wherever they are read. PostgreSQL's own subscriptions set the same. */
 const TEXT_FORMAT = '-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3';
@@ -14,17 +14,17 @@ export function splitHosts(url: string): readonly string[] {
   if (match === null) {
     throw new LockstepError(
       'CONFIG_INVALID',
-      'Give a database as postgresql://user:password@host:port/database.',
+      'Give a database as postgresql://user:password@host:port/database; in a user name or a password, write "@" as %40, "/" as %2F, "?" as %3F and "#" as %23.',
     );
   }
-  const [, head = '', hosts = '', tail = ''] = match;
-  return hosts.split(',').map((host) => `${head}${host}${tail}`);
+  const [, head = '', hosts = '', path = '', parameters = ''] = match;
+  return hosts.split(',').map((host) => `${head}${host}${path}${parameters}`);
 }
 
 /** The database without its password, for people. */
 export function describeDatabase(url: string): string {
   const match = URL_WITH_HOSTS.exec(url);
-  return match === null ? 'a database' : `${match[2]}${(match[3] ?? '').replace(/\?.*$/, '')}`;
+  return match === null ? 'a database' : `${match[2]}${match[3] ?? ''}`;
 }
 
 export interface LoginOptions {
@@ -34,8 +34,16 @@ export interface LoginOptions {
 }
 
 /**
- * Logs in to whichever of the hosts leads now: one that is in recovery cannot decode, or take writes. Throws
- * NO_LEADER when none answers and leads, with what the hosts said.
+ * What stands in a database is its owner's: no function or operator of theirs may take the place of PostgreSQL's in a
+ * session of ours, and so nothing is found without its schema.
+ */
+const FIRST_WORDS = `SELECT pg_catalog.set_config('search_path', 'pg_catalog', false),
+  pg_catalog.pg_is_in_recovery() AS recovery`;
+
+/**
+ * Logs in to whichever of the hosts leads now: one that is in recovery cannot decode, or take writes. In the session
+ * only PostgreSQL's own names are found without a schema. Throws NO_LEADER when none answers and leads, with what
+ * the hosts said.
  */
 export async function connectToLeader(url: string, options: LoginOptions): Promise<pg.Client> {
   const said: string[] = [];
@@ -43,7 +51,7 @@ export async function connectToLeader(url: string, options: LoginOptions): Promi
   for (const host of splitHosts(url)) {
     try {
       const client = await connect(host, options);
-      const { rows } = await client.query<{ recovery: boolean }>('SELECT pg_is_in_recovery() AS recovery');
+      const { rows } = await client.query<{ recovery: boolean }>(FIRST_WORDS);
       if (rows[0]?.recovery === false) return client;
       said.push(`${describeDatabase(host)} follows`);
       await client.end();

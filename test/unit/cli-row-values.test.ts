@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { renderTable } from '../../src/cli/commands/compare-command.ts';
+import { renderTable } from '../../src/cli/follow/compare-command.ts';
 import { renderConflicts } from '../../src/cli/regions/conflicts-command.ts';
 import type { LoggedConflict } from '../../src/cli/regions/conflicts-command.ts';
 

@@ -30,6 +30,7 @@ function plan(): TablePlan {
     target: {
       schema: 'public',
       name: 't',
+      runsAs: null,
       keys: [['id']],
       columns: relation.columns.map(({ name }) => ({
         name,

@@ -7,6 +7,7 @@ import type { Change, TransactionPart } from '../core/change.ts';
 import type { Catalog } from './catalog.ts';
 import { compileExact, compileGrouped } from './core/compile.ts';
 import type { ApplyStatement } from './core/compile.ts';
+import { roleStatement, withOwners } from './core/owners.ts';
 import { Batch, decideFlush } from './core/pending.ts';
 import type { FlushRule, PendingTransaction } from './core/pending.ts';
 import { explain, isAboutData } from './flight-failure.ts';
@@ -57,6 +58,14 @@ interface FlightOfBatch {
   result: FlightResult | null;
 }
 
+/** One that is written as it comes. */
+interface LargeTransaction {
+  readonly results: Promise<FlightResult>[];
+  isBroken: FlightFailure | null;
+  /** With whose rights it was last written. */
+  owner: string | null;
+}
+
 /**
  * Writes source transactions to the target in commit order: whole ones, several to one transaction of the target,
  * each moving the follow's position on in the same transaction. Any number may be on their way; when one fails, the
@@ -75,7 +84,7 @@ export class Applier {
   #applied: Lsn;
   #appliedAtMicros = 0n;
   #wake: (() => void) | null = null;
-  #large: { readonly results: Promise<FlightResult>[]; isBroken: FlightFailure | null } | null = null;
+  #large: LargeTransaction | null = null;
   #isStopping = false;
   /** Waits for the stream: what was taken of it is neither being planned nor gone through with care. */
   #isResting = false;
@@ -184,7 +193,7 @@ export class Applier {
   /** Sends a batch; what touches a row in quarantine is parted from it first. */
   async #sendBatch(batch: Batch): Promise<void> {
     if (!batch.transactions.some((transaction) => this.#isHeldUp(transaction))) {
-      this.#send(batch, compileGrouped(batch.changes(), this.#tables.planOf));
+      this.#send(batch, withOwners(compileGrouped(batch.changes(), this.#tables.planOf)));
       return;
     }
     await this.#drain();
@@ -249,7 +258,7 @@ export class Applier {
     for (const [index, { kind, rows, table }] of statements.entries()) {
       this.counts.rows += rows;
       const found = results[index]?.rowCount ?? rows;
-      if (kind === 'truncate' || kind === 'insert' || found >= rows) continue;
+      if (kind === 'truncate' || kind === 'insert' || kind === 'role' || found >= rows) continue;
       this.counts.missingRows += rows - found;
       this.#options.onMissing(table, rows - found);
     }
@@ -293,10 +302,8 @@ export class Applier {
       if (transactions.length === 1) return this.#setAside(first, null);
       return this.#applyHalves(transactions);
     }
-    const statements = compileExact(
-      transactions.flatMap(({ changes }) => changes),
-      this.#tables.planOf,
-    );
+    const changes = transactions.flatMap((transaction) => transaction.changes);
+    const statements = withOwners(compileExact(changes, this.#tables.planOf));
     const result = await session.sendTransaction(this.#sent, last.endLsn, last.committedAtMicros, statements);
     if (!('failure' in result)) {
       this.#sent = last.endLsn;
@@ -332,18 +339,23 @@ export class Applier {
   async #acceptLarge(part: TransactionPart, changes: readonly Change[]): Promise<void> {
     const { session, exactXids } = this.#options;
     const compile = exactXids.has(part.xid) ? compileExact : compileGrouped;
-    const statements = compile(changes, this.#tables.planOf);
     if (part.isFirst) {
       await this.#flushAll();
-      this.#large = { results: [], isBroken: null };
+      this.#large = { results: [], isBroken: null, owner: null };
     }
     const large = this.#large;
     if (large === null)
       throw new LockstepError('INVARIANT', 'A part of a transaction came without its first.');
+    const statements = withOwners(compile(changes, this.#tables.planOf), large.owner);
+    const last = statements.at(-1);
+    if (last !== undefined) large.owner = last.owner;
     const { commitLsn, committedAtMicros } = part;
     this.counts.changes += changes.length;
     const opening = part.isFirst ? session.begin(this.#sent, this.#sent, committedAtMicros) : [];
-    const closing = part.isLast ? [session.progress(this.#sent, part.endLsn, committedAtMicros), COMMIT] : [];
+    const moveOn = session.progress(this.#sent, part.endLsn, committedAtMicros);
+    const asSelf =
+      large.owner === null ? [moveOn] : [roleStatement(null), moveOn, roleStatement(large.owner)];
+    const closing = part.isLast ? [...asSelf, COMMIT] : [];
     const flight = session.send([...opening, ...statements, ...closing]);
     large.results.push(
       flight.then((result) => {

@@ -71,10 +71,12 @@ class Types {
 
 const COLUMNS_SQL = `
 SELECT c.oid::int8::text AS table_oid, a.attname AS name, a.atttypid::int8::text AS type_oid,
-       a.attgenerated <> '' AS is_generated, a.attidentity = 'a' AS is_identity_always
+       a.attgenerated <> '' AS is_generated, a.attidentity = 'a' AS is_identity_always,
+       CASE WHEN r.rolsuper AND r.oid <> c.relowner THEN pg_catalog.pg_get_userbyid(c.relowner) END AS runs_as
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  JOIN pg_catalog.pg_roles r ON r.rolname = current_user
  WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
  ORDER BY a.attnum`;
 
@@ -118,6 +120,7 @@ export class Catalog {
       type_oid: string;
       is_generated: boolean;
       is_identity_always: boolean;
+      runs_as: string | null;
     }>(COLUMNS_SQL, [table.schema, table.name]);
     const [first] = rows;
     if (first === undefined) return null;
@@ -134,8 +137,16 @@ export class Catalog {
         wrapper: wrapsArrays && type.kind === 'array' ? await this.#wrap(type) : null,
       });
     }
+    if (first.runs_as !== null && columns.some(({ wrapper }) => wrapper !== null))
+      await this.#target.query(`GRANT USAGE ON SCHEMA ${OWN_SCHEMA} TO ${quoteIdentifier(first.runs_as)}`);
     const keys = await this.#target.query<{ names: string[] }>(KEYS_SQL, [first.table_oid]);
-    return { schema: table.schema, name: table.name, columns, keys: keys.rows.map(({ names }) => names) };
+    return {
+      schema: table.schema,
+      name: table.name,
+      runsAs: first.runs_as,
+      columns,
+      keys: keys.rows.map(({ names }) => names),
+    };
   }
 
   /** The domain over an array type; it is made with the first column that needs it. */

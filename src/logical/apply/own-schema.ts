@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { LockstepError } from '../../model/errors.ts';
 
 /**
  * Where Lockstep keeps its own tables in a database that it writes to. Not the name of a role: that would make it the
@@ -55,8 +56,27 @@ export async function hasOwnSchema(client: pg.Client): Promise<boolean> {
   return rows[0]?.there === true;
 }
 
-/** Creates Lockstep's tables where they are missing. The role needs CREATE on the database for that, once. */
+/** Somebody else's schema of this name could hold triggers and functions that would run with our rights. */
+async function checkOwner(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ owner: string }>(
+    `SELECT r.rolname AS owner FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
+      WHERE n.nspname = $1 AND r.rolname <> current_user AND NOT r.rolsuper`,
+    [OWN_SCHEMA],
+  );
+  const [row] = rows;
+  if (row === undefined) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `Log in to the target as "${row.owner}", to whom schema ${OWN_SCHEMA} belongs there, or drop the schema; what another role has made in it would run with this one's rights.`,
+  );
+}
+
+/**
+ * Creates Lockstep's tables where they are missing. The role needs CREATE on the database for that, once. Throws
+ * CONFIG_INVALID where the schema is another role's.
+ */
 export async function ensureOwnSchema(client: pg.Client): Promise<void> {
+  await checkOwner(client);
   if (await hasOwnSchema(client)) return;
   await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${SCHEMA_LOCK}); ${SCHEMA_SQL} COMMIT`);
 }

@@ -9,7 +9,6 @@ import { OWN_SCHEMA } from './own-schema.ts';
 
 /** Rows are found by their key, and the first plan stays. */
 const SETTINGS: readonly string[] = [
-  'SET search_path = pg_catalog',
   'SET plan_cache_mode = force_generic_plan',
   'SET enable_hashjoin = off',
   'SET enable_mergejoin = off',
@@ -66,8 +65,8 @@ export class ApplySession {
       applicationName: `lockstep follow ${options.follow}`,
     });
     try {
-      for (const setting of SETTINGS) await client.query(setting);
-      await client.query(`SET synchronous_commit = ${quoteLiteral(options.synchronousCommit)}`);
+      const commit = `SET synchronous_commit = ${quoteLiteral(options.synchronousCommit)}`;
+      await client.query([...SETTINGS, commit].join('; '));
       const isReplica = await isAllowed(client, 'SET session_replication_role = replica');
       const hasOrigin = isReplica && (await setUpOrigin(client, `lockstep_${options.follow}`));
       return new ApplySession(new Pipeline(client), options.follow, isReplica, hasOrigin);

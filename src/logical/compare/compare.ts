@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { Catalog } from '../apply/catalog.ts';
+import { roleStatement } from '../apply/core/owners.ts';
 import { hasOwnSchema, OWN_SCHEMA } from '../apply/own-schema.ts';
 import { connectToLeader } from '../endpoints.ts';
 import { readTables } from '../follow/source.ts';
@@ -255,6 +256,7 @@ class TableCompare {
       if (keys.length > 0) {
         const read = this.#sql.read(keys);
         const { rows } = await source.query<{ row: (string | null)[] }>(read.text, [...read.values]);
+        if (this.#sql.owner !== null) await target.query(roleStatement(this.#sql.owner).text);
         const remove = this.#sql.remove(keys);
         await target.query(remove.text, [...remove.values]);
         if (rows.length > 0) {

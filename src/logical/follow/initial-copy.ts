@@ -3,6 +3,7 @@ import { LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { RawClient } from '../../wire/raw/raw-client.ts';
+import { roleStatement } from '../apply/core/owners.ts';
 import { OWN_SCHEMA } from '../apply/own-schema.ts';
 import type { TablePlan } from '../apply/core/table-plan.ts';
 import { quoteIdentifier, quoteLiteral } from '../core/quote.ts';
@@ -103,6 +104,7 @@ async function copyTable(task: CopyTask, { source, target }: Link, options: Copy
     task.plan.columns[index] === null ? [] : [name],
   );
   await target.run('BEGIN');
+  if (task.plan.owner !== null) await target.run(roleStatement(task.plan.owner).text);
   if ((await target.run(`SELECT FROM ${task.plan.table} LIMIT 1`)) !== 'SELECT 0') {
     await target.run('ROLLBACK');
     throw new LockstepError(
@@ -119,6 +121,7 @@ async function copyTable(task: CopyTask, { source, target }: Link, options: Copy
     copyIn,
     (bytes) => options.onBytes(task, bytes),
   );
+  if (task.plan.owner !== null) await target.run(roleStatement(null).text);
   await target.run(
     `UPDATE ${OWN_SCHEMA}.follow_table SET copied_at = ${quoteLiteral(formatLsn(options.snapshotLsn))}, copied_rows = ${rows}
       WHERE follow = ${quoteLiteral(options.follow)} AND schema_name = ${quoteLiteral(relation.schema)} AND table_name = ${quoteLiteral(relation.name)}`,

@@ -4,6 +4,7 @@ import type { Lsn } from '../../model/lsn.ts';
 import type { PipelineStatement } from '../../wire/raw/pipeline.ts';
 import { Catalog } from '../apply/catalog.ts';
 import { compileExact, rowNames } from '../apply/core/compile.ts';
+import { withOwners } from '../apply/core/owners.ts';
 import { decodeTransaction } from '../apply/core/serialize.ts';
 import { classifyFailure } from '../apply/core/sqlstate.ts';
 import type { TablePlan } from '../apply/core/table-plan.ts';
@@ -145,8 +146,8 @@ async function retryAll(
     const result = await session.send([
       BEGIN,
       lockFollow(row.follow),
-      ...compileExact(transaction.changes, planOf),
       takeOut(row.id),
+      ...withOwners(compileExact(transaction.changes, planOf)),
       COMMIT,
     ]);
     if (!('failure' in result)) {

@@ -22,10 +22,12 @@ export interface ApplyStatement {
   readonly text: string;
   readonly values: readonly Buffer[];
   readonly copyData?: Buffer;
-  readonly kind: 'insert' | 'update' | 'delete' | 'truncate';
+  readonly kind: 'insert' | 'update' | 'delete' | 'truncate' | 'role';
   /** The table it writes to, for people. */
   readonly table: string;
   readonly rows: number;
+  /** With whose rights it runs; null: with the session's. */
+  readonly owner: string | null;
 }
 
 export type PlanOf = (relation: Relation) => TablePlan;
@@ -279,6 +281,7 @@ function pushInsert(statements: ApplyStatement[], plan: TablePlan, rows: readonl
     kind: 'insert',
     table: `${schema}.${name}`,
     rows: rows.length,
+    owner: plan.owner,
   });
 }
 
@@ -314,7 +317,8 @@ function pushStatement(
   if (text === '') return;
   const values = [...toArrays(plan, shape.news, newRows), ...toArrays(plan, shape.olds, oldRows)];
   const { schema, name } = plan.relation;
-  statements.push({ text, values, kind, table: `${schema}.${name}`, rows: newRows.length });
+  const table = `${schema}.${name}`;
+  statements.push({ text, values, kind, table, rows: newRows.length, owner: plan.owner });
 }
 
 /** One array for each of the columns, with the rows' values. */
@@ -340,12 +344,16 @@ function toArrays(plan: TablePlan, taken: readonly number[], rows: readonly RowA
 
 /** Without CASCADE: the source lists every table that it emptied, and others are not its business. */
 function truncate({ relations, restartsIdentity }: TruncateChange, planOf: PlanOf): ApplyStatement {
-  const tables = relations.map((relation) => planOf(relation).table).join(', ');
+  const plans = relations.map(planOf);
+  const tables = plans.map(({ table }) => table).join(', ');
+  const [first] = plans;
   return {
     text: `TRUNCATE ${tables}${restartsIdentity ? ' RESTART IDENTITY' : ''}`,
     values: [],
     kind: 'truncate',
     table: relations.map((relation) => quoteTable(relation)).join(', '),
     rows: 0,
+    // Of several owners none may empty all of the tables.
+    owner: plans.every(({ owner }) => owner === first?.owner) ? (first?.owner ?? null) : null,
   };
 }

@@ -19,6 +19,8 @@ export interface ColumnPlan {
 export interface TablePlan {
   readonly relation: Relation;
   readonly table: string;
+  /** With whose rights it is written; null: with the session's. */
+  readonly owner: string | null;
   /** By the relation's columns; null for one that the target generates itself. */
   readonly columns: readonly (ColumnPlan | null)[];
   /** Which of the relation's columns tell a row from all others; empty where none do. */
@@ -82,6 +84,7 @@ export function planTable(options: {
     plan: {
       relation,
       table: quoteTable(target),
+      owner: target.runsAs,
       columns,
       key,
       isKey: relation.columns.map((_, index) => key.includes(index)),

@@ -20,8 +20,11 @@ export class CompareSql {
   readonly #table: string;
   readonly #keys: readonly KeyColumn[];
   readonly #columns: readonly KeyColumn[];
+  /** With whose rights the target's rows are changed; null: with the session's. */
+  readonly owner: string | null;
 
   constructor(plan: TablePlan) {
+    this.owner = plan.owner;
     this.#table = quoteTable(plan.relation);
     this.#columns = plan.columns.flatMap((column) =>
       column === null ? [] : [{ name: quoteIdentifier(column.name), cast: column.cast }],

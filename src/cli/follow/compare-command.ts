@@ -2,14 +2,15 @@ import type { Command } from 'commander';
 import { compareTables } from '../../logical/compare/compare.ts';
 import type { TableComparison } from '../../logical/compare/compare.ts';
 import { parseTables } from '../../logical/follow/source.ts';
+import { fromOption, hideArguments, needUrl, toOption } from './ends.ts';
 import { toPlainText } from '../screen/text-width.ts';
 
 const SHOWN = 10;
 const EXIT_DIFFERENT = 1;
 
 interface CompareFlags {
-  readonly from: string;
-  readonly to: string;
+  readonly from?: string;
+  readonly to?: string;
   readonly tables: string;
   readonly name: string;
   readonly repair: boolean;
@@ -21,8 +22,8 @@ export function addCompareCommand(program: Command): void {
   program
     .command('compare')
     .description('compare tables of two databases, row by row where they differ; both may be written to')
-    .requiredOption('--from <url>', 'what is right: postgresql://user:password@host:port/database')
-    .requiredOption('--to <url>', 'what is compared with it')
+    .addOption(fromOption('what is right: postgresql://user:password@host:port/database'))
+    .addOption(toOption('what is compared with it'))
     .requiredOption('--tables <names>', "such as 'orders,shop.products'")
     .option('--name <name>', 'the follow between the two, which is waited for', 'main')
     .option('--repair', "make the target's rows those of the source", false)
@@ -31,10 +32,11 @@ export function addCompareCommand(program: Command): void {
 }
 
 async function runCompare(flags: CompareFlags): Promise<void> {
+  hideArguments('compare');
   const startedAtMs = performance.now();
   const tables = await compareTables({
-    from: flags.from,
-    to: flags.to,
+    from: needUrl(flags.from, '--from'),
+    to: needUrl(flags.to, '--to'),
     tables: parseTables(flags.tables),
     follow: flags.name,
     repairs: flags.repair,

@@ -7,6 +7,7 @@ import { connectToLeader } from '../../logical/endpoints.ts';
 import { hasOwnSchema } from '../../logical/apply/own-schema.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';
+import { hideArguments, needUrl } from './ends.ts';
 import { toPlainText } from '../screen/text-width.ts';
 
 interface StateFlags {
@@ -42,13 +43,11 @@ function parseIds(text: string, before: readonly number[] = []): readonly number
   return [...before, id];
 }
 
-function need(url: string | undefined, option: string): string {
-  if (url !== undefined) return url;
-  throw new LockstepError('CONFIG_INVALID', `Name the database with ${option} postgresql://…`);
-}
-
 async function printStatus(flags: StateFlags): Promise<void> {
-  const target = await connectToLeader(need(flags.to, '--to'), { applicationName: 'lockstep follow status' });
+  hideArguments('follow status');
+  const target = await connectToLeader(needUrl(flags.to, '--to'), {
+    applicationName: 'lockstep follow status',
+  });
   try {
     const rows = (await hasOwnSchema(target)) ? await readFollows(target) : [];
     const follows = await Promise.all(
@@ -91,9 +90,10 @@ function renderKept(kept: Omit<KeptTransaction, 'position'> & { readonly positio
 }
 
 async function retry(flags: StateFlags): Promise<void> {
+  hideArguments('follow retry');
   const outcome = await retryKept({
-    from: need(flags.from, '--from'),
-    to: need(flags.to, '--to'),
+    from: needUrl(flags.from, '--from'),
+    to: needUrl(flags.to, '--to'),
     follow: flags.name,
   });
   if (flags.json) process.stdout.write(`${JSON.stringify(outcome, null, 2)}\n`);
@@ -107,8 +107,11 @@ async function retry(flags: StateFlags): Promise<void> {
 }
 
 async function skip(flags: StateFlags, ids: readonly number[] | null): Promise<void> {
+  hideArguments('follow skip');
   if (ids?.length === 0) throw new LockstepError('CONFIG_INVALID', 'Name the ids to skip, or --all.');
-  const target = await connectToLeader(need(flags.to, '--to'), { applicationName: 'lockstep follow skip' });
+  const target = await connectToLeader(needUrl(flags.to, '--to'), {
+    applicationName: 'lockstep follow skip',
+  });
   try {
     const skipped = await skipKept(target, flags.name, ids);
     process.stdout.write(flags.json ? `${JSON.stringify({ skipped })}\n` : `${skipped} skipped.\n`);

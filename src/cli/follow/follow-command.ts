@@ -6,6 +6,7 @@ import type { FollowStatus } from '../../logical/follow/status.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';
 import { addFollowStateCommands } from './follow-state-commands.ts';
+import { fromOption, hideArguments, needUrl, toOption } from './ends.ts';
 import { renderFollow, renderFollowLine } from '../screen/follow-lines.ts';
 
 const REPAINT_MS = 200;
@@ -29,8 +30,8 @@ export function addFollowCommand(program: Command): void {
   const follow = program
     .command('follow')
     .description('copy tables into another database, and keep them the same until Ctrl-C')
-    .option('--from <url>', 'where they are: postgresql://user:password@host:port,host:port/database')
-    .option('--to <url>', 'where they go; the tables must be there, and empty at first')
+    .addOption(fromOption('where they are: postgresql://user:password@host:port,host:port/database'))
+    .addOption(toOption('where they go; the tables must be there, and empty at first'))
     .option('--tables <names>', "such as 'orders,shop.products'")
     .option('--name <name>', 'tells it from other follows into the same database', 'main')
     .option('--jobs <n>', 'tables that are copied at once', parseJobs, DEFAULT_JOBS)
@@ -42,7 +43,10 @@ export function addFollowCommand(program: Command): void {
     .option('--start-over', 'empty the tables and copy anew', false)
     .option('--until-caught-up', 'end once the target has all of the source', false)
     .option('--json', 'at the end, print one JSON document', false)
-    .action((flags: Partial<FollowFlags>) => runFollow({ ...(flags as FollowFlags), ...requireEnds(flags) }));
+    .action((flags: Partial<FollowFlags>) => {
+      hideArguments('follow');
+      return runFollow({ ...(flags as FollowFlags), ...requireEnds(flags) });
+    });
   addFollowStateCommands(follow);
 }
 
@@ -51,7 +55,7 @@ function requireEnds({
   to,
   tables,
 }: Partial<FollowFlags>): Pick<FollowFlags, 'from' | 'to' | 'tables'> {
-  if (from !== undefined && to !== undefined && tables !== undefined) return { from, to, tables };
+  if (tables !== undefined) return { from: needUrl(from, '--from'), to: needUrl(to, '--to'), tables };
   throw new LockstepError(
     'CONFIG_INVALID',
     "Say what to follow: lockstep follow --from <url> --to <url> --tables 'orders,products'.",

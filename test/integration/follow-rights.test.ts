@@ -1,0 +1,140 @@
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { compareTables } from '../../src/logical/compare/compare.ts';
+import { parseTables } from '../../src/logical/follow/source.ts';
+import { until } from './fixture.ts';
+import { killHard, readRows, RunningFollow } from './following.ts';
+import { builds, LogicalServers } from './logical-servers.ts';
+
+const MAIN = join(import.meta.dirname, '../../src/cli/main.ts');
+const [binaries] = builds.slice(-1);
+if (binaries === undefined) throw new Error('no PostgreSQL to test with');
+
+let servers: LogicalServers;
+let source: Awaited<ReturnType<LogicalServers['start']>>;
+let target: Awaited<ReturnType<LogicalServers['start']>>;
+beforeAll(async () => {
+  servers = await LogicalServers.create(binaries);
+  [source, target] = await Promise.all([servers.start('source'), servers.start('target')]);
+});
+afterAll(async () => servers[Symbol.asyncDispose]());
+
+const follow = (name: string, tables: string): RunningFollow =>
+  new RunningFollow({ from: source.url, to: target.url, name, tables: parseTables(tables) });
+
+it("writes as a superuser with the rights of the tables' owner", async () => {
+  await source.client.query('CREATE TABLE owned (id int PRIMARY KEY, n int, tags text[], note text)');
+  await target.client.query(`CREATE ROLE app; CREATE ROLE other; GRANT CREATE ON SCHEMA public TO app, other;
+    SET ROLE app; CREATE TABLE owned (id int PRIMARY KEY, n int, tags text[], note text); CREATE TABLE seen (who text);
+    GRANT ALL ON seen TO PUBLIC;
+    CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS
+      $$ BEGIN INSERT INTO public.seen VALUES (TG_OP || ' ' || current_user); RETURN NULL; END $$;
+    CREATE TRIGGER look AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON owned EXECUTE FUNCTION look();
+    ALTER TABLE owned ENABLE ALWAYS TRIGGER look;
+    SET ROLE other; CREATE TABLE beside (id int PRIMARY KEY); RESET ROLE`);
+  await source.client.query('CREATE TABLE beside (id int PRIMARY KEY)');
+  await source.client.query(`INSERT INTO owned SELECT g, g, ARRAY['x'], NULL FROM generate_series(1, 20) g`);
+  await using running = follow('rights', 'owned,beside');
+  await running.caughtUp(source.client);
+  await source.client.query(`BEGIN; INSERT INTO owned SELECT g, g, '{}', NULL FROM generate_series(21, 40) g;
+    INSERT INTO beside SELECT generate_series(1, 20); UPDATE owned SET n = 0 WHERE id < 3; DELETE FROM owned WHERE id = 4; COMMIT`);
+  // More than comes in one part.
+  await source.client
+    .query(`BEGIN; INSERT INTO owned SELECT g, g, NULL, repeat('x', 1000) FROM generate_series(100, 2600) g;
+    INSERT INTO beside VALUES (99); COMMIT`);
+  await running.caughtUp(source.client);
+  expect(await readRows(target.client, 'owned')).toEqual(await readRows(source.client, 'owned'));
+  expect(await readRows(target.client, 'beside')).toEqual(await readRows(source.client, 'beside'));
+  await source.client.query('TRUNCATE owned; INSERT INTO owned VALUES (1, 1)');
+  await running.caughtUp(source.client);
+  await target.client.query('UPDATE owned SET n = 5');
+  const [repaired] = await compareTables({
+    from: source.url,
+    to: target.url,
+    tables: parseTables('owned'),
+    follow: 'rights',
+    repairs: true,
+  });
+  expect(repaired).toMatchObject({ repaired: 1 });
+  expect(await readRows(target.client, 'owned')).toEqual(['(1,1,,)']);
+  const seen = await target.client.query(
+    `SELECT DISTINCT who FROM seen WHERE who NOT LIKE 'UPDATE lockstep' ORDER BY 1`,
+  );
+  expect(seen.rows.map(({ who }) => who)).toEqual(['DELETE app', 'INSERT app', 'TRUNCATE app', 'UPDATE app']);
+  expect(running.follow.status).toMatchObject({ missingRows: 0, quarantined: 0 });
+});
+
+it("calls none of the database's own functions in place of PostgreSQL's", async () => {
+  const traps = `CREATE TABLE hijacked (id int PRIMARY KEY);
+    CREATE FUNCTION public.trap() RETURNS void LANGUAGE plpgsql AS
+      $$ BEGIN IF current_setting('application_name') LIKE 'lockstep%' THEN RAISE EXCEPTION 'trapped'; END IF; END $$;
+    CREATE FUNCTION public.pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT public.trap(); SELECT false';
+    CREATE FUNCTION public.pg_current_wal_flush_lsn() RETURNS pg_lsn LANGUAGE sql AS $$ SELECT public.trap(); SELECT '0/1'::pg_lsn $$;
+    CREATE FUNCTION public.format_type(oid, int) RETURNS text LANGUAGE sql AS $$ SELECT public.trap(); SELECT 'int'::text $$;
+    CREATE FUNCTION public.to_timestamp(double precision) RETURNS timestamptz LANGUAGE sql AS $$ SELECT public.trap(); SELECT now() $$;
+    ALTER DATABASE postgres SET search_path = public, pg_catalog;`;
+  for (const { client } of [source, target]) await client.query(traps);
+  try {
+    await source.client.query('INSERT INTO hijacked VALUES (1)');
+    await using running = follow('traps', 'hijacked');
+    await running.caughtUp(source.client);
+    await source.client.query('INSERT INTO hijacked VALUES (2)');
+    await running.caughtUp(source.client);
+    expect(await readRows(target.client, 'hijacked')).toEqual(['(1)', '(2)']);
+  } finally {
+    for (const { client } of [source, target])
+      await client.query('ALTER DATABASE postgres RESET search_path');
+  }
+});
+
+it('refuses tables of its own that another role has made in its place', async () => {
+  await target.client.query('CREATE ROLE squatter');
+  await target.client.query('CREATE DATABASE squatted');
+  const url = target.url.replace(/postgres$/, 'squatted');
+  const client = await target.server.connect('squatted');
+  await client.query(
+    'CREATE SCHEMA lockstep_apply AUTHORIZATION squatter; CREATE TABLE public.t (id int PRIMARY KEY)',
+  );
+  await client.end();
+  await source.client.query('CREATE TABLE t (id int PRIMARY KEY)');
+  await using running = new RunningFollow({
+    from: source.url,
+    to: url,
+    name: 'sq',
+    tables: parseTables('t'),
+  });
+  await until('it ends', () => running.failure !== null);
+  expect(running.failure).toMatchObject({
+    code: 'CONFIG_INVALID',
+    message: expect.stringContaining('"squatter"'),
+  });
+});
+
+it.runIf(process.platform === 'linux')('shows no password to other users of the machine', async () => {
+  for (const { client } of [source, target]) await client.query('CREATE TABLE hidden (id int PRIMARY KEY)');
+  const password = /:([^:@]+)@/.exec(source.url)?.[1] ?? '';
+  const child = spawn(
+    process.execPath,
+    [MAIN, 'follow', '--to', target.url, '--tables', 'hidden', '--name', 'hid'],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, LOCKSTEP_FROM: source.url },
+    },
+  );
+  let said = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  try {
+    await until('it follows', () => said.includes('following'), 60_000);
+    expect(await readFile(`/proc/${child.pid}/cmdline`, 'latin1')).not.toContain(password);
+    await source.client.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lockstep follow hid'`,
+    );
+    await until('it tells of a lost connection', () => said.includes('terminating'), 60_000);
+    expect(said).not.toContain(password);
+  } finally {
+    await killHard(child);
+  }
+});

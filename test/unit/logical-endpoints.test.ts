@@ -1,0 +1,40 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { describeDatabase, splitHosts } from '../../src/logical/endpoints.ts';
+
+describe('a database by its URL', () => {
+  it('is one connection string for each host', () => {
+    expect(splitHosts('postgresql://u:p%40@a:1,b:2/shop?sslmode=require')).toEqual([
+      'postgresql://u:p%40@a:1/shop?sslmode=require',
+      'postgresql://u:p%40@b:2/shop?sslmode=require',
+    ]);
+  });
+
+  it('is shown without its login, also where a character of the password was not encoded', () => {
+    expect(describeDatabase('postgresql://u:secret@a:1,b:2/shop?password=secret')).toBe('a:1,b:2/shop');
+    const special = fc.string({ unit: fc.constantFrom('@', '/', '?', '#', ':', '%', 'x'), maxLength: 8 });
+    fc.assert(
+      fc.property(special, special, (one, two) => {
+        const url = `postgresql://user:${one}SECRET${two}@host/db`;
+        expect(describeDatabase(url)).not.toContain('SECRET');
+        let said = '';
+        try {
+          for (const host of splitHosts(url)) said += describeDatabase(host);
+        } catch (error) {
+          said = (error as Error).message;
+        }
+        expect(said).not.toContain('SECRET');
+      }),
+    );
+  });
+
+  it('is refused, with how to write it, where it cannot be told which is the host', () => {
+    for (const url of [
+      'postgresql://u:p@ss@h/db',
+      'postgresql://u:p/s@h/db',
+      'postgresql://u:p?s@h/db',
+      'h/db',
+    ])
+      expect(() => splitHosts(url)).toThrow(/write "@" as %40/);
+  });
+});
