@@ -49,6 +49,7 @@ export async function applyWithLockstep(
     slot: slotName(load),
     publication: slotName(load),
     position,
+    history: null,
   });
   const names = [...load.tables, marker(load)];
   await target.client.query(

@@ -4,10 +4,11 @@ import pg from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import { formatLsn, maxLsn } from '../model/lsn.ts';
 import type { Lsn } from '../model/lsn.ts';
+import type { Timeline } from '../model/timeline.ts';
 import { CopyBoth } from '../wire/raw/copy-both.ts';
 import { Assembler } from './core/assembler.ts';
 import type { TransactionPart } from './core/change.ts';
-import { connectToLeader, readServerVersion } from './endpoints.ts';
+import { checkTimeline, connectToLeader, readServerVersion } from './endpoints.ts';
 import { quoteIdentifier, quoteLiteral } from './core/quote.ts';
 import { recordsOf } from './spool/spool.ts';
 import { spoolFailure, StreamedTransactions } from './spool/streamed-transactions.ts';
@@ -63,6 +64,8 @@ export interface ChangeStreamOptions {
   readonly spoolFolder?: string;
   readonly applicationName?: string;
   readonly signal?: AbortSignal;
+  /** Reads only from this timeline of the server: `startLsn` may mean something else on another. */
+  readonly timeline?: Timeline;
 }
 
 /** Why reading pauses: much waits to be taken, or for the disk; a kept transaction is gone through; for a moment. */
@@ -144,6 +147,7 @@ export class ChangeStream {
     });
     try {
       const version = await readServerVersion(client);
+      if (options.timeline !== undefined) await checkTimeline(client, options.timeline);
       const stream = new ChangeStream(options, version);
       stream.#copy = await CopyBoth.start(client, startCommand(options, version), {
         onData: (buffer, start, end) => stream.#receive(buffer, start, end),

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { LockstepError } from '../model/errors.ts';
+import type { Timeline } from '../model/timeline.ts';
 import type { GuardedClientConfig } from '../wire/guarded-client.ts';
 import { createUrlClient } from '../wire/url-client.ts';
 
@@ -86,4 +87,18 @@ async function connect(url: string, options: LoginOptions): Promise<pg.Client> {
 export async function readServerVersion(client: pg.Client): Promise<number> {
   const { rows } = await client.query<{ server_version_num: string }>('SHOW server_version_num');
   return Number(rows[0]?.server_version_num);
+}
+
+/** On a replication connection. Throws NO_LEADER, retryable, where the server goes on from another past. */
+export async function checkTimeline(client: pg.Client, timeline: Timeline): Promise<void> {
+  const { rows } = await client.query<{ timeline: string | number }>('IDENTIFY_SYSTEM');
+  const found = Number(rows[0]?.timeline);
+  if (found === timeline) return;
+  throw new LockstepError(
+    'NO_LEADER',
+    `The source has failed over to timeline ${found} meanwhile; it is looked at anew.`,
+    {
+      retryable: true,
+    },
+  );
 }

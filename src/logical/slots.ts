@@ -2,8 +2,9 @@ import type pg from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import { parseLsn } from '../model/lsn.ts';
 import type { Lsn } from '../model/lsn.ts';
+import type { Timeline } from '../model/timeline.ts';
 import { quoteIdentifier } from './core/quote.ts';
-import { connectToLeader, readServerVersion } from './endpoints.ts';
+import { checkTimeline, connectToLeader, readServerVersion } from './endpoints.ts';
 
 export interface SlotOptions {
   readonly from: string;
@@ -12,6 +13,8 @@ export interface SlotOptions {
   readonly isTemporary?: boolean;
   /** From PostgreSQL 17 on it is kept on the followers too. Default true where the server can. */
   readonly failover?: boolean;
+  /** Makes it only on this timeline of the server; throws NO_LEADER, retryable, on another. */
+  readonly timeline?: Timeline;
 }
 
 /** A slot that was just made, and a view of the database as of its first position. */
@@ -34,6 +37,7 @@ export async function createSlot(options: SlotOptions): Promise<CreatedSlot> {
     replication: true,
   });
   try {
+    if (options.timeline !== undefined) await checkTimeline(client, options.timeline);
     const version = await readServerVersion(client);
     const isKept = version >= 170_000 && options.isTemporary !== true && options.failover !== false;
     const settings = [`SNAPSHOT 'export'`, ...(isKept ? ['FAILOVER true'] : [])];

@@ -46,7 +46,7 @@ export async function runFollowChaos(options: FollowChaosOptions): Promise<Follo
   const violations: string[] = [];
   const faults: Record<Victim, number> = { applier: 0, source: 0, target: 0 };
   const load = new Load(source.url);
-  let follow = watch(args, violations);
+  let follow = watchFollow(args, violations);
   try {
     for (let round = 0; round < options.rounds; round++) {
       const before = await history(target.url);
@@ -60,7 +60,7 @@ export async function runFollowChaos(options: FollowChaosOptions): Promise<Follo
       faults[victim]++;
       if (victim === 'applier') {
         await killHard(follow);
-        follow = watch(args, violations);
+        follow = watchFollow(args, violations);
       } else await crash(victim === 'source' ? source.server : target.server);
       await checkSum(target.url, violations);
       options.progress(
@@ -80,10 +80,17 @@ export async function runFollowChaos(options: FollowChaosOptions): Promise<Follo
 }
 
 /** A follow that must not end by itself. */
-function watch(args: readonly string[], violations: string[]): ChildProcess {
+export function watchFollow(
+  args: readonly string[],
+  violations: string[],
+  onText: (text: string) => void = () => undefined,
+): ChildProcess {
   const child = spawnFollow(args);
   let said = '';
-  child.stderr?.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-500)));
+  child.stderr?.on('data', (chunk: Buffer) => {
+    onText(chunk.toString());
+    said = (said + chunk.toString()).slice(-500);
+  });
   child.on('exit', (code) => {
     if (code !== null) violations.push(`the follow ended by itself: ${said}`);
   });

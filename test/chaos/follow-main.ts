@@ -1,28 +1,42 @@
-// `npm run chaos:follow -- --rounds 200`: kills a follow, its source and its target; exits with 1 on a violation.
+// `npm run chaos:follow -- --rounds 200`: kills a follow, its source and its target; with `--failovers 50`, the leaders of two
+// clusters instead. Exits with 1 on a violation.
 import { parseArgs } from 'node:util';
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts';
 import { runFollowChaos } from './follow-chaos.ts';
+import { runFollowFailovers } from './follow-failovers.ts';
 
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '20' },
+    failovers: { type: 'string' },
     seed: { type: 'string', default: '1' },
     postgres: { type: 'string', default: 'auto' },
     json: { type: 'boolean', default: false },
   },
 });
-const binaries = await reachableBinaries(await findPostgres(values.postgres), await resolveAccount());
-const result = await runFollowChaos({
-  binaries,
-  rounds: Number(values.rounds),
-  seed: Number(values.seed),
-  progress: (line) => void process.stderr.write(`${line}\n`),
-});
-const { rounds, faults, transactions, violations } = result;
-process.stdout.write(
-  values.json
-    ? `${JSON.stringify(result, null, 2)}\n`
-    : `${rounds} rounds (${JSON.stringify(faults)}), ${transactions} transactions, ${violations.length} violations\n${violations.join('\n')}\n`,
-);
-if (violations.length > 0) process.exitCode = 1;
+const seed = Number(values.seed);
+const progress = (line: string): void => void process.stderr.write(`${line}\n`);
+const print = (result: { readonly violations: readonly string[] }, line: string): void => {
+  process.stdout.write(
+    values.json ? `${JSON.stringify(result, null, 2)}\n` : `${line}\n${result.violations.join('\n')}\n`,
+  );
+  if (result.violations.length > 0) process.exitCode = 1;
+};
+if (values.failovers === undefined) {
+  const binaries = await reachableBinaries(await findPostgres(values.postgres), await resolveAccount());
+  const result = await runFollowChaos({ binaries, rounds: Number(values.rounds), seed, progress });
+  const { rounds, faults, transactions, violations } = result;
+  print(
+    result,
+    `${rounds} rounds (${JSON.stringify(faults)}), ${transactions} transactions, ${violations.length} violations`,
+  );
+} else {
+  const { postgres } = values;
+  const result = await runFollowFailovers({ failovers: Number(values.failovers), seed, postgres, progress });
+  const { failovers, refills, transactions, violations } = result;
+  print(
+    result,
+    `failovers: ${failovers.source} of the source, ${failovers.target} of the target; ${refills} refills, ${transactions} transactions, ${violations.length} violations`,
+  );
+}

@@ -26,7 +26,7 @@ describe.each(builds)('large transactions in progress on PostgreSQL $version', (
     const [one, two, three] = await Promise.all([1, 2, 3].map(() => source.server.connect()));
     if (one === undefined || two === undefined || three === undefined) throw new Error('no connections');
     const fill = (from: number, rows = 1_500): string =>
-      `INSERT INTO l SELECT g, repeat('x', 200) FROM generate_series(${from}, ${from + rows - 1}) g`;
+      `INSERT INTO l SELECT g, repeat('x', 500) FROM generate_series(${from}, ${from + rows - 1}) g`;
     try {
       await one.query(`BEGIN; ${fill(10_000)}`);
       await two.query(`BEGIN; ${fill(20_000)}`);

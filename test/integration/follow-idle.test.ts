@@ -52,6 +52,7 @@ it('is not idle, and skips nothing, while a change that it has taken waits for w
     slot: 'taken',
     publication: 'taken',
     position,
+    history: null,
   });
   await source.client.query('INSERT INTO taken VALUES (1)');
   const session = await ApplySession.open({ to: target.url, follow: 'taken', synchronousCommit: 'off' });

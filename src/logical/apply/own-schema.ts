@@ -43,7 +43,9 @@ CREATE TABLE IF NOT EXISTS ${OWN_SCHEMA}.quarantine (
   format text NOT NULL,
   messages bytea NOT NULL,
   set_aside_at timestamptz NOT NULL DEFAULT now()
-);`;
+);
+ALTER TABLE ${OWN_SCHEMA}.follow ADD COLUMN IF NOT EXISTS source_history text;
+ALTER TABLE ${OWN_SCHEMA}.follow_table ADD COLUMN IF NOT EXISTS is_begun boolean NOT NULL DEFAULT false;`;
 
 /** Two that start at once must not create the same table twice. */
 const SCHEMA_LOCK = 5_441_017;
@@ -54,6 +56,15 @@ export async function hasOwnSchema(client: pg.Client): Promise<boolean> {
     `SELECT pg_catalog.to_regclass('${OWN_SCHEMA}.quarantine') IS NOT NULL AS there`,
   );
   return rows[0]?.there === true;
+}
+
+/** Whether they are those of this version. */
+async function isUpToDate(client: pg.Client): Promise<boolean> {
+  const { rowCount } = await client.query(
+    `SELECT FROM pg_catalog.pg_attribute WHERE attname = 'is_begun' AND NOT attisdropped
+        AND attrelid = pg_catalog.to_regclass('${OWN_SCHEMA}.follow_table')`,
+  );
+  return rowCount === 1;
 }
 
 /** Somebody else's schema of this name could hold triggers and functions that would run with our rights. */
@@ -77,6 +88,6 @@ async function checkOwner(client: pg.Client): Promise<void> {
  */
 export async function ensureOwnSchema(client: pg.Client): Promise<void> {
   await checkOwner(client);
-  if (await hasOwnSchema(client)) return;
+  if (await isUpToDate(client)) return;
   await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${SCHEMA_LOCK}); ${SCHEMA_SQL} COMMIT`);
 }

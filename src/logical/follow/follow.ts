@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
-import { formatLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { Applier } from '../apply/applier.ts';
 import { Catalog } from '../apply/catalog.ts';
@@ -12,22 +11,15 @@ import { MisfitError, TextOnlyError, UnknownTableError } from '../apply/trouble.
 import { ChangeStream } from '../change-stream.ts';
 import { quoteTable } from '../core/quote.ts';
 import { connectToLeader } from '../endpoints.ts';
-import { createSlot, dropSlot } from '../slots.ts';
+import { dropSlot } from '../slots.ts';
 import { createMissingTables } from './create-tables.ts';
 import { Gauge } from './gauge.ts';
-import { copyTables } from './initial-copy.ts';
 import type { CopyTask } from './initial-copy.ts';
 import { Pulse } from './pulse.ts';
-import {
-  checkFollowName,
-  insertFollow,
-  readFollows,
-  readFollowTables,
-  removeFollow,
-  setFollowTables,
-} from './registry.ts';
-import type { FollowRow } from './registry.ts';
-import { ensurePublication, readPublishedTables, readSlot, readSource } from './source.ts';
+import { prepareFollow } from './prepare.ts';
+import type { FollowEnds, PreparedFollow } from './prepare.ts';
+import { checkFollowName, readFollowTables, removeFollow } from './registry.ts';
+import { ensurePublication, readPublishedTables } from './source.ts';
 import type { PublishedTable, TableName } from './source.ts';
 import type { FollowStatus } from './status.ts';
 
@@ -41,8 +33,10 @@ export interface FollowOptions {
   readonly tables: readonly TableName[];
   /** Tells this follow from others into the same database. Default `main`. */
   readonly name?: string;
-  /** Tables that are copied at once. Default 2. */
+  /** Connections that copy at once. Default 2. */
   readonly jobs?: number;
+  /** A table of more bytes is copied in pieces of this size. Default 64 MB. */
+  readonly chunkBytes?: number;
   /** Of the target's own commits. Default `off`: the source keeps all that is not durable at the target yet. */
   readonly synchronousCommit?: string;
   /** Creates tables that the target lacks, with their columns and key. Default false. */
@@ -54,10 +48,7 @@ export interface FollowOptions {
 }
 
 /** What one attempt works with. */
-interface Ends extends AsyncDisposable {
-  readonly source: pg.Client;
-  readonly target: pg.Client;
-}
+interface Ends extends FollowEnds, AsyncDisposable {}
 
 /**
  * Copies tables of one database into another and then keeps them the same, change by change, exactly once: across
@@ -136,7 +127,15 @@ export class Follow {
     const published = await readPublishedTables(ends.source, publication);
     const catalog = new Catalog(ends.source, ends.target);
     const tasks = await this.#fit(published, catalog);
-    const row = await this.#prepare(ends, publication, tasks, signal);
+    const row = await prepareFollow(ends, catalog, tasks, {
+      ...this.#options,
+      name: this.#name,
+      slot: this.#slot,
+      publication,
+      gauge: this.#gauge,
+      tell: (sentence) => this.#tell(sentence),
+      signal,
+    });
     await this.#applyChanges(ends, row, catalog, signal);
   }
 
@@ -194,105 +193,7 @@ export class Follow {
     await removeFollow(target, this.#name);
   }
 
-  /** The follow's row, with every table copied. */
-  async #prepare(
-    ends: Ends,
-    publication: string,
-    tasks: readonly CopyTask[],
-    signal: AbortSignal,
-  ): Promise<FollowRow> {
-    const known = (await readFollows(ends.target)).find(({ name }) => name === this.#name);
-    const { system, flushedLsn } = await readSource(ends.source);
-    const tables = tasks.map(({ table }) => table.relation);
-    if (known === undefined) {
-      // Without a row, a slot of this name is one whose first copy never began.
-      await dropSlot(ends.source, this.#slot);
-      const slot = await createSlot({ from: this.#options.from, slot: this.#slot });
-      try {
-        const row = {
-          name: this.#name,
-          sourceSystem: system,
-          slot: this.#slot,
-          publication,
-          position: slot.consistentLsn,
-        };
-        await insertFollow(ends.target, row);
-        await setFollowTables(ends.target, this.#name, tables);
-        await this.#copy(tasks, slot, signal);
-        return { ...row, committedAt: null };
-      } finally {
-        await slot.release();
-      }
-    }
-    this.#check(known, system, flushedLsn, await readSlot(ends.source, this.#slot));
-    await setFollowTables(ends.target, this.#name, tables);
-    const uncopied = (await readFollowTables(ends.target, this.#name)).filter(
-      ({ copiedAt }) => copiedAt === null,
-    );
-    if (uncopied.length > 0) {
-      // A view of the source of its own: the stream passes by what is in it.
-      const slot = await createSlot({
-        from: this.#options.from,
-        slot: `${this.#slot}_copy`,
-        isTemporary: true,
-      });
-      try {
-        const left = tasks.filter(({ table: { relation } }) =>
-          uncopied.some(({ schema, name }) => schema === relation.schema && name === relation.name),
-        );
-        await this.#copy(left, slot, signal);
-      } finally {
-        await slot.release();
-      }
-    }
-    return known;
-  }
-
-  /** Refuses to go on where that would leave a gap. */
-  #check(
-    row: FollowRow,
-    system: string,
-    flushedLsn: Lsn,
-    slot: { readonly confirmedLsn: Lsn; readonly isLost: boolean } | null,
-  ): void {
-    const anew = `Copy anew with --start-over.`;
-    const refuse = (sentence: string): never => {
-      throw new LockstepError('CONFIG_INVALID', `${sentence} ${anew}`, { details: { follow: row.name } });
-    };
-    if (row.sourceSystem !== system)
-      refuse(`Follow "${row.name}" belongs to another source (${row.sourceSystem}, not ${system}).`);
-    if (slot === null) refuse(`Slot ${row.slot} is gone from the source, and with it changes may be.`);
-    if (slot?.isLost === true)
-      refuse(`The source has dropped log that slot ${row.slot} needed (max_slot_wal_keep_size).`);
-    if (slot !== null && slot.confirmedLsn > row.position)
-      refuse(
-        `The target is at ${formatLsn(row.position)}, before what the source still has: it lost commits.`,
-      );
-    if (row.position > flushedLsn)
-      refuse(`The target is at ${formatLsn(row.position)}, further than the source: that lost commits.`);
-  }
-
-  async #copy(
-    tasks: readonly CopyTask[],
-    slot: { readonly snapshot: string; readonly consistentLsn: Lsn },
-    signal: AbortSignal,
-  ): Promise<void> {
-    this.#gauge.beginCopy(tasks.map(({ table }) => table));
-    await copyTables({
-      from: this.#options.from,
-      to: this.#options.to,
-      follow: this.#name,
-      snapshot: slot.snapshot,
-      snapshotLsn: slot.consistentLsn,
-      tasks,
-      jobs: this.#options.jobs ?? 2,
-      onBytes: ({ table }, bytes) => this.#gauge.copied(table, bytes),
-      onDone: ({ table }, rows) => this.#gauge.copyDone(table, rows),
-      signal,
-    });
-  }
-
-  async #applyChanges(ends: Ends, row: FollowRow, catalog: Catalog, signal: AbortSignal): Promise<void> {
+  async #applyChanges(ends: Ends, row: PreparedFollow, catalog: Catalog, signal: AbortSignal): Promise<void> {
     const tables = await readFollowTables(ends.target, this.#name);
     const quarantine = await Quarantine.load(ends.target, this.#name);
     const session = await ApplySession.open({
@@ -307,6 +208,7 @@ export class Follow {
         publications: [row.publication],
         format: this.#format,
         startLsn: row.position,
+        timeline: row.history.timeline,
         confirmsIdle: false,
         streamsLarge: true,
         applicationName: `lockstep follow ${this.#name}`,

@@ -2,7 +2,9 @@ import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn, parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
+import type { TimelineHistory } from '../../model/timeline.ts';
 import { OWN_SCHEMA } from '../apply/own-schema.ts';
+import { formatHistory, parseHistory } from './source-history.ts';
 import type { TableName } from './source.ts';
 
 /** A follow as the target remembers it. */
@@ -14,12 +16,16 @@ export interface FollowRow {
   /** Everything of the source before it is in the target. */
   readonly position: Lsn;
   readonly committedAt: Date | null;
+  /** The source's past that the position is of; null where it was never noted. */
+  readonly history: TimelineHistory | null;
 }
 
 export interface FollowTableRow extends TableName {
   /** Null until its copy is done. */
   readonly copiedAt: Lsn | null;
   readonly copiedRows: number | null;
+  /** Whether a copy has begun, so that its rows are the follow's own. */
+  readonly isBegun: boolean;
 }
 
 const NAME = /^[a-z0-9_]{1,40}$/;
@@ -42,8 +48,9 @@ export async function readFollows(client: pg.Client): Promise<FollowRow[]> {
     publication: string;
     position: string;
     committed_at: Date | null;
+    source_history: string | null;
   }>(
-    `SELECT name, source_system, slot, publication, position::text, committed_at FROM ${OWN_SCHEMA}.follow ORDER BY name`,
+    `SELECT name, source_system, slot, publication, position::text, committed_at, source_history FROM ${OWN_SCHEMA}.follow ORDER BY name`,
   );
   return rows.map((row) => ({
     name: row.name,
@@ -52,13 +59,56 @@ export async function readFollows(client: pg.Client): Promise<FollowRow[]> {
     publication: row.publication,
     position: parseLsn(row.position),
     committedAt: row.committed_at,
+    history: row.source_history === null ? null : parseHistory(row.source_history),
   }));
 }
 
-export async function insertFollow(client: pg.Client, row: Omit<FollowRow, 'committedAt'>): Promise<void> {
+export async function insertFollow(
+  client: pg.Client,
+  { name, sourceSystem, slot, publication, position, history }: Omit<FollowRow, 'committedAt'>,
+): Promise<void> {
   await client.query(
-    `INSERT INTO ${OWN_SCHEMA}.follow (name, source_system, slot, publication, position) VALUES ($1, $2, $3, $4, $5)`,
-    [row.name, row.sourceSystem, row.slot, row.publication, formatLsn(row.position)],
+    `INSERT INTO ${OWN_SCHEMA}.follow (name, source_system, slot, publication, position, source_history)
+     VALUES ($1, $2, $3, $4, $5, $6)`,
+    [
+      name,
+      sourceSystem,
+      slot,
+      publication,
+      formatLsn(position),
+      history === null ? null : formatHistory(history),
+    ],
+  );
+}
+
+/** Notes which of the source's pasts the position is of. */
+export async function setHistory(client: pg.Client, name: string, history: TimelineHistory): Promise<void> {
+  await client.query(
+    `UPDATE ${OWN_SCHEMA}.follow SET source_history = $2 WHERE name = $1 AND source_history IS DISTINCT FROM $2`,
+    [name, formatHistory(history)],
+  );
+}
+
+/**
+ * Puts a follow where its tables were refilled to: what was in quarantine is in them. Throws FENCED when another process
+ * has moved it meanwhile.
+ */
+export async function moveFollow(
+  client: pg.Client,
+  row: Pick<FollowRow, 'name' | 'position'>,
+  to: { readonly position: Lsn; readonly history: TimelineHistory },
+): Promise<void> {
+  const { rowCount } = await client.query(
+    `WITH moved AS (UPDATE ${OWN_SCHEMA}.follow SET position = $3, source_history = $4, committed_at = NULL
+                     WHERE name = $1 AND position = $2 RETURNING name),
+          gone AS (DELETE FROM ${OWN_SCHEMA}.quarantine WHERE follow IN (SELECT name FROM moved))
+     SELECT FROM moved`,
+    [row.name, formatLsn(row.position), formatLsn(to.position), formatHistory(to.history)],
+  );
+  if (rowCount === 1) return;
+  throw new LockstepError(
+    'FENCED',
+    'Another process works on this follow, and has moved it on; let only one of them run.',
   );
 }
 
@@ -72,8 +122,9 @@ export async function readFollowTables(client: pg.Client, follow: string): Promi
     table_name: string;
     copied_at: string | null;
     copied_rows: string | null;
+    is_begun: boolean;
   }>(
-    `SELECT schema_name, table_name, copied_at::text, copied_rows FROM ${OWN_SCHEMA}.follow_table
+    `SELECT schema_name, table_name, copied_at::text, copied_rows, is_begun FROM ${OWN_SCHEMA}.follow_table
       WHERE follow = $1 ORDER BY 1, 2`,
     [follow],
   );
@@ -82,6 +133,7 @@ export async function readFollowTables(client: pg.Client, follow: string): Promi
     name: row.table_name,
     copiedAt: row.copied_at === null ? null : parseLsn(row.copied_at),
     copiedRows: row.copied_rows === null ? null : Number(row.copied_rows),
+    isBegun: row.is_begun,
   }));
 }
 

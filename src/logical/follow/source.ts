@@ -21,6 +21,8 @@ export interface PublishedTable {
   readonly hasGenerated: boolean;
   /** The server's estimate. */
   readonly bytes: number;
+  /** Of the table itself, without large values that are stored apart. */
+  readonly pages: number;
 }
 
 /** `orders, shop.products` as names; `public` where no schema is given. Throws CONFIG_INVALID. */
@@ -131,10 +133,12 @@ export async function readPublishedTables(client: pg.Client, publication: string
     is_partitioned: boolean;
     has_generated: boolean;
     bytes: string;
+    pages: number;
     columns: { name: string; typeOid: number; typeModifier: number; isKey: boolean }[];
   }>(
     `SELECT c.oid::int8::text AS oid, p.schemaname AS schema, p.tablename AS name, c.relreplident AS identity,
             p.rowfilter AS row_filter, c.relkind = 'p' AS is_partitioned, pg_table_size(c.oid)::text AS bytes,
+            (pg_relation_size(c.oid) / current_setting('block_size')::int8)::int4 AS pages,
             (SELECT json_agg(json_build_object('name', a.attname, 'typeOid', a.atttypid::int8,
                       'typeModifier', a.atttypmod, 'isKey', coalesce(k.is_key, false)) ORDER BY a.attnum)
                FROM pg_attribute a ${KEY_OF_ATTRIBUTE}
@@ -160,6 +164,7 @@ export async function readPublishedTables(client: pg.Client, publication: string
     isPartitioned: row.is_partitioned,
     hasGenerated: row.has_generated,
     bytes: Number(row.bytes),
+    pages: row.pages,
   }));
 }
 
@@ -190,13 +195,18 @@ export async function readTables(client: pg.Client, tables: readonly TableName[]
   return relations;
 }
 
-/** What to read of a table, for COPY. */
-export function copyOutText(table: PublishedTable, columns: readonly string[], format: string): string {
+/** What to read of a table, for COPY; `where` for some of its rows. */
+export function copyOutText(
+  table: PublishedTable,
+  columns: readonly string[],
+  format: string,
+  where: string | null = table.rowFilter,
+): string {
   const list = columns.map(quoteIdentifier).join(', ');
   const name = quoteTable(table.relation);
-  const isPlain = table.rowFilter === null && !table.isPartitioned && !table.hasGenerated;
+  const isPlain = where === null && !table.isPartitioned && !table.hasGenerated;
   const what = isPlain
     ? `${name} (${list})`
-    : `(SELECT ${list} FROM ${name}${table.rowFilter === null ? '' : ` WHERE ${table.rowFilter}`})`;
+    : `(SELECT ${list} FROM ${name}${where === null ? '' : ` WHERE ${where}`})`;
   return `COPY ${what} TO STDOUT (FORMAT ${quoteLiteral(format)})`;
 }

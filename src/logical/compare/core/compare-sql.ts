@@ -1,4 +1,4 @@
-import { quoteIdentifier, quoteTable } from '../../core/quote.ts';
+import { quoteIdentifier, quoteLiteral, quoteTable } from '../../core/quote.ts';
 import type { TablePlan } from '../../apply/core/table-plan.ts';
 
 /** A key as text, column by column; null for a key column that is NULL. */
@@ -57,6 +57,22 @@ export class CompareSql {
       text: `SELECT count(*)::text AS count, coalesce(sum(hashtextextended(r, 1)), 0)::text AS one, coalesce(sum(hashtextextended(r, 2)), 0)::text AS two
                FROM (SELECT ${this.#rowText('t')} AS r FROM ${this.#table} t${where} OFFSET 0) s`,
       values,
+    };
+  }
+
+  /** What moves the rows of a range from one server to the other, as text. */
+  copyRange({ after, upTo }: KeyRange): { readonly copyOut: string; readonly copyIn: string } {
+    const bound = (key: Key): string =>
+      `(${this.#keys.map(({ cast }, index) => `${quoteLiteral(key[index] ?? '')}${cast}`).join(', ')})`;
+    const conditions = [
+      ...(after === null ? [] : [`${this.#keyRow('t')} > ${bound(after)}`]),
+      ...(upTo === null ? [] : [`${this.#keyRow('t')} <= ${bound(upTo)}`]),
+    ];
+    const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
+    const list = this.#columns.map(({ name }) => name).join(', ');
+    return {
+      copyOut: `COPY (SELECT ${list} FROM ${this.#table} t${where}) TO STDOUT`,
+      copyIn: `COPY ${this.#table} (${list}) FROM STDIN`,
     };
   }
 

@@ -1,0 +1,188 @@
+import type pg from 'pg';
+import { LockstepError } from '../../model/errors.ts';
+import type { Lsn } from '../../model/lsn.ts';
+import type { TimelineHistory } from '../../model/timeline.ts';
+import type { Catalog } from '../apply/catalog.ts';
+import { createSlot, dropSlot } from '../slots.ts';
+import type { CreatedSlot } from '../slots.ts';
+import { findGap } from './core/gap.ts';
+import type { Gauge } from './gauge.ts';
+import { copyTables } from './initial-copy.ts';
+import type { CopyOptions, CopyTask } from './initial-copy.ts';
+import { refillTables } from './refill.ts';
+import {
+  insertFollow,
+  moveFollow,
+  readFollows,
+  readFollowTables,
+  setFollowTables,
+  setHistory,
+} from './registry.ts';
+import type { FollowRow } from './registry.ts';
+import { isSame, readSlot, readSource } from './source.ts';
+import { readSourceHistory } from './source-history.ts';
+
+/** Connections to both sides. */
+export interface FollowEnds {
+  readonly source: pg.Client;
+  readonly target: pg.Client;
+}
+
+export interface PrepareOptions {
+  readonly from: string;
+  readonly to: string;
+  readonly name: string;
+  readonly slot: string;
+  readonly publication: string;
+  readonly jobs?: number;
+  readonly chunkBytes?: number;
+  readonly gauge: Gauge;
+  readonly tell: (sentence: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** A follow whose tables are as of its position or later, each as far as it says. */
+export interface PreparedFollow extends FollowRow {
+  readonly history: TimelineHistory;
+}
+
+/**
+ * Has every table copied, and the follow where its stream can go on. Where changes are gone, because a failover, a lost
+ * slot or lost commits stand between the two, the tables are refilled by comparison. Throws CONFIG_INVALID where the
+ * follow belongs to another source.
+ */
+export async function prepareFollow(
+  ends: FollowEnds,
+  catalog: Catalog,
+  tasks: readonly CopyTask[],
+  options: PrepareOptions,
+): Promise<PreparedFollow> {
+  const { name, slot, publication } = options;
+  const known = (await readFollows(ends.target)).find((row) => row.name === name);
+  const history = await readSourceHistory(options.from);
+  const { system, flushedLsn } = await readSource(ends.source);
+  if (known === undefined) {
+    const row = { name, sourceSystem: system, slot, publication, committedAt: null, history };
+    return withNewSlot(ends, history, options, async (created) => {
+      const position = created.consistentLsn;
+      await insertFollow(ends.target, { ...row, position });
+      await setFollowTables(
+        ends.target,
+        name,
+        tasks.map(({ table }) => table.relation),
+      );
+      await copy(ends.target, tasks, created, catalog, options);
+      return { ...row, position };
+    });
+  }
+  if (known.sourceSystem !== system) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Follow "${name}" belongs to another source (${known.sourceSystem}, not ${system}). Copy anew with --start-over.`,
+      { details: { follow: name } },
+    );
+  }
+  await setFollowTables(
+    ends.target,
+    name,
+    tasks.map(({ table }) => table.relation),
+  );
+  const gap = findGap({
+    position: known.position,
+    history: known.history,
+    slot: await readSlot(ends.source, slot),
+    source: { flushedLsn, history },
+  });
+  if (gap !== null) return refill(gap, known, history, ends, catalog, tasks, options);
+  await setHistory(ends.target, name, history);
+  // A view of the source of its own: the stream passes by what is in it.
+  const isWhole = (await readFollowTables(ends.target, name)).every(({ copiedAt }) => copiedAt !== null);
+  if (!isWhole) {
+    const created = await createSlot({
+      from: options.from,
+      slot: `${slot}_copy`,
+      isTemporary: true,
+      timeline: history.timeline,
+    });
+    try {
+      await copy(ends.target, tasks, created, catalog, options);
+    } finally {
+      await created.release();
+    }
+  }
+  return { ...known, history };
+}
+
+async function withNewSlot<T>(
+  { source }: FollowEnds,
+  { timeline }: TimelineHistory,
+  { from, slot }: PrepareOptions,
+  use: (created: CreatedSlot) => Promise<T>,
+): Promise<T> {
+  // One that is there is of a first copy that never began, or of no more use.
+  await dropSlot(source, slot);
+  const created = await createSlot({ from, slot, timeline });
+  try {
+    return await use(created);
+  } finally {
+    await created.release();
+  }
+}
+
+async function refill(
+  gap: string,
+  known: FollowRow,
+  history: TimelineHistory,
+  ends: FollowEnds,
+  catalog: Catalog,
+  tasks: readonly CopyTask[],
+  options: PrepareOptions,
+): Promise<PreparedFollow> {
+  options.tell(`${gap} What differs is copied again.`);
+  return withNewSlot(ends, history, options, async (created) => {
+    options.gauge.beginCopy(tasks.map(({ table }) => table));
+    await refillTables(copyOptions(tasks, created, options), catalog);
+    const place = { position: created.consistentLsn, history };
+    await moveFollow(ends.target, known, place);
+    return { ...known, ...place, committedAt: null };
+  });
+}
+
+/** Copies the tables that are not, or completes their copy. */
+async function copy(
+  target: pg.Client,
+  tasks: readonly CopyTask[],
+  snapshot: { readonly snapshot: string; readonly consistentLsn: Lsn },
+  catalog: Catalog,
+  options: PrepareOptions,
+): Promise<void> {
+  const rows = await readFollowTables(target, options.name);
+  const stateOf = (task: CopyTask): (typeof rows)[number] | undefined =>
+    rows.find((row) => isSame(row, task.table.relation));
+  const left = tasks.filter((task) => stateOf(task)?.copiedAt === null);
+  const begun = left.filter((task) => stateOf(task)?.isBegun === true);
+  options.gauge.beginCopy(left.map(({ table }) => table));
+  await refillTables(copyOptions(begun, snapshot, options), catalog);
+  const fresh = left.filter((task) => !begun.includes(task));
+  await copyTables(copyOptions(fresh, snapshot, options));
+}
+
+function copyOptions(
+  tasks: readonly CopyTask[],
+  { snapshot, consistentLsn }: { readonly snapshot: string; readonly consistentLsn: Lsn },
+  { from, to, name, jobs, chunkBytes, gauge, signal }: PrepareOptions,
+): CopyOptions {
+  return {
+    from,
+    to,
+    follow: name,
+    snapshot,
+    snapshotLsn: consistentLsn,
+    tasks,
+    jobs: jobs ?? 2,
+    ...(chunkBytes === undefined ? {} : { chunkBytes }),
+    onBytes: ({ table }, bytes) => gauge.copied(table, bytes),
+    onDone: ({ table }, rows) => gauge.copyDone(table, rows),
+    signal,
+  };
+}
