@@ -151,6 +151,10 @@ export class ChangeStream {
       const stream = new ChangeStream(options, version);
       stream.#copy = await CopyBoth.start(client, startCommand(options, version), {
         onData: (buffer, start, end) => stream.#receive(buffer, start, end),
+        // Where more waits it is read at once; where not, what comes in the next moment is waited for.
+        onRead: (bytes) => {
+          if (bytes < SMALL_READ_BYTES && stream.#holds.size === 0) stream.#coalesce();
+        },
         onEnd: (error) => stream.#end(error),
       });
       // What came with the server's first answer may have ended it.
@@ -250,7 +254,6 @@ export class ChangeStream {
     const message = { buffer, start: start + WAL_DATA_HEADER_BYTES, end };
     if (this.#holds.has('replay')) this.#behind.push(message);
     else this.#read(message);
-    if (end - start < SMALL_READ_BYTES && this.#holds.size === 0) this.#coalesce();
   }
 
   #read({

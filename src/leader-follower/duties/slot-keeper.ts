@@ -2,6 +2,7 @@ import type { Lsn } from '../../model/lsn.ts';
 import { parseLsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
 import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import { dropStaleLogicalSlots } from '../../postgres/logical-slots.ts';
 import { advanceSlot, createSlot, dropSlot, readSlots } from '../../postgres/slots.ts';
 import { delayMsOf, followersOf } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
@@ -82,6 +83,7 @@ export class SlotKeeper implements LeaderDuty {
     await this.#local.withClient(
       async (client) => {
         const { slots, isInRecovery, redoLsn } = await readSlots(client);
+        if (isInRecovery) await dropStaleLogicalSlots(client);
         const heldByPeers = heldBy(this.#peers.reports());
         const steps = decideSlots({
           slots: slots.map((slot) => ({ ...slot, node: slot.follower as NodeId })),

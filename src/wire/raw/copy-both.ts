@@ -13,6 +13,8 @@ const COPY_DONE = 0x63;
 export interface CopyBothHandler {
   /** One message, `buffer[start, end)`. The bytes may be kept: nobody writes to them again. */
   onData(buffer: Buffer, start: number, end: number): void;
+  /** So many bytes were read at once: few when nothing more waits. */
+  onRead(bytes: number): void;
   /** Once. Null when it was ended from here; else PostgreSQL's error or the connection's. */
   onEnd(error: Error | null): void;
 }
@@ -43,6 +45,9 @@ export class CopyBoth {
             resolve(new CopyBoth(wire));
           } else if (type === ERROR) wire.destroy(parseServerError(buffer, start, end));
           else if (type === COPY_DONE) wire.destroy(ended());
+        },
+        onRead(bytes) {
+          if (isStreaming) handler.onRead(bytes);
         },
         onClose(error) {
           if (isStreaming) handler.onEnd(error);

@@ -65,6 +65,8 @@ function lengthAt(buffer: Buffer, at: number): number {
 /** What a connection that was taken over hears. */
 export interface TakeoverHandler {
   onFrame: FrameHandler;
+  /** So many bytes were read at once, and the messages that ended in them were handled. */
+  onRead?(bytes: number): void;
   /** Once, with why the connection is of no further use; null when it was closed from here. */
   onClose(error: Error | null): void;
 }
@@ -88,6 +90,7 @@ export class WireTakeover {
     this.#stream.on('data', (chunk: Buffer) => {
       try {
         frames.push(chunk);
+        handler.onRead?.(chunk.length);
       } catch (error) {
         this.destroy(error as Error);
       }
