@@ -84,6 +84,38 @@ describe.each(builds)('what is in the way of a follow of PostgreSQL $version', (
     expect(await readRows(target.client, 'stock')).toEqual(await readRows(source.client, 'stock'));
   });
 
+  it('takes along what refers to a row that is set aside, and what removes a row that it refers to', async () => {
+    await create(`CREATE TABLE parents (id bigint PRIMARY KEY, n int);
+      CREATE TABLE children (id int PRIMARY KEY, parent_id bigint REFERENCES parents, n int)`);
+    await source.client.query('INSERT INTO parents VALUES (1, 1), (2, 1)');
+    await target.client.query(
+      'ALTER TABLE parents ADD CHECK (n >= 0); ALTER TABLE children ADD CONSTRAINT low CHECK (n < 100)',
+    );
+    await using running = follow('fk', 'parents,children');
+    await running.caughtUp(source.client);
+    for (const change of [
+      'INSERT INTO parents VALUES (3, -1)',
+      'INSERT INTO children VALUES (30, 3, 1)',
+      'INSERT INTO children VALUES (10, 1, 1)',
+      'INSERT INTO children VALUES (20, 2, 500)',
+      'BEGIN; UPDATE children SET parent_id = 1 WHERE id = 20; DELETE FROM parents WHERE id = 2; COMMIT',
+      'UPDATE parents SET n = 7 WHERE id = 1',
+    ])
+      await source.client.query(change);
+    await running.caughtUp(source.client);
+    await until('it is counted', () => running.follow.status.quarantined === 4);
+    expect(await readRows(target.client, 'parents')).toEqual(['(1,7)', '(2,1)']);
+    expect(await readRows(target.client, 'children')).toEqual(['(10,1,1)']);
+    await target.client.query('ALTER TABLE parents DROP CONSTRAINT parents_n_check');
+    await expect(cli('retry', '--name', 'fk')).rejects.toMatchObject({
+      stdout: expect.stringMatching(/"applied": 2,[^]*"waiting": 1/),
+    });
+    await target.client.query('ALTER TABLE children DROP CONSTRAINT low');
+    expect(await cli('retry', '--name', 'fk')).toMatchObject({ applied: 2, waiting: 0 });
+    for (const table of ['parents', 'children'])
+      expect(await readRows(target.client, table)).toEqual(await readRows(source.client, table));
+  });
+
   it('can be skipped', async () => {
     await create('CREATE TABLE skipped (id int PRIMARY KEY, n int NOT NULL)');
     await source.client.query('INSERT INTO skipped VALUES (1, 1), (2, 1)');

@@ -3,7 +3,7 @@ import { quoteIdentifier, quoteLiteral } from '../core/quote.ts';
 import type { Relation } from '../core/relation.ts';
 import { planTable } from './core/table-plan.ts';
 import type { PlanResult } from './core/table-plan.ts';
-import type { PgType, TargetColumn, TargetTable, TypeKind } from './core/target-table.ts';
+import type { ForeignKey, PgType, TargetColumn, TargetTable, TypeKind } from './core/target-table.ts';
 import { OWN_SCHEMA } from './own-schema.ts';
 
 const TYPES_SQL = `
@@ -90,14 +90,31 @@ SELECT array_agg(a.attname ORDER BY k.position)::text[] AS names
  GROUP BY i.indexrelid, i.indisprimary HAVING bool_and(a.attnotnull)
  ORDER BY i.indisprimary DESC`;
 
+const FOREIGN_KEYS_SQL = `
+SELECT n.nspname AS schema, p.relname AS name, array_agg(a.attname ORDER BY b.attnum)::text[] AS columns
+  FROM pg_catalog.pg_constraint k
+  JOIN pg_catalog.pg_class p ON p.oid = k.confrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
+  CROSS JOIN LATERAL unnest(k.conkey, k.confkey) AS u (child, parent)
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.child
+  JOIN pg_catalog.pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = u.parent
+ WHERE k.contype = 'f' AND k.conrelid = $1::int8::oid
+ GROUP BY k.oid, n.nspname, p.relname, p.oid, p.relreplident
+HAVING bool_and(a.atttypid = b.atttypid) AND array_agg(b.attnum ORDER BY b.attnum) = (
+         SELECT array_agg(x ORDER BY x) FROM pg_catalog.pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) AS x
+          WHERE i.indrelid = p.oid
+            AND CASE p.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END)`;
+
 /** Fits the source's tables to the target's, by what both catalogs say. */
 export class Catalog {
+  readonly #source: pg.Client;
   readonly #target: pg.Client;
   readonly #sourceTypes: Types;
   readonly #targetTypes: Types;
 
   /** Both clients stay the caller's. */
   constructor(source: pg.Client, target: pg.Client) {
+    this.#source = source;
     this.#target = target;
     this.#sourceTypes = new Types(source);
     this.#targetTypes = new Types(target);
@@ -106,7 +123,14 @@ export class Catalog {
   async plan(relation: Relation, format: 'binary' | 'text'): Promise<PlanResult> {
     await this.#sourceTypes.load(relation.columns.map(({ typeOid }) => typeOid));
     const target = await this.#readTable(relation, format === 'binary');
-    return planTable({ relation, target, format, typeOf: (oid) => this.#sourceTypes.get(oid) });
+    const { rows: foreignKeys } = await this.#source.query<ForeignKey>(FOREIGN_KEYS_SQL, [relation.oid]);
+    return planTable({
+      relation,
+      target,
+      format,
+      foreignKeys,
+      typeOf: (oid) => this.#sourceTypes.get(oid),
+    });
   }
 
   /** Null when the target has no such table. */

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { formatLsn } from '../../model/lsn.ts';
 import type { PipelineStatement } from '../../wire/raw/pipeline.ts';
 import type { Change } from '../core/change.ts';
-import { rowNames } from './core/compile.ts';
+import { referencedNames, rowNames } from './core/compile.ts';
 import type { PlanOf } from './core/compile.ts';
 import type { PendingTransaction } from './core/pending.ts';
 import { encodeTransaction } from './core/serialize.ts';
@@ -15,16 +15,27 @@ const INSERT = `INSERT INTO ${OWN_SCHEMA}.quarantine
 /** Of a transaction that is kept because an earlier one is. PostgreSQL uses no class that begins with L. */
 const DEPENDS = 'LS001';
 
-/** Transactions that could not be applied, and the rows that therefore stand still. */
+/** Before the name of a row that a kept transaction's rows refer to. */
+const REFERENCE = '> ';
+
+/**
+ * Transactions that could not be applied, and the rows that therefore stand still. A change depends on them when it is of
+ * one of these rows, when its row refers to one of them, or when it removes a row that one of them refers to.
+ */
 export class Quarantine {
   readonly #follow: string;
-  #names: Set<string>;
-  #tables: Set<string>;
+  #names = new Set<string>();
+  #tables = new Set<string>();
+  #referenced = new Set<string>();
 
-  private constructor(follow: string, names: Iterable<string>) {
+  private constructor(follow: string, names: readonly string[]) {
     this.#follow = follow;
-    this.#names = new Set(names);
-    this.#tables = new Set([...this.#names].map(tableOf));
+    this.#remember(names);
+  }
+
+  /** One that holds nothing, and is kept nowhere. */
+  static empty(follow: string): Quarantine {
+    return new Quarantine(follow, []);
   }
 
   static async load(client: pg.Client, follow: string): Promise<Quarantine> {
@@ -34,21 +45,35 @@ export class Quarantine {
   /** Reads anew what people have left in it. */
   async reload(client: pg.Client): Promise<void> {
     const names = await readNames(client, this.#follow);
-    this.#names = new Set(names);
-    this.#tables = new Set(names.map(tableOf));
+    this.#names = new Set();
+    this.#tables = new Set();
+    this.#referenced = new Set();
+    this.#remember(names);
+  }
+
+  #remember(names: readonly string[]): void {
+    for (const name of names) {
+      if (name.startsWith(REFERENCE)) this.#referenced.add(name.slice(REFERENCE.length));
+      else {
+        this.#names.add(name);
+        this.#tables.add(tableOf(name));
+      }
+    }
   }
 
   /** Whether any of the changes is of a row that stands still. */
   concerns(changes: readonly Change[], planOf: PlanOf): boolean {
     if (this.#names.size === 0) return false;
-    return changes.some((change) =>
-      rowNames(change, planOf).some(
-        (name) =>
-          this.#names.has(name) ||
-          this.#names.has(`${tableOf(name)} *`) ||
-          (name.endsWith(' *') && this.#tables.has(tableOf(name))),
-      ),
-    );
+    const standsStill = (name: string): boolean =>
+      this.#names.has(name) ||
+      this.#names.has(`${tableOf(name)} *`) ||
+      (name.endsWith(' *') && this.#tables.has(tableOf(name)));
+    return changes.some((change) => {
+      const own = rowNames(change, planOf);
+      if (own.some(standsStill) || referencedNames(change, planOf).some(standsStill)) return true;
+      const removes = change.kind === 'delete' || (change.kind === 'update' && own.length > 1);
+      return removes && own.some((name) => this.#referenced.has(name));
+    });
   }
 
   /** What keeps a transaction; an error of null says that it depends on one that is kept. */
@@ -58,13 +83,13 @@ export class Quarantine {
     format: 'binary' | 'text',
     planOf: PlanOf,
   ): PipelineStatement {
-    const names = namesOf(transaction, planOf);
+    const names = allNamesOf(transaction, planOf);
     const values = [
       this.#follow,
       formatLsn(transaction.endLsn),
       String(transaction.xid),
       String(transaction.committedAtMicros),
-      arrayLiteral([...new Set(names.map(tableOf))]),
+      arrayLiteral([...new Set(namesOf(transaction, planOf).map(tableOf))]),
       arrayLiteral(names),
       (error as { code?: string } | null)?.code ?? DEPENDS,
       error?.message ?? 'a row that it changes is in quarantine',
@@ -78,11 +103,14 @@ export class Quarantine {
 
   /** Takes note of what {@link statement} has kept. */
   add(transaction: PendingTransaction, planOf: PlanOf): void {
-    for (const name of namesOf(transaction, planOf)) {
-      this.#names.add(name);
-      this.#tables.add(tableOf(name));
-    }
+    this.#remember(allNamesOf(transaction, planOf));
   }
+}
+
+function allNamesOf(transaction: PendingTransaction, planOf: PlanOf): string[] {
+  const { changes } = transaction;
+  const referenced = new Set(changes.flatMap((change) => referencedNames(change, planOf)));
+  return [...namesOf(transaction, planOf), ...[...referenced].map((name) => `${REFERENCE}${name}`)];
 }
 
 function namesOf(transaction: PendingTransaction, planOf: PlanOf): string[] {

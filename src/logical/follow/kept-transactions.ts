@@ -3,12 +3,13 @@ import { parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import type { PipelineStatement } from '../../wire/raw/pipeline.ts';
 import { Catalog } from '../apply/catalog.ts';
-import { compileExact, rowNames } from '../apply/core/compile.ts';
+import { compileExact } from '../apply/core/compile.ts';
 import { withOwners } from '../apply/core/owners.ts';
 import { decodeTransaction } from '../apply/core/serialize.ts';
 import { classifyFailure } from '../apply/core/sqlstate.ts';
 import type { TablePlan } from '../apply/core/table-plan.ts';
 import { OWN_SCHEMA } from '../apply/own-schema.ts';
+import { Quarantine } from '../apply/quarantine.ts';
 import { ApplySession, BEGIN, COMMIT } from '../apply/session.ts';
 import { MisfitError } from '../apply/trouble.ts';
 import type { TransactionPart } from '../core/change.ts';
@@ -85,7 +86,7 @@ export interface RetryOutcome {
   readonly applied: number;
   /** Those that failed again, and why. */
   readonly failed: readonly { readonly id: number; readonly error: string }[];
-  /** Those that touch rows of one that failed. */
+  /** Those that depend on one that failed. */
   readonly waiting: number;
 }
 
@@ -131,16 +132,15 @@ async function retryAll(
   session: ApplySession,
 ): Promise<RetryOutcome> {
   const failed: { id: number; error: string }[] = [];
-  const blocked = new Set<string>();
+  const blocked = Quarantine.empty('');
   let applied = 0;
   let waiting = 0;
   for (const row of rows) {
     const transaction = decodeTransaction(row.messages, (_oid, text) => text);
     const planOf = await planAll(transaction, catalog, row.format);
-    const names = transaction.changes.flatMap((change) => rowNames(change, planOf));
-    if (names.some((name) => blocked.has(name))) {
+    if (blocked.concerns(transaction.changes, planOf)) {
       waiting++;
-      for (const name of names) blocked.add(name);
+      blocked.add(transaction, planOf);
       continue;
     }
     const result = await session.send([
@@ -158,7 +158,7 @@ async function retryAll(
     if (classifyFailure((error as { code?: string }).code) === 'passing') throw error;
     await session.rollback();
     failed.push({ id: Number(row.id), error: error.message });
-    for (const name of names) blocked.add(name);
+    blocked.add(transaction, planOf);
   }
   return { applied, failed, waiting };
 }

@@ -128,6 +128,27 @@ export function rowNames(change: Change, planOf: PlanOf): readonly string[] {
   return rows.map((row) => `${plan.table} ${Buffer.from(keyOf(plan, row), 'latin1').toString('hex')}`);
 }
 
+/** Names, as of {@link rowNames}, of the rows that the row refers to after the change. */
+export function referencedNames(change: Change, planOf: PlanOf): readonly string[] {
+  if (change.kind === 'message' || change.kind === 'truncate' || change.newAt < 0) return [];
+  const { references } = planOf(change.relation);
+  if (references.length === 0) return [];
+  const fields: { start: number; end: number }[] = [];
+  let field = firstField(change.newAt);
+  for (let index = 0; index < change.relation.columns.length; index++) {
+    const next = nextField(change.buffer, field);
+    fields.push({ start: field, end: next });
+    field = next;
+  }
+  return references.flatMap(({ table, columns }) => {
+    const parts = columns.flatMap((index) => fields[index] ?? []);
+    // A value that is NULL or was not sent is one byte: it refers to nothing, or to what it did before.
+    if (parts.some(({ start, end }) => end - start === 1)) return [];
+    const key = Buffer.concat(parts.map(({ start, end }) => change.buffer.subarray(start, end)));
+    return [`${table} ${key.toString('hex')}`];
+  });
+}
+
 /** Whether a change may not be put together with others: its row's key changes, or it has none. */
 function standsAlone(plan: TablePlan, change: RowChange): boolean {
   if (plan.key.length === 0) return true;

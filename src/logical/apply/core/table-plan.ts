@@ -1,7 +1,7 @@
 import { quoteIdentifier, quoteTable } from '../../core/quote.ts';
 import type { Relation } from '../../core/relation.ts';
 import { isBuiltIn, isSameInBinary } from './target-table.ts';
-import type { PgType, TargetColumn, TargetTable } from './target-table.ts';
+import type { ForeignKey, PgType, TargetColumn, TargetTable } from './target-table.ts';
 
 /** How the values of one column travel to the target. */
 export interface ColumnPlan {
@@ -13,6 +13,14 @@ export interface ColumnPlan {
   /** Behind a value of the array, to make it one of the column; empty where it is one. */
   readonly cast: string;
   readonly isSettable: boolean;
+}
+
+/** A foreign key to the columns by which rows of another table are told apart. */
+export interface Reference {
+  /** The other table, quoted. */
+  readonly table: string;
+  /** Which of the relation's columns refer, in the order of the other table's columns. */
+  readonly columns: readonly number[];
 }
 
 /** How a table's changes are written at the target. A new relation needs a new plan. */
@@ -28,6 +36,8 @@ export interface TablePlan {
   /** By index, for the walk over a row. */
   readonly isKey: readonly boolean[];
   readonly lastKey: number;
+  /** What its rows refer to, as the source has it. */
+  readonly references: readonly Reference[];
   /** Whether new rows can come by COPY: their bytes are those of the target's own types. */
   readonly canCopy: boolean;
   /** Whether an update may leave out a large value. */
@@ -54,8 +64,9 @@ export function planTable(options: {
   readonly target: TargetTable | null;
   readonly typeOf: (oid: number) => PgType | undefined;
   readonly format: 'binary' | 'text';
+  readonly foreignKeys?: readonly ForeignKey[];
 }): PlanResult {
-  const { relation, target, format } = options;
+  const { relation, target, format, foreignKeys = [] } = options;
   const name = `${relation.schema}.${relation.name}`;
   if (target === null) return misfit(`Create table ${name} at the target; it is not there.`);
   const columns: (ColumnPlan | null)[] = [];
@@ -89,6 +100,10 @@ export function planTable(options: {
       key,
       isKey: relation.columns.map((_, index) => key.includes(index)),
       lastKey: Math.max(-1, ...key),
+      references: foreignKeys.flatMap((each) => {
+        const columnsOf = each.columns.map((column) => relation.columns.findIndex((c) => c.name === column));
+        return columnsOf.includes(-1) ? [] : [{ table: quoteTable(each), columns: columnsOf }];
+      }),
       canCopy: format === 'binary' && columns.every((column) => column === null || column.cast === ''),
       mayBeUnchanged: relation.columns.some(({ typeOid }) => !FIXED.has(typeOid)),
       texts: new Map(),

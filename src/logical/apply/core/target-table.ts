@@ -63,3 +63,12 @@ export interface TargetTable {
   /** Columns of each unique, immediate index without expression or condition whose columns are all NOT NULL. */
   readonly keys: readonly (readonly string[])[];
 }
+
+/** Of the source: columns that refer to a table's replica identity, which has the same types. */
+export interface ForeignKey {
+  /** The table that is referred to. */
+  readonly schema: string;
+  readonly name: string;
+  /** In the order of that table's columns. */
+  readonly columns: readonly string[];
+}
