@@ -6,6 +6,8 @@ import type { FollowStatus } from '../../logical/follow/status.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';
 import { addFollowStateCommands } from './follow-state-commands.ts';
+import { parsePort } from '../dev/ports.ts';
+import { openMetricsPort } from './metrics-port.ts';
 import { fromOption, hideArguments, needUrl, toOption } from './ends.ts';
 import { renderFollow, renderFollowLine } from '../screen/follow-lines.ts';
 
@@ -22,6 +24,7 @@ export interface FollowFlags {
   readonly createTables: boolean;
   readonly startOver: boolean;
   readonly untilCaughtUp: boolean;
+  readonly metricsPort?: number;
   readonly json: boolean;
 }
 
@@ -41,6 +44,7 @@ export function addFollowCommand(program: Command): void {
       false,
     )
     .option('--start-over', 'empty the tables and copy anew', false)
+    .option('--metrics-port <port>', "serve Prometheus's /metrics on 127.0.0.1", parsePort)
     .option('--until-caught-up', 'end once the target has all of the source', false)
     .option('--json', 'at the end, print one JSON document', false)
     .action((flags: Partial<FollowFlags>) => {
@@ -77,6 +81,8 @@ export async function runFollow(flags: FollowFlags): Promise<void> {
     startsOver: flags.startOver,
     onEvent: (sentence) => screen.tell(sentence),
   });
+  await using _metrics =
+    flags.metricsPort === undefined ? null : await openMetricsPort(flags.metricsPort, () => follow.status);
   const timer = setInterval(() => {
     const { status } = follow;
     screen.show(status);

@@ -2,13 +2,18 @@ import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { readKept, retryKept, skipKept } from '../../logical/follow/kept-transactions.ts';
 import type { KeptTransaction } from '../../logical/follow/kept-transactions.ts';
-import { readFollows, readFollowTables } from '../../logical/follow/registry.ts';
+import { readFollows, readFollowTables, readReports } from '../../logical/follow/registry.ts';
+import type { FollowReport } from '../../logical/follow/registry.ts';
 import { connectToLeader } from '../../logical/endpoints.ts';
-import { hasOwnSchema } from '../../logical/apply/own-schema.ts';
+import { ensureOwnSchema, hasOwnSchema } from '../../logical/apply/own-schema.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';
 import { hideArguments, needUrl } from './ends.ts';
+import { renderLag } from '../screen/follow-lines.ts';
 import { toPlainText } from '../screen/text-width.ts';
+
+/** A follow that runs reports every five seconds. */
+const SILENT_SECONDS = 20;
 
 interface StateFlags {
   readonly from?: string;
@@ -49,11 +54,19 @@ async function printStatus(flags: StateFlags): Promise<void> {
     applicationName: 'lockstep follow status',
   });
   try {
-    const rows = (await hasOwnSchema(target)) ? await readFollows(target) : [];
+    const hasFollows = await hasOwnSchema(target);
+    if (hasFollows) await ensureOwnSchema(target);
+    const rows = hasFollows ? await readFollows(target) : [];
+    const reports = hasFollows ? await readReports(target) : [];
     const follows = await Promise.all(
       rows.map(async (row) => ({
-        ...row,
+        name: row.name,
+        sourceSystem: row.sourceSystem,
+        slot: row.slot,
+        publication: row.publication,
+        committedAt: row.committedAt,
         position: formatLsn(row.position),
+        lastReport: reports.find(({ follow }) => follow === row.name) ?? null,
         tables: (await readFollowTables(target, row.name)).map(({ schema, name, copiedAt, copiedRows }) => ({
           table: `${schema}.${name}`,
           isCopied: copiedAt !== null,
@@ -70,9 +83,10 @@ async function printStatus(flags: StateFlags): Promise<void> {
       return;
     }
     if (follows.length === 0) process.stdout.write('No follow writes to this database.\n');
-    for (const { name, position, committedAt, tables, quarantine } of follows) {
+    for (const { name, position, committedAt, lastReport, tables, quarantine } of follows) {
       const age = committedAt === null ? '' : `, committed ${committedAt.toISOString()}`;
       process.stdout.write(`follow ${name} · up to ${position}${age}\n`);
+      if (lastReport !== null) process.stdout.write(`  ${renderReport(lastReport, Date.now())}\n`);
       for (const { table, isCopied, copiedRows } of tables)
         process.stdout.write(
           `  ${table}: ${isCopied ? `copied (${copiedRows} rows), followed` : 'not copied yet'}\n`,
@@ -82,6 +96,13 @@ async function printStatus(flags: StateFlags): Promise<void> {
   } finally {
     await target.end();
   }
+}
+
+function renderReport({ reportedAt, lag }: FollowReport, nowMs: number): string {
+  const seconds = Math.max(0, (nowMs - reportedAt.getTime()) / 1_000);
+  if (seconds > SILENT_SECONDS)
+    return `not heard of since ${reportedAt.toISOString()}: it does not run, or waits`;
+  return `${renderLag(lag)} · ${Math.round(lag.transactionsPerSecond)} transactions/s · ${Math.round(lag.changesPerSecond)} changes/s`;
 }
 
 function renderKept(kept: Omit<KeptTransaction, 'position'> & { readonly position: string }): string {

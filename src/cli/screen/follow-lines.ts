@@ -1,4 +1,4 @@
-import type { FollowStatus, TableStatus } from '../../logical/follow/status.ts';
+import type { FollowLag, FollowStatus, TableStatus } from '../../logical/follow/status.ts';
 import { formatLsn } from '../../model/lsn.ts';
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
@@ -36,7 +36,7 @@ function renderState({ state, message }: FollowStatus): string {
   return message === null ? state : `${state}: ${message}`;
 }
 
-function renderLag({ lagBytes, lagMs, caughtUpInSeconds }: FollowStatus): string {
+export function renderLag({ lagBytes, lagMs, caughtUpInSeconds }: FollowLag): string {
   if (lagBytes === null) return 'lag not known yet';
   if (lagBytes === 0) return 'caught up';
   const time = lagMs === null ? '' : `, ${(lagMs / 1_000).toFixed(1)} s`;

@@ -8,7 +8,7 @@ import { LockstepError } from '../../model/errors.ts';
 export const OWN_SCHEMA = 'lockstep_apply';
 
 /**
- * One row for each follow: how far it has got, in the same transactions as the rows themselves. A follow's tables:
+ * What a running follow says of itself, every five seconds. One row for each follow: how far it has got, in the same transactions as the rows themselves. A follow's tables:
  * up to which position each was copied. What was set aside, with the changes as they came.
  */
 const SCHEMA_SQL = `
@@ -45,7 +45,12 @@ CREATE TABLE IF NOT EXISTS ${OWN_SCHEMA}.quarantine (
   set_aside_at timestamptz NOT NULL DEFAULT now()
 );
 ALTER TABLE ${OWN_SCHEMA}.follow ADD COLUMN IF NOT EXISTS source_history text;
-ALTER TABLE ${OWN_SCHEMA}.follow_table ADD COLUMN IF NOT EXISTS is_begun boolean NOT NULL DEFAULT false;`;
+ALTER TABLE ${OWN_SCHEMA}.follow_table ADD COLUMN IF NOT EXISTS is_begun boolean NOT NULL DEFAULT false;
+CREATE TABLE IF NOT EXISTS ${OWN_SCHEMA}.follow_report (
+  follow text PRIMARY KEY REFERENCES ${OWN_SCHEMA}.follow (name) ON DELETE CASCADE,
+  reported_at timestamptz NOT NULL,
+  report json NOT NULL
+) WITH (fillfactor = 50);`;
 
 /** Two that start at once must not create the same table twice. */
 const SCHEMA_LOCK = 5_441_017;
@@ -61,8 +66,7 @@ export async function hasOwnSchema(client: pg.Client): Promise<boolean> {
 /** Whether they are those of this version. */
 async function isUpToDate(client: pg.Client): Promise<boolean> {
   const { rowCount } = await client.query(
-    `SELECT FROM pg_catalog.pg_attribute WHERE attname = 'is_begun' AND NOT attisdropped
-        AND attrelid = pg_catalog.to_regclass('${OWN_SCHEMA}.follow_table')`,
+    `SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass('${OWN_SCHEMA}.follow_report')`,
   );
   return rowCount === 1;
 }

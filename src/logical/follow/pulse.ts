@@ -6,8 +6,11 @@ import { OWN_SCHEMA } from '../apply/own-schema.ts';
 import type { Quarantine } from '../apply/quarantine.ts';
 import type { ChangeStream } from '../change-stream.ts';
 import type { Gauge } from './gauge.ts';
+import { writeReport } from './registry.ts';
 
 const EVERY_MS = 1_000;
+/** A target where nothing happens is not written to all the time. */
+const REPORT_BEATS = 5;
 /** Other tables' log: the follow moves past it when there is so much of it, so that the source can recycle it. */
 const SKIP_BYTES = 1_048_576n;
 
@@ -32,6 +35,7 @@ export class Pulse {
   #isBusy = false;
   #acknowledged = 0n as Lsn;
   #quarantined = '';
+  #beats = 0;
 
   constructor(options: PulseOptions) {
     this.#options = options;
@@ -79,6 +83,7 @@ export class Pulse {
       applier.isIdle && stream.isDrained && stream.serverLsn >= flushed,
       Number(row?.count ?? 0),
     );
+    if (this.#beats++ % REPORT_BEATS === 0) await writeReport(target, gauge.status());
   }
 
   async #acknowledge(): Promise<void> {

@@ -6,6 +6,7 @@ import type { TimelineHistory } from '../../model/timeline.ts';
 import { OWN_SCHEMA } from '../apply/own-schema.ts';
 import { formatHistory, parseHistory } from './source-history.ts';
 import type { TableName } from './source.ts';
+import type { FollowLag, FollowStatus } from './status.ts';
 
 /** A follow as the target remembers it. */
 export interface FollowRow {
@@ -110,6 +111,31 @@ export async function moveFollow(
     'FENCED',
     'Another process works on this follow, and has moved it on; let only one of them run.',
   );
+}
+
+/** What a running follow last said of itself. */
+export interface FollowReport {
+  readonly follow: string;
+  readonly reportedAt: Date;
+  readonly lag: FollowLag & Pick<FollowStatus, 'transactionsPerSecond' | 'changesPerSecond' | 'missingRows'>;
+}
+
+export async function writeReport(client: pg.Client, status: FollowStatus): Promise<void> {
+  const { lagBytes, lagMs, caughtUpInSeconds, transactionsPerSecond, changesPerSecond, missingRows } = status;
+  const report = { lagBytes, lagMs, caughtUpInSeconds, transactionsPerSecond, changesPerSecond, missingRows };
+  await client.query(
+    `INSERT INTO ${OWN_SCHEMA}.follow_report (follow, reported_at, report) VALUES ($1, now(), $2)
+     ON CONFLICT (follow) DO UPDATE SET reported_at = now(), report = excluded.report`,
+    [status.name, JSON.stringify(report)],
+  );
+}
+
+/** Of all follows that write to this database and have ever run. */
+export async function readReports(client: pg.Client): Promise<FollowReport[]> {
+  const { rows } = await client.query<{ follow: string; reported_at: Date; report: FollowReport['lag'] }>(
+    `SELECT follow, reported_at, report FROM ${OWN_SCHEMA}.follow_report`,
+  );
+  return rows.map(({ follow, reported_at, report }) => ({ follow, reportedAt: reported_at, lag: report }));
 }
 
 export async function removeFollow(client: pg.Client, name: string): Promise<void> {

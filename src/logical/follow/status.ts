@@ -10,6 +10,9 @@ export interface TableStatus {
   readonly rows: number | null;
 }
 
+/** How far a follow is behind. */
+export type FollowLag = Pick<FollowStatus, 'lagBytes' | 'lagMs' | 'caughtUpInSeconds'>;
+
 /** What a running follow says of itself. */
 export interface FollowStatus {
   readonly name: string;
