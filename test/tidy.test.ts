@@ -34,6 +34,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     'leader-follower',
     'leaderless',
     'admin',
+    'http',
   ],
   testing: ['model', 'host', 'postgres', 'leader-follower', 'cli'],
   'index.ts': ['model', 'client'],
