@@ -140,8 +140,15 @@ async function refill(
 ): Promise<PreparedFollow> {
   options.tell(`${gap} What differs is copied again.`);
   return withNewSlot(ends, history, options, async (created) => {
+    const rows = await readFollowTables(ends.target, options.name);
+    // Rows in a table whose copy never began are not the follow's.
+    const own = tasks.filter(({ table }) =>
+      rows.some((row) => isSame(row, table.relation) && (row.copiedAt !== null || row.isBegun)),
+    );
     options.gauge.beginCopy(tasks.map(({ table }) => table));
-    await refillTables(copyOptions(tasks, created, options), catalog);
+    await refillTables(copyOptions(own, created, options), catalog);
+    const fresh = tasks.filter((task) => !own.includes(task));
+    await copyTables(copyOptions(fresh, created, options));
     const place = { position: created.consistentLsn, history };
     await moveFollow(ends.target, known, place);
     return { ...known, ...place, committedAt: null };
