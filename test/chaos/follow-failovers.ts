@@ -14,6 +14,7 @@ import { watchFollow } from './follow-chaos.ts';
 /** Source transactions that must get through between two failovers. */
 const PROGRESS = 15;
 const PATIENCE_MS = 240_000;
+const START_ATTEMPTS = 3;
 
 export interface FollowFailoversOptions {
   readonly failovers: number;
@@ -38,8 +39,8 @@ export interface FollowFailoversResult {
  */
 export async function runFollowFailovers(options: FollowFailoversOptions): Promise<FollowFailoversResult> {
   const random = seededRandom(options.seed);
-  await using source = await startTestCluster({ postgres: options.postgres });
-  await using target = await startTestCluster({ postgres: options.postgres });
+  await using source = await startPatiently(options);
+  await using target = await startPatiently(options);
   const ends = { source, target };
   const [from, to] = [await urlOf(source), await urlOf(target)];
   for (const url of [from, to]) {
@@ -90,6 +91,18 @@ export async function runFollowFailovers(options: FollowFailoversOptions): Promi
   } finally {
     await load.stop();
     await killHard(follow);
+  }
+}
+
+/** A busy machine may need more than one attempt. */
+async function startPatiently({ postgres, progress }: FollowFailoversOptions): Promise<TestCluster> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await startTestCluster({ postgres });
+    } catch (error) {
+      if (attempt === START_ATTEMPTS) throw error;
+      progress('a cluster did not start in time; once more');
+    }
   }
 }
 
