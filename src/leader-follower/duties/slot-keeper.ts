@@ -2,7 +2,7 @@ import type { Lsn } from '../../model/lsn.ts';
 import { parseLsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
 import { monotonicMs } from '../../postgres/monotonic-clock.ts';
-import { advanceSlot, createSlot, dropSlot, dropStaleLogicalSlots, readSlots } from '../../postgres/slots.ts';
+import { advanceSlot, createSlot, dropSlot, readSlots } from '../../postgres/slots.ts';
 import { delayMsOf, followersOf } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
 import { decideSlots } from './core/slots.ts';
@@ -82,7 +82,6 @@ export class SlotKeeper implements LeaderDuty {
     await this.#local.withClient(
       async (client) => {
         const { slots, isInRecovery, redoLsn } = await readSlots(client);
-        if (isInRecovery) await dropStaleLogicalSlots(client);
         const heldByPeers = heldBy(this.#peers.reports());
         const steps = decideSlots({
           slots: slots.map((slot) => ({ ...slot, node: slot.follower as NodeId })),

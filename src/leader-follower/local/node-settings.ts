@@ -17,8 +17,6 @@ import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 
 /** libpq has require_auth since this major. */
 const REQUIRE_AUTH_SINCE = 16;
-/** From here on PostgreSQL itself keeps a leader's logical slots on its followers too. */
-const SLOT_SYNC_SINCE = 17;
 
 const LOOPBACK = ['127.0.0.1/32', '::1/128'];
 
@@ -76,8 +74,6 @@ function nodeSettings(options: NodeSettingsOptions, major: number | null): Setti
       `${leader.name} is listed with an address that is none, and is not followed. Remove it ("lockstep node remove"), and add it again.`,
     );
   }
-  // They are to be had from a leader only, so that a follower of a follower would ask in vain.
-  const keepsLogicalSlots = (major ?? 0) >= SLOT_SYNC_SINCE && node.from == null;
   return {
     ...REPLICATED_NODE_SETTINGS,
     ...options.clusterSettings,
@@ -106,9 +102,7 @@ function nodeSettings(options: NodeSettingsOptions, major: number | null): Setti
             connect_timeout: 3,
             // Whoever took the leader's port is not to be told the password; older PostgreSQL cannot be told so.
             ...((major ?? 0) >= REQUIRE_AUTH_SINCE ? { require_auth: 'scram-sha-256' } : {}),
-            ...(keepsLogicalSlots ? { dbname: 'postgres' } : {}),
           }),
-    ...(keepsLogicalSlots ? { sync_replication_slots: leader !== null } : {}),
     'lockstep.agent_url': agentUrl(node),
     'lockstep.agent_key': newsKeyOf(config.id, config.secrets),
     'lockstep.node': node.name,
