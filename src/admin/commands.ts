@@ -16,14 +16,7 @@ const SWITCHOVER = z.strictObject({ to: z.string().optional() });
 /** The routes that change the cluster. Each needs the bearer token; see {@link AdminSource.token}. */
 export function createCommandRoutes(source: AdminSource): Hono {
   const routes = new Hono();
-  routes.use('*', requireSecret([source.token, ...(source.pageKey === null ? [] : [source.pageKey])]));
-  routes.use(
-    '*',
-    bodyLimit({
-      maxSize: MAX_BODY_BYTES,
-      onError: (c) => refuse(c, 413, `The body is larger than ${MAX_BODY_BYTES} bytes.`),
-    }),
-  );
+  guardCommands(routes, source);
   routes.post('/nodes/:name/kill', async (c) => {
     const name = c.req.param('name');
     if (!isKnownNode(source, name) && !isOther(source, name)) return refuseNode(c, source, name);
@@ -42,6 +35,18 @@ export function createCommandRoutes(source: AdminSource): Hono {
     return c.json(await source.commands.switchover(to));
   });
   return routes;
+}
+
+/** Only with a secret, and only what is short. */
+export function guardCommands(routes: Hono, source: Pick<AdminSource, 'token' | 'pageKey'>): void {
+  routes.use('*', requireSecret([source.token, ...(source.pageKey === null ? [] : [source.pageKey])]));
+  routes.use(
+    '*',
+    bodyLimit({
+      maxSize: MAX_BODY_BYTES,
+      onError: (c) => refuse(c, 413, `The body is larger than ${MAX_BODY_BYTES} bytes.`),
+    }),
+  );
 }
 
 function requireSecret(secrets: readonly string[]): MiddlewareHandler {

@@ -11,6 +11,7 @@ import type { Asset } from './assets.ts';
 import { createCommandRoutes, refuse } from './commands.ts';
 import { toErrorAnswer } from './core/error-answer.ts';
 import { isLoopbackHost } from './core/guard.ts';
+import { createRescueRoutes } from './rescue/rescue-routes.ts';
 import { createEventStreams } from './event-stream.ts';
 import type { EventStreams } from './event-stream.ts';
 import { createHistory } from './history.ts';
@@ -96,6 +97,7 @@ function createApp(
     return undefined;
   });
   app.get('/', (c) => sendAsset(c.req.header('if-none-match'), assets.get('index.html')));
+  app.get('/rescue', (c) => sendAsset(c.req.header('if-none-match'), assets.get('rescue.html')));
   app.get('/assets/:name', (c) => {
     return sendAsset(c.req.header('if-none-match'), assets.get(c.req.param('name')));
   });
@@ -117,6 +119,7 @@ function createApp(
     return streams.open(c, { event: 'snapshot', data: JSON.stringify(snapshot) });
   });
   app.get('/api/quorum', async (c) => c.json(await (source.quorum?.() ?? null)));
+  if (source.rescue !== undefined) app.route('/api/rescue', createRescueRoutes(source, source.rescue));
   app.route('/api', createCommandRoutes(source));
   app.notFound((c) => refuse(c, 404, `There is nothing at ${c.req.method} ${c.req.path}.`));
   app.onError((error, c) => {

@@ -1,3 +1,4 @@
+import type { AdminRescue } from './rescue/rescue-source.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
 import type { QuorumPicture } from './quorum.ts';
 
@@ -41,6 +42,8 @@ export interface AdminSource extends ClusterView {
   readonly commands: AdminCommands;
   /** The independent servers beside the cluster as they are now; null when it has none. */
   quorum?(): Promise<QuorumPicture | null>;
+  /** What the page of a rescue does; missing where there is no such page. */
+  readonly rescue?: AdminRescue;
   /** The secret that commands must bring as `Authorization: Bearer …`. Reading needs none. */
   readonly token: string;
   /**

@@ -105,6 +105,9 @@ function render() {
   if (topology === null) return;
   setText(byId('cluster-name'), `cluster ${topology.cluster}`);
   picture.update(topology);
+  const hasPast = topology.nodes.some((node) => node.kind === 'delayed');
+  if (hasPast && byId('rescue').children.length === 0)
+    byId('rescue').append(h('a', { class: 'shop', href: '/rescue' }, 'Undo a mistake'));
   cards.update(topology.nodes, (name) => seriesColor(name, samples).slice(2));
 }
 

@@ -5,6 +5,7 @@ import { startAdminServer } from '../../admin/server.ts';
 import type { AdminCommands } from '../../admin/source.ts';
 import { agentUrl } from '../../leader-follower/config/config.ts';
 import { LockstepError } from '../../model/errors.ts';
+import { rescueActions } from '../rescue/rescue-actions.ts';
 import { newsVerifierOf } from './agent-request.ts';
 import { print, readConfig } from './plan-commands.ts';
 import { handOver } from './switchover-command.ts';
@@ -44,6 +45,7 @@ async function runDashboard(options: ClusterPlace & { readonly port?: number }):
       events: () => source.events(),
       subscribe: (listener) => source.subscribe(listener),
       commands: commandsOf(options),
+      rescue: rescueActions(options),
       // Nobody has it: the page commands with its key.
       token: randomBytes(24).toString('base64url'),
       pageKey,

@@ -30,6 +30,7 @@ import type { ClusterFolder } from './cluster-folder.ts';
 import { findNodeChanges, NodeWatch } from './dev-nodes.ts';
 import { createLiveScreen } from './live-screen.ts';
 import type { LiveScreen } from './live-screen.ts';
+import { rescueActions } from '../rescue/rescue-actions.ts';
 import { addNode } from '../commands/node-command.ts';
 import { choosePorts } from './ports.ts';
 import { isWhole, StartWatch } from './readiness.ts';
@@ -152,6 +153,7 @@ class DevCluster {
         ...bindView(this.#source),
         commands: this.#commands(),
         quorum: async () => (await this.#leaderless?.look()) ?? null,
+        rescue: rescueActions({ state: this.#stateDir }),
         token,
         pageKey,
       },
