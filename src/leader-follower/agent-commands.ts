@@ -6,7 +6,7 @@ import type { ClusterConfig } from './config/config.ts';
 import type { EventLog } from './report/event-log.ts';
 import type { Executor } from './executor.ts';
 import type { Fence } from './leadership/fence.ts';
-import type { LeadershipRegister } from './leadership/leadership.ts';
+import type { LeadershipHold } from './leadership/leadership-hold.ts';
 import type { LocalNode } from './local/local-node.ts';
 import type { TakeoverReply, TakeoverRequest } from './report/status.ts';
 import type { SwitchoverResult } from './switchover/switchover.ts';
@@ -14,7 +14,7 @@ import type { SwitchoverResult } from './switchover/switchover.ts';
 export interface AgentCommandsOptions {
   readonly self: NodeId;
   readonly config: ClusterConfig;
-  readonly register: LeadershipRegister;
+  readonly hold: LeadershipHold;
   readonly local: LocalNode;
   readonly events: EventLog;
   readonly fence: Fence;
@@ -53,9 +53,9 @@ export class AgentCommands {
 
   /** Restarts PostgreSQL on a follower; see LocalNode.restart. Throws CONFIG_INVALID on the leader. */
   restart(): Promise<void> {
-    const { self, register, local, events, executor, betweenRounds } = this.#options;
+    const { self, hold, local, events, executor, betweenRounds } = this.#options;
     return betweenRounds.ask(async () => {
-      if (register.ownLease.kind !== 'none') {
+      if (hold.ownLease.kind !== 'none') {
         throw new LockstepError(
           'CONFIG_INVALID',
           `${self} leads; hand the leadership over first ("lockstep restart ${self}" does).`,
@@ -74,8 +74,8 @@ export class AgentCommands {
 
   /** Begins a new copy of the leader and does not wait for it; see Executor.reclone. Throws CONFIG_INVALID on the leader. */
   reclone(isDiscarding: boolean): void {
-    const { self, register, events, executor, betweenRounds } = this.#options;
-    if (register.ownLease.kind !== 'none') throw leads(self);
+    const { self, hold, events, executor, betweenRounds } = this.#options;
+    if (hold.ownLease.kind !== 'none') throw leads(self);
     if (this.#isRecloning) {
       throw new LockstepError('CONFIG_INVALID', `${self} is being copied already; see "lockstep status".`);
     }

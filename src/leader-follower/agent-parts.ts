@@ -1,9 +1,11 @@
+import type { Clock } from '../model/clock.ts';
 import type { NodeId } from '../model/node.ts';
 import type { ClusterConfig } from './config/config.ts';
 import type { Merits } from './election/merits.ts';
 import type { ComingLeadership } from './leadership/coming-leadership.ts';
 import type { Fence } from './leadership/fence.ts';
-import type { LeadershipRegister } from './leadership/leadership.ts';
+import type { LeadershipHold } from './leadership/leadership-hold.ts';
+import type { RegisterReader } from './leadership/register-reader.ts';
 import type { LocalNode } from './local/local-node.ts';
 import type { NodeKeeper } from './members/node-keeper.ts';
 import type { Peers } from './peers/peers.ts';
@@ -13,7 +15,8 @@ import type { EventLog } from './report/event-log.ts';
 export interface ExecutorOptions {
   readonly self: NodeId;
   readonly config: ClusterConfig;
-  readonly register: LeadershipRegister;
+  readonly register: RegisterReader;
+  readonly hold: LeadershipHold;
   readonly local: LocalNode;
   readonly peers: Peers;
   readonly events: EventLog;
@@ -21,6 +24,7 @@ export interface ExecutorOptions {
   readonly fence: Fence;
   readonly coming: ComingLeadership;
   readonly nodes: NodeKeeper;
+  readonly clock: Clock;
   /** This node has begun to accept writes. */
   readonly onPromoted: () => Promise<void>;
 }

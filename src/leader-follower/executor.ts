@@ -1,11 +1,10 @@
 import { saveLostWrites } from './rejoin/lost-writes.ts';
 import type { ExecutorOptions } from './agent-parts.ts';
-import { setTimeout as delay } from 'node:timers/promises';
+import { every } from '../clock/every.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { NodeId, Term } from '../model/node.ts';
 import { nextTimeline } from '../model/timeline.ts';
 import { describeLacking } from '../postgres/follower-minimums.ts';
-import { monotonicMs } from '../postgres/monotonic-clock.ts';
 import { findNode, followersOf } from './config/config.ts';
 import type { Action } from './core/action.ts';
 import { lostLog } from './core/rejoin.ts';
@@ -29,6 +28,8 @@ const SUPPORT_TIMEOUT_MS = 400;
 const HAND_OVER_STOP_MS = 2_000;
 /** Between failed copies, this agent looks around as often. */
 const CLONE_RETRY_CHECK_MS = 500;
+/** While a copy runs, it looks as often whether another leads. */
+const CLONE_WATCH_MS = 500;
 
 /** Does what was decided. It decides nothing itself, except to stop when the world changed meanwhile. */
 export class Executor {
@@ -64,7 +65,7 @@ export class Executor {
   }
 
   async execute(action: Action, observation: Observation): Promise<void> {
-    const { config, register, local, events } = this.#options;
+    const { config, hold, local, events } = this.#options;
     // Whatever else there is to do, it does not lead any more.
     if (action.kind !== 'lead') this.#duties.stop();
     switch (action.kind) {
@@ -106,18 +107,18 @@ export class Executor {
         if (hasArrived(observation)) await local.settle();
         return this.#slots.keepAsFollower();
       case 'demote':
-        register.drop();
+        hold.drop();
         await local.stop('immediate');
         events.add('demoted', `PostgreSQL stopped: ${action.reason}`);
         return;
       case 'hand-over':
         if (action.inOrder) await local.stop('fast', HAND_OVER_STOP_MS);
         else await local.endByForce();
-        await register.release(null);
+        await hold.release(null);
         events.add('demoted', `handed over: ${action.reason}`);
         return;
       case 'release':
-        await register.release(null);
+        await hold.release(null);
         events.add('demoted', `gave the lease up: ${action.reason}`);
         return;
       case 'refuse':
@@ -130,6 +131,10 @@ export class Executor {
     }
   }
 
+  #since(startedAtMs: number): string {
+    return seconds(this.#options.clock.nowMs() - startedAtMs);
+  }
+
   /** Says which of the node's own settings PostgreSQL was not started with. */
   tellRaised(): void {
     const { raised } = this.#options.local.server;
@@ -139,11 +144,11 @@ export class Executor {
   }
 
   #found(): Promise<boolean> {
-    const { config, register } = this.#options;
+    const { config, register, hold } = this.#options;
     const { version, state } = register.known;
     return state === null
-      ? register.found({ required: config.synchronousFollowers, members: [] })
-      : register.campaign(version, state, state.sync, null);
+      ? hold.found({ required: config.synchronousFollowers, members: [] })
+      : hold.campaign(version, state, state.sync, null);
   }
 
   /**
@@ -176,6 +181,7 @@ export class Executor {
         history,
         term,
         withClient: (task, database) => local.withClient(task, database),
+        clock: this.#options.clock,
       }),
     );
     this.#savedLoss = key;
@@ -192,9 +198,9 @@ export class Executor {
    * its old data only, and might not be on its disk again before the leader is lost.
    */
   async reclone(isDiscarding: boolean): Promise<void> {
-    const { self, local, register } = this.#options;
+    const { self, local, register, hold } = this.#options;
     const holder = register.known.state?.leadership.holder;
-    if (holder === undefined || holder === self || register.ownLease.kind !== 'none') {
+    if (holder === undefined || holder === self || hold.ownLease.kind !== 'none') {
       throw new LockstepError('NO_LEADER', 'There is no other leader to copy from; see "lockstep status".');
     }
     await local.detach();
@@ -205,39 +211,39 @@ export class Executor {
   }
 
   async #clone(from: NodeId, reason: string): Promise<void> {
-    const { config, local, events, register } = this.#options;
-    const waitMs = this.#cloneRetry.waitMs(monotonicMs());
-    if (waitMs > 0) return delay(Math.min(waitMs, CLONE_RETRY_CHECK_MS), undefined, { ref: false });
+    const { config, local, events, register, clock } = this.#options;
+    const waitMs = this.#cloneRetry.waitMs(this.#options.clock.nowMs());
+    if (waitMs > 0) return clock.sleep(Math.min(waitMs, CLONE_RETRY_CHECK_MS));
     const term = register.known.state?.leadership.term;
     const ended = new AbortController();
-    const watch = setInterval(() => {
+    const endWatch = every(clock, CLONE_WATCH_MS, () => {
       // Nobody else reads it while the copy runs. One from a deposed leader could hold what the new one has not.
       void register.refresh().catch(() => undefined);
       if (register.known.state?.leadership.term !== term) ended.abort();
-    }, 500);
-    const startedAtMs = monotonicMs();
+    });
+    const startedAtMs = this.#options.clock.nowMs();
     try {
       await local.clone(findNode(config, from), ended.signal);
     } catch (error) {
       // A new leader is no failure of the disk or the network.
-      if (!ended.signal.aborted) this.#cloneRetry.failed(monotonicMs());
+      if (!ended.signal.aborted) this.#cloneRetry.failed(this.#options.clock.nowMs());
       throw error;
     } finally {
-      clearInterval(watch);
+      endWatch();
     }
     this.#cloneRetry.succeeded();
     this.#hasRewindFailed = false;
-    events.add('cloned', `copied ${from} in ${seconds(startedAtMs)}: ${reason}`);
+    events.add('cloned', `copied ${from} in ${this.#since(startedAtMs)}: ${reason}`);
   }
 
   async #rewind(from: NodeId, reason: string, observation: Observation): Promise<void> {
     const { config, local, events } = this.#options;
     if (this.#isOutdated(observation)) return;
-    const startedAtMs = monotonicMs();
+    const startedAtMs = this.#options.clock.nowMs();
     const failure = await local.rewind(findNode(config, from));
     this.#slots.dataChanged();
     if (failure === null) {
-      events.add('rewound', `rewound to ${from} in ${seconds(startedAtMs)}: ${reason}`);
+      events.add('rewound', `rewound to ${from} in ${this.#since(startedAtMs)}: ${reason}`);
       this.tellRaised();
       return;
     }
@@ -252,7 +258,7 @@ export class Executor {
     const { register, events } = this.#options;
     const known = observation.view.register;
     if (known === null || known.state === null) return;
-    const startedAtMs = monotonicMs();
+    const startedAtMs = this.#options.clock.nowMs();
     const result = await campaign({ ...this.#options, ground, version: known.version, state: known.state });
     if (result.kind === 'lost') {
       const note = `not elected: ${result.reason}`;
@@ -265,17 +271,17 @@ export class Executor {
     const term = register.known.state?.leadership.term ?? 0;
     events.add(
       'elected',
-      `elected for term ${term} in ${seconds(startedAtMs)} (${result.reason}); ${reason}`,
+      `elected for term ${term} in ${this.#since(startedAtMs)} (${result.reason}); ${reason}`,
     );
     if (observation.view.local.kind === 'follower') await this.#promote();
   }
 
   async #promote(onServing: () => void = () => undefined): Promise<void> {
-    const { self, config, register, local, events, coming } = this.#options;
+    const { self, config, register, hold, local, events, coming } = this.#options;
     const state = register.known.state;
     // The process may have been suspended since it won: the lease tells.
-    if (state === null || register.ownLease.kind !== 'held') return;
-    const startedAtMs = monotonicMs();
+    if (state === null || hold.ownLease.kind !== 'held') return;
+    const startedAtMs = this.#options.clock.nowMs();
     const { required, members } = state.sync;
     // What elections count on, whatever the configuration says by now.
     const standbyNames = formatSynchronousStandbyNames(
@@ -285,14 +291,14 @@ export class Executor {
     // Known to all before PostgreSQL takes it: a successor that never hears of this timeline must not use its number.
     const announced = state.leadership.announcedTimeline ?? null;
     const timeline = await promotionTimeline(local, announced);
-    if (timeline === null || !(await register.announce(timeline))) return;
+    if (timeline === null || !(await hold.announce(timeline))) return;
     const { term } = state.leadership;
     await local.promote(standbyNames).catch((error: unknown) => {
       this.#failedPromotions = { term, count: this.failedPromotions + 1 };
       throw error;
     });
     coming.ended();
-    events.add('promoted', `accepts writes in term ${term}, promoted in ${seconds(startedAtMs)}`);
+    events.add('promoted', `accepts writes in term ${term}, promoted in ${this.#since(startedAtMs)}`);
     const prepareRoles = (): Promise<void> => local.withClient((client) => ensureRoles(client, config));
     const isFounding = state.systemIdentifier === null;
     // Clients hear of a new cluster's leader when they can log in; an old one has its roles.
@@ -308,10 +314,10 @@ export class Executor {
 
   /** Tells candidates which timeline they must descend from. */
   async #recordPromotion(): Promise<void> {
-    const { register, local } = this.#options;
+    const { hold, local } = this.#options;
     const [seen, systemIdentifier] = await Promise.all([local.probe(), local.systemIdentifier()]);
     if (seen === null || seen.isInRecovery) return;
-    await register.update((state) => ({
+    await hold.update((state) => ({
       ...state,
       systemIdentifier,
       leadership: { ...state.leadership, timeline: seen.timeline, announcedTimeline: null },
@@ -335,9 +341,9 @@ export class Executor {
   /** Hands the leadership over; see {@link switchOver}. */
   switchover(to: NodeId | null): Promise<SwitchoverResult> {
     return switchOver(this.#options, to, async () => {
-      const { register, local, events } = this.#options;
+      const { hold, local, events } = this.#options;
       // The old version is spent first: a successor that was told it can do nothing with it any more.
-      if (!(await register.goOn())) return false;
+      if (!(await hold.goOn())) return false;
       await local.start();
       await this.#promote();
       events.add('switchover', 'called off; leads on');
@@ -350,21 +356,24 @@ export class Executor {
    * answers as soon as writes are accepted; what a new leader does besides comes after.
    */
   async takeOver(request: TakeoverRequest, answer: (reply: TakeoverReply) => void): Promise<void> {
-    const { self, config, register, events, merits, coming } = this.#options;
-    const startedAtMs = monotonicMs();
+    const { self, config, register, hold, events, merits, coming } = this.#options;
+    const startedAtMs = this.#options.clock.nowMs();
     const { decision, end } = await this.#successor.judge(request);
     if (decision.kind === 'refuse') return answer({ kind: 'refused', reason: decision.reason });
     const { version, state } = request;
     const others = followersOf(config, self);
     const counted = others.filter((name) => !merits.neverLead.includes(name));
     const sync = syncSetForElection(state.sync, self, counted);
-    if (!(await register.campaign(version, state, sync.recorded, end && nextTimeline(end.newestTimeline)))) {
+    if (!(await hold.campaign(version, state, sync.recorded, end && nextTimeline(end.newestTimeline)))) {
       return answer({ kind: 'refused', reason: 'the register has moved on' });
     }
     coming.won(end);
-    await register.untilHeld(SUPPORT_TIMEOUT_MS);
+    await hold.untilHeld(SUPPORT_TIMEOUT_MS);
     const term = register.known.state?.leadership.term ?? 0;
-    events.add('elected', `took over term ${term} in ${seconds(startedAtMs)}; ${describeTakeover(request)}`);
+    events.add(
+      'elected',
+      `took over term ${term} in ${this.#since(startedAtMs)}; ${describeTakeover(request)}`,
+    );
     await this.#promote(() => answer({ kind: 'leads' }));
     // Counts only when the promotion did not come to that.
     answer({ kind: 'refused', reason: 'its lease ran out before it was promoted' });
@@ -377,6 +386,6 @@ function hasArrived({ view }: Observation): boolean {
   return view.local.kind === 'follower' && view.local.history.timeline === leader?.history?.timeline;
 }
 
-function seconds(sinceMs: number): string {
-  return `${((monotonicMs() - sinceMs) / 1_000).toFixed(2)} s`;
+function seconds(passedMs: number): string {
+  return `${(passedMs / 1_000).toFixed(2)} s`;
 }

@@ -7,7 +7,8 @@ import { voters } from './config/config.ts';
 import type { ClusterConfig } from './config/config.ts';
 import type { LocalPostgres, PeerView, View } from './core/view.ts';
 import { isLeaderSuspected } from './core/support.ts';
-import type { KnownRegister, LeadershipRegister } from './leadership/leadership.ts';
+import type { LeadershipHold } from './leadership/leadership-hold.ts';
+import type { KnownRegister, RegisterReader } from './leadership/register-reader.ts';
 import type { LocalNode } from './local/local-node.ts';
 import type { Merits } from './election/merits.ts';
 import type { PeerReport, Peers } from './peers/peers.ts';
@@ -26,7 +27,8 @@ export interface Observation {
 export async function observe(options: {
   readonly self: NodeId;
   readonly config: ClusterConfig;
-  readonly register: LeadershipRegister;
+  readonly register: RegisterReader;
+  readonly hold: LeadershipHold;
   readonly local: LocalNode;
   readonly peers: Peers;
   readonly fencedAtVersion: number;
@@ -48,7 +50,7 @@ export async function observe(options: {
     founders: voters(options.config).map((node) => node.name),
     from: options.config.nodes.find((node) => node.name === options.self)?.from ?? null,
     register: known,
-    ownLease: register.ownLease,
+    ownLease: options.hold.ownLease,
     isLeaseExpired: register.leaseExpiredForMs > 0,
     leaseExpiredForMs: register.leaseExpiredForMs,
     leaderLostForMs: options.leaderLostForMs,

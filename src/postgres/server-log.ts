@@ -1,6 +1,7 @@
 import { close, constants, fstatSync, read } from 'node:fs';
 import { promisify } from 'node:util';
 import { LogRotation } from '../host/log-rotation.ts';
+import { machineClock } from '../clock/machine-clock.ts';
 import { openPlainFile } from '../host/own-file.ts';
 
 const readFile = promisify(read);
@@ -70,7 +71,7 @@ export class ServerLog {
   }
 
   #tell(damage: ReadonlyMap<string, string>): void {
-    const nowMs = performance.now();
+    const nowMs = machineClock.nowMs();
     for (const [meaning, line] of damage) {
       if (nowMs - (this.#toldAtMs.get(meaning) ?? Number.NEGATIVE_INFINITY) < TOLD_EVERY_MS) continue;
       this.#toldAtMs.set(meaning, nowMs);

@@ -4,7 +4,6 @@ import { closeSync, constants, rmSync, writeFileSync } from 'node:fs';
 import { readFile, rm, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
 import { openOwnFile } from '../host/own-file.ts';
@@ -16,7 +15,7 @@ import { replaceFile } from './data-folder.ts';
 import { INSUFFICIENT_SETTINGS, lackingInFiles } from './follower-minimums.ts';
 import type { KernelWatchdogDevice } from './watchdog/kernel-watchdog.ts';
 import { endLeftover, killProcesses, listProcesses } from './watchdog/leftover.ts';
-import { monotonicMs } from './monotonic-clock.ts';
+import { machineClock } from '../clock/machine-clock.ts';
 import { askIsInRecovery } from './probe.ts';
 import { ServerLog } from './server-log.ts';
 import { ONLY_SYSTEM_NAMES, SUPERUSER } from './settings.ts';
@@ -147,7 +146,7 @@ export class PostgresServer {
   async #start(): Promise<void> {
     const { logPath } = this.#options;
     closeSync(openOwnFile(logPath, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT));
-    const startedAtMs = monotonicMs();
+    const startedAtMs = machineClock.nowMs();
     this.#raised = [];
     for (;;) {
       const logStart = await stat(logPath).then(
@@ -164,10 +163,13 @@ export class PostgresServer {
       const words = log.subarray(log.length < logStart ? 0 : logStart).toString('utf8');
       await this.stop('immediate');
       if (INSUFFICIENT_SETTINGS.test(words) && (await this.#raiseSettings())) continue;
-      if (!isTransientStartFailure(words) || monotonicMs() > startedAtMs + TRANSIENT_FAILURE_LIMIT_MS) {
+      if (
+        !isTransientStartFailure(words) ||
+        machineClock.nowMs() > startedAtMs + TRANSIENT_FAILURE_LIMIT_MS
+      ) {
         throw startFailure(words, this.#options);
       }
-      await delay(100);
+      await machineClock.sleep(100);
     }
   }
 
@@ -206,10 +208,10 @@ export class PostgresServer {
 
   async #untilPromoted(isInRecovery: () => Promise<boolean>, timeoutMs: number): Promise<void> {
     const { dataDir } = this.#options;
-    const deadline = monotonicMs() + timeoutMs;
-    while (monotonicMs() < deadline) {
+    const deadline = machineClock.nowMs() + timeoutMs;
+    while (machineClock.nowMs() < deadline) {
       if (!(await isInRecovery())) return;
-      await delay(5);
+      await machineClock.sleep(5);
     }
     throw new LockstepError(
       'POSTGRES_FAILED',
@@ -268,7 +270,7 @@ export class PostgresServer {
       if (alive.length === 0) return;
       killProcesses(alive);
       for (const pid of alive) killed.add(pid);
-      await delay(5);
+      await machineClock.sleep(5);
     }
   }
 
@@ -307,8 +309,10 @@ export class PostgresServer {
   }
 
   async #hasExitedWithin(timeoutMs: number): Promise<boolean> {
-    // Without a reference: a timer that is left behind must not keep the agent alive.
-    return Promise.race([this.#exited.then(() => true), delay(timeoutMs, false, { ref: false })]);
+    return new Promise((resolve) => {
+      const callOff = machineClock.after(timeoutMs, () => resolve(false));
+      void this.#exited.then(() => resolve(true)).finally(callOff);
+    });
   }
 
   #signal(signal: NodeJS.Signals): void {
@@ -383,13 +387,13 @@ export class PostgresServer {
   }
 
   async #waitUntilReady(deadline: number): Promise<boolean> {
-    while (this.#watchdog !== null && monotonicMs() < deadline) {
+    while (this.#watchdog !== null && machineClock.nowMs() < deadline) {
       // Its own pid file, not a connection: another server may answer on this port.
       const lines = (
         await readFile(join(this.#options.dataDir, 'postmaster.pid'), 'utf8').catch(() => '')
       ).split('\n');
       if (Number(lines[0]) === this.#pid && lines[7]?.trim() === 'ready' && this.isRunning) return true;
-      await delay(15);
+      await machineClock.sleep(15);
     }
     return false;
   }

@@ -8,7 +8,7 @@ import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import type { KernelWatchdogDevice } from '../../src/postgres/watchdog/kernel-watchdog.ts';
 import { killProcesses, listProcesses } from '../../src/postgres/watchdog/leftover.ts';
-import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
+import { machineClock } from '../../src/clock/machine-clock.ts';
 import { freePort, ServerFixture, until } from './fixture.ts';
 
 const AGENT = fileURLToPath(new URL('./watchdog-agent.ts', import.meta.url));
@@ -76,13 +76,13 @@ export class AgentProcess implements AsyncDisposable {
 
   /** Polls until no process of PostgreSQL works in the data folder, and tells how long that took. */
   async untilServerIsGone(deadlineMs: number): Promise<number> {
-    const startedAtMs = monotonicMs();
+    const startedAtMs = machineClock.nowMs();
     await until(
       'PostgreSQL is gone',
       () => listProcesses(this.fixture.dataDir('a')).length === 0 && !isAlive(this.postmasterPid),
       deadlineMs,
     );
-    return monotonicMs() - startedAtMs;
+    return machineClock.nowMs() - startedAtMs;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

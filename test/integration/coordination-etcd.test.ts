@@ -7,6 +7,7 @@ import type { ConformanceCluster } from '../unit/coordination-conformance.ts';
 import { ETCD, EtcdCluster } from './etcd-cluster.ts';
 import type { EtcdClusterOptions } from './etcd-cluster.ts';
 import { freePort, until } from './fixture.ts';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import { startLossyProxy } from './lossy-proxy.ts';
 
 const needsEtcd = 'etcd (needs the program etcd: apt-get install etcd-server etcd-client)';
@@ -345,6 +346,7 @@ describe.skipIf(ETCD === null)(needsEtcd, () => {
     await using etcd = await EtcdCluster.start();
     // etcd's own server, but below a path where no gateway is: what an old or reduced etcd looks like.
     const participant = createEtcdCoordination({
+      clock: systemClock,
       endpoints: [`${etcd.endpoints[0]}/elsewhere`],
       prefix: newPrefix(),
     });

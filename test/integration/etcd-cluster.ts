@@ -11,6 +11,7 @@ import type { EtcdCoordinationOptions } from '../../src/coordination/etcd/etcd.t
 import type { Coordination } from '../../src/coordination/contract.ts';
 import { makeCertificates } from './certificates.ts';
 import type { Certificates } from './certificates.ts';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import { freePort, until } from './fixture.ts';
 
 /** LOCKSTEP_TEST_ETCD (its `etcdctl` lies beside it), or `etcd` on the PATH; null when there is none. */
@@ -81,6 +82,7 @@ export class EtcdCluster implements AsyncDisposable {
   /** A participant as another process would be. It is closed with the cluster. */
   participant(options: Partial<EtcdCoordinationOptions> & { readonly prefix: string }): Coordination {
     const coordination = createEtcdCoordination({
+      clock: systemClock,
       endpoints: this.endpoints,
       ...(this.certificates === null
         ? {}

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
+import { machineClock } from '../../src/clock/machine-clock.ts';
 import { AgentProcess } from './agent-process.ts';
 import { until } from './fixture.ts';
 
@@ -32,12 +32,12 @@ describe('the kernel watchdog', () => {
     await using agent = await AgentProcess.start(60_000, 60_000, options);
     await until('it is kept alive', () => device.written.length >= 4);
     process.kill(agent.watchdogPid, 'SIGSTOP');
-    const readMs = monotonicMs() + 500;
-    await until('all is read', () => monotonicMs() > readMs);
+    const readMs = machineClock.nowMs() + 500;
+    await until('all is read', () => machineClock.nowMs() > readMs);
     const suspended = device.written;
     expect(suspended).not.toContain('V');
-    const endMs = monotonicMs() + 800;
-    await until('twice the timeout passed', () => monotonicMs() > endMs);
+    const endMs = machineClock.nowMs() + 800;
+    await until('twice the timeout passed', () => machineClock.nowMs() > endMs);
     expect(device.written).toBe(suspended);
     process.kill(agent.watchdogPid, 'SIGKILL');
     await agent.untilServerIsGone(3_000);

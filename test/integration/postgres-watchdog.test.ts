@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import { listProcesses } from '../../src/postgres/watchdog/leftover.ts';
-import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
+import { machineClock } from '../../src/clock/machine-clock.ts';
 import type { PostgresServer } from '../../src/postgres/server.ts';
 import { AgentProcess, isAlive, parentOf } from './agent-process.ts';
 import { freePort, ServerFixture, until } from './fixture.ts';
@@ -48,8 +48,8 @@ describe('the watchdog', () => {
     await using agent = await AgentProcess.start(1_000);
     process.kill(agent.pid, 'SIGSTOP');
     process.kill(agent.watchdogPid, 'SIGSTOP');
-    const deadlineMs = monotonicMs() + 1_200;
-    await until('the lease is over', () => monotonicMs() > deadlineMs);
+    const deadlineMs = machineClock.nowMs() + 1_200;
+    await until('the lease is over', () => machineClock.nowMs() > deadlineMs);
     expect(isAlive(agent.postmasterPid)).toBe(true);
     process.kill(agent.watchdogPid, 'SIGCONT');
     expect(await agent.untilServerIsGone(3_000)).toBeLessThan(1_000);
@@ -238,10 +238,10 @@ describe('a start', () => {
     await fixture.initialize('a');
     const server = await fixture.start('a', await freePort());
     for (let round = 1; round <= 8; round++) {
-      const deadline = monotonicMs() + 10_000;
+      const deadline = machineClock.nowMs() + 10_000;
       server.kill(`round ${round}`);
       // Without a pause: the agent hears of PostgreSQL's end before its watchdog has ended.
-      while (server.isRunning && monotonicMs() < deadline) await setImmediate();
+      while (server.isRunning && machineClock.nowMs() < deadline) await setImmediate();
       await server.startAsFollower();
       expect(server.isRunning).toBe(true);
     }
@@ -269,7 +269,7 @@ describe('a promotion', () => {
     await fixture.initialize('a');
     const ended: string[] = [];
     const server = await fixture.start('a', await freePort(), null, (reason) => ended.push(reason));
-    const endMs = monotonicMs() + 100;
+    const endMs = machineClock.nowMs() + 100;
     server.setDeadlines({ freezeAtMs: endMs, killAtMs: endMs });
     await until('the first one is killed', () => ended.length === 1);
     await server.startAsFollower();

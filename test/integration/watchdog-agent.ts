@@ -4,7 +4,7 @@
  * SIGUSR2 and again after the next. It prints PostgreSQL's process id when it accepts writes, what the
  * watchdog does, and the reason when PostgreSQL ends unasked.
  */
-import { monotonicMs } from '../../src/postgres/monotonic-clock.ts';
+import { machineClock } from '../../src/clock/machine-clock.ts';
 import { PostgresServer } from '../../src/postgres/server.ts';
 import type { PostgresServerOptions } from '../../src/postgres/server.ts';
 
@@ -32,8 +32,8 @@ await server.startAsFollower();
 await server.promote(10_000);
 let supportedAtMs = 0;
 const renew = (): void => {
-  if (isSupported) supportedAtMs = monotonicMs();
-  server.setDeadlines({ freezeAtMs: supportedAtMs + supportMs, killAtMs: monotonicMs() + leaseMs });
+  if (isSupported) supportedAtMs = machineClock.nowMs();
+  server.setDeadlines({ freezeAtMs: supportedAtMs + supportMs, killAtMs: machineClock.nowMs() + leaseMs });
 };
 renew();
 setInterval(renew, Math.min(leaseMs, supportMs) / 4);

@@ -8,6 +8,7 @@ import type { VoterSet } from '../../src/consensus/voters.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import { encodeFile, readCopies } from '../../src/coordination/embedded/acceptor-copies.ts';
 import { openAcceptorStore } from '../../src/coordination/embedded/acceptor-store.ts';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-store.ts';
 
 /** What a disk writes as a whole. */
@@ -26,7 +27,7 @@ afterEach(async () => {
 });
 
 async function open(node = 'a', cluster = 'shop'): Promise<DurableAcceptor> {
-  const store = await openAcceptorStore({ path, cluster, node: parseNodeId(node) });
+  const store = await openAcceptorStore({ path, cluster, node: parseNodeId(node), clock: systemClock });
   if (store.isNew) await store.admit();
   return store;
 }
@@ -77,7 +78,7 @@ describe('acceptor store', () => {
 
   test('does not vote before it is admitted, and then also after a restart', async () => {
     const fresh = (): Promise<DurableAcceptor> =>
-      openAcceptorStore({ path, cluster: 'shop', node: parseNodeId('a') });
+      openAcceptorStore({ path, cluster: 'shop', node: parseNodeId('a'), clock: systemClock });
     for (let start = 0; start < 2; start++) {
       const store = await fresh();
       await expect(peek(store, 'k')).rejects.toThrow('does not vote yet');
@@ -93,7 +94,12 @@ describe('acceptor store', () => {
   });
 
   test('tells why it answers nothing: not admitted, or no room on its disk', async () => {
-    const store = await openAcceptorStore({ path, cluster: 'shop', node: parseNodeId('a') });
+    const store = await openAcceptorStore({
+      path,
+      cluster: 'shop',
+      node: parseNodeId('a'),
+      clock: systemClock,
+    });
     expect(store.obstacle).toMatch(/does not vote yet/);
     await store.admit();
     expect(store.obstacle).toBeNull();
@@ -329,7 +335,8 @@ describe('acceptor store', () => {
       epoch,
       voters: [{ name: parseNodeId(name), url: 'http://10.0.0.1:7411', acceptor }],
     });
-    const openNew = (): Promise<DurableAcceptor> => openAcceptorStore({ path, cluster: 'shop', node: a });
+    const openNew = (): Promise<DurableAcceptor> =>
+      openAcceptorStore({ path, cluster: 'shop', node: a, clock: systemClock });
 
     test('keeps the identity of its file, and another file is another', async () => {
       const { id } = await open();

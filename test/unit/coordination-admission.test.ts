@@ -7,6 +7,7 @@ import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-s
 import { doAllVote, seekAdmission } from '../../src/coordination/embedded/admission.ts';
 import { judgeNewcomer } from '../../src/coordination/embedded/core/admission.ts';
 import type { NodeId } from '../../src/model/node.ts';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import { VOTERS } from './coordination-cluster.ts';
 
 const FRESH = { isAdmitted: false, hasWritten: false };
@@ -43,8 +44,12 @@ async function openVoters() {
     return acceptor.standing;
   };
   const start = async (node: NodeId): Promise<void> => {
-    voters.set(node, await openAcceptorStore({ path: join(folder, node), cluster: 'shop', node }));
+    voters.set(
+      node,
+      await openAcceptorStore({ path: join(folder, node), cluster: 'shop', node, clock: systemClock }),
+    );
     void seekAdmission({
+      clock: systemClock,
       acceptor: voters.get(node)!,
       others: VOTERS.filter((voter) => voter !== node),
       ask,

@@ -20,6 +20,7 @@ import { CONSENSUS_PATH, createHttpTransport } from '../../src/coordination/embe
 import { LockstepError } from '../../src/model/errors.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import type { ConformanceCluster } from './coordination-conformance.ts';
 
 export const VOTERS: readonly NodeId[] = ['a', 'b', 'c'].map(parseNodeId);
@@ -38,6 +39,7 @@ export class MemoryCluster implements ConformanceCluster {
 
   #participant(self: NodeId, options: Partial<EmbeddedCoordinationOptions>): EmbeddedCoordination {
     return createEmbeddedCoordination({
+      clock: systemClock,
       voters: VOTERS,
       proposerId: `${self}-1`,
       transport: { send: (to, message, timeoutMs) => this.#send(self, to, message, timeoutMs) },
@@ -102,7 +104,9 @@ export class HttpCluster implements ConformanceCluster {
   static async create(): Promise<HttpCluster> {
     const folder = await mkdtemp(join(tmpdir(), 'lockstep-coordination-'));
     const acceptors = await Promise.all(
-      VOTERS.map((node) => openAcceptorStore({ path: join(folder, `${node}.json`), cluster: 'shop', node })),
+      VOTERS.map((node) =>
+        openAcceptorStore({ path: join(folder, `${node}.json`), cluster: 'shop', node, clock: systemClock }),
+      ),
     );
     await Promise.all(acceptors.map((acceptor) => acceptor.admit()));
     const servers = await Promise.all(
@@ -112,12 +116,14 @@ export class HttpCluster implements ConformanceCluster {
     const [a, b, c] = VOTERS.map((self, index) => {
       const acceptor = acceptors[index]!;
       const transport = createHttpTransport({
+        clock: systemClock,
         self,
         acceptor,
         urlOf: (voter) => urls.get(voter) ?? '',
         seal: sealOf(self),
       });
       const coordination = createEmbeddedCoordination({
+        clock: systemClock,
         voters: VOTERS,
         transport,
         proposerId: `${self}-1`,

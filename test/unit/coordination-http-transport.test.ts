@@ -4,6 +4,7 @@ import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-s
 import type { AcceptorTransport } from '../../src/coordination/embedded/embedded.ts';
 import { createHttpTransport } from '../../src/coordination/embedded/http-transport.ts';
 import { parseNodeId } from '../../src/model/node.ts';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import { close, sealOf, serveAcceptor, urlOf } from './coordination-cluster.ts';
 
 const SELF = parseNodeId('a');
@@ -13,6 +14,7 @@ const HANGING: Pick<DurableAcceptor, 'handle'> = { handle: () => new Promise(() 
 
 function transportTo(url: string, seal = sealOf(SELF)): AcceptorTransport {
   return createHttpTransport({
+    clock: systemClock,
     self: SELF,
     acceptor: HANGING,
     urlOf: () => url,

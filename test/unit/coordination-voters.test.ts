@@ -8,6 +8,7 @@ import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-s
 import { createEmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
 import type { EmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
 import { parseNodeId } from '../../src/model/node.ts';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import type { NodeId } from '../../src/model/node.ts';
 
 const [a, b, c, d, e] = ['a', 'b', 'c', 'd', 'e'].map(parseNodeId) as [
@@ -29,7 +30,12 @@ beforeEach(async () => {
   acceptors = new Map();
   down = new Set();
   for (const node of [a, b, c, d, e]) {
-    const acceptor = await openAcceptorStore({ path: join(folder, node), cluster: 'shop', node });
+    const acceptor = await openAcceptorStore({
+      path: join(folder, node),
+      cluster: 'shop',
+      node,
+      clock: systemClock,
+    });
     if (FOUNDERS.includes(node)) await acceptor.admit();
     acceptors.set(node, acceptor);
   }
@@ -47,6 +53,7 @@ interface Value {
 
 function open(proposerId: string, onVoters: (set: VoterSet) => void = () => undefined): EmbeddedCoordination {
   const participant = createEmbeddedCoordination({
+    clock: systemClock,
     voters: FOUNDERS,
     voterRegister: { key: 'cluster', setOf: (value) => (value as Value | undefined)?.set ?? null },
     onVoters,

@@ -1,63 +1,79 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { LeadershipRegister } from '../../src/leader-follower/leadership/leadership.ts';
+import { systemClock } from '../../src/clock/system-clock.ts';
+import { VotersToCome } from '../../src/leader-follower/leadership/coming-voters.ts';
+import { LeadershipHold } from '../../src/leader-follower/leadership/leadership-hold.ts';
+import { RegisterReader } from '../../src/leader-follower/leadership/register-reader.ts';
 import { MemoryCluster, VOTERS } from './coordination-cluster.ts';
 import { n1, n2, n3 } from './decide-views.ts';
 
+interface Leader {
+  readonly register: RegisterReader;
+  readonly hold: LeadershipHold;
+  readonly votersToCome: VotersToCome;
+  readonly cluster: MemoryCluster;
+}
+
 /** A leader that is held up by everybody. */
-async function lead(): Promise<{ register: LeadershipRegister; cluster: MemoryCluster }> {
+async function lead(): Promise<Leader> {
   const cluster = new MemoryCluster({ messageTimeoutMs: 30, callTimeoutMs: 100 });
-  const register = new LeadershipRegister({
+  const coordination = cluster.participants[0];
+  const register = new RegisterReader(coordination, systemClock);
+  const votersToCome = new VotersToCome(register);
+  const hold = new LeadershipHold({
     self: n1,
     ttlMs: 60_000,
     supportMs: 5,
-    coordination: cluster.participants[0],
-    support: () => ({ untilMs: Number.POSITIVE_INFINITY, failsafeUntilMs: Number.POSITIVE_INFINITY }),
-    onDeadlines: () => undefined,
-    onTaking: () => undefined,
-    onWon: () => undefined,
-    onDeposed: () => undefined,
-    onNewLeader: () => undefined,
+    coordination,
+    register,
+    votersToCome,
+    support: {
+      untilMs: Number.POSITIVE_INFINITY,
+      failsafeUntilMs: Number.POSITIVE_INFINITY,
+      forget: () => undefined,
+    },
+    server: { setDeadlines: () => undefined },
+    clock: systemClock,
   });
   onTestFinished(async () => {
-    register.drop();
+    hold.drop();
     await cluster[Symbol.asyncDispose]();
   });
-  expect(await register.found({ required: 1, members: [] })).toBe(true);
-  return { register, cluster };
+  expect(await hold.found({ required: 1, members: [] })).toBe(true);
+  return { register, hold, votersToCome, cluster };
 }
 
 test('voters that are to come are counted until the change is known to be written', async () => {
-  const { register } = await lead();
-  const coming = (await register.addComingVoters([n1, n2]))!;
-  expect(register.comingVoters).toEqual([n1, n2]);
-  expect(await register.addComingVoters([n1, n3])).toBeNull();
-  expect(await register.changeVoters(coming, (state) => ({ ...state, votersEpoch: 1 }))).toBe(true);
+  const { register, hold, votersToCome } = await lead();
+  const coming = (await hold.addComingVoters([n1, n2]))!;
+  expect(votersToCome.names).toEqual([n1, n2]);
+  expect(await hold.addComingVoters([n1, n3])).toBeNull();
+  expect(await hold.changeVoters(coming, (state) => ({ ...state, votersEpoch: 1 }))).toBe(true);
   expect(register.known.state?.votersEpoch).toBe(1);
-  expect(register.comingVoters).toBeNull();
+  expect(votersToCome.names).toBeNull();
 });
 
 test('they stay counted while the outcome is unknown, until a newer version is', async () => {
-  const { register, cluster } = await lead();
-  const coming = (await register.addComingVoters([n1, n2]))!;
+  const { register, hold, votersToCome, cluster } = await lead();
+  const coming = (await hold.addComingVoters([n1, n2]))!;
   for (const voter of VOTERS.slice(1)) cluster.silence(voter);
-  expect(await register.changeVoters(coming, (state) => ({ ...state, votersEpoch: 1 }))).toBe(false);
-  register.dropComingVoters(coming);
-  expect(register.comingVoters).toEqual([n1, n2]);
+  expect(await hold.changeVoters(coming, (state) => ({ ...state, votersEpoch: 1 }))).toBe(false);
+  votersToCome.drop(coming);
+  expect(votersToCome.names).toEqual([n1, n2]);
   for (const voter of VOTERS.slice(1)) cluster.wake(voter);
-  await register.update((state) => state);
+  await hold.update((state) => state);
   await register.refresh();
-  expect(register.comingVoters).toBeNull();
+  expect(votersToCome.names).toBeNull();
 });
 
 test('a change that ends late takes back its own voters, not those of the next one', async () => {
-  const { register } = await lead();
-  const first = (await register.addComingVoters([n1, n2]))!;
-  register.dropComingVoters(first);
-  const second = (await register.addComingVoters([n1, n3]))!;
-  register.dropComingVoters(first);
-  expect(register.comingVoters).toEqual([n1, n3]);
+  const { register, hold, votersToCome } = await lead();
+  const first = (await hold.addComingVoters([n1, n2]))!;
+  votersToCome.drop(first);
+  const second = (await hold.addComingVoters([n1, n3]))!;
+  votersToCome.drop(first);
+  expect(votersToCome.names).toEqual([n1, n3]);
   // Nor is the first one written after all: nobody counts its voters.
-  expect(await register.changeVoters(first, (state) => ({ ...state, votersEpoch: 9 }))).toBe(false);
+  expect(await hold.changeVoters(first, (state) => ({ ...state, votersEpoch: 9 }))).toBe(false);
   expect(register.known.state?.votersEpoch).toBeUndefined();
-  expect(await register.changeVoters(second, (state) => ({ ...state, votersEpoch: 1 }))).toBe(true);
+  expect(await hold.changeVoters(second, (state) => ({ ...state, votersEpoch: 1 }))).toBe(true);
 });

@@ -4,6 +4,7 @@ import type { Server } from 'node:http';
 import { connect, createServer as createTcpServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import type { AgentSeal } from '../../src/coordination/agent-seal.ts';
 import type { NodeConfig } from '../../src/leader-follower/config/config.ts';
 import { LINK_PROTOCOL, PeerLink } from '../../src/leader-follower/peers/link.ts';
@@ -37,17 +38,18 @@ const STATUS: NodeStatus = {
 async function serveOther(seal: AgentSeal): Promise<Listening & { readonly refused: string[] }> {
   const server = createServer();
   const refused: string[] = [];
-  const endLinks = serveLinks(
+  const endLinks = serveLinks({
     server,
-    {
+    api: {
       status: () => STATUS,
       onStatusChange: () => () => undefined,
       answerPing: () => false,
       onRefused: (reason) => void refused.push(reason),
     },
     seal,
-    new Proofs(() => undefined),
-  );
+    proofs: new Proofs(() => undefined),
+    clock: systemClock,
+  });
   return { ...(await listen(server, endLinks)), refused };
 }
 
@@ -89,7 +91,7 @@ class Opener implements Disposable {
       witness: false,
       voter: true,
     };
-    this.#link = new PeerLink(node, seal, {
+    this.#link = new PeerLink(node, seal, systemClock, {
       onStatus: (status) => void this.statuses.push(status),
       onPong: (supports) => void this.pongs.push(supports),
       onDistrust: (reason) => void this.distrust.push(reason),

@@ -1,4 +1,4 @@
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { SupportOfMembers } from '../../src/leader-follower/leadership/support-of-members.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
@@ -6,20 +6,13 @@ import { n1, n2, n3 } from './decide-views.ts';
 
 const n4 = parseNodeId('n4');
 const n5 = parseNodeId('n5');
-let support: SupportOfMembers | null = null;
-
-afterEach(() => support?.close());
 
 function open(memberSets: () => readonly (readonly NodeId[])[]): SupportOfMembers {
-  support = new SupportOfMembers({
+  return new SupportOfMembers({
     self: n1,
     memberSets,
     supportMs: 600,
-    currentPing: () => null,
-    sendPing: () => undefined,
-    onMoved: () => undefined,
   });
-  return support;
 }
 
 it('lasts as long as enough of the members hold the leader up', () => {

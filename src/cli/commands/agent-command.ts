@@ -1,4 +1,5 @@
 import { Agent } from '../../leader-follower/agent.ts';
+import { machineClock } from '../../clock/machine-clock.ts';
 import { findNode, readClusterConfig } from '../../leader-follower/config/config.ts';
 import { RemovedError } from '../../leader-follower/members/membership.ts';
 import { Witness } from '../../leader-follower/witness.ts';
@@ -23,10 +24,10 @@ export async function runAgent(options: {
     onProblem: (problem) => process.stderr.write(`${problem}\n`),
   });
   // Before anything is opened; the kernel lets it go when this process ends.
-  await takeNodeFolder(options.data, parseNodeId(options.node));
+  await takeNodeFolder(options.data, parseNodeId(options.node), machineClock);
   const config = await withOwnNode(await readClusterConfig(options.config), options);
   const open = findNode(config, options.node).witness ? Witness.open : Agent.open;
-  const agent = await open({ config, node: options.node, stateDir: options.data });
+  const agent = await open({ config, node: options.node, stateDir: options.data, clock: machineClock });
   let isReady = false;
   agent.subscribe((change) => {
     if ('event' in change) {

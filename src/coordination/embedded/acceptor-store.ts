@@ -1,3 +1,4 @@
+import type { Clock } from '../../model/clock.ts';
 import { randomUUID } from 'node:crypto';
 import { EMPTY_ACCEPTOR, stepAcceptor } from '../../consensus/acceptor.ts';
 import type { AcceptorState, ConsensusReply, SentMessage, VersionedValue } from '../../consensus/acceptor.ts';
@@ -55,6 +56,7 @@ interface StoredFile {
 const NEWEST_FORMAT = 3;
 
 interface StoreOptions {
+  readonly clock: Clock;
   readonly path: string;
   readonly cluster: string;
   readonly node: NodeId;
@@ -156,7 +158,7 @@ class AcceptorStore implements DurableAcceptor {
   get obstacle(): string | null {
     if (!this.#votes) return 'it does not vote yet, or has lost its vote';
     if (this.#isBehind) return this.#failure;
-    const hangsForMs = this.#writesSinceMs === null ? 0 : performance.now() - this.#writesSinceMs;
+    const hangsForMs = this.#writesSinceMs === null ? 0 : this.#options.clock.nowMs() - this.#writesSinceMs;
     return hangsForMs > HANGS_AFTER_MS ? 'its disk does not answer' : null;
   }
 
@@ -189,7 +191,7 @@ class AcceptorStore implements DurableAcceptor {
       .catch(() => undefined)
       .then(() => {
         this.#nextWrite = null;
-        this.#writesSinceMs = performance.now();
+        this.#writesSinceMs = this.#options.clock.nowMs();
         return this.#write().finally(() => (this.#writesSinceMs = null));
       });
     this.#persisted = this.#nextWrite;

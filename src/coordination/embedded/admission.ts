@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import type { Clock } from '../../model/clock.ts';
 import type { NodeId } from '../../model/node.ts';
 import type { DurableAcceptor } from './acceptor-store.ts';
 import { judgeNewcomer } from './core/admission.ts';
@@ -16,6 +16,7 @@ export type AskStanding = (voter: NodeId) => Promise<Standing>;
 /** Asks the other voters until this one may vote, or `signal` is aborted; see {@link judgeNewcomer}. */
 export async function seekAdmission(options: {
   readonly acceptor: DurableAcceptor;
+  readonly clock: Clock;
   readonly others: readonly NodeId[];
   readonly ask: AskStanding;
   /** It had voted before and has lost what it promised. Called again every few seconds. */
@@ -36,7 +37,7 @@ export async function seekAdmission(options: {
       return;
     if (judgement === 'lost') options.onLost();
     const pauseMs = judgement === 'lost' ? LOST_INTERVAL_MS : ASK_INTERVAL_MS;
-    await delay(pauseMs, undefined, { signal }).catch(() => undefined);
+    await options.clock.sleep(pauseMs, signal);
   }
 }
 

@@ -1,4 +1,3 @@
-import { systemClock } from '../../clock/system-clock.ts';
 import type { Clock } from '../../model/clock.ts';
 import type {
   ConsensusMessage,
@@ -50,8 +49,7 @@ export interface EmbeddedCoordinationOptions {
   readonly watchIntervalMs?: number;
   /** In [0, 1); spreads the retries of competing proposers. */
   readonly random?: () => number;
-  /** Default: the process's monotonic clock. */
-  readonly clock?: Clock;
+  readonly clock: Clock;
 }
 
 export interface EmbeddedCoordination extends Coordination {
@@ -109,7 +107,7 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     this.#callTimeoutMs = options.callTimeoutMs ?? 1_500;
     this.#watchIntervalMs = options.watchIntervalMs ?? 200;
     this.#random = options.random ?? Math.random;
-    this.#clock = options.clock ?? systemClock;
+    this.#clock = options.clock;
   }
 
   async read(key: string): Promise<Register> {

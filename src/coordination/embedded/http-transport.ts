@@ -1,3 +1,5 @@
+import { within } from '../../clock/within.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { ConsensusReply, SentMessage } from '../../consensus/acceptor.ts';
 import type { NodeId } from '../../model/node.ts';
 import type { DurableAcceptor } from './acceptor-store.ts';
@@ -15,10 +17,12 @@ export function createHttpTransport(options: {
   /** Where a voter's agent answers. */
   readonly urlOf: (voter: NodeId) => string;
   readonly seal: AgentSeal;
+  readonly clock: Clock;
 }): AcceptorTransport {
   return {
     async send(to: NodeId, message: SentMessage, timeoutMs: number): Promise<ConsensusReply> {
-      if (to === options.self) return withinTime(options.acceptor.handle(message), timeoutMs);
+      // A local disk that hangs must not hold a call past its deadline either.
+      if (to === options.self) return within(options.clock, timeoutMs, options.acceptor.handle(message));
       return askAgent<ConsensusReply>(options.seal, {
         to,
         url: options.urlOf(to),
@@ -29,12 +33,4 @@ export function createHttpTransport(options: {
       });
     },
   };
-}
-
-/** A local disk that hangs must not hold a call past its deadline either. */
-function withinTime<T>(answer: Promise<T>, timeoutMs: number): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
-    answer.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { encodeBytes, isTokenTrouble, parseObject, readError } from './core/etcd-answers.ts';
 import type { EtcdError, HeaderJson } from './core/etcd-answers.ts';
@@ -6,6 +6,7 @@ import { EtcdHttp } from './etcd-http.ts';
 import type { EtcdTlsFiles, HttpOutcome } from './etcd-http.ts';
 
 export interface EtcdGatewayOptions {
+  readonly clock: Clock;
   readonly endpoints: readonly string[];
   readonly username?: string | undefined;
   readonly password?: string | undefined;
@@ -54,7 +55,7 @@ export class EtcdGateway {
 
   constructor(options: EtcdGatewayOptions) {
     this.#options = options;
-    this.#http = new EtcdHttp(options.tls ?? {});
+    this.#http = new EtcdHttp(options.tls ?? {}, options.clock);
   }
 
   get isClosed(): boolean {
@@ -72,12 +73,12 @@ export class EtcdGateway {
    * password is seen at the start), or when the members do not form one cluster.
    */
   async call(path: string, key: string, body: object): Promise<GatewayOutcome> {
-    const deadline = performance.now() + this.#options.callTimeoutMs;
+    const deadline = this.#options.clock.nowMs() + this.#options.callTimeoutMs;
     const reasons = new Map<string, string>();
     let mayHaveRun = false;
     await this.#lookAtAll(key, deadline);
     for (let attempt = 1, tokens = 0; !this.isClosed; attempt++) {
-      const leftMs = deadline - performance.now();
+      const leftMs = deadline - this.#options.clock.nowMs();
       if (leftMs < 1) break;
       const endpoint = this.#endpoint();
       const result = await this.#attempt(endpoint, path, key, body, deadline);
@@ -86,7 +87,8 @@ export class EtcdGateway {
         return { kind: 'answered', body: result.body, mayHaveRunBefore: mayHaveRun };
       }
       // The last attempt may have been cut short: what came before it says more.
-      if (performance.now() < deadline || !reasons.has(endpoint)) reasons.set(endpoint, result.reason);
+      if (this.#options.clock.nowMs() < deadline || !reasons.has(endpoint))
+        reasons.set(endpoint, result.reason);
       if (result.kind === 'refused' && !this.#hasWorked) throw this.#refusal(endpoint, result.reason);
       if (result.kind === 'failed') mayHaveRun ||= result.mayHaveRun;
       // A token that ran out says nothing against the member.
@@ -110,7 +112,7 @@ export class EtcdGateway {
   ): Promise<string> {
     const endpoint = this.#endpoint();
     const { requestTimeoutMs } = this.#options;
-    const token = await this.#currentToken(performance.now() + this.#options.callTimeoutMs);
+    const token = await this.#currentToken(this.#options.clock.nowMs() + this.#options.callTimeoutMs);
     if (token.kind !== 'token') {
       this.#leave(endpoint);
       return token.reason;
@@ -248,7 +250,7 @@ export class EtcdGateway {
     const asked = (this.#token ??= this.#authenticate());
     asked.catch(() => (this.#token = this.#token === asked ? null : this.#token));
     try {
-      const waited = await Promise.race([asked, this.#sleep(deadline - performance.now())]);
+      const waited = await Promise.race([asked, this.#sleep(deadline - this.#options.clock.nowMs())]);
       if (waited === undefined) {
         return {
           kind: 'failed',
@@ -317,19 +319,19 @@ export class EtcdGateway {
   }
 
   #timeoutMs(deadline: number): number {
-    return Math.max(1, Math.min(this.#options.requestTimeoutMs, deadline - performance.now()));
+    return Math.max(1, Math.min(this.#options.requestTimeoutMs, deadline - this.#options.clock.nowMs()));
   }
 
   async #pause(attempt: number, deadline: number): Promise<void> {
     const count = this.#options.endpoints.length;
     if (attempt % count !== 0) return;
     const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** (attempt / count - 1), LONGEST_PAUSE_MS);
-    await this.#sleep(Math.min(pauseMs, deadline - performance.now()));
+    await this.#sleep(Math.min(pauseMs, deadline - this.#options.clock.nowMs()));
   }
 
   async #sleep(ms: number): Promise<void> {
     if (ms <= 0) return;
-    await delay(ms, undefined, { signal: this.#closing.signal, ref: false }).catch(() => undefined);
+    await this.#options.clock.sleep(ms, this.#closing.signal);
   }
 }
 

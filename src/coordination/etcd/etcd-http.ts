@@ -1,3 +1,4 @@
+import type { Clock } from '../../model/clock.ts';
 import { setMaxListeners } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
@@ -35,13 +36,15 @@ const MAX_ANSWER_BYTES = 8 * 1_048_576;
 /** JSON over HTTP(S) to etcd's members on kept connections. Host names are looked up for each new connection. */
 export class EtcdHttp {
   readonly #tls: EtcdTlsFiles;
+  readonly #clock: Clock;
   readonly #plain = new HttpAgent({ keepAlive: true, keepAliveMsecs: 1_000 });
   readonly #closing = new AbortController();
   #secure: HttpsAgent | null = null;
   #secureContent = '';
   #isSecureStale = true;
 
-  constructor(tls: EtcdTlsFiles) {
+  constructor(tls: EtcdTlsFiles, clock: Clock) {
+    this.#clock = clock;
     this.#tls = tls;
     // One listener for each request under way.
     setMaxListeners(0, this.#closing.signal);
@@ -53,9 +56,11 @@ export class EtcdHttp {
     const outcome = await new Promise<HttpOutcome>((resolve) => {
       const sending = this.#send(post, agent);
       const { request } = sending;
-      const timer = setTimeout(() => request.destroy(new TimeoutError(post.timeoutMs)), post.timeoutMs);
+      const callOff = this.#clock.after(post.timeoutMs, () =>
+        request.destroy(new TimeoutError(post.timeoutMs)),
+      );
       const end = (result: HttpOutcome): void => {
-        clearTimeout(timer);
+        callOff();
         resolve(result);
       };
       const fail = (error: Error): void => end(sending.failure(error));
@@ -82,9 +87,11 @@ export class EtcdHttp {
     const agent = await this.#agentFor(post.endpoint);
     return new Promise((resolve) => {
       const { request } = this.#send(post, agent, signal);
-      const timer = setTimeout(() => request.destroy(new TimeoutError(post.timeoutMs)), post.timeoutMs);
+      const callOff = this.#clock.after(post.timeoutMs, () =>
+        request.destroy(new TimeoutError(post.timeoutMs)),
+      );
       const end = (reason: string): void => {
-        clearTimeout(timer);
+        callOff();
         resolve(reason);
         request.destroy();
       };
@@ -93,7 +100,7 @@ export class EtcdHttp {
         end(describe(error));
       });
       request.on('response', (response) => {
-        clearTimeout(timer);
+        callOff();
         let rest = '';
         response.setEncoding('utf8');
         response.on('data', (chunk: string) => {

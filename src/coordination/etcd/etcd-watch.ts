@@ -1,10 +1,12 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { every } from '../../clock/every.ts';
+import type { Clock } from '../../model/clock.ts';
 import { decodeStored, encodeBytes } from './core/etcd-answers.ts';
 import type { StoredRegister, WatchJson } from './core/etcd-answers.ts';
 import type { Register } from '../contract.ts';
 import type { EtcdGateway } from './etcd-gateway.ts';
 
 export interface EtcdWatchOptions {
+  readonly clock: Clock;
   readonly gateway: EtcdGateway;
   /** The whole key in etcd. */
   readonly key: string;
@@ -50,7 +52,7 @@ class EtcdWatch {
 
   /** One stream from its opening to its end. False when nothing came of it. */
   async #runOnce(): Promise<boolean> {
-    const { gateway, key, read, checkMs, signal } = this.#options;
+    const { gateway, key, read, checkMs, signal, clock } = this.#options;
     if (this.#revision === null) {
       const register = await read();
       this.#tell(register);
@@ -58,15 +60,15 @@ class EtcdWatch {
     }
     const ended = new AbortController();
     let isGood = false;
-    let heardAtMs = performance.now();
+    let heardAtMs = clock.nowMs();
     const onResult = (result: unknown): void => {
-      heardAtMs = performance.now();
+      heardAtMs = clock.nowMs();
       if (this.#hear(result as WatchJson)) isGood = true;
       else ended.abort();
     };
-    const check = setInterval(() => {
-      if (performance.now() - heardAtMs < checkMs) return;
-      heardAtMs = performance.now();
+    const endChecks = every(clock, checkMs / 2, () => {
+      if (clock.nowMs() - heardAtMs < checkMs) return;
+      heardAtMs = clock.nowMs();
       const told = this.#lastVersion;
       read().then(
         (register) => {
@@ -75,14 +77,13 @@ class EtcdWatch {
         },
         () => undefined,
       );
-    }, checkMs / 2);
-    check.unref();
+    });
     try {
       const request = { key: encodeBytes(key), start_revision: String(this.#revision + 1) };
       const body = { create_request: request };
       await gateway.stream('/v3/watch', body, onResult, AbortSignal.any([signal, ended.signal]));
     } finally {
-      clearInterval(check);
+      endChecks();
     }
     return isGood;
   }
@@ -112,6 +113,6 @@ class EtcdWatch {
   }
 
   async #pause(ms: number): Promise<void> {
-    await delay(ms, undefined, { signal: this.#options.signal, ref: false }).catch(() => undefined);
+    await this.#options.clock.sleep(ms, this.#options.signal);
   }
 }

@@ -1,3 +1,4 @@
+import type { Clock } from '../../model/clock.ts';
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { LockstepError } from '../../model/errors.ts';
@@ -9,6 +10,7 @@ import type { EtcdTlsFiles } from './etcd-http.ts';
 import { watchRegister } from './etcd-watch.ts';
 
 export interface EtcdCoordinationOptions {
+  readonly clock: Clock;
   /** Members of one etcd cluster (3.4 or later) as `http(s)://host:port`. */
   readonly endpoints: readonly string[];
   /** What keys begin with; of this cluster alone, e.g. `/lockstep/<id>/`. */
@@ -38,6 +40,7 @@ export function createEtcdCoordination(options: EtcdCoordinationOptions): Coordi
 
 class EtcdCoordination implements Coordination {
   readonly #prefix: string;
+  readonly #clock: Clock;
   readonly #gateway: EtcdGateway;
   readonly #callTimeoutMs: number;
   readonly #watchCheckMs: number;
@@ -51,7 +54,9 @@ class EtcdCoordination implements Coordination {
     this.#callTimeoutMs = options.timeouts?.callMs ?? 1_500;
     this.#watchCheckMs = options.timeouts?.watchCheckMs ?? 2_000;
     setMaxListeners(0, this.#closing.signal);
+    this.#clock = options.clock;
     this.#gateway = new EtcdGateway({
+      clock: options.clock,
       endpoints: options.endpoints,
       username: options.username,
       password: options.password,
@@ -81,6 +86,7 @@ class EtcdCoordination implements Coordination {
       listener,
       read: () => this.#read(name),
       checkMs: this.#watchCheckMs,
+      clock: this.#clock,
       signal: AbortSignal.any([this.#closing.signal, ended.signal]),
     });
     void this.#track(run);

@@ -1,3 +1,4 @@
+import type { Clock } from '../../model/clock.ts';
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -20,7 +21,7 @@ import { isPresent } from '../../postgres/data-folder.ts';
 import { agentUrl, findNode, voters } from './config.ts';
 import type { ClusterConfig, EtcdConfig, NodeConfig } from './config.ts';
 import type { ClusterState } from '../core/cluster-state.ts';
-import { CLUSTER_KEY } from '../leadership/leadership.ts';
+import { CLUSTER_KEY } from '../leadership/register-reader.ts';
 import { PLAN_KEY } from '../plan/plan-register.ts';
 import { voterSetOf } from '../members/core/voter-changes.ts';
 
@@ -56,6 +57,7 @@ export interface OpenCoordination {
 }
 
 export interface CoordinationOptions {
+  readonly clock: Clock;
   readonly config: ClusterConfig;
   readonly node: NodeConfig;
   readonly seal: AgentSeal;
@@ -79,16 +81,16 @@ export async function openCoordination(options: CoordinationOptions): Promise<Op
     case 'embedded':
       return openEmbedded(options);
     case 'etcd':
-      return openEtcd(config.id, config.coordination);
+      return openEtcd(config.id, config.coordination, options.clock);
     default:
       return config.coordination satisfies never;
   }
 }
 
 async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordination> {
-  const { config, node, seal, folder, isNew } = options;
+  const { config, node, seal, folder, isNew, clock } = options;
   const path = join(folder, 'consensus.json');
-  const acceptor = await openAcceptorStore({ path, cluster: config.id, node: node.name });
+  const acceptor = await openAcceptorStore({ path, cluster: config.id, node: node.name, clock });
   // A voter that forgot its promises could let two leaders be chosen.
   if (acceptor.isNew && !isNew && node.voter) {
     throw new LockstepError(
@@ -119,6 +121,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
   if (node.voter) {
     void seekAdmission({
       acceptor,
+      clock,
       others: names,
       ask,
       onLost: () => {
@@ -136,6 +139,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
   };
   if (acceptor.voters !== null) useVoters(acceptor.voters);
   const registers = createEmbeddedCoordination({
+    clock,
     voters: voters(config).map((voter) => voter.name),
     voterRegister: { key: CLUSTER_KEY, setOf: (value) => voterSetOf((value ?? null) as ClusterState | null) },
     knownVoters: acceptor.voters,
@@ -147,6 +151,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
       acceptor,
       urlOf: (voter) => urls.get(voter) ?? '',
       seal,
+      clock,
     }),
   });
   acceptor.onAccepted((key) => registers.notify(key));
@@ -176,10 +181,10 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
 }
 
 /** The cluster's id is part of the keys: two clusters never meet in one etcd, whatever their prefix. */
-function openEtcd(clusterId: string, etcd: EtcdConfig): OpenCoordination {
+function openEtcd(clusterId: string, etcd: EtcdConfig, clock: Clock): OpenCoordination {
   const { endpoints, username, password, tls } = etcd;
   const prefix = `${etcd.prefix}${clusterId}/`;
-  const registers = createEtcdCoordination({ endpoints, prefix, username, password, tls });
+  const registers = createEtcdCoordination({ clock, endpoints, prefix, username, password, tls });
   return {
     registers,
     vote: null,

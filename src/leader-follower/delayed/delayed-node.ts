@@ -1,12 +1,11 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { maxLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
 import type { PostgresAccount } from '../../postgres/account.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { Probe } from '../../postgres/probe.ts';
 import type { ServerAddress } from '../../postgres/replication-connection.ts';
 import { SUPERUSER } from '../../postgres/settings.ts';
@@ -34,12 +33,12 @@ export type Replay =
   | { readonly kind: 'apart'; readonly setting: { readonly name: string; readonly value: string } };
 
 export interface DelayedNodeOptions {
+  readonly clock: Clock;
   readonly node: NodeConfig;
   readonly folder: string;
   readonly account: PostgresAccount | null;
   readonly systemIdentifier: () => Promise<string | null>;
   readonly probe: () => Promise<Probe | null>;
-  readonly onTimeline: () => void;
   readonly onProblem: (problem: string) => void;
 }
 
@@ -49,10 +48,9 @@ export function createDelayedNode(
   folder: string,
   server: Pick<DelayedNodeOptions, 'systemIdentifier' | 'probe'>,
 ): DelayedNode | null {
-  const { node, account, onProblem } = options;
+  const { node, account, onProblem, clock } = options;
   if (delayMsOf(node) === 0) return null;
-  const onTimeline = (): void => options.onLogTimeline?.();
-  return new DelayedNode({ node, folder, account, onProblem, onTimeline, ...server });
+  return new DelayedNode({ node, folder, account, onProblem, clock, ...server });
 }
 
 /** What a delayed node has and does that others have not; see docs/internals/delayed.md. */
@@ -61,17 +59,23 @@ export class DelayedNode {
   readonly keeper: LogKeeper;
   readonly tables: TableJournal;
   readonly #folder: string;
+  readonly #clock: Clock;
   #startTimeline: number | null = null;
-  #prunedAtMs = monotonicMs();
+  #prunedAtMs: number;
   replay: Replay = { kind: 'delayed' };
   /** What people are told that this node is there for now; null when it just follows. */
   note: string | null = null;
+  /** Called when the log goes on with another timeline: PostgreSQL is to be started anew. */
+  onTimeline: () => void = () => undefined;
 
   constructor(options: DelayedNodeOptions) {
     this.delayMs = delayMsOf(options.node);
     this.#folder = options.folder;
-    this.tables = new TableJournal(options.folder);
+    this.#clock = options.clock;
+    this.#prunedAtMs = options.clock.nowMs();
+    this.tables = new TableJournal(options.folder, options.clock);
     this.keeper = new LogKeeper({
+      clock: options.clock,
       node: options.node.name,
       folder: options.folder,
       account: options.account,
@@ -80,7 +84,7 @@ export class DelayedNode {
         const seen = await options.probe();
         return seen?.isInRecovery === true ? { timeline: seen.timeline, lsn: seen.replayedLsn } : null;
       },
-      onTimeline: options.onTimeline,
+      onTimeline: () => this.onTimeline(),
       onProblem: options.onProblem,
     });
   }
@@ -127,9 +131,9 @@ export class DelayedNode {
 
   /** To be awaited before PostgreSQL starts: its settings name the timeline that the archive is on by then. */
   async prepareStart(upstream: NodeId | null): Promise<void> {
-    const deadline = monotonicMs() + ARRIVAL_TIMEOUT_MS;
-    while (upstream !== null && this.keeper.streamingFrom !== upstream && monotonicMs() < deadline)
-      await delay(20);
+    const deadline = this.#clock.nowMs() + ARRIVAL_TIMEOUT_MS;
+    while (upstream !== null && this.keeper.streamingFrom !== upstream && this.#clock.nowMs() < deadline)
+      await this.#clock.sleep(20);
     await this.keeper.isResumed;
     this.#startTimeline = this.keeper.timeline;
     if (this.#startTimeline !== null) await this.#removeForeignLog(this.#startTimeline);
@@ -163,8 +167,8 @@ export class DelayedNode {
 
   /** Now and then lets go of log that PostgreSQL would not begin before any more. `client` as superuser. */
   async pruneLog(withClient: <T>(task: (client: pg.Client) => Promise<T>) => Promise<T>): Promise<void> {
-    if (this.replay.kind !== 'delayed' || monotonicMs() - this.#prunedAtMs < PRUNE_INTERVAL_MS) return;
-    this.#prunedAtMs = monotonicMs();
+    if (this.replay.kind !== 'delayed' || this.#clock.nowMs() - this.#prunedAtMs < PRUNE_INTERVAL_MS) return;
+    this.#prunedAtMs = this.#clock.nowMs();
     const redo = await withClient(async (client) => {
       const { rows } = await client.query<{ redo: string }>(
         `SELECT (redo_lsn - '0/0'::pg_lsn)::text AS redo FROM pg_control_checkpoint()`,

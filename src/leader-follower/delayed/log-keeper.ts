@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Lsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
 import type { Timeline, TimelineHistory } from '../../model/timeline.ts';
@@ -7,7 +6,7 @@ import type { PostgresAccount } from '../../postgres/account.ts';
 import { LogArchive } from '../../postgres/log/log-archive.ts';
 import { LogStream } from '../../postgres/log/log-stream.ts';
 import type { LogSource } from '../../postgres/log/log-stream.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { ServerAddress } from '../../postgres/replication-connection.ts';
 import { slotName } from '../../postgres/slots.ts';
 import { addArrival, oldestUnreplayedMs } from './core/arrivals.ts';
@@ -19,6 +18,7 @@ const RETRY_MS = 500;
 export const LOG_FOLDER = 'log';
 
 export interface LogKeeperOptions {
+  readonly clock: Clock;
   readonly node: NodeId;
   /** The node's folder. */
   readonly folder: string;
@@ -100,7 +100,7 @@ export class LogKeeper {
   ageOf(replayed: Lsn): number | null {
     return this.#flushed === null
       ? null
-      : oldestUnreplayedMs(this.#arrivals, replayed, this.#flushed, monotonicMs());
+      : oldestUnreplayedMs(this.#arrivals, replayed, this.#flushed, this.#options.clock.nowMs());
   }
 
   /** Drops log that ends before `lsn`, which PostgreSQL would not begin before after a crash. */
@@ -139,7 +139,7 @@ export class LogKeeper {
       if (this.#closing.signal.aborted) return;
       if (problem !== null && upstream === this.#upstream)
         this.#options.onProblem(`no log comes from ${upstream?.name}: ${(problem as Error).message}`);
-      await delay(RETRY_MS, undefined, { signal: this.#closing.signal }).catch(() => undefined);
+      await this.#options.clock.sleep(RETRY_MS, this.#closing.signal);
     }
   }
 
@@ -204,7 +204,11 @@ export class LogKeeper {
     const lsn = written > from ? written : from;
     this.#flushed = lsn;
     const needed = await this.#options.needed().catch(() => null);
-    this.#arrivals = addArrival(this.#arrivals, { lsn, atMs: monotonicMs() }, needed?.lsn ?? null);
+    this.#arrivals = addArrival(
+      this.#arrivals,
+      { lsn, atMs: this.#options.clock.nowMs() },
+      needed?.lsn ?? null,
+    );
     return lsn;
   }
 

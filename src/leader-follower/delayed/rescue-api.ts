@@ -1,7 +1,8 @@
+import type { Clock } from '../../model/clock.ts';
 import type { BetweenRounds } from '../between-rounds.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 import type { ClusterState } from '../core/cluster-state.ts';
-import type { LeadershipRegister } from '../leadership/leadership.ts';
+import type { RegisterReader } from '../leadership/register-reader.ts';
 import type { LocalNode } from '../local/local-node.ts';
 import type { PeerReport, Peers } from '../peers/peers.ts';
 import type { EventLog } from '../report/event-log.ts';
@@ -33,13 +34,18 @@ export function createRescue(agent: {
   readonly node: NodeConfig;
   readonly local: LocalNode;
   readonly events: EventLog;
-  readonly register: LeadershipRegister;
+  readonly register: RegisterReader;
   readonly peers: Peers;
+  readonly betweenRounds: BetweenRounds;
+  readonly clock: Clock;
 }): Rescue | null {
-  const { config, node, local, events, register, peers } = agent;
+  const { config, node, local, events, register, peers, betweenRounds, clock } = agent;
   const { delayed } = local;
   const leader = (): NodeConfig | null => servingLeader(register.known.state, peers.reports());
-  return delayed && new Rescue({ config, node, local, delayed, events, leader });
+  if (delayed === null) return null;
+  const rescue = new Rescue({ config, node, local, delayed, events, leader, clock });
+  delayed.onTimeline = () => void betweenRounds.ask(() => rescue.changeTimeline());
+  return rescue;
 }
 
 /** Opening and closing come between two of the agent's rounds; a listing disturbs none. */

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn, parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
@@ -32,6 +32,7 @@ export interface RescueList {
 }
 
 export interface RescueOptions {
+  readonly clock: Clock;
   readonly config: ClusterConfig;
   readonly node: NodeConfig;
   readonly local: LocalNode;
@@ -111,7 +112,7 @@ export class RescueLog {
     const { keeper } = delayed;
     const deadlineMs = monotonicMs() + ARRIVAL_TIMEOUT_MS;
     const received = (): Lsn => keeper.flushedLsn ?? range.toLsn;
-    while (received() < until && monotonicMs() < deadlineMs) await delay(ARRIVAL_CHECK_MS);
+    while (received() < until && monotonicMs() < deadlineMs) await this.#options.clock.sleep(ARRIVAL_CHECK_MS);
     if (keeper.timeline !== range.history.timeline) return;
     const rest = { ...range, fromLsn: range.toLsn, toLsn: received() };
     await readTransactions({ range: rest, ...local.programs, reading }).catch(() => undefined);

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import { escapeIdentifier, escapeLiteral } from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';
@@ -245,9 +244,9 @@ export class Rescue {
   }
 
   async #untilApart(target: string | null): Promise<void> {
-    const { local } = this.#options;
+    const { local, clock } = this.#options;
     let last: Lsn | null = null;
-    let movedAtMs = performance.now();
+    let movedAtMs = clock.nowMs();
     for (;;) {
       if (this.#isCancelled) throw new Error('it was called off');
       if (!local.server.isRunning)
@@ -256,16 +255,16 @@ export class Rescue {
       if (seen?.isInRecovery === false) return;
       if (seen !== null && seen.replayedLsn !== last) {
         last = seen.replayedLsn;
-        movedAtMs = performance.now();
+        movedAtMs = clock.nowMs();
         local.changes.activity = {
           state: 'rejoining',
           detail: `rescue: rolling forward, ${formatLsn(last)} of ${target ?? 'the log'}`,
         };
       }
-      if (performance.now() - movedAtMs > ROLL_STALLED_MS) {
+      if (clock.nowMs() - movedAtMs > ROLL_STALLED_MS) {
         throw new Error(`it has not come any further than ${last === null ? 'its start' : formatLsn(last)}`);
       }
-      await delay(ROLL_CHECK_MS);
+      await clock.sleep(ROLL_CHECK_MS);
     }
   }
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '../../postgres/data-folder.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { CatalogTable } from './core/danger.ts';
 import { readCatalogs } from './log-reading.ts';
 import type { OpenDatabase } from './log-reading.ts';
@@ -17,11 +17,13 @@ const FILE = 'tables.json';
  */
 export class TableJournal {
   readonly #path: string;
+  readonly #clock: Clock;
   #entries: Map<string, CatalogTable> | null = null;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
   #looking: Promise<void> | null = null;
 
-  constructor(folder: string) {
+  constructor(folder: string, clock: Clock) {
+    this.#clock = clock;
     this.#path = join(folder, FILE);
   }
 
@@ -32,8 +34,8 @@ export class TableJournal {
 
   /** Looks at the leader's catalogs when it is time; does not wait for it, and does without where they cannot be read. */
   keep(open: OpenDatabase): void {
-    if (this.#looking !== null || monotonicMs() - this.#lookedAtMs < INTERVAL_MS) return;
-    this.#lookedAtMs = monotonicMs();
+    if (this.#looking !== null || this.#clock.nowMs() - this.#lookedAtMs < INTERVAL_MS) return;
+    this.#lookedAtMs = this.#clock.nowMs();
     this.#looking = this.#look(open)
       .catch(() => undefined)
       .finally(() => (this.#looking = null));

@@ -1,7 +1,7 @@
 import type { Lsn } from '../../model/lsn.ts';
 import { parseLsn } from '../../model/lsn.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { NodeId } from '../../model/node.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import { advanceSlot, createSlot, dropSlot, readSlots } from '../../postgres/slots.ts';
 import { delayMsOf, followersOf } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
@@ -23,6 +23,7 @@ const FOLLOWER_INTERVAL_MS = 10_000;
  */
 export class SlotKeeper implements LeaderDuty {
   readonly #self: NodeId;
+  readonly #clock: Clock;
   readonly #config: ClusterConfig;
   readonly #local: LocalNode;
   readonly #peers: Peers;
@@ -32,12 +33,14 @@ export class SlotKeeper implements LeaderDuty {
 
   constructor(options: {
     readonly self: NodeId;
+    readonly clock: Clock;
     readonly config: ClusterConfig;
     readonly local: LocalNode;
     readonly peers: Peers;
     readonly merits: Merits;
   }) {
     this.#self = options.self;
+    this.#clock = options.clock;
     this.#config = options.config;
     this.#local = options.local;
     this.#peers = options.peers;
@@ -46,7 +49,7 @@ export class SlotKeeper implements LeaderDuty {
 
   /** Makes the slots right now. */
   ensure(): Promise<void> {
-    this.#checkedAtMs = monotonicMs();
+    this.#checkedAtMs = this.#clock.nowMs();
     const check = this.#checks.then(() => this.#check());
     this.#checks = check.catch(() => undefined);
     return check;
@@ -64,7 +67,7 @@ export class SlotKeeper implements LeaderDuty {
 
   /** As leader: {@link ensure} when it is time. */
   async step(): Promise<void> {
-    if (monotonicMs() - this.#checkedAtMs > LEADER_INTERVAL_MS) await this.ensure();
+    if (this.#clock.nowMs() - this.#checkedAtMs > LEADER_INTERVAL_MS) await this.ensure();
   }
 
   stop(): void {
@@ -73,7 +76,8 @@ export class SlotKeeper implements LeaderDuty {
 
   /** As follower: {@link ensure} when it is time; nothing waits for it, and an election least of all. */
   keepAsFollower(): void {
-    if (monotonicMs() - this.#checkedAtMs > FOLLOWER_INTERVAL_MS) void this.ensure().catch(() => undefined);
+    if (this.#clock.nowMs() - this.#checkedAtMs > FOLLOWER_INTERVAL_MS)
+      void this.ensure().catch(() => undefined);
   }
 
   async #check(): Promise<void> {

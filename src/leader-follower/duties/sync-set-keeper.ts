@@ -1,6 +1,6 @@
 import type { Lsn } from '../../model/lsn.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { NodeId } from '../../model/node.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import type { Probe } from '../../postgres/probe.ts';
 import { dataNodes } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
@@ -10,7 +10,8 @@ import {
   parseSynchronousStandbyNames,
 } from '../core/sync-set.ts';
 import type { EventLog } from '../report/event-log.ts';
-import type { LeadershipRegister } from '../leadership/leadership.ts';
+import type { LeadershipHold } from '../leadership/leadership-hold.ts';
+import type { RegisterReader } from '../leadership/register-reader.ts';
 import type { LocalNode } from '../local/local-node.ts';
 import type { LeaderDuty, LeadershipBegin } from './leader-duty.ts';
 
@@ -25,7 +26,9 @@ const RELOAD_SETTLES_MS = 1_000;
 /** Walks the leader's sync set towards the streaming followers, one safe step per call. */
 export class SyncSetKeeper implements LeaderDuty {
   readonly #self: NodeId;
-  readonly #register: LeadershipRegister;
+  readonly #clock: Clock;
+  readonly #register: RegisterReader;
+  readonly #hold: LeadershipHold;
   readonly #local: LocalNode;
   readonly #events: EventLog;
   readonly #config: ClusterConfig;
@@ -35,14 +38,18 @@ export class SyncSetKeeper implements LeaderDuty {
 
   constructor(options: {
     readonly self: NodeId;
-    readonly register: LeadershipRegister;
+    readonly clock: Clock;
+    readonly register: RegisterReader;
+    readonly hold: LeadershipHold;
     readonly local: LocalNode;
     readonly events: EventLog;
     /** What only a node had that never leads could not be saved by an election: no commit may wait for it. */
     readonly config: ClusterConfig;
   }) {
     this.#self = options.self;
+    this.#clock = options.clock;
     this.#register = options.register;
+    this.#hold = options.hold;
     this.#local = options.local;
     this.#events = options.events;
     this.#config = options.config;
@@ -55,7 +62,7 @@ export class SyncSetKeeper implements LeaderDuty {
     const candidates = this.#candidates();
     const counted = members.filter((name) => candidates.includes(name));
     this.#lastStreamedAtMs.clear();
-    for (const name of counted) this.#lastStreamedAtMs.set(name, monotonicMs());
+    for (const name of counted) this.#lastStreamedAtMs.set(name, this.#clock.nowMs());
   }
 
   stop(): void {
@@ -66,7 +73,7 @@ export class SyncSetKeeper implements LeaderDuty {
   async step(seen: Probe): Promise<void> {
     const state = this.#register.known.state;
     if (state === null) return;
-    const nowMs = monotonicMs();
+    const nowMs = this.#clock.nowMs();
     const candidates = this.#candidates();
     const followers = seen.followers
       .map((follower) => ({ ...follower, name: follower.name as NodeId }))
@@ -89,7 +96,7 @@ export class SyncSetKeeper implements LeaderDuty {
       case 'keep':
         return;
       case 'record': {
-        const isRecorded = await this.#register.update((current) => ({
+        const isRecorded = await this.#hold.update((current) => ({
           ...current,
           sync: { ...current.sync, members: step.members },
         }));

@@ -1,3 +1,5 @@
+import { every } from '../../clock/every.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { NodeId } from '../../model/node.ts';
 import type { ClusterState } from '../core/cluster-state.ts';
 import type { CampaignGround } from '../core/action.ts';
@@ -10,7 +12,7 @@ import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 import type { LogEnd } from '../rejoin/log-end.ts';
 import type { ComingLeadership } from '../leadership/coming-leadership.ts';
 import type { Fence } from '../leadership/fence.ts';
-import type { LeadershipRegister } from '../leadership/leadership.ts';
+import type { LeadershipHold } from '../leadership/leadership-hold.ts';
 import type { LocalNode } from '../local/local-node.ts';
 import type { Merits } from './merits.ts';
 import type { Peers } from '../peers/peers.ts';
@@ -36,7 +38,7 @@ export type CampaignResult =
 export async function campaign(options: {
   readonly self: NodeId;
   readonly config: ClusterConfig;
-  readonly register: LeadershipRegister;
+  readonly hold: LeadershipHold;
   readonly local: LocalNode;
   readonly peers: Peers;
   readonly merits: Merits;
@@ -45,8 +47,9 @@ export async function campaign(options: {
   readonly ground: CampaignGround;
   readonly fence: Fence;
   readonly coming: ComingLeadership;
+  readonly clock: Clock;
 }): Promise<CampaignResult> {
-  const { self, config, register, version, state } = options;
+  const { self, config, hold, version, state } = options;
   const others = config.nodes.filter((node) => node.name !== self);
   const { decision, end } = await gatherFences(options, others);
   if (decision.kind !== 'stand') return { kind: 'lost', reason: decision.reason };
@@ -56,15 +59,10 @@ export async function campaign(options: {
     others.map((node) => node.name).filter((name) => !options.merits.neverLead.includes(name)),
   );
   const next = { ...state, lostLeaderships: options.merits.lossesAfter(state) };
-  const isWon = await register.campaign(
-    version,
-    next,
-    sync.recorded,
-    end && nextTimeline(end.newestTimeline),
-  );
+  const isWon = await hold.campaign(version, next, sync.recorded, end && nextTimeline(end.newestTimeline));
   if (!isWon) return { kind: 'lost', reason: 'another took or renewed the lease first' };
   options.coming.won(end);
-  await register.untilHeld(SUPPORT_TIMEOUT_MS);
+  await hold.untilHeld(SUPPORT_TIMEOUT_MS);
   return { kind: 'won', reason: decision.reason };
 }
 
@@ -73,7 +71,7 @@ async function gatherFences(
   options: Parameters<typeof campaign>[0],
   others: readonly NodeConfig[],
 ): Promise<{ readonly decision: ElectionDecision; readonly end: LogEnd | null }> {
-  const { self, config, peers, local, version, state, ground, fence } = options;
+  const { self, config, peers, local, version, state, ground, fence, clock } = options;
   const { holder, timeline, announcedTimeline = null } = state.leadership;
   const positions: FencedPosition[] = [];
   const members = voters(config).map((node) => node.name);
@@ -104,7 +102,7 @@ async function gatherFences(
     end = position;
     if (position !== null) positions.push({ node: self, ...position });
   });
-  let watch: NodeJS.Timeout | undefined;
+  let endWatch = (): void => undefined;
   await new Promise<void>((resolve) => {
     // Who led last has every commit: it needs nobody's position, only the register.
     const asked = holder === self ? [] : others;
@@ -113,9 +111,9 @@ async function gatherFences(
     let rivals = asked.filter((node) => node.name !== holder).length;
     if (pending === 0) return resolve();
     // Who won meanwhile answers only once it is promoted, and wants to be followed before.
-    watch = setInterval(() => {
+    endWatch = every(clock, OUTRUN_CHECK_MS, () => {
       if (peers.reports().some(({ status }) => status !== null && status.version > version)) resolve();
-    }, OUTRUN_CHECK_MS);
+    });
     for (const node of asked) {
       const request = { version, isSuspicion };
       void peers.fence(node, request, FENCE_TIMEOUT_MS).then(async (reply) => {
@@ -129,11 +127,11 @@ async function gatherFences(
         pending -= 1;
         if (node.name !== holder) rivals -= 1;
         if (pending === 0) resolve();
-        else if (judge().kind === 'stand') setTimeout(resolve, rivals === 0 ? 0 : LATECOMER_MS);
+        else if (judge().kind === 'stand') clock.after(rivals === 0 ? 0 : LATECOMER_MS, resolve);
       });
     }
   });
-  clearInterval(watch);
+  endWatch();
   await own;
   return { decision: judge(), end };
 }

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 import type { NodeId } from '../../model/node.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import { dataNodes } from '../config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 import { UNMEASURED } from '../core/candidate.ts';
@@ -9,16 +9,17 @@ import type { ClusterState, LostLeadership } from '../core/cluster-state.ts';
 import { majorityRoundTripMs } from './core/measure.ts';
 import { lossesForElection, lossesOf, observeLosses } from './core/reliability.ts';
 import type { LossSightings } from './core/reliability.ts';
-import type { Room } from '../local/core/room-alarm.ts';
 import { DiskRoom } from '../local/disk-room.ts';
 import type { LocalNode } from '../local/local-node.ts';
 import { NodeMeasures } from '../local/node-measures.ts';
+import type { EventLog } from '../report/event-log.ts';
 import type { Peers } from '../peers/peers.ts';
 
 /** Keeps what speaks for and against each node as a leader, beside its data. */
 export class Merits {
   readonly #config: ClusterConfig;
   readonly #self: NodeId;
+  readonly #clock: Clock;
   readonly #peers: Peers;
   readonly #measures: NodeMeasures;
   readonly #room: DiskRoom;
@@ -29,15 +30,19 @@ export class Merits {
     readonly node: NodeConfig;
     readonly local: LocalNode;
     readonly peers: Peers;
-    /** See DiskRoom. */
-    readonly onRoom: (message: string, room: Room) => void;
+    readonly events: EventLog;
+    readonly clock: Clock;
   }) {
-    const { config, node, local, peers } = options;
+    const { config, node, local, peers, events, clock } = options;
     this.#config = config;
+    this.#clock = clock;
     this.#self = node.name;
     this.#peers = peers;
-    this.#room = new DiskRoom(local.dataDir, options.onRoom);
+    this.#room = new DiskRoom(local.dataDir, clock, (message, room) =>
+      events.add(room === 'low' ? 'error' : 'note', message),
+    );
     this.#measures = new NodeMeasures({
+      clock,
       probePath: join(dirname(local.dataDir), 'fsync.probe'),
       postgresPort: node.port,
       withClient: (task) =>
@@ -67,7 +72,7 @@ export class Merits {
 
   /** Of all nodes, by what the others last told. */
   all(state: ClusterState | null): readonly Merit[] {
-    const nowMs = monotonicMs();
+    const nowMs = this.#clock.nowMs();
     this.#losses = observeLosses(this.#losses, state, nowMs);
     const told = new Map(this.#peers.reports().map(({ node, status }) => [node.name, status?.measures]));
     return this.#config.nodes.map(({ name, failoverPriority }) => ({
@@ -80,7 +85,7 @@ export class Merits {
 
   /** What to record when this node wins the register from `state`. */
   lossesAfter(state: ClusterState): readonly LostLeadership[] {
-    return lossesForElection(state, this.#losses, monotonicMs());
+    return lossesForElection(state, this.#losses, this.#clock.nowMs());
   }
 
   close(): void {

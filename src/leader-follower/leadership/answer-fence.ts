@@ -3,12 +3,14 @@ import type { LocalNode } from '../local/local-node.ts';
 import { encodePosition } from '../report/status.ts';
 import type { FenceReply, FenceRequest } from '../report/status.ts';
 import type { Fence } from './fence.ts';
-import type { LeadershipRegister } from './leadership.ts';
+import type { LeadershipHold } from './leadership-hold.ts';
+import type { RegisterReader } from './register-reader.ts';
 import type { PromiseToLeader } from './promise-to-leader.ts';
 
 /** What of a member answers a candidate. */
 interface Fenced {
-  readonly register: LeadershipRegister;
+  readonly register: RegisterReader;
+  readonly hold: LeadershipHold;
   readonly promise: PromiseToLeader;
   readonly fence: Fence;
   readonly local: LocalNode;
@@ -16,13 +18,13 @@ interface Fenced {
 
 /** A candidate asks: cut off from the leader it wants to replace, and tell the position. */
 export async function answerFence(
-  { register, promise, fence, local }: Fenced,
+  { register, hold, promise, fence, local }: Fenced,
   request: FenceRequest,
 ): Promise<FenceReply> {
   const refusal = fenceRefusal({
     ...request,
     knownVersion: register.known.version,
-    isLeading: register.ownLease.kind !== 'none',
+    isLeading: hold.ownLease.kind !== 'none',
     hasLostLeader: promise.lostForMs > 0,
   });
   if (refusal !== null) return { kind: 'refused', reason: refusal };

@@ -1,7 +1,7 @@
 import { formatLsn } from '../../model/lsn.ts';
 import type { Term } from '../../model/node.ts';
 import type { LogEnd } from '../rejoin/log-end.ts';
-import type { LeadershipRegister } from './leadership.ts';
+import type { RegisterReader } from './register-reader.ts';
 import { encodeHistory } from '../report/status.ts';
 import type { NodeStatus } from '../report/status.ts';
 
@@ -11,12 +11,12 @@ import type { NodeStatus } from '../report/status.ts';
  * record: a follower that received more could pass its end off for what the new timeline has there.
  */
 export class ComingLeadership {
-  readonly #register: LeadershipRegister;
+  readonly #register: RegisterReader;
   readonly #onTold: () => void;
   #promotesFrom: NodeStatus['promotesFrom'];
   #term: Term | null = null;
 
-  constructor(register: LeadershipRegister, onTold: () => void) {
+  constructor(register: RegisterReader, onTold: () => void) {
     this.#register = register;
     this.#onTold = onTold;
   }

@@ -1,4 +1,4 @@
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import { promiseUntilMs, supportsLeader } from '../core/support.ts';
 import type { PingView } from '../core/support.ts';
 
@@ -7,14 +7,16 @@ import type { PingView } from '../core/support.ts';
  * Kept in memory only: a process that starts behaves as if it had just promised.
  */
 export class PromiseToLeader {
+  readonly #clock: Clock;
   readonly #onLost: () => void;
   #untilMs: number;
-  #timer: NodeJS.Timeout | null = null;
+  #endWatch: (() => void) | null = null;
 
   /** `onLost` is called soon after a promise ran out. */
-  constructor(supportMs: number, onLost: () => void) {
+  constructor(supportMs: number, clock: Clock, onLost: () => void) {
+    this.#clock = clock;
     this.#onLost = onLost;
-    this.#untilMs = promiseUntilMs(monotonicMs(), supportMs);
+    this.#untilMs = promiseUntilMs(clock.nowMs(), supportMs);
     this.#watch();
   }
 
@@ -27,29 +29,26 @@ export class PromiseToLeader {
 
   /** Promises without being asked: to a leader seen for the first time, so that it has time to ping. */
   grant(supportMs: number): void {
-    this.#untilMs = Math.max(this.#untilMs, promiseUntilMs(monotonicMs(), supportMs));
+    this.#untilMs = Math.max(this.#untilMs, promiseUntilMs(this.#clock.nowMs(), supportMs));
     this.#watch();
   }
 
   /** How long ago the promise ran out; 0 while it stands. */
   get lostForMs(): number {
-    return Math.max(0, monotonicMs() - this.#untilMs);
+    return Math.max(0, this.#clock.nowMs() - this.#untilMs);
   }
 
   close(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#endWatch?.();
   }
 
   /** One timer for all the promises: it looks at the newest when it fires. */
   #watch(): void {
-    if (this.#timer !== null) return;
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = null;
-        if (this.lostForMs > 0) this.#onLost();
-        else this.#watch();
-      },
-      this.#untilMs - monotonicMs() + 1,
-    );
+    if (this.#endWatch !== null) return;
+    this.#endWatch = this.#clock.after(this.#untilMs - this.#clock.nowMs() + 1, () => {
+      this.#endWatch = null;
+      if (this.lostForMs > 0) this.#onLost();
+      else this.#watch();
+    });
   }
 }

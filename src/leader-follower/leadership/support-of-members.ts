@@ -2,54 +2,38 @@ import type { NodeId } from '../../model/node.ts';
 import { supportedUntilMs, supportersNeeded } from '../core/support.ts';
 import { voters } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
-import type { Ping } from '../core/support.ts';
-import type { LeadershipRegister } from './leadership.ts';
-
-/** How often the leader pings. Five pings may be lost or late before support of the default length ends. */
-const PING_INTERVAL_MS = 50;
+import type { VotersToCome } from './coming-voters.ts';
+import type { LeaderSupport } from './leadership-hold.ts';
 
 export interface SupportOptions {
   readonly self: NodeId;
   /** The nodes that vote. While they change, those of before and after: support must suffice by each of them. */
   readonly memberSets: () => readonly (readonly NodeId[])[];
   readonly supportMs: number;
-  /** What to ping with; null while this node holds no leadership, or its PostgreSQL is not well. */
-  readonly currentPing: () => Ping | null;
-  readonly sendPing: (ping: Ping) => void;
-  /** The answers moved the limits. */
-  readonly onMoved: () => void;
 }
 
 /** The nodes that vote, and those that will while they change. */
-export function memberSetsOf(config: ClusterConfig, register: LeadershipRegister): readonly NodeId[][] {
+export function memberSetsOf(config: ClusterConfig, votersToCome: VotersToCome): readonly NodeId[][] {
   const present = voters(config).map((voter) => voter.name);
-  const coming = register.comingVoters;
+  const coming = votersToCome.names;
   return coming === null ? [present] : [present, [...coming]];
 }
 
-/** The leader's side of support: pings the members and counts how long their answers hold it up. */
-export class SupportOfMembers {
+/** The leader's side of support: counts how long the members' answers to its pings hold it up. */
+export class SupportOfMembers implements LeaderSupport {
   readonly #options: SupportOptions;
   readonly #answeredPingSentAtMs = new Map<NodeId, number>();
-  readonly #timer: NodeJS.Timeout;
 
   constructor(options: SupportOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => this.ping(), PING_INTERVAL_MS);
   }
 
-  /** Pings now, as it also does by itself. */
-  ping(): void {
-    const ping = this.#options.currentPing();
-    if (ping !== null) this.#options.sendPing(ping);
-  }
-
-  /** A member supports the ping that was sent at `sentAtMs`. */
-  heard(from: NodeId, sentAtMs: number): void {
-    if (from === this.#options.self) return;
-    if (sentAtMs <= (this.#answeredPingSentAtMs.get(from) ?? Number.NEGATIVE_INFINITY)) return;
+  /** A member supports the ping that was sent at `sentAtMs`. Whether that is news. */
+  heard(from: NodeId, sentAtMs: number): boolean {
+    if (from === this.#options.self) return false;
+    if (sentAtMs <= (this.#answeredPingSentAtMs.get(from) ?? Number.NEGATIVE_INFINITY)) return false;
     this.#answeredPingSentAtMs.set(from, sentAtMs);
-    this.#options.onMoved();
+    return true;
   }
 
   /** A new leadership starts without support. */
@@ -66,10 +50,6 @@ export class SupportOfMembers {
   /** Until when all of them do, which stands in for coordination that cannot be reached. */
   get failsafeUntilMs(): number {
     return this.#untilMs((members) => members.filter((name) => name !== this.#options.self).length);
-  }
-
-  close(): void {
-    clearInterval(this.#timer);
   }
 
   #untilMs(neededOf: (members: readonly NodeId[]) => number): number {

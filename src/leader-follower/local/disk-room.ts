@@ -1,5 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { every } from '../../clock/every.ts';
+import type { Clock } from '../../model/clock.ts';
 import { judgeRoom } from './core/room-alarm.ts';
 import type { Room } from './core/room-alarm.ts';
 
@@ -10,18 +12,17 @@ const KEPT_LOOKS = 4;
 /** How much room PostgreSQL has, by the file systems of its data folder and of its log. */
 export class DiskRoom {
   readonly #folders: readonly string[];
-  readonly #timer: NodeJS.Timeout;
+  readonly #end: () => void;
   readonly #looks: number[] = [];
   readonly #onTurn: (message: string, room: Room) => void;
   #room: Room = 'well';
   #isLooking = false;
 
   /** `onTurn` hears when it gets low, and when it is well again. */
-  constructor(dataDir: string, onTurn: (message: string, room: Room) => void) {
+  constructor(dataDir: string, clock: Clock, onTurn: (message: string, room: Room) => void) {
     this.#onTurn = onTurn;
     this.#folders = [dataDir, join(dataDir, 'pg_wal')];
-    this.#timer = setInterval(() => void this.#look(), INTERVAL_MS);
-    this.#timer.unref();
+    this.#end = every(clock, INTERVAL_MS, () => void this.#look());
   }
 
   /** Of the fuller one, the most that there was within the last two seconds; null until that is known. */
@@ -30,7 +31,7 @@ export class DiskRoom {
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#end();
   }
 
   async #look(): Promise<void> {

@@ -1,6 +1,7 @@
 import type { PostgresAccount } from '../../postgres/account.ts';
 import type { PostgresBinaries } from '../../postgres/binaries.ts';
 import type { KernelWatchdogDevice } from '../../postgres/watchdog/kernel-watchdog.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 
 export interface LocalNodeListener {
@@ -9,8 +10,6 @@ export interface LocalNodeListener {
   readonly onFrozen: (reason: string | null) => void;
   /** See PostgresServerOptions. */
   readonly onProblem: (problem: string) => void;
-  /** A delayed node's log goes on with another timeline: PostgreSQL is to be started anew. */
-  readonly onLogTimeline?: () => void;
 }
 
 export interface LocalNodeOptions extends LocalNodeListener {
@@ -20,4 +19,5 @@ export interface LocalNodeOptions extends LocalNodeListener {
   readonly binaries: PostgresBinaries;
   readonly account: PostgresAccount | null;
   readonly kernelWatchdog: KernelWatchdogDevice | null;
+  readonly clock: Clock;
 }

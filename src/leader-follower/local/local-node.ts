@@ -1,7 +1,6 @@
 import { createDelayedNode } from '../delayed/delayed-node.ts';
 import type { DelayedNode } from '../delayed/delayed-node.ts';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import type { NodeId } from '../../model/node.ts';
@@ -16,7 +15,7 @@ import {
   readSystemIdentifier,
   readTimelineHistory,
 } from '../../postgres/data-folder.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { Probe } from '../../postgres/probe.ts';
 import { rewindDataFolder } from '../../postgres/copy/rewind.ts';
 import { PostgresServer } from '../../postgres/server.ts';
@@ -45,6 +44,7 @@ const REJOIN_STOP_TIMEOUT_MS = 60_000;
  */
 export class LocalNode {
   readonly #config: ClusterConfig;
+  readonly #clock: Clock;
   #binaries: PostgresBinaries;
   readonly #account: PostgresAccount | null;
   readonly #folder: string;
@@ -61,10 +61,11 @@ export class LocalNode {
 
   constructor(options: LocalNodeOptions) {
     this.#config = options.config;
+    this.#clock = options.clock;
     this.#binaries = options.binaries;
     this.#account = options.account;
     this.#folder = nodeFolder(options.stateDir, options.node.name);
-    this.#replacement = new DataReplacement(this.#folder, options.account);
+    this.#replacement = new DataReplacement(this.#folder, options.account, options.clock);
     this.#server = new PostgresServer({
       binaries: options.binaries,
       account: options.account,
@@ -82,7 +83,7 @@ export class LocalNode {
       kernelWatchdog: options.kernelWatchdog,
       onProblem: options.onProblem,
     });
-    this.#queries = new LocalQueries(this.#server);
+    this.#queries = new LocalQueries(this.#server, options.clock);
     this.delayed = createDelayedNode(options, this.#folder, {
       systemIdentifier: () => this.systemIdentifier(),
       probe: () => this.#queries.probe(),
@@ -226,7 +227,7 @@ export class LocalNode {
     return this.changes.run(null, null, async () => {
       if (!this.#server.isRunning) return null;
       await this.#detach();
-      return readLogEnd(() => this.probe(), this.dataDir, POSITION_TIMEOUT_MS);
+      return readLogEnd(() => this.probe(), this.dataDir, this.#clock, POSITION_TIMEOUT_MS);
     });
   }
 
@@ -389,11 +390,11 @@ export class LocalNode {
 
   async #detach(): Promise<void> {
     await this.#letGo();
-    const deadline = monotonicMs() + POSITION_TIMEOUT_MS;
-    while (monotonicMs() < deadline) {
+    const deadline = this.#clock.nowMs() + POSITION_TIMEOUT_MS;
+    while (this.#clock.nowMs() < deadline) {
       const seen = await this.probe();
       if (seen !== null && !seen.hasReceiver) return;
-      await delay(5);
+      await this.#clock.sleep(5);
     }
   }
 }

@@ -1,5 +1,6 @@
+import { within } from '../../clock/within.ts';
 import type pg from 'pg';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import { askIsInRecovery, probe } from '../../postgres/probe.ts';
 import type { Probe } from '../../postgres/probe.ts';
 import type { PostgresServer } from '../../postgres/server.ts';
@@ -13,16 +14,18 @@ const STATEMENT_TIMEOUT_MS = 60_000;
 /** Asks the local PostgreSQL, as superuser. A suspended one never answers, hence the time limits. */
 export class LocalQueries {
   readonly #server: PostgresServer;
+  readonly #clock: Clock;
   #client: pg.Client | null = null;
   #stalledSinceMs: number | null = null;
 
-  constructor(server: PostgresServer) {
+  constructor(server: PostgresServer, clock: Clock) {
     this.#server = server;
+    this.#clock = clock;
   }
 
   /** How long it has been set to stream without streaming, though there is a leader, by this look and those before. */
   stalledForMs(look: StallLook): number {
-    const nowMs = monotonicMs();
+    const nowMs = this.#clock.nowMs();
     this.#stalledSinceMs = observeStall(this.#stalledSinceMs, look, nowMs);
     return this.#stalledSinceMs === null ? 0 : nowMs - this.#stalledSinceMs;
   }
@@ -32,7 +35,7 @@ export class LocalQueries {
     // A round need not wait for what cannot answer.
     if (!this.#server.isRunning || this.#server.isSuspended) return null;
     try {
-      return await Promise.race([this.#ask(), rejectAfter(PROBE_TIMEOUT_MS)]);
+      return await within(this.#clock, PROBE_TIMEOUT_MS, this.#ask());
     } catch {
       this.close();
       return null;
@@ -71,7 +74,7 @@ export class LocalQueries {
   ): Promise<T> {
     const client = await this.#server.connect(database);
     try {
-      return await Promise.race([task(client), rejectAfter(timeoutMs)]);
+      return await within(this.#clock, timeoutMs, task(client));
     } finally {
       void client.end().catch(() => undefined);
     }
@@ -82,10 +85,4 @@ export class LocalQueries {
     this.#client = null;
     void client?.end().catch(() => undefined);
   }
-}
-
-function rejectAfter(timeoutMs: number): Promise<never> {
-  return new Promise((_, reject) => {
-    setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs).unref();
-  });
 }

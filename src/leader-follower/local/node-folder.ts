@@ -1,12 +1,11 @@
 import { chmod, chown, lstat, mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { readLockHolder, tryLockFolder } from '../../host/folder-lock.ts';
 import type { FolderLock } from '../../host/folder-lock.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { NodeId } from '../../model/node.ts';
 import { replaceFile } from '../../postgres/data-folder.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import { nodeFolder } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
 
@@ -19,16 +18,16 @@ const RETRY_MS = 100;
  * this user's alone: what belongs to PostgreSQL's user, where that is another, lies below it in `data`. Throws CONFIG_INVALID
  * when another agent has it and does not let go within 10 s, or somebody else could put links in it.
  */
-export async function takeNodeFolder(stateDir: string, name: NodeId): Promise<FolderLock> {
+export async function takeNodeFolder(stateDir: string, name: NodeId, clock: Clock): Promise<FolderLock> {
   const folder = nodeFolder(stateDir, name);
   await mkdir(folder, { recursive: true, mode: 0o755 });
   for (const path of [dirname(folder), folder]) await ownFolder(path);
-  const deadline = monotonicMs() + RELEASE_TIMEOUT_MS;
+  const deadline = clock.nowMs() + RELEASE_TIMEOUT_MS;
   for (;;) {
     const lock = tryLockFolder(folder);
     if (lock !== null) return lock;
-    if (monotonicMs() > deadline) break;
-    await delay(RETRY_MS);
+    if (clock.nowMs() > deadline) break;
+    await clock.sleep(RETRY_MS);
   }
   const pid = readLockHolder(folder);
   throw new LockstepError(

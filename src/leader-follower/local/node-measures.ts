@@ -3,7 +3,8 @@ import { open } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';
 import { promisify } from 'node:util';
 import type pg from 'pg';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import { every } from '../../clock/every.ts';
+import type { Clock } from '../../model/clock.ts';
 import { SUPERUSER } from '../../postgres/settings.ts';
 import { medianOf, parseSocketRoundTrips } from '../election/core/measure.ts';
 
@@ -15,6 +16,7 @@ const KEPT_FSYNCS = 5;
 const PAGE_BYTES = 8_192;
 
 export interface NodeMeasuresOptions {
+  readonly clock: Clock;
   /** Written to on the disk that is measured; made where it is missing. */
   readonly probePath: string;
   readonly postgresPort: number;
@@ -25,7 +27,7 @@ export interface NodeMeasuresOptions {
 /** Measures now and then how fast this node's disk, processors and clients are. Costs nothing that is felt. */
 export class NodeMeasures {
   readonly #options: NodeMeasuresOptions;
-  readonly #timer: NodeJS.Timeout;
+  readonly #end: () => void;
   readonly #fsyncsMs: number[] = [];
   #fsyncSinceMs: number | null = null;
   #clientLatencyMs: number | null = null;
@@ -33,13 +35,12 @@ export class NodeMeasures {
   constructor(options: NodeMeasuresOptions) {
     this.#options = options;
     this.#measure();
-    this.#timer = setInterval(() => this.#measure(), INTERVAL_MS);
-    this.#timer.unref();
+    this.#end = every(options.clock, INTERVAL_MS, () => this.#measure());
   }
 
   /** Of one page; also one that has not come back yet counts, as long as it has taken. Null before the first. */
   get fsyncMs(): number | null {
-    const pendingMs = this.#fsyncSinceMs === null ? 0 : monotonicMs() - this.#fsyncSinceMs;
+    const pendingMs = this.#fsyncSinceMs === null ? 0 : this.#options.clock.nowMs() - this.#fsyncSinceMs;
     const usualMs = medianOf(this.#fsyncsMs);
     return usualMs === null ? null : Math.max(usualMs, pendingMs);
   }
@@ -55,7 +56,7 @@ export class NodeMeasures {
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#end();
   }
 
   #measure(): void {
@@ -72,10 +73,10 @@ export class NodeMeasures {
       // The file's first write also changes its folder and its size: only the second is like a commit's.
       await file.write(Buffer.alloc(PAGE_BYTES, 1), 0, PAGE_BYTES, 0);
       await file.sync();
-      this.#fsyncSinceMs = monotonicMs();
+      this.#fsyncSinceMs = this.#options.clock.nowMs();
       await file.write(Buffer.alloc(PAGE_BYTES, 2), 0, PAGE_BYTES, 0);
       await file.datasync();
-      this.#fsyncsMs.push(monotonicMs() - this.#fsyncSinceMs);
+      this.#fsyncsMs.push(this.#options.clock.nowMs() - this.#fsyncSinceMs);
       if (this.#fsyncsMs.length > KEPT_FSYNCS) this.#fsyncsMs.shift();
     } finally {
       this.#fsyncSinceMs = null;

@@ -1,4 +1,6 @@
 import type pg from 'pg';
+import { every } from '../../clock/every.ts';
+import type { Clock } from '../../model/clock.ts';
 
 const INTERVAL_MS = 2_000;
 
@@ -14,16 +16,15 @@ export interface ServerFacts {
 export class ServerFactsWatch {
   readonly #connect: () => Promise<pg.Client>;
   readonly #isRunning: () => boolean;
-  readonly #timer: NodeJS.Timeout;
+  readonly #end: () => void;
   #client: pg.Client | null = null;
   #known: ServerFacts | null = null;
   #isLooking = false;
 
-  constructor(connect: () => Promise<pg.Client>, isRunning: () => boolean) {
+  constructor(connect: () => Promise<pg.Client>, isRunning: () => boolean, clock: Clock) {
     this.#connect = connect;
     this.#isRunning = isRunning;
-    this.#timer = setInterval(() => void this.#look(), INTERVAL_MS);
-    this.#timer.unref();
+    this.#end = every(clock, INTERVAL_MS, () => void this.#look());
   }
 
   /** Null while PostgreSQL does not run or was not asked yet. */
@@ -32,7 +33,7 @@ export class ServerFactsWatch {
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#end();
     void this.#drop();
   }
 

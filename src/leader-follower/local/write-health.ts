@@ -1,5 +1,6 @@
 import type pg from 'pg';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import { every } from '../../clock/every.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { PostgresServer } from '../../postgres/server.ts';
 
 const CHECK_INTERVAL_MS = 500;
@@ -12,27 +13,31 @@ const SUSPENSION_INTERVAL_MS = 100;
 export class WriteHealth {
   readonly #server: PostgresServer;
   readonly #isLeading: () => boolean;
-  readonly #timer: NodeJS.Timeout;
-  readonly #suspensionTimer: NodeJS.Timeout;
+  readonly #clock: Clock;
+  readonly #endChecks: () => void;
+  readonly #endLooks: () => void;
   #client: pg.Client | null = null;
   #flushed = '';
   #isChecking = false;
-  #goodAtMs: number = monotonicMs();
-  #lookedAtMs: number = monotonicMs();
+  #goodAtMs: number;
+  #lookedAtMs: number;
   /** From the first to the last look that found it. */
   #suspension: { readonly sinceMs: number; readonly untilMs: number } | null = null;
 
   /** Counts only while `isLeading`, and not the time that its watchdog has PostgreSQL frozen. */
-  constructor(server: PostgresServer, isLeading: () => boolean) {
+  constructor(server: PostgresServer, clock: Clock, isLeading: () => boolean) {
     this.#server = server;
     this.#isLeading = isLeading;
-    this.#timer = setInterval(() => void this.#check(), CHECK_INTERVAL_MS);
-    this.#suspensionTimer = setInterval(() => this.#lookForSuspension(), SUSPENSION_INTERVAL_MS);
+    this.#clock = clock;
+    this.#goodAtMs = clock.nowMs();
+    this.#lookedAtMs = this.#goodAtMs;
+    this.#endChecks = every(clock, CHECK_INTERVAL_MS, () => void this.#check());
+    this.#endLooks = every(clock, SUSPENSION_INTERVAL_MS, () => this.#lookForSuspension());
   }
 
   /** How long no write has reached the disk; 0 while all is well. */
   get failingForMs(): number {
-    const sinceLookMs = Math.min(monotonicMs() - this.#lookedAtMs, CHECK_INTERVAL_MS);
+    const sinceLookMs = Math.min(this.#clock.nowMs() - this.#lookedAtMs, CHECK_INTERVAL_MS);
     const silentMs = this.#lookedAtMs + sinceLookMs - this.#goodAtMs;
     return silentMs > 2 * CHECK_INTERVAL_MS ? silentMs : 0;
   }
@@ -43,13 +48,13 @@ export class WriteHealth {
   }
 
   close(): void {
-    clearInterval(this.#timer);
-    clearInterval(this.#suspensionTimer);
+    this.#endChecks();
+    this.#endLooks();
     void this.#drop();
   }
 
   #lookForSuspension(): void {
-    const nowMs = monotonicMs();
+    const nowMs = this.#clock.nowMs();
     const isSuspended = this.#isLeading() && !this.#server.isFrozen && this.#server.isSuspended;
     // Where this agent did not run in between, perhaps all were suspended, and are woken one after the other.
     const isNew = this.#suspension === null || nowMs - this.#suspension.untilMs > 4 * SUSPENSION_INTERVAL_MS;
@@ -58,7 +63,7 @@ export class WriteHealth {
   }
 
   async #check(): Promise<void> {
-    const nowMs = monotonicMs();
+    const nowMs = this.#clock.nowMs();
     const sinceLookMs = nowMs - this.#lookedAtMs;
     this.#lookedAtMs = nowMs;
     if (!this.#isLeading()) {
@@ -74,7 +79,7 @@ export class WriteHealth {
     try {
       this.#client ??= await this.#server.connect();
       await this.#write(this.#client);
-      this.#goodAtMs = monotonicMs();
+      this.#goodAtMs = this.#clock.nowMs();
     } catch {
       void this.#drop();
     } finally {

@@ -3,7 +3,7 @@ import type { AgentApi } from '../peers/api.ts';
 import type { OpenCoordination } from '../config/coordination.ts';
 import type { EventLog } from '../report/event-log.ts';
 import type { Fence } from '../leadership/fence.ts';
-import type { LeadershipRegister } from '../leadership/leadership.ts';
+import type { RegisterReader } from '../leadership/register-reader.ts';
 import type { News } from '../peers/news.ts';
 import type { Peers } from '../peers/peers.ts';
 import type { PromiseToLeader } from '../leadership/promise-to-leader.ts';
@@ -25,29 +25,29 @@ export type MemberAnswers = Pick<
   | 'nodes'
 >;
 
-/** `describe` gives the present state of the member; `wake` begins its next round at once. */
-export function createMemberAnswers(member: {
+/** What of a member answers. */
+interface AnsweringMember {
   readonly coordination: OpenCoordination;
-  readonly register: LeadershipRegister;
+  readonly register: RegisterReader;
   readonly peers: Peers;
   readonly events: EventLog;
   readonly news: News;
   readonly fence: Fence;
   readonly promise: PromiseToLeader;
-  readonly describe: () => ReportSources;
-  readonly wake: () => void;
-}): MemberAnswers {
-  const { coordination, register, peers, events, news, fence, promise, describe } = member;
-  const vote = (): OwnVoteReport => ({
-    acceptor: coordination.acceptor,
-    obstacle: coordination.voteObstacle(),
-  });
+  ownVote(): OwnVoteReport;
+  /** Begins its next round at once. */
+  wake(): void;
+}
+
+/** `describe` gives the present state of the member. */
+export function createMemberAnswers(member: AnsweringMember, describe: () => ReportSources): MemberAnswers {
+  const { coordination, register, peers, events, news, fence, promise } = member;
   return {
     vote: coordination.vote,
     standing: coordination.standing,
     nodes: () => ({ version: register.known.version, nodes: describe().config.nodes }),
-    status: () => describeSelf(describe(), vote()),
-    topology: () => describeCluster(describe(), peers.reports(), vote()),
+    status: () => describeSelf(describe(), member.ownVote()),
+    topology: () => describeCluster(describe(), peers.reports(), member.ownVote()),
     events: () => events.recent,
     subscribe: (listener) => news.subscribe(listener),
     onStatusChange: (listener) => news.onStatusChange(listener),

@@ -3,7 +3,7 @@ import { othersOf } from '../config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 import type { ClusterState } from '../core/cluster-state.ts';
 import type { EventLog } from '../report/event-log.ts';
-import type { LeadershipRegister } from '../leadership/leadership.ts';
+import type { RegisterReader } from '../leadership/register-reader.ts';
 import type { LocalNode } from '../local/local-node.ts';
 import type { Peers } from '../peers/peers.ts';
 
@@ -11,7 +11,7 @@ import type { Peers } from '../peers/peers.ts';
 export class Membership {
   readonly #config: ClusterConfig;
   readonly #node: NodeConfig;
-  readonly #register: LeadershipRegister;
+  readonly #register: RegisterReader;
   readonly #local: LocalNode;
   readonly #peers: Peers;
   readonly #events: EventLog;
@@ -21,7 +21,7 @@ export class Membership {
     /** See live-config.ts. */
     readonly config: ClusterConfig;
     readonly node: NodeConfig;
-    readonly register: LeadershipRegister;
+    readonly register: RegisterReader;
     readonly local: LocalNode;
     readonly peers: Peers;
     readonly events: EventLog;

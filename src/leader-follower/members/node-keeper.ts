@@ -14,7 +14,9 @@ import { grantVote, revokeVote, voterSetOf } from './core/voter-changes.ts';
 import type { VoteReport } from './core/voter-changes.ts';
 import { parseSynchronousStandbyNames } from '../core/sync-set.ts';
 import type { EventLog } from '../report/event-log.ts';
-import type { LeadershipRegister } from '../leadership/leadership.ts';
+import type { VotersToCome } from '../leadership/coming-voters.ts';
+import type { LeadershipHold } from '../leadership/leadership-hold.ts';
+import type { RegisterReader } from '../leadership/register-reader.ts';
 import type { Peers } from '../peers/peers.ts';
 import type { NodeStatus } from '../report/status.ts';
 
@@ -59,13 +61,15 @@ const ASK_TIMEOUT_MS = 500;
 export class NodeKeeper {
   readonly #options: NodeKeeperOptions;
   readonly #self: NodeId;
-  readonly #register: LeadershipRegister;
+  readonly #register: RegisterReader;
+  readonly #hold: LeadershipHold;
   readonly #events: EventLog;
 
   constructor(options: NodeKeeperOptions) {
     this.#options = options;
     this.#self = options.self;
     this.#register = options.register;
+    this.#hold = options.hold;
     this.#events = options.events;
   }
 
@@ -101,7 +105,7 @@ export class NodeKeeper {
   async #write(change: (state: ClusterState) => ClusterState): Promise<void> {
     await this.#options.betweenRounds.ask(async () => {
       this.#checkLeading();
-      if (!(await this.#register.update(change))) throw unsettled();
+      if (!(await this.#hold.update(change))) throw unsettled();
     });
   }
 
@@ -113,7 +117,7 @@ export class NodeKeeper {
     const reports = await this.#askAll();
     const next = change(state, reports);
     const names = (voterSetOf(next)?.voters ?? []).map((voter) => voter.name);
-    const coming = await this.#register.addComingVoters(names);
+    const coming = await this.#hold.addComingVoters(names);
     if (coming === null) throw outrun();
     try {
       this.#checkLeading();
@@ -126,20 +130,20 @@ export class NodeKeeper {
       }
       await this.#options.betweenRounds.ask(async () => {
         this.#checkLeading();
-        const isWritten = await this.#register.changeVoters(coming, (current) => {
+        const isWritten = await this.#hold.changeVoters(coming, (current) => {
           if (current.votersEpoch !== state.votersEpoch) throw outrun();
           return change(current, reports);
         });
         if (!isWritten) throw unsettled();
       });
     } finally {
-      this.#register.dropComingVoters(coming);
+      this.#options.votersToCome.drop(coming);
     }
   }
 
   #checkLeading(): ClusterState {
     const { state } = this.#register.known;
-    const { kind } = this.#register.ownLease;
+    const { kind } = this.#hold.ownLease;
     if (kind === 'held' && state?.systemIdentifier != null) return state;
     if (kind === 'unsupported') {
       throw new LockstepError(
@@ -187,7 +191,7 @@ export class NodeKeeper {
     const left = nodesThatLeft(state, this.#self, names);
     if (left.length === 0) return;
     // Judged again on the state that is changed.
-    const isRemoved = await this.#register.update((current) =>
+    const isRemoved = await this.#hold.update((current) =>
       withoutNodes(current, nodesThatLeft(current, this.#self, names)),
     );
     if (isRemoved) this.#events.add('nodes', `${left.join(', ')} was removed`);
@@ -200,7 +204,9 @@ export interface NodeKeeperOptions {
   readonly seed: ClusterConfig;
   /** See live-config.ts. */
   readonly config: ClusterConfig;
-  readonly register: LeadershipRegister;
+  readonly register: RegisterReader;
+  readonly hold: LeadershipHold;
+  readonly votersToCome: VotersToCome;
   readonly peers: Peers;
   readonly coordination: Pick<OpenCoordination, 'acceptor' | 'voteObstacle' | 'carry'>;
   readonly events: EventLog;

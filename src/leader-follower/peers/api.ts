@@ -16,7 +16,7 @@ import type { Standing } from '../../coordination/embedded/core/admission.ts';
 import { CONSENSUS_PATH } from '../../coordination/embedded/http-transport.ts';
 import { createBoundedServer } from '../../http/bounded-server.ts';
 import { LockstepError } from '../../model/errors.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { NodesAnswer } from '../config/node-schema.ts';
 import { EventStreams } from './event-streams.ts';
 import type { NewsSource } from './event-streams.ts';
@@ -80,16 +80,17 @@ export async function serveAgent(options: {
   readonly host: string;
   readonly port: number;
   readonly seal: AgentSeal;
+  readonly clock: Clock;
 }): Promise<{ close(): Promise<void> }> {
-  const { api, seal, host, port } = options;
+  const { api, seal, host, port, clock } = options;
   const proofs = new Proofs((socket) => bounded.prove(socket));
-  const serveApp = getRequestListener(createApp(api, seal, proofs).fetch);
+  const serveApp = getRequestListener(createApp(options, proofs).fetch);
   const bounded = createBoundedServer((request, response) => {
     if (request.url === EVENTS_PATH && request.method === 'GET') streams.serve(request, response);
     else void serveApp(request, response);
   });
-  const streams = new EventStreams(api, seal.newsSigner(), bounded);
-  const endLinks = serveLinks(bounded.server, api, seal, proofs);
+  const streams = new EventStreams(api, seal.newsSigner(), bounded, clock);
+  const endLinks = serveLinks({ server: bounded.server, api, seal, proofs, clock });
   await listen(bounded.server, host, port);
   return {
     close: () => {
@@ -111,18 +112,22 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-function createApp(api: AgentApi, seal: AgentSeal, proofs: Proofs): Hono<Env> {
+function createApp(options: Parameters<typeof serveAgent>[0], proofs: Proofs): Hono<Env> {
   const app = new Hono<Env>();
-  serveProbes(app, api);
-  serveSealed(app, api, seal, proofs);
+  serveProbes(app, options.api);
+  serveSealed(app, options, proofs);
   return app;
 }
 
 type Task = (body: unknown, heard: HeardRequest) => unknown;
 
 /** What needs a seal: agents of each other, people of all. */
-function serveSealed(app: Hono<Env>, api: AgentApi, seal: AgentSeal, proofs: Proofs): void {
-  const challenges = new Challenges(monotonicMs);
+function serveSealed(
+  app: Hono<Env>,
+  { api, seal, clock }: Parameters<typeof serveAgent>[0],
+  proofs: Proofs,
+): void {
+  const challenges = new Challenges(() => clock.nowMs());
   app.get(CHALLENGE_PATH, (context) => context.json({ challenge: challenges.issue() }));
   const answer = (context: Context<Env>, task: Task): Promise<Response> =>
     answerSealed(context, { api, seal, proofs }, task);

@@ -3,7 +3,8 @@ import type { BoundedServer } from '../../http/bounded-server.ts';
 import { formatEvent } from '../../news/event.ts';
 import type { NewsSigner } from '../../news/signature.ts';
 import type { ClusterEvent, Topology } from '../../model/topology.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import { every } from '../../clock/every.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { Change } from './news.ts';
 
 const KEEPALIVE_MS = 5_000;
@@ -29,21 +30,27 @@ export class EventStreams {
   readonly #open = new Set<ServerResponse>();
   readonly #said = new WeakMap<object, string>();
   #first: { readonly text: string; readonly atMs: number } | null = null;
-  readonly #keepalive: NodeJS.Timeout;
+  readonly #clock: Clock;
+  readonly #endKeepalive: () => void;
   readonly #unsubscribe: () => void;
 
-  constructor(source: NewsSource, signer: NewsSigner, server: Pick<BoundedServer, 'openStream'>) {
+  constructor(
+    source: NewsSource,
+    signer: NewsSigner,
+    server: Pick<BoundedServer, 'openStream'>,
+    clock: Clock,
+  ) {
     this.#source = source;
     this.#signer = signer;
     this.#server = server;
+    this.#clock = clock;
     this.#unsubscribe = source.subscribe((change) => {
       if (this.#open.size === 0) return;
       this.#tellAll(
         'topology' in change ? this.#say('topology', change.topology) : this.#say('event', change.event),
       );
     });
-    this.#keepalive = setInterval(() => this.#tellAll(': keepalive\n\n'), KEEPALIVE_MS);
-    this.#keepalive.unref();
+    this.#endKeepalive = every(clock, KEEPALIVE_MS, () => this.#tellAll(': keepalive\n\n'));
   }
 
   serve(request: IncomingMessage, response: ServerResponse): void {
@@ -59,14 +66,14 @@ export class EventStreams {
   }
 
   close(): void {
-    clearInterval(this.#keepalive);
+    this.#endKeepalive();
     this.#unsubscribe();
     for (const response of this.#open) response.destroy();
   }
 
   /** Connections may come as fast as somebody likes; what they are told first is at most this old. */
   #sayTopology(): string {
-    const nowMs = monotonicMs();
+    const nowMs = this.#clock.nowMs();
     if (this.#first === null || nowMs - this.#first.atMs > FIRST_MAX_AGE_MS)
       this.#first = { text: this.#say('topology', this.#source.topology()), atMs: nowMs };
     return this.#first.text;

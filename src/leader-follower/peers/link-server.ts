@@ -3,7 +3,8 @@ import type { Socket } from 'node:net';
 import { SEAL_HEADER } from '../../coordination/agent-seal.ts';
 import type { AgentSeal, HeardRequest, LineSeal } from '../../coordination/agent-seal.ts';
 import { Seats } from '../../http/core/seats.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import { every } from '../../clock/every.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { Ping } from '../core/support.ts';
 import { LINK_PATH, LINK_PROTOCOL, readLines, STATUS_INTERVAL_MS, writeLine } from './link.ts';
 import type { LinkRequest } from './link.ts';
@@ -29,7 +30,14 @@ const LINKS_PER_NODE = 4;
 const MAX_LINKS = 256;
 
 /** Serves links on an agent's HTTP server. Returns the function that ends those that stand. */
-export function serveLinks(server: Server, api: LinkApi, seal: AgentSeal, proofs: Proofs): () => void {
+export function serveLinks(options: {
+  readonly server: Server;
+  readonly api: LinkApi;
+  readonly seal: AgentSeal;
+  readonly proofs: Proofs;
+  readonly clock: Clock;
+}): () => void {
+  const { server, api, seal, proofs, clock } = options;
   const links = new Seats<Socket>({ perAddress: LINKS_PER_NODE, total: MAX_LINKS });
   const sockets = new Set<Socket>();
   server.on('upgrade', (request: IncomingMessage, socket: Socket) => {
@@ -48,7 +56,7 @@ export function serveLinks(server: Server, api: LinkApi, seal: AgentSeal, proofs
       `HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${LINK_PROTOCOL}\r\n${SEAL_HEADER}: ${header}\r\n\r\n`,
     );
     sockets.add(socket);
-    serveLink(socket, lines, api);
+    serveLink(socket, lines, api, clock);
     socket.once('close', () => {
       sockets.delete(socket);
       links.leave(socket);
@@ -68,22 +76,22 @@ function hear(request: IncomingMessage, api: LinkApi, seal: AgentSeal): HeardReq
   }
 }
 
-function serveLink(socket: Socket, lines: LineSeal, api: LinkApi): void {
+function serveLink(socket: Socket, lines: LineSeal, api: LinkApi, clock: Clock): void {
   const tell = (): void => writeLine(socket, lines, { kind: 'status', status: api.status() });
-  let heardAtMs = monotonicMs();
+  let heardAtMs = clock.nowMs();
   readLines(socket, lines, (value) => {
-    heardAtMs = monotonicMs();
+    heardAtMs = clock.nowMs();
     const { id, ping } = value as LinkRequest;
     writeLine(socket, lines, { kind: 'pong', id, supports: ping !== null && api.answerPing(ping) });
   });
   tell();
-  const timer = setInterval(() => {
-    if (monotonicMs() - heardAtMs > SILENT_AFTER_MS) socket.destroy();
+  const end = every(clock, STATUS_INTERVAL_MS, () => {
+    if (clock.nowMs() - heardAtMs > SILENT_AFTER_MS) socket.destroy();
     else tell();
-  }, STATUS_INTERVAL_MS);
+  });
   const unsubscribe = api.onStatusChange(tell);
   socket.once('close', () => {
-    clearInterval(timer);
+    end();
     unsubscribe();
   });
 }

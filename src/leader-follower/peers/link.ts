@@ -1,11 +1,11 @@
 import { request } from 'node:http';
 import type { Socket } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
-import { setTimeout as delay } from 'node:timers/promises';
 import { refusedBy, SEAL_HEADER } from '../../coordination/agent-seal.ts';
 import type { AgentSeal, LineSeal } from '../../coordination/agent-seal.ts';
+import { every } from '../../clock/every.ts';
+import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import type { NodeConfig } from '../config/config.ts';
 import type { Ping } from '../core/support.ts';
 import type { NodeStatus } from '../report/status.ts';
@@ -81,6 +81,7 @@ export interface LinkListener {
 export class PeerLink {
   readonly #node: NodeConfig;
   readonly #seal: AgentSeal;
+  readonly #clock: Clock;
   readonly #listener: LinkListener;
   readonly #closing = new AbortController();
   readonly #sentAtMs = new Map<number, number>();
@@ -88,9 +89,10 @@ export class PeerLink {
   #nextId = 1;
   #roundTripMs: number | null = null;
 
-  constructor(node: NodeConfig, seal: AgentSeal, listener: LinkListener) {
+  constructor(node: NodeConfig, seal: AgentSeal, clock: Clock, listener: LinkListener) {
     this.#node = node;
     this.#seal = seal;
+    this.#clock = clock;
     this.#listener = listener;
     void this.#run();
   }
@@ -103,7 +105,7 @@ export class PeerLink {
   send(ping: Ping | null): void {
     if (this.#link === null) return;
     const id = this.#nextId++;
-    this.#sentAtMs.set(id, monotonicMs());
+    this.#sentAtMs.set(id, this.#clock.nowMs());
     writeLine(this.#link.socket, this.#link.lines, { id, ping });
   }
 
@@ -119,7 +121,7 @@ export class PeerLink {
         return null;
       });
       if (link !== null) await this.#serve(link);
-      await delay(RECONNECT_MS, undefined, { signal: this.#closing.signal }).catch(() => undefined);
+      await this.#clock.sleep(RECONNECT_MS, this.#closing.signal);
     }
   }
 
@@ -165,18 +167,18 @@ export class PeerLink {
     socket.setNoDelay(true);
     this.#sentAtMs.clear();
     this.#link = link;
-    let heardAtMs = monotonicMs();
+    let heardAtMs = this.#clock.nowMs();
     readLines(socket, lines, (value) => {
-      heardAtMs = monotonicMs();
+      heardAtMs = this.#clock.nowMs();
       this.#hear(value as LinkMessage, heardAtMs);
     });
     return new Promise((resolve) => {
-      const watch = setInterval(() => {
-        if (monotonicMs() - heardAtMs > SILENT_AFTER_MS) socket.destroy();
+      const endWatch = every(this.#clock, STATUS_INTERVAL_MS, () => {
+        if (this.#clock.nowMs() - heardAtMs > SILENT_AFTER_MS) socket.destroy();
         else if (this.#sentAtMs.size === 0) this.send(null);
-      }, STATUS_INTERVAL_MS);
+      });
       socket.once('close', () => {
-        clearInterval(watch);
+        endWatch();
         this.#link = null;
         resolve();
       });

@@ -1,5 +1,5 @@
 import type { ClusterEvent, Topology } from '../../model/topology.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { NodeStatus } from '../report/status.ts';
 
 /** An unchanged topology is told again this often. */
@@ -11,9 +11,14 @@ export type Change = { readonly topology: Topology } | { readonly event: Cluster
 export class News {
   readonly #listeners = new Set<(change: Change) => void>();
   readonly #statusListeners = new Set<() => void>();
+  readonly #clock: Clock;
   #lastPublished = '';
   #lastSummary = '';
-  #publishedAtMs = 0;
+  #publishedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   subscribe(listener: (change: Change) => void): () => void {
     this.#listeners.add(listener);
@@ -39,9 +44,10 @@ export class News {
     this.#lastSummary = summary;
     // The version moves with every renewal; that alone is no news. Silence is: it would look like a dead agent.
     const text = JSON.stringify({ ...topology, version: 0 });
-    if (text === this.#lastPublished && monotonicMs() - this.#publishedAtMs < PUBLISH_INTERVAL_MS) return;
+    if (text === this.#lastPublished && this.#clock.nowMs() - this.#publishedAtMs < PUBLISH_INTERVAL_MS)
+      return;
     this.#lastPublished = text;
-    this.#publishedAtMs = monotonicMs();
+    this.#publishedAtMs = this.#clock.nowMs();
     this.#emit({ topology });
   }
 

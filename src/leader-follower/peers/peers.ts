@@ -1,7 +1,7 @@
 import { askAgent } from '../../coordination/ask-agent.ts';
 import type { AgentSeal } from '../../coordination/agent-seal.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { NodeId } from '../../model/node.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import { agentUrl } from '../config/config.ts';
 import type { NodeConfig } from '../config/config.ts';
 import type { Ping } from '../core/support.ts';
@@ -33,11 +33,12 @@ export interface PeerReport {
   readonly roundTripMs: number | null;
 }
 
+/** A peer answered the ping that was sent at `sentAtMs`. */
+type PongListener = (from: NodeId, supports: boolean, sentAtMs: number) => void;
+
 export interface PeersListener {
   /** A peer's role, term or view of the leader changed. */
   onChange(): void;
-  /** A peer answered the ping that was sent at `sentAtMs`. */
-  onPong(from: NodeId, supports: boolean, sentAtMs: number): void;
   /** This node and who answers at a peer's address do not trust each other. */
   onDistrust(reason: string): void;
 }
@@ -46,13 +47,16 @@ export interface PeersListener {
 export class Peers {
   #nodes: readonly NodeConfig[] = [];
   readonly #seal: AgentSeal;
+  readonly #clock: Clock;
   readonly #listener: PeersListener;
   readonly #closing = new AbortController();
   readonly #heard = new Map<NodeId, { readonly status: NodeStatus; readonly atMs: number }>();
   readonly #links = new Map<NodeId, PeerLink>();
+  readonly #pongListeners: PongListener[] = [];
 
-  constructor(nodes: readonly NodeConfig[], seal: AgentSeal, listener: PeersListener) {
+  constructor(nodes: readonly NodeConfig[], seal: AgentSeal, clock: Clock, listener: PeersListener) {
     this.#seal = seal;
+    this.#clock = clock;
     this.#listener = listener;
     this.use(nodes);
   }
@@ -72,7 +76,7 @@ export class Peers {
   }
 
   reports(): readonly PeerReport[] {
-    const nowMs = monotonicMs();
+    const nowMs = this.#clock.nowMs();
     return this.#nodes.map((node) => {
       const heard = this.#heard.get(node.name);
       return {
@@ -82,6 +86,11 @@ export class Peers {
         roundTripMs: this.#links.get(node.name)?.roundTripMs ?? null,
       };
     });
+  }
+
+  /** Calls `listener` with each answer to a ping. */
+  onPong(listener: PongListener): void {
+    this.#pongListeners.push(listener);
   }
 
   /** Sends the leader's ping to every peer that a link stands to. */
@@ -122,12 +131,13 @@ export class Peers {
 
   #open(node: NodeConfig): PeerLink {
     const isKnown = (): boolean => this.#links.get(node.name) === link;
-    const link: PeerLink = new PeerLink(node, this.#seal, {
+    const link: PeerLink = new PeerLink(node, this.#seal, this.#clock, {
       onStatus: (status) => {
         if (isKnown()) this.#hear(node.name, status);
       },
       onPong: (supports, sentAtMs) => {
-        if (isKnown()) this.#listener.onPong(node.name, supports, sentAtMs);
+        if (!isKnown()) return;
+        for (const listener of this.#pongListeners) listener(node.name, supports, sentAtMs);
       },
       onDistrust: (reason) => this.#listener.onDistrust(reason),
     });
@@ -136,7 +146,7 @@ export class Peers {
 
   #hear(from: NodeId, status: NodeStatus): void {
     const before = this.#heard.get(from)?.status;
-    this.#heard.set(from, { status, atMs: monotonicMs() });
+    this.#heard.set(from, { status, atMs: this.#clock.nowMs() });
     const isNews =
       before?.role !== status.role ||
       before.term !== status.term ||

@@ -1,5 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Coordination, Register } from '../../coordination/contract.ts';
+import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { changePlan, parsePlan } from './core/plan.ts';
 import type { Plan, PlanCommand } from './core/plan.ts';
@@ -15,6 +15,7 @@ export interface VersionedPlan {
 }
 
 export interface PlanRegisterOptions {
+  readonly clock: Clock;
   readonly coordination: Coordination;
   /** Whether this node can vouch for what is asked; throws CONFIG_INVALID. */
   readonly check: (command: PlanCommand) => Promise<void>;
@@ -53,7 +54,7 @@ export class PlanRegister {
 
   /** Looks again for a bounded time; what was known stays where nothing newer can be read. */
   async lookAgain(timeoutMs: number): Promise<void> {
-    await Promise.race([this.read().catch(() => undefined), delay(timeoutMs, undefined, { ref: false })]);
+    await Promise.race([this.read().catch(() => undefined), this.#options.clock.sleep(timeoutMs)]);
   }
 
   /** Does what a person asks for. Throws CONFIG_INVALID, QUORUM_NOT_REACHED, CAS_CONFLICT. */

@@ -1,4 +1,5 @@
 import type { Coordination } from '../../coordination/contract.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { NodeId } from '../../model/node.ts';
 import { checkClusterSettings } from './core/cluster-settings.ts';
 import type { ClusterSettings } from './core/cluster-settings.ts';
@@ -23,8 +24,9 @@ export interface PlannedWorkOptions {
   readonly events: EventLog;
   /** The plan changed: the next round is to come at once. */
   readonly wake: () => void;
+  readonly clock: Clock;
   /** Hands the leadership over between two rounds. */
-  readonly switchover: (to: string | null) => Promise<unknown>;
+  readonly commands: { switchOver(to: string | null): Promise<unknown> };
 }
 
 /** What people have planned, as it bears on this node's rounds. */
@@ -41,6 +43,7 @@ export class PlannedWork {
     this.#facts = new ServerFactsWatch(
       () => server.connect(),
       () => server.isRunning,
+      options.clock,
     );
     this.register = new PlanRegister({
       check: async (command) => {
@@ -49,6 +52,7 @@ export class PlannedWork {
         await checkSettings({ ...options.local.programs, dataDir: options.local.dataDir, settings });
       },
       coordination: options.coordination,
+      clock: options.clock,
       onChange: options.wake,
       onChanged: (message) => options.events.add('plan', message),
     });
@@ -105,7 +109,7 @@ export class PlannedWork {
 
   /** Taken out of the plan first, by compare-and-set: it runs at most once, whoever leads meanwhile. */
   async #begin(schedule: Schedule): Promise<void> {
-    const { self, events, switchover } = this.#options;
+    const { self, events, commands } = this.#options;
     const { isChanged } = await this.register.change((plan) => withoutSchedule(plan, schedule));
     if (!isChanged) return;
     const described = `the switchover planned ${describeSchedule(schedule)}`;
@@ -115,7 +119,7 @@ export class PlannedWork {
       events.add('plan', `${described} is not needed: ${self} leads already`);
     } else {
       events.add('plan', `${described} begins`);
-      await switchover(schedule.to);
+      await commands.switchOver(schedule.to);
     }
   }
 }

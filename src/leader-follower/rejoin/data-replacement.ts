@@ -4,21 +4,25 @@ import { LockstepError } from '../../model/errors.ts';
 import type { PostgresAccount } from '../../postgres/account.ts';
 import { takeBaseBackup } from '../../postgres/copy/base-backup.ts';
 import { isPresent } from '../../postgres/data-folder.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import { every } from '../../clock/every.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { ServerAddress } from '../../postgres/replication-connection.ts';
 import { removeTree } from '../../postgres/account.ts';
 
 /** A source that sends nothing for this long is given up. Its checkpoint, before the first byte, may take long. */
 const STALLED_AFTER_MS = 300_000;
+const STALL_CHECK_MS = 1_000;
 
 /** Exchanges a node's data folder as a whole; whatever breaks, one usable folder or a mark is left. */
 export class DataReplacement {
   readonly #folder: string;
   readonly #account: PostgresAccount | null;
+  readonly #clock: Clock;
 
-  constructor(folder: string, account: PostgresAccount | null) {
+  constructor(folder: string, account: PostgresAccount | null, clock: Clock) {
     this.#folder = folder;
     this.#account = account;
+    this.#clock = clock;
   }
 
   /** Whether the data folder is not usable: pg_rewind has begun and its result did not start yet. */
@@ -48,10 +52,10 @@ export class DataReplacement {
     const copy = join(this.#folder, 'data.clone');
     await removeTree(copy, this.#account);
     const stalled = new AbortController();
-    let movedAtMs = monotonicMs();
-    const watch = setInterval(() => {
-      if (monotonicMs() - movedAtMs > STALLED_AFTER_MS) stalled.abort();
-    }, 1_000);
+    let movedAtMs = this.#clock.nowMs();
+    const endWatch = every(this.#clock, STALL_CHECK_MS, () => {
+      if (this.#clock.nowMs() - movedAtMs > STALLED_AFTER_MS) stalled.abort();
+    });
     try {
       await takeBaseBackup({
         source: options.source,
@@ -59,14 +63,14 @@ export class DataReplacement {
         account: this.#account,
         signal: AbortSignal.any([options.signal, stalled.signal]),
         onProgress: ({ doneBytes, totalBytes }) => {
-          movedAtMs = monotonicMs();
+          movedAtMs = this.#clock.nowMs();
           options.onProgress(totalBytes === 0 ? 0 : Math.min(99, Math.floor((doneBytes / totalBytes) * 100)));
         },
       });
     } catch (error) {
       throw copyFailure(error, stalled.signal.aborted, this.#data);
     } finally {
-      clearInterval(watch);
+      endWatch();
     }
     await options.stopServer();
     await this.#swapIn(copy);

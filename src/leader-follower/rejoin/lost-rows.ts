@@ -1,6 +1,6 @@
 import { escapeIdentifier, escapeLiteral } from 'pg';
 import type pg from 'pg';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import { countRows } from './core/lost-writes.ts';
 import type { LogReading, RowCounts, TouchedTable } from './core/lost-writes.ts';
 
@@ -29,13 +29,14 @@ type WithClient = <T>(task: (client: pg.Client) => Promise<T>, database?: string
 export async function readLostRows(options: {
   readonly log: LogReading;
   readonly withClient: WithClient;
+  readonly clock: Clock;
   readonly timeoutMs: number;
 }): Promise<{
   readonly tables: readonly LostTable[];
   readonly rows: readonly LostRow[];
   readonly isCutOff: boolean;
 }> {
-  const deadlineMs = monotonicMs() + options.timeoutMs;
+  const deadlineMs = options.clock.nowMs() + options.timeoutMs;
   const xids = options.log.transactions.flatMap(({ xid, subxids }) => [xid, ...subxids]);
   const rows: LostRow[] = [];
   const tables: LostTable[] = [];
@@ -53,8 +54,16 @@ export async function readLostRows(options: {
       await options.withClient(async (client) => {
         for (const table of touched) {
           isCutOff =
-            !(await readTable({ client, database: datname, table, xids, rows, tables, deadlineMs })) ||
-            isCutOff;
+            !(await readTable({
+              client,
+              database: datname,
+              table,
+              xids,
+              rows,
+              tables,
+              clock: options.clock,
+              deadlineMs,
+            })) || isCutOff;
         }
       }, datname);
     }
@@ -73,6 +82,7 @@ async function readTable(options: {
   readonly xids: readonly number[];
   readonly rows: LostRow[];
   readonly tables: LostTable[];
+  readonly clock: Clock;
   readonly deadlineMs: number;
 }): Promise<boolean> {
   const { client, table, rows, deadlineMs } = options;
@@ -94,7 +104,7 @@ async function readTable(options: {
   const json = await jsonOfRow(client, found.rows[0]?.oid ?? '');
   const blocks = [...table.blocks];
   for (let start = 0; start < blocks.length; start += BLOCKS_AT_ONCE) {
-    const leftMs = Math.floor(deadlineMs - monotonicMs());
+    const leftMs = Math.floor(deadlineMs - options.clock.nowMs());
     if (leftMs <= 0 || rows.length >= MAX_ROWS) return false;
     await client.query(`SET statement_timeout = ${leftMs}`);
     const { rows: seen } = await client.query<{ xid: string; json: string }>(

@@ -2,6 +2,7 @@ import { constants, createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import type { Clock } from '../../model/clock.ts';
 import type pg from 'pg';
 import { formatLsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
@@ -9,7 +10,6 @@ import type { TimelineHistory } from '../../model/timeline.ts';
 import type { PostgresAccount } from '../../postgres/account.ts';
 import type { PostgresBinaries } from '../../postgres/binaries.ts';
 import { isPresent } from '../../postgres/data-folder.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import { readLog } from '../../postgres/copy/waldump.ts';
 import { openPlainFile } from '../../host/own-file.ts';
 import { LogReading, piecesOf, segmentNames, surplusOf } from './core/lost-writes.ts';
@@ -28,6 +28,7 @@ const ROWS_TIMEOUT_MS = 10_000;
 const LOST_FOLDER = 'lost';
 
 export interface LostWritesOptions {
+  readonly clock: Clock;
   readonly node: NodeId;
   /** The node's folder. */
   readonly folder: string;
@@ -85,7 +86,7 @@ async function listTransactions(
   if (pgWaldump === null) return null;
   const log = new LogReading();
   let isWhole = true;
-  const deadlineMs = monotonicMs() + LISTING_TIMEOUT_MS;
+  const deadlineMs = options.clock.nowMs() + LISTING_TIMEOUT_MS;
   for (const piece of piecesOf(options.lost, options.history)) {
     isWhole &&= await readLog({
       ...piece,
@@ -93,7 +94,7 @@ async function listTransactions(
       account: options.account,
       folder: join(options.dataDir, 'pg_wal'),
       resourceManagers: ['Transaction', 'Heap', 'Heap2'],
-      timeoutMs: Math.max(1, Math.ceil(deadlineMs - monotonicMs())),
+      timeoutMs: Math.max(1, Math.ceil(deadlineMs - options.clock.nowMs())),
       onLine: (line) => log.add(line),
     });
   }
@@ -107,7 +108,12 @@ async function fill(folder: string, options: LostWritesOptions, log: LogReading 
   const rows =
     log === null || log.transactions.length === 0
       ? null
-      : await readLostRows({ log, withClient: options.withClient, timeoutMs: ROWS_TIMEOUT_MS });
+      : await readLostRows({
+          log,
+          withClient: options.withClient,
+          clock: options.clock,
+          timeoutMs: ROWS_TIMEOUT_MS,
+        });
   const commits = log?.transactions.filter(({ kind }) => kind === 'commit') ?? null;
   if (log !== null) {
     const lines = log.transactions.map(({ at, lsn, xid, kind }) => `${at}  ${lsn}  xid ${xid}  ${kind}\n`);

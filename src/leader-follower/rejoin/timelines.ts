@@ -1,6 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { maxLsn } from '../../model/lsn.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import { nextTimeline, parseTimeline } from '../../model/timeline.ts';
 import type { Timeline } from '../../model/timeline.ts';
 import { newestTimeline, readTimelineHistory } from '../../postgres/data-folder.ts';
@@ -28,10 +27,11 @@ const LOOK_MS = 5;
 export async function readLogEnd(
   probe: () => Promise<Probe | null>,
   dataDir: string,
+  clock: Clock,
   timeoutMs: number,
 ): Promise<LogEnd | null> {
-  const deadline = monotonicMs() + timeoutMs;
-  while (monotonicMs() < deadline) {
+  const deadline = clock.nowMs() + timeoutMs;
+  while (clock.nowMs() < deadline) {
     const seen = await probe();
     if (seen !== null && !seen.isInRecovery) return null;
     // Right after a start, the position counts only once all that lies in pg_wal has been read.
@@ -42,7 +42,7 @@ export async function readLogEnd(
         replayedLsn: seen.replayedLsn,
       };
     }
-    await delay(LOOK_MS);
+    await clock.sleep(LOOK_MS);
   }
   return null;
 }

@@ -3,10 +3,11 @@ import type { NodeId } from '../../model/node.ts';
 import type { NodeRole, Topology } from '../../model/topology.ts';
 import { agentUrl, delayMsOf, kindOf } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
+import type { OwnLease } from '../core/view.ts';
 import { EMPTY_PLAN } from '../plan/core/plan.ts';
 import { buildTopology } from './core/build-topology.ts';
 import type { NodeReport } from './core/build-topology.ts';
-import type { LeadershipRegister } from '../leadership/leadership.ts';
+import type { RegisterReader } from '../leadership/register-reader.ts';
 import type { LocalNode } from '../local/local-node.ts';
 import type { Observation } from '../observer.ts';
 import type { PeerReport } from '../peers/peers.ts';
@@ -19,7 +20,8 @@ import type { NodeStatus } from './status.ts';
 export interface ReportSources {
   readonly config: ClusterConfig;
   readonly self: NodeId;
-  readonly register: LeadershipRegister;
+  readonly register: RegisterReader;
+  readonly ownLease: OwnLease;
   readonly plan: VersionedPlan | null;
   readonly facts: ServerFacts | null;
   /** Null on a witness. */
@@ -71,9 +73,9 @@ export function describeSelf(sources: ReportSources, vote: OwnVoteReport): NodeS
   };
 }
 
-function roleOf({ last, register }: ReportSources): NodeRole {
+function roleOf({ last, ownLease }: ReportSources): NodeRole {
   const local = last?.view.local;
-  if (local?.kind === 'leader' && register.ownLease.kind === 'held') return 'leader';
+  if (local?.kind === 'leader' && ownLease.kind === 'held') return 'leader';
   return local?.kind === 'follower' ? 'follower' : 'unknown';
 }
 
@@ -122,7 +124,7 @@ export function describeCluster(
     version,
     state,
     plan: sources.plan?.plan ?? EMPTY_PLAN,
-    isLeaseExpired: isOwn ? register.ownLease.kind !== 'held' : register.leaseExpiredForMs > 0,
+    isLeaseExpired: isOwn ? sources.ownLease.kind !== 'held' : register.leaseExpiredForMs > 0,
     areAgentsVoters: config.coordination.kind === 'embedded',
     nodes: reports,
   });

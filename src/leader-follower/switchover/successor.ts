@@ -1,7 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { formatLsn, parseLsn } from '../../model/lsn.ts';
 import { parseTimeline } from '../../model/timeline.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import type { Probe } from '../../postgres/probe.ts';
 import type { LogEnd } from '../rejoin/log-end.ts';
 import { followersOf } from '../config/config.ts';
@@ -40,7 +38,7 @@ export class Successor {
    * Then rounds are held until the leader lets go.
    */
   async prepare(): Promise<PrepareReply> {
-    const { self, config, register, local, merits } = this.#options;
+    const { self, config, register, hold, local, merits, clock } = this.#options;
     const { state } = await register.refresh();
     if (state === null || local.following !== state.leadership.holder) {
       return { kind: 'refused', reason: 'it does not follow the leader right now' };
@@ -58,11 +56,11 @@ export class Successor {
     const seen = await local.probe();
     this.#timelines = seen && (await readTimelines(local.dataDir, seen));
     // While the leader stops.
-    register.expectWrite();
+    hold.expectWrite();
     this.#hold = new Promise((resolve) => {
-      const timer = setTimeout(resolve, HOLD_MS + config.switchoverWaitMs);
+      const callOff = clock.after(HOLD_MS + config.switchoverWaitMs, resolve);
       this.#endHold = () => {
-        clearTimeout(timer);
+        callOff();
         resolve();
       };
     });
@@ -83,21 +81,21 @@ export class Successor {
   async judge(
     request: TakeoverRequest,
   ): Promise<{ readonly decision: TakeoverDecision; readonly end: LogEnd | null }> {
-    const { local } = this.#options;
+    const { local, clock } = this.#options;
     const final = { timeline: parseTimeline(request.final.timeline), lsn: parseLsn(request.final.lsn) };
-    const deadline = monotonicMs() + ARRIVAL_LIMIT_MS;
+    const deadline = clock.nowMs() + ARRIVAL_LIMIT_MS;
     for (;;) {
       const seen = await local.probe();
       if (seen === null || !seen.isInRecovery)
         return { decision: { kind: 'refuse', reason: 'its PostgreSQL does not answer' }, end: null };
       const decision = decideTakeover(seen, final);
       const isReplayed = seen.receivedLsn === seen.replayedLsn;
-      if (monotonicMs() > deadline || (decision.kind === 'take' && isReplayed)) {
+      if (clock.nowMs() > deadline || (decision.kind === 'take' && isReplayed)) {
         if (decision.kind === 'refuse') return { decision, end: null };
         // Replayed past the beginning of the leader's last record is replayed to its end: nothing can follow.
         return { decision, end: { ...seen, ...(await this.#timelinesOf(seen)) } };
       }
-      await delay(ARRIVAL_CHECK_MS);
+      await clock.sleep(ARRIVAL_CHECK_MS);
     }
   }
 

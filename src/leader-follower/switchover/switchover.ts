@@ -1,10 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn, parseLsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
 import { parseTimeline } from '../../model/timeline.ts';
 import { ControlFileReader } from '../../postgres/control-file.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import { findNode, voters } from '../config/config.ts';
 import type { NodeConfig } from '../config/config.ts';
 import { decideSuccessor, letGoFirst } from '../core/handover.ts';
@@ -47,28 +46,28 @@ export async function switchOver(
   to: NodeId | null,
   reclaim: () => Promise<boolean>,
 ): Promise<SwitchoverResult> {
-  const { self, config, register, peers, events } = options;
+  const { self, config, register, hold, peers, events, clock } = options;
   const chosen = await chooseSuccessor(options, to);
   // The rest of a segment that is left takes a while to arrive.
   if (await beginSegment(options)) await chooseSuccessor(options, chosen);
   const successor = findNode(config, chosen);
   events.add('switchover', `handing over to ${successor.name}`);
-  const beganAtMs = monotonicMs();
+  const beganAtMs = clock.nowMs();
   await checkpoint(options);
-  const checkedAtMs = monotonicMs();
+  const checkedAtMs = clock.nowMs();
   const preparation = await peers.prepare(successor, PREPARE_TIMEOUT_MS);
   if (preparation?.kind !== 'ready') {
     throw refusal(successor.name, preparation?.reason ?? 'its agent did not answer');
   }
-  const startedAtMs = monotonicMs();
+  const startedAtMs = clock.nowMs();
   await endTransactions(options);
-  const endedTransactionsAtMs = monotonicMs();
+  const endedTransactionsAtMs = clock.nowMs();
   const stopping = stopWriting(options);
   const early = { version: register.known.version, nodes: whoLetsGoFirst(options, successor) };
   askToLetGo(options, early.version, early.nodes);
   const { final, ended } = await stopping;
-  const stoppedAtMs = monotonicMs();
-  const still = final === null ? null : await register.holdStill();
+  const stoppedAtMs = clock.nowMs();
+  const still = final === null ? null : await hold.holdStill();
   if (final === null || still?.state == null) {
     throw await callOff(reclaim, successor.name, `${self} could not end its log in ${STOP_LIMIT_MS} ms`);
   }
@@ -90,8 +89,8 @@ export async function switchOver(
     throw await callOff(reclaim, successor.name, reply.reason);
   }
   if (reply?.kind !== 'leads') await waitElsewhere(options, successor);
-  register.drop();
-  const endedAtMs = monotonicMs();
+  hold.drop();
+  const endedAtMs = clock.nowMs();
   const pausedMs = Math.round(endedAtMs - startedAtMs);
   const parts = [
     `checkpoints ${Math.round(checkedAtMs - beganAtMs)} ms and preparation ${Math.round(startedAtMs - checkedAtMs)} ms before`,
@@ -123,16 +122,16 @@ function askToLetGo({ peers }: ExecutorOptions, version: number, nodes: readonly
 
 /** Waits for a bounded time until one follower is close enough to take over at once. */
 async function chooseSuccessor(options: ExecutorOptions, to: NodeId | null): Promise<NodeId> {
-  const { self, register, local, config } = options;
+  const { self, hold, local, config, clock } = options;
   if (to !== null && options.merits.neverLead.includes(to)) {
     const isDelayed = findNode(config, to).delay !== undefined;
     const why = isDelayed ? 'it stays behind on purpose' : 'its failoverPriority is 0';
     throw new LockstepError('CONFIG_INVALID', `Name another node: ${to} never leads, ${why}.`);
   }
-  const deadline = monotonicMs() + CATCH_UP_MS;
+  const deadline = clock.nowMs() + CATCH_UP_MS;
   for (;;) {
     const seen = await local.probe();
-    if (register.ownLease.kind !== 'held' || seen === null || seen.isInRecovery) {
+    if (hold.ownLease.kind !== 'held' || seen === null || seen.isInRecovery) {
       throw new LockstepError('NOT_LEADER', `${self} does not lead; ask the leader for the switchover.`, {
         retryable: true,
       });
@@ -146,14 +145,14 @@ async function chooseSuccessor(options: ExecutorOptions, to: NodeId | null): Pro
         { retryable: true, details: { to } },
       );
     }
-    if (monotonicMs() > deadline) {
+    if (clock.nowMs() > deadline) {
       throw new LockstepError(
         'LAG_EXCEEDED',
         `The switchover was not begun: ${decision.reason}, and did not come close within ${CATCH_UP_MS / 1_000} s. Wait until "lockstep status" shows it close, or name another node.`,
         { retryable: true, details: { to } },
       );
     }
-    await delay(50);
+    await clock.sleep(50);
   }
 }
 
@@ -208,9 +207,9 @@ async function checkpoint({ local }: ExecutorOptions): Promise<void> {
 }
 
 /** Whatever goes wrong here, the switchover goes on, or new transactions write again. */
-async function endTransactions({ local, config, events }: ExecutorOptions): Promise<void> {
+async function endTransactions({ local, config, events, clock }: ExecutorOptions): Promise<void> {
   try {
-    const { open } = await letTransactionsEnd(local, config.switchoverWaitMs);
+    const { open } = await letTransactionsEnd(local, clock, config.switchoverWaitMs);
     if (open > 0)
       events.add(
         'switchover',
@@ -233,15 +232,15 @@ interface StoppedWriting {
  * Ends PostgreSQL in order, and resolves as soon as its log has ended: its last checkpoint comes when no session
  * is left, and none is accepted any more. From then on it only ships what is there.
  */
-async function stopWriting({ local, events }: ExecutorOptions): Promise<StoppedWriting> {
+async function stopWriting({ local, events, clock }: ExecutorOptions): Promise<StoppedWriting> {
   const gone = new AbortController();
   const stopping = local
     .stop('fast', STOP_LIMIT_MS)
     .catch((error: unknown) => events.add('error', (error as Error).message))
     .finally(() => gone.abort());
-  const final = await untilLogEnds(local, gone.signal);
+  const final = await untilLogEnds(local, clock, gone.signal);
   const linger = async (): Promise<void> => {
-    await delay(LINGER_MS, undefined, { signal: gone.signal }).catch(() => undefined);
+    await clock.sleep(LINGER_MS, gone.signal);
     if (!gone.signal.aborted) {
       events.add('note', 'ended PostgreSQL without waiting for its archiver or a follower that hangs');
       local.kill('only its archiver or a follower that hangs keeps it');
@@ -254,6 +253,7 @@ async function stopWriting({ local, events }: ExecutorOptions): Promise<StoppedW
 /** Null when PostgreSQL is gone without having ended its log in order. */
 async function untilLogEnds(
   local: ExecutorOptions['local'],
+  clock: Clock,
   gone: AbortSignal,
 ): Promise<FinalPosition | null> {
   await using reader = await ControlFileReader.open(local.dataDir);
@@ -264,18 +264,18 @@ async function untilLogEnds(
       return { timeline: parseTimeline(control.checkpointTimeline), lsn: control.checkpoint };
     }
     if (isGone) return null;
-    await delay(LOG_END_CHECK_MS, undefined, { signal: gone }).catch(() => undefined);
+    await clock.sleep(LOG_END_CHECK_MS, gone);
   }
 }
 
 /** The successor did not answer in time: the register tells, and whoever is elected there leads. */
-async function waitElsewhere({ register, peers }: ExecutorOptions, successor: NodeConfig): Promise<void> {
-  await register.release(successor.name);
-  const deadline = monotonicMs() + ELSEWHERE_TIMEOUT_MS;
-  while (monotonicMs() < deadline) {
+async function waitElsewhere({ hold, peers, clock }: ExecutorOptions, successor: NodeConfig): Promise<void> {
+  await hold.release(successor.name);
+  const deadline = clock.nowMs() + ELSEWHERE_TIMEOUT_MS;
+  while (clock.nowMs() < deadline) {
     const status = await peers.ask(successor, 500);
     if (status?.role === 'leader') return;
-    await delay(20);
+    await clock.sleep(20);
   }
   throw new LockstepError(
     'NO_LEADER',

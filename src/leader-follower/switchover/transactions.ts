@@ -1,5 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { ExecutorOptions } from '../agent-parts.ts';
 
 const CHECK_MS = 2;
@@ -17,12 +16,21 @@ export interface EndedTransactions {
  * `limitMs` at most. A statement that would write in a new one is refused (25006), so surely has no effect, upon
  * which a client waits for the next leader. See docs/leader-follower.md, "Switchover".
  */
-export async function letTransactionsEnd(local: Local, limitMs: number): Promise<EndedTransactions> {
+export async function letTransactionsEnd(
+  local: Local,
+  clock: Clock,
+  limitMs: number,
+): Promise<EndedTransactions> {
   if (limitMs === 0) return { open: 0 };
-  const deadlineMs = monotonicMs() + limitMs;
+  const isLate = lateAfter(clock, limitMs);
   await setHandingOver(local, true);
-  const since = await untilInEffect(local, deadlineMs);
-  return since === null ? { open: 0 } : untilEnded(local, since, deadlineMs);
+  const since = await untilInEffect(local, clock, isLate);
+  return since === null ? { open: 0 } : untilEnded(local, clock, isLate, since);
+}
+
+function lateAfter(clock: Clock, limitMs: number): () => boolean {
+  const deadlineMs = clock.nowMs() + limitMs;
+  return () => clock.nowMs() > deadlineMs;
 }
 
 /** Lets new transactions only read, or write again. */
@@ -39,7 +47,7 @@ export function setHandingOver(local: Local, isHandingOver: boolean): Promise<vo
  * the owner's own settings say otherwise. A process that PostgreSQL makes anew has the setting only once PostgreSQL
  * has told it to those that were there.
  */
-async function untilInEffect(local: Local, deadlineMs: number): Promise<string | null> {
+async function untilInEffect(local: Local, clock: Clock, isLate: () => boolean): Promise<string | null> {
   for (;;) {
     const seen = await local.withClient(async (client) => {
       const { rows } = await client.query<{ since: string | null; is_told: boolean }>(
@@ -49,12 +57,17 @@ async function untilInEffect(local: Local, deadlineMs: number): Promise<string |
       );
       return rows[0];
     });
-    if (seen === undefined || seen.is_told || monotonicMs() > deadlineMs) return seen?.since ?? null;
-    await delay(CHECK_MS);
+    if (seen === undefined || seen.is_told || isLate()) return seen?.since ?? null;
+    await clock.sleep(CHECK_MS);
   }
 }
 
-async function untilEnded(local: Local, since: string, deadlineMs: number): Promise<EndedTransactions> {
+async function untilEnded(
+  local: Local,
+  clock: Clock,
+  isLate: () => boolean,
+  since: string,
+): Promise<EndedTransactions> {
   return local.withClient(async (client) => {
     for (;;) {
       const { rows } = await client.query<{ open: number }>(
@@ -63,8 +76,8 @@ async function untilEnded(local: Local, since: string, deadlineMs: number): Prom
         [since],
       );
       const open = rows[0]?.open ?? 0;
-      if (open === 0 || monotonicMs() > deadlineMs) return { open };
-      await delay(CHECK_MS);
+      if (open === 0 || isLate()) return { open };
+      await clock.sleep(CHECK_MS);
     }
   });
 }

@@ -1,3 +1,5 @@
+import { every } from '../../clock/every.ts';
+import { machineClock } from '../../clock/machine-clock.ts';
 import type pg from 'pg';
 import { formatLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
@@ -139,12 +141,12 @@ export class LogStream {
 class Exchange {
   readonly #connection: WireConnection;
   readonly #sink: LogSink;
-  readonly #timer: NodeJS.Timeout;
+  readonly #endKeepAlive: () => void;
   #written: Lsn;
   #flushed: Lsn;
   #queued = 0;
   #pending: Promise<void> = Promise.resolve();
-  #heardAtMs = performance.now();
+  #heardAtMs = machineClock.nowMs();
   #hasEnded = false;
   onFailure: (error: unknown) => void = () => undefined;
 
@@ -153,12 +155,12 @@ class Exchange {
     this.#sink = sink;
     this.#written = from;
     this.#flushed = from;
-    this.#timer = setInterval(() => this.#keepAlive(), STATUS_MS);
+    this.#endKeepAlive = every(machineClock, STATUS_MS, () => this.#keepAlive());
   }
 
   /** XLogData begins with `w` and two positions and a time of 8 bytes each; a keepalive (`k`) may ask for an answer. */
   take(message: Buffer): void {
-    this.#heardAtMs = performance.now();
+    this.#heardAtMs = machineClock.nowMs();
     const kind = message[0];
     if (kind === 0x6b) {
       if (message[17] === 1) void this.#queue(() => this.#report());
@@ -182,7 +184,7 @@ class Exchange {
 
   end(): void {
     this.#hasEnded = true;
-    clearInterval(this.#timer);
+    this.#endKeepAlive();
   }
 
   #queue(task: () => Promise<void>): Promise<void> {
@@ -202,7 +204,7 @@ class Exchange {
   }
 
   #keepAlive(): void {
-    if (performance.now() - this.#heardAtMs > SILENT_AFTER_MS) {
+    if (machineClock.nowMs() - this.#heardAtMs > SILENT_AFTER_MS) {
       this.onFailure(new Error(`the source has said nothing for ${SILENT_AFTER_MS / 1_000} s`));
       this.#connection.stream.destroy();
       return;

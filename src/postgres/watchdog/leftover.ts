@@ -2,9 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../../model/errors.ts';
-import { monotonicMs } from '../monotonic-clock.ts';
+import { machineClock } from '../../clock/machine-clock.ts';
 
 const KILL_TIMEOUT_MS = 10_000;
 
@@ -14,9 +13,9 @@ const KILL_TIMEOUT_MS = 10_000;
  * when one does not die.
  */
 export async function endLeftover(dataDir: string): Promise<void> {
-  const deadline = monotonicMs() + KILL_TIMEOUT_MS;
+  const deadline = machineClock.nowMs() + KILL_TIMEOUT_MS;
   for (let pids = listProcesses(dataDir); pids.length > 0; pids = listProcesses(dataDir)) {
-    if (monotonicMs() > deadline) {
+    if (machineClock.nowMs() > deadline) {
       throw new LockstepError(
         'POSTGRES_FAILED',
         `An earlier PostgreSQL still works on ${dataDir} and cannot be killed (process ${pids.join(', ')}). It belongs to another user or its disk hangs: stop it as that user, or check the disk.`,
@@ -24,7 +23,7 @@ export async function endLeftover(dataDir: string): Promise<void> {
       );
     }
     killProcesses(pids);
-    await delay(10);
+    await machineClock.sleep(10);
   }
   await rm(join(dataDir, 'postmaster.pid'), { force: true });
 }

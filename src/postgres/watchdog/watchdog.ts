@@ -13,7 +13,7 @@ import { openOwnFile } from '../../host/own-file.ts';
 import { KernelWatchdog } from './kernel-watchdog.ts';
 import type { KernelWatchdogDevice } from './kernel-watchdog.ts';
 import { killProcesses, listProcesses } from './leftover.ts';
-import { monotonicMs } from '../monotonic-clock.ts';
+import { machineClock } from '../../clock/machine-clock.ts';
 import { Freeze, send } from './suspension.ts';
 
 interface Command {
@@ -117,7 +117,7 @@ function thawServer(): void {
 
 function enforceDeadlines(): void {
   if (deadlines === null) return;
-  const nowMs = monotonicMs();
+  const nowMs = machineClock.nowMs();
   if (nowMs >= deadlines.killAtMs) killServer('the lease ran out');
   else if (isFrozen) {
     if (nowMs < deadlines.freezeAtMs) thawServer();
@@ -131,7 +131,7 @@ function enforceDeadlines(): void {
 /** After the deadlines were enforced: what is frozen or killed cannot write, and needs no reset. */
 function stepKernelWatchdog(): void {
   try {
-    kernelWatchdog?.step(monotonicMs(), isFrozen ? null : (deadlines?.killAtMs ?? null));
+    kernelWatchdog?.step(machineClock.nowMs(), isFrozen ? null : (deadlines?.killAtMs ?? null));
   } catch (error) {
     const reason = `the kernel watchdog cannot be used: ${(error as Error).message}`;
     if (device?.isRequired === true) killServer(reason);

@@ -1,95 +1,86 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
-import { expiredForMs, observeLease, renewHolderLease } from '../../coordination/core/lease.ts';
-import type { HolderLease, LeaseObservation } from '../../coordination/core/lease.ts';
+import { every } from '../../clock/every.ts';
+import { renewHolderLease } from '../../coordination/core/lease.ts';
+import type { HolderLease } from '../../coordination/core/lease.ts';
 import type { Coordination } from '../../coordination/contract.ts';
+import type { Clock } from '../../model/clock.ts';
 import type { NodeId, Term } from '../../model/node.ts';
 import { parseTerm } from '../../model/node.ts';
 import type { Timeline } from '../../model/timeline.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import type { Deadlines } from '../../postgres/server.ts';
 import type { ClusterState, SyncSet } from '../core/cluster-state.ts';
 import { rightDeadlines } from '../core/support.ts';
 import type { OwnLease } from '../core/view.ts';
-
-/** The register that all agents of a cluster share. */
-export const CLUSTER_KEY = 'cluster';
-
-export interface KnownRegister {
-  readonly version: number;
-  readonly state: ClusterState | null;
-}
+import type { ComingVoters, VotersToCome } from './coming-voters.ts';
+import { CLUSTER_KEY } from './register-reader.ts';
+import type { KnownRegister, RegisterReader } from './register-reader.ts';
 
 type Change = (state: ClusterState) => ClusterState;
 
-/** Voters that a write of this node may have brought, or is about to. */
-export interface ComingVoters {
-  readonly names: readonly NodeId[];
-  /** The version that the change replaces; null before it is sent. */
-  replaces: number | null;
+/** What a leader needs of its members to write: see core/support.ts. */
+export interface LeaderSupport {
+  /** Until when enough members hold this leader up. */
+  readonly untilMs: number;
+  /** Until when all of them do. */
+  readonly failsafeUntilMs: number;
+  /** This node tries for a leadership: what was answered before was for another one. */
+  forget(): void;
 }
 
-export interface LeadershipOptions {
+export interface LeadershipHoldOptions {
   readonly self: NodeId;
   readonly ttlMs: number;
   /** How long support lasts. */
   readonly supportMs: number;
   readonly coordination: Coordination;
-  /** Until when enough members, and all of them, hold this leader up (see support.ts in core). */
-  readonly support: () => { readonly untilMs: number; readonly failsafeUntilMs: number };
+  readonly register: RegisterReader;
+  readonly votersToCome: VotersToCome;
+  readonly support: LeaderSupport;
   /** Hears when the right to write ends. A lost lease takes nothing back: PostgreSQL must stop by the last. */
-  readonly onDeadlines: (deadlines: Deadlines) => void;
-  /** This node tries for a leadership: what was answered before was for another one. */
-  readonly onTaking: () => void;
-  /** It has won: support for it begins with its first ping. */
-  readonly onWon: () => void;
-  /** Another leads while this node held the leadership. */
-  readonly onDeposed: () => void;
-  /** A holder or term was seen for the first time. */
-  readonly onNewLeader: () => void;
+  readonly server: { setDeadlines(deadlines: Deadlines): void };
+  readonly clock: Clock;
 }
 
 /**
- * This agent's hold on the cluster's register: reads it, campaigns for it, and renews the lease on a timer
- * of its own, so that a long action elsewhere does not let it run out. Every write is a compare-and-set on
- * the version last seen and carries a new nonce (I1, I7).
+ * This agent's hold on the leadership: campaigns for it, and renews the lease on a timer of its own, so that a long
+ * action elsewhere does not let it run out. Every write is a compare-and-set on the version last seen and carries a
+ * new nonce (I1, I7).
  */
-export class LeadershipRegister {
-  readonly #options: LeadershipOptions;
+export class LeadershipHold {
+  readonly #options: LeadershipHoldOptions;
   readonly #self: NodeId;
-  readonly #ttlMs: number;
-  readonly #coordination: Coordination;
+  readonly #register: RegisterReader;
+  readonly #clock: Clock;
   readonly #heldListeners = new Set<() => void>();
-  #known: KnownRegister = { version: 0, state: null };
-  #changedAtMs = monotonicMs();
-  #observation: LeaseObservation | null = null;
+  readonly #onWon: (() => void)[] = [];
+  readonly #onDeposed: (() => void)[] = [];
   #lease: HolderLease | null = null;
   #term: Term | null = null;
-  #timer: NodeJS.Timeout | null = null;
-  #coming: ComingVoters | null = null;
+  #endRenewing: (() => void) | null = null;
   #writes: Promise<unknown> = Promise.resolve();
 
-  constructor(options: LeadershipOptions) {
+  constructor(options: LeadershipHoldOptions) {
     this.#options = options;
     this.#self = options.self;
-    this.#ttlMs = options.ttlMs;
-    this.#coordination = options.coordination;
+    this.#register = options.register;
+    this.#clock = options.clock;
+    options.register.onLearned((before) => this.#compare(before));
   }
 
-  /** The newest register seen. */
-  get known(): KnownRegister {
-    return this.#known;
+  /** Calls `listener` when this node has won a leadership: support for it begins with its first ping. */
+  onWon(listener: () => void): void {
+    this.#onWon.push(listener);
   }
 
-  /** For how long {@link known} has been the newest. */
-  get unchangedForMs(): number {
-    return monotonicMs() - this.#changedAtMs;
+  /** Calls `listener` when another leads while this node held the leadership. */
+  onDeposed(listener: () => void): void {
+    this.#onDeposed.push(listener);
   }
 
   get ownLease(): OwnLease {
     const deadlines = this.#deadlines();
     if (this.#term === null || deadlines === null) return { kind: 'none' };
-    const nowMs = monotonicMs();
+    const nowMs = this.#clock.nowMs();
     if (nowMs < deadlines.freezeAtMs) return { kind: 'held', term: this.#term };
     return nowMs < deadlines.killAtMs ? { kind: 'unsupported', term: this.#term } : { kind: 'none' };
   }
@@ -99,7 +90,7 @@ export class LeadershipRegister {
     const deadlines = this.#deadlines();
     // A leadership that nobody has supported yet is none: its PostgreSQL still follows.
     if (deadlines === null || deadlines.freezeAtMs === Number.NEGATIVE_INFINITY) return;
-    this.#options.onDeadlines(deadlines);
+    this.#options.server.setDeadlines(deadlines);
     if (this.ownLease.kind === 'held') for (const listener of this.#heldListeners) listener();
   }
 
@@ -108,30 +99,18 @@ export class LeadershipRegister {
     if (this.ownLease.kind === 'held') return Promise.resolve();
     return new Promise((resolve) => {
       const done = (): void => {
-        clearTimeout(timer);
+        callOff();
         this.#heldListeners.delete(done);
         resolve();
       };
-      const timer = setTimeout(done, timeoutMs);
+      const callOff = this.#clock.after(timeoutMs, done);
       this.#heldListeners.add(done);
     });
   }
 
-  /** How long ago the present lease could have been taken; 0 while it could not. */
-  get leaseExpiredForMs(): number {
-    return this.#observation === null ? 0 : expiredForMs(this.#observation, monotonicMs());
-  }
-
-  /** Reads the register. Throws QUORUM_NOT_REACHED. */
-  async refresh(): Promise<KnownRegister> {
-    const register = await this.#coordination.read(CLUSTER_KEY);
-    this.#learn(register.version, register.value);
-    return this.#known;
-  }
-
   /** Says that this node is about to campaign, or to write. */
   expectWrite(): void {
-    this.#coordination.expectWrite(CLUSTER_KEY);
+    this.#options.coordination.expectWrite(CLUSTER_KEY);
   }
 
   /** Creates the register with this node as its first leader. False when another was faster. */
@@ -159,7 +138,7 @@ export class LeadershipRegister {
 
   /** Announces the number of the timeline that a promotion begins, unless it is told already. */
   async announce(timeline: Timeline): Promise<boolean> {
-    if (this.#known.state?.leadership.announcedTimeline === timeline) return true;
+    if (this.#register.known.state?.leadership.announcedTimeline === timeline) return true;
     return this.update((state) => ({
       ...state,
       leadership: { ...state.leadership, announcedTimeline: timeline },
@@ -173,7 +152,7 @@ export class LeadershipRegister {
 
   async #update(change: Change, onSend: (version: number) => void): Promise<boolean> {
     return this.#enqueue(async () => {
-      const { version, state } = this.#known;
+      const { version, state } = this.#register.known;
       const mayWrite = this.ownLease.kind !== 'none' && state?.leadership.holder === this.#self;
       if (state === null || !mayWrite) return false;
       const changed = change(state);
@@ -183,30 +162,16 @@ export class LeadershipRegister {
   }
 
   /**
-   * Voters that may come to count with a write of this node, which is under way or about to be: null where there are none.
-   * As long as it is not known whether they do, this node leads only with the support that they and the present ones ask for.
-   */
-  get comingVoters(): readonly NodeId[] | null {
-    return this.#coming?.names ?? null;
-  }
-
-  /**
    * As the holder: asks for the support that `names` as voters would ask for, besides that of the present ones. Resolves
    * after `supportMs`; whoever is held then has told PostgreSQL only deadlines that both grant. Null when another change has
    * not been settled yet.
    */
   async addComingVoters(names: readonly NodeId[]): Promise<ComingVoters | null> {
-    if (this.#coming !== null) return null;
-    const coming = { names, replaces: null };
-    this.#coming = coming;
+    const coming = this.#options.votersToCome.add(names);
+    if (coming === null) return null;
     this.moved();
-    await delay(this.#options.supportMs);
+    await this.#clock.sleep(this.#options.supportMs);
     return coming;
-  }
-
-  /** Takes {@link addComingVoters} back, as long as nothing was sent. */
-  dropComingVoters(coming: ComingVoters): void {
-    if (this.#coming === coming && coming.replaces === null) this.#coming = null;
   }
 
   /**
@@ -217,7 +182,7 @@ export class LeadershipRegister {
     let isCounted = true;
     const isWritten = await this.#update(
       (state) => {
-        isCounted = this.#coming === coming;
+        isCounted = this.#options.votersToCome.isCounted(coming);
         return isCounted ? change(state) : state;
       },
       (version) => {
@@ -243,10 +208,10 @@ export class LeadershipRegister {
    */
   holdStill(): Promise<KnownRegister | null> {
     return this.#enqueue(async () => {
-      if (this.ownLease.kind === 'none' || this.#known.state?.leadership.holder !== this.#self) return null;
-      if (this.#timer !== null) clearInterval(this.#timer);
-      this.#timer = null;
-      return this.#known;
+      if (this.ownLease.kind === 'none' || this.#register.known.state?.leadership.holder !== this.#self)
+        return null;
+      this.#stopRenewing();
+      return this.#register.known;
     });
   }
 
@@ -259,8 +224,7 @@ export class LeadershipRegister {
 
   /** Stops renewing: whatever happens from here, the lease runs out. */
   drop(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
-    this.#timer = null;
+    this.#stopRenewing();
     this.#lease = null;
     this.#term = null;
   }
@@ -270,7 +234,7 @@ export class LeadershipRegister {
       holder: this.#self,
       term,
       nonce: randomUUID(),
-      ttlMs: this.#ttlMs,
+      ttlMs: this.#options.ttlMs,
       isReleased: false,
       isResigned: false,
       successor: null,
@@ -282,71 +246,65 @@ export class LeadershipRegister {
   async #take(version: number, state: ClusterState): Promise<boolean> {
     return this.#enqueue(async () => {
       this.#term = state.leadership.term;
-      this.#options.onTaking();
+      this.#options.support.forget();
       if (!(await this.#write(version, state))) {
         this.drop();
         return false;
       }
       this.#startRenewing();
-      this.#options.onWon();
+      for (const listener of this.#onWon) listener();
       return true;
     });
   }
 
   #startRenewing(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
-    this.#timer = setInterval(
+    this.#stopRenewing();
+    this.#endRenewing = every(
+      this.#clock,
+      this.#options.ttlMs / 4,
       () => void this.update((current) => current).catch(() => undefined),
-      this.#ttlMs / 4,
     );
   }
 
+  #stopRenewing(): void {
+    this.#endRenewing?.();
+    this.#endRenewing = null;
+  }
+
   async #write(version: number, state: ClusterState): Promise<boolean> {
-    const sentAtMs = monotonicMs();
-    const result = await this.#coordination.compareAndSet(CLUSTER_KEY, version, state);
+    const sentAtMs = this.#clock.nowMs();
+    const result = await this.#options.coordination.compareAndSet(CLUSTER_KEY, version, state);
     switch (result.kind) {
       case 'applied':
-        this.#lease = renewHolderLease(this.#lease, sentAtMs, this.#ttlMs);
-        this.#learn(result.register.version, result.register.value);
+        this.#lease = renewHolderLease(this.#lease, sentAtMs, this.#options.ttlMs);
+        this.#register.learn(result.register);
         this.moved();
         return true;
       case 'conflict':
-        this.#learn(result.current.version, result.current.value);
+        this.#register.learn(result.current);
         return false;
       case 'unknown':
         // It may have been written: the next renewal needs the true version. No extension without a clean answer.
-        await this.refresh().catch(() => undefined);
+        await this.#register.refresh().catch(() => undefined);
         return false;
     }
   }
 
-  #learn(version: number, value: unknown): void {
-    if (version < this.#known.version) return;
-    const state = (value ?? null) as ClusterState | null;
-    const before = this.#known.state?.leadership;
-    if (version > this.#known.version) this.#changedAtMs = monotonicMs();
-    this.#known = { version, state };
-    // What replaced that version is this node's change, or bars it for good.
-    const { replaces = null } = this.#coming ?? {};
-    if (replaces !== null && version > replaces) this.#coming = null;
-    if (state === null) return;
-    const { holder, term, nonce, ttlMs, isReleased } = state.leadership;
-    if (before?.term !== term || before.holder !== holder) this.#options.onNewLeader();
-    this.#observation = observeLease(
-      this.#observation,
-      { nonce, ttlMs: isReleased ? 0 : ttlMs },
-      monotonicMs(),
-    );
-    const isMine = holder === this.#self && term === this.#term && !isReleased;
-    if (this.#timer === null || isMine) return;
+  /** Whoever else is named in the register ends this hold. */
+  #compare(before: KnownRegister): void {
+    const leadership = this.#register.known.state?.leadership;
+    if (leadership === undefined || this.#endRenewing === null) return;
+    const { holder, term, isReleased } = leadership;
+    if (holder === this.#self && term === this.#term && !isReleased) return;
     this.drop();
-    if (holder !== this.#self || term !== before?.term) this.#options.onDeposed();
+    if (holder === this.#self && term === before.state?.leadership.term) return;
+    for (const listener of this.#onDeposed) listener();
   }
 
   /** When the right to write ends, by lease and support; null without a lease. */
   #deadlines(): Deadlines | null {
     if (this.#lease === null) return null;
-    const { untilMs, failsafeUntilMs } = this.#options.support();
+    const { untilMs, failsafeUntilMs } = this.#options.support;
     const leaseUntilMs = this.#lease.deadlineMs;
     return rightDeadlines({ leaseUntilMs, supportedUntilMs: untilMs, failsafeUntilMs });
   }
