@@ -10,6 +10,8 @@ import type { Lsn } from '../../../src/model/lsn.ts';
 import { campaign } from './campaign.ts';
 import { RegisterClient } from './coordination.ts';
 import type { KnownRegister, ModelAcceptor } from './coordination.ts';
+import { handOver, takeOver } from './handover.ts';
+import type { TakeoverReply, TakeoverRequest } from './handover.ts';
 import { HeardPeers } from './heard-peers.ts';
 import type { PeerStatus } from './heard-peers.ts';
 import type { Host } from './host.ts';
@@ -29,6 +31,11 @@ const HEALTH_INTERVAL_MS = 500;
 const SILENT_AFTER_FAILING_MS = 4_000;
 const SWITCHOVER_STOP_MS = 100;
 const SYSTEM_IDENTIFIER = 'cluster';
+
+interface AskedTakeover {
+  readonly request: TakeoverRequest;
+  readonly answer: (reply: TakeoverReply) => void;
+}
 
 export type FenceReply =
   { readonly kind: 'refused' } | { readonly kind: 'fenced'; readonly position: FencedEnd | null };
@@ -53,6 +60,7 @@ export class ModelAgent {
   #coming: { readonly term: Term; readonly end: Position } | null = null;
   #writesAtMs = 0;
   #switchoverTo: NodeId | null = null;
+  #takeover: AskedTakeover | null = null;
 
   constructor(cluster: Cluster, host: Host, server: ModelPostgres, acceptor: ModelAcceptor) {
     this.cluster = cluster;
@@ -108,6 +116,7 @@ export class ModelAgent {
     this.#failedPromotions = { term: parseTerm(0), count: 0 };
     this.#coming = null;
     this.#switchoverTo = null;
+    this.#takeover = null;
     this.#writesAtMs = host.nowMs();
     this.#tellStatusLater();
     this.#checkHealthLater();
@@ -125,6 +134,21 @@ export class ModelAgent {
   requestSwitchover(to: NodeId): void {
     this.#switchoverTo = to;
     this.wake();
+  }
+
+  /** A leader whose log has ended asks; answered between two rounds. */
+  requestTakeover(request: TakeoverRequest, answer: (reply: TakeoverReply) => void): void {
+    this.leadership.raiseFence(request.version);
+    this.#takeover = { request, answer };
+    this.wake();
+  }
+
+  /** A leader that hands over asks, so that this node is free to follow the next. */
+  letGo(version: number): void {
+    const { leadership } = this;
+    if (leadership.known.version > version || leadership.ownLease.kind !== 'none') return;
+    leadership.raiseFence(version);
+    this.local.detach(() => undefined);
   }
 
   wake(): void {
@@ -154,6 +178,7 @@ export class ModelAgent {
       if (this.#isWoken) return this.#later(0, () => tick === this.#ticks && this.#tick());
       this.#later(pauseMs, () => tick === this.#ticks && this.#tick());
     };
+    if (this.#takeover !== null) return this.#runTakeover(this.#takeover, () => end(0));
     if (this.#switchoverTo !== null) return this.#runSwitchover(this.#switchoverTo, () => end(0));
     this.#observe((view) => {
       const actions = decide(view);
@@ -199,7 +224,7 @@ export class ModelAgent {
       leaderLostForMs: leadership.leaderLostForMs,
       isLeaderSuspected: this.#heard.areEnoughLost(register, leadership),
       writeFailingForMs: this.#writeFailingForMs,
-      fencedAtVersion: leadership.fencedAtVersion,
+      fencedAtVersion: this.mutant === 'follows-outdated-leader' ? -1 : leadership.fencedAtVersion,
       local,
       localSystemIdentifier: this.server.hasData ? SYSTEM_IDENTIFIER : null,
       peers: this.#heard.views(),
@@ -422,6 +447,19 @@ export class ModelAgent {
     else this.#recordPromotion(step);
   }
 
+  #runTakeover({ request, answer }: AskedTakeover, done: () => void): void {
+    this.#takeover = null;
+    takeOver(
+      this,
+      request,
+      (promoted) => this.#promote(promoted),
+      (reply) => {
+        answer(reply);
+        done();
+      },
+    );
+  }
+
   /** Everything is shipped before the lease is given up. */
   #runSwitchover(to: NodeId, done: () => void): void {
     this.#switchoverTo = null;
@@ -434,7 +472,12 @@ export class ModelAgent {
     this.cluster.note(this.host, () => `hands over to ${to}`);
     if (this.mutant === 'release-before-end')
       return leadership.release(to, () => this.#later(SWITCHOVER_STOP_MS, () => local.stop('fast', done)));
-    local.stop('fast', () => leadership.release(to, done));
+    const giveUp = (): void => local.stop('fast', () => leadership.release(to, done));
+    if (!this.cluster.handsOver) return giveUp();
+    const leadOn = (): void =>
+      // The old version is spent first: a successor that was told it can do nothing with it any more.
+      leadership.goOn((isHeld) => (isHeld ? local.start(() => this.#promote(done)) : done()));
+    handOver(this, to, { leadOn, giveUp, done });
   }
 }
 

@@ -46,6 +46,8 @@ export class Checker {
   readonly #chosen = new Map<number, string>();
   readonly #acknowledged: Entry[] = [];
   #newestVersion = 0;
+  /** Nothing else is a violation; null for all of them. */
+  only: Invariant | null = null;
   state: ClusterState | null = null;
   acknowledgedSync = 0;
   acknowledgedAsync = 0;
@@ -65,6 +67,7 @@ export class Checker {
   }
 
   report(invariant: Invariant, what: string): void {
+    if (this.only !== null && invariant !== this.only) return;
     if (this.violations.length < 5) this.violations.push({ invariant, what, atMs: this.#time.nowMs() });
   }
 

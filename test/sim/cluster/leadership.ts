@@ -228,6 +228,31 @@ export class ModelLeadership {
     );
   }
 
+  /** Renews no more without giving the lease up: the version stands still for a successor. */
+  holdStill(done: (still: KnownRegister | null) => void): void {
+    this.#enqueue((next) => {
+      const isHolder = this.known.state?.leadership.holder === this.#host.name;
+      const isStill = this.ownLease.kind !== 'none' && isHolder;
+      if (isStill) this.#isRenewing = false;
+      next();
+      done(isStill ? this.known : null);
+    });
+  }
+
+  /** After {@link holdStill}: renews at once, and goes on. */
+  goOn(done: (isHeld: boolean) => void): void {
+    this.update(
+      (state) => state,
+      (isHeld) => {
+        if (isHeld) {
+          this.#isRenewing = true;
+          this.#renewLater(++this.#renewals);
+        }
+        done(isHeld);
+      },
+    );
+  }
+
   drop(): void {
     this.#isRenewing = false;
     this.#lease = null;
@@ -380,7 +405,8 @@ export class ModelLeadership {
       supportedUntilMs: support.untilMs,
       failsafeUntilMs: support.failsafeUntilMs,
     });
-    return mutant === 'no-freeze' ? { ...deadlines, freezeAtMs: deadlines.killAtMs } : deadlines;
+    const isUnfrozen = mutant === 'no-freeze' || mutant === 'follows-outdated-leader';
+    return isUnfrozen ? { ...deadlines, freezeAtMs: deadlines.killAtMs } : deadlines;
   }
 
   #leaseClock(): number {

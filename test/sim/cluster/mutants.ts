@@ -7,6 +7,8 @@ export interface Mutant {
   readonly what: string;
   /** Safety, where it can break; `progress` where another rule keeps the data and the cluster only gets stuck. */
   readonly caughtAs: 'safety' | 'progress';
+  /** The one invariant that shows it, where others show what else it breaks. */
+  readonly only?: Invariant;
 }
 
 /** Caught as what it is: getting stuck shows that something is wrong, and no more. */
@@ -121,6 +123,17 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'extend-without-answer',
     what: 'the holder takes a renewal of unknown outcome for a good one, from when it came out (counted from when it was sent, the 1.5 s that an unknown outcome takes leave the lease to run out before the next)',
     caughtAs: 'safety',
+  },
+  {
+    name: 'takeover-without-check',
+    what: 'the successor of a switchover takes over without all of the log that the leader ended with',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'follows-outdated-leader',
+    what: 'a member goes back to the leader from which it cut itself off for a candidate, and commits are acknowledged by it that the candidate does not know of; the watchdog does not freeze, which alone covers for it',
+    caughtAs: 'safety',
+    only: 'I2-sync-commit-kept',
   },
   {
     name: 'coming-members-not-counted',

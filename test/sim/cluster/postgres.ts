@@ -51,6 +51,8 @@ export class ModelPostgres {
   activeNames: readonly NodeId[] = [];
   required = 1;
   onExit: () => void = () => undefined;
+  /** All of its log is on its disk, and it wrote no more. */
+  hasEndedInOrder = false;
   #replayedAtMs = 0;
   #receiver: Receiver | null = null;
   #endingReceivers = 0;
@@ -124,6 +126,7 @@ export class ModelPostgres {
     const { host } = this;
     if (!this.hasData || this.mode !== 'stopped') return done(false);
     host.postgres.begin();
+    this.hasEndedInOrder = false;
     this.mode = 'starting';
     this.following = null;
     this.names = [];
@@ -182,6 +185,7 @@ export class ModelPostgres {
       }
       if (host.isDiskFull || host.isDiskHung) return this.kill('it could not write its shutdown checkpoint');
       this.flushed = this.log.length;
+      this.hasEndedInOrder = true;
       this.#end();
     };
     host.after(host.postgres, host.between(5, 60), look);

@@ -23,6 +23,8 @@ export type MutantName =
   | 'rejoin-without-rewind'
   | 'release-before-end'
   | 'extend-without-answer'
+  | 'takeover-without-check'
+  | 'follows-outdated-leader'
   | 'coming-members-not-counted'
   | 'coming-members-forgotten';
 

@@ -1,4 +1,5 @@
 import { createRandom } from '../../../src/testing/simulation/random.ts';
+import { MUTANTS } from './mutants.ts';
 import type { Violation } from './checker.ts';
 import { VirtualTime } from '../../../src/testing/simulation/virtual-time.ts';
 import { Faults } from './faults.ts';
@@ -42,10 +43,13 @@ export function runCluster(seed: number, options: RunOptions = {}): RunResult {
     nodes: nodes + guests,
     guests,
     required: nodes === 5 && random() < 0.5 ? 2 : 1,
+    // Not by the dice either.
+    handsOver: seed % 3 === 2,
     mutant: options.mutant ?? null,
     transcript: options.transcript ?? null,
   });
   const { checker } = cluster;
+  checker.only = MUTANTS.find(({ name }) => name === options.mutant)?.only ?? null;
   const isBroken = (): boolean => checker.violations.length > 0;
   const isFounded = random() < 0.9;
   if (isFounded) cluster.installFormed();

@@ -21,6 +21,8 @@ export interface ClusterOptions {
   /** How many of them do not vote at first: the last ones. */
   readonly guests: number;
   readonly required: number;
+  /** Its leaders hand over to a successor that takes over; else they give the lease up, as when nobody answers. */
+  readonly handsOver: boolean;
   readonly mutant: MutantName | null;
   /** Hears every note; null where nobody reads them. */
   readonly transcript: ((line: string) => void) | null;
@@ -39,6 +41,7 @@ export class Cluster {
   readonly members: readonly NodeId[];
   readonly agents: readonly ModelAgent[];
   readonly required: number;
+  readonly handsOver: boolean;
   readonly mutant: MutantName | null;
   readonly checker: Checker;
   readonly #transcript: ((line: string) => void) | null;
@@ -52,6 +55,7 @@ export class Cluster {
     this.time = time;
     this.random = random;
     this.required = options.required;
+    this.handsOver = options.handsOver;
     this.mutant = options.mutant;
     this.#transcript = options.transcript;
     this.network = new Network(time, random);
@@ -98,8 +102,12 @@ export class Cluster {
   readonly #onDurable = (host: Host, state: Parameters<Checker['onDurable']>[1]): void =>
     this.checker.onDurable(host, state);
 
+  agentOf(name: NodeId): ModelAgent {
+    return this.agents[this.names.indexOf(name)]!;
+  }
+
   serverOf(name: NodeId): ModelPostgres {
-    return this.agents[this.names.indexOf(name)]!.server;
+    return this.agentOf(name).server;
   }
 
   /** Who votes by that state of the register. */
