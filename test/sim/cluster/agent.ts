@@ -1,20 +1,18 @@
 import { decide } from '../../../src/leader-follower/core/decide.ts';
 import type { Action } from '../../../src/leader-follower/core/action.ts';
-import type { Ping } from '../../../src/leader-follower/core/support.ts';
 import type { LocalPostgres, View } from '../../../src/leader-follower/core/view.ts';
 import { nextTimeline } from '../../../src/model/timeline.ts';
 import { parseTerm } from '../../../src/model/node.ts';
-import type { NodeId, Term } from '../../../src/model/node.ts';
-import type { Position } from '../../../src/leader-follower/core/candidate.ts';
-import type { Lsn } from '../../../src/model/lsn.ts';
+import type { NodeId } from '../../../src/model/node.ts';
+import { describe, isRoutine } from './actions.ts';
 import { campaign } from './campaign.ts';
 import { RegisterClient } from './coordination.ts';
 import type { KnownRegister, ModelAcceptor } from './coordination.ts';
 import { handOver, takeOver } from './handover.ts';
 import type { TakeoverReply, TakeoverRequest } from './handover.ts';
-import { HeardPeers } from './heard-peers.ts';
 import type { PeerStatus } from './heard-peers.ts';
 import type { Host } from './host.ts';
+import { ModelNews } from './news.ts';
 import { ModelLeadership } from './leadership.ts';
 import { ModelLocalNode } from './local-node.ts';
 import type { FencedEnd } from './local-node.ts';
@@ -22,12 +20,11 @@ import type { ModelPostgres } from './postgres.ts';
 import type { MutantName } from './rules.ts';
 import { SyncSetKeeper } from './sync-set-keeper.ts';
 import { ModelWatchdog } from './watchdog.ts';
+import { ModelWriteHealth } from './write-health.ts';
 import type { Cluster } from './world.ts';
 
 const TICK_MS = 250;
-const STATUS_INTERVAL_MS = 250;
 const RETRY_MS = 1_000;
-const HEALTH_INTERVAL_MS = 500;
 const SILENT_AFTER_FAILING_MS = 4_000;
 const SWITCHOVER_STOP_MS = 100;
 const SYSTEM_IDENTIFIER = 'cluster';
@@ -50,15 +47,13 @@ export class ModelAgent {
   leadership!: ModelLeadership;
   local!: ModelLocalNode;
   #syncSet!: SyncSetKeeper;
-  #heard!: HeardPeers;
-  #last: LocalPostgres = { kind: 'stopped' };
+  news!: ModelNews;
   #isTicking = false;
   #isWoken = false;
   #ticks = 0;
   #hasRewindFailed = false;
   #failedPromotions = { term: parseTerm(0), count: 0 };
-  #coming: { readonly term: Term; readonly end: Position } | null = null;
-  #writesAtMs = 0;
+  #writeHealth!: ModelWriteHealth;
   #switchoverTo: NodeId | null = null;
   #takeover: AskedTakeover | null = null;
 
@@ -95,31 +90,31 @@ export class ModelAgent {
       mutant,
       client,
       nonce: () => `${host.name}-${++cluster.nonces}`,
-      isServing: () => this.#writeFailingForMs <= SILENT_AFTER_FAILING_MS,
-      sendPing: (ping, sentAtMs) => this.#sendPing(ping, sentAtMs),
+      isServing: () => this.#writeHealth.failingForMs <= SILENT_AFTER_FAILING_MS,
+      sendPing: (ping, sentAtMs) => this.news.sendPing(ping, sentAtMs),
       onDeadlines: (deadlines) => this.watchdog.set(deadlines),
       onDeposed: () => {
         if (this.server.following === null) this.watchdog.kill('another node leads');
         this.wake();
       },
       onMembersSent: (members) => cluster.onMembersSent(host, members),
-      onLost: () => this.#statusChanged(),
+      onLost: () => {
+        this.news.tell();
+        this.wake();
+      },
       wake: () => this.wake(),
     });
     this.local = new ModelLocalNode(host, cluster.network, this.server, this.watchdog, mutant);
     this.#syncSet = new SyncSetKeeper(this, []);
-    const others = cluster.names.filter((name) => name !== host.name);
-    this.#heard = new HeardPeers(host, others, (state) => cluster.membersOf(state), mutant);
-    this.#last = { kind: 'stopped' };
+    this.news = new ModelNews(this);
     this.#isTicking = false;
     this.#hasRewindFailed = false;
     this.#failedPromotions = { term: parseTerm(0), count: 0 };
-    this.#coming = null;
     this.#switchoverTo = null;
     this.#takeover = null;
-    this.#writesAtMs = host.nowMs();
-    this.#tellStatusLater();
-    this.#checkHealthLater();
+    this.#writeHealth = new ModelWriteHealth(this);
+    this.news.begin();
+    this.#writeHealth.begin();
     this.#tick();
   }
 
@@ -160,11 +155,6 @@ export class ModelAgent {
     return this.cluster.mutant;
   }
 
-  get #writeFailingForMs(): number {
-    const silentMs = this.host.nowMs() - this.#writesAtMs;
-    return silentMs > 2 * HEALTH_INTERVAL_MS ? silentMs : 0;
-  }
-
   #later(ms: number, run: () => void): void {
     this.host.after(this.host.agent, ms, run);
   }
@@ -196,9 +186,7 @@ export class ModelAgent {
     let local: LocalPostgres | undefined;
     const both = (): void => {
       if (register === undefined || local === undefined) return;
-      const isNews = this.#last.kind !== local.kind;
-      this.#last = local;
-      if (isNews) this.#tellStatus();
+      this.news.saw(local);
       done(this.#view(register, local));
     };
     this.leadership.refresh((known) => {
@@ -222,12 +210,12 @@ export class ModelAgent {
       isLeaseExpired: expiredMs > 0,
       leaseExpiredForMs: expiredMs,
       leaderLostForMs: leadership.leaderLostForMs,
-      isLeaderSuspected: this.#heard.areEnoughLost(register, leadership),
-      writeFailingForMs: this.#writeFailingForMs,
+      isLeaderSuspected: this.news.heard.areEnoughLost(register, leadership),
+      writeFailingForMs: this.#writeHealth.failingForMs,
       fencedAtVersion: this.mutant === 'follows-outdated-leader' ? -1 : leadership.fencedAtVersion,
       local,
       localSystemIdentifier: this.server.hasData ? SYSTEM_IDENTIFIER : null,
-      peers: this.#heard.views(),
+      peers: this.news.heard.views(),
       canRewind: true,
       hasRewindFailed: this.#hasRewindFailed,
       failedPromotions:
@@ -235,69 +223,8 @@ export class ModelAgent {
     };
   }
 
-  #status(): PeerStatus {
-    const { server } = this;
-    const local = this.#last;
-    const isLeading = local.kind === 'leader' && this.leadership.ownLease.kind === 'held';
-    const isKnown = local.kind === 'leader' || local.kind === 'follower';
-    return {
-      name: this.host.name,
-      hasData: server.hasData,
-      role: isLeading ? 'leader' : local.kind === 'follower' ? 'follower' : 'unknown',
-      term: this.leadership.known.state?.leadership.term ?? parseTerm(0),
-      history: isKnown ? local.history : null,
-      receivedLsn: isKnown ? (BigInt(server.log.length) as Lsn) : null,
-      promotesFrom: this.#promotesFrom(),
-      hasLostLeader: this.leadership.leaderLostForMs > 0,
-    };
-  }
-
-  /** It has won, with its log ending there: whoever holds no more may attach before it is promoted. */
-  won(end: Position | null): void {
-    const term = this.leadership.known.state?.leadership.term;
-    this.#coming = end === null || term === undefined ? null : { term, end };
-    this.#tellStatus();
-  }
-
-  #promotesFrom(): PeerStatus['promotesFrom'] {
-    const { term } = this.leadership.known.state?.leadership ?? {};
-    return this.#coming !== null && this.#coming.term === term ? this.#coming.end : null;
-  }
-
-  #tellStatusLater(): void {
-    this.#later(STATUS_INTERVAL_MS, () => {
-      this.#tellStatus();
-      this.#tellStatusLater();
-    });
-  }
-
-  #statusChanged(): void {
-    this.#tellStatus();
-    this.wake();
-  }
-
-  #tellStatus(): void {
-    const status = this.#status();
-    for (const other of this.cluster.agents)
-      if (other !== this)
-        this.cluster.network.send(this.host, other.host, other.host.agent, () => other.#hearStatus(status));
-  }
-
-  #hearStatus(status: PeerStatus): void {
-    if (this.#heard.hear(status)) this.wake();
-  }
-
-  #sendPing(ping: Ping, sentAtMs: number): void {
-    const { life } = this.host.agent;
-    for (const other of this.cluster.agents) {
-      if (other === this || other.host.isDeaf) continue;
-      this.cluster.network.send(this.host, other.host, other.host.agent, () => {
-        if (!other.leadership.answer(ping)) return;
-        this.cluster.network.send(other.host, this.host, this.host.agent, () => {
-          if (this.host.agent.life === life) this.leadership.heard(other.host.name, sentAtMs);
-        });
-      });
-    }
+  hearStatus(status: PeerStatus): void {
+    if (this.news.heard.hear(status)) this.wake();
   }
 
   /** A candidate asks: cut off from the leader it wants to replace, and tell the position. */
@@ -310,16 +237,6 @@ export class ModelAgent {
     if (isRefused) return answer({ kind: 'refused' });
     if (this.mutant !== 'no-cut-off') leadership.raiseFence(version);
     this.local.fencedPosition((position) => answer({ kind: 'fenced', position }));
-  }
-
-  #checkHealthLater(): void {
-    this.#later(HEALTH_INTERVAL_MS, () => {
-      const { server, host } = this;
-      const isWatched =
-        !this.watchdog.isFrozen && this.leadership.ownLease.kind === 'held' && server.mode === 'leader';
-      if (!isWatched || (host.postgres.isRunning && !host.isDiskHung)) this.#writesAtMs = host.nowMs();
-      this.#checkHealthLater();
-    });
   }
 
   #execute(actions: readonly Action[], index: number, view: View, done: (isDone: boolean) => void): void {
@@ -418,7 +335,7 @@ export class ModelAgent {
           this.#failedPromotions = { term, count: count + 1 };
           return done();
         }
-        this.#coming = null;
+        this.news.promoted();
         this.#syncSet = new SyncSetKeeper(this, names);
         this.#observe(() => this.#recordPromotion(done));
       });
@@ -479,14 +396,4 @@ export class ModelAgent {
       leadership.goOn((isHeld) => (isHeld ? local.start(() => this.#promote(done)) : done()));
     handOver(this, to, { leadOn, giveUp, done });
   }
-}
-
-/** Done round after round while nothing happens. */
-function isRoutine({ kind }: Action): boolean {
-  return kind === 'lead' || kind === 'keep-slots';
-}
-
-function describe(action: Action): string {
-  const { kind, ...rest } = action;
-  return [kind, ...Object.entries(rest).map(([name, value]) => `${name}=${String(value)}`)].join(' ');
 }

@@ -42,7 +42,7 @@ export function campaign(
       cluster.note(host, () => (isWon ? `  won term ${leadership.known.state?.leadership.term}` : '  lost'));
       if (!isWon) return done(false);
       cluster.checker.onElected(agent.server, heard);
-      agent.won(own.position);
+      agent.news.won(own.position);
       leadership.whenHeld(SUPPORT_TIMEOUT_MS, () => done(true));
     });
   });

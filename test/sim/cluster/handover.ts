@@ -78,7 +78,7 @@ export function takeOver(
     leadership.take(version, { ...state, sync: sync.recorded }, state, announced, (isWon) => {
       cluster.note(host, () => (isWon ? '  takes over' : '  the register has moved on'));
       if (!isWon) return answer('refused');
-      agent.won({ history: server.history, receivedLsn: BigInt(server.log.length) as Lsn });
+      agent.news.won({ history: server.history, receivedLsn: BigInt(server.log.length) as Lsn });
       leadership.whenHeld(SUPPORT_TIMEOUT_MS, () =>
         promote(() => answer(server.mode === 'leader' ? 'leads' : 'refused')),
       );

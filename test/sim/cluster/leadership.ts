@@ -1,16 +1,17 @@
 import { expiredForMs, observeLease, renewHolderLease } from '../../../src/coordination/core/lease.ts';
 import type { HolderLease, LeaseObservation } from '../../../src/coordination/core/lease.ts';
 import type { ClusterState } from '../../../src/leader-follower/core/cluster-state.ts';
-import { promiseUntilMs, rightDeadlines, supportsLeader } from '../../../src/leader-follower/core/support.ts';
+import { rightDeadlines, supportsLeader } from '../../../src/leader-follower/core/support.ts';
 import type { Ping, RightDeadlines } from '../../../src/leader-follower/core/support.ts';
 import type { OwnLease } from '../../../src/leader-follower/core/view.ts';
 import { parseTerm } from '../../../src/model/node.ts';
 import type { NodeId, Term } from '../../../src/model/node.ts';
 import type { Timeline } from '../../../src/model/timeline.ts';
-import type { CasResult, KnownRegister, RegisterClient } from './coordination.ts';
+import type { CasResult, KnownRegister } from './coordination.ts';
 import type { Host } from './host.ts';
+import { ModelPromise } from './promise.ts';
 import { LEASE_TTL_MS, PING_INTERVAL_MS, SUPPORT_MS } from './rules.ts';
-import type { MutantName } from './rules.ts';
+import type { LeadershipOptions } from './leadership-options.ts';
 import { ModelSupport } from './support-of-members.ts';
 
 /** Where a node is does not matter here. */
@@ -19,25 +20,6 @@ const NOWHERE = { host: '', port: 0, agentPort: 0, failoverPriority: 1 };
 interface ComingMembers {
   readonly members: readonly NodeId[];
   replaces: number | null;
-}
-
-export interface LeadershipOptions {
-  readonly host: Host;
-  /** All nodes, by their index. */
-  readonly names: readonly NodeId[];
-  /** Who votes by that state of the register. */
-  readonly membersOf: (state: ClusterState | null) => readonly NodeId[];
-  readonly mutant: MutantName | null;
-  readonly client: RegisterClient;
-  readonly nonce: () => string;
-  readonly isServing: () => boolean;
-  readonly sendPing: (ping: Ping, sentAtMs: number) => void;
-  readonly onDeadlines: (deadlines: RightDeadlines) => void;
-  readonly onDeposed: () => void;
-  /** A change of members leaves for the acceptors now. */
-  readonly onMembersSent: (members: readonly NodeId[]) => void;
-  readonly onLost: () => void;
-  readonly wake: () => void;
 }
 
 /**
@@ -57,8 +39,7 @@ export class ModelLeadership {
   #term: Term | null = null;
   #isRenewing = false;
   #renewals = 0;
-  #promisedUntilMs: number;
-  #isLostWatched = false;
+  readonly #promise: ModelPromise;
   readonly #support: ModelSupport;
   #queue: (() => void)[] = [];
   #isWriting = false;
@@ -70,9 +51,7 @@ export class ModelLeadership {
     this.#options = options;
     this.#host = options.host;
     this.#support = new ModelSupport(options.host.name, options.mutant);
-    const isForgotten = options.mutant === 'promise-forgotten-at-restart';
-    this.#promisedUntilMs = isForgotten ? Number.NEGATIVE_INFINITY : this.#promiseFrom(this.#host.nowMs());
-    this.#watchPromise();
+    this.#promise = new ModelPromise(options.host, options.mutant, options.onLost);
     this.#pingLater();
   }
 
@@ -93,7 +72,7 @@ export class ModelLeadership {
   }
 
   get leaderLostForMs(): number {
-    return Math.max(0, this.#host.nowMs() - this.#promisedUntilMs);
+    return this.#promise.lostForMs;
   }
 
   refresh(done: (known: KnownRegister | null) => void): void {
@@ -278,7 +257,7 @@ export class ModelLeadership {
     if (ping.term > term) this.#options.wake();
     const fencedAtVersion = this.#options.mutant === 'support-at-fenced-version' ? -1 : this.fencedAtVersion;
     const supports = supportsLeader({ ping, term, holder, fencedAtVersion });
-    if (supports) this.#grant();
+    if (supports) this.#promise.grant();
     return supports;
   }
 
@@ -287,27 +266,6 @@ export class ModelLeadership {
     const countsFromMs =
       this.#options.mutant === 'support-counted-from-answer' ? this.#host.nowMs() : sentAtMs;
     if (this.#support.heard(member, countsFromMs)) this.#moved();
-  }
-
-  #grant(): void {
-    this.#promisedUntilMs = Math.max(this.#promisedUntilMs, this.#promiseFrom(this.#host.nowMs()));
-    this.#watchPromise();
-  }
-
-  #promiseFrom(nowMs: number): number {
-    return this.#options.mutant === 'promise-without-margin'
-      ? nowMs + SUPPORT_MS
-      : promiseUntilMs(nowMs, SUPPORT_MS);
-  }
-
-  #watchPromise(): void {
-    if (this.#isLostWatched) return;
-    this.#isLostWatched = true;
-    this.#after(Math.max(1, this.#promisedUntilMs - this.#host.nowMs() + 1), () => {
-      this.#isLostWatched = false;
-      if (this.leaderLostForMs > 0) this.#options.onLost();
-      else this.#watchPromise();
-    });
   }
 
   #pingLater(): void {
@@ -372,7 +330,7 @@ export class ModelLeadership {
     const { holder, term, nonce, ttlMs, isReleased } = register.state.leadership;
     const isFirst = before === undefined;
     const isForgotten = isFirst && this.#options.mutant === 'promise-forgotten-at-restart';
-    if (!isForgotten && (before?.term !== term || before.holder !== holder)) this.#grant();
+    if (!isForgotten && (before?.term !== term || before.holder !== holder)) this.#promise.grant();
     this.#observation = observeLease(
       this.#observation,
       { nonce, ttlMs: isReleased ? 0 : ttlMs },

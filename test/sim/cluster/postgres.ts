@@ -4,25 +4,10 @@ import type { Timeline, TimelineHistory } from '../../../src/model/timeline.ts';
 import type { Lsn } from '../../../src/model/lsn.ts';
 import type { Host } from './host.ts';
 import { FIRST_TIMELINE, isInHistory } from './wal.ts';
-import type { Durability, Entry, Surroundings } from './wal.ts';
+import type { Batch, Durability, Entry, Receiver, Surroundings, WalSender } from './wal.ts';
+import { WaitingCommits } from './waiting-commits.ts';
 
 type Mode = 'stopped' | 'starting' | 'follower' | 'promoting' | 'leader' | 'stopping';
-
-interface WalSender {
-  readonly session: number;
-  flushed: number;
-  /** Sent up to here; the receiver's word puts it right when something was lost. */
-  sent: number;
-  heardAtMs: number;
-  readonly follower: ModelPostgres;
-}
-
-interface Receiver {
-  readonly session: number;
-  readonly source: ModelPostgres;
-  isStreaming: boolean;
-  heardAtMs: number;
-}
 
 const KEEPALIVE_MS = 100;
 const RECEIVER_TIMEOUT_MS = 1_000;
@@ -57,7 +42,7 @@ export class ModelPostgres {
   #receiver: Receiver | null = null;
   #endingReceivers = 0;
   #senders = new Map<number, WalSender>();
-  #waiting: { readonly lsn: number; readonly durability: Durability }[] = [];
+  readonly #commits: WaitingCommits;
   #isFlushing = false;
   #onStarted: ((isStarted: boolean) => void) | null = null;
   #sessions = 0;
@@ -65,6 +50,7 @@ export class ModelPostgres {
   constructor(host: Host, world: Surroundings) {
     this.host = host;
     this.#world = world;
+    this.#commits = new WaitingCommits(this, world);
   }
 
   get history(): TimelineHistory {
@@ -100,6 +86,11 @@ export class ModelPostgres {
       flushed,
       isStreaming: flushed >= this.flushed - 8,
     }));
+  }
+
+  /** How far that follower said that it has flushed; undefined while it does not stream from here. */
+  flushedAt(follower: ModelPostgres): number | undefined {
+    return this.#senders.get(follower.host.index)?.flushed;
   }
 
   /** May acknowledge right now. */
@@ -163,7 +154,7 @@ export class ModelPostgres {
     this.#receiver = null;
     this.#endingReceivers = 0;
     this.#senders.clear();
-    this.#waiting = [];
+    this.#commits.clear();
     this.#isFlushing = false;
     this.host.postgres.end();
     this.#tellStarted(false);
@@ -264,7 +255,7 @@ export class ModelPostgres {
     const { host } = this;
     host.after(host.postgres, host.between(1, 300), () => {
       this.activeNames = names;
-      this.#release();
+      this.#commits.release();
     });
   }
 
@@ -272,7 +263,7 @@ export class ModelPostgres {
   commit(durability: Durability): boolean {
     if (this.mode !== 'leader') return false;
     this.log.push({ id: this.#world.nextEntryId(), history: this.history });
-    this.#waiting.push({ lsn: this.log.length, durability });
+    this.#commits.add(this.log.length, durability);
     this.#flush();
     return true;
   }
@@ -289,7 +280,7 @@ export class ModelPostgres {
       this.flushed = Math.max(this.flushed, Math.min(upTo, this.log.length));
       for (const index of this.#senders.keys()) this.#ship(index);
       this.#acknowledgeFlush();
-      this.#release();
+      this.#commits.release();
       this.#flush();
     };
     host.after(host.postgres, host.between(0.3, 2), finish);
@@ -300,41 +291,6 @@ export class ModelPostgres {
     if (this.host.isDiskHung) return this.#flush();
     if (this.host.isDiskFull) return this.kill('no space on its disk');
     this.flushed = this.log.length;
-  }
-
-  #release(): void {
-    if (this.mode !== 'leader' && this.mode !== 'stopping') return;
-    while (this.#waiting.length > 0) {
-      const { lsn, durability } = this.#waiting[0]!;
-      if (lsn > this.flushed) return;
-      const isSync = durability === 'sync' && this.activeNames.length > 0;
-      if (isSync && this.#countHolders(lsn) < this.required) {
-        if (!this.#releaseAsync()) return;
-        return;
-      }
-      this.#waiting.shift();
-      this.#world.listener.onAcknowledged(this, this.log[lsn - 1]!, isSync ? 'sync' : 'async');
-    }
-  }
-
-  /** Asynchronous commits do not queue behind synchronous ones. */
-  #releaseAsync(): boolean {
-    const ready = this.#waiting.filter(
-      ({ lsn, durability }) => durability === 'async' && lsn <= this.flushed,
-    );
-    if (ready.length === 0) return false;
-    this.#waiting = this.#waiting.filter((wait) => !ready.includes(wait));
-    for (const { lsn } of ready) this.#world.listener.onAcknowledged(this, this.log[lsn - 1]!, 'async');
-    return true;
-  }
-
-  #countHolders(lsn: number): number {
-    let count = 0;
-    for (const name of this.activeNames) {
-      const sender = this.#senders.get(this.#world.serverOf(name).host.index);
-      if (sender !== undefined && sender.flushed >= lsn) count++;
-    }
-    return count;
   }
 
   #send(to: ModelPostgres, run: () => void): void {
@@ -373,12 +329,7 @@ export class ModelPostgres {
   }
 
   /** START_REPLICATION. */
-  #accept(
-    follower: ModelPostgres,
-    session: number,
-    timeline: TimelineHistory['timeline'],
-    from: number,
-  ): void {
+  #accept(follower: ModelPostgres, session: number, timeline: Timeline, from: number): void {
     // A follower sends on what it has, also while it is promoted, and whoever attached follows it over the fork.
     const isServing = this.mode === 'leader' || this.mode === 'follower' || this.mode === 'promoting';
     // PostgreSQL's own check: "requested starting point ... is not in this server's history".
@@ -399,20 +350,14 @@ export class ModelPostgres {
     if (sender === undefined) return;
     const { follower } = sender;
     const start = from ?? sender.sent;
-    const batch = this.log.slice(start, Math.min(this.flushed, start + MAX_BATCH));
-    sender.sent = Math.max(sender.sent, start + batch.length);
-    const newestTimeline = this.newestTimeline;
+    const entries = this.log.slice(start, Math.min(this.flushed, start + MAX_BATCH));
+    sender.sent = Math.max(sender.sent, start + entries.length);
+    const batch: Batch = { start, entries, newestTimeline: this.newestTimeline };
     const { session } = sender;
-    this.#send(follower, () => follower.#receive(this, session, start, batch, newestTimeline));
+    this.#send(follower, () => follower.#receive(this, session, batch));
   }
 
-  #receive(
-    source: ModelPostgres,
-    session: number,
-    start: number,
-    batch: readonly Entry[],
-    newestTimeline: Timeline,
-  ): void {
+  #receive(source: ModelPostgres, session: number, { start, entries, newestTimeline }: Batch): void {
     const receiver = this.#receiver;
     if (receiver === null || receiver.session !== session || receiver.source !== source) return;
     if (this.mode !== 'follower') return;
@@ -424,8 +369,8 @@ export class ModelPostgres {
     }
     if (newestTimeline > this.newestTimeline) this.newestTimeline = newestTimeline;
     const known = this.log.length - start;
-    if (known < 0 || known >= batch.length) return;
-    for (let index = known; index < batch.length; index++) this.log.push(batch[index]!);
+    if (known < 0 || known >= entries.length) return;
+    for (let index = known; index < entries.length; index++) this.log.push(entries[index]!);
     this.#flush();
   }
 
@@ -445,7 +390,7 @@ export class ModelPostgres {
     if (sender === undefined || sender.session !== session) return;
     sender.heardAtMs = this.host.time.nowMs();
     sender.flushed = Math.max(sender.flushed, flushed);
-    this.#release();
+    this.#commits.release();
     this.#ship(index, written < sender.sent && written < this.flushed ? written : null);
   }
 }

@@ -1,6 +1,6 @@
 import type { NodeId } from '../../../src/model/node.ts';
 import { parseTimeline } from '../../../src/model/timeline.ts';
-import type { TimelineHistory } from '../../../src/model/timeline.ts';
+import type { Timeline, TimelineHistory } from '../../../src/model/timeline.ts';
 import type { Host } from './host.ts';
 import type { Network } from './network.ts';
 import type { ModelPostgres } from './postgres.ts';
@@ -26,6 +26,31 @@ export interface Surroundings {
   readonly listener: PostgresListener;
   readonly nextEntryId: () => number;
   readonly serverOf: (name: NodeId) => ModelPostgres;
+}
+
+/** Of a server, for one follower. */
+export interface WalSender {
+  readonly session: number;
+  flushed: number;
+  /** Sent up to here; the receiver's word puts it right when something was lost. */
+  sent: number;
+  heardAtMs: number;
+  readonly follower: ModelPostgres;
+}
+
+/** Sent at once. */
+export interface Batch {
+  readonly start: number;
+  readonly entries: readonly Entry[];
+  readonly newestTimeline: Timeline;
+}
+
+/** Of a follower. */
+export interface Receiver {
+  readonly session: number;
+  readonly source: ModelPostgres;
+  isStreaming: boolean;
+  heardAtMs: number;
 }
 
 export const FIRST_TIMELINE: TimelineHistory = { timeline: parseTimeline(1), ancestors: [] };
