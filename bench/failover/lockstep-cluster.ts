@@ -13,6 +13,7 @@ import { findNode, nodeFolder, parseClusterConfig } from '../../src/leader-follo
 import type { ClusterConfig } from '../../src/leader-follower/config/config.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { Topology } from '../../src/model/topology.ts';
+import { isWholeCluster } from '../../src/model/whole-cluster.ts';
 import { replaceFile } from '../../src/postgres/data-folder.ts';
 import { freePort } from '../../test/integration/fixture.ts';
 import { readParent } from '../process-usage.ts';
@@ -105,7 +106,7 @@ export class LockstepCluster implements FailoverCluster {
     while (performance.now() < deadlineMs) {
       const topology = await fetchTopology(this.#config).catch(() => null);
       if (topology !== null) last = JSON.stringify(topology);
-      const whole = topology !== null && isWhole(topology) ? topology : null;
+      const whole = topology !== null && isWholeCluster(topology, 'failover') ? topology : null;
       if (whole !== null && whole.leader !== null && whole.term === before?.term)
         return { leader: whole.leader, term: whole.term };
       before = whole;
@@ -212,14 +213,6 @@ async function createConfig(postgres: string, network: HostNetwork | null): Prom
       secrets: { superuser: randomUUID(), replication: randomUUID(), app: randomUUID(), agent: randomUUID() },
     },
     "the bench's cluster",
-  );
-}
-
-function isWhole(topology: Topology): boolean {
-  return (
-    topology.leader !== null &&
-    topology.isFailoverReady &&
-    topology.nodes.every((node) => node.state === 'running' && node.timeline === topology.timeline)
   );
 }
 

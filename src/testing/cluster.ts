@@ -19,6 +19,7 @@ import {
 import type { ClusterConfig } from '../leader-follower/config/config.ts';
 import { parseNodeId } from '../model/node.ts';
 import type { Topology } from '../model/topology.ts';
+import { isWholeCluster } from '../model/whole-cluster.ts';
 import { replaceFile } from '../postgres/data-folder.ts';
 
 /** A switchover takes the longest. */
@@ -254,17 +255,9 @@ class ProcessCluster implements TestCluster {
   }
 
   untilWhole(deadlineMs = 60_000): Promise<Topology> {
-    return this.#until('a whole cluster', deadlineMs, (topology) => {
-      const isWhole =
-        topology.leader !== null &&
-        (topology.isFailoverReady || isWholeWithoutMajority(topology)) &&
-        topology.nodes.every(
-          (node) =>
-            node.state === 'running' &&
-            (node.kind === 'witness' || node.kind === 'delayed' || node.timeline === topology.timeline),
-        );
-      return isWhole ? topology : null;
-    });
+    return this.#until('a whole cluster', deadlineMs, (topology) =>
+      isWholeCluster(topology, 'failover') ? topology : null,
+    );
   }
 
   async logs(): Promise<string> {
@@ -297,12 +290,6 @@ class ProcessCluster implements TestCluster {
       `${this.#exit ?? `not within ${deadlineMs} ms`}: ${what} (last: ${last})\n${await this.logs()}`,
     );
   }
-}
-
-/** One node, or two that vote among themselves: the loss of one is not survived, whatever is in order. */
-function isWholeWithoutMajority({ nodes, isSwitchoverReady }: Topology): boolean {
-  const voters = nodes.filter((node) => node.voter !== false);
-  return nodes.length === 1 || (voters.length < 3 && isSwitchoverReady === true);
 }
 
 async function freePorts(count: number): Promise<number[]> {

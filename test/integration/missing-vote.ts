@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import { doAllFollow } from '../../src/model/whole-cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
 import { until } from './fixture.ts';
 import { missing, Writer } from './numbered-writes.ts';
@@ -13,11 +14,10 @@ export async function untilOnlyAVoteIsMissing(cluster: TestCluster, node: string
   await until(
     'all run, with all votes but one',
     async () => {
-      const { timeline, nodes, isFailoverReady, failoverObstacle, isSwitchoverReady } =
-        await cluster.status();
+      const topology = await cluster.status();
+      const { isFailoverReady, failoverObstacle, isSwitchoverReady } = topology;
       const isAllElseThere = isFailoverReady || failoverObstacle?.includes(`${node} cannot vote`) === true;
-      const areAllThere = nodes.every(({ state, timeline: own }) => state === 'running' && own === timeline);
-      return isAllElseThere && areAllThere && isSwitchoverReady === true;
+      return isAllElseThere && doAllFollow(topology) && isSwitchoverReady === true;
     },
     60_000,
   );

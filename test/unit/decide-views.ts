@@ -1,3 +1,4 @@
+import type { Action } from '../../src/leader-follower/core/action.ts';
 import type { ClusterState } from '../../src/leader-follower/core/cluster-state.ts';
 import type { LocalPostgres, PeerView, View } from '../../src/leader-follower/core/view.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
@@ -90,4 +91,10 @@ export function view(changes: Partial<View> = {}): View {
     failedPromotions: 0,
     ...changes,
   };
+}
+
+/** A whole action in one line: what is done, and each field of it. */
+export function worded(action: Action): string {
+  const { kind, ...fields } = action;
+  return [kind, ...Object.entries(fields).map(([name, value]) => `${name}=${String(value)}`)].join(' ');
 }

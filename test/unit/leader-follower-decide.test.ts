@@ -5,7 +5,7 @@ import { decide } from '../../src/leader-follower/core/decide.ts';
 import type { LocalPostgres, View } from '../../src/leader-follower/core/view.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
 import { parseTerm } from '../../src/model/node.ts';
-import { first, follower, leads, n1, n2, n3, peer, stateOf, view } from './decide-views.ts';
+import { first, follower, leads, n1, n2, n3, peer, stateOf, view, worded } from './decide-views.ts';
 
 const lead: LocalPostgres = { kind: 'leader', history: first, flushLsn: 100n as Lsn };
 const held = { kind: 'held', term: parseTerm(3) } as const;
@@ -46,10 +46,22 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
   [
     'data without a register is no new cluster',
     { ...empty, localSystemIdentifier: 'other', local: { kind: 'stopped' } },
-    ['refuse'],
+    [
+      'refuse reason=the data folder holds a cluster that coordination knows nothing of; its files were lost or belong to another cluster',
+    ],
   ],
-  ['data of another cluster is refused', { localSystemIdentifier: 'other' }, ['refuse']],
-  ['a node without data is cloned', { local: { kind: 'absent' }, localSystemIdentifier: null }, ['clone']],
+  [
+    'data of another cluster is refused',
+    { localSystemIdentifier: 'other' },
+    [
+      'refuse reason=the data folder belongs to another cluster (system identifier other, this cluster has cluster)',
+    ],
+  ],
+  [
+    'a node without data is cloned',
+    { local: { kind: 'absent' }, localSystemIdentifier: null },
+    ['clone from=n1 reason=it has no data yet'],
+  ],
   [
     'but not from a leader that is not heard',
     { local: { kind: 'absent' }, localSystemIdentifier: null, peers: [peer(n1, { isReachable: false })] },
@@ -64,8 +76,12 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     },
     [],
   ],
-  ['a stopped node starts', { local: { kind: 'stopped' } }, ['start']],
-  ['an expired lease calls for a campaign', expired, ['campaign']],
+  ['a stopped node starts', { local: { kind: 'stopped' } }, ['start reason=a node starts as a follower']],
+  [
+    'an expired lease calls for a campaign',
+    expired,
+    ['campaign ground=expired reason=the lease of n1 ran out'],
+  ],
   [
     'but the one with more data goes first',
     { ...expired, peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })] },
@@ -74,7 +90,7 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
   [
     'for a while',
     { ...expired, leaseExpiredForMs: 500, peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })] },
-    ['campaign'],
+    ['campaign ground=expired reason=the lease of n1 ran out'],
   ],
   [
     'a successor goes first',
@@ -83,14 +99,18 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
       register: { version: 9, state: stateOf({ isReleased: true, successor: n2 }) },
       peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })],
     },
-    ['campaign'],
+    ['campaign ground=released reason=n1 gave the lease up'],
   ],
   ['among equals the nearer one goes first', { ...expired, merits: [near(n3), far(n2)] }, []],
-  ['whatever its name', { ...expired, merits: [near(n2), far(n3)] }, ['campaign']],
+  [
+    'whatever its name',
+    { ...expired, merits: [near(n2), far(n3)] },
+    ['campaign ground=expired reason=the lease of n1 ran out'],
+  ],
   [
     'but newer data goes before merit',
     { ...expired, merits: [near(n3), far(n2)], local: follower({ receivedLsn: 101n as Lsn }) },
-    ['campaign'],
+    ['campaign ground=expired reason=the lease of n1 ran out'],
   ],
   [
     'a node of priority 0 never campaigns',
@@ -104,7 +124,7 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
       merits: [{ ...plainMerit(n3), priority: 0 }],
       peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })],
     },
-    ['campaign'],
+    ['campaign ground=expired reason=the lease of n1 ran out'],
   ],
   [
     'nor does it found a cluster: the next one does',
@@ -126,7 +146,7 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
       peers: [peer(n2), peer(n3)],
       merits: [{ ...plainMerit(n1), losses: 1 }],
     },
-    ['campaign'],
+    ['campaign ground=led-last reason=led last and no other leads'],
   ],
   [
     'a lease that ran out does not depose a leader that this node still supports',
@@ -136,7 +156,7 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
   [
     'enough members that lost the leader call for a campaign before its lease ends',
     { isLeaderSuspected: true, leaderLostForMs: 1, local: follower({ following: n1 }) },
-    ['campaign'],
+    ['campaign ground=suspected reason=enough members have lost n1'],
   ],
   [
     'the one with more data goes first then too',
@@ -147,18 +167,22 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     },
     [],
   ],
-  ['a leader that is not the holder stops', { local: lead }, ['demote']],
-  ['the holder without a lease stops', { self: n1, local: lead, peers: [peer(n2), peer(n3)] }, ['demote']],
+  ['a leader that is not the holder stops', { local: lead }, ['demote reason=n1 leads term 3']],
+  [
+    'the holder without a lease stops',
+    { self: n1, local: lead, peers: [peer(n2), peer(n3)] },
+    ['demote reason=it leads without a lease'],
+  ],
   ['the holder leads', { self: n1, local: lead, ownLease: held, peers: [peer(n2), peer(n3)] }, ['lead']],
   [
     'the holder promotes',
     { self: n1, local: follower(), ownLease: held, peers: [peer(n2), peer(n3)] },
-    ['promote'],
+    ['promote term=3'],
   ],
   [
     'the holder whose PostgreSQL died hands over',
     { self: n1, local: { kind: 'stopped' }, ownLease: held, peers: [peer(n2), peer(n3)] },
-    ['release'],
+    ['release reason=PostgreSQL stopped and a follower can take over'],
   ],
   [
     'the holder whose disk takes no writes hands over',
@@ -169,7 +193,7 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
       writeFailingForMs: 3_100,
       peers: [peer(n2), peer(n3)],
     },
-    ['hand-over'],
+    ['hand-over reason=no write has reached the disk for 3.1 s inOrder=false'],
   ],
   [
     'a frozen holder waits for support or for the end of its lease',
@@ -189,9 +213,13 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
       ownLease: held,
       peers: [peer(n2, { isReachable: false }), peer(n3)],
     },
-    ['start'],
+    ['start reason=PostgreSQL stopped and no follower can take over'],
   ],
-  ['who led last stands again', { self: n1, local: follower(), peers: [peer(n2), peer(n3)] }, ['campaign']],
+  [
+    'who led last stands again',
+    { self: n1, local: follower(), peers: [peer(n2), peer(n3)] },
+    ['campaign ground=led-last reason=led last and no other leads'],
+  ],
   [
     'but not while others may take what it gave up',
     {
@@ -219,15 +247,19 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     },
     ['found-cluster'],
   ],
-  ['without coordination a leader past its lease stops', { register: null, local: lead }, ['demote']],
+  [
+    'without coordination a leader past its lease stops',
+    { register: null, local: lead },
+    ['demote reason=the lease ran out and coordination cannot be read'],
+  ],
   ['and one within it goes on', { register: null, local: lead, ownLease: held }, []],
   ['and a follower waits', { register: null }, []],
   ['a server that does not answer is left alone', { local: { kind: 'silent' } }, []],
 ];
 
 describe('decide', () => {
-  it.each(table)('%s', (_, changes, kinds) => {
-    expect(decide(view(changes)).map((action) => action.kind)).toEqual(kinds);
+  it.each(table)('%s', (_, changes, actions) => {
+    expect(decide(view(changes)).map(worded)).toEqual(actions);
   });
 });
 
@@ -249,8 +281,16 @@ describe('a promotion that fails', () => {
   };
 
   it.each([
-    ['is tried once more', { ...elected, failedPromotions: 1 }, 'start'],
-    ['twice is left to another node', { ...elected, failedPromotions: 2 }, 'release'],
+    [
+      'is tried once more',
+      { ...elected, failedPromotions: 1 },
+      ['start reason=PostgreSQL stopped and no follower can take over'],
+    ],
+    [
+      'twice is left to another node',
+      { ...elected, failedPromotions: 2 },
+      ['release reason=its promotion failed again'],
+    ],
     [
       'is tried on while nobody else is there',
       {
@@ -258,11 +298,15 @@ describe('a promotion that fails', () => {
         failedPromotions: 9,
         peers: [peer(n2, { isReachable: false }), peer(n3, { role: 'unknown' })],
       },
-      'start',
+      ['start reason=PostgreSQL stopped and no follower can take over'],
     ],
-    ['lets the others go first', given, undefined],
-    ['is tried again when none of them did', { ...given, leaseExpiredForMs: 5_000 }, 'campaign'],
-  ])('%s', (_, changes, kind) => {
-    expect(decide(view(changes))[0]?.kind).toBe(kind);
+    ['lets the others go first', given, []],
+    [
+      'is tried again when none of them did',
+      { ...given, leaseExpiredForMs: 5_000 },
+      ['campaign ground=led-last reason=led last and no other leads'],
+    ],
+  ])('%s', (_, changes, actions) => {
+    expect(decide(view(changes)).map(worded)).toEqual(actions);
   });
 });

@@ -12,6 +12,7 @@ import type { ClusterConfig } from '../../leader-follower/config/config.ts';
 import type { NodesAnswer } from '../../leader-follower/config/node-schema.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { ClusterEvent, Topology } from '../../model/topology.ts';
+import { isWholeCluster } from '../../model/whole-cluster.ts';
 import { assertFreeSpace } from '../../postgres/data-folder.ts';
 import { processStart } from '../../host/process-start.ts';
 import { askAgent, askForNodesAnswer, newsVerifierOf } from '../commands/agent-request.ts';
@@ -192,9 +193,11 @@ class DevCluster {
   async serve({ run: command, delayed }: Pick<DevOptions, 'run' | 'delayed'>): Promise<void> {
     const startedAt = performance.now();
     const watch = new StartWatch(this.#folder.dataRoot, startedAt, (message) => this.#note(message));
-    while (!isWhole(this.#source.topology())) {
+    for (;;) {
+      const topology = this.#source.topology();
+      if (topology !== null && isWholeCluster(topology, 'switchover')) break;
       if (this.#isStopping) return;
-      watch.look(this.#source.topology(), performance.now());
+      watch.look(topology, performance.now());
       await delay(50);
     }
     this.#isReady = true;

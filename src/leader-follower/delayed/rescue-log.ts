@@ -2,7 +2,6 @@ import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn, parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
-import { monotonicMs } from '../../postgres/monotonic-clock.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 import type { LocalNode } from '../local/local-node.ts';
 import type { EventLog } from '../report/event-log.ts';
@@ -108,11 +107,11 @@ export class RescueLog {
 
   /** What came until the rows had been counted, for else a busy table would seem to have had too many before. */
   async #readOn(range: LogRange, until: Lsn, reading: TransactionReading): Promise<void> {
-    const { local, delayed } = this.#options;
+    const { local, delayed, clock } = this.#options;
     const { keeper } = delayed;
-    const deadlineMs = monotonicMs() + ARRIVAL_TIMEOUT_MS;
+    const deadlineMs = clock.nowMs() + ARRIVAL_TIMEOUT_MS;
     const received = (): Lsn => keeper.flushedLsn ?? range.toLsn;
-    while (received() < until && monotonicMs() < deadlineMs) await this.#options.clock.sleep(ARRIVAL_CHECK_MS);
+    while (received() < until && clock.nowMs() < deadlineMs) await clock.sleep(ARRIVAL_CHECK_MS);
     if (keeper.timeline !== range.history.timeline) return;
     const rest = { ...range, fromLsn: range.toLsn, toLsn: received() };
     await readTransactions({ range: rest, ...local.programs, reading }).catch(() => undefined);

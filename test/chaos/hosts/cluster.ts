@@ -10,6 +10,7 @@ import type { ClusterConfig } from '../../../src/leader-follower/config/config.t
 import { LockstepError } from '../../../src/model/errors.ts';
 import { parseNodeId } from '../../../src/model/node.ts';
 import type { Topology } from '../../../src/model/topology.ts';
+import { isWholeCluster } from '../../../src/model/whole-cluster.ts';
 import { SUPERUSER } from '../../../src/postgres/settings.ts';
 import { claimRun } from './claim.ts';
 import { Clock } from './clock.ts';
@@ -149,8 +150,8 @@ export class HostCluster implements AsyncDisposable {
       if (topology !== null) last = JSON.stringify(topology);
       const isSame =
         topology !== null && before?.term === topology.term && before.timeline === topology.timeline;
-      if (topology !== null && isWhole(topology) && isSame) return topology;
-      before = topology !== null && isWhole(topology) ? topology : null;
+      if (topology !== null && isWholeCluster(topology, 'failover') && isSame) return topology;
+      before = topology !== null && isWholeCluster(topology, 'failover') ? topology : null;
       await this.pause(before === null ? 100 : SETTLED_MS);
     }
     throw new Error(`The cluster is not whole after ${patienceMs} ms; the last picture: ${last}`);
@@ -186,13 +187,5 @@ function createConfig(network: Network): ClusterConfig {
       secrets: { superuser: randomUUID(), replication: randomUUID(), app: randomUUID(), agent: randomUUID() },
     },
     'the chaos cluster',
-  );
-}
-
-function isWhole(topology: Topology): boolean {
-  return (
-    topology.leader !== null &&
-    topology.isFailoverReady &&
-    topology.nodes.every((node) => node.state === 'running' && node.timeline === topology.timeline)
   );
 }
