@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,6 +17,13 @@ import { freePort, until } from './fixture.ts';
 
 /** LOCKSTEP_TEST_ETCD (its `etcdctl` lies beside it), or `etcd` on the PATH; null when there is none. */
 export const ETCD: string | null = findEtcd();
+
+export const NEEDS_ETCD = 'etcd (needs the program etcd: apt-get install etcd-server etcd-client)';
+
+/** Keys that no other test touches begin with it. */
+export function newPrefix(): string {
+  return `/lockstep/${randomUUID()}/`;
+}
 
 export interface EtcdClusterOptions {
   /** Default 1. */
