@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { World } from './world.ts';
 
 /**
- * Transcripts: a line with `>` is a command, the lines below it are what the cluster then did. They are
+ * Transcripts: a line with `>` is a command, the lines below it are what the simulated cluster then did. `run` takes milliseconds. They are
  * compared to the letter; after a wanted change of behaviour, `UPDATE_TRANSCRIPTS=1 npm test -- --project scenario`.
  */
 const folder = join(import.meta.dirname, 'transcripts');
@@ -23,27 +23,20 @@ function run(world: World, command: string): void {
       return world.resume(first);
     case 'commit':
       return world.commit(first, second);
-    case 'stream':
-      return world.stream(Number(first));
-    case 'tick':
-      for (let index = 0; index < Number(first || 1); index++) world.tick();
-      return;
+    case 'pause-server':
+      return world.pauseServer(first);
+    case 'resume-server':
+      return world.resumeServer(first);
+    case 'cut':
+      return world.cut(first);
+    case 'mend':
+      return world.mend(first);
+    case 'switchover':
+      return world.switchover(first, second);
     case 'run':
-      for (let index = 0; index < Number(first); index++) {
-        world.tick();
-        world.stream(10);
-      }
-      return;
+      return world.run(Number(first));
     case 'show':
-      for (const node of world.nodes) {
-        const following = node.following === null ? '' : ` of ${node.following}`;
-        world.trace.push(
-          `${node.name}: ${node.isUp ? node.process : 'down'}${following}, timeline ${node.history.timeline}, log ${node.log.map((entry) => entry.id).join(' ') || '-'}`,
-        );
-      }
-      world.trace.push(`acknowledged: ${world.acknowledged.join(' ') || '-'}`);
-      world.trace.push(`sync set: ${world.register.state?.sync.members.join(' ') || '-'}`);
-      return;
+      return world.show();
     default:
       throw new Error(`unknown command ${command}`);
   }
@@ -63,7 +56,7 @@ function replay(transcript: string): string {
   return `${out.join('\n')}\n`;
 }
 
-describe('transcripts of the pure cores', () => {
+describe('transcripts of a simulated cluster', () => {
   it.each(readdirSync(folder))('%s', async (file) => {
     const path = join(folder, file);
     const text = readFileSync(path, 'utf8');
