@@ -7,15 +7,15 @@ import type { EventLog } from './report/event-log.ts';
 import type { Executor } from './executor.ts';
 import type { Fence } from './leadership/fence.ts';
 import type { LeadershipHold } from './leadership/leadership-hold.ts';
-import type { LocalNode } from './local/local-node.ts';
 import type { TakeoverReply, TakeoverRequest } from './report/status.ts';
+import type { LocalPort } from './ports.ts';
 import type { SwitchoverResult } from './switchover/switchover.ts';
 
 export interface AgentCommandsOptions {
   readonly self: NodeId;
   readonly config: ClusterConfig;
   readonly hold: LeadershipHold;
-  readonly local: LocalNode;
+  readonly local: LocalPort;
   readonly events: EventLog;
   readonly fence: Fence;
   readonly executor: Executor;

@@ -6,9 +6,8 @@ import type { ComingLeadership } from './leadership/coming-leadership.ts';
 import type { Fence } from './leadership/fence.ts';
 import type { LeadershipHold } from './leadership/leadership-hold.ts';
 import type { RegisterReader } from './leadership/register-reader.ts';
-import type { LocalNode } from './local/local-node.ts';
 import type { NodeKeeper } from './members/node-keeper.ts';
-import type { Peers } from './peers/peers.ts';
+import type { LocalPort, PeersPort } from './ports.ts';
 import type { EventLog } from './report/event-log.ts';
 
 /** The parts of an agent that carry out what was decided. */
@@ -17,8 +16,8 @@ export interface ExecutorOptions {
   readonly config: ClusterConfig;
   readonly register: RegisterReader;
   readonly hold: LeadershipHold;
-  readonly local: LocalNode;
-  readonly peers: Peers;
+  readonly local: LocalPort;
+  readonly peers: PeersPort;
   readonly events: EventLog;
   readonly merits: Merits;
   readonly fence: Fence;

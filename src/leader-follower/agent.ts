@@ -25,6 +25,7 @@ import type { Change } from './peers/news.ts';
 import { NodeKeeper } from './members/node-keeper.ts';
 import { isEndHidden, observe } from './observer.ts';
 import type { Observation } from './observer.ts';
+import type { LocalPort } from './ports.ts';
 import { PlannedWork } from './plan/planned-work.ts';
 import type { ReportSources } from './report/self-report.ts';
 import { memberSetsOf, SupportOfMembers } from './leadership/support-of-members.ts';
@@ -36,7 +37,7 @@ const RETRY_MS = 1_000;
 /** One agent beside one PostgreSQL: observe, decide, act, until it is closed. */
 export class Agent {
   readonly #member: Member;
-  readonly #local: LocalNode;
+  readonly #local: LocalPort;
   readonly #hold: LeadershipHold;
   readonly #nodes: NodeKeeper;
   readonly #membership: Membership;
@@ -77,7 +78,7 @@ export class Agent {
     return new Agent(member, local);
   }
 
-  private constructor(member: Member, local: LocalNode) {
+  constructor(member: Member, local: LocalPort) {
     const { self, seed, config, coordination, register, clock } = member;
     const { supportMs, leaseTtlMs: ttlMs } = config;
     this.#member = member;

@@ -1,4 +1,3 @@
-import type { AgentSeal } from '../coordination/agent-seal.ts';
 import type { Clock } from '../model/clock.ts';
 import type { NodeId } from '../model/node.ts';
 import { BetweenRounds } from './between-rounds.ts';
@@ -18,6 +17,7 @@ import type { AgentApi } from './peers/api.ts';
 import { News } from './peers/news.ts';
 import type { Change } from './peers/news.ts';
 import { Peers } from './peers/peers.ts';
+import type { OpenPeers, PeersPort } from './ports.ts';
 import type { EventLog } from './report/event-log.ts';
 import { describeCluster, describeSelf } from './report/self-report.ts';
 import type { OwnVoteReport, ReportSources } from './report/self-report.ts';
@@ -27,6 +27,20 @@ export interface MemberOptions {
   readonly node: string;
   readonly stateDir: string;
   readonly clock: Clock;
+}
+
+/** Answers the others, and people, from `api` until it is closed. Rejects with CONFIG_INVALID where it cannot. */
+type OpenDoor = (api: AgentApi) => Promise<{ close(): Promise<void> }>;
+
+/** What a member stands on. A simulation gives it a clock, a network and registers of its own. */
+export interface MemberFoundation {
+  readonly config: ClusterConfig;
+  readonly node: NodeConfig;
+  readonly coordination: OpenCoordination;
+  readonly events: EventLog;
+  readonly clock: Clock;
+  readonly openPeers: OpenPeers;
+  readonly openDoor: OpenDoor;
 }
 
 /** What a member does beside voting, supporting and telling. */
@@ -48,19 +62,19 @@ export class Member {
   /** See live-config.ts. */
   readonly config: ClusterConfig;
   readonly node: NodeConfig;
-  readonly seal: AgentSeal;
   readonly coordination: OpenCoordination;
   readonly clock: Clock;
   readonly events: EventLog;
   readonly register: RegisterReader;
-  readonly peers: Peers;
+  readonly peers: PeersPort;
   readonly promise: PromiseToLeader;
   readonly fence: Fence = new Fence();
   readonly news: News;
   readonly betweenRounds: BetweenRounds = new BetweenRounds(() => this.wake());
+  readonly #openDoor: OpenDoor;
   readonly #closing = new AbortController();
   #wake: () => void = () => undefined;
-  #server: { close(): Promise<void> } | null = null;
+  #door: { close(): Promise<void> } | null = null;
 
   /** Opens the node's folder. Throws CONFIG_INVALID when it belongs to another cluster or lost its vote. */
   static async open(options: MemberOptions, events: EventLog): Promise<Member> {
@@ -70,21 +84,30 @@ export class Member {
     const seal = openSeal(config, node.name);
     const onNoVote = (reason: string): void => events.addSeldom('error', reason);
     const coordination = await openCoordination({ config, node, seal, folder, isNew, onNoVote, clock });
-    return new Member({ seed: config, node, seal, coordination, events, clock });
+    const { host, agentPort: port } = node;
+    return new Member({
+      config,
+      node,
+      coordination,
+      events,
+      clock,
+      openPeers: (listener) => new Peers(othersOf(config, node.name), seal, clock, listener),
+      openDoor: (api) => serveAgent({ api, host, port, seal, clock }),
+    });
   }
 
-  private constructor(options: Pick<Member, 'seed' | 'node' | 'seal' | 'coordination' | 'events' | 'clock'>) {
-    const { seed, node, seal, coordination, events, clock } = options;
+  constructor(foundation: MemberFoundation) {
+    const { config: seed, node, coordination, events, clock } = foundation;
     this.seed = seed;
     this.node = node;
-    this.seal = seal;
     this.coordination = coordination;
     this.events = events;
     this.clock = clock;
+    this.#openDoor = foundation.openDoor;
     this.news = new News(clock);
     this.register = new RegisterReader(coordination.registers, clock);
     this.config = createLiveConfig(seed, () => this.register.known.state);
-    this.peers = new Peers(othersOf(seed, node.name), seal, clock, {
+    this.peers = foundation.openPeers({
       onChange: () => this.wake(),
       onDistrust: (reason) => events.addSeldom('error', reason),
     });
@@ -108,17 +131,9 @@ export class Member {
   /** Begins the next round at once. */
   readonly wake = (): void => this.#wake();
 
-  /** Answers on the node's port from here on. Throws CONFIG_INVALID when that is taken. */
+  /** Answers from here on. Throws CONFIG_INVALID when the node's port is taken. */
   async serve({ api, describe }: MemberWork): Promise<void> {
-    const { host, agentPort: port } = this.node;
-    const answers = createMemberAnswers(this, describe);
-    this.#server = await serveAgent({
-      api: { ...answers, ...api },
-      host,
-      port,
-      seal: this.seal,
-      clock: this.clock,
-    });
+    this.#door = await this.#openDoor({ ...createMemberAnswers(this, describe), ...api });
   }
 
   /** One round after the other until {@link close}. */
@@ -160,6 +175,6 @@ export class Member {
     this.promise.close();
     this.peers.close();
     await this.coordination.close();
-    await this.#server?.close();
+    await this.#door?.close();
   }
 }

@@ -9,10 +9,10 @@ import type { LocalPostgres, PeerView, View } from './core/view.ts';
 import { isLeaderSuspected } from './core/support.ts';
 import type { LeadershipHold } from './leadership/leadership-hold.ts';
 import type { KnownRegister, RegisterReader } from './leadership/register-reader.ts';
-import type { LocalNode } from './local/local-node.ts';
 import type { Merits } from './election/merits.ts';
-import type { PeerReport, Peers } from './peers/peers.ts';
+import type { PeerReport } from './peers/peers.ts';
 import { decodeHistory } from './report/status.ts';
+import type { LocalPort, PeersPort } from './ports.ts';
 import type { WriteHealth } from './local/write-health.ts';
 
 const LOOK_TIMEOUT_MS = 1_500;
@@ -29,8 +29,8 @@ export async function observe(options: {
   readonly config: ClusterConfig;
   readonly register: RegisterReader;
   readonly hold: LeadershipHold;
-  readonly local: LocalNode;
-  readonly peers: Peers;
+  readonly local: LocalPort;
+  readonly peers: PeersPort;
   readonly fencedAtVersion: number;
   readonly hasRewindFailed: boolean;
   readonly failedPromotions: number;
@@ -116,7 +116,7 @@ function isSuspected(
 }
 
 async function describeLocal(
-  local: LocalNode,
+  local: LocalPort,
   probe: Probe | null,
   systemIdentifier: string | null,
   isServing: boolean,
@@ -145,7 +145,7 @@ async function describeLocal(
 }
 
 /** Null where somebody paused replay, or PostgreSQL does not answer. */
-async function describeTooLow(local: LocalNode): Promise<string | null> {
+async function describeTooLow(local: LocalPort): Promise<string | null> {
   const lacking = await local
     .withClient((client) => lackingInServer(client, local.dataDir), 'postgres', LOOK_TIMEOUT_MS)
     .catch(() => []);

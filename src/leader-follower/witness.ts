@@ -26,7 +26,7 @@ export class Witness {
     return new Witness(await Member.open(options, new EventLog(options.node)));
   }
 
-  private constructor(member: Member) {
+  constructor(member: Member) {
     this.#member = member;
     this.#plan = new PlanRegister({
       check: async (command) => {

@@ -3,12 +3,12 @@ import type { BetweenRounds } from '../between-rounds.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 import type { ClusterState } from '../core/cluster-state.ts';
 import type { RegisterReader } from '../leadership/register-reader.ts';
-import type { LocalNode } from '../local/local-node.ts';
-import type { PeerReport, Peers } from '../peers/peers.ts';
+import type { PeerReport } from '../peers/peers.ts';
 import type { EventLog } from '../report/event-log.ts';
 import type { RescueCommand } from './rescue-command.ts';
 import type { RescueList } from './rescue-log.ts';
 import { Rescue } from './rescue.ts';
+import type { LocalPort, PeersPort } from '../ports.ts';
 import type { RescueStatus } from './rescue.ts';
 
 /** What an agent of a delayed node serves at `/v1/rescue`. */
@@ -32,10 +32,10 @@ export function servingLeader(state: ClusterState | null, reports: readonly Peer
 export function createRescue(agent: {
   readonly config: ClusterConfig;
   readonly node: NodeConfig;
-  readonly local: LocalNode;
+  readonly local: LocalPort;
   readonly events: EventLog;
   readonly register: RegisterReader;
-  readonly peers: Peers;
+  readonly peers: PeersPort;
   readonly betweenRounds: BetweenRounds;
   readonly clock: Clock;
 }): Rescue | null {

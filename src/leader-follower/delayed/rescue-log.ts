@@ -3,7 +3,6 @@ import { LockstepError } from '../../model/errors.ts';
 import { formatLsn, parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
-import type { LocalNode } from '../local/local-node.ts';
 import type { EventLog } from '../report/event-log.ts';
 import { DangerJudge } from './core/danger.ts';
 import type { CatalogTable, JudgedTransaction } from './core/danger.ts';
@@ -16,6 +15,7 @@ import { canListLog, readCatalogs, readTransactions } from './log-reading.ts';
 import type { LogRange } from './log-reading.ts';
 import type { RescueBefore } from './rescue-command.ts';
 import type { RescueTarget } from './rescue-file.ts';
+import type { LocalPort } from '../ports.ts';
 import { countTables, RowCount } from './row-count.ts';
 import { connectAsSuperuser } from './superuser.ts';
 
@@ -34,7 +34,7 @@ export interface RescueOptions {
   readonly clock: Clock;
   readonly config: ClusterConfig;
   readonly node: NodeConfig;
-  readonly local: LocalNode;
+  readonly local: LocalPort;
   readonly delayed: DelayedNode;
   readonly events: EventLog;
   /** Who leads and serves; null while nobody does. */

@@ -6,9 +6,9 @@ import { advanceSlot, createSlot, dropSlot, readSlots } from '../../postgres/slo
 import { delayMsOf, followersOf } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
 import { decideSlots } from './core/slots.ts';
-import type { LocalNode } from '../local/local-node.ts';
 import type { Merits } from '../election/merits.ts';
-import type { PeerReport, Peers } from '../peers/peers.ts';
+import type { PeerReport } from '../peers/peers.ts';
+import type { LocalPort, PeersPort } from '../ports.ts';
 import type { LeaderDuty } from './leader-duty.ts';
 
 const LEADER_INTERVAL_MS = 2_000;
@@ -25,8 +25,8 @@ export class SlotKeeper implements LeaderDuty {
   readonly #self: NodeId;
   readonly #clock: Clock;
   readonly #config: ClusterConfig;
-  readonly #local: LocalNode;
-  readonly #peers: Peers;
+  readonly #local: LocalPort;
+  readonly #peers: PeersPort;
   readonly #merits: Merits;
   #checkedAtMs = Number.NEGATIVE_INFINITY;
   #checks: Promise<unknown> = Promise.resolve();
@@ -35,8 +35,8 @@ export class SlotKeeper implements LeaderDuty {
     readonly self: NodeId;
     readonly clock: Clock;
     readonly config: ClusterConfig;
-    readonly local: LocalNode;
-    readonly peers: Peers;
+    readonly local: LocalPort;
+    readonly peers: PeersPort;
     readonly merits: Merits;
   }) {
     this.#self = options.self;

@@ -12,7 +12,7 @@ import {
 import type { EventLog } from '../report/event-log.ts';
 import type { LeadershipHold } from '../leadership/leadership-hold.ts';
 import type { RegisterReader } from '../leadership/register-reader.ts';
-import type { LocalNode } from '../local/local-node.ts';
+import type { LocalPort } from '../ports.ts';
 import type { LeaderDuty, LeadershipBegin } from './leader-duty.ts';
 
 /** A follower that stops streaming is kept this long: a reconnect takes less. */
@@ -29,7 +29,7 @@ export class SyncSetKeeper implements LeaderDuty {
   readonly #clock: Clock;
   readonly #register: RegisterReader;
   readonly #hold: LeadershipHold;
-  readonly #local: LocalNode;
+  readonly #local: LocalPort;
   readonly #events: EventLog;
   readonly #config: ClusterConfig;
   readonly #lastStreamedAtMs = new Map<NodeId, number>();
@@ -41,7 +41,7 @@ export class SyncSetKeeper implements LeaderDuty {
     readonly clock: Clock;
     readonly register: RegisterReader;
     readonly hold: LeadershipHold;
-    readonly local: LocalNode;
+    readonly local: LocalPort;
     readonly events: EventLog;
     /** What only a node had that never leads could not be saved by an election: no commit may wait for it. */
     readonly config: ClusterConfig;

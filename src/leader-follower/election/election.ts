@@ -13,10 +13,9 @@ import type { LogEnd } from '../rejoin/log-end.ts';
 import type { ComingLeadership } from '../leadership/coming-leadership.ts';
 import type { Fence } from '../leadership/fence.ts';
 import type { LeadershipHold } from '../leadership/leadership-hold.ts';
-import type { LocalNode } from '../local/local-node.ts';
 import type { Merits } from './merits.ts';
-import type { Peers } from '../peers/peers.ts';
 import { decodePosition } from '../report/status.ts';
+import type { LocalPort, PeersPort } from '../ports.ts';
 import { nextTimeline } from '../../model/timeline.ts';
 
 const FENCE_TIMEOUT_MS = 1_500;
@@ -39,8 +38,8 @@ export async function campaign(options: {
   readonly self: NodeId;
   readonly config: ClusterConfig;
   readonly hold: LeadershipHold;
-  readonly local: LocalNode;
-  readonly peers: Peers;
+  readonly local: LocalPort;
+  readonly peers: PeersPort;
   readonly merits: Merits;
   readonly version: number;
   readonly state: ClusterState;

@@ -10,17 +10,16 @@ import { majorityRoundTripMs } from './core/measure.ts';
 import { lossesForElection, lossesOf, observeLosses } from './core/reliability.ts';
 import type { LossSightings } from './core/reliability.ts';
 import { DiskRoom } from '../local/disk-room.ts';
-import type { LocalNode } from '../local/local-node.ts';
 import { NodeMeasures } from '../local/node-measures.ts';
+import type { LocalPort, PeersPort } from '../ports.ts';
 import type { EventLog } from '../report/event-log.ts';
-import type { Peers } from '../peers/peers.ts';
 
 /** Keeps what speaks for and against each node as a leader, beside its data. */
 export class Merits {
   readonly #config: ClusterConfig;
   readonly #self: NodeId;
   readonly #clock: Clock;
-  readonly #peers: Peers;
+  readonly #peers: PeersPort;
   readonly #measures: NodeMeasures;
   readonly #room: DiskRoom;
   #losses: LossSightings = new Map();
@@ -28,8 +27,8 @@ export class Merits {
   constructor(options: {
     readonly config: ClusterConfig;
     readonly node: NodeConfig;
-    readonly local: LocalNode;
-    readonly peers: Peers;
+    readonly local: LocalPort;
+    readonly peers: PeersPort;
     readonly events: EventLog;
     readonly clock: Clock;
   }) {

@@ -1,10 +1,10 @@
 import { fenceRefusal } from '../core/support.ts';
-import type { LocalNode } from '../local/local-node.ts';
 import { encodePosition } from '../report/status.ts';
 import type { FenceReply, FenceRequest } from '../report/status.ts';
 import type { Fence } from './fence.ts';
 import type { LeadershipHold } from './leadership-hold.ts';
 import type { RegisterReader } from './register-reader.ts';
+import type { LocalPort } from '../ports.ts';
 import type { PromiseToLeader } from './promise-to-leader.ts';
 
 /** What of a member answers a candidate. */
@@ -13,7 +13,7 @@ interface Fenced {
   readonly hold: LeadershipHold;
   readonly promise: PromiseToLeader;
   readonly fence: Fence;
-  readonly local: LocalNode;
+  readonly local: LocalPort;
 }
 
 /** A candidate asks: cut off from the leader it wants to replace, and tell the position. */

@@ -1,7 +1,7 @@
 import type { NodeId } from '../../model/node.ts';
 import { voters } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
-import type { Peers } from '../peers/peers.ts';
+import type { PeersPort } from '../ports.ts';
 import type { LeadershipHold } from './leadership-hold.ts';
 
 /** Gives the lease up where that can be written down, so that nobody has to wait for its end. */
@@ -9,7 +9,7 @@ export async function releaseInOrder(leader: {
   readonly self: NodeId;
   readonly config: ClusterConfig;
   readonly hold: LeadershipHold;
-  readonly peers: Peers;
+  readonly peers: PeersPort;
 }): Promise<void> {
   const { self, config, hold, peers } = leader;
   const answers = await Promise.all(peers.reports().map((report) => peers.ask(report.node, 300)));

@@ -3,6 +3,8 @@ import { every } from '../../clock/every.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { PostgresServer } from '../../postgres/server.ts';
 
+type WatchedServer = Pick<PostgresServer, 'isFrozen' | 'isSuspended' | 'connect'>;
+
 const CHECK_INTERVAL_MS = 500;
 const SUSPENSION_INTERVAL_MS = 100;
 
@@ -11,7 +13,7 @@ const SUSPENSION_INTERVAL_MS = 100;
  * log moved since the last look, somebody's write reached the disk; otherwise it makes one of its own.
  */
 export class WriteHealth {
-  readonly #server: PostgresServer;
+  readonly #server: WatchedServer;
   readonly #isLeading: () => boolean;
   readonly #clock: Clock;
   readonly #endChecks: () => void;
@@ -25,7 +27,7 @@ export class WriteHealth {
   #suspension: { readonly sinceMs: number; readonly untilMs: number } | null = null;
 
   /** Counts only while `isLeading`, and not the time that its watchdog has PostgreSQL frozen. */
-  constructor(server: PostgresServer, clock: Clock, isLeading: () => boolean) {
+  constructor(server: WatchedServer, clock: Clock, isLeading: () => boolean) {
     this.#server = server;
     this.#isLeading = isLeading;
     this.#clock = clock;

@@ -5,9 +5,9 @@ import type { EventLog } from '../report/event-log.ts';
 import type { Fence } from '../leadership/fence.ts';
 import type { RegisterReader } from '../leadership/register-reader.ts';
 import type { News } from '../peers/news.ts';
-import type { Peers } from '../peers/peers.ts';
 import type { PromiseToLeader } from '../leadership/promise-to-leader.ts';
 import { describeCluster, describeSelf } from '../report/self-report.ts';
+import type { PeersPort } from '../ports.ts';
 import type { OwnVoteReport, ReportSources } from '../report/self-report.ts';
 
 /** What every member tells and answers, with PostgreSQL or without. */
@@ -29,7 +29,7 @@ export type MemberAnswers = Pick<
 interface AnsweringMember {
   readonly coordination: OpenCoordination;
   readonly register: RegisterReader;
-  readonly peers: Peers;
+  readonly peers: PeersPort;
   readonly events: EventLog;
   readonly news: News;
   readonly fence: Fence;

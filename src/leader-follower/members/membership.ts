@@ -3,17 +3,16 @@ import { othersOf } from '../config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 import type { ClusterState } from '../core/cluster-state.ts';
 import type { EventLog } from '../report/event-log.ts';
+import type { LocalPort, PeersPort } from '../ports.ts';
 import type { RegisterReader } from '../leadership/register-reader.ts';
-import type { LocalNode } from '../local/local-node.ts';
-import type { Peers } from '../peers/peers.ts';
 
 /** Brings this node up to date when nodes come and go, and knows whether it is one of them itself. */
 export class Membership {
   readonly #config: ClusterConfig;
   readonly #node: NodeConfig;
   readonly #register: RegisterReader;
-  readonly #local: LocalNode;
-  readonly #peers: Peers;
+  readonly #local: LocalPort;
+  readonly #peers: PeersPort;
   readonly #events: EventLog;
   #used: readonly NodeConfig[] | null = null;
 
@@ -22,8 +21,8 @@ export class Membership {
     readonly config: ClusterConfig;
     readonly node: NodeConfig;
     readonly register: RegisterReader;
-    readonly local: LocalNode;
-    readonly peers: Peers;
+    readonly local: LocalPort;
+    readonly peers: PeersPort;
     readonly events: EventLog;
   }) {
     this.#config = options.config;

@@ -17,7 +17,7 @@ import type { EventLog } from '../report/event-log.ts';
 import type { VotersToCome } from '../leadership/coming-voters.ts';
 import type { LeadershipHold } from '../leadership/leadership-hold.ts';
 import type { RegisterReader } from '../leadership/register-reader.ts';
-import type { Peers } from '../peers/peers.ts';
+import type { PeersPort } from '../ports.ts';
 import type { NodeStatus } from '../report/status.ts';
 
 /** What `POST /v1/nodes` takes. */
@@ -207,7 +207,7 @@ export interface NodeKeeperOptions {
   readonly register: RegisterReader;
   readonly hold: LeadershipHold;
   readonly votersToCome: VotersToCome;
-  readonly peers: Peers;
+  readonly peers: PeersPort;
   readonly coordination: Pick<OpenCoordination, 'acceptor' | 'voteObstacle' | 'carry'>;
   readonly events: EventLog;
   readonly betweenRounds: BetweenRounds;

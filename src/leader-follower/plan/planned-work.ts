@@ -8,10 +8,10 @@ import { duringMaintenance, isUnasked } from './core/maintenance.ts';
 import { describeSchedule, judgeSchedule, withoutSchedule } from './core/plan.ts';
 import type { Schedule } from './core/plan.ts';
 import type { EventLog } from '../report/event-log.ts';
-import type { LocalNode } from '../local/local-node.ts';
 import { checkSettings } from '../../postgres/settings-check.ts';
 import { PlanRegister } from './plan-register.ts';
 import { ServerFactsWatch } from '../local/server-facts.ts';
+import type { LocalPort } from '../ports.ts';
 import type { ServerFacts } from '../local/server-facts.ts';
 
 /** How long an election may be held up to see whether the cluster was paused just before. */
@@ -20,7 +20,7 @@ const LOOK_TIMEOUT_MS = 200;
 export interface PlannedWorkOptions {
   readonly self: NodeId;
   readonly coordination: Coordination;
-  readonly local: LocalNode;
+  readonly local: LocalPort;
   readonly events: EventLog;
   /** The plan changed: the next round is to come at once. */
   readonly wake: () => void;

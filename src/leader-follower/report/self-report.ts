@@ -8,12 +8,12 @@ import { EMPTY_PLAN } from '../plan/core/plan.ts';
 import { buildTopology } from './core/build-topology.ts';
 import type { NodeReport } from './core/build-topology.ts';
 import type { RegisterReader } from '../leadership/register-reader.ts';
-import type { LocalNode } from '../local/local-node.ts';
 import type { Observation } from '../observer.ts';
 import type { PeerReport } from '../peers/peers.ts';
 import type { VersionedPlan } from '../plan/plan-register.ts';
 import type { ServerFacts } from '../local/server-facts.ts';
 import { encodeHistory } from './status.ts';
+import type { LocalPort } from '../ports.ts';
 import type { NodeStatus } from './status.ts';
 
 /** What an agent's picture is put together from. */
@@ -25,7 +25,7 @@ export interface ReportSources {
   readonly plan: VersionedPlan | null;
   readonly facts: ServerFacts | null;
   /** Null on a witness. */
-  readonly local: LocalNode | null;
+  readonly local: LocalPort | null;
   readonly last: Observation | null;
   readonly hasLostLeader: boolean;
   readonly promotesFrom?: NodeStatus['promotesFrom'];
