@@ -46,6 +46,7 @@ export function follower(changes: Partial<Extract<LocalPostgres, { kind: 'follow
     following: null,
     isReceiving: false,
     stalledForMs: 0,
+    tooLowSettings: null,
     ...changes,
   };
 }
@@ -59,6 +60,8 @@ export function peer(name: PeerView['name'], changes: Partial<PeerView> = {}): P
     term: parseTerm(3),
     history: first,
     receivedLsn: 100n as Lsn,
+    following: null,
+    isReceiving: false,
     promotesFrom: null,
     ...changes,
   };
@@ -75,6 +78,7 @@ export function view(changes: Partial<View> = {}): View {
   return {
     self: n2,
     founders: [n1, n2, n3],
+    from: null,
     register: { version: 9, state: stateOf() },
     ownLease: { kind: 'none' },
     isLeaseExpired: false,
@@ -82,6 +86,8 @@ export function view(changes: Partial<View> = {}): View {
     leaderLostForMs: 0,
     isLeaderSuspected: false,
     writeFailingForMs: 0,
+    suspendedForMs: 0,
+    merits: [],
     fencedAtVersion: 5,
     local: follower(),
     localSystemIdentifier: 'cluster',

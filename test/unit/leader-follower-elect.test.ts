@@ -33,6 +33,7 @@ describe('an election', () => {
     lastHolder: n1,
     timeline: parseTimeline(1),
     announcedTimeline: null,
+    neverLead: [],
   };
   it.each([
     ['stands with the newest data', [at(n2, 10), at(n3, 9)], 'stand'],
@@ -71,6 +72,7 @@ describe('the number of a timeline', () => {
     lastHolder: n1,
     timeline: parseTimeline(1),
     announcedTimeline: parseTimeline(2),
+    neverLead: [],
   };
 
   it.each([
@@ -132,6 +134,7 @@ describe('the sync set', () => {
     recorded: { required: 1, members: [n2, n3] },
     active: [n2, n3],
     followers: [follower(n2, 10), follower(n3, 10)],
+    isToBeAlone: false,
     recentlyStreaming: [],
     barrierLsn: 10n as Lsn,
   };

@@ -35,6 +35,8 @@ function peer(name: NodeId, isReachable = true): PeerView {
     term: parseTerm(1),
     history: null,
     receivedLsn: null,
+    following: null,
+    isReceiving: false,
     promotesFrom: null,
   };
 }
@@ -45,7 +47,14 @@ function room(node: NodeId, freeBytes: number): Merit {
 
 /** n1 leads and is well. */
 function view(changes: Partial<HealthView> = {}): HealthView {
-  return { self: n1, peers: [peer(n2), peer(n3)], writeFailingForMs: 0, ...changes };
+  return {
+    self: n1,
+    peers: [peer(n2), peer(n3)],
+    writeFailingForMs: 0,
+    suspendedForMs: 0,
+    merits: [],
+    ...changes,
+  };
 }
 
 const both = stateOf([n2, n3]);

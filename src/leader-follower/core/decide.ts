@@ -204,7 +204,7 @@ function decideFollowing(view: View, state: ClusterState, holder: PeerView | und
   if (holder.history === null) return [];
   const upstream = chooseUpstream(view, holder);
   if (view.local.following === upstream.name) {
-    const { tooLowSettings = null } = view.local;
+    const { tooLowSettings } = view.local;
     if (tooLowSettings !== null) {
       return [{ kind: 'restart', reason: `the leader's log needs higher settings: ${tooLowSettings}` }];
     }

@@ -24,7 +24,7 @@ export interface ElectionView {
   /** Own position included. */
   readonly positions: readonly FencedPosition[];
   /** Nodes of priority 0. They still tell their positions. */
-  readonly neverLead?: readonly NodeId[];
+  readonly neverLead: readonly NodeId[];
 }
 
 export type ElectionDecision =
@@ -38,7 +38,7 @@ export type ElectionDecision =
  * them, and this node is the furthest of them on the newest timeline.
  */
 export function decideElection(view: ElectionView): ElectionDecision {
-  const neverLead = view.neverLead ?? [];
+  const { neverLead } = view;
   if (neverLead.includes(view.self)) return { kind: 'wait', reason: 'its failoverPriority is 0' };
   const own = view.positions.find((position) => position.node === view.self);
   if (!own) return { kind: 'wait', reason: 'own position is unknown' };

@@ -18,7 +18,7 @@ const ROOM_BYTES = 64 * 1_048_576;
 
 /** Null while PostgreSQL writes, or where nobody could take over. */
 export function handOverIfFailing(view: HealthView, state: ClusterState): readonly Action[] | null {
-  const { writeFailingForMs, suspendedForMs = 0 } = view;
+  const { writeFailingForMs, suspendedForMs } = view;
   const isSuspended = suspendedForMs >= SUSPENDED_TIMEOUT_MS;
   const isFailing = isSuspended || writeFailingForMs >= WRITE_HEALTH_TIMEOUT_MS;
   if (!isFailing || !canHandOver(view, state)) return null;

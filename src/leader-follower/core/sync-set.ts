@@ -18,7 +18,7 @@ export interface SyncSetView {
   readonly active: readonly NodeId[];
   readonly followers: readonly StreamingFollower[];
   /** Somebody removes the last other node that commits could wait for: then they wait for nobody. */
-  readonly isToBeAlone?: boolean;
+  readonly isToBeAlone: boolean;
   /** Followers that streamed within the removal delay: a hiccup does not change the set. */
   readonly recentlyStreaming: readonly NodeId[];
   /**

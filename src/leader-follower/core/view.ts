@@ -24,8 +24,8 @@ export type LocalPostgres =
       readonly isReceiving: boolean;
       /** How long it has been set to stream without streaming, though a leader is there (core/stall.ts); else 0. */
       readonly stalledForMs: number;
-      /** Why it cannot replay the leader's log: settings that only a restart raises. Missing or null when it can. */
-      readonly tooLowSettings?: string | null;
+      /** Why it cannot replay the leader's log: settings that only a restart raises. Null when it can. */
+      readonly tooLowSettings: string | null;
     };
 
 /** What this node knows of its own lease on the leadership. */
@@ -46,9 +46,9 @@ export interface PeerView {
   readonly term: Term;
   readonly history: TimelineHistory | null;
   readonly receivedLsn: Lsn | null;
-  /** Whom it is set to stream from, and whether it does. Missing where nothing is known. */
-  readonly following?: NodeId | null;
-  readonly isReceiving?: boolean;
+  /** Whom it is set to stream from, and whether it does. Null and false where nothing is known. */
+  readonly following: NodeId | null;
+  readonly isReceiving: boolean;
   /** It holds the leadership of `term` and is about to be promoted from here, the end of its log; else null. */
   readonly promotesFrom: Position | null;
 }
@@ -58,8 +58,8 @@ export interface View {
   readonly self: NodeId;
   /** The voters, in the configured order; the first one that may lead starts a new cluster. */
   readonly founders: readonly NodeId[];
-  /** The follower that this node is to stream from while that gets the leader's log; missing or null for the leader. */
-  readonly from?: NodeId | null;
+  /** The follower that this node is to stream from while that gets the leader's log; null for the leader. */
+  readonly from: NodeId | null;
   /** Null when coordination could not be read. */
   readonly register: { readonly version: number; readonly state: ClusterState | null } | null;
   readonly ownLease: OwnLease;
@@ -73,8 +73,8 @@ export interface View {
   readonly isLeaderSuspected: boolean;
   /** How long no write has reached the disk of this leader; 0 while all is well. */
   readonly writeFailingForMs: number;
-  /** How long somebody other than its watchdog has suspended this leader's PostgreSQL; missing or 0 while nobody has. */
-  readonly suspendedForMs?: number;
+  /** How long somebody other than its watchdog has suspended this leader's PostgreSQL; 0 while nobody has. */
+  readonly suspendedForMs: number;
   /**
    * This node gave its position to a candidate (or just started) at this register version; it may stream
    * again only from the holder in a newer one. Anything else would let a commit be acknowledged that the
@@ -86,7 +86,7 @@ export interface View {
   readonly localSystemIdentifier: string | null;
   readonly peers: readonly PeerView[];
   /** What speaks for each node as a leader, beside its data; of a node that is missing nothing is known. */
-  readonly merits?: readonly Merit[];
+  readonly merits: readonly Merit[];
   readonly canRewind: boolean;
   readonly hasRewindFailed: boolean;
   /** How often PostgreSQL failed to become the leader in the present term here. */

@@ -28,6 +28,7 @@ const RETRY_MS = 1_000;
 const SILENT_AFTER_FAILING_MS = 4_000;
 const SWITCHOVER_STOP_MS = 100;
 const SYSTEM_IDENTIFIER = 'cluster';
+const NOT_MODELLED = { from: null, suspendedForMs: 0, merits: [] };
 
 interface AskedTakeover {
   readonly request: TakeoverRequest;
@@ -203,6 +204,7 @@ export class ModelAgent {
     const { leadership, host, cluster } = this;
     const expiredMs = leadership.leaseExpiredForMs;
     return {
+      ...NOT_MODELLED,
       self: host.name,
       founders: cluster.members,
       register,

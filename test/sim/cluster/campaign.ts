@@ -92,6 +92,7 @@ function gather(
       timeline: known,
       announcedTimeline,
       positions,
+      neverLead: [],
     });
   };
   const fencesItself = mutant !== 'candidate-does-not-fence-itself' && mutant !== 'no-cut-off';

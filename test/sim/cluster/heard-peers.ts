@@ -78,6 +78,8 @@ export class HeardPeers {
         term: parseTerm(0),
         history: null,
         receivedLsn: null,
+        following: null,
+        isReceiving: false,
         promotesFrom: null,
       };
       return { ...nothing, name, isReachable: false, role: 'unknown' };

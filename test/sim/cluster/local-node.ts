@@ -73,6 +73,7 @@ export class ModelLocalNode {
       endLsn: server.isAtLogEnd && !server.hasReceiver ? receivedLsn : null,
       following: server.following,
       isReceiving: server.isReceiving,
+      tooLowSettings: null,
       stalledForMs: server.stalledSinceMs === null ? 0 : this.#host.nowMs() - server.stalledSinceMs,
     };
   }

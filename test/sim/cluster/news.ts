@@ -85,6 +85,8 @@ export class ModelNews {
       term: leadership.known.state?.leadership.term ?? parseTerm(0),
       history: isKnown ? local.history : null,
       receivedLsn: isKnown ? (BigInt(server.log.length) as Lsn) : null,
+      following: local.kind === 'follower' ? local.following : null,
+      isReceiving: local.kind === 'follower' && local.isReceiving,
       promotesFrom: this.#promotesFrom(),
       hasLostLeader: leadership.leaderLostForMs > 0,
     };

@@ -38,6 +38,7 @@ export class SyncSetKeeper {
       recorded: state.sync,
       active: [...server.names].sort(),
       followers,
+      isToBeAlone: false,
       recentlyStreaming: [...this.#lastStreamedAtMs]
         .filter(([, atMs]) => nowMs - atMs < REMOVAL_DELAY_MS)
         .map(([name]) => name),
