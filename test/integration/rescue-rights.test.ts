@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import { readLostRows } from '../../src/leader-follower/rejoin/lost-rows.ts';
 import { LogReading } from '../../src/leader-follower/rejoin/core/lost-writes.ts';
 import { compareTable } from '../../src/leader-follower/rescue/compare.ts';
@@ -164,7 +165,12 @@ describe.each(builds)('what an app has made never runs as superuser: PostgreSQL 
       counts: new Map([[Number(xid), { inserted: 3, updated: 0, deleted: 0 }]]),
       blocks: new Set([0]),
     });
-    const lost = await readLostRows({ log, withClient: (task) => task(past), timeoutMs: 30_000 });
+    const lost = await readLostRows({
+      log,
+      withClient: (task) => task(past),
+      clock: systemClock,
+      timeoutMs: 30_000,
+    });
     expect(lost.rows.map(({ json }) => JSON.parse(json) as unknown)).toEqual([
       {
         id: 1,

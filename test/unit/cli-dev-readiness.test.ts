@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { describeStart, isWhole, StartWatch } from '../../src/cli/dev/readiness.ts';
+import { describeStart, StartWatch } from '../../src/cli/dev/readiness.ts';
 import type { NodeTopology, Topology } from '../../src/model/topology.ts';
+import { isWholeCluster } from '../../src/model/whole-cluster.ts';
 import { topology as example } from './admin-fixtures.ts';
 
 const nodeOf = (name: string, more: Partial<NodeTopology>): NodeTopology => ({
@@ -33,8 +34,7 @@ function watch(): { readonly watched: StartWatch; readonly told: string[] } {
 describe('a start', () => {
   test('says how far each node is', () => {
     expect(describeStart(starting)).toBe('n1 leads, n2: cloning 42%, n3: its agent starts');
-    expect(isWhole(starting)).toBe(false);
-    expect(isWhole(null)).toBe(false);
+    expect(isWholeCluster(starting, 'switchover')).toBe(false);
   });
 
   test('tells of what changed, every ten seconds at most, and of nothing else', () => {

@@ -34,7 +34,7 @@ import type { LiveScreen } from './live-screen.ts';
 import { rescueActions } from '../rescue/rescue-actions.ts';
 import { addNode } from '../commands/node-command.ts';
 import { choosePorts } from './ports.ts';
-import { isWhole, StartWatch } from './readiness.ts';
+import { StartWatch } from './readiness.ts';
 import { LeaderlessServers } from '../leaderless/servers.ts';
 import { Supervisor } from './supervisor.ts';
 import { SWITCHOVER_TIMEOUT_MS } from '../commands/switchover-command.ts';

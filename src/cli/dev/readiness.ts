@@ -11,19 +11,6 @@ const TELL_EVERY_MS = 10_000;
 /** Runnable programs per processor from which on a machine is called busy. */
 const BUSY_LOAD = 2;
 
-/** Every node runs on the leader's timeline, and a follower could take over. */
-export function isWhole(topology: Topology | null): boolean {
-  return (
-    topology?.leader != null &&
-    (topology.isSwitchoverReady === true || topology.nodes.length === 1) &&
-    topology.nodes.every(
-      (node) =>
-        node.state === 'running' &&
-        (node.kind === 'witness' || node.kind === 'delayed' || node.timeline === topology.timeline),
-    )
-  );
-}
-
 /** How far a start is, for people: `n1 leads, n2: cloning 42%, n3: its agent starts`. */
 export function describeStart(topology: Topology): string {
   return topology.nodes.map((node) => describeNode(node, topology)).join(', ');
