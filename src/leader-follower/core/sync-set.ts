@@ -49,7 +49,7 @@ export function decideSyncSet(view: SyncSetView): SyncSetStep {
 
   if (recorded.size === 0) return decideFirstSet(view, active, sorted(streaming));
   // From here on only this leader may be elected, and it has everything.
-  if (view.isToBeAlone === true)
+  if (view.isToBeAlone)
     return { kind: 'record', members: [], reason: 'no other node is left that could lead' };
   const unrecorded = streaming.filter((name) => !recorded.has(name));
   if (unrecorded.length > 0) {
@@ -87,7 +87,7 @@ function decideFirstSet(
   active: ReadonlySet<NodeId>,
   streaming: readonly NodeId[],
 ): SyncSetStep {
-  if (view.isToBeAlone === true && active.size > 0)
+  if (view.isToBeAlone && active.size > 0)
     return { kind: 'activate', members: [], reason: describeChange(active, []) };
   if (streaming.length < view.recorded.required) return { kind: 'keep' };
   if (!isSame(streaming, active))
