@@ -29,7 +29,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   ],
   // An app that imports the client must not load agent code.
   client: ['model', 'clock', 'wire', 'news'],
-  'multi-leader': ['model', 'host', 'postgres', 'coordination', 'logical', 'http', 'wire'],
+  'multi-leader': ['model', 'clock', 'host', 'postgres', 'coordination', 'logical', 'http', 'wire'],
   admin: ['model', 'news', 'http'],
   logical: ['model', 'postgres', 'wire'],
   leaderless: ['model', 'consensus', 'wire'],

@@ -9,7 +9,7 @@ import { CHALLENGE_PATH } from '../coordination/ask-as-operator.ts';
 import { Challenges } from '../coordination/challenges.ts';
 import { createBoundedServer } from '../http/bounded-server.ts';
 import { LockstepError } from '../model/errors.ts';
-import { monotonicMs } from '../postgres/monotonic-clock.ts';
+import { machineClock } from '../clock/machine-clock.ts';
 import type { RegionStatus } from './region.ts';
 
 /** What a region answers over HTTP; {@link Region} is one. */
@@ -52,7 +52,7 @@ type Env = { Bindings: HttpBindings };
 
 function createApp(api: RegionApi, seal: AgentSeal, prove: (socket: Socket) => void): Hono<Env> {
   const app = new Hono<Env>();
-  const challenges = new Challenges(monotonicMs);
+  const challenges = new Challenges(() => machineClock.nowMs());
   app.get(CHALLENGE_PATH, (context) => context.json({ challenge: challenges.issue() }));
   app.get('/v1/region', (context) => answerSealed(context, seal, () => api.status()));
   app.post('/v1/links/:region/:verb{cut|heal}', (context) =>
