@@ -7,11 +7,11 @@ import { resolveOptions } from './resolve-options.ts';
 import type { LockstepOptions } from './options.ts';
 import { LockstepPool } from './pool.ts';
 import { defineQuery, PgClient } from './statement/query-overloads.ts';
-import { isSelfSubmitting, readCall, settleCallback } from './statement/queryable.ts';
+import { failSubmitted, isSelfSubmitting, readCall, settleCallback } from './statement/queryable.ts';
 import type { SelfSubmitting } from './statement/queryable.ts';
 import { sharePool } from './shared-pools.ts';
 import type { PoolShare } from './shared-pools.ts';
-import { failSubmitted, VirtualClient } from './statement/virtual-client.ts';
+import { VirtualClient } from './statement/virtual-client.ts';
 
 type ConnectCallback = ((error: Error) => void) | ((error: null, client: pg.Client) => void);
 
@@ -90,7 +90,7 @@ export class LockstepClient extends PgClient {
   override connect(callback?: ConnectCallback): Promise<pg.Client> | undefined {
     const connected = this.#connect();
     if (callback === undefined) return connected;
-    void settleCallback(connected, callback as (error: Error | undefined, client?: pg.Client) => void);
+    settleCallback(connected, callback as (error: Error | undefined, client?: pg.Client) => void);
     return undefined;
   }
 
@@ -137,7 +137,7 @@ export class LockstepClient extends PgClient {
       const answer = this.#whenConnected((client) => client.query(typed));
       this.#countUntil(answer);
       if (callback === undefined) return withCallersFrame(answer);
-      void settleCallback(answer, callback);
+      settleCallback(answer, callback);
       return undefined;
     });
   }
@@ -193,7 +193,7 @@ export class LockstepClient extends PgClient {
   override end(callback?: (error: Error) => void): Promise<void> | undefined {
     this.#end ??= this.#close();
     if (callback === undefined) return this.#end;
-    void settleCallback(this.#end, callback as () => void);
+    settleCallback(this.#end, callback as () => void);
     return undefined;
   }
 

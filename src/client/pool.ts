@@ -1,10 +1,11 @@
 import type pg from 'pg';
 import type { PoolClient, QueryResult, Submittable } from 'pg';
 import type { RouteExplanation } from './route/core/explain.ts';
-import type { NodeKey } from '../model/node.ts';
 import { withCallersFrame } from './failures.ts';
 import { OutcomeTable } from './transaction/outcome.ts';
 import { createClassifier } from './classify/leader-catalog.ts';
+import { checkOut, releaseOf } from './checkout.ts';
+import { NONE_EXCLUDED } from './route/node-finder.ts';
 import type { LeaseSource } from './route/node-finder.ts';
 import type { ListenOptions, Notification, Subscription } from './cluster/notifications.ts';
 import { exportMetrics } from './observe/metrics.ts';
@@ -40,7 +41,6 @@ import type { SessionState } from './session/session-state.ts';
 import { Traffic } from './route/traffic.ts';
 import { runKeyedStatement } from './transaction/transaction.ts';
 import type { Batch, BatchResults, Transaction, TransactionOptions } from './transaction/transaction.ts';
-import { VirtualClient } from './statement/virtual-client.ts';
 
 type ConnectCallback = (
   error: Error | undefined,
@@ -134,7 +134,7 @@ export class LockstepPool extends PgPool {
       const callback = maybeCallback ?? (isFunction(valuesOrCallback) ? valuesOrCallback : undefined);
       const own = callback ?? (isFunction(textOrConfig) ? textOrConfig : callbackOf(textOrConfig));
       if (!isFunction(own)) return withCallersFrame(answer);
-      void settleCallback(answer, own as QueryCallback);
+      settleCallback(answer, own as QueryCallback);
       return undefined;
     });
   }
@@ -147,10 +147,7 @@ export class LockstepPool extends PgPool {
     const session = this.#sessions.current;
     const checkout = countsWrites(session) ? session.writes.hold(this.#checkout()) : this.#checkout();
     if (callback === undefined) return checkout;
-    void settleCallback(checkout, (error, client) => {
-      const done = client === undefined ? () => undefined : (client.release as (release?: unknown) => void);
-      callback(error, client, done);
-    });
+    settleCallback(checkout, (error, client) => callback(error, client, releaseOf(client)));
     return undefined;
   }
 
@@ -160,7 +157,7 @@ export class LockstepPool extends PgPool {
   override end(callback?: (error?: Error) => void): Promise<void> | undefined {
     const ended = this.#isSingleServer ? super.end().finally(() => this.#leave()) : this.#end();
     if (callback === undefined) return ended;
-    void settleCallback(ended, callback);
+    settleCallback(ended, callback);
     return undefined;
   }
 
@@ -217,7 +214,7 @@ export class LockstepPool extends PgPool {
     this.#requireOpen();
     const { finder, parts } = this.#runner;
     const deadlineMs = performance.now() + parts.limits.failoverTimeoutMs;
-    const excluded = new Set<NodeKey>();
+    const excluded = NONE_EXCLUDED;
     await finder.awaitRoute({ session: null, deadlineMs, excluded, access: 'leader', lastError: null });
     return withCallersFrame(this.#servers.notifications.listen(channel, handler, options));
   }
@@ -290,53 +287,15 @@ export class LockstepPool extends PgPool {
 
   async #checkout(): Promise<PoolClient> {
     this.#requireOpen();
-    this.#runner.pending.begin();
-    try {
-      await this.#takePlace();
-    } catch (error) {
-      this.#runner.pending.done();
-      throw error;
-    }
-    const client = new VirtualClient(
-      this.#runner,
-      this.#servers.pools,
-      (error) => this.#onClientReleased(client, error),
-      () => this.#sessions.current,
-    );
+    const client = await checkOut({
+      servers: this.#servers,
+      runner: this.#runner,
+      config: this.options,
+      sessionOf: () => this.#sessions.current,
+      released: (released, error) => void this.emit('release', error, released),
+    });
     this.emit('acquire', client);
     return client as unknown as PoolClient;
-  }
-
-  /** pg-pool connects before it hands out a client, so that a wrong address shows here. */
-  async #takePlace(): Promise<void> {
-    const startedAtMs = performance.now();
-    await this.#servers.takePlace();
-    if (this.#servers.monitor.view.some((node) => node.isUp)) return;
-    try {
-      await this.#awaitAnyServer(startedAtMs);
-    } catch (error) {
-      this.#servers.budget.give();
-      throw error;
-    }
-  }
-
-  async #awaitAnyServer(startedAtMs: number): Promise<void> {
-    const { failoverTimeoutMs } = this.#runner.parts.limits;
-    const { waitLimitMs } = this.#servers;
-    await this.#runner.finder.awaitRoute({
-      session: null,
-      deadlineMs: startedAtMs + Math.min(failoverTimeoutMs, waitLimitMs),
-      isAppsLimit: waitLimitMs < failoverTimeoutMs,
-      excluded: new Set<NodeKey>(),
-      access: 'any',
-      lastError: null,
-    });
-  }
-
-  #onClientReleased(client: VirtualClient, error: Error | boolean | undefined): void {
-    this.#servers.budget.give();
-    this.emit('release', error, client);
-    this.#runner.pending.done();
   }
 
   async #end(): Promise<void> {

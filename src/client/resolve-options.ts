@@ -27,7 +27,9 @@ const POOL_OPTIONS = new Set(
   `user database password port host connectionString keepAlive statement_timeout ssl enableChannelBinding
    sslnegotiation query_timeout lock_timeout keepAliveInitialDelayMillis idle_in_transaction_session_timeout
    application_name fallback_application_name connectionTimeoutMillis types options client_encoding max min
-   idleTimeoutMillis log allowExitOnIdle maxUses maxLifetimeSeconds onConnect verify`.split(/\s+/),
+   poolSize binary idleTimeoutMillis log allowExitOnIdle maxUses maxLifetimeSeconds onConnect verify`.split(
+    /\s+/,
+  ),
 );
 
 /** Those that pg does not know. */
@@ -60,6 +62,7 @@ export function resolveOptions(input: string | LockstepOptions): ResolvedOptions
   const connection: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(rest)) if (POOL_OPTIONS.has(name)) connection[name] = value;
   checkCount('max', rest.max, 1);
+  checkCount('poolSize', (rest as { poolSize?: number }).poolSize, 1);
   if (given.hedgeAfterMs !== 'p95') checkCount('hedgeAfterMs', given.hedgeAfterMs, 0);
   return {
     hosts: resolveHosts(hosts, host, port),

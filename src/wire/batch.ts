@@ -51,7 +51,7 @@ export interface QueryInternals {
   readonly text: string;
   readonly values: unknown;
   readonly types: unknown;
-  readonly binary: boolean | undefined;
+  binary: boolean | undefined;
   readonly portal: string;
   rows: unknown;
   readonly _result: { _types: unknown };

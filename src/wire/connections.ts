@@ -105,6 +105,7 @@ export class Connections {
   /** The connection broke while nobody used it. */
   lostIdle(connection: Connection, error: Error): void {
     this.#remove(connection);
+    Object.defineProperty(error, 'client', { value: connection.client, configurable: true, writable: true });
     if (this.#events.emitter.listenerCount('error') > 0)
       this.#events.emitter.emit('error', error, connection.client);
   }
@@ -256,7 +257,11 @@ class Connection implements Lease {
       client.connection.stream.destroy();
     }, this.#connectTimeoutMs);
     try {
-      await client.connect();
+      // By callback, as pg-pool calls it: what wraps it in pg's prototype may know no other form.
+      await new Promise<void>((resolve, reject) => {
+        const done = (error?: Error | null): void => (error ? reject(error) : resolve());
+        (client.connect as (callback: typeof done) => void).call(client, done);
+      });
     } catch (error) {
       if (!isTimedOut) throw error;
       throw new Error('Connection terminated due to connection timeout', { cause: error });

@@ -64,11 +64,11 @@ class Exchange implements ExchangeReport {
   #failedAt = 0;
   #phase: 'batch' | 'question' | 'done' = 'batch';
   /** Own statements' last rows and commands, by their step; the question's at the end. */
-  readonly #rows: RowMessage['fields'][] = [];
-  readonly #commands: string[] = [];
+  #rows: RowMessage['fields'][] | null = null;
+  #commands: string[] | null = null;
   #isAwaitingReady = false;
   /** Names that were prepared before this exchange. */
-  readonly #reused: string[] = [];
+  #reused: string[] | null = null;
   readonly #startedAtMs: number;
 
   constructor(lease: Lease, plan: ExchangePlan, finish: (report: ExchangeReport) => void) {
@@ -91,7 +91,9 @@ class Exchange implements ExchangeReport {
       ? new pg.Query(statement.text, statement.values)
       : new pg.Query(statement)) as unknown as QueryInternals;
     query.name ??= this.#plan.preparedAs?.[index];
-    query._result._types ??= (this.#lease.client as unknown as { _types: unknown })._types;
+    const { _types, binary } = this.#lease.client as unknown as { _types: unknown; binary: boolean };
+    query._result._types ??= _types;
+    if (binary) query.binary = true;
     query.callback = (error): void => {
       if (error !== null) this.#fail(error, this.#at);
     };
@@ -129,11 +131,11 @@ class Exchange implements ExchangeReport {
   }
 
   answerOf(name: string): RowMessage['fields'] | null {
-    return this.#rows[this.#indexOf(name)] ?? null;
+    return this.#rows?.[this.#indexOf(name)] ?? null;
   }
 
   commandOf(name: string): string | null {
-    return this.#commands[this.#indexOf(name)] ?? null;
+    return this.#commands?.[this.#indexOf(name)] ?? null;
   }
 
   #indexOf(name: string): number {
@@ -147,7 +149,8 @@ class Exchange implements ExchangeReport {
     if (!connection.stream.writable) return new Error(LOST);
     this.#connection = connection;
     for (const { name } of this.#queries) {
-      if (name !== undefined && makeRoomToPrepare(this.#lease, connection, name)) this.#reused.push(name);
+      if (name !== undefined && makeRoomToPrepare(this.#lease, connection, name))
+        (this.#reused ??= []).push(name);
     }
     const { question } = this.#plan;
     const [only] = this.#queries;
@@ -182,11 +185,11 @@ class Exchange implements ExchangeReport {
     const step = this.#steps[this.#at];
     if (step === undefined) return;
     if ('callback' in step) step.handleDataRow(message);
-    else this.#rows[this.#at] = message.fields;
+    else (this.#rows ??= [])[this.#at] = message.fields;
   }
 
   keepAnswer(message: RowMessage): void {
-    this.#rows[this.#steps.length] = message.fields;
+    (this.#rows ??= [])[this.#steps.length] = message.fields;
   }
 
   handleCommandComplete(message: { text: string }, connection: WireConnection): void {
@@ -196,7 +199,7 @@ class Exchange implements ExchangeReport {
     if ('callback' in step) {
       this.#isAnyDone = true;
       step.handleCommandComplete(message, connection);
-    } else this.#commands[this.#at] = message.text;
+    } else (this.#commands ??= [])[this.#at] = message.text;
     this.#advance();
   }
 
@@ -291,7 +294,7 @@ class Exchange implements ExchangeReport {
     if (step?.name === undefined || this.#connection === null) return false;
     const isStale =
       'callback' in step
-        ? this.#reused.includes(step.name) && isStalePlan(error)
+        ? this.#reused?.includes(step.name) === true && isStalePlan(error)
         : codeOf(error) === UNKNOWN_NAME;
     if (isStale) prepareAnew(this.#connection, step.name);
     return isStale;

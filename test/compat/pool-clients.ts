@@ -99,13 +99,21 @@ export function describeClients(kind: PoolKind): void {
       const client = await pool.connect();
       await client.query(NOW);
       void (client as unknown as { end(): Promise<void> }).end();
-      try {
-        client.release();
-      } catch {
-        // Ending may count as releasing.
-      }
-      expect(pool.idleCount).toBe(0);
+      client.release();
+      expect(() => client.release()).toThrow('already been released');
+      expect([pool.totalCount, pool.idleCount]).toEqual([0, 0]);
       expect((await pool.query(NOW)).rows).toHaveLength(1);
+      await pool.end();
+    });
+
+    it('hands out a client that shows its account, and what it was asked to read', async () => {
+      const pool = kind.create({ binary: true } as object);
+      const client = await pool.connect();
+      const { user, database, binary, pipeline } = client as unknown as Record<string, unknown>;
+      expect([binary, pipeline]).toEqual([true, false]);
+      const { rows } = await client.query('SELECT current_user::text, current_database()::text, 7 AS seven');
+      expect(rows).toEqual([{ current_user: user, current_database: database, seven: 7 }]);
+      client.release();
       await pool.end();
     });
 
@@ -199,6 +207,7 @@ export function describeClients(kind: PoolKind): void {
       const [error, lost] = (await told) as [Error, unknown];
       expect(error).toMatchObject({ code: '57P01' });
       expect(lost).toBeTypeOf('object');
+      expect((error as Error & { client?: unknown }).client).toBe(lost);
       expect([pool.totalCount, pool.idleCount]).toEqual([0, 0]);
       expect((await pool.query(NOW)).rows).toHaveLength(1);
       await pool.end();

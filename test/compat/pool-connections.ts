@@ -89,18 +89,12 @@ export function describeConnections(kind: PoolKind): void {
       const verify = (_client: PoolClient, done: (error?: Error) => void): void =>
         done(isRefusing ? new Error('not this one') : undefined);
       const pool = kind.create({ verify } as object);
-      const run = async (): Promise<unknown> => {
-        const client = await pool.connect();
-        try {
-          return await client.query(NOW);
-        } finally {
-          client.release();
-        }
-      };
-      await expect(run()).rejects.toThrow('not this one');
+      await expect(pool.connect()).rejects.toThrow('not this one');
       await until('the refused one to be gone', () => pool.totalCount === 0);
       isRefusing = false;
-      await expect(run()).resolves.toMatchObject({ rowCount: 1 });
+      const client = await pool.connect();
+      await expect(client.query(NOW)).resolves.toMatchObject({ rowCount: 1 });
+      client.release();
       await pool.end();
     });
 
@@ -108,21 +102,24 @@ export function describeConnections(kind: PoolKind): void {
       const seen: unknown[] = [];
       let failure: Error | null = new Error('not prepared');
       const pool = kind.create({
-        max: 2,
+        poolSize: 2,
         onConnect: async (client: PoolClient) => {
           if (failure !== null) throw failure;
           const { rows } = await client.query<{ one: number }>('SELECT 1 AS one');
           seen.push(rows[0]?.one);
         },
       } as object);
-      for (let attempt = 0; attempt < 5; attempt += 1)
+      for (let attempt = 0; attempt < 5; attempt += 1) {
         await expect(pool.query(NOW)).rejects.toThrow('not prepared');
+        await expect(pool.connect()).rejects.toThrow('not prepared');
+      }
       expect([pool.totalCount, pool.idleCount]).toEqual([0, 0]);
       failure = null;
       const clients = await Promise.all([pool.connect(), pool.connect()]);
-      await Promise.all(clients.map((client) => client.query(NOW)));
+      expect(seen).toEqual([1, 1]);
+      for (const client of clients) await client.query('SELECT 1');
       for (const client of clients) client.release();
-      await pool.query(NOW);
+      await pool.query('SELECT 1');
       expect(seen).toEqual([1, 1]);
       await pool.end();
     });

@@ -41,7 +41,8 @@ export interface RouteProgress {
   readonly deadlineMs: number;
   /** Whether the deadline is one that the app has set for connecting. */
   readonly isAppsLimit?: boolean;
-  readonly excluded: Set<NodeKey>;
+  /** Nodes that failed it. */
+  excluded: ReadonlySet<NodeKey>;
   access: 'any' | 'leader';
   /** How old a follower's data may be when the statement is sent; null for no limit. */
   readonly maxStalenessMs?: number | null;
@@ -61,7 +62,14 @@ export interface FinderParts {
 /** How long servers are tried of which none has ever answered: a failover leaves some that do. */
 const UNREACHED_PATIENCE_MS = 1000;
 
-const NONE_EXCLUDED = new Set<NodeKey>();
+/** Most statements meet no failure, and share this. */
+export const NONE_EXCLUDED: ReadonlySet<NodeKey> = new Set();
+
+/** This statement goes to the node no more. */
+export function exclude(progress: Pick<RouteProgress, 'excluded'>, node: NodeKey): void {
+  progress.excluded = new Set([...progress.excluded, node]);
+}
+
 const IN_DOUBT: Route = { kind: 'wait', reason: 'a failover may have cost the session a write' };
 
 /** Finds the node for a statement, waiting for one where the cluster has none just now. */
@@ -110,7 +118,7 @@ export class NodeFinder {
       const isHopeless = commonError !== null && !monitor.hasReached && waitedMs > UNREACHED_PATIENCE_MS;
       if (isHopeless || leftMs <= 0) throw this.giveUp(progress, reason, waitedMs);
       await this.#nextNews(leftMs);
-      progress.excluded.clear();
+      progress.excluded = NONE_EXCLUDED;
       if (progress.session !== null) await settleSession(progress.session, monitor);
       const route = this.routeNow(progress);
       if (route.kind === 'node') return route;
@@ -152,7 +160,7 @@ export class NodeFinder {
 
   /** A node failed a statement for reasons of its own: this one goes elsewhere, and after several all do. */
   failed(progress: Pick<RouteProgress, 'excluded'>, node: NodeKey): void {
-    progress.excluded.add(node);
+    exclude(progress, node);
     this.#breakers.set(node, recordFailure(this.#breakers.get(node) ?? CLOSED_BREAKER, performance.now()));
     this.#table = null;
     void this.parts.monitor.probeNow(node);
@@ -256,20 +264,19 @@ export class NodeFinder {
   }
 
   /** A lease on the leader, waiting for one as long as an operation may. Throws NO_LEADER. */
-  async acquireLeader(source: LeaseSource, session: SessionState | null, deadlineMs: number): Promise<Lease> {
-    const progress: RouteProgress = {
-      session,
-      deadlineMs,
-      excluded: new Set(),
-      access: 'leader',
-      lastError: null,
-    };
+  acquireLeader(source: LeaseSource, session: SessionState | null, deadlineMs: number): Promise<Lease> {
+    const excluded = NONE_EXCLUDED;
+    return this.acquire(source, { session, deadlineMs, excluded, access: 'leader', lastError: null });
+  }
+
+  /** The same on any node that may take the statement. Throws NO_LEADER. */
+  async acquire(source: LeaseSource, progress: RouteProgress): Promise<Lease> {
     for (;;) {
-      const { node } = await this.awaitRoute(progress);
+      const { node, role } = await this.awaitRoute(progress);
       try {
         const lease = await source.acquire(node);
         if (lease === null) continue;
-        if (this.parts.monitor.leadership.leader === node) return lease;
+        if (role === 'follower' || this.parts.monitor.leadership.leader === node) return lease;
         source.release(lease, undefined, false);
       } catch (error) {
         progress.lastError = toError(error);

@@ -116,17 +116,24 @@ export function callbackOf(config: unknown): unknown {
     : undefined;
 }
 
-/** Tells an answer to a callback in Node's manner. What the callback throws ends the process, as in pg. */
-export async function settleCallback<T>(
+/** Tells an answer to a callback in Node's manner. What the callback throws is an uncaught exception, as in pg. */
+export function settleCallback<T>(
   answer: Promise<T>,
   callback: (error: Error | undefined, result?: T) => void,
-): Promise<void> {
-  let result: T;
-  try {
-    result = await answer;
-  } catch (error) {
-    callback(error as Error);
-    return;
-  }
-  callback(undefined, result);
+): void {
+  answer.then(
+    (result) => process.nextTick(callback, undefined, result),
+    (error: Error) => process.nextTick(callback, error),
+  );
+}
+
+/** Tells a query object that it will not run. */
+export function failSubmitted(
+  query: SelfSubmitting,
+  callback: ((error: Error) => void) | undefined,
+  error: Error,
+): void {
+  if (callback !== undefined) return callback(error);
+  const { handleError } = query as { handleError?: (error: Error) => void };
+  handleError?.call(query, error);
 }

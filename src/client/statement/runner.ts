@@ -22,7 +22,7 @@ import { toError } from '../../wire/hook-errors.ts';
 import { commitUnknown, durabilityTimeout, isAppsOwn } from '../failures.ts';
 import { isGateMiss } from '../session/gate.ts';
 import type { Hedger } from '../route/hedge.ts';
-import { NodeFinder } from '../route/node-finder.ts';
+import { exclude, NodeFinder, NONE_EXCLUDED } from '../route/node-finder.ts';
 import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from '../route/node-finder.ts';
 import { UNKNOWN_NAME } from '../../wire/prepared.ts';
 import type { PreparedTexts } from './prepared-texts.ts';
@@ -114,7 +114,7 @@ export class StatementRunner {
     if (sentTo === null) return null;
     const { promise, resolve, reject } = Promise.withResolvers<QueryResult>();
     const copy = this.#begin(request, source, resolve, reject);
-    copy.excluded.add(sentTo);
+    exclude(copy, sentTo);
     const route = this.finder.routeNow(copy);
     const isElsewhere = route.kind === 'node' && route.role === 'follower';
     const lease = isElsewhere ? source.tryAcquire(route.node) : null;
@@ -150,7 +150,7 @@ export class StatementRunner {
       reject,
       deadlineMs: performance.now() + Math.min(limits.failoverTimeoutMs, source.waitLimitMs),
       isAppsLimit: source.waitLimitMs < limits.failoverTimeoutMs,
-      excluded: new Set(),
+      excluded: NONE_EXCLUDED,
       access: mayUseFollower && level === null ? 'any' : 'leader',
       maxStalenessMs: request.statement.maxStalenessMs ?? request.session?.maxStalenessMs ?? null,
       lastError: null,
@@ -329,7 +329,7 @@ export class StatementRunner {
     }
     if ((plan.check === 'look' || plan.check === 'wait') && isGateMiss(report)) {
       traffic.counts.gateMisses += 1;
-      if (monitor.leadership.leader === null) progress.excluded.add(route.node);
+      if (monitor.leadership.leader === null) exclude(progress, route.node);
       else progress.access = 'leader';
       return this.#again(progress);
     }

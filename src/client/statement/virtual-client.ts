@@ -8,7 +8,7 @@ import { withoutName } from '../../wire/exchange.ts';
 import type { ExchangePlan, ExchangeReport, Lease } from '../../wire/contract.ts';
 import type { NodePools } from '../../wire/node-pools.ts';
 import type { NodeKey } from '../../model/node.ts';
-import { isSelfSubmitting, keyRefused, readCall, settleCallback } from './queryable.ts';
+import { failSubmitted, isSelfSubmitting, keyRefused, readCall, settleCallback } from './queryable.ts';
 import type { SelfSubmitting, StatementConfig } from './queryable.ts';
 import { toError } from '../../wire/hook-errors.ts';
 import {
@@ -20,7 +20,7 @@ import {
   transactionLost,
   withCallersFrame,
 } from '../failures.ts';
-import type { LeaseSource } from '../route/node-finder.ts';
+import type { LeaseSource, RouteProgress } from '../route/node-finder.ts';
 import { Sequence } from '../../wire/sequence.ts';
 import { createDurability, LEADER_QUESTION, readLeaderAnswer } from '../session/gate.ts';
 import {
@@ -63,6 +63,7 @@ export class VirtualClient extends EventEmitter {
   #isBeginning = false;
   #isStateLost = false;
   #isReleased = false;
+  #isEnded = false;
   readonly #sequence: Sequence = new Sequence();
   #outstanding = 0;
 
@@ -95,13 +96,12 @@ export class VirtualClient extends EventEmitter {
     const { statement, callback } = readCall(textOrConfig, valuesOrCallback, maybeCallback);
     const session = this.#sessionOf();
     const answer = this.#enqueue(() => this.#run(statement, session));
-    if (callback === undefined) return withCallersFrame(answer);
-    void settleCallback(answer, callback);
-    return undefined;
+    return callback === undefined ? withCallersFrame(answer) : settleCallback(answer, callback);
   }
 
   /** Gives the place back. With an error or true the connection is closed. Throws when called twice. */
   readonly release = (error?: Error | boolean): void => {
+    if (this.#isEnded) return void (this.#isEnded = false);
     if (this.#isReleased)
       throw new Error('Release called on client which has already been released to the pool.');
     this.#isReleased = true;
@@ -109,8 +109,7 @@ export class VirtualClient extends EventEmitter {
     this.#held = null;
     if (held !== null) {
       this.#unwatch(held);
-      const isOpen = held.client.getTransactionStatus() !== 'I';
-      held.release(error || isOpen || this.#pin === 'state');
+      held.release(error || this.#isInTransaction(held) || this.#pin === 'state');
     }
     this.#onRelease(error);
   };
@@ -166,9 +165,12 @@ export class VirtualClient extends EventEmitter {
     (this.#held?.client as { unref?(): void } | undefined)?.unref?.();
   }
 
-  /** pg lets a pooled client be ended, which takes its connection out of the pool. */
+  /** pg lets a pooled client be ended, which takes its connection out of the pool; it may still be released then. */
   end(callback?: () => void): Promise<void> | undefined {
-    if (!this.#isReleased) this.release(true);
+    if (!this.#isReleased) {
+      this.release(true);
+      this.#isEnded = true;
+    }
     if (callback === undefined) return Promise.resolve();
     process.nextTick(callback);
     return undefined;
@@ -266,7 +268,7 @@ export class VirtualClient extends EventEmitter {
     }
     const error = report.error ?? new Error('Connection terminated unexpectedly');
     this.#drop(lease, error);
-    if (this.#pin === 'state') this.#loseState();
+    this.#loseState(null);
     void monitor.probeNow(lease.node);
     this.#isTransactionLost = wasInTransaction && !mayCommit;
     if (isAppsOwn(error)) throw error;
@@ -294,9 +296,14 @@ export class VirtualClient extends EventEmitter {
     return query;
   }
 
-  async #bindLeader(): Promise<Lease> {
-    const deadlineMs = performance.now() + this.#runner.parts.limits.failoverTimeoutMs;
-    return this.#runner.finder.acquireLeader(this.#source, null, deadlineMs);
+  #bindLeader(): Promise<Lease> {
+    const { finder, parts } = this.#runner;
+    return finder.acquireLeader(this.#source, null, performance.now() + parts.limits.failoverTimeoutMs);
+  }
+
+  /** Takes a connection ahead of the first statement, which uses it if it may go there. Throws what connecting throws. */
+  async open(progress: RouteProgress): Promise<void> {
+    await this.#runner.finder.acquire(this.#source, progress);
   }
 
   /** The one place of this client may hold one connection, so the one to another server goes back first. */
@@ -364,15 +371,15 @@ export class VirtualClient extends EventEmitter {
     if (isInTransaction) this.#isTransactionLost = true;
     const isLoss = isInTransaction || this.#pin !== 'none';
     this.#drop(held, error);
-    if (isLoss && this.listenerCount('error') > 0) this.emit('error', error);
-    if (this.#pin === 'state') this.#loseState();
+    this.#loseState(isLoss ? error : null);
   };
 
-  /** Nothing runs on this client any more. */
-  #loseState(): void {
-    if (this.#isStateLost) return;
-    this.#isStateLost = true;
-    this.emit('end');
+  /** With what was set, the client is at its end: nothing runs on it any more, also not what a listener calls. */
+  #loseState(error: Error | null): void {
+    const endsNow = this.#pin === 'state' && !this.#isStateLost;
+    this.#isStateLost ||= endsNow;
+    if (error !== null && this.listenerCount('error') > 0) this.emit('error', error);
+    if (endsNow) this.emit('end');
   }
 }
 
@@ -389,11 +396,4 @@ function isApplied(report: ExchangeReport, isCommit: boolean): boolean {
 
 function isUsable(lease: Lease): boolean {
   return lease.client.connection.stream.writable;
-}
-
-/** Tells a query object that it will not run. */
-export function failSubmitted(query: SelfSubmitting, callback: Callback | undefined, error: Error): void {
-  if (callback !== undefined) return callback(error);
-  const { handleError } = query as { handleError?: (error: Error) => void };
-  handleError?.call(query, error);
 }
