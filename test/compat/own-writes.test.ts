@@ -5,9 +5,12 @@ import { connect } from '../../src/index.ts';
 import type { LockstepPool } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/index.ts';
 import type { TestCluster } from '../../src/testing/index.ts';
+import { Browser } from './browser.ts';
 import { WRITING_LIBRARIES } from './own-write-libraries.ts';
 import type { WritingLibrary } from './own-write-libraries.ts';
 import { Recipes } from './recipes.ts';
+import { startLoginApp, STORES } from './session-stores.ts';
+import type { WebApp } from './web-apps.ts';
 import { pauseReplay } from '../integration/replay-pause.ts';
 
 /** How often each library writes and reads back; `LOCKSTEP_OWN_WRITES=500` for a long look. */
@@ -82,4 +85,33 @@ describe.each(Object.keys(WRITING_LIBRARIES))('%s', (name) => {
     expect(await library.pool.withSession({}, () => library.read(piece))).toBe(1);
     expect(await library.read(piece)).toBe(2);
   });
+});
+
+/** Two processes of one app share nothing but the cluster and the secret. */
+it('express-session with connect-pg-simple logs nobody out, in whichever process the next request is', async () => {
+  const open = (): LockstepPool =>
+    connect({ connectionString: cluster.url, tokenSecret: 'a secret of the test app' });
+  const pools = [open(), open()] as const;
+  const start = (pool: LockstepPool): Promise<WebApp> =>
+    startLoginApp(pool, STORES['connect-pg-simple'](pool));
+  try {
+    await using first = await start(pools[0]);
+    await using second = await start(pools[1]);
+    const loggedOut: string[] = [];
+    const loginAndLook = async (caller: number): Promise<void> => {
+      for (let count = 1; count <= TIMES / CALLERS; count += 1) {
+        const browser = new Browser();
+        const how = ['json', 'redirect', 'head', 'empty'][count % 4];
+        const [here, there] = count % 2 === 0 ? [first, second] : [second, first];
+        await browser.fetch(here, `/login/${how}`, { method: 'POST' });
+        const user = await (await browser.fetch(there, '/me')).json();
+        if (user !== 'ada') loggedOut.push(`caller ${caller}, login ${count} (${how}): ${user}`);
+      }
+    };
+    await Promise.all(Array.from({ length: CALLERS }, (_, caller) => loginAndLook(caller)));
+    console.log(`express-session: ${loggedOut.length} of ${TIMES} logged out`);
+    expect(loggedOut).toEqual([]);
+  } finally {
+    await Promise.all(pools.map((pool) => pool.end()));
+  }
 });

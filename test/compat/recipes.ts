@@ -29,16 +29,18 @@ export class Recipes implements AsyncDisposable {
     this.#folder = folder;
   }
 
-  static async write(): Promise<Recipes> {
+  /** Prisma's recipe needs code that takes seconds to generate. */
+  static async write({ withPrisma = true }: { readonly withPrisma?: boolean } = {}): Promise<Recipes> {
     const recipes = new Recipes(await mkdtemp(join(tmpdir(), 'lockstep-recipes-')));
     await recipes.#fill();
+    if (withPrisma) await recipes.#generatePrismaClient();
     return recipes;
   }
 
   /** The recipe's pool goes to `url`. Every `instance` is a module of its own. */
-  async open(name: string, url: string, instance: string): Promise<Recipe> {
+  async open<T = Recipe>(name: string, url: string, instance: string): Promise<T> {
     process.env['DATABASE_URL'] = url;
-    return (await import(`${join(this.#folder, name)}.ts?${instance}`)) as Recipe;
+    return (await import(`${join(this.#folder, name)}.ts?${instance}`)) as T;
   }
 
   /** Throws what the compiler says. */
@@ -72,7 +74,6 @@ export class Recipes implements AsyncDisposable {
     };
     await writeFile(join(this.#folder, 'tsconfig.json'), JSON.stringify(config));
     await symlink(packages, join(this.#folder, 'node_modules'));
-    await this.#generatePrismaClient();
   }
 
   async #generatePrismaClient(): Promise<void> {

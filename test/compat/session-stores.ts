@@ -63,7 +63,9 @@ class TransactionStore extends session.Store {
   }
 }
 
-export const STORES: Readonly<Record<string, (pool: LockstepPool) => Store>> = {
+type StoreName = 'connect-pg-simple' | 'a store that writes in transactions';
+
+export const STORES: Readonly<Record<StoreName, (pool: LockstepPool) => Store>> = {
   'connect-pg-simple': (pool) => {
     const PgStore = createPgStore(session);
     return new PgStore({ pool, pruneSessionInterval: false });

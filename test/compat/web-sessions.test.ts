@@ -8,9 +8,9 @@ import { connect, nodeSession } from '../../src/index.ts';
 import type { LockstepPool } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
+import { Browser } from './browser.ts';
 import { SESSION_TABLE_SQL, startLoginApp, STORES } from './session-stores.ts';
 import { listening, WEB_APPS } from './web-apps.ts';
-import type { WebApp } from './web-apps.ts';
 
 let cluster: TestCluster;
 /** Two processes of one app share nothing but the cluster and the secret. */
@@ -52,27 +52,6 @@ async function stopReplay(): Promise<void> {
   await reader.query('BEGIN');
   await reader.query('SELECT FROM brake');
   await first.query({ text: 'TRUNCATE brake', durability: 'sync' });
-}
-
-/** Keeps cookies as a browser does. */
-class Browser {
-  readonly #cookies = new Map<string, string>();
-
-  get header(): string {
-    return [...this.#cookies].map(([name, value]) => `${name}=${value}`).join('; ');
-  }
-
-  async fetch(app: WebApp, path: string, init: RequestInit = {}): Promise<Response> {
-    const headers = new Headers(init.headers);
-    headers.set('cookie', this.header);
-    const response = await app.fetch(path, { ...init, headers });
-    for (const cookie of response.headers.getSetCookie()) {
-      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(cookie) ?? [];
-      if (/max-age=0/i.test(cookie)) this.#cookies.delete(name);
-      else this.#cookies.set(name, value);
-    }
-    return response;
-  }
 }
 
 let nextId = 0;
