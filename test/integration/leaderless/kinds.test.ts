@@ -118,13 +118,28 @@ describe('values that end', () => {
   it('are gone from their end on, and live on when touched', async () => {
     const short = one.collection('short', map<Record<string, string>>(), { ttl: '400ms' });
     await short.set('k', { a: '1' });
-    await short.set('touched', { a: '1', b: '2' });
+    await short.set('touched', { a: '1', b: '2' }, { ttl: '10m' });
     const long = two.collection('short', map<Record<string, string>>(), { ttl: '1h' });
-    expect(await long.touch('touched')).toBe(true);
+    expect(await long.touch('touched', { level: 'all' })).toBe(true);
     await until('the value has ended', async () => (await short.get('k')).value === undefined);
     expect(await long.touch('k')).toBe(false);
     expect((await short.get('touched')).value).toEqual({ a: '1', b: '2' });
     expect((await listOf(short.scan())).map(({ key }) => key)).toEqual(['touched']);
+    const client = new pg.Client({ connectionString: servers.servers[0]?.url ?? '' });
+    await client.connect();
+    try {
+      const { rows } = await client.query(
+        `SELECT field, expires_at_ms::float8 > $1 AS is_prolonged FROM lockstep_leaderless.registers
+         WHERE collection = 'short' AND key = 'touched' ORDER BY field`,
+        [Date.now() + 1_800_000],
+      );
+      expect(rows).toEqual([
+        { field: 'a', is_prolonged: true },
+        { field: 'b', is_prolonged: true },
+      ]);
+    } finally {
+      await client.end();
+    }
   });
 
   it('free their space at a server, and stay the same write', async () => {
