@@ -13,7 +13,7 @@ export type Change = (current: VersionedValue) => VersionedValue;
 export interface Round {
   readonly key: string;
   readonly ballot: Ballot;
-  readonly quorum: number;
+  readonly quorum: RoundQuorum;
   /** What an acceptance is to promise too; null for nothing. */
   readonly next: Ballot | null;
   readonly phase:
@@ -27,6 +27,18 @@ export interface Round {
     | { readonly kind: 'preempted'; readonly by: Ballot; readonly wasProposed: boolean }
     /** Other voters were chosen; a new round goes by them. */
     | { readonly kind: 'outdated'; readonly set: VoterSet; readonly wasProposed: boolean };
+}
+
+/** How many acceptors are a quorum; or several sets of them, of each of which so many are needed. */
+export type RoundQuorum =
+  number | readonly { readonly members: readonly string[]; readonly needed: number }[];
+
+/** Whether these acceptors are a quorum. */
+export function isQuorum(acceptors: readonly string[], quorum: RoundQuorum): boolean {
+  if (typeof quorum === 'number') return acceptors.length >= quorum;
+  return quorum.every(
+    ({ members, needed }) => members.filter((name) => acceptors.includes(name)).length >= needed,
+  );
 }
 
 interface Promised {
@@ -48,7 +60,7 @@ export function majority(acceptors: number): number {
 export function startRound(
   key: string,
   ballot: Ballot,
-  quorum: number,
+  quorum: RoundQuorum,
   next: Ballot | null = null,
 ): RoundStep {
   return {
@@ -66,7 +78,7 @@ export function startPromisedRound(
   promised: {
     readonly key: string;
     readonly ballot: Ballot;
-    readonly quorum: number;
+    readonly quorum: RoundQuorum;
     readonly next: Ballot | null;
   },
   change: Change,
@@ -96,7 +108,7 @@ export function stepRound(round: Round, from: string, reply: ConsensusReply, cha
   }
   if (phase.kind === 'accepting' && reply.kind === 'accepted' && !phase.acceptedBy.includes(from)) {
     const acceptedBy = [...phase.acceptedBy, from];
-    const isChosen = acceptedBy.length >= round.quorum;
+    const isChosen = isQuorum(acceptedBy, round.quorum);
     return {
       round: {
         ...round,
@@ -118,7 +130,7 @@ function stepPreparing(
   const isNewer = phase.best === null || compareBallots(reply.acceptedBallot, phase.best.ballot) > 0;
   const best = isNewer ? { ballot: reply.acceptedBallot, register: reply.accepted } : phase.best;
   const promisedBy = [...phase.promisedBy, from];
-  if (promisedBy.length < round.quorum || best === null) {
+  if (!isQuorum(promisedBy, round.quorum) || best === null) {
     return { round: { ...round, phase: { kind: 'preparing', promisedBy, best } }, broadcast: null };
   }
   return propose(round, change(best.register));

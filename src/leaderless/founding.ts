@@ -50,14 +50,17 @@ export async function found(links: readonly NodeLink[]): Promise<Membership> {
   await Promise.all(
     links.map(({ node }) => node.withConnection((client) => confirmMembers(client, members))),
   );
-  return { epoch: 1, members };
+  const [first] = lists;
+  return { epoch: 1, cluster: first?.identity?.cluster ?? null, members, next: null, addresses: {} };
 }
 
 async function look(links: readonly NodeLink[]): Promise<readonly SeenNode[]> {
   return Promise.all(
-    links.map(async ({ name, node }): Promise<SeenNode> => {
+    links.map(async (link): Promise<SeenNode> => {
+      const { name, node } = link;
       try {
-        return { name, identity: await node.withConnection(inspectNode) };
+        link.identity = await node.withConnection(inspectNode);
+        return { name, identity: link.identity };
       } catch (error) {
         return { name, identity: null, problem: (error as Error).message };
       }

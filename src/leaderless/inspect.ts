@@ -13,6 +13,8 @@ export interface InspectedNode {
   /** What is wrong, in one sentence; null when nothing is. */
   readonly problem: string | null;
   readonly systemIdentifier: string | null;
+  /** What it is called among the members. */
+  readonly id: string | null;
   readonly epoch: number | null;
   /** Keys noted here that other servers may lack, by their names. */
   readonly hints: Readonly<Record<string, number>>;
@@ -25,6 +27,8 @@ export interface InspectedNode {
 export interface InspectedQuorum {
   readonly isFounded: boolean;
   readonly epoch: number | null;
+  /** Whether members are being replaced, added or removed: run the command that began it again when nobody does. */
+  readonly isChanging: boolean;
   readonly quorum: number;
   /** Whether enough servers are up for `quorum` and compare-and-set. */
   readonly hasQuorum: boolean;
@@ -59,7 +63,7 @@ export async function inspectQuorum(
   );
   const membership = judged.kind === 'known' ? judged.membership : null;
   const nameOf = (target: string): string =>
-    looked.find(({ found }) => found?.identity.systemIdentifier === target)?.name ?? target;
+    looked.find(({ found }) => found?.identity.id === target)?.name ?? target;
   const inspected = looked.map(({ name, found, problem }): InspectedNode => {
     if (found === null)
       return {
@@ -67,6 +71,7 @@ export async function inspectQuorum(
         state: 'down',
         problem,
         systemIdentifier: null,
+        id: null,
         epoch: null,
         hints: {},
         cells: null,
@@ -80,6 +85,7 @@ export async function inspectQuorum(
         mismatch ??
         (found.identity.isDurable ? null : 'fsync is off: a crash of its machine loses what it acknowledged'),
       systemIdentifier: found.identity.systemIdentifier,
+      id: found.identity.id,
       epoch: found.identity.epoch,
       hints: Object.fromEntries(found.hints.map(({ target, count }) => [nameOf(target), count])),
       cells: found.cells,
@@ -91,6 +97,7 @@ export async function inspectQuorum(
   return {
     isFounded: membership !== null,
     epoch: membership?.epoch ?? null,
+    isChanging: membership !== null && membership.next !== null,
     quorum,
     hasQuorum: membership !== null && up >= quorum,
     acceptsWrites: membership !== null && up > 0,

@@ -23,6 +23,8 @@ export interface QuorumOptions {
   readonly maxValueBytes?: number;
   /** How often servers are compared in the background; one that comes back is at once. Default 10,000 ms. */
   readonly catchUpEveryMs?: number;
+  /** For how long what was deleted is kept at least, so that no late message brings it back. Default 3,600,000 ms. */
+  readonly keepDeletedMs?: number;
   /** How far a writer's clock may be ahead of a server's. Default 10,000 ms. */
   readonly maxClockAheadMs?: number;
 }
@@ -42,6 +44,7 @@ const DEFAULTS = {
   maxQueueBytes: 16 * 1_048_576,
   maxValueBytes: 1_048_576,
   catchUpEveryMs: 10_000,
+  keepDeletedMs: 3_600_000,
   maxClockAheadMs: 10_000,
 };
 

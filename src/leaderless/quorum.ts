@@ -1,5 +1,4 @@
 import { LockstepError } from '../model/errors.ts';
-import { majority } from '../consensus/proposer.ts';
 import { HybridClock } from './clock.ts';
 import { Actors } from './collections/actors.ts';
 import { checkName } from './collections/kind.ts';
@@ -7,18 +6,18 @@ import type { CollectionContext, Kind } from './collections/kind.ts';
 import { parseTtl } from './collections/ttl.ts';
 import type { TtlOptions } from './collections/ttl.ts';
 import { found } from './founding.ts';
-import type { NodeLink } from './founding.ts';
-import { findMismatch } from './core/membership.ts';
-import type { Membership } from './core/membership.ts';
-import { NodeQueue } from './nodes/node-queue.ts';
-import { PgNode } from './nodes/pg-node.ts';
+import { changeMembers } from './members/change.ts';
+import type { MemberChange } from './members/change.ts';
+import { Links } from './members/links.ts';
 import type { NodeState } from './nodes/pg-node.ts';
 import { parseOptions } from './options.ts';
 import type { QuorumOptions, Settings } from './options.ts';
 import { CatchUp } from './repair/catch-up.ts';
 import { Expiry } from './repair/expiry.ts';
+import { Collector } from './repair/collect.ts';
 import { Hints } from './repair/hints.ts';
 import { Replicas } from './replicas.ts';
+import type { Roster } from './roster.ts';
 import { systemRuntime } from './runtime.ts';
 import type { Runtime } from './runtime.ts';
 import { Slots } from './slots/slots.ts';
@@ -27,6 +26,8 @@ export interface QuorumStatus {
   /** Which membership this process goes by. */
   readonly epoch: number;
   readonly nodes: readonly QuorumNodeStatus[];
+  /** Whether members are being replaced, added or removed now. */
+  readonly isChanging: boolean;
   /** How many servers a quorum needs. */
   readonly quorum: number;
   /** Whether as many can be reached now. */
@@ -46,6 +47,8 @@ export interface QuorumStatus {
   readonly catchUp: { readonly compared: number; readonly brought: number };
   /** Values that were freed after their `ttl` had ended. */
   readonly expired: number;
+  /** Cells that were deleted long ago and are forgotten, at all servers together; compare-and-set keys likewise, counted once. */
+  readonly collected: { readonly forgotten: number; readonly erased: number };
   /** Rounds of compare-and-set, and how many of them another process cut off or too few servers answered. */
   readonly rounds: { readonly rounds: number; readonly preempted: number; readonly failed: number };
 }
@@ -61,37 +64,34 @@ export interface QuorumNodeStatus {
   readonly silentMs: number;
 }
 
-const CONNECTIONS = 2;
-const MAX_KEYS = 256;
-
 /** Collections on N independent servers; see docs/leaderless.md. */
 export class Quorum {
-  readonly #links: readonly NodeLink[];
-  readonly #membership: Membership;
-  readonly #queues: readonly NodeQueue[];
+  readonly #links: Links;
+  readonly #roster: Roster;
+  readonly #runtime: Runtime;
   readonly #replicas: Replicas;
   readonly #slots: Slots;
   readonly #hints: Hints;
   readonly #catchUp: CatchUp;
+  readonly #collector: Collector;
   readonly #expiry: Expiry;
   readonly #closing = new AbortController();
   readonly #context: Omit<CollectionContext, 'collection' | 'ttlMs'>;
   readonly #kinds = new Map<string, string>();
 
   /** For {@link quorum}. */
-  constructor(settings: Settings, links: readonly NodeLink[], membership: Membership, runtime: Runtime) {
+  constructor(settings: Settings, links: Links, roster: Roster, runtime: Runtime) {
     this.#links = links;
-    this.#membership = membership;
-    const limits = { maxInFlight: CONNECTIONS, maxKeys: MAX_KEYS, maxBytes: settings.maxQueueBytes };
-    this.#queues = links.map(({ name, node }) => new NodeQueue(name, node, runtime, limits));
-    const known = this.#queues.map((queue, index) => ({
-      queue,
-      systemIdentifier: () => links[index]?.identity?.systemIdentifier ?? null,
-    }));
-    this.#hints = new Hints(known, runtime);
-    this.#catchUp = new CatchUp(known, runtime, settings.catchUpEveryMs);
-    this.#replicas = new Replicas(this.#queues, runtime, this.#hints.onMissed);
-    this.#slots = new Slots(this.#queues, runtime);
+    this.#roster = roster;
+    this.#runtime = runtime;
+    this.#hints = new Hints(roster, runtime);
+    this.#catchUp = new CatchUp(roster, runtime, settings.catchUpEveryMs);
+    this.#collector = new Collector(roster, runtime, this.#catchUp, {
+      keepMs: settings.keepDeletedMs,
+      everyMs: Math.max(settings.catchUpEveryMs, settings.keepDeletedMs / 6),
+    });
+    this.#replicas = new Replicas(roster, runtime, this.#hints.onMissed);
+    this.#slots = new Slots(roster, runtime, settings.keepDeletedMs / 2);
     const writer = runtime.uniqueName();
     this.#context = {
       replicas: this.#replicas,
@@ -99,15 +99,16 @@ export class Quorum {
       clock: new HybridClock(runtime, settings.maxClockAheadMs),
       runtime,
       writer,
-      actors: new Actors(writer),
+      actors: new Actors(writer, settings.keepDeletedMs / 4),
       limits: settings,
       maxClockAheadMs: settings.maxClockAheadMs,
       closing: this.#closing.signal,
     };
-    this.#expiry = new Expiry(this.#queues, runtime, settings.maxClockAheadMs);
+    this.#expiry = new Expiry(roster, runtime, settings.maxClockAheadMs);
     this.#hints.start();
     this.#catchUp.start();
     this.#expiry.start();
+    this.#collector.start();
   }
 
   /**
@@ -130,38 +131,81 @@ export class Quorum {
 
   /** What this process knows of the servers and has done since it started. */
   status(): QuorumStatus {
-    const nodes = this.#queues.map((queue, index): QuorumNodeStatus => {
-      const state: NodeState = this.#links[index]?.node.state ?? { kind: 'connecting' };
-      return {
-        name: queue.name,
-        state: state.kind,
-        problem: 'problem' in state ? state.problem : null,
-        waitingRequests: queue.waiting.requests,
-        waitingBytes: queue.waiting.bytes,
-        silentMs: queue.silentMs(),
-      };
-    });
-    const quorum = majority(nodes.length);
+    const roster = this.#roster;
+    const nodes = this.#links.all
+      .filter((link) => roster.nodes.includes(link) || link.node.state.kind === 'refused')
+      .map(({ queue, node }): QuorumNodeStatus => {
+        const { state } = node;
+        return {
+          name: queue.name,
+          state: state.kind,
+          problem: 'problem' in state ? state.problem : null,
+          waitingRequests: queue.waiting.requests,
+          waitingBytes: queue.waiting.bytes,
+          silentMs: queue.silentMs(),
+        };
+      });
     return {
-      epoch: this.#membership.epoch,
+      epoch: roster.epoch,
+      isChanging: !roster.isStable,
       nodes,
-      quorum,
-      hasQuorum: nodes.filter(({ state }) => state === 'up').length >= quorum,
+      quorum: roster.needed('quorum'),
+      hasQuorum: roster.canReach('quorum', (queue) => !queue.isUp),
       hints: { ...this.#hints.counts },
       repairs: this.#replicas.repairs,
       catchUp: { ...this.#catchUp.counts },
       expired: this.#expiry.purged,
+      collected: { ...this.#collector.counts },
       rounds: { ...this.#slots.counts },
     };
+  }
+
+  /**
+   * Brings every server that can be reached what it lacks of what the others changed; needs no call for what runs in the background anyway.
+   * Gives how much was compared and brought meanwhile.
+   */
+  async repair(): Promise<{ readonly compared: number; readonly brought: number }> {
+    const before = { ...this.#catchUp.counts };
+    for (const node of this.#roster.nodes) if (node.queue.isUp) await this.#catchUp.bringUpToDate(node);
+    const { compared, brought } = this.#catchUp.counts;
+    return { compared: compared - before.compared, brought: brought - before.brought };
+  }
+
+  /**
+   * For `lockstep leaderless node`: makes these the members, while clients work. `joining` are the new ones among them. See
+   * {@link changeMembers}.
+   */
+  async changeMembers(
+    change: MemberChange,
+    joining: readonly { readonly id: string; readonly name: string; readonly url: string }[],
+    options: { readonly deadlineMs: number; readonly onStep?: (what: string) => void },
+  ): Promise<void> {
+    for (const { id, name, url } of joining) await this.#links.join({ name, url }, id);
+    const context = {
+      slots: this.#slots,
+      catchUp: this.#catchUp,
+      runtime: this.#runtime,
+      membership: () => this.#links.membership,
+      nodeOf: (id: string) => this.#links.nodeOf(id),
+      follow: (membership: Parameters<Links['follow']>[0]) => this.#links.follow(membership),
+      ...(options.onStep === undefined ? {} : { onStep: options.onStep }),
+    };
+    await changeMembers(context, change, options.deadlineMs);
+  }
+
+  /** Names of the members, which their system identifiers begin. */
+  get members(): readonly string[] {
+    return this.#links.membership.members;
   }
 
   /** Ends the connections. Calls under way fail. */
   async close(): Promise<void> {
     this.#hints.close();
     this.#catchUp.close();
+    this.#collector.close();
     this.#expiry.close();
     this.#closing.abort();
-    await Promise.all(this.#links.map(({ node }) => node.close()));
+    await this.#links.close();
   }
 }
 
@@ -174,40 +218,14 @@ export class Quorum {
  */
 export async function quorum(options: QuorumOptions, runtime: Runtime = systemRuntime): Promise<Quorum> {
   const settings = parseOptions(options);
-  const known: { membership: Membership | null } = { membership: null };
-  const links = settings.nodes.map(({ name, url }): NodeLink => {
-    const link: NodeLink = {
-      name,
-      identity: null,
-      node: new PgNode(
-        {
-          name,
-          url,
-          connections: CONNECTIONS,
-          connectTimeoutMs: settings.connectTimeoutMs,
-          statementTimeoutMs: settings.statementTimeoutMs,
-          maxClockAheadMs: settings.maxClockAheadMs,
-          admit: (identity) => {
-            const { membership } = known;
-            const problem = membership === null ? null : findMismatch(name, identity, membership);
-            if (problem !== null) throw new LockstepError('CONFIG_INVALID', problem);
-            link.identity = identity;
-          },
-        },
-        runtime,
-      ),
-    };
-    return link;
-  });
+  const links = new Links(settings, runtime);
   try {
-    const membership = await found(links);
-    known.membership = membership;
-    for (const { node } of links) node.useEpoch(membership.epoch);
-    const quorumOfNodes = new Quorum(settings, links, membership, runtime);
-    await Promise.all(links.map(({ node }) => node.connect()));
-    return quorumOfNodes;
+    const roster = links.start(await found(links.all));
+    const opened = new Quorum(settings, links, roster, runtime);
+    await Promise.all(links.all.map(({ node }) => node.connect()));
+    return opened;
   } catch (error) {
-    await Promise.all(links.map(({ node }) => node.close()));
+    await links.close();
     throw error;
   }
 }

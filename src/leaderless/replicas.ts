@@ -1,8 +1,9 @@
 import type { LockstepError } from '../model/errors.ts';
-import { askNodes, inOrder } from './ask-nodes.ts';
+import { Asking } from './ask-nodes.ts';
 import type { NodeAnswer, Question } from './ask-nodes.ts';
 import { joinAll } from './core/cells.ts';
 import type { Cell, CellMap, Store } from './core/cells.ts';
+import type { AnsweredCells } from './core/collecting.ts';
 import type { ReadLevel, WriteLevel } from './core/levels.ts';
 import { RULES } from './core/rules.ts';
 import type { Rules } from './core/rules.ts';
@@ -10,6 +11,7 @@ import type { NodeQueue } from './nodes/node-queue.ts';
 import { NodeFailure } from './nodes/requests.ts';
 import type { CollectionName, NodeRequest } from './nodes/requests.ts';
 import { notReached } from './not-reached.ts';
+import type { Roster } from './roster.ts';
 import type { Runtime } from './runtime.ts';
 
 export interface WriteResult {
@@ -38,6 +40,14 @@ export type MissedKey = (missed: {
 const FIRST_REPEAT_MS = 10;
 const LAST_REPEAT_MS = 160;
 
+/** After so long a repair goes to all nodes. */
+const SPARE_MS = 20;
+
+interface LackingNode {
+  readonly node: NodeQueue;
+  readonly lacking: readonly Cell[];
+}
+
 type MergeRequest = Extract<NodeRequest, { kind: 'merge' }>;
 
 /** Writes cells to, and reads them from, all nodes. */
@@ -45,15 +55,20 @@ export class Replicas {
   readonly #runtime: Runtime;
   readonly #onMissed: MissedKey;
   readonly #rules: Rules;
-  readonly nodes: readonly NodeQueue[];
+  readonly #roster: Roster;
   #turn = 0;
   #repairs = 0;
 
-  constructor(nodes: readonly NodeQueue[], runtime: Runtime, onMissed: MissedKey, rules: Rules = RULES) {
+  constructor(roster: Roster, runtime: Runtime, onMissed: MissedKey, rules: Rules = RULES) {
     this.#rules = rules;
-    this.nodes = nodes;
+    this.#roster = roster;
     this.#runtime = runtime;
     this.#onMissed = onMissed;
+  }
+
+  /** How many nodes are a quorum. */
+  get quorum(): number {
+    return this.#roster.needed('quorum');
   }
 
   /** How many cells read repair has sent. */
@@ -76,9 +91,8 @@ export class Replicas {
     const request: MergeRequest = { kind: 'merge', collection, store, cells };
     return new Promise((resolve, reject) => {
       new Write(request, {
-        nodes: this.nodes,
+        roster: this.#roster,
         runtime: this.#runtime,
-        needed: this.#rules.nodesNeeded(level, this.nodes.length),
         level,
         deadlineMs,
         onMissed: this.#onMissed,
@@ -99,78 +113,103 @@ export class Replicas {
     level: ReadLevel,
     deadlineMs: number,
   ): Promise<ReadResult> {
-    const needed = this.#rules.nodesNeeded(level, this.nodes.length);
     const endsAtMs = this.#runtime.monotonicMs() + deadlineMs;
     const answers = await this.ask({
       request: { kind: 'read', collection, store, key },
-      pick: (reply) => (reply.kind === 'cells' ? reply.cells : null),
-      needed,
+      pick: (reply): AnsweredCells | null =>
+        reply.kind === 'cells' ? { cells: reply.cells, floor: reply.floor ?? 0 } : null,
       level,
       deadlineMs,
     });
-    const joined = joinAll(answers.map(({ answer }) => answer));
+    const joined = joinAll(this.#rules.withoutForgotten(answers.map(({ answer }) => answer)));
     const answeredBy = answers.map(({ node }) => node.name);
     if (level === 'one') return { cells: joined, answeredBy, repaired: [] };
     const behind = answers.flatMap(({ node, answer }) => {
-      const lacking = this.#rules.lackingIn(answer, joined);
+      const lacking = this.#rules.lackingIn(answer.cells, joined);
       return lacking.length === 0 ? [] : [{ node, lacking }];
     });
     if (behind.length === 0) return { cells: joined, answeredBy, repaired: [] };
-    const whole = answers.length - behind.length;
-    const repaired = await this.#repair(collection, store, behind, needed - whole, level, endsAtMs);
+    const whole = answers
+      .map(({ node }) => node)
+      .filter((node) => !behind.some((each) => each.node === node));
+    const all = [...joined.values()];
+    // Should one of those hang, others may have it instead.
+    const spare = this.#roster.queues
+      .filter((node) => !answers.some((answer) => answer.node === node))
+      .map((node) => ({ node, lacking: all }));
+    const repaired = await this.#repair(collection, store, { behind, spare, whole }, level, endsAtMs);
     return { cells: joined, answeredBy, repaired };
   }
 
   /** Asks as many nodes as needed, each of them as often as the others. Throws QUORUM_NOT_REACHED. */
   ask<T>(question: Question<T>): Promise<readonly NodeAnswer<T>[]> {
-    this.#turn = (this.#turn + 1) % this.nodes.length;
-    return askNodes(inOrder(this.nodes, this.#turn), this.#runtime, question);
+    this.#turn = (this.#turn + 1) % this.#roster.queues.length;
+    return new Asking(this.#roster, this.#turn, this.#runtime, question).start();
   }
 
-  /** How many nodes a read at this level asks. */
-  needed(level: ReadLevel): number {
-    return this.#rules.nodesNeeded(level, this.nodes.length);
-  }
-
-  /** Sends nodes what they lack; resolves when `needed` of them have it. */
+  /** Sends nodes what they lack; resolves when those that have it, `whole` among them, are enough. */
   #repair(
     collection: CollectionName,
     store: Store,
-    behind: readonly { readonly node: NodeQueue; readonly lacking: readonly Cell[] }[],
-    needed: number,
+    {
+      behind,
+      spare,
+      whole,
+    }: {
+      readonly behind: readonly LackingNode[];
+      readonly spare: readonly LackingNode[];
+      readonly whole: readonly NodeQueue[];
+    },
     level: ReadLevel,
     endsAtMs: number,
   ): Promise<readonly string[]> {
     return new Promise((resolve, reject) => {
-      const repaired: string[] = [];
+      const repaired: NodeQueue[] = [];
       const failures = new Map<string, string>();
       const fail = (): void => {
         cancel();
-        reject(notReached(level, 'not-applied', failures, repaired, needed));
+        cancelSpare();
+        reject(
+          notReached(
+            level,
+            'not-applied',
+            failures,
+            repaired.map(({ name }) => name),
+            this.#roster.needed(level),
+          ),
+        );
       };
+      if (this.#roster.isEnough(level, whole)) resolve([]);
       const cancel = this.#runtime.after(Math.max(0, endsAtMs - this.#runtime.monotonicMs()), fail);
-      for (const { node, lacking } of behind) {
-        node.ask({ kind: 'merge', collection, store, cells: lacking }, (reply) => {
+      const send = ({ node, lacking }: LackingNode): void => {
+        node.ask({ kind: 'merge', collection, store, cells: lacking, isRepair: true }, (reply) => {
           if (reply instanceof NodeFailure) {
             failures.set(node.name, reply.message);
-            if (behind.length - failures.size < needed) fail();
+            const left = [...behind, ...spare]
+              .map((each) => each.node)
+              .filter(({ name }) => !failures.has(name));
+            if (!this.#roster.isEnough(level, [...whole, ...left])) fail();
             return;
           }
           this.#repairs += lacking.length;
-          repaired.push(node.name);
-          if (repaired.length < needed) return;
+          repaired.push(node);
+          if (!this.#roster.isEnough(level, [...whole, ...repaired])) return;
           cancel();
-          resolve([...repaired]);
+          cancelSpare();
+          resolve(repaired.map(({ name }) => name));
         });
-      }
+      };
+      const cancelSpare = this.#runtime.after(SPARE_MS, () => {
+        for (const each of spare) send(each);
+      });
+      for (const each of behind) send(each);
     });
   }
 }
 
 interface WriteOptions {
-  readonly nodes: readonly NodeQueue[];
+  readonly roster: Roster;
   readonly runtime: Runtime;
-  readonly needed: number;
   readonly level: WriteLevel;
   readonly deadlineMs: number;
   readonly onMissed: MissedKey;
@@ -199,9 +238,9 @@ class Write {
   }
 
   start(): void {
-    const { nodes, runtime, deadlineMs } = this.#options;
+    const { roster, runtime, deadlineMs } = this.#options;
     this.#cancelDeadline = runtime.after(deadlineMs, () => this.#giveUp());
-    for (const node of nodes) this.#send(node);
+    for (const node of roster.queues) this.#send(node);
   }
 
   #send(node: NodeQueue): void {
@@ -216,7 +255,8 @@ class Write {
   #onAnswer(node: NodeQueue): void {
     this.#answered.push(node);
     this.#pending.delete(node);
-    if (this.#isDone || this.#answered.length < this.#options.needed) return;
+    const { roster, level } = this.#options;
+    if (this.#isDone || !roster.isEnough(level, this.#answered)) return;
     this.#isDone = true;
     this.#cancelDeadline();
     this.#options.resolve({ answeredBy: this.#answered.map(({ name }) => name) });
@@ -231,7 +271,7 @@ class Write {
       this.#refusal = failure;
       this.#pending.set(node, 0);
       // Each node that has not said anything might still do it.
-      if (this.#failures.size + this.#answered.length >= this.#options.nodes.length) this.#giveUp();
+      if (this.#failures.size + this.#answered.length >= this.#options.roster.queues.length) this.#giveUp();
       return;
     }
     // The very same cells again: they cannot count twice.
@@ -239,7 +279,13 @@ class Write {
     this.#pending.set(node, times + 1);
     const delayMs = Math.min(LAST_REPEAT_MS, FIRST_REPEAT_MS * 2 ** times);
     this.#options.runtime.after(delayMs, () => {
-      if (!this.#isDone && !this.#answered.includes(node)) this.#send(node);
+      if (this.#isDone) return;
+      const { queues } = this.#options.roster;
+      if (queues.includes(node) && !this.#answered.includes(node)) this.#send(node);
+      // Members that came meanwhile.
+      for (const other of queues)
+        if (!this.#answered.includes(other) && !this.#asked.has(other) && !this.#pending.has(other))
+          this.#send(other);
     });
   }
 
@@ -247,12 +293,19 @@ class Write {
     if (this.#isDone) return;
     this.#isDone = true;
     this.#cancelDeadline();
-    const { needed, level } = this.#options;
+    const { roster, level } = this.#options;
     const mayBeApplied = this.#answered.length > 0 || this.#mayBeApplied || this.#asked.size > 0;
     const outcome = mayBeApplied ? 'unknown' : 'not-applied';
     const answeredBy = this.#answered.map(({ name }) => name);
     this.#options.reject(
-      notReached(level, outcome, this.#failures, answeredBy, needed, this.#refusal ?? undefined),
+      notReached(
+        level,
+        outcome,
+        this.#failures,
+        answeredBy,
+        roster.needed(level),
+        this.#refusal ?? undefined,
+      ),
     );
     if (this.#answered.length > 0) for (const pending of this.#pending.keys()) this.#miss(pending);
   }

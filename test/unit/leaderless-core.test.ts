@@ -184,6 +184,10 @@ describe('a lineage', () => {
 describe('a membership', () => {
   const fresh: NodeIdentity = {
     systemIdentifier: '1',
+    id: '1',
+    cluster: null,
+    next: null,
+    addresses: {},
     isInRecovery: false,
     isDurable: true,
     timeline: '00000001',
@@ -198,10 +202,17 @@ describe('a membership', () => {
     change: Partial<NodeIdentity> = {},
   ): { name: string; identity: NodeIdentity } => ({
     name: `q${id}`,
-    identity: { ...fresh, systemIdentifier: id, ...change },
+    identity: { ...fresh, systemIdentifier: id, id, ...change },
   });
   const members = ['1', '2', '3'];
-  const founded = { members, isFounded: true, epoch: 1, schemaVersion: 1, foundedOn: '00000001' };
+  const founded = {
+    members,
+    cluster: 'c',
+    isFounded: true,
+    epoch: 1,
+    schemaVersion: 1,
+    foundedOn: '00000001',
+  };
 
   it('is founded by all, known from one, and finished when a founder ended on the way', () => {
     expect(judgeMembership([node('2'), node('1'), node('3')])).toEqual({ kind: 'to-be-founded', members });
@@ -214,10 +225,20 @@ describe('a membership', () => {
       kind: 'known',
       membership: { members },
     });
-    const listed = { members, epoch: 1, schemaVersion: 1 };
+    const listed = { members, cluster: 'c', epoch: 1, schemaVersion: 1 };
     expect(judgeMembership([node('1', founded), node('2', listed), node('3', listed)])).toEqual({
       kind: 'to-be-founded',
       members,
+    });
+  });
+
+  it('is the latest that any of the servers knows, also for a process that was told of others', () => {
+    const later = { ...founded, epoch: 3, members: ['1', '2', '4'] };
+    expect(
+      judgeMembership([node('1', founded), node('2', later), { name: 'q3', identity: null }]),
+    ).toMatchObject({
+      kind: 'known',
+      membership: { epoch: 3, members: later.members },
     });
   });
 
@@ -227,19 +248,30 @@ describe('a membership', () => {
     expect(problemOf([node('1'), node('1'), node('3')])).toContain('named twice, or is a copy');
     expect(problemOf([node('1'), node('2', { isInRecovery: true }), node('3')])).toContain('is a follower');
     expect(
-      problemOf([node('1', founded), node('4', { ...founded, members: ['4', '5', '6'] }), node('3')]),
+      problemOf([
+        node('1', founded),
+        node('4', { ...founded, cluster: 'd', members: ['4', '5', '6'] }),
+        node('3'),
+      ]),
     ).toContain('different quorums');
     expect(problemOf([node('1', founded)])).toContain('name all of them');
   });
 
   it('refuses a node that lost its tables, was restored, promoted, or belongs elsewhere', () => {
-    const known = { epoch: 1, members };
+    const known = { epoch: 1, cluster: 'c', members, next: null, addresses: {} };
     const mismatchOf = (id: string, change: Partial<NodeIdentity>): string | null =>
       findMismatch('q', node(id, change).identity, known);
     expect(mismatchOf('1', founded)).toBeNull();
     expect(mismatchOf('1', {})).toContain('lost its data');
     expect(mismatchOf('9', founded)).toContain('none of the servers');
     expect(mismatchOf('1', { ...founded, members: ['1', '8', '9'] })).toContain('another quorum');
+    // It was away while members changed, and is told of them.
+    expect(
+      findMismatch('q', node('1', founded).identity, { ...known, epoch: 3, members: ['1', '2', '4'] }),
+    ).toBeNull();
+    expect(
+      findMismatch('q', node('3', founded).identity, { ...known, epoch: 3, members: ['1', '2', '4'] }),
+    ).toContain('any more');
     expect(mismatchOf('1', { ...founded, timeline: '00000002' })).toContain('restored from a backup');
     expect(mismatchOf('1', { ...founded, isInRecovery: true })).toContain('follower');
   });

@@ -54,7 +54,7 @@ const node = (port: number): PgNode =>
       connectTimeoutMs: 5_000,
       statementTimeoutMs: 5_000,
       maxClockAheadMs: 1_000,
-      admit: () => undefined,
+      admit: () => Promise.resolve(),
     },
     { nowMs: () => 0, after: () => () => undefined, random: () => 0.5 } as never,
   );

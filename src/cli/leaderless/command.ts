@@ -1,8 +1,12 @@
 import { join, resolve } from 'node:path';
+import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { readClusterConfig } from '../../leader-follower/config/config.ts';
 import { inspectQuorum } from '../../leaderless/inspect.ts';
 import type { InspectedNode, InspectedQuorum } from '../../leaderless/inspect.ts';
+import { quorum } from '../../leaderless/index.ts';
+import { addressIn } from '../../leaderless/members/links.ts';
+import { replaceNode } from '../../leaderless/members/replace.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { nodeDsn } from '../dev/cluster-folder.ts';
 import { readLeaderlessConfig } from './folder.ts';
@@ -21,19 +25,48 @@ export function addLeaderlessCommands(
     .option(...state)
     .option('--json', 'print one JSON document', false)
     .action((options: { state: string; json: boolean }) => printLeaderlessStatus(options));
+  leaderless
+    .command('repair')
+    .description('bring every server what it lacks of what the others have, now')
+    .option(...state)
+    .option('--json', 'print one JSON document', false)
+    .action((options: { state: string; json: boolean }) => repairLeaderless(options));
+  const node = leaderless.command('node').description('the servers that are members');
+  node
+    .command('replace')
+    .argument('<name>', 'the server that goes, as status names it')
+    .description(
+      'replace a server by an empty one while clients work; without --with it is emptied itself, and refilled',
+    )
+    .option('--with <url>', 'connection string of the server that comes instead; it holds no other quorum')
+    .option('--deadline <seconds>', 'give up after so long; running it again goes on', parseSeconds, 600)
+    .option(...state)
+    .option('--json', 'print one JSON document', false)
+    .action((name: string, options: { state: string; json: boolean; with?: string; deadline: number }) =>
+      replaceLeaderlessNode(name, options),
+    );
 }
 
-interface ListedNode extends InspectedNode {
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (Number.isFinite(seconds) && seconds > 0) return seconds;
+  throw new InvalidArgumentError('pass a number of seconds above 0');
+}
+
+interface ListedNode extends InspectedNode, Address {
+  readonly name: string;
+}
+
+interface Address {
+  readonly name: string;
   readonly host: string;
   readonly port: number;
   readonly dsn: string;
 }
 
-async function printLeaderlessStatus(options: {
-  readonly state: string;
-  readonly json: boolean;
-}): Promise<void> {
-  const stateDir = resolve(options.state);
+/** Throws CONFIG_INVALID when the local cluster has no independent servers. */
+async function readAddresses(state: string): Promise<readonly Address[]> {
+  const stateDir = resolve(state);
   const config = await readLeaderlessConfig(stateDir);
   if (config === null) {
     throw new LockstepError(
@@ -42,7 +75,62 @@ async function printLeaderlessStatus(options: {
     );
   }
   const cluster = await readClusterConfig(join(stateDir, 'cluster.json'));
-  const addresses = config.nodes.map((node) => ({ ...node, dsn: nodeDsn(cluster, node) }));
+  return config.nodes.map((node) => ({ ...node, dsn: nodeDsn(cluster, node) }));
+}
+
+async function repairLeaderless(options: { readonly state: string; readonly json: boolean }): Promise<void> {
+  const addresses = await readAddresses(options.state);
+  const opened = await quorum({ nodes: addresses.map(({ name, dsn }) => ({ name, url: dsn })) });
+  try {
+    const repaired = await opened.repair();
+    const { nodes } = opened.status();
+    const away = nodes.filter(({ state }) => state !== 'up').map(({ name, problem }) => ({ name, problem }));
+    process.stdout.write(
+      options.json
+        ? `${JSON.stringify({ ...repaired, away }, null, 2)}\n`
+        : [
+            `${repaired.compared} changes compared, ${repaired.brought} cells brought`,
+            ...away.map(({ name, problem }) => `${name} was left out: ${problem ?? 'it does not answer'}`),
+            '',
+          ].join('\n'),
+    );
+  } finally {
+    await opened.close();
+  }
+}
+
+async function replaceLeaderlessNode(
+  name: string,
+  options: {
+    readonly state: string;
+    readonly json: boolean;
+    readonly with?: string;
+    readonly deadline: number;
+  },
+): Promise<void> {
+  const addresses = await readAddresses(options.state);
+  const by = options.with === undefined ? {} : { by: { name: addressIn(options.with), url: options.with } };
+  const { members } = await replaceNode({
+    nodes: addresses.map(({ name: each, dsn }) => ({ name: each, url: dsn })),
+    leaving: name,
+    ...by,
+    deadlineMs: options.deadline * 1_000,
+    onStep: (what) => {
+      if (!options.json) process.stderr.write(`${what}\n`);
+    },
+  });
+  process.stdout.write(
+    options.json
+      ? `${JSON.stringify({ members }, null, 2)}\n`
+      : `${name} was ${options.with === undefined ? 'refilled' : 'replaced'}; ${members.length} members\n`,
+  );
+}
+
+async function printLeaderlessStatus(options: {
+  readonly state: string;
+  readonly json: boolean;
+}): Promise<void> {
+  const addresses = await readAddresses(options.state);
   const found = await inspectQuorum(addresses.map(({ name, dsn }) => ({ name, url: dsn })));
   const nodes = found.nodes.map((node, index): ListedNode => {
     const { host = '', port = 0, dsn = '' } = addresses[index] ?? {};

@@ -54,7 +54,7 @@ export class CasCollection<T> extends ReadableCollection<CasGot<T>> {
     checkName('key', key);
     const { slots, collection, limits, replicas } = this.context;
     const read = await slots.read(collection, key, options.deadlineMs ?? limits.deadlineMs);
-    if ('kind' in read) throw tooFew(read, 'not-applied', replicas.nodes.length);
+    if ('kind' in read) throw tooFew(read, 'not-applied', replicas.quorum);
     return {
       value: decode(read.state.value) as T | undefined,
       version: read.state.version,
@@ -116,7 +116,7 @@ export class CasCollection<T> extends ReadableCollection<CasGot<T>> {
     const { key, ballots } = parseOperation(operation, collection.name);
     const end = await slots.settle(collection, key, ballots, options.deadlineMs ?? limits.deadlineMs);
     if (typeof end === 'string') return end;
-    throw tooFew(end, 'unknown', replicas.nodes.length);
+    throw tooFew(end, 'unknown', replicas.quorum);
   }
 
   protected override isThere({ value }: CasGot<T>): boolean {
@@ -129,7 +129,7 @@ export class CasCollection<T> extends ReadableCollection<CasGot<T>> {
     const end = await slots.change(collection, key, change, options.deadlineMs ?? limits.deadlineMs);
     switch (end.kind) {
       case 'not-reached':
-        throw tooFew(end, 'not-applied', replicas.nodes.length);
+        throw tooFew(end, 'not-applied', replicas.quorum);
       case 'unknown':
         return { kind: 'unknown', operation: formatOperation(collection.name, key, end.ballots) };
       case 'chosen': {
@@ -154,9 +154,8 @@ function decode(text: string | null): unknown {
   return text === null ? undefined : JSON.parse(text);
 }
 
-function tooFew(end: CallEnd, outcome: 'not-applied' | 'unknown', nodes: number): LockstepError {
+function tooFew(end: CallEnd, outcome: 'not-applied' | 'unknown', needed: number): LockstepError {
   const failures = 'failures' in end ? end.failures : new Map<string, string>();
-  const needed = Math.floor(nodes / 2) + 1;
   const cause = end.kind === 'not-reached' ? end.cause : undefined;
   return notReached('compare-and-set', outcome, failures, [], needed, cause);
 }

@@ -111,7 +111,6 @@ async function askPage(
   const answers = await replicas.ask({
     request: { kind: 'keys', collection, ...range },
     pick: (reply) => (reply.kind === 'keys' ? reply : null),
-    needed: replicas.needed(level),
     level,
     deadlineMs,
   });

@@ -58,7 +58,6 @@ async function hasMoved(
   const answers = await replicas.ask({
     request: { kind: 'mark', collection, store, key },
     pick: (reply) => (reply.kind === 'mark' ? reply.mark : null),
-    needed: replicas.needed(level),
     level,
     deadlineMs,
   });

@@ -25,6 +25,11 @@ function parseRuns(lineage: Lineage): Run[] {
   });
 }
 
+/** The lineage of a slot that is not there: whatever was proposed up to the floor may have been erased. Its run has no proposer. */
+export function lineageAbove(floor: number): Lineage {
+  return `:0-${floor}`;
+}
+
 /** The lineage with one more ballot, which must be the highest. */
 export function extendLineage(lineage: Lineage, ballot: Ballot): Lineage {
   const cut = lineage.lastIndexOf(',');
@@ -48,6 +53,7 @@ export function judgeBallot(lineage: Lineage, ballot: Ballot): 'applied' | 'not-
   );
   if (isIn) return 'applied';
   const oldest = runs[0];
+  if (oldest?.proposer === '') return ballot.counter <= oldest.to ? 'unknown' : 'not-applied';
   if (oldest === undefined || runs.length < MAX_RUNS) return 'not-applied';
   return compareBallots(ballot, { counter: oldest.from, proposer: oldest.proposer }) < 0
     ? 'unknown'

@@ -2,6 +2,8 @@
 export interface NodeIdentity {
   /** Of the PostgreSQL instance; the same for its followers and copies. */
   readonly systemIdentifier: string;
+  /** What it is called among the members: the system identifier, and a suffix for one that joined after the founding. */
+  readonly id: string;
   /** A follower cannot be a node. */
   readonly isInRecovery: boolean;
   /** PostgreSQL's `fsync`: without it a crash of the machine loses what was acknowledged. */
@@ -13,16 +15,49 @@ export interface NodeIdentity {
   /** Null before the schema was made. */
   readonly schemaVersion: number | null;
   readonly epoch: number;
-  /** System identifiers of all nodes, sorted; null when this node has no list. */
+  /** The same at all nodes that were ever members together. */
+  readonly cluster: string | null;
+  /** Names of all members, sorted; null when this node has no list. */
   readonly members: readonly string[] | null;
+  /** Those that are to be the members next, while they change. */
+  readonly next: readonly string[] | null;
+  readonly addresses: Readonly<Record<string, string>>;
   readonly isFounded: boolean;
 }
 
-/** The servers that hold the collections: system identifiers, sorted. */
+/** The servers that hold the collections, by their names, sorted. */
 export interface Membership {
   readonly epoch: number;
+  readonly cluster: string | null;
   readonly members: readonly string[];
+  /** While members change: those that come after. A majority is needed of both then. */
+  readonly next: readonly string[] | null;
+  /** `host:port/database` of members that joined later, so that a process which was not told finds them. */
+  readonly addresses: Readonly<Record<string, string>>;
 }
+
+/** What a founded node says of the members. */
+export function membershipOf({ epoch, cluster, members, next, addresses }: NodeIdentity): Membership {
+  return { epoch, cluster, members: members ?? [], next, addresses };
+}
+
+/** Everybody who holds data now. */
+export function allMembers({ members, next }: Membership): readonly string[] {
+  return [...new Set([...members, ...(next ?? [])])];
+}
+
+/** Whether a node tells of later members of the same quorum. */
+export function isSuccessor(identity: NodeIdentity, membership: Membership): boolean {
+  return (
+    identity.isFounded &&
+    identity.members !== null &&
+    identity.cluster === membership.cluster &&
+    identity.epoch > membership.epoch
+  );
+}
+
+/** Sizes that a quorum may have: with an even number no more nodes may fail. */
+export const QUORUM_SIZES: readonly number[] = [3, 5, 7];
 
 export interface SeenNode {
   readonly name: string;
@@ -51,13 +86,20 @@ export function findFlaw({ name, identity }: SeenNode): string | null {
 export function findMismatch(name: string, identity: NodeIdentity, membership: Membership): string | null {
   const flaw = findFlaw({ name, identity });
   if (flaw !== null) return flaw;
-  if (!membership.members.includes(identity.systemIdentifier))
-    return `${name} is none of the servers of this quorum; name the server that was there when it was founded.`;
-  if (identity.members === null || !identity.isFounded)
-    return `${name} has lost its data: its system identifier is a member's, and its tables are not there. Nothing may be read from it.`;
-  if (identity.members.join() !== membership.members.join()) return `${name} belongs to another quorum.`;
+  const hasTables = identity.members !== null && identity.isFounded;
+  if (!allMembers(membership).includes(identity.id))
+    return hasTables
+      ? `${name} is none of the servers of this quorum${membership.epoch > 1 ? ' any more' : ''}; name its members, or bring it in with "lockstep leaderless node replace".`
+      : `${name} is none of the servers of this quorum; name the server that was there when it was founded.`;
+  if (!hasTables)
+    return `${name} has lost its data: its system identifier is a member's, and its tables are not there. Nothing may be read from it; refill it with "lockstep leaderless node replace ${name}".`;
+  if (
+    identity.cluster !== membership.cluster ||
+    (identity.epoch === membership.epoch && identity.members?.join() !== membership.members.join())
+  )
+    return `${name} belongs to another quorum.`;
   if (identity.foundedOn !== null && identity.timeline !== identity.foundedOn)
-    return `${name} was restored from a backup, or promoted from a follower (timeline ${identity.timeline}, founded on ${identity.foundedOn}): it has forgotten what it acknowledged and promised. Keep it away from this quorum, and bring back the server that it was made from.`;
+    return `${name} was restored from a backup, or promoted from a follower (timeline ${identity.timeline}, founded on ${identity.foundedOn}): it has forgotten what it acknowledged and promised. Bring back the server that it was made from, or refill this one with "lockstep leaderless node replace ${name}".`;
   return null;
 }
 
@@ -87,17 +129,20 @@ export function judgeMembership(nodes: readonly SeenNode[]): MembershipJudgement
       `${twice.name} is named twice, or is a copy of another of the servers: each needs an initdb of its own.`,
     );
   const founded = answered.filter(({ identity }) => identity.isFounded);
-  const lists = new Set(founded.map(({ identity }) => identity.members?.join()));
-  if (lists.size > 1) return refuse('The servers belong to different quorums; name those of one.');
-  const { members, epoch } = founded[0]?.identity ?? { members: null, epoch: 0 };
-  if (members !== null) {
+  if (new Set(founded.map(({ identity }) => identity.cluster)).size > 1)
+    return refuse('The servers belong to different quorums; name those of one.');
+  const newest = founded.toSorted((a, b) => b.identity.epoch - a.identity.epoch)[0]?.identity;
+  const members = newest?.members ?? null;
+  if (newest !== undefined && members !== null) {
+    // Whoever goes by an older list finds the members that came later by their addresses.
+    if (newest.epoch > 1) return { kind: 'known', membership: membershipOf(newest) };
     if (members.length !== nodes.length)
       return refuse(
         `The quorum has ${members.length} servers and ${nodes.length} were named; name all of them.`,
       );
     const unfinished = answered.some(({ identity }) => !identity.isFounded && identity.members !== null);
     if (unfinished && answered.length === nodes.length) return { kind: 'to-be-founded', members };
-    return { kind: 'known', membership: { epoch, members } };
+    return { kind: 'known', membership: membershipOf(newest) };
   }
   if (answered.length < nodes.length) {
     return refuse(
@@ -107,6 +152,28 @@ export function judgeMembership(nodes: readonly SeenNode[]): MembershipJudgement
   }
   return {
     kind: 'to-be-founded',
-    members: answered.map(({ identity }) => identity.systemIdentifier).toSorted(),
+    members: answered.map(({ identity }) => identity.id).toSorted(),
   };
+}
+
+export function isSame(a: Membership, b: Membership): boolean {
+  return a.members.join() === b.members.join() && a.next?.join() === b.next?.join();
+}
+
+/**
+ * What is to stand as the plan, where `stands` was agreed on last; null leaves that. `epoch` is what the proposer goes by. Two memberships
+ * never have one epoch, and a change ends only from the plan that it carried the keys for.
+ */
+export function decidePlan(
+  stands: Membership | null,
+  proposed: Membership,
+  epoch: number,
+): Membership | null {
+  // Somebody goes on with what stands.
+  if (stands !== null && proposed.next !== null && stands.epoch >= epoch && isSame(stands, proposed))
+    return null;
+  if (stands === null || stands.epoch <= epoch) return { ...proposed, epoch: epoch + 1 };
+  const isUnderWay = stands.next !== null && stands.members.join() === proposed.members.join();
+  if (!isUnderWay || proposed.next === null) return null;
+  return { ...proposed, epoch: stands.epoch + 1 };
 }

@@ -7,7 +7,7 @@ import type { Lineage } from './lineage.ts';
 
 /** A key's value as callers see it. */
 export interface SlotState {
-  /** Counts changes; 0 is never written. */
+  /** Grows with each change; 0 is never written, or deleted so long ago that it was erased. */
   readonly version: number;
   /** JSON text; null when there is none. */
   readonly value: string | null;
@@ -29,6 +29,9 @@ export interface Call {
   doubts: readonly { readonly ballot: Ballot; readonly result: CallResult }[];
 }
 
+/** Calls that one round answers. A version counts them up, and starts above whatever a lower ballot could have counted to. */
+export const MAX_CALLS = 1_024;
+
 /**
  * Runs all calls on the current value, one after another. A call in doubt is not run again when the value was built on
  * its earlier proposal. Gives the proposal and each call's answer should it be chosen; null for one of which nobody can
@@ -46,7 +49,7 @@ export function runCalls(
     const earlier = call.doubts[judged.indexOf('applied')];
     if (earlier !== undefined) return earlier.result;
     if (judged.includes('unknown')) return null;
-    const result = runChange(call.change, state);
+    const result = runChange(call.change, state, ballot);
     state = result.state;
     return result;
   });
@@ -54,7 +57,7 @@ export function runCalls(
   return { proposal: { version: state.version, value }, results };
 }
 
-function runChange(change: SlotChange, state: SlotState): CallResult {
+function runChange(change: SlotChange, state: SlotState, ballot: Ballot): CallResult {
   let value: string | null | undefined;
   try {
     value = change(state);
@@ -62,7 +65,9 @@ function runChange(change: SlotChange, state: SlotState): CallResult {
     return { kind: 'not-applied', state, thrown };
   }
   if (value === undefined) return { kind: 'not-applied', state };
-  return { kind: 'applied', state: { ...state, version: state.version + 1, value } };
+  // Each ballot counts at most MAX_CALLS up: a key that was erased and is made anew never has a version that it had before.
+  const before = state.version === 0 ? (ballot.counter - 1) * MAX_CALLS : state.version;
+  return { kind: 'applied', state: { ...state, version: before + 1, value } };
 }
 
 /** Which of a call's proposals was chosen, as the value of a higher ballot tells; `unknown` when it tells too little. */

@@ -51,16 +51,19 @@ function decodeChanges(store: Store, limit: number, rows: readonly Row[]): NodeR
 export function lackingStatement({ store, cells }: Request<'lacking'>): Statement {
   const registers = cells.filter((cell) => cell.store === 'registers');
   const tallies = cells.filter((cell) => cell.store === 'tallies');
+  // An absent cell from below the floor is one that was forgotten.
+  const floor = `(SELECT floor FROM ${SCHEMA}.node)`;
   const isOlder =
     store === 'registers'
-      ? `r.at IS NULL OR (r.at, r.writer, coalesce(r.expires_at_ms, ${NEVER})) < (u.at, u.writer, coalesce(u.expiry, ${NEVER}))`
-      : 'r.added IS NULL OR r.added < u.added OR r.removed < u.removed';
+      ? `(r.at IS NULL AND u.at > ${floor}) OR
+         (r.at, r.writer, coalesce(r.expires_at_ms, ${NEVER})) < (u.at, u.writer, coalesce(u.expiry, ${NEVER}))`
+      : `(r.added IS NULL AND u.born > ${floor}) OR r.added < u.added OR r.removed < u.removed`;
   const source =
     store === 'registers'
       ? `unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[]) WITH ORDINALITY
          AS u(c, k, f, at, writer, expiry, o)
          LEFT JOIN ${SCHEMA}.registers r ON r.collection = u.c AND r.key = u.k AND r.field = u.f`
-      : `unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[]) WITH ORDINALITY AS u(c, k, i, a, added, removed, o)
+      : `unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) WITH ORDINALITY AS u(c, k, i, a, added, removed, born, o)
          LEFT JOIN ${SCHEMA}.tallies r ON r.collection = u.c AND r.key = u.k AND r.item = u.i AND r.actor = u.a`;
   return {
     name: `lockstep_lacking_${store}`,
@@ -82,6 +85,7 @@ export function lackingStatement({ store, cells }: Request<'lacking'>): Statemen
             tallies.map(({ actor }) => actor),
             tallies.map(({ added }) => added),
             tallies.map(({ removed }) => removed),
+            tallies.map(({ bornAt }) => bornAt),
           ],
     decode: (rows) => [
       { kind: 'cells', cells: rows.flatMap(([ordinal]) => cells[Number(ordinal) - 1] ?? ([] as Cell[])) },

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { LockstepError } from '../../model/errors.ts';
 import type { NodeIdentity } from '../core/membership.ts';
 import { SCHEMA_SQL, SCHEMA_VERSION } from './schema.ts';
 
@@ -21,29 +22,52 @@ export async function inspectNode(client: pg.ClientBase): Promise<NodeIdentity> 
   if (server === undefined) throw new TypeError('The server did not say who it is.');
   const about = {
     systemIdentifier: server.id,
+    id: server.id,
     isInRecovery: server.recovery,
     isDurable: server.fsync,
     timeline: server.timeline,
   };
-  const none = { ...about, schemaVersion: null, epoch: 0, members: null, isFounded: false, foundedOn: null };
+  const none = {
+    ...about,
+    schemaVersion: null,
+    epoch: 0,
+    cluster: null,
+    members: null,
+    next: null,
+    addresses: {},
+    isFounded: false,
+    foundedOn: null,
+  };
   if (!server.present) return none;
   const found = await client.query<{
     schema_version: number;
     epoch: number;
+    cluster: string | null;
     members: string[] | null;
+    next: string[] | null;
+    addresses: Record<string, string> | null;
+    incarnation: string | null;
     is_founded: boolean;
     founded_on: string | null;
   }>(
-    // By its text: tables of an older release have no timeline yet.
-    `SELECT schema_version, epoch, members, is_founded, to_jsonb(n) ->> 'timeline' AS founded_on FROM lockstep_leaderless.node n`,
+    // By their texts: tables of an older release do not have all of these columns.
+    `SELECT schema_version, epoch, members, is_founded, to_jsonb(n) ->> 'timeline' AS founded_on, to_jsonb(n) ->> 'incarnation' AS incarnation,
+       coalesce(to_jsonb(n) ->> 'cluster', md5(array_to_string(members, ','))) AS cluster, to_jsonb(n) -> 'addresses' AS addresses,
+       CASE WHEN jsonb_typeof(to_jsonb(n) -> 'next_members') = 'array'
+         THEN ARRAY(SELECT jsonb_array_elements_text(to_jsonb(n) -> 'next_members')) END AS next
+     FROM lockstep_leaderless.node n`,
   );
   const node = found.rows[0];
   if (node === undefined) return none;
   return {
     ...about,
     schemaVersion: node.schema_version,
+    id: node.incarnation === null ? server.id : `${server.id}.${node.incarnation}`,
     epoch: node.epoch,
+    cluster: node.cluster,
     members: node.members,
+    next: node.next,
+    addresses: node.addresses ?? {},
     isFounded: node.is_founded,
     foundedOn: node.founded_on,
   };
@@ -73,7 +97,8 @@ export async function installSchema(client: pg.ClientBase): Promise<void> {
 /** Gives a node without a list the list of all nodes; one that has a list keeps it. */
 export async function proposeMembers(client: pg.ClientBase, members: readonly string[]): Promise<void> {
   await client.query(
-    'UPDATE lockstep_leaderless.node SET members = $1, epoch = 1 WHERE members IS NULL AND NOT is_founded',
+    `UPDATE lockstep_leaderless.node SET members = $1, epoch = 1, cluster = md5(array_to_string($1::text[], ','))
+     WHERE members IS NULL AND NOT is_founded`,
     [members],
   );
 }
@@ -85,4 +110,28 @@ export async function confirmMembers(client: pg.ClientBase, members: readonly st
      WHERE members = $1`,
     [members],
   );
+}
+
+/**
+ * Makes a server ready to join: with tables of its own, and a name that nobody ever had. Throws CONFIG_INVALID for one that holds the
+ * data of a quorum; `isWiped` takes those tables away first.
+ */
+export async function prepareToJoin(
+  client: pg.ClientBase,
+  name: string,
+  incarnation: string,
+  isWiped: boolean,
+): Promise<NodeIdentity> {
+  if (isWiped) await client.query('DROP SCHEMA IF EXISTS lockstep_leaderless CASCADE');
+  await installSchema(client);
+  const found = await inspectNode(client);
+  if (found.isFounded || found.members !== null)
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${name} holds the data of a quorum; name an empty server, or drop its schema lockstep_leaderless when nobody needs it.`,
+    );
+  await client.query('UPDATE lockstep_leaderless.node SET incarnation = coalesce(incarnation, $1)', [
+    incarnation,
+  ]);
+  return inspectNode(client);
 }

@@ -16,8 +16,8 @@ export interface PgNodeOptions {
   /** How long a statement may take before its connection is given up. */
   readonly statementTimeoutMs: number;
   readonly maxClockAheadMs: number;
-  /** Looks at the node behind each new connection; throws when it must not be used. */
-  readonly admit: (identity: NodeIdentity) => void;
+  /** Looks at the node behind each new connection; rejects when it must not be used. */
+  readonly admit: (identity: NodeIdentity, client: pg.Client) => Promise<void>;
 }
 
 export type NodeState =
@@ -44,6 +44,9 @@ const SESSION = [
   'jit=off',
   'idle_in_transaction_session_timeout=10s',
 ];
+
+/** The node goes by other members, or its tables are gone: it is looked at anew. */
+const LOOK_AGAIN: ReadonlySet<string> = new Set(['LS001', '3F000', '42P01', '42883']);
 
 const INT8 = 20;
 const parserOf = pg.types.getTypeParser as (oid: number, format?: 'text' | 'binary') => unknown;
@@ -178,7 +181,7 @@ export class PgNode implements NodeTransport {
     const cancel = this.#runtime.after(this.#options.connectTimeoutMs * 2, () => destroy(client));
     try {
       await client.connect();
-      this.#options.admit(await inspectNode(client));
+      await this.#options.admit(await inspectNode(client), client);
     } catch (error) {
       destroy(client);
       throw error;
@@ -236,12 +239,12 @@ export class PgNode implements NodeTransport {
       this.#fail(client, error.message);
       return new NodeFailure(`${name} failed: ${error.message}`, { wasSent, cause: error });
     }
-    if (error.code === 'LS001') {
+    if (LOOK_AGAIN.has(error.code ?? '')) {
       // Whoever connects again learns which membership counts now.
       this.#fail(client, error.message);
       return new NodeFailure(`${name}: ${error.message}`, { wasSent: false, cause: error });
     }
-    const isRefusal = error.code === 'LS002';
+    const isRefusal = error.code === 'LS002' || error.code === 'LS003';
     // A statement that ended in an error was rolled back; one whose server is going down may have been committed.
     const isShutdown = error.code?.startsWith('57P') === true;
     return new NodeFailure(`${name}: ${error.message}`, {

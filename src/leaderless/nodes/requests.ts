@@ -1,6 +1,8 @@
-import type { ConsensusMessage, ConsensusReply } from '../../consensus/acceptor.ts';
+import type { ConsensusMessage, ConsensusReply, VersionedValue } from '../../consensus/acceptor.ts';
+import type { Ballot } from '../../consensus/ballot.ts';
 import { keyId } from '../core/cells.ts';
 import type { Cell, Store } from '../core/cells.ts';
+import type { Membership } from '../core/membership.ts';
 import { fromProposal } from '../core/slot-value.ts';
 
 /** The kinds of collections; a collection has one for ever. */
@@ -36,6 +38,8 @@ export type NodeRequest =
       readonly collection: CollectionName;
       readonly store: Store;
       readonly cells: readonly Cell[];
+      /** These cells were read at a node, and are no new write. */
+      readonly isRepair?: true;
     }
   | {
       readonly kind: 'read';
@@ -49,6 +53,8 @@ export type NodeRequest =
       readonly collection: CollectionName;
       readonly key: string;
       readonly message: ConsensusMessage;
+      /** Of the members that its round goes by. */
+      readonly epoch: number;
     }
   /** Keys of a collection from `from` on and below `to` (null: no end), in the order of their bytes. */
   | {
@@ -77,11 +83,60 @@ export type NodeRequest =
   | { readonly kind: 'lacking'; readonly store: Store; readonly cells: readonly Cell[] }
   /** How far the node has seen another one's changes. */
   | { readonly kind: 'seen'; readonly source: string; readonly store: Store }
-  | { readonly kind: 'note-seen'; readonly source: string; readonly store: Store; readonly seen: number };
+  | { readonly kind: 'note-seen'; readonly source: string; readonly store: Store; readonly seen: number }
+  /** From now on nothing new is taken whose time is not after `at`, or after what the node keeps by its own clock. */
+  | { readonly kind: 'seal'; readonly at: number; readonly keepMs: number; readonly epoch: number }
+  /** Forgets tombstones up to `floor` that changed below these numbers, some at a time. */
+  | {
+      readonly kind: 'collect';
+      readonly floor: number;
+      readonly confirmed: Readonly<Record<Store, number>>;
+      readonly limit: number;
+      readonly epoch: number;
+    }
+  /** Slots whose value was taken away longer ago than what is kept. */
+  | { readonly kind: 'deleted-slots'; readonly keepMs: number; readonly limit: number }
+  /** Forgets slots that still are as told, and raises the node's floor for ballots to what was promised. */
+  | { readonly kind: 'erase'; readonly slots: readonly ErasableSlot[]; readonly epoch: number }
+  /** The node goes by these members from now on, and its marks are no lower than these. */
+  | { readonly kind: 'adopt'; readonly membership: Membership; readonly marks: NodeMarks }
+  /** Slots in the order of their names, after one. */
+  | {
+      readonly kind: 'slots';
+      readonly after: readonly [collection: string, key: string];
+      readonly limit: number;
+      readonly epoch: number;
+    }
+  /** Takes over what other acceptors accepted, where it is newer than what the node has. */
+  | { readonly kind: 'learn'; readonly slots: readonly AcceptedSlot[]; readonly epoch: number };
+
+/** What an acceptor has accepted for one slot. */
+export interface AcceptedSlot {
+  readonly collection: string;
+  readonly key: string;
+  readonly ballot: Ballot;
+  readonly register: VersionedValue;
+}
+
+/** Times and ballots below which a node takes nothing new. */
+export interface NodeMarks {
+  readonly sealed: number;
+  readonly floor: number;
+  readonly slotFloor: number;
+}
+
+/** A slot that every node accepted as deleted under one ballot, which promised the next. */
+export interface ErasableSlot {
+  readonly collection: CollectionName;
+  readonly key: string;
+  readonly accepted: Ballot;
+  readonly promised: Ballot;
+}
 
 export type NodeReply =
   | { readonly kind: 'done' }
-  | { readonly kind: 'cells'; readonly cells: readonly Cell[] }
+  /** `floor`: of a read, below which the node has forgotten deletions. */
+  | { readonly kind: 'cells'; readonly cells: readonly Cell[]; readonly floor?: number }
   | { readonly kind: 'consensus'; readonly reply: ConsensusReply }
   | { readonly kind: 'hints'; readonly hints: readonly NotedHint[] }
   | {
@@ -96,7 +151,21 @@ export type NodeReply =
   /** `isWhole`: there are no more. */
   | { readonly kind: 'keys'; readonly keys: readonly string[]; readonly isWhole: boolean }
   | { readonly kind: 'mark'; readonly mark: string }
-  | { readonly kind: 'purged'; readonly count: number };
+  | { readonly kind: 'purged'; readonly count: number }
+  /** Everything that was taken before is numbered below `next`. */
+  | { readonly kind: 'sealed'; readonly at: number; readonly next: number }
+  | { readonly kind: 'forgotten'; readonly count: number }
+  /** The epoch that the node goes by now. What went by an older one is numbered below `next`. */
+  | { readonly kind: 'adopted'; readonly epoch: number; readonly next: number; readonly marks: NodeMarks }
+  | { readonly kind: 'slots'; readonly slots: readonly AcceptedSlot[] }
+  | {
+      readonly kind: 'deleted-slots';
+      readonly slots: readonly {
+        readonly collection: CollectionName;
+        readonly key: string;
+        readonly promised: Ballot;
+      }[];
+    };
 
 /** Why a node did not answer. */
 export class NodeFailure extends Error {
@@ -122,15 +191,23 @@ export type Lane = string;
 export function laneOf(request: NodeRequest): Lane {
   switch (request.kind) {
     case 'merge':
+      return `${request.kind} ${request.store}${request.isRepair === true ? ' repair' : ''}`;
     case 'read':
     case 'keys':
     case 'mark':
       return `${request.kind} ${request.store}`;
     case 'consensus':
-      return request.message.kind;
+      return `${request.message.kind} ${request.epoch}`;
     case 'purge':
     case 'hint':
     case 'drop-hints':
+    case 'seal':
+    case 'collect':
+    case 'deleted-slots':
+    case 'erase':
+    case 'adopt':
+    case 'slots':
+    case 'learn':
       return request.kind;
     case 'take-hints':
       return `${request.kind} ${request.target}`;
@@ -150,6 +227,13 @@ const ONE_AT_A_TIME: ReadonlySet<NodeRequest['kind']> = new Set([
   'lacking',
   'seen',
   'note-seen',
+  'seal',
+  'collect',
+  'deleted-slots',
+  'erase',
+  'adopt',
+  'slots',
+  'learn',
 ]);
 
 /** What a statement may name once; merges may name a key often, because they are joined first. */
@@ -186,7 +270,19 @@ export function bytesOf(request: NodeRequest): number {
     case 'changes':
     case 'seen':
     case 'note-seen':
+    case 'seal':
+    case 'collect':
+    case 'deleted-slots':
+    case 'adopt':
+    case 'slots':
       return 300;
+    case 'learn':
+      return request.slots.reduce(
+        (sum, { register }) => sum + 400 + 2 * (fromProposal(register).value?.length ?? 0),
+        200,
+      );
+    case 'erase':
+      return 200 + 300 * request.slots.length;
   }
 }
 

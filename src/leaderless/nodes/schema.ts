@@ -1,5 +1,10 @@
 /** Goes up when a table or function below changes; a node with a newer one is left as it is. */
-export const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 4;
+
+/** Any number that nothing else locks. */
+const NODE_LOCK = 7_212_017;
+const TOO_LATE =
+  'the write is older than deletions that this node may have forgotten: the clock of its writer is far behind, or it waited too long';
 
 /**
  * Everything a node keeps. `change` is the transaction that changed a row last: the node's change counter, to be read only below the
@@ -18,6 +23,15 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.node (
 );
 -- The timeline that the node was founded on: a promotion or a restored backup begins another one.
 ALTER TABLE lockstep_leaderless.node ADD COLUMN IF NOT EXISTS timeline text;
+-- Watermarks: nothing new is taken that is not later than sealed; deletions up to floor are forgotten; ballots up to slot_floor count
+-- as promised for every slot that is not there.
+ALTER TABLE lockstep_leaderless.node ADD COLUMN IF NOT EXISTS sealed bigint NOT NULL DEFAULT 0,
+  ADD COLUMN IF NOT EXISTS floor bigint NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS slot_floor bigint NOT NULL DEFAULT 0;
+-- While members change: those that come after. cluster is the same at all that were ever members together; incarnation names a
+-- server that joined after the founding; addresses are those of such servers.
+ALTER TABLE lockstep_leaderless.node ADD COLUMN IF NOT EXISTS next_members text[], ADD COLUMN IF NOT EXISTS cluster text,
+  ADD COLUMN IF NOT EXISTS incarnation text, ADD COLUMN IF NOT EXISTS addresses jsonb NOT NULL DEFAULT '{}';
+UPDATE lockstep_leaderless.node SET cluster = md5(array_to_string(members, ',')) WHERE cluster IS NULL AND members IS NOT NULL;
 CREATE TABLE IF NOT EXISTS lockstep_leaderless.collections (
   name text COLLATE "C" PRIMARY KEY,
   kind text NOT NULL
@@ -36,6 +50,7 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.registers (
 CREATE INDEX IF NOT EXISTS registers_change ON lockstep_leaderless.registers (change);
 CREATE INDEX IF NOT EXISTS registers_expiry ON lockstep_leaderless.registers (expires_at_ms)
   WHERE expires_at_ms IS NOT NULL AND value IS NOT NULL;
+CREATE INDEX IF NOT EXISTS registers_deleted ON lockstep_leaderless.registers (at) WHERE value IS NULL OR expires_at_ms IS NOT NULL;
 CREATE TABLE IF NOT EXISTS lockstep_leaderless.tallies (
   collection text COLLATE "C" NOT NULL,
   key text COLLATE "C" NOT NULL,
@@ -48,6 +63,7 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.tallies (
   PRIMARY KEY (collection, key, item, actor)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX IF NOT EXISTS tallies_change ON lockstep_leaderless.tallies (change);
+CREATE INDEX IF NOT EXISTS tallies_deleted ON lockstep_leaderless.tallies (born_at) WHERE removed >= added;
 CREATE TABLE IF NOT EXISTS lockstep_leaderless.slots (
   collection text COLLATE "C" NOT NULL,
   key text COLLATE "C" NOT NULL,
@@ -60,6 +76,8 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.slots (
   lineage text NOT NULL,
   PRIMARY KEY (collection, key)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE lockstep_leaderless.slots ADD COLUMN IF NOT EXISTS deleted_at timestamptz;
+CREATE INDEX IF NOT EXISTS slots_deleted ON lockstep_leaderless.slots (deleted_at) WHERE value IS NULL;
 CREATE TABLE IF NOT EXISTS lockstep_leaderless.hints (
   -- System identifier of the node that may lack the key.
   target text COLLATE "C" NOT NULL,
@@ -77,6 +95,9 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.peers (
   PRIMARY KEY (source, store)
 );
 
+-- Of version 2, which knew no repairs.
+DROP FUNCTION IF EXISTS lockstep_leaderless.merge_registers(int, bigint, text[], text[], text[], text[], bigint[], text[], bigint[]);
+DROP FUNCTION IF EXISTS lockstep_leaderless.merge_tallies(int, bigint, text[], text[], text[], text[], bigint[], bigint[], bigint[]);
 CREATE OR REPLACE FUNCTION lockstep_leaderless.assert_member(wanted int) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 DECLARE own record;
@@ -88,6 +109,24 @@ BEGIN
   RETURN true;
 END $$;
 
+CREATE OR REPLACE FUNCTION lockstep_leaderless.assert_stable(wanted int) RETURNS void LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  PERFORM lockstep_leaderless.assert_member(wanted);
+  IF EXISTS (SELECT FROM lockstep_leaderless.node WHERE next_members IS NOT NULL) THEN
+    RAISE EXCEPTION 'nothing is forgotten while members change' USING ERRCODE = 'LS001';
+  END IF;
+END $$;
+
+-- What writes holds this lock until it is committed, and reads the node's row after it has it: whoever changes that row holds
+-- it alone, and nothing that went by the old row is committed later.
+CREATE OR REPLACE FUNCTION lockstep_leaderless.enter(wanted int, OUT sealed bigint, OUT floor bigint, OUT slot_floor bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(${NODE_LOCK});
+  PERFORM lockstep_leaderless.assert_member(wanted);
+  SELECT n.sealed, n.floor, n.slot_floor INTO sealed, floor, slot_floor FROM lockstep_leaderless.node n;
+END $$;
+
 CREATE OR REPLACE FUNCTION lockstep_leaderless.open_collections(names text[], kinds text[])
 RETURNS TABLE (name text, kind text) LANGUAGE plpgsql AS $$
 BEGIN
@@ -97,15 +136,24 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION lockstep_leaderless.merge_registers(
-  wanted int, max_ahead_ms bigint, collections text[], keys text[], fields text[], vals text[], ats bigint[], writers text[], expiries bigint[]
+  wanted int, max_ahead_ms bigint, is_repair boolean, collections text[], keys text[], fields text[], vals text[], ats bigint[],
+  writers text[], expiries bigint[]
 ) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE own record;
 BEGIN
-  PERFORM lockstep_leaderless.assert_member(wanted);
+  SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
   IF (SELECT max(a) FROM unnest(ats) a) / 2048 > extract(epoch FROM clock_timestamp()) * 1000 + max_ahead_ms THEN
     RAISE EXCEPTION 'the writer''s clock is too far ahead of this node''s' USING ERRCODE = 'LS002';
   END IF;
+  IF NOT is_repair AND EXISTS (
+    SELECT FROM unnest(collections, keys, fields, ats, writers) AS u(c, k, f, a, w) WHERE u.a <= own.sealed AND NOT EXISTS (
+      SELECT FROM lockstep_leaderless.registers r
+      WHERE r.collection = u.c AND r.key = u.k AND r.field = u.f AND (r.at, r.writer) >= (u.a, u.w COLLATE "C"))
+  ) THEN RAISE EXCEPTION '${TOO_LATE}' USING ERRCODE = 'LS003'; END IF;
   INSERT INTO lockstep_leaderless.registers AS r (collection, key, field, value, at, writer, expires_at_ms)
     SELECT * FROM unnest(collections, keys, fields, vals, ats, writers, expiries) AS u(c, k, f, v, a, w, e)
+    WHERE u.a > own.floor OR EXISTS (
+      SELECT FROM lockstep_leaderless.registers r WHERE r.collection = u.c AND r.key = u.k AND r.field = u.f)
     ORDER BY u.c COLLATE "C", u.k COLLATE "C", u.f COLLATE "C"
   ON CONFLICT (collection, key, field) DO UPDATE SET value = excluded.value, at = excluded.at, writer = excluded.writer,
     expires_at_ms = excluded.expires_at_ms, change = excluded.change
@@ -114,16 +162,26 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION lockstep_leaderless.merge_tallies(
-  wanted int, max_ahead_ms bigint, collections text[], keys text[], items text[], actors text[], addeds bigint[], removeds bigint[],
-  borns bigint[]
+  wanted int, max_ahead_ms bigint, is_repair boolean, collections text[], keys text[], items text[], actors text[], addeds bigint[],
+  removeds bigint[], borns bigint[]
 ) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE own record;
 BEGIN
-  PERFORM lockstep_leaderless.assert_member(wanted);
+  SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
   IF (SELECT max(b) FROM unnest(borns) b) / 2048 > extract(epoch FROM clock_timestamp()) * 1000 + max_ahead_ms THEN
     RAISE EXCEPTION 'the writer''s clock is too far ahead of this node''s' USING ERRCODE = 'LS002';
   END IF;
+  -- What takes something out was read somewhere, and is as good as a repair.
+  IF NOT is_repair AND EXISTS (
+    SELECT FROM unnest(collections, keys, items, actors, addeds, removeds, borns) AS u(c, k, i, a, n, r, b)
+    WHERE u.b <= own.sealed AND u.r = 0 AND NOT EXISTS (
+      SELECT FROM lockstep_leaderless.tallies t
+      WHERE t.collection = u.c AND t.key = u.k AND t.item = u.i AND t.actor = u.a AND t.added >= u.n)
+  ) THEN RAISE EXCEPTION '${TOO_LATE}' USING ERRCODE = 'LS003'; END IF;
   INSERT INTO lockstep_leaderless.tallies AS t (collection, key, item, actor, added, removed, born_at)
     SELECT * FROM unnest(collections, keys, items, actors, addeds, removeds, borns) AS u(c, k, i, a, n, r, b)
+    WHERE u.b > own.floor OR EXISTS (
+      SELECT FROM lockstep_leaderless.tallies t WHERE t.collection = u.c AND t.key = u.k AND t.item = u.i AND t.actor = u.a)
     ORDER BY u.c COLLATE "C", u.k COLLATE "C", u.i COLLATE "C", u.a COLLATE "C"
   ON CONFLICT (collection, key, item, actor) DO UPDATE SET added = greatest(t.added, excluded.added),
     removed = greatest(t.removed, excluded.removed), born_at = least(t.born_at, excluded.born_at), change = excluded.change
@@ -134,19 +192,24 @@ CREATE OR REPLACE FUNCTION lockstep_leaderless.prepare(
   wanted int, collections text[], keys text[], ballots bigint[], proposers text[]
 ) RETURNS TABLE (ordinal bigint, is_promised boolean, ballot bigint, proposer text, version bigint, value text, lineage text)
 LANGUAGE plpgsql AS $$
+DECLARE own record;
 BEGIN
-  PERFORM lockstep_leaderless.assert_member(wanted);
+  SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
   RETURN QUERY
   WITH asked AS (
     SELECT u.o, u.c, u.k, u.n, u.p FROM unnest(collections, keys, ballots, proposers) WITH ORDINALITY AS u(c, k, n, p, o)
   ), promised AS (
-    INSERT INTO lockstep_leaderless.slots AS s (collection, key, promised, promised_by, accepted, accepted_by, version, value, lineage)
-      SELECT a.c, a.k, a.n, a.p, 0, '', 0, NULL, '' FROM asked a ORDER BY a.c COLLATE "C", a.k COLLATE "C"
+    INSERT INTO lockstep_leaderless.slots AS s
+      (collection, key, promised, promised_by, accepted, accepted_by, version, value, lineage, deleted_at)
+      SELECT a.c, a.k, a.n, a.p, 0, '', 0, NULL, CASE WHEN own.slot_floor > 0 THEN ':0-' || own.slot_floor ELSE '' END, now() FROM asked a
+      WHERE a.n > own.slot_floor OR EXISTS (
+        SELECT FROM lockstep_leaderless.slots s WHERE s.collection = a.c AND s.key = a.k)
+      ORDER BY a.c COLLATE "C", a.k COLLATE "C"
     ON CONFLICT ON CONSTRAINT slots_pkey DO UPDATE SET promised = excluded.promised, promised_by = excluded.promised_by
     WHERE (s.promised, s.promised_by) < (excluded.promised, excluded.promised_by)
     RETURNING s.collection, s.key, s.accepted, s.accepted_by, s.version, s.value, s.lineage
   )
-  SELECT a.o, r.key IS NOT NULL, coalesce(r.accepted, p.promised, 0), coalesce(r.accepted_by, p.promised_by, ''),
+  SELECT a.o, r.key IS NOT NULL, coalesce(r.accepted, p.promised, own.slot_floor), coalesce(r.accepted_by, p.promised_by, '~'),
     r.version, r.value, r.lineage
   FROM asked a LEFT JOIN promised r ON r.collection = a.c AND r.key = a.k
   LEFT JOIN lockstep_leaderless.slots p ON r.key IS NULL AND p.collection = a.c AND p.key = a.k;
@@ -156,23 +219,128 @@ CREATE OR REPLACE FUNCTION lockstep_leaderless.accept(
   wanted int, collections text[], keys text[], ballots bigint[], proposers text[], nexts bigint[], versions bigint[], vals text[],
   lineages text[]
 ) RETURNS TABLE (ordinal bigint, is_accepted boolean, ballot bigint, proposer text) LANGUAGE plpgsql AS $$
+DECLARE own record;
 BEGIN
-  PERFORM lockstep_leaderless.assert_member(wanted);
+  SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
   RETURN QUERY
   WITH asked AS (
     SELECT u.o, u.c, u.k, u.n, u.p, u.x, u.v, u.t, u.l
     FROM unnest(collections, keys, ballots, proposers, nexts, versions, vals, lineages) WITH ORDINALITY AS u(c, k, n, p, x, v, t, l, o)
   ), accepted AS (
-    INSERT INTO lockstep_leaderless.slots AS s (collection, key, promised, promised_by, accepted, accepted_by, version, value, lineage)
-      SELECT a.c, a.k, a.x, a.p, a.n, a.p, a.v, a.t, a.l FROM asked a ORDER BY a.c COLLATE "C", a.k COLLATE "C"
+    INSERT INTO lockstep_leaderless.slots AS s
+      (collection, key, promised, promised_by, accepted, accepted_by, version, value, lineage, deleted_at)
+      SELECT a.c, a.k, a.x, a.p, a.n, a.p, a.v, a.t, a.l, CASE WHEN a.t IS NULL THEN now() END FROM asked a
+      WHERE a.n > own.slot_floor OR EXISTS (
+        SELECT FROM lockstep_leaderless.slots s WHERE s.collection = a.c AND s.key = a.k)
+      ORDER BY a.c COLLATE "C", a.k COLLATE "C"
     ON CONFLICT ON CONSTRAINT slots_pkey DO UPDATE SET promised = excluded.promised, promised_by = excluded.promised_by,
       accepted = excluded.accepted, accepted_by = excluded.accepted_by, version = excluded.version, value = excluded.value,
-      lineage = excluded.lineage
+      lineage = excluded.lineage, deleted_at = CASE WHEN excluded.value IS NULL THEN coalesce(s.deleted_at, excluded.deleted_at) END
     WHERE (s.promised, s.promised_by) <= (excluded.accepted, excluded.accepted_by)
     RETURNING s.collection, s.key
   )
-  SELECT a.o, r.key IS NOT NULL, coalesce(p.promised, 0), coalesce(p.promised_by, '')
+  SELECT a.o, r.key IS NOT NULL, coalesce(p.promised, own.slot_floor), coalesce(p.promised_by, '~')
   FROM asked a LEFT JOIN accepted r ON r.collection = a.c AND r.key = a.k
   LEFT JOIN lockstep_leaderless.slots p ON r.key IS NULL AND p.collection = a.c AND p.key = a.k;
+END $$;
+
+-- The rules of core/collecting.ts. Each holds the node's lock alone, for a short time.
+CREATE OR REPLACE FUNCTION lockstep_leaderless.seal(wanted int, wanted_at bigint, keep_ms bigint, OUT at bigint, OUT next bigint)
+LANGUAGE plpgsql SET lock_timeout = '250ms' AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(${NODE_LOCK});
+  PERFORM lockstep_leaderless.assert_stable(wanted);
+  -- Not by the caller's clock alone.
+  UPDATE lockstep_leaderless.node n SET sealed = greatest(n.sealed,
+    least(wanted_at, (extract(epoch FROM clock_timestamp()) * 1000)::bigint * 2048 - keep_ms * 2048)) RETURNING n.sealed INTO at;
+  next := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+END $$;
+
+CREATE OR REPLACE FUNCTION lockstep_leaderless.collect(
+  wanted int, wanted_floor bigint, confirmed_registers xid8, confirmed_tallies xid8, most int
+) RETURNS bigint LANGUAGE plpgsql SET lock_timeout = '250ms' AS $$
+DECLARE
+  known bigint;
+  registers bigint;
+  tallies bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock(${NODE_LOCK});
+  PERFORM lockstep_leaderless.assert_stable(wanted);
+  UPDATE lockstep_leaderless.node n SET floor = greatest(n.floor, least(wanted_floor, n.sealed)) RETURNING n.floor INTO known;
+  DELETE FROM lockstep_leaderless.registers d WHERE d.ctid = ANY (ARRAY(
+    SELECT r.ctid FROM lockstep_leaderless.registers r
+    WHERE r.at <= known AND (r.value IS NULL OR r.expires_at_ms IS NOT NULL)
+      AND (r.value IS NULL OR r.expires_at_ms <= known / 2048) AND r.change < confirmed_registers LIMIT most));
+  GET DIAGNOSTICS registers = ROW_COUNT;
+  DELETE FROM lockstep_leaderless.tallies d WHERE d.ctid = ANY (ARRAY(
+    SELECT t.ctid FROM lockstep_leaderless.tallies t
+    WHERE t.born_at <= known AND t.removed >= t.added AND t.change < confirmed_tallies LIMIT most));
+  GET DIAGNOSTICS tallies = ROW_COUNT;
+  RETURN registers + tallies;
+END $$;
+
+CREATE OR REPLACE FUNCTION lockstep_leaderless.erase(
+  wanted int, collections text[], keys text[], ballots bigint[], nexts bigint[], proposers text[]
+) RETURNS bigint LANGUAGE plpgsql SET lock_timeout = '250ms' AS $$
+DECLARE
+  highest bigint;
+  erased bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock(${NODE_LOCK});
+  PERFORM lockstep_leaderless.assert_stable(wanted);
+  WITH gone AS (
+    DELETE FROM lockstep_leaderless.slots s USING unnest(collections, keys, ballots, nexts, proposers) AS u(c, k, b, n, p)
+    WHERE s.collection = u.c AND s.key = u.k AND s.value IS NULL AND s.accepted = u.b AND s.accepted_by = u.p
+      AND s.promised = u.n AND s.promised_by = u.p
+    RETURNING s.promised)
+  SELECT max(promised), count(*) INTO highest, erased FROM gone;
+  UPDATE lockstep_leaderless.node n SET slot_floor = greatest(n.slot_floor, highest) WHERE highest > n.slot_floor;
+  RETURN erased;
+END $$;
+
+-- The node goes by this membership from now on, and by no older one. Alone: what went by the older one is committed before, and
+-- numbered below next.
+CREATE OR REPLACE FUNCTION lockstep_leaderless.adopt(
+  wanted int, wanted_cluster text, wanted_members text[], wanted_next text[], wanted_addresses jsonb,
+  INOUT sealed bigint, INOUT floor bigint, INOUT slot_floor bigint, OUT epoch int, OUT next bigint
+) LANGUAGE plpgsql SET lock_timeout = '250ms' AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(${NODE_LOCK});
+  IF EXISTS (SELECT FROM lockstep_leaderless.node n WHERE n.cluster <> wanted_cluster) THEN
+    RAISE EXCEPTION 'this node belongs to another quorum' USING ERRCODE = 'LS004';
+  END IF;
+  UPDATE lockstep_leaderless.node n SET epoch = wanted, cluster = wanted_cluster, members = wanted_members,
+    next_members = wanted_next, addresses = wanted_addresses, is_founded = true,
+    timeline = coalesce(n.timeline, left(pg_walfile_name(pg_current_wal_lsn()), 8))
+  WHERE n.epoch < wanted;
+  UPDATE lockstep_leaderless.node n SET sealed = greatest(n.sealed, adopt.sealed), floor = greatest(n.floor, adopt.floor),
+    slot_floor = greatest(n.slot_floor, adopt.slot_floor) WHERE n.epoch = wanted
+  RETURNING n.sealed, n.floor, n.slot_floor INTO adopt.sealed, adopt.floor, adopt.slot_floor;
+  DELETE FROM lockstep_leaderless.hints h USING lockstep_leaderless.node n
+    WHERE h.target <> ALL (n.members || coalesce(n.next_members, '{}'));
+  SELECT n.epoch INTO adopt.epoch FROM lockstep_leaderless.node n;
+  adopt.next := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+END $$;
+
+-- Takes over what other acceptors had accepted. What this one promised stays promised.
+CREATE OR REPLACE FUNCTION lockstep_leaderless.learn(
+  wanted int, collections text[], keys text[], ballots bigint[], proposers text[], versions bigint[], vals text[], lineages text[]
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE own record;
+BEGIN
+  SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
+  INSERT INTO lockstep_leaderless.collections SELECT DISTINCT u.c, 'cas' FROM unnest(collections) u(c) ON CONFLICT DO NOTHING;
+  INSERT INTO lockstep_leaderless.slots AS s
+    (collection, key, promised, promised_by, accepted, accepted_by, version, value, lineage, deleted_at)
+    SELECT u.c, u.k, greatest(u.n, own.slot_floor), CASE WHEN u.n > own.slot_floor THEN u.p ELSE '~' END, u.n, u.p, u.v, u.t, u.l,
+      CASE WHEN u.t IS NULL THEN now() END
+    FROM unnest(collections, keys, ballots, proposers, versions, vals, lineages) AS u(c, k, n, p, v, t, l)
+    ORDER BY u.c COLLATE "C", u.k COLLATE "C"
+  ON CONFLICT ON CONSTRAINT slots_pkey DO UPDATE SET accepted = excluded.accepted, accepted_by = excluded.accepted_by,
+    version = excluded.version, value = excluded.value, lineage = excluded.lineage, deleted_at = excluded.deleted_at,
+    promised = CASE WHEN (s.promised, s.promised_by) < (excluded.accepted, excluded.accepted_by) THEN excluded.accepted ELSE s.promised END,
+    promised_by =
+      CASE WHEN (s.promised, s.promised_by) < (excluded.accepted, excluded.accepted_by) THEN excluded.accepted_by ELSE s.promised_by END
+  WHERE (s.accepted, s.accepted_by) < (excluded.accepted, excluded.accepted_by);
 END $$;
 `;

@@ -4,6 +4,13 @@ import {
   noteSeenStatement,
   seenStatement,
 } from './catch-up-statements.ts';
+import {
+  collectStatement,
+  deletedSlotsStatement,
+  eraseStatement,
+  sealStatement,
+} from './collect-statements.ts';
+import { adoptStatement, learnStatement, slotsStatement } from './member-statements.ts';
 import { keysStatement, markStatement, purgeStatement } from './key-statements.ts';
 import type { NodeRequest } from './requests.ts';
 import {
@@ -27,7 +34,7 @@ export function statementOf(requests: readonly NodeRequest[], epoch: number, max
     case 'read':
       return readStatement(requests as readonly Request<'read'>[], first.store, epoch);
     case 'consensus':
-      return consensusStatement(requests as readonly Request<'consensus'>[], first.message.kind, epoch);
+      return consensusStatement(requests as readonly Request<'consensus'>[], first.message.kind, first.epoch);
     case 'keys':
       return keysStatement(first, epoch);
     case 'mark':
@@ -48,6 +55,20 @@ export function statementOf(requests: readonly NodeRequest[], epoch: number, max
       return seenStatement(first);
     case 'note-seen':
       return noteSeenStatement(first);
+    case 'seal':
+      return sealStatement(first, first.epoch);
+    case 'collect':
+      return collectStatement(first, first.epoch);
+    case 'deleted-slots':
+      return deletedSlotsStatement(first, epoch);
+    case 'erase':
+      return eraseStatement(first, first.epoch);
+    case 'adopt':
+      return adoptStatement(first);
+    case 'slots':
+      return slotsStatement(first, first.epoch);
+    case 'learn':
+      return learnStatement(first, first.epoch);
     case undefined:
       throw new TypeError('There is no statement for no request.');
   }

@@ -36,14 +36,15 @@ export function mergeStatement(
     }
   }
   const cells = [...joined.values()];
+  const isRepair = requests[0]?.isRepair === true;
   const columns =
     store === 'registers'
       ? registerColumns(cells.filter((cell) => cell.store === 'registers'))
       : tallyColumns(cells.filter((cell) => cell.store === 'tallies'));
   return {
     name: `lockstep_merge_${store}`,
-    text: `SELECT ${SCHEMA}.merge_${store}($1, $2, ${columns.map((_, index) => `$${index + 3}`).join(', ')})`,
-    values: [epoch, maxAheadMs, ...columns],
+    text: `SELECT ${SCHEMA}.merge_${store}($1, $2, $3, ${columns.map((_, index) => `$${index + 4}`).join(', ')})`,
+    values: [epoch, maxAheadMs, isRepair, ...columns],
     decode: () => requests.map(() => DONE),
   };
 }
@@ -122,23 +123,26 @@ export function readStatement(requests: readonly Request<'read'>[], store: Store
   });
   return {
     name: `lockstep_read_${store}`,
-    text: `SELECT u.o, ${OWN_COLUMNS[store]} FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS u(c, k, o)
-      JOIN ${SCHEMA}.${store} r ON r.collection = u.c AND r.key = u.k WHERE (SELECT ${SCHEMA}.assert_member($1))`,
+    text: `SELECT u.o, ${OWN_COLUMNS[store]}, n.floor
+      FROM ${SCHEMA}.node n CROSS JOIN unnest($2::text[], $3::text[]) WITH ORDINALITY AS u(c, k, o)
+      LEFT JOIN ${SCHEMA}.${store} r ON r.collection = u.c AND r.key = u.k WHERE (SELECT ${SCHEMA}.assert_member($1))`,
     values: [
       epoch,
       textArray(distinct.map(({ collection }) => collection.name)),
       textArray(distinct.map(({ key }) => key)),
     ],
     decode(rows) {
+      const floor = (rows[0]?.[6] as number | undefined) ?? 0;
       const found: Cell[][] = distinct.map(() => []);
       for (const row of rows) {
         const place = Number(row[0]) - 1;
         const request = distinct[place];
-        if (request === undefined) continue;
+        // A key that is not there has one row without any cell.
+        if (request === undefined || row[1] === null) continue;
         const { collection, key } = request;
-        found[place]?.push(decodeCell(store, [collection.name, key, ...row.slice(1)]));
+        found[place]?.push(decodeCell(store, [collection.name, key, ...row.slice(1, 6)]));
       }
-      return places.map((place) => ({ kind: 'cells', cells: found[place] ?? [] }));
+      return places.map((place) => ({ kind: 'cells', cells: found[place] ?? [], floor }));
     },
   };
 }

@@ -1,10 +1,10 @@
 import { keyId } from '../core/cells.ts';
 import type { Cell, Store } from '../core/cells.ts';
 import type { NodeQueue } from '../nodes/node-queue.ts';
-import { NodeFailure } from '../nodes/requests.ts';
-import type { CollectionName, NodeReply, NodeRequest } from '../nodes/requests.ts';
+import type { CollectionName, NodeReply } from '../nodes/requests.ts';
+import type { KnownNode, Roster } from '../roster.ts';
 import type { Runtime } from '../runtime.ts';
-import type { HintedNode } from './hints.ts';
+import { ask } from './ask.ts';
 
 const STORES: readonly Store[] = ['registers', 'tallies'];
 /** Changes that are compared at once; the next ones wait for these. */
@@ -19,17 +19,17 @@ type Reply<K extends NodeReply['kind']> = Extract<NodeReply, { kind: K }>;
  * node that comes back. Everything it does may be done twice, by several processes.
  */
 export class CatchUp {
-  readonly #nodes: readonly HintedNode[];
+  readonly #roster: Roster;
   readonly #runtime: Runtime;
   readonly #everyMs: number;
-  readonly #wasUp = new Map<HintedNode, boolean>();
+  readonly #wasUp = new Map<KnownNode, boolean>();
   #lastMs: number;
   #isClosed = false;
   #cancel: () => void = () => undefined;
   readonly counts: { compared: number; brought: number } = { compared: 0, brought: 0 };
 
-  constructor(nodes: readonly HintedNode[], runtime: Runtime, everyMs: number) {
-    this.#nodes = nodes;
+  constructor(roster: Roster, runtime: Runtime, everyMs: number) {
+    this.#roster = roster;
     this.#runtime = runtime;
     this.#everyMs = everyMs;
     this.#lastMs = runtime.monotonicMs();
@@ -53,7 +53,7 @@ export class CatchUp {
     const nowMs = this.#runtime.monotonicMs();
     const isDue = nowMs - this.#lastMs >= this.#everyMs;
     if (isDue) this.#lastMs = nowMs;
-    for (const target of this.#nodes) {
+    for (const target of this.#roster.nodes) {
       const { isUp } = target.queue;
       const isBack = isUp && this.#wasUp.get(target) === false;
       this.#wasUp.set(target, isUp);
@@ -62,15 +62,15 @@ export class CatchUp {
   }
 
   /** Brings one node all that it lacks of what the others that can be reached changed. */
-  async bringUpToDate(target: HintedNode): Promise<void> {
-    for (const source of this.#nodes) {
+  async bringUpToDate(target: KnownNode): Promise<void> {
+    for (const source of this.#roster.nodes) {
       if (source === target || !source.queue.isUp) continue;
       for (const store of STORES) await this.#follow(source, target.queue, store);
     }
   }
 
-  async #follow(source: HintedNode, target: NodeQueue, store: Store): Promise<void> {
-    const id = source.systemIdentifier();
+  async #follow(source: KnownNode, target: NodeQueue, store: Store): Promise<void> {
+    const id = source.id();
     if (id === null) return;
     const seen = await ask(target, { kind: 'seen', source: id, store });
     if (seen?.kind !== 'seen') return;
@@ -111,17 +111,10 @@ export class CatchUp {
         const whole = await ask(source, { kind: 'read', collection, store, key });
         if (whole?.kind !== 'cells') return false;
         const cells: readonly Cell[] = whole.cells;
-        return (await ask(target, { kind: 'merge', collection, store, cells })) !== null;
+        return (await ask(target, { kind: 'merge', collection, store, cells, isRepair: true })) !== null;
       }),
     );
     this.counts.brought += found.cells.length;
     return brought.every(Boolean);
   }
-}
-
-/** Null when the node failed. */
-function ask(node: NodeQueue, request: NodeRequest): Promise<NodeReply | null> {
-  return new Promise((resolve) => {
-    node.ask(request, (reply) => resolve(reply instanceof NodeFailure ? null : reply));
-  });
 }

@@ -1,5 +1,6 @@
 import type { NodeQueue } from '../nodes/node-queue.ts';
 import { NodeFailure } from '../nodes/requests.ts';
+import type { Roster } from '../roster.ts';
 import type { Runtime } from '../runtime.ts';
 
 const EVERY_MS = 30_000;
@@ -13,15 +14,15 @@ const MARGIN_MS = 60_000;
  * for space. What is left is the same write without its value: nothing that is brought over later can undo it.
  */
 export class Expiry {
-  readonly #nodes: readonly NodeQueue[];
+  readonly #roster: Roster;
   readonly #runtime: Runtime;
   readonly #marginMs: number;
   #isClosed = false;
   #cancel: () => void = () => undefined;
   purged = 0;
 
-  constructor(nodes: readonly NodeQueue[], runtime: Runtime, maxClockAheadMs: number) {
-    this.#nodes = nodes;
+  constructor(roster: Roster, runtime: Runtime, maxClockAheadMs: number) {
+    this.#roster = roster;
     this.#runtime = runtime;
     this.#marginMs = MARGIN_MS + maxClockAheadMs;
   }
@@ -41,7 +42,7 @@ export class Expiry {
 
   /** Frees all that ended at the nodes that can be reached. */
   async purge(): Promise<void> {
-    await Promise.all(this.#nodes.filter(({ isUp }) => isUp).map((node) => this.#purgeAt(node)));
+    await Promise.all(this.#roster.queues.filter(({ isUp }) => isUp).map((node) => this.#purgeAt(node)));
   }
 
   async #purgeAt(node: NodeQueue): Promise<void> {

@@ -1,9 +1,11 @@
 import { keyId } from '../core/cells.ts';
 import type { NodeQueue } from '../nodes/node-queue.ts';
 import { NodeFailure } from '../nodes/requests.ts';
-import type { Hint, NodeReply, NodeRequest, NotedHint } from '../nodes/requests.ts';
+import type { Hint, NotedHint } from '../nodes/requests.ts';
 import type { MissedKey } from '../replicas.ts';
+import type { Roster } from '../roster.ts';
 import type { Runtime } from '../runtime.ts';
+import { ask } from './ask.ts';
 
 const FLUSH_MS = 50;
 const REPLAY_MS = 500;
@@ -12,18 +14,12 @@ const PAGE = 256;
 /** Keys that wait to be noted. What is beyond is left to catch-up. */
 const MAX_WAITING = 20_000;
 
-export interface HintedNode {
-  readonly queue: NodeQueue;
-  /** Null until the node was ever seen. */
-  readonly systemIdentifier: () => string | null;
-}
-
 /**
  * Hinted handoff. A key that a node missed is noted at a node that has it, and brought over when the node is there again. A
  * hint holds no data, so that it is small, cannot be old, and may be lost: then catch-up finds the key.
  */
 export class Hints {
-  readonly #nodes: readonly HintedNode[];
+  readonly #roster: Roster;
   readonly #runtime: Runtime;
   readonly #waiting = new Map<string, { readonly hint: Hint; readonly holder: NodeQueue }>();
   #isFlushing = false;
@@ -35,8 +31,8 @@ export class Hints {
     leftToCatchUp: 0,
   };
 
-  constructor(nodes: readonly HintedNode[], runtime: Runtime) {
-    this.#nodes = nodes;
+  constructor(roster: Roster, runtime: Runtime) {
+    this.#roster = roster;
     this.#runtime = runtime;
   }
 
@@ -54,7 +50,7 @@ export class Hints {
   }
 
   readonly onMissed: MissedKey = ({ node, holder, collection, store, key }) => {
-    const target = this.#nodes.find(({ queue }) => queue === node)?.systemIdentifier() ?? null;
+    const target = this.#roster.nodes.find(({ queue }) => queue === node)?.id() ?? null;
     if (holder === null || target === null || this.#waiting.size >= MAX_WAITING) {
       this.counts.leftToCatchUp += 1;
       return;
@@ -79,10 +75,10 @@ export class Hints {
   }
 
   async #replayAll(): Promise<void> {
-    for (const target of this.#nodes) {
-      const id = target.systemIdentifier();
+    for (const target of this.#roster.nodes) {
+      const id = target.id();
       if (id === null || !target.queue.isUp) continue;
-      for (const holder of this.#nodes) {
+      for (const holder of this.#roster.nodes) {
         if (holder === target || !holder.queue.isUp) continue;
         await this.#replay(target.queue, id, holder.queue);
       }
@@ -93,7 +89,7 @@ export class Hints {
   async #replay(target: NodeQueue, id: string, holder: NodeQueue): Promise<void> {
     for (;;) {
       const taken = await ask(holder, { kind: 'take-hints', target: id, limit: PAGE });
-      if (taken instanceof NodeFailure || taken.kind !== 'hints' || taken.hints.length === 0) return;
+      if (taken?.kind !== 'hints' || taken.hints.length === 0) return;
       const brought = await Promise.all(taken.hints.map((hint) => this.#bring(hint, holder, target)));
       const done = taken.hints.filter((_, index) => brought[index]);
       if (done.length > 0) await ask(holder, { kind: 'drop-hints', hints: done });
@@ -105,12 +101,14 @@ export class Hints {
   async #bring(hint: NotedHint, holder: NodeQueue, target: NodeQueue): Promise<boolean> {
     const { collection, store, key } = hint;
     const found = await ask(holder, { kind: 'read', collection, store, key });
-    if (found instanceof NodeFailure || found.kind !== 'cells') return false;
-    const merged = await ask(target, { kind: 'merge', collection, store, cells: found.cells });
-    return !(merged instanceof NodeFailure);
+    if (found?.kind !== 'cells') return false;
+    const merged = await ask(target, {
+      kind: 'merge',
+      collection,
+      store,
+      cells: found.cells,
+      isRepair: true,
+    });
+    return merged !== null;
   }
-}
-
-function ask(node: NodeQueue, request: NodeRequest): Promise<NodeReply | NodeFailure> {
-  return new Promise((resolve) => node.ask(request, resolve));
 }

@@ -1,13 +1,14 @@
 import type { ConsensusMessage, VersionedValue } from '../../consensus/acceptor.ts';
 import type { Ballot } from '../../consensus/ballot.ts';
-import { startPromisedRound, startRound, stepRound } from '../../consensus/proposer.ts';
+import { isQuorum, startPromisedRound, startRound, stepRound } from '../../consensus/proposer.ts';
 import type { Change, Round, RoundStep } from '../../consensus/proposer.ts';
 import { keyId } from '../core/cells.ts';
 import type { Rules } from '../core/rules.ts';
+import { MAX_CALLS } from '../core/slot-batch.ts';
 import type { Call, CallResult, SlotChange } from '../core/slot-batch.ts';
-import type { NodeQueue } from '../nodes/node-queue.ts';
 import { NodeFailure } from '../nodes/requests.ts';
 import type { CollectionName } from '../nodes/requests.ts';
+import type { Roster } from '../roster.ts';
 import type { Runtime } from '../runtime.ts';
 
 /** How a call ended. */
@@ -33,14 +34,20 @@ interface QueuedCall extends Call {
 
 /** What a quorum promised together with its last acceptance. */
 interface Promised {
+  /** Of the members that promised. */
+  readonly epoch: number;
+  /** On the monotonic clock. */
+  readonly atMs: number;
   readonly ballot: Ballot;
   readonly register: VersionedValue;
 }
 
 export interface SlotContext {
-  readonly nodes: readonly NodeQueue[];
+  readonly roster: Roster;
   readonly runtime: Runtime;
   readonly rules: Rules;
+  /** For how long a promise in hand is used: less than a deleted key is kept. */
+  readonly promiseLifeMs: number;
   /** New for each process. */
   readonly proposer: string;
   /** Rounds that ended without a quorum because of another proposer, and all others. */
@@ -50,8 +57,6 @@ export interface SlotContext {
 const ROUND_TIMEOUT_MS = 1_500;
 const FIRST_PAUSE_MS = 2;
 const LAST_PAUSE_MS = 60;
-/** Calls that one round answers. */
-const MAX_CALLS = 1_024;
 
 /**
  * One key as this process proposes for it: one round at a time, for all calls that wait. Invariant: a ballot is
@@ -141,13 +146,17 @@ export class Slot {
   #take(): Promised | null {
     const promised = this.#promised;
     this.#promised = null;
-    return promised;
+    const { roster, runtime, promiseLifeMs } = this.#context;
+    // Those who promised may not be members any more; and the key may have been erased, when nobody could tell what became of a proposal.
+    if (promised?.epoch !== roster.epoch) return null;
+    return runtime.monotonicMs() - promised.atMs < promiseLifeMs ? promised : null;
   }
 
   /** Runs one round to its end; `promised` spares the first half of it. */
   #runRound(calls: readonly QueuedCall[], promised: Promised | null): void {
-    const { nodes, proposer, runtime, rules } = this.#context;
-    const quorum = rules.majority(nodes.length);
+    const { roster, proposer, runtime, rules } = this.#context;
+    // One round goes by one membership: a node that has gone on to another one refuses it.
+    const { epoch, queues: nodes, roundQuorum: quorum } = roster;
     const ballot = promised?.ballot ?? { counter: this.#highest + 1, proposer };
     const next = { counter: ballot.counter + 1, proposer };
     this.#highest = next.counter;
@@ -170,18 +179,26 @@ export class Slot {
       cancelTimeout();
       this.#failures = failures;
       this.#proposed = null;
-      this.#conclude(step.round, { promised, ballot, next, calls, live, results, answered });
+      this.#conclude(step.round, { epoch, promised, ballot, next, calls, live, results, answered });
     };
     const send = (message: ConsensusMessage): void => {
-      let failed = 0;
+      const failed: string[] = [];
       for (const node of nodes) {
-        node.ask({ kind: 'consensus', collection: this.#collection, key: this.#key, message }, (reply) => {
+        const asked = {
+          kind: 'consensus',
+          collection: this.#collection,
+          key: this.#key,
+          message,
+          epoch,
+        } as const;
+        node.ask(asked, (reply) => {
           if (isOver) return;
           if (reply instanceof NodeFailure) {
             failures.set(node.name, reply.message);
             if (reply.isRefusal) this.#refusal = reply;
-            failed += 1;
-            if (nodes.length - failed < quorum && isCurrent(step.round, message)) finish();
+            failed.push(node.name);
+            const left = nodes.map(({ name }) => name).filter((name) => !failed.includes(name));
+            if (!isQuorum(left, quorum) && isCurrent(step.round, message)) finish();
             return;
           }
           if (reply.kind !== 'consensus' || !isCurrent(step.round, message)) return;
@@ -207,6 +224,7 @@ export class Slot {
   #conclude(
     { phase }: Round,
     round: {
+      readonly epoch: number;
       readonly promised: Promised | null;
       readonly ballot: Ballot;
       readonly next: Ballot;
@@ -219,7 +237,9 @@ export class Slot {
     const { counts } = this.#context;
     if (phase.kind === 'committed') {
       this.#misses = 0;
-      this.#promised = { ballot: round.next, register: phase.register };
+      const { epoch, next } = round;
+      const atMs = this.#context.runtime.monotonicMs();
+      this.#promised = { epoch, atMs, ballot: next, register: phase.register };
       round.live.forEach((call, index) => {
         const result = round.results[index];
         if (result === null)

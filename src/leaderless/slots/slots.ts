@@ -10,6 +10,7 @@ import { fromProposal, toVersionedValue } from '../core/slot-value.ts';
 import type { NodeQueue } from '../nodes/node-queue.ts';
 import { NodeFailure } from '../nodes/requests.ts';
 import type { CollectionName } from '../nodes/requests.ts';
+import type { Roster } from '../roster.ts';
 import type { Runtime } from '../runtime.ts';
 import { Slot } from './slot.ts';
 import type { CallEnd, SlotContext } from './slot.ts';
@@ -29,9 +30,9 @@ export class Slots {
   readonly #slots = new Map<string, Slot>();
   #turn = 0;
 
-  constructor(nodes: readonly NodeQueue[], runtime: Runtime, rules: Rules = RULES) {
+  constructor(roster: Roster, runtime: Runtime, promiseLifeMs: number, rules: Rules = RULES) {
     const counts = { rounds: 0, preempted: 0, failed: 0 };
-    this.#context = { nodes, runtime, rules, proposer: runtime.uniqueName(), counts };
+    this.#context = { roster, runtime, promiseLifeMs, rules, proposer: runtime.uniqueName(), counts };
   }
 
   get counts(): Readonly<SlotContext['counts']> {
@@ -82,7 +83,10 @@ export class Slots {
   }
 
   #peek(collection: CollectionName, key: string, deadlineMs: number): Promise<SlotRead | null> {
-    const { nodes, runtime, rules } = this.#context;
+    const { roster, runtime, rules } = this.#context;
+    // While members change, a round is surer than a rule for what two majorities show.
+    if (!roster.isStable) return Promise.resolve(null);
+    const { epoch, queues: nodes } = roster;
     const quorum = rules.majority(nodes.length);
     this.#turn = (this.#turn + 1) % nodes.length;
     const order = nodes
@@ -109,7 +113,7 @@ export class Slots {
         const node = order[asked];
         if (node === undefined) return;
         asked += 1;
-        node.ask({ kind: 'consensus', collection, key, message: { kind: 'peek', key } }, (reply) => {
+        node.ask({ kind: 'consensus', collection, key, message: { kind: 'peek', key }, epoch }, (reply) => {
           answered += 1;
           if (!(reply instanceof NodeFailure) && reply.kind === 'consensus') {
             replies.push(reply.reply);

@@ -50,10 +50,18 @@ export class IndependentServers implements AsyncDisposable {
   }
 
   /** What another process would open. */
-  async quorum(options: Omit<QuorumOptions, 'nodes'> = {}): Promise<Quorum> {
-    const opened = await quorum({ nodes: this.servers.map(({ name, url }) => ({ name, url })), ...options });
+  async quorum(
+    options: Omit<QuorumOptions, 'nodes'> = {},
+    names: readonly string[] = this.servers.map(({ name }) => name),
+  ): Promise<Quorum> {
+    const nodes = names.map((name) => ({ name, url: this.named(name).url }));
+    const opened = await quorum({ nodes, ...options });
     this.#quorums.push(opened);
     return opened;
+  }
+
+  dataDir(name: string): string {
+    return this.#fixture.dataDir(name);
   }
 
   named(name: string): IndependentServer {

@@ -61,7 +61,7 @@ it('an acceptor in SQL steps as the pure one does, for any messages in any batch
       };
     });
     const replies = await run(
-      messages.map((message) => ({ kind: 'consensus', collection, key: message.key, message })),
+      messages.map((message) => ({ kind: 'consensus', collection, key: message.key, message, epoch: 1 })),
     );
     messages.forEach((message, index) => {
       const before = states.get(message.key) ?? EMPTY_ACCEPTOR;

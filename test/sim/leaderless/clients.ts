@@ -1,10 +1,16 @@
 import { LockstepError } from '../../../src/model/errors.ts';
 import type { WriteLevel } from '../../../src/leaderless/core/levels.ts';
+import { changeDeal, lookForDeal, lookForDeleted, makeAndDelete, putAndDelete } from './deletions.ts';
+import type { Deletions } from './deletions.ts';
 import type { Ledger } from './ledger.ts';
 import type { SimulatedProcess } from './process.ts';
 
 export interface ClientWorld {
   readonly ledger: Ledger;
+  readonly deletions: Deletions;
+  /** Whether much is taken away. */
+  readonly deletes: boolean;
+  nowMs(): number;
   random(): number;
   sleep(ms: number): Promise<void>;
   /** Whether new work is begun. */
@@ -18,7 +24,20 @@ const GROWING = ['tea', 'cup'];
 
 /** One caller after another piece of work, until the world closes. It ends with its process, which answers no more. */
 export async function runClient(process: SimulatedProcess, world: ClientWorld): Promise<void> {
-  const work = [addToCart, addToCart, readCart, putAndGet, changeLog, changeLog, readLog, takeOut];
+  const work = world.deletes
+    ? [
+        addToCart,
+        takeOut,
+        putAndDelete,
+        lookForDeleted,
+        changeDeal,
+        changeDeal,
+        makeAndDelete,
+        makeAndDelete,
+        lookForDeal,
+        lookForDeal,
+      ]
+    : [addToCart, addToCart, readCart, putAndGet, changeLog, changeLog, readLog, takeOut];
   while (world.isOpen()) {
     const step = work[Math.floor(world.random() * work.length)] ?? readCart;
     await step(process, world);
@@ -73,7 +92,11 @@ async function takeOut({ carts }: SimulatedProcess, world: ClientWorld): Promise
   const sku = `own-${world.uniqueTag()}`;
   try {
     for (let times = 0; times < 2; times++) {
+      // Time enough for what was taken out to be forgotten.
+      if (times > 0 && world.deletes) await world.sleep(world.random() * 900);
       await carts.add(key, { sku, quantity: 2 });
+      const { value: before } = await carts.get(key);
+      world.ledger.hasAll(`${key} ${sku}`, before.find((line) => line.sku === sku)?.quantity ?? 0, 2);
       await carts.remove(key, sku);
       const { value } = await carts.get(key);
       world.ledger.removedIsBack(`${key} ${sku}`, value.find((line) => line.sku === sku)?.quantity ?? 0);

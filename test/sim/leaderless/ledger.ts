@@ -39,10 +39,13 @@ export class Ledger {
     known.seen = Math.max(known.seen, quantity);
   }
 
-  /** What is there when everything was brought together. */
-  finalLine(line: string, quantity: number): void {
-    const { acknowledged, doubtful } = this.lineOf(line);
-    if (quantity < acknowledged)
+  /**
+   * What is there when everything was brought together. `canLoseAccepted`: what one node alone had acknowledged may have gone with its
+   * disk.
+   */
+  finalLine(line: string, quantity: number, canLoseAccepted: boolean): void {
+    const { quorum, acknowledged, doubtful } = this.lineOf(line);
+    if (quantity < (canLoseAccepted ? quorum : acknowledged))
       this.#say(
         'no acknowledged add is lost',
         `${line}: ${quantity} in the end, ${acknowledged} acknowledged`,
@@ -54,8 +57,19 @@ export class Ledger {
       );
   }
 
+  /** A line of one caller, all of whose adds were acknowledged. */
+  hasAll(line: string, quantity: number, added: number): void {
+    if (quantity < added)
+      this.#say('no acknowledged add is lost', `${line}: ${quantity} seen, ${added} acknowledged`);
+    if (quantity > added) this.#say('no removed line comes back', `${line}: ${quantity}, ${added} added`);
+  }
+
   removedIsBack(line: string, quantity: number): void {
     if (quantity > 0) this.#say('no removed line comes back', `${line}: ${quantity}`);
+  }
+
+  deletedIsBack(key: string): void {
+    this.#say('no deleted value comes back', key);
   }
 
   newestOf(key: string): string {

@@ -1,6 +1,7 @@
 import { NodeFailure } from '../../../src/leaderless/nodes/requests.ts';
 import type { NodeReply, NodeRequest, NodeTransport } from '../../../src/leaderless/nodes/requests.ts';
 import type { Runtime } from '../../../src/leaderless/runtime.ts';
+import { OTHER_EPOCH } from './model-node.ts';
 import type { ModelNode } from './model-node.ts';
 
 export interface Wire {
@@ -15,6 +16,13 @@ export interface Wire {
   random(): number;
 }
 
+/** What the process goes by, as its connections see it. */
+export interface Admission {
+  epoch(): number;
+  /** Whether a node that is connected to is a member; it and the process tell each other of later members. */
+  admit(node: ModelNode): boolean;
+}
+
 const STATEMENT_TIMEOUT_MS = 200;
 const CONNECTIONS = 2;
 
@@ -23,6 +31,7 @@ export class SimulatedLink implements NodeTransport {
   readonly #node: ModelNode;
   readonly #wire: Wire;
   readonly #runtime: Runtime;
+  readonly #admission: Admission;
   /** A mutant's: says of every failure that nothing was sent. */
   readonly #deniesSending: boolean;
   #idle = CONNECTIONS;
@@ -31,11 +40,14 @@ export class SimulatedLink implements NodeTransport {
   #connection = 0;
   onChange: () => void = () => undefined;
 
-  constructor(node: ModelNode, wire: Wire, runtime: Runtime, deniesSending: boolean) {
+  constructor(node: ModelNode, wire: Wire, runtime: Runtime, admission: Admission, deniesSending: boolean) {
+    this.#admission = admission;
     this.#node = node;
     this.#wire = wire;
     this.#runtime = runtime;
     this.#deniesSending = deniesSending;
+    // As a connection that is made: it is up when the node was looked at.
+    if (!node.isUp || wire.isCut() || !admission.admit(node)) this.#break();
   }
 
   get idle(): number {
@@ -49,6 +61,7 @@ export class SimulatedLink implements NodeTransport {
   send(requests: readonly NodeRequest[]): Promise<readonly (NodeReply | NodeFailure)[]> {
     this.#idle -= 1;
     const connection = this.#connection;
+    const epoch = this.#admission.epoch();
     return new Promise((resolve, reject) => {
       let isOver = false;
       const end = (settle: () => void): void => {
@@ -69,12 +82,16 @@ export class SimulatedLink implements NodeTransport {
         const transaction = this.#node.begin();
         this.#wire.after(this.#wire.commitMs(), () => {
           if (this.#node.life !== life) return this.#carry(() => fail('crashed'));
-          const replies = this.#node.commit(transaction, requests);
+          const replies = this.#node.commit(transaction, requests, epoch);
           this.#carry(() =>
             end(() => {
               if (connection === this.#connection) {
                 this.#idle += 1;
-                this.onChange();
+                const isOutdated = replies.some(
+                  (reply) => reply instanceof NodeFailure && reply.message === OTHER_EPOCH,
+                );
+                if (isOutdated) this.#break();
+                else this.onChange();
               }
               resolve(replies);
             }),
@@ -101,7 +118,7 @@ export class SimulatedLink implements NodeTransport {
 
   #retry(): void {
     this.#runtime.after(10 + this.#wire.random() * 60, () => {
-      if (!this.#node.isUp || this.#wire.isCut()) return this.#retry();
+      if (!this.#node.isUp || this.#wire.isCut() || !this.#admission.admit(this.#node)) return this.#retry();
       this.#isUp = true;
       this.#idle = CONNECTIONS;
       this.onChange();

@@ -1,48 +1,99 @@
-import { EMPTY_ACCEPTOR, stepAcceptor } from '../../../src/consensus/acceptor.ts';
+import { stepAcceptor } from '../../../src/consensus/acceptor.ts';
 import type { AcceptorState } from '../../../src/consensus/acceptor.ts';
+import { compareBallots } from '../../../src/consensus/ballot.ts';
 import { cellId, covers, keyId } from '../../../src/leaderless/core/cells.ts';
 import type { Cell, joinCells } from '../../../src/leaderless/core/cells.ts';
-import type { NodeReply, NodeRequest, NotedHint } from '../../../src/leaderless/nodes/requests.ts';
+import type {
+  isForgettable,
+  isForgotten,
+  isTooLate,
+  Watermarks,
+} from '../../../src/leaderless/core/collecting.ts';
+import { hlcOfMs } from '../../../src/leaderless/core/hlc.ts';
+import type { Membership } from '../../../src/leaderless/core/membership.ts';
+import type { acceptorAbove } from '../../../src/leaderless/core/slot-value.ts';
+import { fromProposal, learnAccepted } from '../../../src/leaderless/core/slot-value.ts';
+import { NodeFailure } from '../../../src/leaderless/nodes/requests.ts';
+import type {
+  ErasableSlot,
+  NodeReply,
+  NodeRequest,
+  NotedHint,
+} from '../../../src/leaderless/nodes/requests.ts';
 
 /** What a node has on disk: the model of the tables and functions in src/leaderless/nodes/schema.ts. */
 interface Disk {
   readonly cells: Map<string, Map<string, Cell>>;
-  readonly slots: Map<string, AcceptorState>;
+  readonly slots: Map<string, SlotRow>;
   readonly hints: Map<string, NotedHint>;
   /** The transaction that changed a cell last, by store, key and cell. */
   readonly changes: Map<string, { readonly number: number; readonly cell: Cell }>;
   readonly seen: Map<string, number>;
+  readonly marks: Map<'sealed' | 'floor' | 'slotFloor', number>;
+}
+
+interface SlotRow extends AcceptorState {
+  readonly collection: { readonly name: string; readonly kind: 'cas' };
+  readonly key: string;
+  readonly deletedAtMs: number | null;
 }
 
 export interface NodeRules {
   readonly join: typeof joinCells;
   /** Whether a commit is on disk before it is acknowledged. */
   readonly isDurable: boolean;
+  readonly isForgettable: typeof isForgettable;
+  readonly isForgotten: typeof isForgotten;
+  readonly isTooLate: typeof isTooLate;
+  readonly acceptorAbove: typeof acceptorAbove;
+  readonly isStillErasable: typeof isStillErasable;
+  /** Whether a node that has gone on to other members refuses who goes by the old ones. */
+  readonly fencesEpochs: boolean;
+  /** Whether changes are told although transactions with lower numbers still run. */
+  readonly readsPastRunning: boolean;
+}
+
+/** As SQLSTATE LS001 says it. */
+export const OTHER_EPOCH = 'this node goes by other members';
+
+/** A slot is erased only when nobody promised or accepted more since every node agreed on it. */
+export function isStillErasable(known: AcceptorState, told: ErasableSlot): boolean {
+  return (
+    compareBallots(known.acceptedBallot, told.accepted) === 0 &&
+    compareBallots(known.promised, told.promised) === 0
+  );
 }
 
 /** One server. A statement takes effect at once, as its commit does, and survives a crash. */
 export class ModelNode {
   readonly name: string;
-  readonly systemIdentifier: string;
+  membership: Membership;
+  /** Never comes back: its disk is gone. */
+  isLost = false;
   readonly #rules: NodeRules;
+  readonly #nowMs: () => number;
   readonly #disk: Disk = {
     cells: new Map(),
     slots: new Map(),
     hints: new Map(),
     changes: new Map(),
     seen: new Map(),
+    marks: new Map(),
   };
   /** How to take back what is not on disk yet, newest last. */
   readonly #unsynced: (() => void)[] = [];
   #transactions = 0;
   readonly #running = new Set<number>();
   isUp = true;
+  forgotten = 0;
+  erased = 0;
   /** Counts crashes: what was under way before one is not done. */
   life = 0;
 
-  constructor(name: string, rules: NodeRules) {
+  constructor(name: string, membership: Membership, rules: NodeRules, nowMs: () => number) {
+    this.#nowMs = nowMs;
     this.name = name;
-    this.systemIdentifier = `system-${name}`;
+    this.membership = membership;
     this.#rules = rules;
   }
 
@@ -61,29 +112,93 @@ export class ModelNode {
   }
 
   /** What a statement for these requests does and answers. */
-  commit(number: number, requests: readonly NodeRequest[]): readonly NodeReply[] {
-    const replies = requests.map((request) => this.#run(request, number));
+  commit(
+    number: number,
+    requests: readonly NodeRequest[],
+    epoch: number,
+  ): readonly (NodeReply | NodeFailure)[] {
+    const replies = requests.map((request) =>
+      this.#isOfEpoch(request, epoch)
+        ? this.#run(request, number)
+        : new NodeFailure(OTHER_EPOCH, { wasSent: false }),
+    );
     this.#running.delete(number);
     return replies;
+  }
+
+  #isOfEpoch(request: NodeRequest, sentIn: number): boolean {
+    if (!this.#rules.fencesEpochs) return true;
+    switch (request.kind) {
+      case 'merge':
+      case 'read':
+        return sentIn === this.membership.epoch;
+      case 'seal':
+      case 'collect':
+      case 'erase':
+        return request.epoch === this.membership.epoch && this.membership.next === null;
+      case 'consensus':
+      case 'slots':
+      case 'learn':
+        return request.epoch === this.membership.epoch;
+      case 'hint':
+      case 'take-hints':
+      case 'drop-hints':
+      case 'changes':
+      case 'lacking':
+      case 'seen':
+      case 'note-seen':
+      case 'deleted-slots':
+      case 'adopt':
+      case 'keys':
+      case 'mark':
+      case 'purge':
+        return true;
+    }
   }
 
   cellsOf(id: string): ReadonlyMap<string, Cell> {
     return this.#disk.cells.get(id) ?? new Map<string, Cell>();
   }
 
-  #run(request: NodeRequest, number: number): NodeReply {
+  get #marks(): Watermarks & { readonly slotFloor: number } {
+    const { marks } = this.#disk;
+    return {
+      sealed: marks.get('sealed') ?? 0,
+      floor: marks.get('floor') ?? 0,
+      slotFloor: marks.get('slotFloor') ?? 0,
+    };
+  }
+
+  #raise(mark: 'sealed' | 'floor' | 'slotFloor', to: number): number {
+    const raised = Math.max(this.#disk.marks.get(mark) ?? 0, to);
+    this.#set(this.#disk.marks, mark, raised);
+    return raised;
+  }
+
+  #run(request: NodeRequest, number: number): NodeReply | NodeFailure {
     switch (request.kind) {
       case 'merge':
+        if (request.isRepair !== true && request.cells.some((cell) => this.#isTooLate(cell)))
+          return new NodeFailure('the clock of the writer is far behind', {
+            wasSent: false,
+            isRefusal: true,
+          });
         for (const cell of request.cells) this.#merge(cell, number);
         return { kind: 'done' };
       case 'read': {
         const found = this.cellsOf(keyId(request.collection.name, request.key));
-        return { kind: 'cells', cells: [...found.values()].filter(({ store }) => store === request.store) };
+        const cells = [...found.values()].filter(({ store }) => store === request.store);
+        return { kind: 'cells', cells, floor: this.#marks.floor };
       }
       case 'consensus': {
         const id = keyId(request.collection.name, request.key);
-        const { state, reply } = stepAcceptor(this.#disk.slots.get(id) ?? EMPTY_ACCEPTOR, request.message);
-        this.#set(this.#disk.slots, id, state);
+        const known = this.#disk.slots.get(id);
+        const { state, reply } = stepAcceptor(
+          known ?? this.#rules.acceptorAbove(this.#marks.slotFloor),
+          request.message,
+        );
+        const isChange = reply.kind === 'promise' || reply.kind === 'accepted';
+        if (isChange) this.#setSlot(id, { name: request.collection.name, kind: 'cas' }, request.key, state);
         return { kind: 'consensus', reply };
       }
       case 'keys':
@@ -110,7 +225,8 @@ export class ModelNode {
         }
         return { kind: 'done' };
       case 'changes': {
-        const below = Math.min(this.#transactions + 1, ...this.#running);
+        const running = this.#rules.readsPastRunning ? [] : this.#running;
+        const below = Math.min(this.#transactions + 1, ...running);
         const changed = [...this.#disk.changes.values()]
           .filter(({ number: at, cell }) => cell.store === request.store && at >= request.from && at < below)
           .sort((a, b) => a.number - b.number);
@@ -131,7 +247,8 @@ export class ModelNode {
         return {
           kind: 'cells',
           cells: request.cells.filter((cell) => {
-            const known = this.cellsOf(keyId(cell.collection, cell.key)).get(cellId(cell));
+            const known = this.#cell(cell);
+            if (this.#rules.isForgotten(cell, known, this.#marks.floor)) return false;
             return known === undefined || !covers(known, cell);
           }),
         };
@@ -142,10 +259,98 @@ export class ModelNode {
         this.#set(this.#disk.seen, id, Math.max(this.#disk.seen.get(id) ?? 0, request.seen));
         return { kind: 'done' };
       }
+      case 'seal': {
+        const at = this.#raise('sealed', Math.min(request.at, hlcOfMs(this.#nowMs() - request.keepMs)));
+        return { kind: 'sealed', at, next: this.#transactions + 1 };
+      }
+      case 'collect':
+        return { kind: 'forgotten', count: this.#collect(request) };
+      case 'deleted-slots': {
+        const slots = [...this.#disk.slots.values()].filter(
+          ({ deletedAtMs }) => deletedAtMs !== null && deletedAtMs < this.#nowMs() - request.keepMs,
+        );
+        return { kind: 'deleted-slots', slots: slots.slice(0, request.limit) };
+      }
+      case 'erase':
+        return { kind: 'forgotten', count: request.slots.filter((slot) => this.#erase(slot)).length };
+      case 'adopt': {
+        if (request.membership.epoch > this.membership.epoch) this.membership = request.membership;
+        const marks = {
+          sealed: this.#raise('sealed', request.marks.sealed),
+          floor: this.#raise('floor', request.marks.floor),
+          slotFloor: this.#raise('slotFloor', request.marks.slotFloor),
+        };
+        return { kind: 'adopted', epoch: this.membership.epoch, next: this.#transactions + 1, marks };
+      }
+      case 'slots': {
+        const after = request.after.join('\u0000');
+        const slots = [...this.#disk.slots]
+          .filter(([id, { acceptedBallot }]) => id > after && acceptedBallot.counter > 0)
+          .sort(([a], [b]) => (a < b ? -1 : 1))
+          .slice(0, Math.min(2, request.limit));
+        return {
+          kind: 'slots',
+          slots: slots.map(([, { collection, key, acceptedBallot, accepted }]) => ({
+            collection: collection.name,
+            key,
+            ballot: acceptedBallot,
+            register: accepted,
+          })),
+        };
+      }
+      case 'learn':
+        for (const { collection, key, ballot, register } of request.slots) {
+          const id = keyId(collection, key);
+          const known = this.#disk.slots.get(id) ?? this.#rules.acceptorAbove(this.#marks.slotFloor);
+          const state = learnAccepted(known, ballot, register);
+          if (state !== known) this.#setSlot(id, { name: collection, kind: 'cas' }, key, state);
+        }
+        return { kind: 'done' };
     }
   }
 
+  #setSlot(id: string, collection: SlotRow['collection'], key: string, state: AcceptorState): void {
+    const isDeleted = fromProposal(state.accepted).value === null;
+    const deletedAtMs = isDeleted ? (this.#disk.slots.get(id)?.deletedAtMs ?? this.#nowMs()) : null;
+    this.#set(this.#disk.slots, id, { ...state, collection, key, deletedAtMs });
+  }
+
+  #cell(cell: Cell): Cell | undefined {
+    return this.cellsOf(keyId(cell.collection, cell.key)).get(cellId(cell));
+  }
+
+  #isTooLate(cell: Cell): boolean {
+    return this.#rules.isTooLate(cell, this.#cell(cell), this.#marks.sealed);
+  }
+
+  #collect({ floor, confirmed, limit }: Extract<NodeRequest, { kind: 'collect' }>): number {
+    const known = this.#raise('floor', Math.min(floor, this.#marks.sealed));
+    const page = [...this.#disk.changes]
+      .filter(
+        ([, { number, cell }]) => number < confirmed[cell.store] && this.#rules.isForgettable(cell, known),
+      )
+      .slice(0, limit);
+    for (const [id, { cell }] of page) {
+      const cells = this.#disk.cells.get(keyId(cell.collection, cell.key));
+      if (cells !== undefined) this.#delete(cells, cellId(cell));
+      this.#delete(this.#disk.changes, id);
+    }
+    this.forgotten += page.length;
+    return page.length;
+  }
+
+  #erase(slot: ErasableSlot): boolean {
+    const id = keyId(slot.collection.name, slot.key);
+    const known = this.#disk.slots.get(id);
+    if (known === undefined || !this.#rules.isStillErasable(known, slot)) return false;
+    this.#raise('slotFloor', known.promised.counter);
+    this.#delete(this.#disk.slots, id);
+    this.erased += 1;
+    return true;
+  }
+
   #merge(cell: Cell, number: number): void {
+    if (this.#rules.isForgotten(cell, this.#cell(cell), this.#marks.floor)) return;
     const id = keyId(cell.collection, cell.key);
     let cells = this.#disk.cells.get(id);
     if (cells === undefined) this.#disk.cells.set(id, (cells = new Map()));
@@ -156,7 +361,7 @@ export class ModelNode {
     this.#set(this.#disk.changes, `${cell.store} ${id} ${cellId(cell)}`, { number, cell: joined });
   }
 
-  #set<V>(map: Map<string, V>, id: string, value: V): void {
+  #set<K extends string, V>(map: Map<K, V>, id: K, value: V): void {
     const before = map.get(id);
     map.set(id, value);
     if (this.#rules.isDurable) return;
@@ -165,5 +370,12 @@ export class ModelNode {
       else map.set(id, before);
     });
     if (this.#unsynced.length > 30) this.#unsynced.shift();
+  }
+
+  #delete<V>(map: Map<string, V>, id: string): void {
+    const before = map.get(id);
+    map.delete(id);
+    if (this.#rules.isDurable || before === undefined) return;
+    this.#unsynced.push(() => void map.set(id, before));
   }
 }

@@ -1,0 +1,195 @@
+import type pg from 'pg';
+import { LockstepError } from '../../model/errors.ts';
+import { allMembers, findMismatch, isSuccessor, membershipOf } from '../core/membership.ts';
+import type { Membership, NodeIdentity } from '../core/membership.ts';
+import type { NodeLink } from '../founding.ts';
+import { adoptStatement } from '../nodes/member-statements.ts';
+import { NodeQueue } from '../nodes/node-queue.ts';
+import { PgNode } from '../nodes/pg-node.ts';
+import type { NamedNode, Settings } from '../options.ts';
+import { Roster } from '../roster.ts';
+import type { KnownNode } from '../roster.ts';
+import type { Runtime } from '../runtime.ts';
+
+const CONNECTIONS = 2;
+const MAX_KEYS = 256;
+
+/** A link with what waits for it. */
+interface Link extends NodeLink, KnownNode {
+  readonly url: string;
+}
+
+/**
+ * Which connections lead to which members. A node that tells of later members is believed, and whoever is new among them is looked
+ * for where they say, with the user and password of the others.
+ */
+export class Links {
+  readonly #settings: Settings;
+  readonly #runtime: Runtime;
+  #links: readonly Link[];
+  #membership: Membership | null = null;
+  #roster: Roster | null = null;
+  /** Servers that are to join, by their names among the members. */
+  readonly #joining = new Map<string, Link>();
+
+  constructor(settings: Settings, runtime: Runtime) {
+    this.#settings = settings;
+    this.#runtime = runtime;
+    this.#links = settings.nodes.map((node) => this.#open(node));
+  }
+
+  get all(): readonly Link[] {
+    return [...new Set([...this.#links, ...this.#joining.values()])];
+  }
+
+  get membership(): Membership {
+    if (this.#membership === null) throw new TypeError('The members are not known yet.');
+    return this.#membership;
+  }
+
+  /** What the process goes by, from its first membership on. */
+  start(membership: Membership): Roster {
+    this.#membership = membership;
+    this.#roster = new Roster(membership.epoch, this.#assign(membership));
+    for (const { node } of this.all) node.useEpoch(membership.epoch);
+    return this.#roster;
+  }
+
+  follow(membership: Membership): void {
+    if (this.#roster === null || membership.epoch <= this.membership.epoch) return;
+    this.#membership = membership;
+    this.#roster.change(membership.epoch, this.#assign(membership));
+    for (const { node } of this.all) node.useEpoch(membership.epoch);
+  }
+
+  nodeOf(id: string): KnownNode | null {
+    return this.all.find((link) => link.id() === id) ?? null;
+  }
+
+  /** A connection to a server that is to join under this name. */
+  async join(named: NamedNode, id: string): Promise<void> {
+    const link = this.#open({ ...named, name: this.#freeName(named.name) });
+    this.#joining.set(id, link);
+    await link.node.connect();
+    if (!link.node.isUp)
+      throw new LockstepError('CONFIG_INVALID', `${named.name} cannot be reached; see whether it runs.`);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.all.map(({ node }) => node.close()));
+  }
+
+  #open({ name, url }: NamedNode): Link {
+    const { connectTimeoutMs, statementTimeoutMs, maxClockAheadMs, maxQueueBytes } = this.#settings;
+    const node = new PgNode(
+      {
+        name,
+        url,
+        connections: CONNECTIONS,
+        connectTimeoutMs,
+        statementTimeoutMs,
+        maxClockAheadMs,
+        admit: (identity, client) => this.#admit(link, identity, client),
+      },
+      this.#runtime,
+    );
+    const limits = { maxInFlight: CONNECTIONS, maxKeys: MAX_KEYS, maxBytes: maxQueueBytes };
+    const link: Link = {
+      name,
+      url,
+      node,
+      queue: new NodeQueue(name, node, this.#runtime, limits),
+      identity: null,
+      id: () => link.identity?.id ?? null,
+    };
+    return link;
+  }
+
+  /** Looks at a node before it is used, and tells it of the members when it was away while they changed. */
+  async #admit(link: Link, identity: NodeIdentity, client: pg.ClientBase): Promise<void> {
+    if (this.#membership === null) return;
+    if (isSuccessor(identity, this.#membership)) {
+      link.identity = identity;
+      this.follow(membershipOf(identity));
+    }
+    const membership = this.#membership;
+    if (this.#joining.get(identity.id) === link && !identity.isFounded) {
+      link.identity = identity;
+      return;
+    }
+    const problem =
+      findMismatch(link.name, identity, membership) ??
+      (this.#roster?.nodes.some((node) => node !== link && node.id() === identity.id) === true
+        ? `${link.name} is the same server as another one that was named.`
+        : null);
+    if (problem !== null) throw new LockstepError('CONFIG_INVALID', problem);
+    link.identity = identity;
+    if (identity.epoch >= membership.epoch) return;
+    const marks = { sealed: 0, floor: 0, slotFloor: 0 };
+    const { text, values } = adoptStatement({ kind: 'adopt', membership, marks });
+    await client.query(text, values as unknown[]);
+  }
+
+  /** For the old and, while members change, the new members: a link for each. */
+  #assign(membership: Membership): readonly (readonly Link[])[] {
+    const found = new Map<string, Link>();
+    for (const [id, link] of this.#joining) found.set(id, link);
+    for (const id of allMembers(membership)) {
+      const known = this.#links.find((link) => link.identity?.id === id);
+      if (known !== undefined) found.set(id, known);
+    }
+    const taken = new Set(found.values());
+    for (const id of allMembers(membership)) {
+      if (found.has(id)) continue;
+      const address = membership.addresses[id];
+      const free = this.#links.filter(
+        (link) => !taken.has(link) && (link.identity === null || address === undefined),
+      );
+      // A member that was there at the founding is one of those that were named and did not answer yet.
+      const link =
+        address === undefined
+          ? free[0]
+          : (free.find(({ url }) => addressIn(url) === address) ?? this.#openAt(address));
+      if (link === undefined) continue;
+      found.set(id, link);
+      taken.add(link);
+    }
+    const { members, next } = membership;
+    const sets = [members, ...(next === null ? [] : [next])];
+    const assigned = sets.map((set) =>
+      set.map((id) => found.get(id) ?? this.#openAt(membership.addresses[id] ?? '')),
+    );
+    const before = this.#links;
+    this.#links = [...new Set([...before, ...assigned.flat()])];
+    for (const link of this.#links) if (!before.includes(link) && !link.node.isUp) void link.node.connect();
+    return assigned;
+  }
+
+  /** Rounds count nodes by their names. */
+  #freeName(name: string): string {
+    const names = this.all.map((link) => link.name);
+    return names.includes(name) ? this.#freeName(`${name}'`) : name;
+  }
+
+  /** A member that this process was not told of. */
+  #openAt(address: string): Link {
+    // One that was there at the founding and nobody named, or that is gone: it counts, and does not answer.
+    const isUnknown = address === '';
+    const url = urlAt(this.#settings.nodes[0]?.url ?? '', isUnknown ? 'unknown.invalid:1/none' : address);
+    return this.#open({ name: this.#freeName(isUnknown ? 'a member that was not named' : address), url });
+  }
+}
+
+/** `host:port/database` of a connection string. */
+export function addressIn(url: string): string {
+  const { hostname, port, pathname } = new URL(url);
+  return `${hostname}:${port === '' ? '5432' : port}${pathname}`;
+}
+
+function urlAt(url: string, address: string): string {
+  const changed = new URL(url);
+  const [host = '', database = ''] = address.split('/');
+  changed.host = host;
+  changed.pathname = `/${database}`;
+  return changed.toString();
+}
