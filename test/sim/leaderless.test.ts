@@ -34,16 +34,17 @@ describe('the coordinator of quorum collections', () => {
     expect((await runLeaderless(8)).steps).not.toBe(first.steps);
   });
 
-  it.each(Object.entries(MUTANTS).map(([name, { what }]) => [name, what] as const))(
-    'would be told apart by %s: %s',
-    async (name) => {
-      const { firstSeed, step = 1 } = MUTANTS[name] ?? { firstSeed: 1 };
-      for (let run = 0; run < SEEDS_OF_MUTANTS; run++) {
-        const seed = firstSeed + step * run;
-        const { violations } = await runLeaderless(seed, MUTANTS[name]?.setup);
-        if (violations.length > 0) return;
-      }
-      expect.fail(`${SEEDS_OF_MUTANTS} seeds did not notice`);
-    },
-  );
+  it.each(
+    Object.entries(MUTANTS)
+      .filter(([, { isRare }]) => isRare !== true)
+      .map(([name, { what }]) => [name, what] as const),
+  )('would be told apart by %s: %s', async (name) => {
+    const { firstSeed, step = 1 } = MUTANTS[name] ?? { firstSeed: 1 };
+    for (let run = 0; run < SEEDS_OF_MUTANTS; run++) {
+      const seed = firstSeed + step * run;
+      const { violations } = await runLeaderless(seed, MUTANTS[name]?.setup);
+      if (violations.length > 0) return;
+    }
+    expect.fail(`${SEEDS_OF_MUTANTS} seeds did not notice`);
+  });
 });
