@@ -33,12 +33,12 @@ describe('the panel of the independent servers', () => {
   });
 
   it('tells what a server misses, and how that is brought to it', () => {
-    expect([missingAt(gone, 'q3'), missingAt(gone, 'q1')]).toEqual([7, 0]);
+    expect([missingAt(gone, 'q3'), missingAt(gone, 'q1')]).toEqual([9, 0]);
     expect(describeRepairs(whole, whole)).toEqual([]);
     expect(describeRepairs(whole, gone)).toEqual(['q3 is gone; what it misses is noted at the others']);
     expect(describeRepairs(gone, back)).toEqual([
-      'q3 is back; 7 keys to bring',
-      '4 keys brought to q3; 3 to go',
+      'q3 is back; 9 keys to bring',
+      '6 keys brought to q3; 3 to go',
     ]);
     expect(describeRepairs(back, whole)).toEqual(['3 keys brought to q3; it has all that was noted']);
   });

@@ -17,12 +17,12 @@ export function describeQuorum(quorum) {
 }
 
 /**
- * Keys that a server may lack, as the others noted them.
+ * Keys that a server may lack, as the others noted them: each key at one of them, or at most at each.
  * @param {QuorumPicture} quorum
  * @param {string} name
  */
 export function missingAt(quorum, name) {
-  return quorum.nodes.reduce((most, { hints }) => Math.max(most, hints[name] ?? 0), 0);
+  return quorum.nodes.reduce((sum, { hints }) => sum + (hints[name] ?? 0), 0);
 }
 
 /**

@@ -39,6 +39,7 @@ export class LeaderlessServers {
   readonly #options: LeaderlessServersOptions;
   readonly #running: readonly Running[];
 
+  readonly #namesById = new Map<string, string>();
   #looked: { readonly atMs: number; readonly found: Promise<InspectedQuorum> } | null = null;
 
   private constructor(options: LeaderlessServersOptions, running: readonly Running[]) {
@@ -98,9 +99,25 @@ export class LeaderlessServers {
         name: node.name,
         url: nodeDsn(this.#options.cluster, node),
       }));
-      this.#looked = { atMs: nowMs, found: inspectQuorum(nodes, LOOK_MS) };
+      this.#looked = {
+        atMs: nowMs,
+        found: inspectQuorum(nodes, LOOK_MS).then((found) => this.#named(found)),
+      };
     }
     return this.#looked.found;
+  }
+
+  /** Notes for a server that is away name it by the identifier that it told before. */
+  #named(found: InspectedQuorum): InspectedQuorum {
+    for (const { name, systemIdentifier } of found.nodes)
+      if (systemIdentifier !== null) this.#namesById.set(systemIdentifier, name);
+    const nodes = found.nodes.map((node) => ({
+      ...node,
+      hints: Object.fromEntries(
+        Object.entries(node.hints).map(([target, count]) => [this.#namesById.get(target) ?? target, count]),
+      ),
+    }));
+    return { ...found, nodes };
   }
 
   /** Starts them, and founds their quorum when they are new. */
