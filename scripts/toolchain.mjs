@@ -18,12 +18,16 @@ function isInstalled(folder) {
   return statSync(marker).mtimeMs >= statSync(`${folder}package-lock.json`).mtimeMs || isSameLock(folder);
 }
 
-/** A fresh checkout gives files new times; what counts is that every package has the locked version. */
+/** A fresh checkout gives files new times; what counts is that every package is there in the locked version. */
 function isSameLock(folder) {
   const read = (path) => JSON.parse(readFileSync(`${folder}${path}`, 'utf8')).packages;
   const installed = read('node_modules/.package-lock.json');
   const locked = read('package-lock.json');
-  return Object.entries(installed).every(([name, entry]) => locked[name]?.version === entry.version);
+  return (
+    Object.entries(installed).every(([name, entry]) => locked[name]?.version === entry.version) &&
+    // Packages for other platforms are optional, and those that an optional one brings are too.
+    Object.entries(locked).every(([name, entry]) => name === '' || entry.optional || name in installed)
+  );
 }
 
 /** Ends the process with a clear sentence when it fails. */

@@ -47,7 +47,7 @@ function isFed(node: PeerView, { self, peers }: Pick<View, 'self' | 'peers'>, ho
     const isStreaming =
       at.isReachable &&
       at.role === 'follower' &&
-      at.isReceiving === true &&
+      at.isReceiving &&
       at.history?.timeline === holder.history?.timeline;
     const next: NodeId | null = at.following ?? null;
     if (!isStreaming || next === self) return false;
