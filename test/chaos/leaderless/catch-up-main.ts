@@ -26,6 +26,8 @@ const clients = await Promise.all(
   }),
 );
 const SCHEMA = 'lockstep_leaderless';
+// One time for all servers: they hold the same writes.
+const filledAtMs = Date.now();
 
 /** The same rows at each of these servers, as writes that all of them got. */
 async function fill(at: readonly pg.Client[], count: number, step: number, value: string): Promise<void> {
@@ -35,10 +37,10 @@ async function fill(at: readonly pg.Client[], count: number, step: number, value
       await client.query(
         `INSERT INTO ${SCHEMA}.registers AS r (collection, key, field, value, at, writer)
          SELECT 'prefs', 'key-' || (i * $2::int), '', to_jsonb($3::text || repeat('x', 100))::text,
-           (extract(epoch FROM now()) * 1000)::bigint * 2048 + CASE WHEN $3 = 'after' THEN 1 ELSE 0 END, 'w'
+           $4::bigint * 2048 + CASE WHEN $3 = 'after' THEN 1 ELSE 0 END, 'w'
          FROM generate_series(1, $1::int) i
          ON CONFLICT (collection, key, field) DO UPDATE SET value = excluded.value, at = excluded.at, change = excluded.change`,
-        [count, step, value],
+        [count, step, value, filledAtMs],
       );
       await client.query(`VACUUM ANALYZE ${SCHEMA}.registers`);
     }),
