@@ -33,8 +33,8 @@ let two: Quorum;
 
 beforeAll(async () => {
   servers = await IndependentServers.start();
-  one = await servers.quorum({ deadlineMs: 20_000 });
-  two = await servers.quorum({ deadlineMs: 20_000 });
+  one = await servers.quorum({ deadlineMs: 20_000, statementTimeoutMs: 10_000 });
+  two = await servers.quorum({ deadlineMs: 20_000, statementTimeoutMs: 10_000 });
 });
 
 afterAll(async () => {

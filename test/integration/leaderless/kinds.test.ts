@@ -13,8 +13,8 @@ let two: Quorum;
 
 beforeAll(async () => {
   servers = await IndependentServers.start();
-  one = await servers.quorum();
-  two = await servers.quorum();
+  one = await servers.quorum({ deadlineMs: 20_000, statementTimeoutMs: 10_000 });
+  two = await servers.quorum({ deadlineMs: 20_000, statementTimeoutMs: 10_000 });
 });
 
 afterAll(async () => {
