@@ -56,7 +56,7 @@ export class Recipes implements AsyncDisposable {
   async #fill(): Promise<void> {
     const text = await readFile(join(root, 'docs/orms.md'), 'utf8');
     for (const [, name, code = ''] of text.matchAll(/^```ts (\w+)\n(.*?)^```$/gms)) {
-      await writeFile(join(this.#folder, `${name}.ts`), code.replace("'lockstep'", `'${entry}'`));
+      await writeFile(join(this.#folder, `${name}.ts`), code.replaceAll("'lockstep'", `'${entry}'`));
     }
     const schema = /^```prisma\n(.*?)^```$/ms.exec(text)?.[1] ?? '';
     await writeFile(join(this.#folder, 'schema.prisma'), schema);
