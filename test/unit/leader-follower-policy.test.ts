@@ -50,6 +50,7 @@ class Model {
       active: this.active,
       activeRequired: parseRequired(names),
       wantedRequired: this.wanted,
+      isToBeAlone: false,
       isToDegrade: isToDegrade && this.recorded.members.length > 0,
       followers: all.map((name) => ({
         name,
