@@ -1,0 +1,76 @@
+import { Command } from 'commander';
+import { describe, expect, it } from 'vitest';
+import { addPolicyCommands } from '../../src/cli/policy/policy-command.ts';
+import { addRescueCommands } from '../../src/cli/rescue/rescue-commands.ts';
+import { delayedNode } from '../../src/cli/rescue/rescue-node.ts';
+import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
+import type { ClusterConfig } from '../../src/leader-follower/config/config.ts';
+
+function config(...delays: readonly (string | null)[]): ClusterConfig {
+  return parseClusterConfig(
+    {
+      id: 'test-cluster',
+      name: 'test',
+      nodes: [null, null, null, ...delays].map((delay, index) => ({
+        name: `n${index + 1}`,
+        host: '127.0.0.1',
+        port: 5_000 + index,
+        agentPort: 6_000 + index,
+        ...(delay === null ? {} : { delay }),
+      })),
+      secrets: {
+        superuser: 'a'.repeat(16),
+        replication: 'b'.repeat(16),
+        app: 'c'.repeat(16),
+        agent: 'd'.repeat(16),
+      },
+    },
+    'a test',
+  );
+}
+
+/** What a command line is refused with, before anything is read or asked. */
+async function complaint(...words: readonly string[]): Promise<string> {
+  let said = '';
+  const program = new Command()
+    .exitOverride()
+    .configureOutput({ writeErr: (text) => (said += text), writeOut: () => undefined });
+  addRescueCommands(program);
+  addPolicyCommands(program);
+  // Commands do not inherit these once they are made.
+  for (const command of [program, ...program.commands, ...program.commands.flatMap((one) => one.commands)])
+    command.exitOverride().configureOutput({ writeErr: (text) => (said += text), writeOut: () => undefined });
+  await expect(program.parseAsync(['node', 'lockstep', ...words])).rejects.toThrow();
+  return said;
+}
+
+describe('a rescue', () => {
+  it('needs a delayed node, and wants to know which of several', () => {
+    expect(() => delayedNode(config(), undefined)).toThrow(
+      /no delayed node, from which a mistake could be undone.*node add <name> --delay 1h/,
+    );
+    expect(delayedNode(config('1h'), undefined).name).toBe('n4');
+    expect(() => delayedNode(config('1h', '2d'), undefined)).toThrow(
+      /which with --node: n4 \(1h\), n5 \(2d\)/,
+    );
+    expect(() => delayedNode(config('1h'), 'n1')).toThrow(/n1 is not delayed/);
+    expect(() => delayedNode(config('1h'), 'n9')).toThrow(/n9/);
+  });
+
+  it('says what is wrong with what it is asked', async () => {
+    expect(await complaint('rescue', 'open', '--before', 'lunch')).toMatch(
+      /"lunch" is no transaction \(81234\), position in the log \(0\/5000028\) or time/,
+    );
+    expect(await complaint('rescue', 'open')).toMatch(/--before/);
+    expect(await complaint('rescue', 'list', '--since', 'yesterday')).toMatch(/--since/);
+    expect(await complaint('rescue', 'diff')).toMatch(/missing required argument/);
+  });
+});
+
+describe('a policy', () => {
+  it('says what is wrong with what it is asked', async () => {
+    expect(await complaint('policy', 'set', 'fast')).toMatch(/one of async, semi-sync, sync/);
+    expect(await complaint('policy', 'set', 'semi-sync', '--followers', '0')).toMatch(/from 1 to 11/);
+    expect(await complaint('policy', 'set', 'sync', '--degrade-after', 'soon')).toMatch(/--degrade-after/);
+  });
+});
