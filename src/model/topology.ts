@@ -89,15 +89,6 @@ export interface Topology {
   readonly maintenance?: { readonly since: string; readonly reason: string | null } | null;
   /** A switchover at a time (ISO), to a node or (null) to the best follower. Missing from older agents. */
   readonly plannedSwitchover?: { readonly at: string; readonly to: string | null } | null;
-  /** What synchronous commits wait for. Missing from older agents. */
-  readonly syncPolicy?: {
-    /** That many followers; `all` for every one that may lead. */
-    readonly followers: number | 'all';
-    /** Milliseconds without their confirmation after which commits wait for nobody; null: they wait. */
-    readonly degradeAfterMs: number | null;
-    /** Commits wait for nobody right now. */
-    readonly isDegraded: boolean;
-  };
   readonly nodes: readonly NodeTopology[];
 }
 

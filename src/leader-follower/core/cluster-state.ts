@@ -11,8 +11,6 @@ export interface ClusterState {
   readonly systemIdentifier: string | null;
   readonly leadership: Leadership;
   readonly sync: SyncSet;
-  /** What commits wait for, as people set it. Missing: as the cluster was founded, and strictly. */
-  readonly policy?: SyncPolicy;
   /**
    * The nodes that do not vote, as people added them, and all nodes once voters have changed. It stands in this value so
    * that who may lead, who votes and who is about to be removed cannot change behind an election's back. Missing: as in
@@ -76,14 +74,6 @@ export interface Leadership {
   readonly announcedTimeline?: Timeline | null;
 }
 
-/** What a synchronous commit waits for. */
-export interface SyncPolicy {
-  /** That many followers; `all` for every one that may lead. */
-  readonly followers: number | 'all';
-  /** When too few have confirmed for so long, commits wait for nobody until they do again. Null: they wait. */
-  readonly degradeAfterMs: number | null;
-}
-
 /**
  * Who may hold a synchronous commit that the others lack. Invariant I2: every acknowledged synchronous
  * commit is durable on at least `required` of `members`, so that hearing the position of
@@ -94,8 +84,6 @@ export interface SyncSet {
   readonly required: number;
   /** Sorted by name. Empty until the first follower has caught up: nothing is synchronous before. */
   readonly members: readonly NodeId[];
-  /** Commits wait for nobody for now, by the policy: only the leader has everything, and only it may lead. */
-  readonly isDegraded?: boolean;
 }
 
 /** How many members must be heard, each fenced, before one may be elected. */

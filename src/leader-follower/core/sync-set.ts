@@ -1,6 +1,6 @@
 import type { Lsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
-import type { SyncPolicy, SyncSet } from './cluster-state.ts';
+import type { SyncSet } from './cluster-state.ts';
 
 /** A follower as the leader's pg_stat_replication shows it. */
 export interface StreamingFollower {
@@ -19,12 +19,6 @@ export interface SyncSetView {
   readonly followers: readonly StreamingFollower[];
   /** Somebody removes the last other node that commits could wait for: then they wait for nobody. */
   readonly isToBeAlone: boolean;
-  /** By the policy commits are to wait no longer for followers that do not confirm. */
-  readonly isToDegrade?: boolean;
-  /** How many a commit is to wait for, by the policy. Missing: as is recorded. */
-  readonly wantedRequired?: number;
-  /** How many PostgreSQL waits for now. Missing: as is recorded. */
-  readonly activeRequired?: number;
   /** Followers that streamed within the removal delay: a hiccup does not change the set. */
   readonly recentlyStreaming: readonly NodeId[];
   /**
@@ -36,32 +30,15 @@ export interface SyncSetView {
 
 export type SyncSetStep =
   | { readonly kind: 'keep' }
-  | {
-      readonly kind: 'record';
-      readonly members: readonly NodeId[];
-      /** Missing: as it is. */
-      readonly required?: number;
-      readonly isDegraded?: boolean;
-      readonly reason: string;
-    }
-  | {
-      readonly kind: 'activate';
-      readonly members: readonly NodeId[];
-      /** Missing: as is recorded. */
-      readonly required?: number;
-      readonly reason: string;
-    };
+  | { readonly kind: 'record'; readonly members: readonly NodeId[]; readonly reason: string }
+  | { readonly kind: 'activate'; readonly members: readonly NodeId[]; readonly reason: string };
 
 /**
  * The next safe step towards "the streaming followers are the sync set". Safe order, after Patroni's
  * quorum.py: a node is recorded before PostgreSQL may count it, and leaves the record only after
  * PostgreSQL stopped counting it *and* `required` of the rest have passed everything that was
  * acknowledged with its help. The last member is never dropped: synchronous commits then wait rather
- * than lie, unless people removed every other node, or the policy says not to wait: then it is recorded
- * first that only the leader has everything, so that nobody else can be elected.
- *
- * How many a commit waits for grows in PostgreSQL before it grows in the record, and there only once that
- * many have passed everything acknowledged before; it shrinks in the record first.
+ * than lie, unless people removed every other node.
  */
 export function decideSyncSet(view: SyncSetView): SyncSetStep {
   const recorded = new Set(view.recorded.members);
@@ -74,14 +51,6 @@ export function decideSyncSet(view: SyncSetView): SyncSetStep {
   // From here on only this leader may be elected, and it has everything.
   if (view.isToBeAlone)
     return { kind: 'record', members: [], reason: 'no other node is left that could lead' };
-  if (view.isToDegrade === true)
-    return { kind: 'record', members: [], isDegraded: true, reason: 'too few followers confirm' };
-  const { required } = view.recorded;
-  const { wantedRequired = required, activeRequired = required } = view;
-  if (wantedRequired < required) {
-    const members = view.recorded.members;
-    return { kind: 'record', members, required: wantedRequired, reason: describeRequired(wantedRequired) };
-  }
   const unrecorded = streaming.filter((name) => !recorded.has(name));
   if (unrecorded.length > 0) {
     return {
@@ -95,23 +64,6 @@ export function decideSyncSet(view: SyncSetView): SyncSetStep {
   const wanted = sorted([...recorded].filter((name) => name !== view.self && alive.has(name)));
   if (wanted.length >= view.recorded.required && !isSame(wanted, active)) {
     return { kind: 'activate', members: wanted, reason: describeChange(active, wanted) };
-  }
-
-  const isEnough = wanted.length >= wantedRequired && isSame(wanted, active);
-  if (isEnough && activeRequired !== wantedRequired) {
-    const reason = describeRequired(wantedRequired);
-    return { kind: 'activate', members: wanted, required: wantedRequired, reason };
-  }
-  if (isEnough && wantedRequired > required) {
-    const { barrierLsn } = view;
-    return barrierLsn !== null && countPassed(view, active, barrierLsn) >= wantedRequired
-      ? {
-          kind: 'record',
-          members: view.recorded.members,
-          required: wantedRequired,
-          reason: describeRequired(wantedRequired),
-        }
-      : { kind: 'keep' };
   }
 
   const surplus = [...recorded].filter((name) => !active.has(name));
@@ -135,40 +87,15 @@ function decideFirstSet(
   active: ReadonlySet<NodeId>,
   streaming: readonly NodeId[],
 ): SyncSetStep {
-  const { wantedRequired = view.recorded.required } = view;
-  const isAlone =
-    view.isToBeAlone || (view.recorded.isDegraded === true && streaming.length < wantedRequired);
-  if (isAlone && active.size > 0)
+  if (view.isToBeAlone && active.size > 0)
     return { kind: 'activate', members: [], reason: describeChange(active, []) };
-  if (wantedRequired !== view.recorded.required) {
-    return {
-      kind: 'record',
-      members: [],
-      required: wantedRequired,
-      isDegraded: view.recorded.isDegraded === true,
-      reason: describeRequired(wantedRequired),
-    };
-  }
   if (streaming.length < view.recorded.required) return { kind: 'keep' };
-  const { activeRequired = view.recorded.required } = view;
-  if (!isSame(streaming, active) || activeRequired !== view.recorded.required) {
-    const reason = describeChange(active, streaming) || describeRequired(view.recorded.required);
-    return { kind: 'activate', members: streaming, reason };
-  }
+  if (!isSame(streaming, active))
+    return { kind: 'activate', members: streaming, reason: describeChange(active, streaming) };
   const barrier = view.barrierLsn;
   if (barrier === null || countPassed(view, active, barrier) < view.recorded.required)
     return { kind: 'keep' };
   return { kind: 'record', members: streaming, reason: 'they hold all that was acknowledged' };
-}
-
-/** How many followers a commit is to wait for: by the policy, or as is recorded where people set none. */
-export function requiredBy(policy: SyncPolicy | undefined, candidates: number, recorded: number): number {
-  if (policy === undefined) return recorded;
-  return policy.followers === 'all' ? Math.max(1, candidates) : policy.followers;
-}
-
-function describeRequired(required: number): string {
-  return `by the policy a commit waits for ${required} of them`;
 }
 
 function countPassed(view: SyncSetView, active: ReadonlySet<NodeId>, barrier: Lsn): number {
@@ -202,11 +129,6 @@ export function syncSetForElection(
 /** PostgreSQL's text for the set: `ANY 1 (n2, n3)`, or nothing. Node names need no quoting. */
 export function formatSynchronousStandbyNames(required: number, members: readonly NodeId[]): string {
   return members.length === 0 ? '' : `ANY ${required} (${members.join(', ')})`;
-}
-
-/** How many PostgreSQL waits for by a value that {@link formatSynchronousStandbyNames} made; 0 when for nobody. */
-export function parseRequired(text: string): number {
-  return Number(/^ANY (\d+) \(/.exec(text)?.[1] ?? 0);
 }
 
 /** The names in a value that {@link formatSynchronousStandbyNames} made. */

@@ -7,13 +7,8 @@ import type { ClusterConfig } from '../config/config.ts';
 import {
   decideSyncSet,
   formatSynchronousStandbyNames,
-  parseRequired,
   parseSynchronousStandbyNames,
-  requiredBy,
 } from '../core/sync-set.ts';
-import { confirmedLsn, observeWaiting } from './core/confirmations.ts';
-import type { Waiting } from './core/confirmations.ts';
-import type { StreamingFollower } from '../core/sync-set.ts';
 import type { EventLog } from '../report/event-log.ts';
 import type { LeadershipHold } from '../leadership/leadership-hold.ts';
 import type { RegisterReader } from '../leadership/register-reader.ts';
@@ -27,8 +22,6 @@ const REMOVAL_DELAY_MS = 2_000;
  * before they read the next reply of their follower.
  */
 const RELOAD_SETTLES_MS = 1_000;
-/** While commits wait for nobody, a follower that has what was written so long ago is waited for again. */
-const KEEPS_UP_MS = 1_000;
 
 /** Walks the leader's sync set towards the streaming followers, one safe step per call. */
 export class SyncSetKeeper implements LeaderDuty {
@@ -40,9 +33,6 @@ export class SyncSetKeeper implements LeaderDuty {
   readonly #events: EventLog;
   readonly #config: ClusterConfig;
   readonly #lastStreamedAtMs = new Map<NodeId, number>();
-  #waiting: Waiting | null = null;
-  /** Positions of the leader a second or two ago, the older first: who confirms that keeps up. */
-  #earlier: readonly { readonly lsn: Lsn; readonly atMs: number }[] = [];
   /** The names set before the promotion hold from its first walsender on; only later changes have to settle. */
   #barrier: { readonly names: string; readonly changedAtMs: number; lsn: Lsn | null } | null = null;
 
@@ -77,8 +67,6 @@ export class SyncSetKeeper implements LeaderDuty {
 
   stop(): void {
     this.#barrier = null;
-    this.#waiting = null;
-    this.#earlier = [];
     this.#lastStreamedAtMs.clear();
   }
 
@@ -87,14 +75,9 @@ export class SyncSetKeeper implements LeaderDuty {
     if (state === null) return;
     const nowMs = this.#clock.nowMs();
     const candidates = this.#candidates();
-    const { policy, sync } = state;
-    const wantedRequired = requiredBy(policy, candidates.length, sync.required);
-    const connected = seen.followers
+    const followers = seen.followers
       .map((follower) => ({ ...follower, name: follower.name as NodeId }))
       .filter(({ name }) => candidates.includes(name));
-    const followers =
-      sync.isDegraded === true ? connected.filter((follower) => this.#keepsUp(follower.flushLsn)) : connected;
-    this.#look(seen, connected, sync.required, nowMs);
     for (const follower of followers) {
       if (follower.isStreaming) this.#lastStreamedAtMs.set(follower.name, nowMs);
     }
@@ -103,13 +86,6 @@ export class SyncSetKeeper implements LeaderDuty {
       recorded: state.sync,
       active: parseSynchronousStandbyNames(seen.synchronousStandbyNames),
       followers,
-      wantedRequired,
-      activeRequired: parseRequired(seen.synchronousStandbyNames),
-      isToDegrade:
-        policy?.degradeAfterMs != null &&
-        sync.members.length > 0 &&
-        this.#waiting !== null &&
-        nowMs - this.#waiting.sinceMs >= policy.degradeAfterMs,
       isToBeAlone: candidates.length === 0 && this.#config.nodes.some((node) => node.isLeaving === true),
       recentlyStreaming: [...this.#lastStreamedAtMs]
         .filter(([name, atMs]) => nowMs - atMs < REMOVAL_DELAY_MS && candidates.includes(name))
@@ -122,46 +98,19 @@ export class SyncSetKeeper implements LeaderDuty {
       case 'record': {
         const isRecorded = await this.#hold.update((current) => ({
           ...current,
-          sync: {
-            required: step.required ?? current.sync.required,
-            members: step.members,
-            ...(step.isDegraded === true ? { isDegraded: true } : {}),
-          },
+          sync: { ...current.sync, members: step.members },
         }));
         const names = step.members.join(', ') || 'no other node';
         if (isRecorded) this.#events.add('sync-set', `recorded ${names}: ${step.reason}`);
-        if (isRecorded && step.isDegraded === true && sync.isDegraded !== true) {
-          const message =
-            'commits wait for nobody until followers confirm again; what is committed meanwhile only this node has';
-          this.#events.add('sync-set', `DEGRADED by the policy: ${message}`);
-        }
         return;
       }
       case 'activate':
-        await this.#local.setStandbyNames(
-          formatSynchronousStandbyNames(step.required ?? sync.required, step.members),
-        );
+        await this.#local.setStandbyNames(formatSynchronousStandbyNames(state.sync.required, step.members));
         this.#events.add(
           'sync-set',
           `synchronous commits wait for ${step.members.length === 0 ? 'nobody' : `one of ${step.members.join(', ')}`}: ${step.reason}`,
         );
     }
-  }
-
-  #look(seen: Probe, followers: readonly StreamingFollower[], required: number, nowMs: number): void {
-    const confirmed = confirmedLsn(followers, required);
-    this.#waiting = observeWaiting(this.#waiting, seen.receivedLsn, confirmed, nowMs);
-    const newest = this.#earlier.at(-1);
-    if (newest === undefined || nowMs - newest.atMs >= KEEPS_UP_MS)
-      this.#earlier = [...this.#earlier.slice(-1), { lsn: seen.receivedLsn, atMs: nowMs }];
-  }
-
-  /** It hangs though its connection stands: what was written a moment ago has not been confirmed. */
-  #keepsUp(flushLsn: Lsn | null): boolean {
-    const [earlier] = this.#earlier;
-    return (
-      flushLsn !== null && this.#earlier.length === 2 && earlier !== undefined && flushLsn >= earlier.lsn
-    );
   }
 
   /** The nodes that commits may wait for: those that could lead. */

@@ -7,7 +7,7 @@ import type { NodeId } from '../../model/node.ts';
 import type { BetweenRounds } from '../between-rounds.ts';
 import type { ClusterConfig } from '../config/config.ts';
 import type { OpenCoordination } from '../config/coordination.ts';
-import type { ClusterState, ListedNode, SyncPolicy } from '../core/cluster-state.ts';
+import type { ClusterState, ListedNode } from '../core/cluster-state.ts';
 import { hostSchema, portSchema } from '../config/node-schema.ts';
 import { addNode, leaveNode, nodesThatLeft, withoutNodes } from './core/node-list.ts';
 import { grantVote, revokeVote, voterSetOf } from './core/voter-changes.ts';
@@ -23,8 +23,7 @@ import type { NodeStatus } from '../report/status.ts';
 /** What `POST /v1/nodes` takes. */
 export type NodeCommand =
   | { readonly kind: 'add'; readonly node: ListedNode }
-  | { readonly kind: 'remove' | 'grant-vote' | 'revoke-vote'; readonly name: string }
-  | { readonly kind: 'policy'; readonly policy: SyncPolicy };
+  | { readonly kind: 'remove' | 'grant-vote' | 'revoke-vote'; readonly name: string };
 
 const schema: z.ZodType<NodeCommand> = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -40,13 +39,6 @@ const schema: z.ZodType<NodeCommand> = z.discriminatedUnion('kind', [
         .transform((text) => formatDelay(checkDelay(text)))
         .optional(),
       from: z.string().transform(parseNodeId).optional(),
-    }),
-  }),
-  z.strictObject({
-    kind: z.literal('policy'),
-    policy: z.strictObject({
-      followers: z.union([z.int().min(1).max(11), z.literal('all')]),
-      degradeAfterMs: z.int().min(500).max(86_400_000).nullable(),
     }),
   }),
   z.strictObject({ kind: z.enum(['remove', 'grant-vote', 'revoke-vote']), name: z.string().max(100) }),
@@ -86,7 +78,6 @@ export class NodeKeeper {
    * and NOT_LEADER with nothing changed, and QUORUM_NOT_REACHED when it is not known whether anything was.
    */
   async change(command: NodeCommand): Promise<void> {
-    if (command.kind === 'policy') return this.#setPolicy(command.policy);
     const { name } = command.kind === 'add' ? command.node : command;
     const { nodes: seed } = this.#options.seed;
     switch (command.kind) {
@@ -109,25 +100,6 @@ export class NodeKeeper {
       default:
         command satisfies never;
     }
-  }
-
-  /** Recorded before anything goes by it: the sync set walks there step by step. */
-  async #setPolicy(policy: SyncPolicy): Promise<void> {
-    await this.#write((state) => {
-      const candidates = this.#options.config.nodes.filter(
-        (node) => node.failoverPriority > 0 && node.name !== this.#self,
-      );
-      if (policy.followers !== 'all' && policy.followers > candidates.length) {
-        throw new LockstepError(
-          'CONFIG_INVALID',
-          `Commits cannot wait for ${policy.followers} followers: ${candidates.length} of the others may lead. Nothing was changed.`,
-        );
-      }
-      return { ...state, policy };
-    });
-    const { followers, degradeAfterMs } = policy;
-    const patience = degradeAfterMs === null ? 'however long that takes' : `for ${degradeAfterMs} ms at most`;
-    this.#events.add('sync-set', `by the policy commits wait for ${followers} followers, ${patience}`);
   }
 
   async #write(change: (state: ClusterState) => ClusterState): Promise<void> {

@@ -238,7 +238,6 @@ export class ModelAgent {
       (isSuspicion && leadership.leaderLostForMs === 0);
     if (isRefused) return answer({ kind: 'refused' });
     if (this.mutant !== 'no-cut-off') leadership.raiseFence(version);
-    if (this.cluster.isKeptBack(this.host)) return answer({ kind: 'fenced', position: null });
     this.local.fencedPosition((position) => answer({ kind: 'fenced', position }));
   }
 

@@ -35,7 +35,6 @@ export class ModelPostgres {
   names: readonly NodeId[] = [];
   activeNames: readonly NodeId[] = [];
   required = 1;
-  activeRequired = 1;
   onExit: () => void = () => undefined;
   /** All of its log is on its disk, and it wrote no more. */
   hasEndedInOrder = false;
@@ -223,7 +222,6 @@ export class ModelPostgres {
     this.names = names;
     this.activeNames = names;
     this.required = required;
-    this.activeRequired = required;
     this.mode = 'promoting';
     let timeline: Timeline | null = null;
     const finish = (): void => {
@@ -251,12 +249,12 @@ export class ModelPostgres {
     host.after(host.postgres, host.between(2, 60), finish);
   }
 
-  /** New waits go by the settings, as they are then, within moments of the reload. */
-  setNames(names: readonly NodeId[], required: number): void {
-    [this.names, this.required] = [names, required];
+  /** New waits go by the names within moments of the reload. */
+  setNames(names: readonly NodeId[]): void {
+    this.names = names;
     const { host } = this;
     host.after(host.postgres, host.between(1, 300), () => {
-      [this.activeNames, this.activeRequired] = [this.names, this.required];
+      this.activeNames = names;
       this.#commits.release();
     });
   }

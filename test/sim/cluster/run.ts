@@ -3,7 +3,6 @@ import { MUTANTS } from './mutants.ts';
 import type { Violation } from './checker.ts';
 import { VirtualTime } from '../../../src/testing/simulation/virtual-time.ts';
 import { Faults } from './faults.ts';
-import { startPolicyChanges } from './policy-changes.ts';
 import type { MutantName } from './rules.ts';
 import { Cluster } from './world.ts';
 
@@ -43,7 +42,6 @@ export function runCluster(seed: number, options: RunOptions = {}): RunResult {
     random,
     nodes: nodes + guests,
     guests,
-    isLastDelayed: guests > 0 && seed % 2 === 0,
     required: nodes === 5 && random() < 0.5 ? 2 : 1,
     // Not by the dice either.
     handsOver: seed % 3 === 2,
@@ -69,7 +67,6 @@ export function runCluster(seed: number, options: RunOptions = {}): RunResult {
   if (options.isCalm !== true) {
     const untilMs = time.nowMs() + FAULTY_MS;
     const injected = new Faults(cluster, untilMs, seed % 4 === 3);
-    if (seed % 3 === 1) startPolicyChanges(cluster, untilMs);
     time.runUntil(untilMs, isBroken);
     faults = injected.count;
     if (!isBroken()) {

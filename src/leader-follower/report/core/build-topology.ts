@@ -66,14 +66,6 @@ export function buildTopology(options: {
     timeline: leader?.timeline ?? null,
     forks: leader?.ancestors.slice(-MAX_FORKS) ?? [],
     leader: leader?.name ?? null,
-    ...(state === null
-      ? {}
-      : {
-          syncPolicy: {
-            ...(state.policy ?? { followers: state.sync.required, degradeAfterMs: null }),
-            isDegraded: state.sync.isDegraded === true,
-          },
-        }),
     maintenance: options.plan.maintenance,
     plannedSwitchover: options.plan.schedule && {
       at: options.plan.schedule.at,

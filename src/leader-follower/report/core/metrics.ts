@@ -60,13 +60,6 @@ function nodeMetrics({ status, topology }: MetricSources): readonly Metric[] {
     gauge('replayed_lsn_bytes', 'What a follower has replayed.', bytesOf(status.replayedLsn)),
     gauge('lag_bytes', "Bytes of the leader's log not replayed here.", own?.lagBytes ?? null),
     gauge('lag_seconds', 'Since the oldest commit not replayed here.', seconds(own?.lagMs ?? null)),
-    gauge('delay_seconds', 'How far this node stays behind on purpose.', seconds(own?.delayMs ?? null)),
-    gauge('lag_besides_seconds', 'How far it is behind besides.', seconds(own?.besidesMs ?? null)),
-    gauge(
-      'unreceived_bytes',
-      "Bytes of the leader's log that have not come here.",
-      own?.unreceivedBytes ?? null,
-    ),
     gauge(
       'vote_counts',
       "Whether this node's vote counts now, where agents vote.",
@@ -90,11 +83,6 @@ function clusterMetrics(topology: Topology): readonly Metric[] {
   return [
     gauge('cluster_has_leader', 'Whether anybody leads.', topology.leader !== null),
     gauge('cluster_term', 'The newest term.', topology.term),
-    gauge(
-      'cluster_sync_degraded',
-      'Whether synchronous commits wait for nobody now, by the policy.',
-      topology.syncPolicy?.isDegraded ?? null,
-    ),
     gauge('cluster_failover_ready', 'Whether a failover would succeed now.', topology.isFailoverReady),
     gauge(
       'cluster_paused',
