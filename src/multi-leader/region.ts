@@ -60,7 +60,8 @@ export class Region {
   readonly #stopping = new AbortController();
   readonly #work: Promise<void>[] = [];
   #own: OwnReader | null = null;
-  #client: pg.Client | null = null;
+  /** For what people ask. */
+  #control: Promise<pg.Client> | null = null;
   #problem: string | null = null;
 
   constructor(options: RegionOptions) {
@@ -78,8 +79,7 @@ export class Region {
   /** Makes the database ready and starts; resolves when the region writes into its log all that others need. */
   async start(): Promise<void> {
     const { name, regions, definition = {} } = this.#options;
-    const client = await openSession(this.#url, 'control');
-    this.#client = client;
+    const client = await this.#openControl();
     const names = regions.map((region) => region.name);
     const shapes = await prepareRegion(client, { name, names, definition });
     const promiseKey = await readPromiseKey(client);
@@ -113,24 +113,37 @@ export class Region {
     await Promise.all([...this.#links.values()].map((link) => link.stop()));
     this.#own?.close();
     await Promise.all(this.#work);
-    await this.#client?.end().catch(() => undefined);
+    await this.#control?.then((client) => client.end()).catch(() => undefined);
+  }
+
+  /** One that has ended, as when the server starts anew, is replaced by the next question. */
+  #openControl(): Promise<pg.Client> {
+    if (this.#control !== null) return this.#control;
+    const opening = openSession(this.#url, 'control');
+    this.#control = opening;
+    const forget = (): void => {
+      if (this.#control === opening) this.#control = null;
+    };
+    opening.then((client) => client.once('end', forget), forget);
+    return opening;
   }
 
   /** Parts this region from what another writes, or joins it again; stays so over restarts. */
   async setCut(source: string, cut: boolean): Promise<void> {
     const link = this.#links.get(source);
-    if (link === undefined || this.#client === null) {
+    if (link === undefined) {
       throw new LockstepError(
         'CONFIG_INVALID',
         `There is no link from ${source} to ${this.#options.name}; there are links from ${[...this.#links.keys()].join(', ')}.`,
       );
     }
-    await setCut(this.#client, source, cut);
+    await setCut(await this.#openControl(), source, cut);
     await link.setCut(cut);
   }
 
   async status(): Promise<RegionStatus> {
-    const counts = await this.#client?.query<Counts>(
+    const client = await this.#openControl();
+    const { rows } = await client.query<Counts>(
       `SELECT (SELECT count(*)::int FROM ${SCHEMA}.records) AS records,
               (SELECT count(*)::int FROM ${SCHEMA}.tombstones) AS tombstones,
               (SELECT count(*)::int FROM ${SCHEMA}.operations) AS operations,
@@ -141,7 +154,7 @@ export class Region {
     return {
       name: this.#options.name,
       links: [...this.#links.values()].map((link) => link.status),
-      ...(counts?.rows[0] ?? { records: 0, tombstones: 0, operations: 0, parked: 0, conflicts: 0 }),
+      ...(rows[0] ?? { records: 0, tombstones: 0, operations: 0, parked: 0, conflicts: 0 }),
       settledAgoMs: lowestUs === null ? null : Math.round(Date.now() - lowestUs / 1_000),
       problem: this.#problem,
     };

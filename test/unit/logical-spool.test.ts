@@ -49,7 +49,7 @@ describe('what is kept of a transaction in progress', () => {
             const parent = open.at(-1);
             if (step.kind === 'release') parent?.xids.push(...top.xids);
             else {
-              for (const xid of top.xids.toReversed()) spool.rollBack(xid);
+              for (const xid of top.xids.toReversed()) spool.rollBack(xid, 1);
               kept = kept.slice(0, top.from);
             }
           }
@@ -61,6 +61,28 @@ describe('what is kept of a transaction in progress', () => {
       { numRuns: 200 },
     );
   });
+
+  it.each([16, 4096])(
+    'keeps what describes tables, also of what is rolled back (%i bytes)',
+    async (bytes) => {
+      const spool = new Spool(tmpdir(), () => undefined, bytes);
+      const add = (xid: number, kind: string, text: string): void => {
+        const message = Buffer.from(text);
+        spool.add(xid, kind.charCodeAt(0), message, 0, message.length);
+      };
+      add(1, 'I', 'row of the transaction');
+      add(2, 'R', 'table t');
+      add(2, 'I', 'row of the outer savepoint');
+      add(3, 'R', 'table u');
+      add(3, 'I', 'row of the inner savepoint');
+      spool.rollBack(3, 1);
+      add(2, 'I', 'another row of the outer savepoint');
+      spool.rollBack(2, 1);
+      add(1, 'I', 'last row');
+      expect(await readAll(spool)).toEqual(['Irow of the transaction', 'Rtable t', 'Rtable u', 'Ilast row']);
+      await spool.close();
+    },
+  );
 
   it('tells whoever reads it that the disk failed', async () => {
     const spool = new Spool('/nonexistent', () => undefined, 16);

@@ -98,7 +98,8 @@ function tooSlow(): LockstepError {
  * members stay the same, and have all that both sets had. It ends only when nothing else was agreed on since it began.
  */
 async function agree(context: ChangeContext, proposed: Membership): Promise<Membership> {
-  const { epoch } = context.membership();
+  // A change ends only from the plan that its keys were carried for, whatever this process goes by now.
+  const epoch = proposed.next === null ? proposed.epoch : context.membership().epoch;
   const end = await context.slots.change(
     PLAN,
     PLAN_KEY,
@@ -141,7 +142,15 @@ async function enterJoint(context: ChangeContext, joint: Membership): Promise<No
   if (!carries) return marks;
   const sources = old.map(({ node, adopted }): CarriedNode => ({ node, fence: adopted.next }));
   const targets = entered.map(({ node }) => node);
-  return (await carryOver(sources, targets, context.catchUp, joint.epoch)) ? marks : null;
+  if (!(await carryOver(sources, targets, context.catchUp, joint.epoch))) return null;
+  // While both sets count nothing more is forgotten: from here on each of the new ones refuses what the old ones refuse.
+  const marked = await adoptAt(
+    context,
+    [...ids].flatMap((id) => id ?? []),
+    joint,
+    marks,
+  );
+  return marked.length === entered.length ? marks : null;
 }
 
 /** Whether a majority of the new members goes by the new epoch. The others learn it from whoever comes along. */

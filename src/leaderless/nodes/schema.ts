@@ -77,6 +77,7 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.slots (
   PRIMARY KEY (collection, key)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 ALTER TABLE lockstep_leaderless.slots ADD COLUMN IF NOT EXISTS deleted_at timestamptz;
+UPDATE lockstep_leaderless.slots SET deleted_at = now() WHERE value IS NULL AND deleted_at IS NULL;
 CREATE INDEX IF NOT EXISTS slots_deleted ON lockstep_leaderless.slots (deleted_at) WHERE value IS NULL;
 CREATE TABLE IF NOT EXISTS lockstep_leaderless.hints (
   -- System identifier of the node that may lack the key.

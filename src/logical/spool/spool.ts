@@ -7,6 +7,10 @@ const BUFFER_BYTES = 262_144;
 const READ_BYTES = 1_048_576;
 const LENGTH_BYTES = 4;
 
+/** Messages that describe a table or a type. The server sends each once, whatever becomes of the subtransaction it was for. */
+const RELATION = 0x52;
+const TYPE = 0x59;
+
 /** Whole records, each a message behind its length. */
 export interface SpoolChunk {
   readonly buffer: Buffer;
@@ -24,6 +28,7 @@ export class Spool {
   /** Told of bytes that wait for the disk, and of those that do no more (negative). */
   readonly #onWaiting: (bytes: number) => void;
   readonly #firstOf = new Map<number, number>();
+  #descriptions: { readonly at: number; readonly kind: number; readonly message: Buffer }[] = [];
   #buffer: Buffer;
   #used = 0;
   /** Where the buffer's content goes in the file. */
@@ -47,11 +52,15 @@ export class Spool {
     this.#buffer.writeUInt32BE(1 + end - start, this.#used);
     this.#buffer[this.#used + LENGTH_BYTES] = kind;
     buffer.copy(this.#buffer, this.#used + LENGTH_BYTES + 1, start, end);
+    if (kind === RELATION || kind === TYPE) {
+      const at = this.#fileEnd + this.#used;
+      this.#descriptions.push({ at, kind, message: Buffer.from(buffer.subarray(start, end)) });
+    }
     this.#used += size;
   }
 
-  /** Takes out what a subtransaction has written, with all within it. */
-  rollBack(subxid: number): void {
+  /** Takes out what a subtransaction of `xid` has written, with all within it; descriptions stay. */
+  rollBack(subxid: number, xid: number): void {
     const first = this.#firstOf.get(subxid);
     if (first === undefined) return;
     for (const [each, at] of this.#firstOf) if (at >= first) this.#firstOf.delete(each);
@@ -61,6 +70,9 @@ export class Spool {
       this.#fileEnd = first;
       this.#used = 0;
     }
+    const described = this.#descriptions.filter(({ at }) => at >= first);
+    this.#descriptions = this.#descriptions.filter(({ at }) => at < first);
+    for (const { kind, message } of described) this.add(xid, kind, message, 0, message.length);
   }
 
   /** All of it, in order. Rejects with the error of the disk. */

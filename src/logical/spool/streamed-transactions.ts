@@ -68,7 +68,7 @@ export class StreamedTransactions {
       case STREAM_ABORT: {
         const [xid, subxid] = [buffer.readUInt32BE(start + 1), buffer.readUInt32BE(start + 5)];
         if (xid === subxid) this.#forget(xid);
-        else this.#spools.get(xid)?.rollBack(subxid);
+        else this.#spools.get(xid)?.rollBack(subxid, xid);
         return 'kept';
       }
       default:

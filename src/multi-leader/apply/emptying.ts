@@ -85,6 +85,7 @@ export async function removeOlder(
   );
   if (rows.length === 0) return 0;
   const keys = rows.map((row) => encodeKeyRow(shape, keyOfRecord(row.key)));
-  await client.query(statementsFor(shape).removeDecided, [encodeRows(shape, keys)]);
-  return rows.length;
+  // What a trigger of the app's own keeps is not looked for again.
+  const { rowCount } = await client.query(statementsFor(shape).removeDecided, [encodeRows(shape, keys)]);
+  return rowCount ?? 0;
 }
