@@ -54,8 +54,8 @@ export function markStatement(
 }
 
 /** What is left is a tombstone of the same write. */
-/** `now()` and not the clock of the moment, so that the index can be used; the minute is for clocks that differ. */
-const ENDED_BEFORE = `least($1::bigint, (extract(epoch FROM now()) * 1000)::bigint - 60000)`;
+/** `now()` and not the clock of the moment, so that the index can be used. */
+const ENDED_BEFORE = `least($1::bigint, (extract(epoch FROM now()) * 1000)::bigint)`;
 
 export function purgeStatement({ beforeMs, limit }: Request<'purge'>): Statement {
   return {

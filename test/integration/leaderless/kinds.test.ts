@@ -145,12 +145,14 @@ describe('values that end', () => {
   it('free their space at a server, and stay the same write', async () => {
     await one.collection('freed', lww<string>(), { ttl: '1ms' }).put('k', 'v', { level: 'all' });
     await one.collection('freed', lww<string>()).put('kept', 'v', { level: 'all' });
+    // The clock of whoever asks is two hours ahead.
+    await one.collection('freed', lww<string>(), { ttl: '1h' }).put('later', 'v', { level: 'all' });
     const client = new pg.Client({ connectionString: servers.servers[0]?.url ?? '' });
     await client.connect();
     try {
       const { text, values, decode } = purgeStatement({
         kind: 'purge',
-        beforeMs: Date.now() + 60_000,
+        beforeMs: Date.now() + 7_200_000,
         limit: 1_000,
       });
       const { rows } = await client.query({ text, values: [...values], rowMode: 'array' });
@@ -161,6 +163,7 @@ describe('values that end', () => {
       expect(left.rows).toEqual([
         { key: 'k', value: null, has_time: true },
         { key: 'kept', value: '"v"', has_time: true },
+        { key: 'later', value: '"v"', has_time: true },
       ]);
     } finally {
       await client.end();
