@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { prepareMetadata } from '../../src/multi-leader/setup/metadata.ts';
 import { until } from './fixture.ts';
 import { RegionServers } from './region-servers.ts';
 
@@ -94,5 +95,35 @@ describe('what a region writes in tables of other owners', () => {
     await until('the later one stands', async () => (await ids()) === '[[1,2,12],[1,2,12]]');
     await write('eu', 'DELETE FROM goods WHERE id = 12');
     await until('the earlier one is back', async () => (await ids()) === '[[1,2,11],[1,2,11]]');
+  });
+
+  it.each([
+    ['the schema', 'CREATE SCHEMA lockstep_regions AUTHORIZATION shopkeeper'],
+    [
+      'a table',
+      'CREATE SCHEMA lockstep_regions; CREATE TABLE lockstep_regions.regions (own text); ALTER TABLE lockstep_regions.regions OWNER TO shopkeeper',
+    ],
+    [
+      'a function',
+      `CREATE SCHEMA lockstep_regions; CREATE FUNCTION lockstep_regions.write_for_1() RETURNS int LANGUAGE sql AS 'SELECT 1';
+       ALTER FUNCTION lockstep_regions.write_for_1() OWNER TO shopkeeper`,
+    ],
+  ])('refuses %s of its own that another role has made in its place', async (_what, made) => {
+    const { client, url } = servers.at('eu');
+    await client.query('CREATE DATABASE squatted');
+    const address = new URL(url);
+    address.pathname = '/squatted';
+    const squatted = new pg.Client({ connectionString: address.href });
+    try {
+      await squatted.connect();
+      await squatted.query(made);
+      await expect(prepareMetadata(squatted, 'eu', ['eu', 'us'])).rejects.toMatchObject({
+        code: 'CONFIG_INVALID',
+        message: expect.stringContaining('"shopkeeper"'),
+      });
+    } finally {
+      await squatted.end();
+      await client.query('DROP DATABASE squatted');
+    }
   });
 });

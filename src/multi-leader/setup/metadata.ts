@@ -4,7 +4,6 @@ import { LockstepError } from '../../model/errors.ts';
 import { SCHEMA } from '../tables/statements.ts';
 
 const METADATA_SQL = `
-CREATE SCHEMA IF NOT EXISTS ${SCHEMA};
 CREATE TABLE IF NOT EXISTS ${SCHEMA}.regions (
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
   own text NOT NULL,
@@ -83,12 +82,39 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.links (
   is_cut boolean NOT NULL DEFAULT false
 );`;
 
-/** Creates what is missing. The order of the regions is part of every version, so that another one is refused. */
+/** Functions of tables' owners run with no more than their own rights: what `writerOf` names `inner`. */
+const OTHERS_SQL = `
+SELECT r.rolname AS owner FROM (
+  SELECT n.nspowner AS owner FROM pg_catalog.pg_namespace n WHERE n.nspname = $1
+  UNION SELECT c.relowner FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1
+  UNION SELECT p.proowner FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+   WHERE n.nspname = $1 AND NOT (p.prosecdef AND pg_catalog.starts_with(p.proname, 'write_as_'))
+) o JOIN pg_catalog.pg_roles r ON r.oid = o.owner
+WHERE r.rolname <> current_user AND NOT r.rolsuper ORDER BY 1`;
+
+/** What another role has made in the schema, as triggers, views or functions, would run with our rights. */
+async function checkOwner(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ owner: string }>(OTHERS_SQL, [SCHEMA]);
+  const [row] = rows;
+  if (row === undefined) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `Log in to the region's database as "${row.owner}", to whom schema ${SCHEMA} or something in it belongs there, or drop the schema; what another role has made in it would run with this one's rights.`,
+  );
+}
+
+/**
+ * Creates what is missing. The order of the regions is part of every version, so that another one is refused, and so is
+ * a schema that another role has made.
+ */
 export async function prepareMetadata(
   client: pg.Client,
   own: string,
   names: readonly string[],
 ): Promise<void> {
+  // Checked once it is there: nobody can make it in between.
+  await client.query(`CREATE SCHEMA IF NOT EXISTS ${SCHEMA}`);
+  await checkOwner(client);
   await client.query(METADATA_SQL);
   await client.query(`INSERT INTO ${SCHEMA}.regions (own, names) VALUES ($1, $2) ON CONFLICT DO NOTHING`, [
     own,
@@ -111,6 +137,7 @@ export async function prepareMetadata(
 
 /** By which a region's promises are known; of a region that was made ready. */
 export async function readPromiseKey(client: pg.Client): Promise<Buffer> {
+  await checkOwner(client);
   const { rows } = await client.query<{ key: Buffer }>(`SELECT key FROM ${SCHEMA}.promise_key`);
   if (rows[0] !== undefined) return rows[0].key;
   throw new LockstepError('CONFIG_INVALID', 'The other region is not ready yet.', { retryable: true });
