@@ -66,6 +66,34 @@ it("writes as a superuser with the rights of the tables' owner", async () => {
   expect(running.follow.status).toMatchObject({ missingRows: 0, quarantined: 0 });
 });
 
+it('empties tables, and ends a copy, with the rights of their owner', async () => {
+  await source.client.query(
+    'CREATE TABLE late (id int PRIMARY KEY); INSERT INTO late SELECT generate_series(1, 20)',
+  );
+  await target.client
+    .query(`CREATE ROLE late_owner; GRANT CREATE ON SCHEMA public TO late_owner; SET ROLE late_owner;
+    CREATE TABLE late (id int PRIMARY KEY); CREATE TABLE late_seen (who text); GRANT ALL ON late_seen TO PUBLIC;
+    CREATE FUNCTION late_look() RETURNS trigger LANGUAGE plpgsql AS
+      $$ BEGIN INSERT INTO public.late_seen VALUES (TG_OP || ' ' || current_user); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON late DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION late_look();
+    CREATE TRIGGER emptied BEFORE TRUNCATE ON late EXECUTE FUNCTION late_look();
+    ALTER TABLE late ENABLE ALWAYS TRIGGER deferred; ALTER TABLE late ENABLE ALWAYS TRIGGER emptied; RESET ROLE`);
+  await using running = follow('late', 'late');
+  await running.caughtUp(source.client);
+  await running.stop();
+  await using anew = new RunningFollow({
+    from: source.url,
+    to: target.url,
+    name: 'late',
+    tables: parseTables('late'),
+    startsOver: true,
+  });
+  await anew.caughtUp(source.client);
+  expect(await readRows(target.client, 'late')).toHaveLength(20);
+  const seen = await target.client.query('SELECT DISTINCT who FROM late_seen ORDER BY 1');
+  expect(seen.rows.map(({ who }) => who)).toEqual(['INSERT late_owner', 'TRUNCATE late_owner']);
+});
+
 it("calls none of the database's own functions in place of PostgreSQL's", async () => {
   const traps = `CREATE TABLE hijacked (id int PRIMARY KEY);
     CREATE FUNCTION public.trap() RETURNS void LANGUAGE plpgsql AS

@@ -9,10 +9,10 @@ import { Quarantine } from '../apply/quarantine.ts';
 import { ApplySession } from '../apply/session.ts';
 import { MisfitError, TextOnlyError, UnknownTableError } from '../apply/trouble.ts';
 import { ChangeStream } from '../change-stream.ts';
-import { quoteTable } from '../core/quote.ts';
 import { connectToLeader } from '../endpoints.ts';
 import { dropSlot } from '../slots.ts';
 import { createMissingTables } from './create-tables.ts';
+import { emptyTables } from './empty-tables.ts';
 import { Gauge } from './gauge.ts';
 import type { CopyTask } from './initial-copy.ts';
 import { Pulse } from './pulse.ts';
@@ -186,10 +186,9 @@ export class Follow {
   async #forget({ source, target }: Ends): Promise<void> {
     await dropSlot(source, this.#slot);
     const tables = await readFollowTables(target, this.#name);
-    for (const { schema, name } of tables) {
-      if (this.#options.tables.some((table) => table.schema === schema && table.name === name))
-        await target.query(`TRUNCATE ${quoteTable({ schema, name })} CASCADE`);
-    }
+    const isNamed = ({ schema, name }: TableName): boolean =>
+      this.#options.tables.some((table) => table.schema === schema && table.name === name);
+    await emptyTables(target, tables.filter(isNamed));
     await removeFollow(target, this.#name);
   }
 

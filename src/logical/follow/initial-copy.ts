@@ -208,6 +208,8 @@ export async function copyWhole(
   const rows = await RawClient.copy(source, copyOut, target, copyIn, (bytes) => options.onBytes(task, bytes));
   if (task.plan.owner !== null) await target.run(roleStatement(null).text);
   await target.run(noteCopied(task, rows, options));
+  // Triggers that the owner has deferred run at the commit.
+  if (task.plan.owner !== null) await target.run(roleStatement(task.plan.owner).text);
   await target.run('COMMIT');
   options.onDone(task, rows);
 }

@@ -9,6 +9,7 @@ import { nameOf, suspects } from '../compare/core/difference.ts';
 import type { RowHashes } from '../compare/core/difference.ts';
 import { quoteLiteral } from '../core/quote.ts';
 import { connectToLeader } from '../endpoints.ts';
+import { runAsOwner } from './empty-tables.ts';
 import { copyWhole, markCopied, openLink } from './initial-copy.ts';
 import type { CopyLink, CopyOptions, CopyTask } from './initial-copy.ts';
 
@@ -68,7 +69,7 @@ async function refillTable(
   // A filter or a computed column at the source is not the target's, so that sums over both say nothing.
   const isPlain = task.table.rowFilter === null && !task.table.hasGenerated;
   if (sql?.hasKey !== true || !isPlain) {
-    await ends.target.query(`TRUNCATE ${task.plan.table}`);
+    await runAsOwner(ends.target, task.plan.owner, `TRUNCATE ${task.plan.table}`);
     await copyWhole(task, ends.link, options);
     return;
   }
@@ -160,20 +161,12 @@ async function hashesByNumber(
   return new Map(rows.map(({ n, hash }) => [n - 1, hash]));
 }
 
-async function write(
+function write(
   sql: CompareSql,
   target: pg.Client,
   { text, values }: { readonly text: string; readonly values: readonly unknown[] },
 ): Promise<void> {
-  await target.query('BEGIN');
-  try {
-    if (sql.owner !== null) await target.query(roleStatement(sql.owner).text);
-    await target.query(text, [...values]);
-    await target.query('COMMIT');
-  } catch (error) {
-    await target.query('ROLLBACK').catch(() => undefined);
-    throw error;
-  }
+  return runAsOwner(target, sql.owner, text, values);
 }
 
 /** False where rows with these keys are there after all: the two servers sort them differently. */
