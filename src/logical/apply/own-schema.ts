@@ -71,8 +71,11 @@ async function isUpToDate(client: pg.Client): Promise<boolean> {
   return rowCount === 1;
 }
 
-/** Somebody else's schema of this name could hold triggers and functions that would run with our rights. */
-async function checkOwner(client: pg.Client): Promise<void> {
+/**
+ * Somebody else's schema of this name could hold triggers and functions that would run with our rights. Throws
+ * CONFIG_INVALID for one.
+ */
+export async function checkOwnSchema(client: pg.Client): Promise<void> {
   const { rows } = await client.query<{ owner: string }>(
     `SELECT r.rolname AS owner FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
       WHERE n.nspname = $1 AND r.rolname <> current_user AND NOT r.rolsuper`,
@@ -91,7 +94,7 @@ async function checkOwner(client: pg.Client): Promise<void> {
  * CONFIG_INVALID where the schema is another role's.
  */
 export async function ensureOwnSchema(client: pg.Client): Promise<void> {
-  await checkOwner(client);
+  await checkOwnSchema(client);
   if (await isUpToDate(client)) return;
   await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${SCHEMA_LOCK}); ${SCHEMA_SQL} COMMIT`);
 }

@@ -8,7 +8,7 @@ import { withOwners } from '../apply/core/owners.ts';
 import { decodeTransaction } from '../apply/core/serialize.ts';
 import { classifyFailure } from '../apply/core/sqlstate.ts';
 import type { TablePlan } from '../apply/core/table-plan.ts';
-import { OWN_SCHEMA } from '../apply/own-schema.ts';
+import { checkOwnSchema, OWN_SCHEMA } from '../apply/own-schema.ts';
 import { Quarantine } from '../apply/quarantine.ts';
 import { ApplySession, BEGIN, COMMIT } from '../apply/session.ts';
 import { MisfitError } from '../apply/trouble.ts';
@@ -68,12 +68,16 @@ async function readKeptRows(client: pg.Client, follow: string): Promise<KeptRow[
   return rows;
 }
 
-/** Gives up transactions: their changes are never applied. Null: all of the follow. Gives how many. */
+/**
+ * Gives up transactions: their changes are never applied. Null: all of the follow. Gives how many. Throws CONFIG_INVALID
+ * where Lockstep's schema there is another role's.
+ */
 export async function skipKept(
   client: pg.Client,
   follow: string,
   ids: readonly number[] | null,
 ): Promise<number> {
+  await checkOwnSchema(client);
   const { rowCount } = await client.query(
     `DELETE FROM ${OWN_SCHEMA}.quarantine WHERE follow = $1 AND ($2::int8[] IS NULL OR id = ANY ($2))`,
     [follow, ids],
@@ -92,7 +96,8 @@ export interface RetryOutcome {
 
 /**
  * Applies transactions out of quarantine, oldest first, while the follow may run: each in one transaction that also
- * takes it out. One that fails again stays, and so do those behind it that touch its rows.
+ * takes it out. One that fails again stays, and so do those behind it that touch its rows. Throws
+ * CONFIG_INVALID where Lockstep's schema there is another role's.
  */
 export async function retryKept(options: {
   readonly from: string;
@@ -104,6 +109,7 @@ export async function retryKept(options: {
   try {
     const target = await connectToLeader(options.to, login);
     try {
+      await checkOwnSchema(target);
       const session = await ApplySession.open({
         to: options.to,
         follow: options.follow,
