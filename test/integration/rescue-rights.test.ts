@@ -77,6 +77,9 @@ describe.each(builds)('what an app has made never runs as superuser: PostgreSQL 
       await making.query(`INSERT INTO ${name} (id, mood, moods, name, size, both_of) ${ROWS}`);
     }
     await making.query(
+      `SET ROLE app; CREATE TABLE numbered (id serial PRIMARY KEY, other bigserial); INSERT INTO numbered SELECT FROM generate_series(1, 3)`,
+    );
+    await making.query(
       'ALTER TABLE items ENABLE ROW LEVEL SECURITY; ALTER TABLE items FORCE ROW LEVEL SECURITY; DELETE FROM seen',
     );
     await making.end();
@@ -147,6 +150,24 @@ describe.each(builds)('what an app has made never runs as superuser: PostgreSQL 
     expect([await others(past), await others(present)]).toEqual([[], []]);
     const rows = 'SELECT g::text AS row FROM public.gone AS g WHERE id > 1 ORDER BY id';
     expect((await present.query(rows)).rows).toEqual((await past.query(rows)).rows);
+  });
+
+  it('when a view has the name that a sequence had', async () => {
+    const { past, present } = sides;
+    await present.query(`SET ROLE app; DELETE FROM public.numbered WHERE id = 1; ALTER TABLE public.numbered ALTER id DROP DEFAULT;
+      DROP SEQUENCE public.numbered_id_seq; CREATE VIEW public.numbered_id_seq AS
+        SELECT CASE WHEN public.note('sequence') THEN 9999::bigint END AS last_value, true AS is_called;
+      ALTER SEQUENCE public.numbered_other_seq RESTART; DELETE FROM public.seen; RESET ROLE`);
+    const restored = await restoreTables(sides, {
+      dropped: null,
+      tables: [await compareTable(sides, 'numbered', null)],
+      where: null,
+      keepsNewer: true,
+    });
+    expect(restored).toMatchObject([{ table: 'numbered', inserted: 1 }]);
+    expect([await ways(present), await others(past)]).toEqual([[], []]);
+    const { rows } = await present.query('SELECT last_value, is_called FROM public.numbered_other_seq');
+    expect(rows).toEqual([{ last_value: '3', is_called: true }]);
   });
 
   it('when rows that a failover lost are put aside', async () => {

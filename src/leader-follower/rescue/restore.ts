@@ -1,4 +1,4 @@
-import { escapeIdentifier } from 'pg';
+import { escapeIdentifier, escapeLiteral } from 'pg';
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { pipeCopy } from '../../postgres/copy/copy-pipe.ts';
@@ -237,12 +237,38 @@ async function restoreSequences({ past, present }: RescueSides, table: TableShap
       `SELECT last_value::text AS last, is_called AS called FROM ${sql}`,
     );
     const { last = '1', called = false } = was.rows[0] ?? {};
-    await present.query(
-      `SELECT CASE WHEN last_value < $1::bigint OR NOT is_called AND last_value = $1::bigint
-                   THEN setval(to_regclass($2), $1::bigint, $3) END FROM ${sql}`,
-      [last, sql, called],
-    );
+    await advanceSequence(present, { sql, last, called });
   }
+}
+
+/** The name is the past's: where the leader has something else of that name by now, as a view, that is left alone. */
+async function advanceSequence(
+  present: pg.Client,
+  { sql, last, called }: { readonly sql: string; readonly last: string; readonly called: boolean },
+): Promise<void> {
+  const { rows } = await present.query<{ oid: string; owner: string }>(
+    `SELECT oid::int8::text AS oid, pg_get_userbyid(relowner) AS owner FROM pg_class
+      WHERE oid = to_regclass($1) AND relkind = 'S'`,
+    [sql],
+  );
+  const [sequence] = rows;
+  if (sequence === undefined) return;
+  // By its name once more, which somebody may have given to a view meanwhile: nothing but its owner's rights then.
+  const isBehind = await valueAsOwner(
+    present,
+    { sql, owner: sequence.owner, limitsOwner: false },
+    {
+      kind: 'query',
+      sql: `SELECT (last_value < was OR NOT is_called AND last_value = was)::text
+              FROM ${sql}, CAST(${escapeLiteral(last)} AS bigint) AS was`,
+    },
+  );
+  if (isBehind !== 'true') return;
+  await present.query('SELECT setval($1::bigint::oid::regclass, $2::bigint, $3)', [
+    sequence.oid,
+    last,
+    called,
+  ]);
 }
 
 /** The foreign keys from and to a table hold: their own checks were off while its rows came. */
