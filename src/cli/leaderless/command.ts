@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path';
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { readClusterConfig } from '../../leader-follower/config/config.ts';
 import { inspectQuorum } from '../../leaderless/inspect.ts';
@@ -9,6 +9,7 @@ import { addressIn } from '../../leaderless/members/links.ts';
 import { replaceNode } from '../../leaderless/members/replace.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { nodeDsn } from '../dev/cluster-folder.ts';
+import { hideArguments } from '../follow/ends.ts';
 import { readLeaderlessConfig } from './folder.ts';
 
 /** `lockstep leaderless …`: the independent servers of a local cluster. */
@@ -38,7 +39,12 @@ export function addLeaderlessCommands(
     .description(
       'replace a server by an empty one while clients work; without --with it is emptied itself, and refilled',
     )
-    .option('--with <url>', 'connection string of the server that comes instead; it holds no other quorum')
+    .addOption(
+      new Option(
+        '--with <url>',
+        'connection string of the server that comes instead; it holds no other quorum',
+      ).env('LOCKSTEP_WITH'),
+    )
     .option('--deadline <seconds>', 'give up after so long; running it again goes on', parseSeconds, 600)
     .option(...state)
     .option('--json', 'print one JSON document', false)
@@ -99,6 +105,15 @@ async function repairLeaderless(options: { readonly state: string; readonly json
   }
 }
 
+/** Throws CONFIG_INVALID, without the URL, for that may hold a password. */
+function newMember(url: string): { readonly name: string; readonly url: string } {
+  if (/^postgres(ql)?:\/\//.test(url) && URL.canParse(url)) return { name: addressIn(url), url };
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    'Name the new server with --with postgresql://user:password@host:port/database or in LOCKSTEP_WITH; characters such as @ and / in a password are written as %40 and %2F. Nothing was changed.',
+  );
+}
+
 async function replaceLeaderlessNode(
   name: string,
   options: {
@@ -108,8 +123,9 @@ async function replaceLeaderlessNode(
     readonly deadline: number;
   },
 ): Promise<void> {
+  hideArguments('leaderless node replace');
+  const by = options.with === undefined ? {} : { by: newMember(options.with) };
   const addresses = await readAddresses(options.state);
-  const by = options.with === undefined ? {} : { by: { name: addressIn(options.with), url: options.with } };
   const { members } = await replaceNode({
     nodes: addresses.map(({ name: each, dsn }) => ({ name: each, url: dsn })),
     leaving: name,
