@@ -26,6 +26,9 @@ export interface DealCollections {
 const HOUR_MS = 3_600_000;
 /** The deal goes through the first products of the catalogue, one an hour. */
 const PRODUCTS = 24;
+/** Pages that the deal's page reminds of, and how many are kept of a visitor. */
+const SHOWN = 6;
+const KEPT = 24;
 
 export function openDeals(kept: Quorum): DealCollections {
   return {
@@ -40,10 +43,9 @@ export function createDealPages({ deals, visits }: DealCollections): Hono<ShopEn
   pages.use('/products/:id', async (c, next) => {
     const { cartId } = c.get('visitor');
     const id = c.req.param('id');
-    // The page does not wait for it, and is shown without it.
-    if (cartId !== null && /^\d{1,9}$/.test(id))
-      visits.set(cartId, { [id]: Date.now() }, { level: 'accept' }).catch(() => undefined);
     await next();
+    // The page did not wait for it, and is shown without it.
+    if (cartId !== null && c.res.status === 200) noteVisit(visits, cartId, id).catch(() => undefined);
   });
   pages.get('/deal', async (c) => {
     const { session, cartId } = c.get('visitor');
@@ -56,7 +58,7 @@ export function createDealPages({ deals, visits }: DealCollections): Hono<ShopEn
     if (product === null) throw new HTTPException(404, { message: 'There is no deal this hour.' });
     const seen = Object.entries(visit?.value ?? {})
       .toSorted(([, a], [, b]) => Number(b) - Number(a))
-      .slice(0, 6);
+      .slice(0, SHOWN);
     const found = await Promise.all(seen.map(([id]) => findProduct(session, Number(id))));
     const owner = claim.value === undefined ? 'nobody' : claim.value.cartId === cartId ? 'you' : 'another';
     return show(c, {
@@ -74,6 +76,15 @@ export function createDealPages({ deals, visits }: DealCollections): Hono<ShopEn
   });
   pages.post('/api/deal', async (c) => c.json(await claimDeal(c, deals)));
   return pages;
+}
+
+/** Takes the oldest away when there are more than are kept, so that nobody fills the servers by looking at pages. */
+async function noteVisit(visits: MapCollection<Visit>, cartId: string, id: string): Promise<void> {
+  const { value = {} } = await visits.get(cartId, { level: 'one' });
+  const others = Object.entries(value).filter(([field]) => field !== id);
+  const oldest = others.toSorted(([, a], [, b]) => Number(b) - Number(a)).slice(KEPT - 1);
+  const gone = Object.fromEntries(oldest.map(([field]) => [field, undefined]));
+  await visits.set(cartId, { ...gone, [id]: Date.now() }, { level: 'accept' });
 }
 
 /** Whether the piece is the visitor's now. Whoever asks again gets the same answer. */
