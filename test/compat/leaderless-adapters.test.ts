@@ -129,24 +129,6 @@ describe('the store for express-session', () => {
     expect(await call((done) => store.get('s', done))).toBeNull();
     expect((await sessions.get('s')).value).toEqual({ cart: 2 });
   });
-
-  it('ends a session when its cookie ends, whoever still sends it', async () => {
-    const store = createExpressStore(session.Store, one.collection('express-ends', map<SessionFields>()));
-    const done = (run: (end: (error?: unknown, found?: unknown) => void) => void): Promise<unknown> =>
-      new Promise((resolve, reject) =>
-        run((error, found) => (error ? reject(error as Error) : resolve(found))),
-      );
-    const inMs = (ms: number): SessionFields => ({
-      cookie: { originalMaxAge: ms, expires: new Date(Date.now() + ms).toISOString() },
-      user: 'ada',
-    });
-    await done((end) => store.set('kept', inMs(600_000), end));
-    await done((end) => store.set('s', inMs(300), end));
-    await until('it has ended', async () => (await done((end) => store.get('s', end))) === null);
-    expect(await done((end) => store.get('kept', end))).toMatchObject({ user: 'ada' });
-    await done((end) => store.touch('kept', inMs(1), end));
-    await until('its end came nearer', async () => (await done((end) => store.get('kept', end))) === null);
-  });
 });
 
 describe('the store for @fastify/session', () => {
