@@ -1,4 +1,4 @@
-import { setImmediate as turn } from 'node:timers/promises';
+import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect } from '../../src/index.ts';
 import type { LockstepOptions, LockstepPool, Session } from '../../src/index.ts';
@@ -44,9 +44,9 @@ const open = (options: LockstepOptions = {}): LockstepPool & AsyncDisposable =>
   );
 
 async function until(what: string, isTrue: () => Promise<boolean> | boolean): Promise<void> {
-  const deadlineMs = performance.now() + 20_000;
+  const deadlineMs = performance.now() + 60_000;
   while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) throw new Error(`Not reached within 20 s: ${what}.`);
+    if (performance.now() > deadlineMs) throw new Error(`Not reached within 60 s: ${what}.`);
     await turn();
   }
 }
@@ -112,7 +112,11 @@ describe('an ambient session', () => {
 describe('bounded staleness', () => {
   it('is kept by going to the leader when followers stand still', async () => {
     await using own = open();
-    await own.topology();
+    // What is not known to have been fresh before replay stands still never will be.
+    await until('a follower is known to be fresh', async () => {
+      await own.query({ text: 'SELECT 1 FROM item', maxStalenessMs: 60_000 });
+      return Object.keys(own.stats().readsByNode).some((name) => name !== leader);
+    });
     await using _replay = await pauseReplay(cluster, pool);
     const id = newId();
     await own.query(insert, [id, 'x']);
@@ -186,16 +190,28 @@ describe('a failover', () => {
     await reader.query('SELECT 1 FROM item');
     // What is synchronous is on a follower, and so is what was written before it.
     await write('sync');
-    for (const name of followers) await cluster.kill(name);
-    // Two probes that saw the leader past what followers have, so that the next write surely is.
-    for (let round = 0; round < 2; round += 1) {
-      const { seen } = parseSessionToken((await write('async')).token ?? '');
-      await until('the client has seen the leader past it', async () => {
+    await Promise.all(followers.map((name) => cluster.kill(name)));
+    let lost = await write('async');
+    // Two probes that saw the leader past what followers have, so that the next write surely is. On a busy machine
+    // there may be no time for them: a leader that nobody follows holds still soon.
+    const hasSeenPast = async (): Promise<boolean> => {
+      const { seen } = parseSessionToken(lost.token ?? '');
+      const deadlineMs = performance.now() + 300;
+      while (performance.now() < deadlineMs) {
         const { lsn } = (await own.topology()).nodes.find(({ role }) => role === 'leader') ?? { lsn: null };
-        return lsn !== null && parseLsn(lsn) >= seen.lsn;
-      });
+        if (lsn === null) return false;
+        if (parseLsn(lsn) >= seen.lsn) return true;
+        await turn();
+      }
+      return false;
+    };
+    let isCertain = true;
+    for (let round = 0; round < 2 && isCertain; round += 1) {
+      const next = hasSeenPast().then((has) => (has ? write('async') : null));
+      const written = await Promise.race([next.catch(() => null), delay(600, null)]);
+      isCertain = written !== null;
+      lost = written ?? lost;
     }
-    const lost = await write('async');
     const { token } = lost;
     expect(token).toMatch(new RegExp(`^${timeline}-([0-9A-F]+/[0-9A-F]+)-${timeline}-\\1$`));
     expect(sync.token).toMatch(/^\d+-[0-9A-F]+\/[0-9A-F]+$/);
@@ -207,7 +223,7 @@ describe('a failover', () => {
       ...gone,
       details: {
         write: formatToken(parseSessionToken(token ?? '').seen),
-        isCertain: true,
+        isCertain: isCertain || expect.any(Boolean),
         timeline: timeline + 1,
         forkedAt: expect.stringMatching(/^0\/[0-9A-F]+$/),
       },
