@@ -139,7 +139,7 @@ export class BenchServers implements AsyncDisposable {
       await client.end();
     }
     const superuser = await this.#at(0).server.connect(this.login.database);
-    await superuser.query('VACUUM ANALYZE item');
+    await superuser.query('VACUUM ANALYZE public.item');
     await superuser.query('CHECKPOINT');
     await superuser.end();
   }
