@@ -129,6 +129,24 @@ describe('the store for express-session', () => {
     expect(await call((done) => store.get('s', done))).toBeNull();
     expect((await sessions.get('s')).value).toEqual({ cart: 2 });
   });
+
+  it('ends a session when its cookie ends, whoever still sends it', async () => {
+    const store = createExpressStore(session.Store, one.collection('express-ends', map<SessionFields>()));
+    const done = (run: (end: (error?: unknown, found?: unknown) => void) => void): Promise<unknown> =>
+      new Promise((resolve, reject) =>
+        run((error, found) => (error ? reject(error as Error) : resolve(found))),
+      );
+    const inMs = (ms: number): SessionFields => ({
+      cookie: { originalMaxAge: ms, expires: new Date(Date.now() + ms).toISOString() },
+      user: 'ada',
+    });
+    await done((end) => store.set('kept', inMs(600_000), end));
+    await done((end) => store.set('s', inMs(300), end));
+    await until('it has ended', async () => (await done((end) => store.get('s', end))) === null);
+    expect(await done((end) => store.get('kept', end))).toMatchObject({ user: 'ada' });
+    await done((end) => store.touch('kept', inMs(1), end));
+    await until('its end came nearer', async () => (await done((end) => store.get('kept', end))) === null);
+  });
 });
 
 describe('the store for @fastify/session', () => {
@@ -259,5 +277,23 @@ describe('the store for express-rate-limit', () => {
     expect(await store.increment('k')).toEqual({ totalHits: 2, resetTime: new Date(1_500) });
     nowMs = 1_500;
     expect(await store.increment('k')).toEqual({ totalHits: 1, resetTime: new Date(2_000) });
+  });
+
+  it('frees windows that ended, with the hits of others', async () => {
+    let nowMs = 1_000;
+    const windows = one.collection('freed', cas<RateWindow>());
+    const store = new RateLimitStore(windows, { now: () => nowMs });
+    store.init({ windowMs: 500 });
+    for (const key of ['a', 'b', 'c']) await store.increment(key);
+    nowMs = 1_400;
+    await store.increment('c');
+    nowMs = 1_600;
+    await store.increment('d');
+    await until('the first window is freed', async () => (await windows.get('a')).value === undefined);
+    await until('the second too', async () => (await windows.get('b')).value === undefined);
+    // One is freed when another hit comes, and what its caller counts meanwhile is not lost.
+    expect((await windows.get('c')).value).toEqual({ hits: 2, endsAtMs: 1_500 });
+    expect(await store.increment('c')).toMatchObject({ totalHits: 1 });
+    expect((await windows.get('c')).value).toEqual({ hits: 1, endsAtMs: 2_100 });
   });
 });

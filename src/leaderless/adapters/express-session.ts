@@ -1,6 +1,8 @@
 /** `lockstep/leaderless/express-session`: sessions of express-session and @fastify/session in a map collection. */
 import { randomBytes } from 'node:crypto';
 import type { MapCollection } from '../collections/map.ts';
+import { MOST_MS } from '../collections/ttl.ts';
+import type { LifeOptions } from '../collections/ttl.ts';
 
 /** A session's fields; each is written and merged by itself. */
 export type SessionFields = Readonly<Record<string, unknown>>;
@@ -24,7 +26,8 @@ type Loaded = ReadonlyMap<string, string>;
 
 /**
  * A store for express-session. Pass its `session.Store`, and a collection such as
- * `q.collection('sessions', map(), { ttl: '7d' })`: sessions live as long as its `ttl` says, from the last request on.
+ * `q.collection('sessions', map(), { ttl: '7d' })`: a session ends when its cookie does, whoever still sends that; one whose cookie
+ * has no end lives as long as the `ttl` says, from the last request on.
  *
  * Of each request only the fields that it changed are written, so that requests of one session that run at once do not
  * overwrite each other's. Two that change the same field leave the later one's. What a request saves after another one
@@ -62,8 +65,8 @@ export function createExpressStore<S extends object>(
       settle(sessions.delete(id), done);
     }
 
-    touch(id: string, _session: SessionFields, done?: Done): void {
-      settle(sessions.touch(id), done);
+    touch(id: string, session: SessionFields, done?: Done): void {
+      settle(prolong(sessions, id, session), done);
     }
   }
   return new QuorumStore() as unknown as S & SessionStore;
@@ -107,26 +110,30 @@ export function createFastifyStore(sessions: MapCollection<SessionFields>): Sess
     destroy(id, done) {
       settle(sessions.delete(id), done);
     },
-    touch(id, _session, done) {
-      settle(sessions.touch(id), done);
+    touch(id, session, done) {
+      settle(prolong(sessions, id, session), done);
     },
   };
 }
 
+/** When the cookie ends, in ms since 1970. A field of its own: it alone is written with each request, and is no session without a cookie. */
+const ENDS_AT = 'lockstepEndsAt';
+
 interface StoredCookie {
   readonly originalMaxAge?: number | null;
+  readonly expires?: string | null;
 }
 
 /** Null also for what is left when a request saved after another one destroyed the session: without a cookie it is none. */
 async function find(sessions: MapCollection<SessionFields>, id: string): Promise<SessionFields | null> {
   const { value } = await sessions.get(id);
-  const cookie = value?.['cookie'] as StoredCookie | undefined;
+  const { [ENDS_AT]: endsAtMs, ...fields } = value ?? {};
+  const cookie = fields['cookie'] as StoredCookie | undefined;
   if (cookie === undefined) return null;
-  const { originalMaxAge } = cookie;
-  if (typeof originalMaxAge !== 'number') return value as SessionFields;
-  // Each request begins it anew, so that it is not written with each.
-  const expires = new Date(Date.now() + originalMaxAge).toISOString();
-  return { ...value, cookie: { ...cookie, expires } };
+  // Its end ends like the other fields, and may have come nearer than theirs.
+  if (typeof endsAtMs !== 'number') return typeof cookie.originalMaxAge === 'number' ? null : fields;
+  if (endsAtMs <= Date.now()) return null;
+  return { ...fields, cookie: { ...cookie, expires: new Date(endsAtMs).toISOString() } };
 }
 
 async function save(
@@ -138,19 +145,48 @@ async function save(
   const patch: Record<string, unknown> = {};
   for (const [field, text] of now) if (before.get(field) !== text) patch[field] = JSON.parse(text);
   for (const field of before.keys()) if (!now.has(field)) patch[field] = undefined;
-  if (Object.keys(patch).length > 0) await sessions.set(id, patch);
+  if (Object.keys(patch).length === 0) return;
+  const life = lifeUntil(JSON.parse(now.get(ENDS_AT) ?? 'null') as number | null);
+  const saved = sessions.set(id, patch, life);
+  // The fields that did not change live as long as those that did.
+  await Promise.all([saved, ...(before.size > 0 ? [sessions.touch(id, life)] : [])]);
+}
+
+async function prolong(
+  sessions: MapCollection<SessionFields>,
+  id: string,
+  session: SessionFields,
+): Promise<void> {
+  const endsAtMs = endOf(JSON.parse(JSON.stringify(session['cookie'] ?? {})) as StoredCookie);
+  const life = lifeUntil(endsAtMs);
+  const told = endsAtMs === null ? [] : [sessions.set(id, { [ENDS_AT]: endsAtMs }, life)];
+  await Promise.all([...told, sessions.touch(id, life)]);
+}
+
+/** In ms since 1970; null for a cookie without an end. */
+function endOf({ expires, originalMaxAge }: StoredCookie): number | null {
+  const endsAtMs = typeof expires === 'string' ? Date.parse(expires) : Number.NaN;
+  if (Number.isFinite(endsAtMs)) return endsAtMs;
+  return typeof originalMaxAge === 'number' ? Math.floor(Date.now() + originalMaxAge) : null;
+}
+
+/** What ended already must not be refused: it is written with the shortest life there is. */
+function lifeUntil(endsAtMs: number | null): LifeOptions {
+  return endsAtMs === null ? {} : { ttl: Math.min(MOST_MS, Math.max(1, endsAtMs - Date.now())) };
 }
 
 function snapshotOf(session: SessionFields): Loaded {
   // As JSON sees the session itself: its own methods and what `toJSON` leaves out are no fields.
   const plain = JSON.parse(JSON.stringify(session)) as SessionFields;
-  const fields = Object.entries(plain).filter(([field]) => field !== LOADED_AS && field !== '');
-  return new Map(
-    fields.map(([field, value]) => [
+  const fields = Object.entries(plain).filter(([field]) => ![LOADED_AS, ENDS_AT, ''].includes(field));
+  const endsAtMs = endOf((plain['cookie'] ?? {}) as StoredCookie);
+  return new Map([
+    ...fields.map(([field, value]): [string, string] => [
       field,
       JSON.stringify(field === 'cookie' ? { ...(value as object), expires: undefined } : value),
     ]),
-  );
+    ...(endsAtMs === null ? [] : [[ENDS_AT, String(endsAtMs)] as [string, string]]),
+  ]);
 }
 
 function settle<T>(work: Promise<T>, done: ((error: unknown, value?: T) => void) | Done | undefined): void {

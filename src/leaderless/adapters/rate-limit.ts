@@ -12,17 +12,23 @@ export interface RateWindow {
 const WINDOW_MS = 60_000;
 /** How often a hit whose end is in doubt is settled, and counted again where it was not. */
 const MAX_TRIES = 5;
+/** So many ended windows are freed with each hit: more than hits can begin. */
+const FREED_A_HIT = 2;
 
 /**
  * A store for express-rate-limit: `rateLimit({ limit: 100, windowMs: 60_000, store: new RateLimitStore(counts) })` with
  * `counts = q.collection('limits', cas())`. Exact: each hit counts once, in one order for all processes, so that a limit
- * is never passed, also while servers fail. Windows begin with a caller's first hit and go by the clock of the process that counts.
+ * is never passed, also while servers fail. Windows begin with a caller's first hit and go by the clock of the process that counts. Windows
+ * that ended are freed as hits come in, by the process that counted in them last; those of a process that stopped stay until their caller
+ * comes again.
  * Throws QUORUM_NOT_REACHED when too few servers answer; `passOnStoreError` of express-rate-limit lets such requests pass.
  */
 export class RateLimitStore {
   readonly #counts: CasCollection<RateWindow>;
   readonly #now: () => number;
   #windowMs = WINDOW_MS;
+  /** Windows that this process counted in, the ones that end first in front. */
+  readonly #open = new Map<string, number>();
   /** Told to express-rate-limit: all processes count together. */
   readonly localKeys = false;
   readonly prefix: string;
@@ -53,7 +59,13 @@ export class RateLimitStore {
         ? { hits: 1, endsAtMs: nowMs + windowMs }
         : { ...current, hits: current.hits + 1 },
     );
-    return reported(window ?? { hits: 1, endsAtMs: nowMs + windowMs });
+    const counted = window ?? { hits: 1, endsAtMs: nowMs + windowMs };
+    if (this.#open.get(key) !== counted.endsAtMs) {
+      this.#open.delete(key);
+      this.#open.set(key, counted.endsAtMs);
+    }
+    this.#freeEnded(nowMs);
+    return reported(counted);
   }
 
   async decrement(key: string): Promise<void> {
@@ -84,6 +96,22 @@ export class RateLimitStore {
         retryable: true,
       },
     );
+  }
+
+  /** Not waited for: what fails stays as a row that costs nothing but its place. */
+  #freeEnded(nowMs: number): void {
+    let freed = 0;
+    for (const [key, endsAtMs] of this.#open) {
+      if (endsAtMs > nowMs || freed++ === FREED_A_HIT) return;
+      this.#open.delete(key);
+      void this.#free(this.prefix + key, nowMs).catch(() => undefined);
+    }
+  }
+
+  async #free(key: string, nowMs: number): Promise<void> {
+    const { value, version } = await this.#counts.get(key);
+    // Somebody else may have begun another window with this version behind it: then nothing is taken away.
+    if (value !== undefined && value.endsAtMs <= nowMs) await this.#counts.delete(key, { version });
   }
 
   async #wasApplied(operation: CasOperation): Promise<boolean> {

@@ -17,7 +17,8 @@ export interface LifeOptions extends WriteOptions<WriteLevel> {
 }
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
-const MOST_MS = 10 * 366 * UNITS.d;
+/** The longest life. */
+export const MOST_MS: number = 10 * 366 * UNITS.d;
 
 /** In ms; null for a value that never ends. Throws VALUE_REFUSED. */
 export function parseTtl(ttl: Ttl | undefined): number | null {
