@@ -1,4 +1,5 @@
 import { LockstepError } from '../model/errors.ts';
+import { addressIn } from './core/address.ts';
 import { judgeMembership } from './core/membership.ts';
 import type { Membership, NodeIdentity, SeenNode } from './core/membership.ts';
 import { confirmMembers, inspectNode, installSchema, proposeMembers } from './nodes/identity.ts';
@@ -7,6 +8,7 @@ import type { PgNode } from './nodes/pg-node.ts';
 /** A node with what it said of itself last. */
 export interface NodeLink {
   readonly name: string;
+  readonly url: string;
   readonly node: PgNode;
   identity: NodeIdentity | null;
 }
@@ -15,7 +17,9 @@ export interface NodeLink {
  * Finds out who belongs to the quorum; founds it when nobody knows. In two steps: each node gets the list, and is valid only when every
  * node is known to have it, so that a node without one, beside a valid one, has lost it.
  */
-export async function found(links: readonly NodeLink[]): Promise<Membership> {
+export async function found(
+  links: readonly NodeLink[],
+): Promise<{ readonly membership: Membership; readonly isVouched: boolean }> {
   const seen = await look(links);
   const judged = judgeMembership(seen);
   switch (judged.kind) {
@@ -30,7 +34,7 @@ export async function found(links: readonly NodeLink[]): Promise<Membership> {
           .filter((_, index) => seen[index]?.identity?.isFounded === true)
           .map(({ node }) => node.withConnection(installSchema)),
       );
-      return judged.membership;
+      return judged;
     case 'to-be-founded':
       break;
   }
@@ -51,18 +55,20 @@ export async function found(links: readonly NodeLink[]): Promise<Membership> {
     links.map(({ node }) => node.withConnection((client) => confirmMembers(client, members))),
   );
   const [first] = lists;
-  return { epoch: 1, cluster: first?.identity?.cluster ?? null, members, next: null, addresses: {} };
+  const cluster = first?.identity?.cluster ?? null;
+  return { membership: { epoch: 1, cluster, members, next: null, addresses: {} }, isVouched: true };
 }
 
 async function look(links: readonly NodeLink[]): Promise<readonly SeenNode[]> {
   return Promise.all(
     links.map(async (link): Promise<SeenNode> => {
       const { name, node } = link;
+      const address = addressIn(link.url);
       try {
         link.identity = await node.withConnection(inspectNode);
-        return { name, identity: link.identity };
+        return { name, address, identity: link.identity };
       } catch (error) {
-        return { name, identity: null, problem: (error as Error).message };
+        return { name, address, identity: null, problem: (error as Error).message };
       }
     }),
   );

@@ -1,5 +1,7 @@
+import type pg from 'pg';
 import { majority } from '../consensus/proposer.ts';
 import { createUrlClient } from '../wire/url-client.ts';
+import { addressIn } from './core/address.ts';
 import { findMismatch, judgeMembership } from './core/membership.ts';
 import type { NodeIdentity } from './core/membership.ts';
 import { inspectNode } from './nodes/identity.ts';
@@ -52,14 +54,18 @@ export async function inspectQuorum(
   const looked = await Promise.all(
     nodes.map(async ({ name, url }) => {
       try {
-        return { name, found: await look(url, timeoutMs), problem: null };
+        return { name, url, found: await look(url, timeoutMs), problem: null };
       } catch (error) {
-        return { name, found: null, problem: (error as Error).message };
+        return { name, url, found: null, problem: (error as Error).message };
       }
     }),
   );
   const judged = judgeMembership(
-    looked.map(({ name, found }) => ({ name, identity: found?.identity ?? null })),
+    looked.map(({ name, url, found }) => ({
+      name,
+      address: addressIn(url),
+      identity: found?.identity ?? null,
+    })),
   );
   const membership = judged.kind === 'known' ? judged.membership : null;
   const nameOf = (target: string): string =>
@@ -111,6 +117,8 @@ async function look(url: string, timeoutMs: number): Promise<Found> {
     connectionTimeoutMillis: timeoutMs,
     query_timeout: timeoutMs,
     application_name: 'lockstep leaderless status',
+    // The server gives up as well: whoever reloads a page often would leave it counting.
+    options: `-c statement_timeout=${timeoutMs}`,
   });
   try {
     await client.connect();
@@ -119,13 +127,20 @@ async function look(url: string, timeoutMs: number): Promise<Found> {
     const hints = await client.query<{ target: string; count: number }>(
       'SELECT target, count(*)::int AS count FROM lockstep_leaderless.hints GROUP BY target',
     );
-    const counts = await client.query<{ cells: number; slots: number }>(
-      `SELECT (SELECT count(*) FROM lockstep_leaderless.registers)::float + (SELECT count(*) FROM lockstep_leaderless.tallies) AS cells,
-         (SELECT count(*) FROM lockstep_leaderless.slots)::float AS slots`,
-    );
-    const { cells, slots } = counts.rows[0] ?? { cells: null, slots: null };
+    const { cells, slots } = await count(client).catch(() => ({ cells: null, slots: null }));
     return { identity, hints: hints.rows, cells, slots };
   } finally {
     await client.end().catch(() => undefined);
   }
+}
+
+/** Rejects where there is more to count than fits the time: the server is up all the same. */
+async function count(
+  client: pg.ClientBase,
+): Promise<{ readonly cells: number | null; readonly slots: number | null }> {
+  const { rows } = await client.query<{ cells: number; slots: number }>(
+    `SELECT (SELECT count(*) FROM lockstep_leaderless.registers)::float + (SELECT count(*) FROM lockstep_leaderless.tallies) AS cells,
+       (SELECT count(*) FROM lockstep_leaderless.slots)::float AS slots`,
+  );
+  return rows[0] ?? { cells: null, slots: null };
 }

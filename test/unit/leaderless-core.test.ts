@@ -200,8 +200,9 @@ describe('a membership', () => {
   const node = (
     id: string,
     change: Partial<NodeIdentity> = {},
-  ): { name: string; identity: NodeIdentity } => ({
+  ): { name: string; address: string; identity: NodeIdentity } => ({
     name: `q${id}`,
+    address: `q${id}:5432/app`,
     identity: { ...fresh, systemIdentifier: id, id, ...change },
   });
   const members = ['1', '2', '3'];
@@ -216,11 +217,13 @@ describe('a membership', () => {
 
   it('is founded by all, known from one, and finished when a founder ended on the way', () => {
     expect(judgeMembership([node('2'), node('1'), node('3')])).toEqual({ kind: 'to-be-founded', members });
-    expect(judgeMembership([node('2'), node('1'), { name: 'q3', identity: null }])).toMatchObject({
+    expect(
+      judgeMembership([node('2'), node('1'), { name: 'q3', address: 'q3:5432/app', identity: null }]),
+    ).toMatchObject({
       kind: 'refused',
       isRetryable: true,
     });
-    const away = { name: 'q', identity: null };
+    const away = { name: 'q', address: 'q:5432/app', identity: null };
     expect(judgeMembership([node('2', founded), away, away])).toMatchObject({
       kind: 'known',
       membership: { members },
@@ -232,13 +235,32 @@ describe('a membership', () => {
     });
   });
 
-  it('is the latest that any of the servers knows, also for a process that was told of others', () => {
-    const later = { ...founded, epoch: 3, members: ['1', '2', '4'] };
-    expect(
-      judgeMembership([node('1', founded), node('2', later), { name: 'q3', identity: null }]),
-    ).toMatchObject({
+  it('is the latest that a majority of those that were named tells, also for a process that was told of others', () => {
+    const later = { ...founded, epoch: 3, members: ['1', '2', '4'], addresses: { '4': 'q4:5432/app' } };
+    const known = { kind: 'known', isVouched: true, membership: { epoch: 3, members: later.members } };
+    const away = { name: 'q3', address: 'q3:5432/app', identity: null };
+    expect(judgeMembership([node('1', later), node('2', later), node('3', founded)])).toMatchObject(known);
+    expect(judgeMembership([node('1', later), node('2', later), away])).toMatchObject(known);
+    // One server alone may be restored, damaged, or in wrong hands: it leads nobody anywhere.
+    const refused = { kind: 'refused', isRetryable: true };
+    expect(judgeMembership([node('1', founded), node('2', later), away])).toMatchObject(refused);
+    expect(judgeMembership([node('2', later), away, away])).toMatchObject(refused);
+    const evil = { ...later, addresses: { '4': 'evil.example:5432/app' } };
+    expect(judgeMembership([node('1', later), node('2', evil), away])).toMatchObject(refused);
+    expect(judgeMembership([node('1', later), node('2', later), node('4', evil)])).toMatchObject(known);
+    expect(judgeMembership([node('1', founded), node('2', evil), node('3', founded)])).toMatchObject({
       kind: 'known',
-      membership: { epoch: 3, members: later.members },
+      membership: { epoch: 1, members },
+    });
+  });
+
+  it('is taken from one server, not vouched for, when it names only those that were named here', () => {
+    const later = { ...founded, epoch: 3, members: ['1', '2', '4'], addresses: { '4': 'q4:5432/app' } };
+    const away = (id: string) => ({ name: `q${id}`, address: `q${id}:5432/app`, identity: null });
+    expect(judgeMembership([node('1', later), away('2'), away('4')])).toMatchObject({
+      kind: 'known',
+      isVouched: false,
+      membership: { epoch: 3 },
     });
   });
 

@@ -5,7 +5,7 @@ import { readClusterConfig } from '../../leader-follower/config/config.ts';
 import { inspectQuorum } from '../../leaderless/inspect.ts';
 import type { InspectedNode, InspectedQuorum } from '../../leaderless/inspect.ts';
 import { quorum } from '../../leaderless/index.ts';
-import { addressIn } from '../../leaderless/members/links.ts';
+import { addressIn } from '../../leaderless/core/address.ts';
 import { replaceNode } from '../../leaderless/members/replace.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { nodeDsn } from '../dev/cluster-folder.ts';

@@ -1,3 +1,5 @@
+import { majority } from '../../consensus/proposer.ts';
+
 /** What a node says of itself. */
 export interface NodeIdentity {
   /** Of the PostgreSQL instance; the same for its followers and copies. */
@@ -56,26 +58,57 @@ export function isSuccessor(identity: NodeIdentity, membership: Membership): boo
   );
 }
 
+/**
+ * The newest membership that more than half of those asked tell alike; null when there is none. No server is believed alone when it tells
+ * of other members: it may be restored, damaged, or in wrong hands.
+ */
+export function vouchedMembership(told: readonly (NodeIdentity | null)[], asked: number): Membership | null {
+  const counts = new Map<string, { readonly membership: Membership; count: number }>();
+  for (const identity of told) {
+    if (identity?.isFounded !== true || identity.members === null) continue;
+    const membership = membershipOf(identity);
+    const key = textOf(membership);
+    const known = counts.get(key) ?? { membership, count: 0 };
+    known.count += 1;
+    counts.set(key, known);
+  }
+  const vouched = [...counts.values()].filter(({ count }) => count >= majority(asked));
+  return vouched.toSorted((a, b) => b.membership.epoch - a.membership.epoch)[0]?.membership ?? null;
+}
+
+/** Equal for equal memberships. */
+function textOf({ epoch, cluster, members, next, addresses }: Membership): string {
+  const sorted = Object.entries(addresses).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify([epoch, cluster, members, next, sorted]);
+}
+
 /** Sizes that a quorum may have: with an even number no more nodes may fail. */
 export const QUORUM_SIZES: readonly number[] = [3, 5, 7];
 
-export interface SeenNode {
+/** Whoever was named, and what it said. */
+interface Seen {
   readonly name: string;
   /** Null when it did not answer. */
   readonly identity: NodeIdentity | null;
+}
+
+export interface SeenNode extends Seen {
+  /** `host:port/database` by which it was asked. */
+  readonly address: string;
   /** Why it did not. */
   readonly problem?: string;
 }
 
 export type MembershipJudgement =
-  | { readonly kind: 'known'; readonly membership: Membership }
+  /** `isVouched`: more than half of those that were named tell it. */
+  | { readonly kind: 'known'; readonly membership: Membership; readonly isVouched: boolean }
   /** No node has a list, or all have the same and are not done: every one of them must answer. */
   | { readonly kind: 'to-be-founded'; readonly members: readonly string[] }
   /** `problem`: one sentence with its remedy. */
   | { readonly kind: 'refused'; readonly problem: string; readonly isRetryable: boolean };
 
 /** Why a server cannot be a node at all, whatever the others say; null when it can. */
-export function findFlaw({ name, identity }: SeenNode): string | null {
+export function findFlaw({ name, identity }: Seen): string | null {
   if (identity === null) return null;
   if (identity.isInRecovery)
     return `${name} is a follower of another PostgreSQL; name a server that takes writes.`;
@@ -131,18 +164,26 @@ export function judgeMembership(nodes: readonly SeenNode[]): MembershipJudgement
   const founded = answered.filter(({ identity }) => identity.isFounded);
   if (new Set(founded.map(({ identity }) => identity.cluster)).size > 1)
     return refuse('The servers belong to different quorums; name those of one.');
+  const vouched = vouchedMembership(
+    founded.map(({ identity }) => identity),
+    nodes.length,
+  );
   const newest = founded.toSorted((a, b) => b.identity.epoch - a.identity.epoch)[0]?.identity;
-  const members = newest?.members ?? null;
-  if (newest !== undefined && members !== null) {
+  const told = vouched ?? (newest === undefined ? null : membershipOf(newest));
+  if (told !== null && told.members.length > 0) {
+    const { members } = told;
     // Whoever goes by an older list finds the members that came later by their addresses.
-    if (newest.epoch > 1) return { kind: 'known', membership: membershipOf(newest) };
+    if (told.epoch > 1)
+      return vouched === null
+        ? judgeUnvouched(nodes, told, founded)
+        : { kind: 'known', membership: vouched, isVouched: true };
     if (members.length !== nodes.length)
       return refuse(
         `The quorum has ${members.length} servers and ${nodes.length} were named; name all of them.`,
       );
     const unfinished = answered.some(({ identity }) => !identity.isFounded && identity.members !== null);
     if (unfinished && answered.length === nodes.length) return { kind: 'to-be-founded', members };
-    return { kind: 'known', membership: membershipOf(newest) };
+    return { kind: 'known', membership: told, isVouched: vouched !== null };
   }
   if (answered.length < nodes.length) {
     return refuse(
@@ -153,6 +194,27 @@ export function judgeMembership(nodes: readonly SeenNode[]): MembershipJudgement
   return {
     kind: 'to-be-founded',
     members: answered.map(({ identity }) => identity.id).toSorted(),
+  };
+}
+
+/**
+ * Members changed, and too few of the servers that were named tell how. Enough to start with when those that answered agree and lead to
+ * nobody who was not named.
+ */
+function judgeUnvouched(
+  nodes: readonly SeenNode[],
+  membership: Membership,
+  founded: readonly { readonly identity: NodeIdentity }[],
+): MembershipJudgement {
+  const isAlike = founded.every(({ identity }) => textOf(membershipOf(identity)) === textOf(membership));
+  const named = new Set(nodes.map(({ address }) => address));
+  const leadsElsewhere = Object.values(membership.addresses).some((address) => !named.has(address));
+  if (isAlike && !leadsElsewhere && allMembers(membership).length === nodes.length)
+    return { kind: 'known', membership, isVouched: false };
+  return {
+    kind: 'refused',
+    problem: `The members have changed since the founding, and fewer than ${majority(nodes.length)} of the ${nodes.length} servers that were named tell the same of it; name those that are the members now, or start more of them.`,
+    isRetryable: true,
   };
 }
 

@@ -1,11 +1,14 @@
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
-import { allMembers, findMismatch, isSuccessor, membershipOf } from '../core/membership.ts';
+import { addressIn, urlAt } from '../core/address.ts';
+import { allMembers, findMismatch, isSuccessor, vouchedMembership } from '../core/membership.ts';
 import type { Membership, NodeIdentity } from '../core/membership.ts';
 import type { NodeLink } from '../founding.ts';
+import { inspectNode, installSchema } from '../nodes/identity.ts';
 import { adoptStatement } from '../nodes/member-statements.ts';
 import { NodeQueue } from '../nodes/node-queue.ts';
 import { PgNode } from '../nodes/pg-node.ts';
+import { SCHEMA_VERSION } from '../nodes/schema.ts';
 import type { NamedNode, Settings } from '../options.ts';
 import { Roster } from '../roster.ts';
 import type { KnownNode } from '../roster.ts';
@@ -16,18 +19,21 @@ const MAX_KEYS = 256;
 
 /** A link with what waits for it. */
 interface Link extends NodeLink, KnownNode {
-  readonly url: string;
+  /** What it said of itself last, whether it may be used or not. */
+  told: NodeIdentity | null;
 }
 
 /**
- * Which connections lead to which members. A node that tells of later members is believed, and whoever is new among them is looked
- * for where they say, with the user and password of the others.
+ * Which connections lead to which members. Later members are believed when more than half of the members tell the same of them; whoever is
+ * new among them is then looked for where they say, with the user and password of the others.
  */
 export class Links {
   readonly #settings: Settings;
   readonly #runtime: Runtime;
   #links: readonly Link[];
   #membership: Membership | null = null;
+  /** Whether a majority told it: only then are others told. */
+  #isVouched = false;
   #roster: Roster | null = null;
   /** Servers that are to join, by their names among the members. */
   readonly #joining = new Map<string, Link>();
@@ -48,8 +54,9 @@ export class Links {
   }
 
   /** What the process goes by, from its first membership on. */
-  start(membership: Membership): Roster {
+  start({ membership, isVouched }: { readonly membership: Membership; readonly isVouched: boolean }): Roster {
     this.#membership = membership;
+    this.#isVouched = isVouched;
     this.#roster = new Roster(membership.epoch, this.#assign(membership));
     for (const { node } of this.all) node.useEpoch(membership.epoch);
     return this.#roster;
@@ -58,6 +65,7 @@ export class Links {
   follow(membership: Membership): void {
     if (this.#roster === null || membership.epoch <= this.membership.epoch) return;
     this.#membership = membership;
+    this.#isVouched = true;
     this.#roster.change(membership.epoch, this.#assign(membership));
     for (const { node } of this.all) node.useEpoch(membership.epoch);
   }
@@ -100,6 +108,7 @@ export class Links {
       node,
       queue: new NodeQueue(name, node, this.#runtime, limits),
       identity: null,
+      told: null,
       id: () => link.identity?.id ?? null,
     };
     return link;
@@ -107,11 +116,9 @@ export class Links {
 
   /** Looks at a node before it is used, and tells it of the members when it was away while they changed. */
   async #admit(link: Link, identity: NodeIdentity, client: pg.ClientBase): Promise<void> {
+    link.told = identity;
     if (this.#membership === null) return;
-    if (isSuccessor(identity, this.#membership)) {
-      link.identity = identity;
-      this.follow(membershipOf(identity));
-    }
+    if (isSuccessor(identity, this.#membership)) await this.#learn(link);
     const membership = this.#membership;
     if (this.#joining.get(identity.id) === link && !identity.isFounded) {
       link.identity = identity;
@@ -121,13 +128,60 @@ export class Links {
       findMismatch(link.name, identity, membership) ??
       (this.#roster?.nodes.some((node) => node !== link && node.id() === identity.id) === true
         ? `${link.name} is the same server as another one that was named.`
+        : null) ??
+      (isSuccessor(identity, membership)
+        ? `${link.name} tells of members of epoch ${identity.epoch}, and no majority of those of epoch ${membership.epoch} does; start more of them, or run the change of members again.`
         : null);
     if (problem !== null) throw new LockstepError('CONFIG_INVALID', problem);
     link.identity = identity;
+    // It was away while a newer release brought functions.
+    if (identity.schemaVersion !== null && identity.schemaVersion < SCHEMA_VERSION)
+      await installSchema(client);
     if (identity.epoch >= membership.epoch) return;
+    if (!this.#isVouched && this.#vouched()?.epoch !== membership.epoch)
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `${link.name} goes by older members, and no majority tells of the ones after them; start more of the servers.`,
+      );
     const marks = { sealed: 0, floor: 0, slotFloor: 0 };
     const { text, values } = adoptStatement({ kind: 'adopt', membership, marks });
     await client.query(text, values as unknown[]);
+  }
+
+  /** Asks the other members too, until a majority told of the same later members, or all were asked. */
+  async #learn(from: Link): Promise<void> {
+    const vouched = await new Promise<Membership | null>((resolve) => {
+      const look = (): Membership | null => {
+        const found = this.#vouched();
+        if (found !== null && found.epoch > this.membership.epoch) resolve(found);
+        return found;
+      };
+      look();
+      const asked = this.all
+        .filter((link) => link !== from)
+        .map(async (link) => {
+          link.told = await link.node.withConnection(inspectNode).catch(() => link.told);
+          look();
+        });
+      void Promise.all(asked).then(() => resolve(null));
+    });
+    if (vouched === null) return;
+    // Whoever told it is known by name, so that its connection is found again among the new members.
+    for (const link of this.all)
+      if (link.told !== null && allMembers(vouched).includes(link.told.id)) link.identity = link.told;
+    this.follow(vouched);
+  }
+
+  /** What a majority of the members tells: while they change, of the old or of the new ones. */
+  #vouched(): Membership | null {
+    const { members, next } = this.membership;
+    const found = [members, ...(next === null ? [] : [next])].map((set) =>
+      vouchedMembership(
+        set.map((id) => this.all.find(({ told }) => told?.id === id)?.told ?? null),
+        set.length,
+      ),
+    );
+    return found.toSorted((a, b) => (b?.epoch ?? 0) - (a?.epoch ?? 0))[0] ?? null;
   }
 
   /** For the old and, while members change, the new members: a link for each. */
@@ -178,18 +232,4 @@ export class Links {
     const url = urlAt(this.#settings.nodes[0]?.url ?? '', isUnknown ? 'unknown.invalid:1/none' : address);
     return this.#open({ name: this.#freeName(isUnknown ? 'a member that was not named' : address), url });
   }
-}
-
-/** `host:port/database` of a connection string. */
-export function addressIn(url: string): string {
-  const { hostname, port, pathname } = new URL(url);
-  return `${hostname}:${port === '' ? '5432' : port}${pathname}`;
-}
-
-function urlAt(url: string, address: string): string {
-  const changed = new URL(url);
-  const [host = '', database = ''] = address.split('/');
-  changed.host = host;
-  changed.pathname = `/${database}`;
-  return changed.toString();
 }

@@ -1,11 +1,11 @@
 import { LockstepError } from '../../model/errors.ts';
 import { createUrlClient } from '../../wire/url-client.ts';
+import { addressIn } from '../core/address.ts';
 import { inspectQuorum } from '../inspect.ts';
 import { prepareToJoin } from '../nodes/identity.ts';
 import type { NamedNode } from '../options.ts';
 import { quorum } from '../quorum.ts';
 import { systemRuntime } from '../runtime.ts';
-import { addressIn } from './links.ts';
 
 export interface Replacement {
   /** All servers of the quorum, whoever answers. */

@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { expect, it } from 'vitest';
 import { cart, cas, lww } from '../../../src/leaderless/index.ts';
 import { replaceNode } from '../../../src/leaderless/members/replace.ts';
@@ -72,7 +73,7 @@ it('a server is replaced, and another one emptied and refilled, while clients wo
 
   // What the first server had is on the two others, which were not there in the beginning.
   await servers.kill('q1');
-  const late = await servers.quorum({}, old);
+  const late = await servers.quorum({}, ['q1', 'q2', 'q4']);
   await until('two are up', () => late.status().hasQuorum);
   const lateCarts = late.collection('carts', cart());
   let total = 0;
@@ -87,8 +88,52 @@ it('a server is replaced, and another one emptied and refilled, while clients wo
   // The one that was replaced is told when it comes back.
   await servers.restart('q3');
   await until('it is refused', () =>
-    late
+    q
       .status()
       .nodes.some(({ problem }) => problem?.includes('none of the servers of this quorum any more') === true),
   );
 });
+
+it('a server that tells alone of later members leads nobody to them, and tells nobody else', async () => {
+  await using servers = await IndependentServers.start();
+  await using elsewhere = await IndependentServers.start(1);
+  const q = await servers.quorum();
+  const prefs = q.collection('prefs', lww<number>());
+  await prefs.put('a', 1, { level: 'all' });
+  const visits = async (): Promise<number> => {
+    const { rows } = await ask(
+      elsewhere.named('q1').url,
+      "SELECT count(*)::int AS count FROM pg_stat_activity WHERE application_name LIKE 'lockstep%'",
+    );
+    return (rows[0] as { count: number }).count;
+  };
+  const { port } = elsewhere.named('q1');
+  await ask(
+    servers.named('q1').url,
+    `UPDATE lockstep_leaderless.node SET epoch = 9, members = members[1:2] || '{7}'::text[],
+       addresses = jsonb_build_object('7', '127.0.0.1:${port}/postgres')`,
+  );
+  await until('it is refused', async () => {
+    await prefs.put('a', 2);
+    const { problem } = q.status().nodes.find(({ name }) => name === 'q1') ?? {};
+    return problem?.includes('no majority of those of epoch 1 does') === true;
+  });
+  const late = await servers.quorum();
+  expect((await late.collection('prefs', lww<number>()).get('a')).value).toBe(2);
+  expect([q.status().epoch, late.status().epoch]).toEqual([1, 1]);
+  for (const name of ['q2', 'q3']) {
+    const { rows } = await ask(servers.named(name).url, 'SELECT epoch FROM lockstep_leaderless.node');
+    expect(rows).toEqual([{ epoch: 1 }]);
+  }
+  expect(await visits()).toBe(0);
+});
+
+async function ask(url: string, text: string): Promise<pg.QueryResult> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return await client.query(text);
+  } finally {
+    await client.end();
+  }
+}
