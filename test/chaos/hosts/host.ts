@@ -7,10 +7,12 @@ import { fileURLToPath } from 'node:url';
 import { listProcessTree } from '../../../src/cli/dev/process-tree.ts';
 import { killNamespace, listNamespacePids, signalAll } from './claim.ts';
 import type { Clock } from './clock.ts';
+import { runTool } from './command.ts';
 import type { Disk } from './disk.ts';
 import type { Namespace } from './network.ts';
 
 const CLI = fileURLToPath(new URL('../../../src/cli/main.ts', import.meta.url));
+const ASK = fileURLToPath(new URL('ask.ts', import.meta.url));
 /** An agent needs little; three of them and the load share the machine. */
 const SMALL_HEAP = ['--max-semi-space-size=1', '--max-old-space-size=192'];
 
@@ -74,6 +76,22 @@ export class Host {
     const { preload } = this.#options;
     if (preload === null) return {};
     return { LD_PRELOAD: preload, ...this.disk.environment, ...this.clock.environment };
+  }
+
+  /** The first row that a server says, asked from this host; null for none. */
+  async ask(dsn: string, statement: string): Promise<unknown> {
+    const { namespace } = this.#options;
+    const answer = await runTool(
+      'ip',
+      'netns',
+      'exec',
+      namespace.name,
+      process.execPath,
+      ASK,
+      dsn,
+      statement,
+    );
+    return JSON.parse(answer);
   }
 
   get isRunning(): boolean {
