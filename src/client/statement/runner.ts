@@ -4,6 +4,7 @@ import type { Classifier } from '../classify/classifier.ts';
 import { isUndecided, mayWrite } from '../classify/core/classify.ts';
 import type { Classification } from '../classify/core/classify.ts';
 import { codeOf } from '../../model/errors.ts';
+import { decideNextStep } from './core/next-step.ts';
 import { decideRetry } from './core/retry.ts';
 import type { FailurePhase } from './core/retry.ts';
 import type { NodeKey } from '../../model/node.ts';
@@ -314,35 +315,51 @@ export class StatementRunner {
       progress.classification.kind === 'session' || lease.client.getTransactionStatus() !== 'I';
     progress.source.release(lease, report.isBroken ? (report.error ?? true) : undefined, leavesState);
     if (!report.isBroken) this.finder.answered(route.node);
-    if (report.error === null) {
-      this.#learn(progress, attempt, report);
-      if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(route.node), 'cancelled', 0);
-      return this.#finish(progress, report.results[0] as QueryResult);
+    const { request, classification } = progress;
+    const step = decideNextStep({
+      check: plan.check,
+      isError: report.error !== null,
+      isBroken: report.isBroken,
+      hasStalePlan: report.hasStalePlan,
+      failedIn: report.failedIn,
+      isGateMiss: isGateMiss(report),
+      isSyncWaitCancelled: report.isSyncWaitCancelled,
+      hasLooked: progress.hasLooked,
+      isLeaderKnown: monitor.leadership.leader !== null,
+      isAnyones: classification.kind === 'read' && request.access === 'auto',
+    });
+    switch (step.kind) {
+      case 'resolve':
+        this.#learn(progress, attempt, report);
+        return this.#finish(progress, report.results[0] as QueryResult);
+      case 'reject-unconfirmed':
+        this.#learn(progress, attempt, report);
+        throw durabilityTimeout(monitor.nameOf(route.node), 'cancelled', 0);
+      case 'send-unprepared':
+        this.#unprepare(progress, codeOf(report.error) === UNKNOWN_NAME);
+        return this.#again(progress);
+      case 'wait-for-follower':
+        progress.hasLooked = true;
+        return this.#advance(progress);
+      case 'leave-follower':
+        traffic.counts.gateMisses += 1;
+        if (step.to === 'other') exclude(progress, route.node);
+        else progress.access = 'leader';
+        return this.#again(progress);
+      case 'skip-leader-gate':
+        traffic.counts.leaderGateMisses += 1;
+        progress.isLeaderGateSpent = true;
+        if (step.mayUseFollower) progress.access = 'any';
+        return this.#again(progress);
+      case 'judge-failure':
+        return this.#judgeFailure(progress, attempt, report, toError(report.error));
     }
-    if (report.hasStalePlan && !report.isBroken) {
-      this.#unprepare(progress, codeOf(report.error) === UNKNOWN_NAME);
-      return this.#again(progress);
-    }
-    if (plan.check === 'look' && isGateMiss(report) && !progress.hasLooked) {
-      progress.hasLooked = true;
-      return this.#advance(progress);
-    }
-    if ((plan.check === 'look' || plan.check === 'wait') && isGateMiss(report)) {
-      traffic.counts.gateMisses += 1;
-      if (monitor.leadership.leader === null) exclude(progress, route.node);
-      else progress.access = 'leader';
-      return this.#again(progress);
-    }
-    if (plan.check === 'leader-gate' && report.failedIn === 'before' && !report.isBroken) {
-      traffic.counts.leaderGateMisses += 1;
-      progress.isLeaderGateSpent = true;
-      if (progress.classification.kind === 'read' && progress.request.access === 'auto')
-        progress.access = 'any';
-      return this.#again(progress);
-    }
+  }
+
+  #judgeFailure(progress: Progress, attempt: Attempt, report: ExchangeReport, error: Error): void {
     if (progress.session !== null) learnFromError(progress.session, attempt, report);
     const { statement } = progress.request;
-    void this.#afterFailure(progress, route, phaseOf(report), report.error, isCutOff(report, statement));
+    void this.#afterFailure(progress, attempt.route, phaseOf(report), error, isCutOff(report, statement));
   }
 
   /** Counts what was answered, and moves the session on; `report` is null when the wait was given up. */
