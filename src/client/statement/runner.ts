@@ -1,72 +1,28 @@
 import type { QueryResult } from 'pg';
-import type { DurabilityLevels } from '../../model/durability.ts';
-import type { Classifier } from '../classify/classifier.ts';
-import { isUndecided, mayWrite } from '../classify/core/classify.ts';
-import type { Classification } from '../classify/core/classify.ts';
+import { mayWrite } from '../classify/core/classify.ts';
 import { codeOf } from '../../model/errors.ts';
 import { decideNextStep } from './core/next-step.ts';
 import { decideRetry } from './core/retry.ts';
 import type { FailurePhase } from './core/retry.ts';
 import type { NodeKey } from '../../model/node.ts';
-import {
-  mayWaitForFollowers,
-  refuseManyStatements,
-  resolveCommitWait,
-  startExchangeWithinLimit,
-} from './durability.ts';
+import { mayWaitForFollowers, startExchangeWithinLimit } from './durability.ts';
 import { isCutOff, phaseOf } from './attempt-failure.ts';
 import { exchange, startExchange, withoutName } from '../../wire/exchange.ts';
 import type { ExchangeReport, Lease } from '../../wire/contract.ts';
 import { textOfSubmitted } from './queryable.ts';
-import type { StatementConfig } from './queryable.ts';
 import { toError } from '../../wire/hook-errors.ts';
 import { commitUnknown, durabilityTimeout, isAppsOwn } from '../failures.ts';
 import { isGateMiss } from '../session/gate.ts';
 import type { Hedger } from '../route/hedge.ts';
-import { exclude, NodeFinder, NONE_EXCLUDED } from '../route/node-finder.ts';
-import type { FinderParts, LeaseSource, NodeRoute, RouteProgress } from '../route/node-finder.ts';
+import { exclude, NodeFinder } from '../route/node-finder.ts';
+import type { LeaseSource, NodeRoute } from '../route/node-finder.ts';
 import { UNKNOWN_NAME } from '../../wire/prepared.ts';
-import type { PreparedTexts } from './prepared-texts.ts';
-import type { OutcomeTable } from '../transaction/outcome.ts';
 import { Pending } from './pending.ts';
 import { learnFromAnswer, learnFromError, planExchange } from '../session/session-plan.ts';
-import type { Attempt, PlannedStatement } from '../session/session-plan.ts';
+import { begin, isCountedWrite } from './progress.ts';
+import type { Progress, RunnerParts, StatementRequest } from './progress.ts';
+import type { Attempt } from '../session/session-plan.ts';
 import { askUnasked, mayHaveGoneBack } from '../session/follower-reads.ts';
-import { countsWrites } from '../session/session-state.ts';
-import type { SessionState } from '../session/session-state.ts';
-import { checkStaleness } from '../checks.ts';
-
-/** One statement outside a transaction. */
-export interface StatementRequest {
-  readonly statement: StatementConfig;
-  /** `auto` goes by the statement's text. */
-  readonly access: 'auto' | 'leader' | 'follower';
-  readonly session: SessionState | null;
-}
-
-/** What {@link StatementRunner} works with. */
-export interface RunnerParts extends FinderParts {
-  readonly classifier: Classifier;
-  /** Null where no read is ever sent twice. */
-  readonly hedger: Hedger | null;
-  readonly outcomes: OutcomeTable;
-  readonly durabilities: DurabilityLevels;
-  readonly prepared: PreparedTexts;
-}
-
-/** What one statement has been through so far. */
-interface Progress extends RouteProgress, PlannedStatement {
-  request: StatementRequest;
-  readonly source: LeaseSource;
-  readonly commitWaitMs: number;
-  readonly resolve: (result: QueryResult) => void;
-  readonly reject: (error: Error) => void;
-  /** Where it was sent last. */
-  sentTo: NodeKey | null;
-  preparedAs: readonly [string] | undefined;
-  hasLooked: boolean;
-  isLeaderGateSpent: boolean;
-}
 
 /**
  * Runs single statements: classify, choose a node, send, and where that fails decide between another try
@@ -91,7 +47,7 @@ export class StatementRunner {
   run(request: StatementRequest, source: LeaseSource): Promise<QueryResult> {
     const { hedger } = this.parts;
     if (hedger !== null) return this.#runHedged(hedger, request, source);
-    return new Promise((resolve, reject) => this.#start(this.#begin(request, source, resolve, reject)));
+    return new Promise((resolve, reject) => this.#start(begin(this.parts, request, source, resolve, reject)));
   }
 
   /** Only reads that move no session are sent twice: nothing but their answer comes of them. */
@@ -99,7 +55,7 @@ export class StatementRunner {
     const { promise, resolve, reject } = Promise.withResolvers<QueryResult>();
     let progress: Progress;
     try {
-      progress = this.#begin(request, source, resolve, reject);
+      progress = begin(this.parts, request, source, resolve, reject);
     } catch (error) {
       reject(toError(error));
       return promise;
@@ -114,7 +70,7 @@ export class StatementRunner {
   #sendCopy({ request, source, sentTo }: Progress): Promise<QueryResult> | null {
     if (sentTo === null) return null;
     const { promise, resolve, reject } = Promise.withResolvers<QueryResult>();
-    const copy = this.#begin(request, source, resolve, reject);
+    const copy = begin(this.parts, request, source, resolve, reject);
     exclude(copy, sentTo);
     const route = this.finder.routeNow(copy);
     const isElsewhere = route.kind === 'node' && route.role === 'follower';
@@ -124,47 +80,6 @@ export class StatementRunner {
     this.pending.begin();
     this.#send(copy, route, lease);
     return promise;
-  }
-
-  #begin(
-    request: StatementRequest,
-    source: LeaseSource,
-    resolve: Progress['resolve'],
-    reject: Progress['reject'],
-  ): Progress {
-    const classification = this.parts.classifier.classify(request.statement.text);
-    const { durabilities, limits } = this.parts;
-    const { level, limitMs } = resolveCommitWait(request.statement, durabilities, limits.durabilityTimeoutMs);
-    if (level !== null) refuseManyStatements(classification);
-    checkStaleness(request.statement.maxStalenessMs);
-    const mayUseFollower =
-      request.access !== 'leader' &&
-      (classification.mayUseFollower || (request.access === 'follower' && isUndecided(classification)));
-    return {
-      request,
-      session: request.session,
-      source,
-      classification,
-      level,
-      commitWaitMs: limitMs,
-      resolve,
-      reject,
-      deadlineMs: performance.now() + Math.min(limits.failoverTimeoutMs, source.waitLimitMs),
-      isAppsLimit: source.waitLimitMs < limits.failoverTimeoutMs,
-      excluded: NONE_EXCLUDED,
-      access: mayUseFollower && level === null ? 'any' : 'leader',
-      maxStalenessMs: request.statement.maxStalenessMs ?? request.session?.maxStalenessMs ?? null,
-      lastError: null,
-      sentTo: null,
-      preparedAs: this.#prepare(request.statement, classification),
-      hasLooked: false,
-      isLeaderGateSpent: false,
-    };
-  }
-
-  #prepare(statement: StatementConfig, classification: Classification): readonly [string] | undefined {
-    const name = this.parts.prepared.nameFor(statement, classification);
-    return name === undefined ? undefined : [name];
   }
 
   /** Whether a query object that sends itself may write: nothing can be asked behind it. */
@@ -410,8 +325,4 @@ export class StatementRunner {
         return this.#fail(progress, error);
     }
   }
-}
-
-function isCountedWrite(progress: Progress): progress is Progress & { session: SessionState } {
-  return countsWrites(progress.session) && mayWrite(progress.classification);
 }
