@@ -88,7 +88,7 @@ export class ClusterRound {
     const endedAtMs = nowMs();
     for (const what of hung) this.#findings.push({ rule: 'call hangs', what });
     const leader = whole.leader ?? '';
-    const { rows, earlier } = await readRows(this.#cluster, leader, round);
+    const { rows, earlier } = await readRows(this.#cluster, round);
     const digests = new Set(earlier.map(({ digest }) => digest));
     if (digests.size > 1) {
       const what = `rows of earlier rounds: ${earlier.map(({ node, digest }) => `${node} ${digest}`).join('; ')}`;

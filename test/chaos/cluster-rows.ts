@@ -14,14 +14,15 @@ export interface ClusterRows {
 
 /**
  * Reads each node directly once it has replayed all that the leader had written. Nobody writes meanwhile.
- * A server that restarts after the fault, though the cluster looked whole, is asked again. Throws when a
+ * When a server restarts after the fault, or another one leads, though the cluster looked whole, all are asked again. Throws when a
  * follower does not get there.
  */
-export async function readRows(cluster: HostCluster, leader: string, round: number): Promise<ClusterRows> {
+export async function readRows(cluster: HostCluster, round: number): Promise<ClusterRows> {
   const deadlineMs = performance.now() + CONVERGE_PATIENCE_MS;
   for (;;) {
     try {
-      return await readOnce(cluster, leader, round);
+      const { leader } = await cluster.status();
+      return await readOnce(cluster, leader ?? '', round);
     } catch (error) {
       if ((error as Error).name === 'AbortError' || performance.now() > deadlineMs) throw error;
       await cluster.pause(500);
