@@ -17,7 +17,8 @@ import {
 } from './gate.ts';
 import type { FinderParts, NodeRoute } from '../route/node-finder.ts';
 import type { Lease } from '../../wire/contract.ts';
-import { asksLeader, learnFromLeader, learnFromRefusal } from './leader-answers.ts';
+import { learnFromEffect } from './commit-epilogue.ts';
+import { asksLeader, learnFromRefusal } from './leader-answers.ts';
 import { learnFromFollower } from './follower-reads.ts';
 import type { FollowerSnapshot, SessionState } from './session-state.ts';
 
@@ -112,9 +113,7 @@ export function learnFromAnswer(
   const isWrite = mayWrite(classification);
   if (!isWrite && plan.question === undefined) return;
   if (plan.snapshot !== null) session.leaderShowed(plan.snapshot);
-  const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
-  const waitedAt = report === null || report.isSyncWaitCancelled ? null : level;
-  learnFromLeader(session, monitor, position, { startedAtMs, isWrite, waitedAt });
+  learnFromEffect(session, monitor, report, { level, isWrite, startedAtMs });
 }
 
 /** Moves the session on by what a refused statement may have run into. */

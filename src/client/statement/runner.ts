@@ -11,7 +11,8 @@ import { exchange, startExchange, withoutName } from '../../wire/exchange.ts';
 import type { ExchangeReport, Lease } from '../../wire/contract.ts';
 import { textOfSubmitted } from './queryable.ts';
 import { toError } from '../../wire/hook-errors.ts';
-import { commitUnknown, durabilityTimeout, isAppsOwn } from '../failures.ts';
+import { isAppsOwn } from '../failures.ts';
+import { lostAnswer, refuseUnconfirmed } from '../session/commit-epilogue.ts';
 import { isGateMiss } from '../session/gate.ts';
 import type { Hedger } from '../route/hedge.ts';
 import { exclude, NodeFinder } from '../route/node-finder.ts';
@@ -224,7 +225,7 @@ export class StatementRunner {
     if (report === null) {
       this.#learn(progress, attempt, null);
       progress.source.release(lease, true, false);
-      throw durabilityTimeout(monitor.nameOf(route.node), 'limit', progress.commitWaitMs);
+      return refuseUnconfirmed(monitor, route.node, report, progress.commitWaitMs);
     }
     const leavesState =
       progress.classification.kind === 'session' || lease.client.getTransactionStatus() !== 'I';
@@ -249,7 +250,7 @@ export class StatementRunner {
         return this.#finish(progress, report.results[0] as QueryResult);
       case 'reject-unconfirmed':
         this.#learn(progress, attempt, report);
-        throw durabilityTimeout(monitor.nameOf(route.node), 'cancelled', 0);
+        return refuseUnconfirmed(monitor, route.node, report, progress.commitWaitMs);
       case 'send-unprepared':
         this.#unprepare(progress, codeOf(report.error) === UNKNOWN_NAME);
         return this.#again(progress);
@@ -295,7 +296,7 @@ export class StatementRunner {
     error: Error,
     isSurelyUndone = false,
   ): Promise<void> {
-    const { monitor, classifier, traffic, limits } = this.parts;
+    const { classifier, traffic, limits } = this.parts;
     progress.lastError = error;
     const { kind } = progress.classification;
     const decision = isAppsOwn(error)
@@ -318,9 +319,7 @@ export class StatementRunner {
       case 'outcome-unknown':
         // Where the server goes on to lead, somebody ended this very statement, and it must not run again.
         if (isSurelyUndone && !(await this.finder.confirmsLeader(route.node))) return this.#again(progress);
-        void monitor.probeNow(route.node);
-        traffic.counts.unknownOutcomes += 1;
-        return this.#fail(progress, commitUnknown(monitor.nameOf(route.node), error));
+        return this.#fail(progress, lostAnswer(this.parts, route.node, error));
       case 'give-up':
         return this.#fail(progress, error);
     }

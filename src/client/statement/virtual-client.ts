@@ -11,24 +11,12 @@ import type { NodeKey } from '../../model/node.ts';
 import { failSubmitted, isSelfSubmitting, keyRefused, readCall, settleCallback } from './queryable.ts';
 import type { SelfSubmitting, StatementConfig } from './queryable.ts';
 import { toError } from '../../wire/hook-errors.ts';
-import {
-  clientClosed,
-  commitUnknown,
-  durabilityTimeout,
-  isAppsOwn,
-  stateLost,
-  transactionLost,
-  withCallersFrame,
-} from '../failures.ts';
+import { clientClosed, isAppsOwn, stateLost, transactionLost, withCallersFrame } from '../failures.ts';
 import type { LeaseSource, RouteProgress } from '../route/node-finder.ts';
 import { Sequence } from '../../wire/sequence.ts';
+import { learnFromEffect, lostAnswer, refuseUnconfirmed } from '../session/commit-epilogue.ts';
 import { createDurability, LEADER_QUESTION, readLeaderAnswer } from '../session/gate.ts';
-import {
-  asksLeader,
-  learnFromLeader,
-  learnFromRefusal,
-  learnFromSubmitted,
-} from '../session/leader-answers.ts';
+import { asksLeader, learnFromRefusal, learnFromSubmitted } from '../session/leader-answers.ts';
 import { countsWrites } from '../session/session-state.ts';
 import type { SessionState } from '../session/session-state.ts';
 import type { StatementRunner } from './runner.ts';
@@ -248,34 +236,33 @@ export class VirtualClient extends EventEmitter {
     const limit = { monitor, limitMs: mayCommit ? limitMs : 0, isCommit };
     const startedAtMs = performance.now();
     const report = await exchangeWithinLimit(lease, plan, limit);
-    const position = asks ? readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level) : null;
-    if (mayApply && (report === null || isApplied(report, isCommit))) {
-      const waitedAt = report === null || report.isSyncWaitCancelled ? null : level;
-      learnFromLeader(session, monitor, position, { startedAtMs, isWrite: true, waitedAt });
-    } else if (session !== null) learnFromRefusal(session, position, startedAtMs);
+    if (mayApply && (report === null || isApplied(report, isCommit)))
+      learnFromEffect(session, monitor, report, { level, isWrite: true, startedAtMs });
+    else if (session !== null) {
+      const answer = report?.answerOf(LEADER_QUESTION.name) ?? null;
+      learnFromRefusal(session, readLeaderAnswer(answer, level), startedAtMs);
+    }
     if (classification.kind === 'session') this.#pin = 'state';
     if (isCommit || classification.kind === 'write') traffic.counts.writes += 1;
     if (report === null) {
       this.#drop(lease, true);
-      throw durabilityTimeout(monitor.nameOf(lease.node), 'limit', limitMs);
+      refuseUnconfirmed(monitor, lease.node, report, limitMs);
     }
     if (!report.isBroken) {
       if (report.hasStalePlan && !wasInTransaction)
         return this.#runHeld(lease, withoutName(statement), classification, session);
       if (report.error !== null) throw report.error;
-      if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(lease.node), 'cancelled', 0);
+      refuseUnconfirmed(monitor, lease.node, report, limitMs);
       return report.results[0] as QueryResult;
     }
     const error = report.error ?? new Error('Connection terminated unexpectedly');
     this.#drop(lease, error);
     this.#loseState(null);
-    void monitor.probeNow(lease.node);
     this.#isTransactionLost = wasInTransaction && !mayCommit;
+    const isUnknown = !isAppsOwn(error) && report.isSent && mayCommit && !isHarmless;
+    if (isUnknown) throw lostAnswer(this.#runner.parts, lease.node, error);
+    void monitor.probeNow(lease.node);
     if (isAppsOwn(error)) throw error;
-    if (report.isSent && mayCommit && !isHarmless) {
-      traffic.counts.unknownOutcomes += 1;
-      throw commitUnknown(monitor.nameOf(lease.node), error);
-    }
     throw wasInTransaction ? transactionLost(monitor.nameOf(lease.node), error) : stateLost(error);
   }
 

@@ -8,13 +8,7 @@ import type { Classification } from '../classify/core/classify.ts';
 import { exchange } from '../../wire/exchange.ts';
 import type { ExchangePlan, ExchangeReport } from '../../wire/contract.ts';
 import type { StatementConfig } from '../statement/queryable.ts';
-import {
-  commitUnknown,
-  durabilityTimeout,
-  isAppsOwn,
-  transactionLost,
-  withCallersFrame,
-} from '../failures.ts';
+import { isAppsOwn, transactionLost, withCallersFrame } from '../failures.ts';
 import { LEADER_QUESTION, readLeaderAnswer } from '../session/gate.ts';
 import type { LeaseSource } from '../route/node-finder.ts';
 import type { Lease } from '../../wire/contract.ts';
@@ -24,7 +18,8 @@ import { codeOf } from '../../model/errors.ts';
 import { UNKNOWN_NAME } from '../../wire/prepared.ts';
 import { Sequence } from '../../wire/sequence.ts';
 import type { StatementRunner } from '../statement/runner.ts';
-import { asksLeader, learnFromLeader, learnFromRefusal } from '../session/leader-answers.ts';
+import { learnFromEffect, lostAnswer, refuseUnconfirmed } from '../session/commit-epilogue.ts';
+import { asksLeader, learnFromRefusal } from '../session/leader-answers.ts';
 import type { SessionState } from '../session/session-state.ts';
 
 /** What a transaction works with. */
@@ -170,27 +165,21 @@ export class ActiveTransaction {
       this.#state = 'ended';
       if (asks || this.#mayHaveWritten) this.#learn(report, startedAtMs);
     }
-    if (report === null) {
-      this.#leavesState = true;
-      throw durabilityTimeout(monitor.nameOf(node), 'limit', limitMs);
-    }
-    if (!isApplied) this.#explain(report);
-    if (report.isSyncWaitCancelled) throw durabilityTimeout(monitor.nameOf(node), 'cancelled', 0);
+    if (report === null) this.#leavesState = true;
+    else if (!isApplied) this.#explain(report);
+    refuseUnconfirmed(monitor, node, report, limitMs);
     return report.results as QueryResult[];
   }
 
   /** Throws what kept COMMIT from taking effect, as far as it did. */
   #explain(report: ExchangeReport): never {
-    const { monitor, traffic } = this.#parts.runner.parts;
     const { node } = this.#lease;
     if (report.isBroken) {
       const error = report.error ?? new Error('The connection ended.');
       if (!report.isSent) throw this.#lose(error);
       this.#state = 'ended';
       this.#leavesState = true;
-      void monitor.probeNow(node);
-      traffic.counts.unknownOutcomes += 1;
-      throw commitUnknown(monitor.nameOf(node), error);
+      throw lostAnswer(this.#parts.runner.parts, node, error);
     }
     // A statement of the batch that fails leaves the transaction open.
     this.#state = this.#lease.client.getTransactionStatus() === 'I' ? 'ended' : 'open';
@@ -202,10 +191,8 @@ export class ActiveTransaction {
     const { session, runner } = this.#parts;
     if (session === null) return;
     const { level } = this.#commitWait;
-    const position = readLeaderAnswer(report?.answerOf(LEADER_QUESTION.name) ?? null, level);
     const isWrite = this.#mayHaveWritten;
-    const waitedAt = report === null || report.isSyncWaitCancelled ? null : level;
-    learnFromLeader(session, runner.parts.monitor, position, { startedAtMs, isWrite, waitedAt });
+    learnFromEffect(session, runner.parts.monitor, report, { level, isWrite, startedAtMs });
   }
 
   #prepare(statements: readonly StatementConfig[]): readonly (string | undefined)[] | undefined {
