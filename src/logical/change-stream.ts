@@ -2,14 +2,14 @@ import { tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { LockstepError } from '../model/errors.ts';
-import { formatLsn, maxLsn } from '../model/lsn.ts';
+import { maxLsn } from '../model/lsn.ts';
 import type { Lsn } from '../model/lsn.ts';
 import type { Timeline } from '../model/timeline.ts';
 import { CopyBoth } from '../wire/raw/copy-both.ts';
 import { Assembler } from './core/assembler.ts';
 import type { TransactionPart } from './core/change.ts';
 import { checkTimeline, connectToLeader, readServerVersion } from './endpoints.ts';
-import { quoteIdentifier, quoteLiteral } from './core/quote.ts';
+import { startCommand } from './core/start-command.ts';
 import { recordsOf } from './spool/spool.ts';
 import { spoolFailure, StreamedTransactions } from './spool/streamed-transactions.ts';
 import type { StreamedCommit } from './spool/streamed-transactions.ts';
@@ -24,6 +24,7 @@ const STATUS_EVERY_MS = 1_000;
 const COALESCE_MS = 1;
 const SMALL_READ_BYTES = 16_384;
 const PART_BYTES = 1_048_576;
+const MAX_SPOOL_BYTES = 64 * 1_073_741_824;
 const SLOT_IS_BUSY = '55006';
 const BUSY_SLOT_RETRY_MS = 50;
 const SLOT_NAME = /^[a-z0-9_]{1,63}$/;
@@ -62,6 +63,11 @@ export interface ChangeStreamOptions {
   readonly streamsLarge?: boolean;
   /** Where they are kept. Default the system's folder for temporary files. */
   readonly spoolFolder?: string;
+  /**
+   * How much of them may be kept, together. Where more comes the stream ends with CONFIG_INVALID, and the source still has all
+   * of it. 0 keeps none: the source has each on its own disk until it commits. Default 64 GiB.
+   */
+  readonly maxSpoolBytes?: number;
   readonly applicationName?: string;
   readonly signal?: AbortSignal;
   /** Reads only from this timeline of the server: `startLsn` may mean something else on another. */
@@ -107,14 +113,14 @@ export class ChangeStream {
       partBytes: PART_BYTES,
       dropsForeignOrigins: options.origin === 'none' && serverVersion < 160_000,
     });
-    this.#streamed =
-      options.streamsLarge === true
-        ? new StreamedTransactions({
-            folder: options.spoolFolder ?? tmpdir(),
-            onFull: (isFull) => (isFull ? this.#hold('disk') : this.#release('disk')),
-            onFailure: (error) => this.#fail(spoolFailure(error)),
-          })
-        : null;
+    this.#streamed = streamsLarge(options)
+      ? new StreamedTransactions({
+          folder: options.spoolFolder ?? tmpdir(),
+          maxBytes: options.maxSpoolBytes ?? MAX_SPOOL_BYTES,
+          onFull: (isFull) => (isFull ? this.#hold('disk') : this.#release('disk')),
+          onFailure: (error) => this.#fail(error),
+        })
+      : null;
   }
 
   /**
@@ -149,14 +155,18 @@ export class ChangeStream {
       const version = await readServerVersion(client);
       if (options.timeline !== undefined) await checkTimeline(client, options.timeline);
       const stream = new ChangeStream(options, version);
-      stream.#copy = await CopyBoth.start(client, startCommand(options, version), {
-        onData: (buffer, start, end) => stream.#receive(buffer, start, end),
-        // Where more waits it is read at once; where not, what comes in the next moment is waited for.
-        onRead: (bytes) => {
-          if (bytes < SMALL_READ_BYTES && stream.#holds.size === 0) stream.#coalesce();
+      stream.#copy = await CopyBoth.start(
+        client,
+        startCommand({ ...options, streamsLarge: streamsLarge(options) }, version),
+        {
+          onData: (buffer, start, end) => stream.#receive(buffer, start, end),
+          // Where more waits it is read at once; where not, what comes in the next moment is waited for.
+          onRead: (bytes) => {
+            if (bytes < SMALL_READ_BYTES && stream.#holds.size === 0) stream.#coalesce();
+          },
+          onEnd: (error) => stream.#end(error),
         },
-        onEnd: (error) => stream.#end(error),
-      });
+      );
       // What came with the server's first answer may have ended it.
       if (stream.#failure === null) stream.#timer = setInterval(() => stream.#report(), STATUS_EVERY_MS);
       options.signal?.addEventListener('abort', () => stream.close(), { once: true });
@@ -385,16 +395,6 @@ function notUnderstood(error: unknown): LockstepError {
 
 const parseOfType = pg.types.getTypeParser as (oid: number, format?: 'text') => (text: string) => unknown;
 
-function startCommand(options: ChangeStreamOptions, version: number): string {
-  const parameters: Record<string, string> = {
-    proto_version: '1',
-    publication_names: options.publications.map(quoteIdentifier).join(','),
-    messages: 'true',
-  };
-  if (options.streamsLarge === true) Object.assign(parameters, { proto_version: '2', streaming: 'on' });
-  if (options.format === 'binary') parameters['binary'] = 'true';
-  if (options.origin === 'none' && version >= 160_000) parameters['origin'] = 'none';
-  const list = Object.entries(parameters).map(([name, value]) => `${name} ${quoteLiteral(value)}`);
-  const from = formatLsn(options.startLsn ?? (0n as Lsn));
-  return `START_REPLICATION SLOT ${quoteIdentifier(options.slot)} LOGICAL ${from} (${list.join(', ')})`;
+function streamsLarge(options: ChangeStreamOptions): boolean {
+  return options.streamsLarge === true && options.maxSpoolBytes !== 0;
 }

@@ -38,6 +38,8 @@ export interface TestClusterOptions {
   readonly coordination?: ClusterConfig['coordination'];
   /** As in cluster.json. */
   readonly switchoverWaitMs?: number;
+  /** How long it may take until it is whole; a busy machine needs longer. Default 60,000. */
+  readonly startDeadlineMs?: number;
 }
 
 export interface TestNode {
@@ -121,7 +123,7 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
   await replaceFile(configPath, JSON.stringify(config), null);
   const cluster = new ProcessCluster(config, configPath, root);
   try {
-    await cluster.startAll();
+    await cluster.startAll(options.startDeadlineMs ?? 60_000);
     return cluster;
   } catch (error) {
     await cluster[Symbol.asyncDispose]();
@@ -163,9 +165,9 @@ class ProcessCluster implements TestCluster {
     }));
   }
 
-  async startAll(): Promise<void> {
+  async startAll(deadlineMs: number): Promise<void> {
     await this.#supervisor.startAll();
-    await this.untilWhole(60_000);
+    await this.untilWhole(deadlineMs);
   }
 
   status(): Promise<Topology> {

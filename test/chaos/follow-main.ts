@@ -1,5 +1,5 @@
 // `npm run chaos:follow -- --rounds 200`: kills a follow, its source and its target; with `--failovers 50`, the leaders of two
-// clusters instead. Exits with 1 on a violation.
+// clusters instead (`--side source` or `target`: of one of them). Exits with 1 on a violation.
 import { parseArgs } from 'node:util';
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts';
@@ -10,6 +10,7 @@ const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '20' },
     failovers: { type: 'string' },
+    side: { type: 'string' },
     seed: { type: 'string', default: '1' },
     postgres: { type: 'string', default: 'auto' },
     json: { type: 'boolean', default: false },
@@ -33,10 +34,12 @@ if (values.failovers === undefined) {
   );
 } else {
   const { postgres } = values;
-  const result = await runFollowFailovers({ failovers: Number(values.failovers), seed, postgres, progress });
-  const { failovers, refills, transactions, violations } = result;
+  const side = values.side === 'source' || values.side === 'target' ? values.side : null;
+  const failovers = Number(values.failovers);
+  const result = await runFollowFailovers({ failovers, seed, side, postgres, progress });
+  const { refills, transactions, violations } = result;
   print(
     result,
-    `failovers: ${failovers.source} of the source, ${failovers.target} of the target; ${refills} refills, ${transactions} transactions, ${violations.length} violations`,
+    `failovers: ${result.failovers.source} of the source, ${result.failovers.target} of the target; ${refills} refills, ${transactions} transactions, ${violations.length} violations`,
   );
 }

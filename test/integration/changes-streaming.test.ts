@@ -17,7 +17,7 @@ describe.each(builds)('large transactions in progress on PostgreSQL $version', (
     await source.client.query('SELECT pg_reload_conf()');
     for (const { client } of [source, target])
       await client.query(
-        'CREATE TABLE l (id int PRIMARY KEY, note text); CREATE TABLE small (id int PRIMARY KEY)',
+        'CREATE TABLE l (id int PRIMARY KEY, note text); CREATE TABLE small (id int PRIMARY KEY); CREATE TABLE many (id int PRIMARY KEY, note text)',
       );
   });
   afterAll(async () => servers[Symbol.asyncDispose]());
@@ -86,6 +86,40 @@ describe.each(builds)('large transactions in progress on PostgreSQL $version', (
     expect(await readRows(target.client, 'l')).toEqual(await readRows(source.client, 'l'));
     expect(await readRows(target.client, 'small')).toEqual(['(1,)', '(2,"new column")', '(3,after)', '(4,)']);
     expect(running.follow.status).toMatchObject({ missingRows: 0, quarantined: 0, transactions: 5 });
+  });
+
+  it('are left at the source where they take more than may be kept, and nothing is lost', async () => {
+    await (await createSlot({ from: source.url, slot: 'bounded' })).release();
+    await using running = new RunningFollow({
+      from: source.url,
+      to: target.url,
+      name: 'bounded',
+      tables: parseTables('many'),
+      maxSpoolBytes: 500_000,
+    });
+    await running.caughtUp(source.client);
+    await source.client.query(
+      `INSERT INTO many SELECT g, repeat('x', 500) FROM generate_series(1, 3000) g; UPDATE many SET note = 'y' WHERE id % 2 = 0`,
+    );
+    const tooMuch = changes({
+      from: source.url,
+      slot: 'bounded',
+      publications: ['lockstep_follow_bounded'],
+      maxSpoolBytes: 500_000,
+    });
+    await expect(tooMuch.next()).rejects.toMatchObject({ code: 'CONFIG_INVALID', retryable: true });
+    const whole = changes({
+      from: source.url,
+      slot: 'bounded',
+      publications: ['lockstep_follow_bounded'],
+      maxSpoolBytes: 0,
+    });
+    expect((await whole.next()).value?.changes).toHaveLength(4_500);
+    await whole.return();
+    await running.caughtUp(source.client);
+    expect(await readRows(target.client, 'many')).toEqual(await readRows(source.client, 'many'));
+    expect(running.events).toEqual([expect.stringContaining('--max-spool')]);
+    expect(running.follow.status).toMatchObject({ missingRows: 0, quarantined: 0, transactions: 1 });
   });
 
   /** Up to the last small one, with little read ahead. */

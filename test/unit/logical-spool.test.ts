@@ -2,6 +2,7 @@ import { tmpdir } from 'node:os';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { recordsOf, Spool } from '../../src/logical/spool/spool.ts';
+import { SpoolFullError, StreamedTransactions } from '../../src/logical/spool/streamed-transactions.ts';
 
 type Step =
   | { readonly kind: 'add'; readonly length: number }
@@ -90,5 +91,42 @@ describe('what is kept of a transaction in progress', () => {
     for (let turn = 0; turn < 3; turn++) spool.add(1, 0x49, message, 0, 100);
     await expect(readAll(spool)).rejects.toMatchObject({ code: 'ENOENT' });
     await spool.close();
+  });
+
+  it('is bounded over all transactions, and counts no more what has ended', async () => {
+    const failures: Error[] = [];
+    const streamed = new StreamedTransactions({
+      folder: tmpdir(),
+      maxBytes: 1_000,
+      onFull: () => undefined,
+      onFailure: (error) => failures.push(error),
+    });
+    const push = (kind: string, ...parts: (number | Buffer)[]): unknown => {
+      const fields = parts.map((part) => {
+        if (typeof part !== 'number') return part;
+        const field = Buffer.alloc(4);
+        field.writeUInt32BE(part);
+        return field;
+      });
+      const message = Buffer.concat([Buffer.from(kind), ...fields]);
+      return streamed.push(message, 0, message.length);
+    };
+    const add = (xid: number, bytes: number): void => {
+      push('S', xid, Buffer.from([0]));
+      push('I', xid, Buffer.alloc(bytes));
+      push('E');
+    };
+    add(1, 400);
+    add(2, 400);
+    push('A', 1, 1);
+    add(3, 400);
+    const commit = push('c', 2, Buffer.alloc(25));
+    add(4, 400);
+    expect(failures).toEqual([]);
+    add(3, 400);
+    expect(failures).toEqual([expect.any(SpoolFullError)]);
+    expect(failures[0]).toMatchObject({ code: 'CONFIG_INVALID', retryable: true });
+    streamed.close();
+    await (commit as { spool: Spool }).spool.close();
   });
 });

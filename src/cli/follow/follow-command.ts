@@ -21,6 +21,7 @@ export interface FollowFlags {
   readonly tables: string;
   readonly name: string;
   readonly jobs: number;
+  readonly maxSpool?: number;
   readonly createTables: boolean;
   readonly startOver: boolean;
   readonly untilCaughtUp: boolean;
@@ -38,6 +39,11 @@ export function addFollowCommand(program: Command): void {
     .option('--tables <names>', "such as 'orders,shop.products'")
     .option('--name <name>', 'tells it from other follows into the same database', 'main')
     .option('--jobs <n>', 'tables that are copied at once', parseJobs, DEFAULT_JOBS)
+    .option(
+      '--max-spool <size>',
+      "of the source's transactions in progress, keep up to so much in TMPDIR, like 20GB; 0 leaves all at the source (default: 64GB)",
+      parseSize,
+    )
     .option(
       '--create-tables',
       'create those that the target lacks, with their key and without indexes',
@@ -77,6 +83,7 @@ export async function runFollow(flags: FollowFlags): Promise<void> {
     tables: parseTables(flags.tables),
     name: flags.name,
     jobs: flags.jobs,
+    ...(flags.maxSpool === undefined ? {} : { maxSpoolBytes: flags.maxSpool }),
     createsTables: flags.createTables,
     startsOver: flags.startOver,
     onEvent: (sentence) => screen.tell(sentence),
@@ -116,6 +123,15 @@ function parseJobs(text: string): number {
   const jobs = Number(text);
   if (!Number.isInteger(jobs) || jobs < 1 || jobs > 32) throw new InvalidArgumentError('Jobs are 1 to 32.');
   return jobs;
+}
+
+const SIZE_UNITS: Readonly<Record<string, number>> = { MB: 1_048_576, GB: 1_073_741_824 };
+
+function parseSize(text: string): number {
+  if (text === '0') return 0;
+  const [, count, unit = ''] = /^([1-9]\d{0,5})(MB|GB)$/.exec(text) ?? [];
+  if (count === undefined) throw new InvalidArgumentError('Write a size like 500MB or 20GB, or 0.');
+  return Number(count) * (SIZE_UNITS[unit] ?? 1);
 }
 
 /** On a terminal: one frame, kept up to date in place. */

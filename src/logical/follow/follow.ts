@@ -9,6 +9,7 @@ import { Quarantine } from '../apply/quarantine.ts';
 import { ApplySession } from '../apply/session.ts';
 import { MisfitError, TextOnlyError, UnknownTableError } from '../apply/trouble.ts';
 import { ChangeStream } from '../change-stream.ts';
+import { SpoolFullError } from '../spool/streamed-transactions.ts';
 import { connectToLeader } from '../endpoints.ts';
 import { dropSlot } from '../slots.ts';
 import { createMissingTables } from './create-tables.ts';
@@ -37,6 +38,11 @@ export interface FollowOptions {
   readonly jobs?: number;
   /** A table of more bytes is copied in pieces of this size. Default 64 MB. */
   readonly chunkBytes?: number;
+  /**
+   * How much of the source's transactions in progress may be kept in the folder for temporary files until they commit. Where
+   * more comes, the source keeps them on its own disk from then on. Default 64 GiB; 0: always.
+   */
+  readonly maxSpoolBytes?: number;
   /** Of the target's own commits. Default `off`: the source keeps all that is not durable at the target yet. */
   readonly synchronousCommit?: string;
   /** Creates tables that the target lacks, with their columns and key. Default false. */
@@ -63,6 +69,7 @@ export class Follow {
   #format: 'binary' | 'text' = 'binary';
   #startsOver: boolean;
   #hasFollowed = false;
+  #streamsLarge = true;
 
   constructor(options: FollowOptions) {
     this.#options = options;
@@ -97,6 +104,11 @@ export class Follow {
           this.#tell(
             `Table ${error.relation.schema}.${error.relation.name} is new in the publication; it is copied.`,
           );
+          continue;
+        }
+        if (error instanceof SpoolFullError) {
+          this.#streamsLarge = false;
+          this.#tell(SPOOL_FULL);
           continue;
         }
         // What never fitted is a mistake of the command; what fits no more is to be mended at the target.
@@ -209,7 +221,8 @@ export class Follow {
         startLsn: row.position,
         timeline: row.history.timeline,
         confirmsIdle: false,
-        streamsLarge: true,
+        streamsLarge: this.#streamsLarge,
+        ...(this.#options.maxSpoolBytes === undefined ? {} : { maxSpoolBytes: this.#options.maxSpoolBytes }),
         applicationName: `lockstep follow ${this.#name}`,
       });
       try {
@@ -268,6 +281,8 @@ export class Follow {
   }
 }
 
+const SPOOL_FULL =
+  'Transactions in progress take more than may be kept here (--max-spool); from now on the source keeps them on its own disk until they commit.';
 const NOT_REPLICA =
   'The role may not set session_replication_role at the target: its triggers and foreign keys apply. GRANT SET ON PARAMETER session_replication_role TO it.';
 

@@ -33,6 +33,7 @@ export class Spool {
   #used = 0;
   /** Where the buffer's content goes in the file. */
   #fileEnd = 0;
+  #highest = 0;
   #file: Promise<FileHandle> | null = null;
   #writing: Promise<void> = Promise.resolve();
   #isClosed = false;
@@ -57,6 +58,12 @@ export class Spool {
       this.#descriptions.push({ at, kind, message: Buffer.from(buffer.subarray(start, end)) });
     }
     this.#used += size;
+    this.#highest = Math.max(this.#highest, this.#fileEnd + this.#used);
+  }
+
+  /** What it takes: the file keeps its length when a part of it is rolled back, and is written over. */
+  get bytes(): number {
+    return this.#highest;
   }
 
   /** Takes out what a subtransaction of `xid` has written, with all within it; descriptions stay. */

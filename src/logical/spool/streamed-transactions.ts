@@ -25,10 +25,12 @@ export interface StreamedCommit {
 export interface StreamedTransactionsOptions {
   /** Where large transactions are kept until they commit. */
   readonly folder: string;
+  /** How much may be kept of all of them together. */
+  readonly maxBytes: number;
   /** Whether more waits for the disk than should; told when that changes. */
   readonly onFull: (isFull: boolean) => void;
-  /** The disk failed. */
-  readonly onFailure: (error: Error) => void;
+  /** The disk failed, or there is more than may be kept. */
+  readonly onFailure: (error: LockstepError) => void;
 }
 
 /**
@@ -41,6 +43,7 @@ export class StreamedTransactions {
   /** The transaction whose stretch comes now. */
   #current: { readonly xid: number; readonly spool: Spool } | null = null;
   #waitingBytes = 0;
+  #keptBytes = 0;
   #isFull = false;
 
   constructor(options: StreamedTransactionsOptions) {
@@ -89,13 +92,20 @@ export class StreamedTransactions {
     start: number,
     end: number,
   ): void {
-    if (kind === STREAM_STOP) this.#current = null;
-    else if (kind === ORIGIN) spool.add(xid, kind, buffer, start + 1, end);
+    if (kind === STREAM_STOP) {
+      this.#current = null;
+      return;
+    }
+    const before = spool.bytes;
+    if (kind === ORIGIN) spool.add(xid, kind, buffer, start + 1, end);
     else {
       if (end < start + 5)
         throw new RangeError('a message of a transaction in progress that ends before its number');
       spool.add(buffer.readUInt32BE(start + 1), kind, buffer, start + 5, end);
     }
+    this.#keptBytes += spool.bytes - before;
+    if (this.#keptBytes > this.#options.maxBytes)
+      this.#options.onFailure(new SpoolFullError(this.#options.maxBytes));
   }
 
   #spoolOf(xid: number, isFirst: boolean): Spool {
@@ -104,7 +114,8 @@ export class StreamedTransactions {
     if (known !== undefined) this.#forget(xid);
     const spool = new Spool(this.#options.folder, (bytes) => {
       this.#waitingBytes += bytes;
-      if (bytes > 0) spool.written.catch((error: unknown) => this.#options.onFailure(error as Error));
+      if (bytes > 0)
+        spool.written.catch((error: unknown) => this.#options.onFailure(spoolFailure(error as Error)));
       const isFull = this.#waitingBytes > MAX_WAITING_BYTES;
       if (isFull === this.#isFull) return;
       this.#isFull = isFull;
@@ -120,6 +131,7 @@ export class StreamedTransactions {
     if (spool === undefined)
       throw new RangeError(`the commit of transaction ${xid}, of which nothing came before`);
     this.#spools.delete(xid);
+    this.#keptBytes -= spool.bytes;
     return {
       xid,
       commitLsn: buffer.readBigUInt64BE(start + 6) as Lsn,
@@ -131,8 +143,21 @@ export class StreamedTransactions {
 
   #forget(xid: number): void {
     const spool = this.#spools.get(xid);
+    if (spool === undefined) return;
     this.#spools.delete(xid);
-    void spool?.close();
+    this.#keptBytes -= spool.bytes;
+    void spool.close();
+  }
+}
+
+/** More of transactions in progress came than may be kept here. The source still has all of it. */
+export class SpoolFullError extends LockstepError {
+  constructor(maxBytes: number) {
+    super(
+      'CONFIG_INVALID',
+      `Raise maxSpoolBytes, or set it to 0 and the source keeps large transactions on its own disk until they commit: those in progress take more than ${maxBytes} bytes.`,
+      { retryable: true, details: { maxSpoolBytes: maxBytes } },
+    );
   }
 }
 
