@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { runApplyBench } from './apply/bench.ts';
 import { runClientBench } from './client/bench.ts';
+import { runFollowBench } from './follow/bench.ts';
 import { runFailoverBench } from './failover/bench.ts';
 import { keepResult } from './kept-result.ts';
 import { runLeaderlessBench } from './leaderless/bench.ts';
@@ -17,6 +18,7 @@ interface Flags {
   readonly peerRuns: number;
   readonly minutes: number;
   readonly postgres: string;
+  readonly share: number;
 }
 
 /** With at least so much a run is a full one, which is kept. */
@@ -31,6 +33,7 @@ const CAPABILITIES = {
   apply: { runs: 3, peerRuns: 0, minutes: 0, transactions: 300_000 },
   client: { runs: 15, peerRuns: 0, minutes: 0, transactions: 0 },
   failover: { runs: 20, peerRuns: 3, minutes: 30, transactions: 0 },
+  follow: { runs: 1, peerRuns: 0, minutes: 0, transactions: 0 },
   leaderless: { runs: 10, peerRuns: 0, minutes: 0, transactions: 0 },
 } as const satisfies Readonly<Record<string, FullRun>>;
 
@@ -46,6 +49,12 @@ function parseCount(least: number): (text: string) => number {
     if (Number.isInteger(count) && count >= least) return count;
     throw new InvalidArgumentError(`expected a whole number from ${least}.`);
   };
+}
+
+function parseShare(text: string): number {
+  const share = Number(text);
+  if (share > 0 && share <= 1) return share;
+  throw new InvalidArgumentError('expected more than 0, up to 1.');
 }
 
 function print(result: BenchResult, isJson: boolean): void {
@@ -69,6 +78,7 @@ async function measure(capability: Capability, runs: number, flags: Flags): Prom
     progress: (line: string) => void process.stderr.write(`${line}\n`),
   };
   if (capability === 'apply') return runApplyBench({ ...options, transactions: flags.transactions });
+  if (capability === 'follow') return runFollowBench({ ...options, share: flags.share });
   if (capability === 'client') return runClientBench(options);
   if (capability === 'leaderless') return runLeaderlessBench(options);
   return runFailoverBench({ ...options, peerRuns: flags.peerRuns, minutes: flags.minutes });
@@ -83,6 +93,7 @@ async function run(capability: string, flags: Flags): Promise<void> {
     runs >= full.runs &&
     flags.peerRuns >= full.peerRuns &&
     flags.minutes >= full.minutes &&
+    flags.share === 1 &&
     flags.transactions >= full.transactions;
   const isPart = flags.only !== undefined;
   if (flags.keep === true && !isFull)
@@ -110,6 +121,7 @@ const program = new Command('bench')
     parseCount(100),
     300_000,
   )
+  .option('--share <part>', 'follow: of the sizes of a full run, such as 0.01 to try it out', parseShare, 1)
   .option('--postgres <which>', 'auto, system, embedded or a bin folder', 'auto')
   .action(run);
 

@@ -3,7 +3,7 @@ import { LockstepError } from '../model/errors.ts';
 import { parseLsn } from '../model/lsn.ts';
 import type { Lsn } from '../model/lsn.ts';
 import type { Timeline } from '../model/timeline.ts';
-import { quoteIdentifier } from './core/quote.ts';
+import { quoteIdentifier, quoteLiteral } from './core/quote.ts';
 import { checkTimeline, connectToLeader, readServerVersion } from './endpoints.ts';
 
 export interface SlotOptions {
@@ -65,4 +65,18 @@ export async function dropSlot(client: pg.Client, slot: string): Promise<void> {
     'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1',
     [slot],
   );
+}
+
+/**
+ * Gives a slot that the server got from its leader, when it followed one, another name: PostgreSQL lets nobody drop the former
+ * once the server follows again. Nobody may read it meanwhile. On a leader of PostgreSQL 17 or later.
+ */
+export async function renameSyncedSlot(from: string, slot: string, to: string): Promise<void> {
+  const client = await connectToLeader(from, { applicationName: `lockstep slot ${to}`, replication: true });
+  try {
+    await client.query(`SELECT pg_copy_logical_replication_slot(${quoteLiteral(slot)}, ${quoteLiteral(to)})`);
+    await client.query(`ALTER_REPLICATION_SLOT ${quoteIdentifier(to)} (FAILOVER true)`);
+  } finally {
+    await client.end();
+  }
 }

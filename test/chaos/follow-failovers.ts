@@ -2,10 +2,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { connectToLeader } from '../../src/logical/endpoints.ts';
+import { connectToLeader, readServerVersion } from '../../src/logical/endpoints.ts';
 import { SUPERUSER } from '../../src/postgres/settings.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
+import { createUrlClient } from '../../src/wire/url-client.ts';
 import { until } from '../integration/fixture.ts';
 import { killHard, readRows } from '../integration/following.ts';
 import { seededRandom } from '../integration/random-schema.ts';
@@ -27,8 +28,10 @@ export interface FollowFailoversOptions {
 
 export interface FollowFailoversResult {
   readonly failovers: { source: number; target: number };
-  /** How often a follow went on only by comparison. */
-  readonly refills: number;
+  /** How often every follower of the source had the follow's slot, before its leader was killed. */
+  readonly keptSlots: number;
+  /** Why the follow went on only by comparison, each time. */
+  readonly refills: readonly string[];
   /** Transactions that the source holds at the end. */
   readonly transactions: number;
   readonly violations: readonly string[];
@@ -58,6 +61,7 @@ export async function runFollowFailovers(options: FollowFailoversOptions): Promi
   const violations: string[] = [];
   const said: string[] = [];
   const failovers = { source: 0, target: 0 };
+  let keptSlots = 0;
   const args = ['--from', from, '--to', to, '--tables', 'counted,history', '--name', 'failovers'];
   const follow = watchFollow(args, violations, (text) => said.push(text));
   const load = new Load(from);
@@ -71,6 +75,8 @@ export async function runFollowFailovers(options: FollowFailoversOptions): Promi
       );
       const side = options.side ?? (random() < 0.5 ? 'source' : 'target');
       await delay(random() * 500);
+      // A slot takes its time to get to the followers; half of the failovers come before.
+      if (side === 'source' && random() < 0.5 && (await untilSlotsAreKept(source, from))) keptSlots++;
       await failOver(ends[side]);
       failovers[side]++;
       options.progress(
@@ -87,8 +93,11 @@ export async function runFollowFailovers(options: FollowFailoversOptions): Promi
       );
       if (JSON.stringify(here) !== JSON.stringify(there)) violations.push(`${table} differs`);
     }
-    const refills = said.join('').split('What differs is copied again').length - 1;
-    return { failovers, refills, transactions: total, violations };
+    const refills = said
+      .join('')
+      .split('\n')
+      .filter((line) => line.endsWith('What differs is copied again.'));
+    return { failovers, keptSlots, refills, transactions: total, violations };
   } finally {
     await load.stop();
     await killHard(follow);
@@ -99,6 +108,36 @@ async function urlOf(cluster: TestCluster): Promise<string> {
   const config = JSON.parse(await readFile(join(cluster.folder, 'cluster.json'), 'utf8'));
   const hosts = cluster.nodes.map(({ host, port }) => `${host}:${port}`).join(',');
   return `postgresql://${SUPERUSER}:${config.secrets.superuser}@${hosts}/${config.database}`;
+}
+
+const SLOT_SYNC_SINCE = 170_000;
+
+/** False where this PostgreSQL keeps none. */
+async function untilSlotsAreKept(cluster: TestCluster, url: string): Promise<boolean> {
+  const leader = await cluster.leader();
+  const followers = cluster.nodes.filter(({ name }) => name !== leader);
+  return until(
+    'the followers have the slot',
+    async () => {
+      if ((await ask(url, readServerVersion)) < SLOT_SYNC_SINCE) return { areKept: false };
+      const kept = await Promise.all(
+        followers.map(async ({ host, port }) => {
+          const client = createUrlClient({ connectionString: url.replace(/@[^/]+/, `@${host}:${port}`) });
+          try {
+            await client.connect();
+            const { rowCount } = await client.query(
+              `SELECT FROM pg_replication_slots WHERE slot_type = 'logical' AND synced AND NOT temporary`,
+            );
+            return rowCount === 1;
+          } finally {
+            await client.end().catch(() => undefined);
+          }
+        }),
+      );
+      return kept.every(Boolean) ? { areKept: true } : null;
+    },
+    PATIENCE_MS,
+  ).then(({ areKept }) => areKept);
 }
 
 async function failOver(cluster: TestCluster): Promise<void> {

@@ -37,9 +37,9 @@ if (values.failovers === undefined) {
   const side = values.side === 'source' || values.side === 'target' ? values.side : null;
   const failovers = Number(values.failovers);
   const result = await runFollowFailovers({ failovers, seed, side, postgres, progress });
-  const { refills, transactions, violations } = result;
+  const { keptSlots, refills, transactions, violations } = result;
   print(
     result,
-    `failovers: ${result.failovers.source} of the source, ${result.failovers.target} of the target; ${refills} refills, ${transactions} transactions, ${violations.length} violations`,
+    `failovers: ${result.failovers.source} of the source, ${result.failovers.target} of the target; ${keptSlots} slots kept, ${refills.length} refills, ${transactions} transactions, ${violations.length} violations\n${refills.join('\n')}`,
   );
 }

@@ -2,7 +2,7 @@ import type { Lsn } from '../../model/lsn.ts';
 import { parseLsn } from '../../model/lsn.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { NodeId } from '../../model/node.ts';
-import { advanceSlot, createSlot, dropSlot, readSlots } from '../../postgres/slots.ts';
+import { advanceSlot, createSlot, dropSlot, dropStaleLogicalSlots, readSlots } from '../../postgres/slots.ts';
 import { delayMsOf, followersOf } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
 import { decideSlots } from './core/slots.ts';
@@ -86,6 +86,7 @@ export class SlotKeeper implements LeaderDuty {
     await this.#local.withClient(
       async (client) => {
         const { slots, isInRecovery, redoLsn } = await readSlots(client);
+        if (isInRecovery) await dropStaleLogicalSlots(client);
         const heldByPeers = heldBy(this.#peers.reports());
         const steps = decideSlots({
           slots: slots.map((slot) => ({ ...slot, node: slot.follower as NodeId })),

@@ -12,11 +12,13 @@ import {
 } from '../../postgres/settings.ts';
 import type { Settings } from '../../postgres/settings.ts';
 import { slotName } from '../../postgres/slots.ts';
-import { agentUrl, dataNodes } from '../config/config.ts';
+import { agentUrl, dataNodes, delayMsOf } from '../config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 
 /** libpq has require_auth since this major. */
 const REQUIRE_AUTH_SINCE = 16;
+/** From here on PostgreSQL itself keeps a leader's logical slots on its followers too. */
+const SLOT_SYNC_SINCE = 17;
 
 const LOOPBACK = ['127.0.0.1/32', '::1/128'];
 
@@ -74,6 +76,8 @@ function nodeSettings(options: NodeSettingsOptions, major: number | null): Setti
       `${leader.name} is listed with an address that is none, and is not followed. Remove it ("lockstep node remove"), and add it again.`,
     );
   }
+  // They are to be had from a leader only, so that a follower of a follower would ask in vain. One with a delay never leads.
+  const keepsLogicalSlots = (major ?? 0) >= SLOT_SYNC_SINCE && node.from == null && delayMsOf(node) === 0;
   return {
     ...REPLICATED_NODE_SETTINGS,
     ...options.clusterSettings,
@@ -102,7 +106,9 @@ function nodeSettings(options: NodeSettingsOptions, major: number | null): Setti
             connect_timeout: 3,
             // Whoever took the leader's port is not to be told the password; older PostgreSQL cannot be told so.
             ...((major ?? 0) >= REQUIRE_AUTH_SINCE ? { require_auth: 'scram-sha-256' } : {}),
+            ...(keepsLogicalSlots ? { dbname: 'postgres' } : {}),
           }),
+    ...(keepsLogicalSlots ? { sync_replication_slots: leader !== null } : {}),
     'lockstep.agent_url': agentUrl(node),
     'lockstep.agent_key': newsKeyOf(config.id, config.secrets),
     'lockstep.node': node.name,

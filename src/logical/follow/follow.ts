@@ -11,7 +11,7 @@ import { MisfitError, TextOnlyError, UnknownTableError } from '../apply/trouble.
 import { ChangeStream } from '../change-stream.ts';
 import { SpoolFullError } from '../spool/streamed-transactions.ts';
 import { connectToLeader } from '../endpoints.ts';
-import { dropSlot } from '../slots.ts';
+import { firstSlot } from './core/slot-name.ts';
 import { createMissingTables } from './create-tables.ts';
 import { emptyTables } from './empty-tables.ts';
 import { Gauge } from './gauge.ts';
@@ -20,7 +20,7 @@ import { Pulse } from './pulse.ts';
 import { prepareFollow } from './prepare.ts';
 import type { FollowEnds, PreparedFollow } from './prepare.ts';
 import { checkFollowName, readFollowTables, removeFollow } from './registry.ts';
-import { ensurePublication, readPublishedTables } from './source.ts';
+import { dropOtherSlots, ensurePublication, readPublishedTables } from './source.ts';
 import type { PublishedTable, TableName } from './source.ts';
 import type { FollowStatus } from './status.ts';
 
@@ -63,7 +63,7 @@ interface Ends extends FollowEnds, AsyncDisposable {}
 export class Follow {
   readonly #options: FollowOptions;
   readonly #name: string;
-  readonly #slot: string;
+  readonly #publication: string;
   readonly #gauge: Gauge;
   readonly #exactXids = new Set<number>();
   #format: 'binary' | 'text' = 'binary';
@@ -75,7 +75,7 @@ export class Follow {
     this.#options = options;
     this.#name = options.name ?? 'main';
     checkFollowName(this.#name);
-    this.#slot = `lockstep_follow_${this.#name}`;
+    this.#publication = firstSlot(this.#name);
     this.#gauge = new Gauge(this.#name);
     this.#startsOver = options.startsOver ?? false;
   }
@@ -142,7 +142,6 @@ export class Follow {
     const row = await prepareFollow(ends, catalog, tasks, {
       ...this.#options,
       name: this.#name,
-      slot: this.#slot,
       publication,
       gauge: this.#gauge,
       tell: (sentence) => this.#tell(sentence),
@@ -169,9 +168,8 @@ export class Follow {
   }
 
   async #publish({ source }: Ends): Promise<string> {
-    const publication = this.#slot;
-    await ensurePublication(source, publication, this.#options.tables);
-    return publication;
+    await ensurePublication(source, this.#publication, this.#options.tables);
+    return this.#publication;
   }
 
   /** Each table with how it is written; throws a sentence for the first that does not fit. */
@@ -196,7 +194,7 @@ export class Follow {
 
   /** Drops what an earlier follow of this name has left, and empties its tables. */
   async #forget({ source, target }: Ends): Promise<void> {
-    await dropSlot(source, this.#slot);
+    await dropOtherSlots(source, this.#name, null);
     const tables = await readFollowTables(target, this.#name);
     const isNamed = ({ schema, name }: TableName): boolean =>
       this.#options.tables.some((table) => table.schema === schema && table.name === name);
@@ -215,7 +213,7 @@ export class Follow {
     try {
       const stream = await ChangeStream.open({
         from: this.#options.from,
-        slot: this.#slot,
+        slot: row.slot,
         publications: [row.publication],
         format: this.#format,
         startLsn: row.position,

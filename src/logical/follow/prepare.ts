@@ -3,9 +3,10 @@ import { LockstepError } from '../../model/errors.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import type { TimelineHistory } from '../../model/timeline.ts';
 import type { Catalog } from '../apply/catalog.ts';
-import { createSlot, dropSlot } from '../slots.ts';
+import { createSlot, dropSlot, renameSyncedSlot } from '../slots.ts';
 import type { CreatedSlot } from '../slots.ts';
 import { findGap } from './core/gap.ts';
+import { firstSlot, nextSlot } from './core/slot-name.ts';
 import type { Gauge } from './gauge.ts';
 import { copyTables } from './initial-copy.ts';
 import type { CopyOptions, CopyTask } from './initial-copy.ts';
@@ -19,7 +20,7 @@ import {
   setHistory,
 } from './registry.ts';
 import type { FollowRow } from './registry.ts';
-import { isSame, readSlot, readSource } from './source.ts';
+import { dropOtherSlots, isSame, readSlot, readSource } from './source.ts';
 import { readSourceHistory } from './source-history.ts';
 
 /** Connections to both sides. */
@@ -32,7 +33,6 @@ export interface PrepareOptions {
   readonly from: string;
   readonly to: string;
   readonly name: string;
-  readonly slot: string;
   readonly publication: string;
   readonly jobs?: number;
   readonly chunkBytes?: number;
@@ -57,13 +57,14 @@ export async function prepareFollow(
   tasks: readonly CopyTask[],
   options: PrepareOptions,
 ): Promise<PreparedFollow> {
-  const { name, slot, publication } = options;
+  const { name, publication } = options;
   const known = (await readFollows(ends.target)).find((row) => row.name === name);
   const history = await readSourceHistory(options.from);
   const { system, flushedLsn } = await readSource(ends.source);
   if (known === undefined) {
+    const slot = firstSlot(name);
     const row = { name, sourceSystem: system, slot, publication, committedAt: null, history };
-    return withNewSlot(ends, history, options, async (created) => {
+    return withNewSlot(ends, slot, history, options, async (created) => {
       const position = created.consistentLsn;
       await insertFollow(ends.target, { ...row, position });
       await setFollowTables(
@@ -87,14 +88,17 @@ export async function prepareFollow(
     name,
     tasks.map(({ table }) => table.relation),
   );
+  const found = await readSlot(ends.source, known.slot);
   const gap = findGap({
     position: known.position,
     history: known.history,
-    slot: await readSlot(ends.source, slot),
+    slot: found,
     source: { flushedLsn, history },
   });
   if (gap !== null) return refill(gap, known, history, ends, catalog, tasks, options);
-  await setHistory(ends.target, name, history);
+  const slot = found?.isSynced === true ? await takeOver(ends, known, options) : known.slot;
+  await setHistory(ends.target, name, history, slot);
+  await dropOtherSlots(ends.source, name, slot);
   // A view of the source of its own: the stream passes by what is in it.
   const isWhole = (await readFollowTables(ends.target, name)).every(({ copiedAt }) => copiedAt !== null);
   if (!isWhole) {
@@ -110,13 +114,23 @@ export async function prepareFollow(
       await created.release();
     }
   }
-  return { ...known, history };
+  return { ...known, slot, history };
+}
+
+/** A slot that came here from a former leader is the follow's own from now on; gives its name. */
+async function takeOver({ source }: FollowEnds, known: FollowRow, { from }: PrepareOptions): Promise<string> {
+  const slot = nextSlot(known.slot, known.name);
+  // One that is there is of an attempt that did not come to its end.
+  await dropSlot(source, slot);
+  await renameSyncedSlot(from, known.slot, slot);
+  return slot;
 }
 
 async function withNewSlot<T>(
   { source }: FollowEnds,
+  slot: string,
   { timeline }: TimelineHistory,
-  { from, slot }: PrepareOptions,
+  { from }: PrepareOptions,
   use: (created: CreatedSlot) => Promise<T>,
 ): Promise<T> {
   // One that is there is of a first copy that never began, or of no more use.
@@ -139,7 +153,8 @@ async function refill(
   options: PrepareOptions,
 ): Promise<PreparedFollow> {
   options.tell(`${gap} What differs is copied again.`);
-  return withNewSlot(ends, history, options, async (created) => {
+  const slot = nextSlot(known.slot, known.name);
+  return withNewSlot(ends, slot, history, options, async (created) => {
     const rows = await readFollowTables(ends.target, options.name);
     // Rows in a table whose copy never began are not the follow's.
     const own = tasks.filter(({ table }) =>
@@ -149,8 +164,9 @@ async function refill(
     await refillTables(copyOptions(own, created, options), catalog);
     const fresh = tasks.filter((task) => !own.includes(task));
     await copyTables(copyOptions(fresh, created, options));
-    const place = { position: created.consistentLsn, history };
+    const place = { position: created.consistentLsn, history, slot };
     await moveFollow(ends.target, known, place);
+    await dropOtherSlots(ends.source, known.name, slot);
     return { ...known, ...place, committedAt: null };
   });
 }

@@ -82,11 +82,17 @@ export async function insertFollow(
   );
 }
 
-/** Notes which of the source's pasts the position is of. */
-export async function setHistory(client: pg.Client, name: string, history: TimelineHistory): Promise<void> {
+/** Notes which of the source's pasts the position is of, and the slot that goes on from there. */
+export async function setHistory(
+  client: pg.Client,
+  name: string,
+  history: TimelineHistory,
+  slot: string,
+): Promise<void> {
   await client.query(
-    `UPDATE ${OWN_SCHEMA}.follow SET source_history = $2 WHERE name = $1 AND source_history IS DISTINCT FROM $2`,
-    [name, formatHistory(history)],
+    `UPDATE ${OWN_SCHEMA}.follow SET source_history = $2, slot = $3
+      WHERE name = $1 AND (source_history, slot) IS DISTINCT FROM ($2, $3)`,
+    [name, formatHistory(history), slot],
   );
 }
 
@@ -97,14 +103,14 @@ export async function setHistory(client: pg.Client, name: string, history: Timel
 export async function moveFollow(
   client: pg.Client,
   row: Pick<FollowRow, 'name' | 'position'>,
-  to: { readonly position: Lsn; readonly history: TimelineHistory },
+  to: Pick<FollowRow, 'position' | 'slot'> & { readonly history: TimelineHistory },
 ): Promise<void> {
   const { rowCount } = await client.query(
-    `WITH moved AS (UPDATE ${OWN_SCHEMA}.follow SET position = $3, source_history = $4, committed_at = NULL
+    `WITH moved AS (UPDATE ${OWN_SCHEMA}.follow SET position = $3, source_history = $4, slot = $5, committed_at = NULL
                      WHERE name = $1 AND position = $2 RETURNING name),
           gone AS (DELETE FROM ${OWN_SCHEMA}.quarantine WHERE follow IN (SELECT name FROM moved))
      SELECT FROM moved`,
-    [row.name, formatLsn(row.position), formatLsn(to.position), formatHistory(to.history)],
+    [row.name, formatLsn(row.position), formatLsn(to.position), formatHistory(to.history), to.slot],
   );
   if (rowCount === 1) return;
   throw new LockstepError(

@@ -4,6 +4,8 @@ import { parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { quoteIdentifier, quoteLiteral, quoteTable } from '../core/quote.ts';
 import { readServerVersion } from '../endpoints.ts';
+import { dropSlot } from '../slots.ts';
+import { isSlotOf } from './core/slot-name.ts';
 import type { Relation, RelationColumn, ReplicaIdentity } from '../core/relation.ts';
 
 export interface TableName {
@@ -57,13 +59,24 @@ export async function readSource(
   return { system: row.system, flushedLsn: parseLsn(row.lsn) };
 }
 
-/** The slot's state; null when there is none. */
-export async function readSlot(
-  client: pg.Client,
-  slot: string,
-): Promise<{ readonly confirmedLsn: Lsn; readonly isLost: boolean } | null> {
-  const { rows } = await client.query<{ confirmed: string | null; wal_status: string | null }>(
-    `SELECT confirmed_flush_lsn::text AS confirmed, wal_status FROM pg_replication_slots WHERE slot_name = $1`,
+/** A slot as the source has it now. */
+export interface SourceSlot {
+  readonly confirmedLsn: Lsn;
+  readonly isLost: boolean;
+  /** Whether the server got it from its leader, when it followed one. */
+  readonly isSynced: boolean;
+}
+
+/** Null when there is none. */
+export async function readSlot(client: pg.Client, slot: string): Promise<SourceSlot | null> {
+  const { rows } = await client.query<{
+    confirmed: string | null;
+    wal_status: string | null;
+    is_synced: boolean;
+  }>(
+    `SELECT confirmed_flush_lsn::text AS confirmed, wal_status,
+            coalesce((to_jsonb(s) ->> 'synced')::bool, false) AS is_synced
+       FROM pg_replication_slots s WHERE slot_name = $1`,
     [slot],
   );
   const [row] = rows;
@@ -71,7 +84,17 @@ export async function readSlot(
   return {
     confirmedLsn: row.confirmed === null ? (0n as Lsn) : parseLsn(row.confirmed),
     isLost: row.wal_status === 'lost',
+    isSynced: row.is_synced,
   };
+}
+
+/** Drops what the follow has left of slots at this server, but the one that it has now. */
+export async function dropOtherSlots(client: pg.Client, follow: string, kept: string | null): Promise<void> {
+  const { rows } = await client.query<{ slot: string }>(
+    `SELECT slot_name::text AS slot FROM pg_replication_slots
+      WHERE slot_type = 'logical' AND database = current_database() AND NOT active`,
+  );
+  for (const { slot } of rows) if (slot !== kept && isSlotOf(slot, follow)) await dropSlot(client, slot);
 }
 
 const GENERATED_COLUMNS_VERSION = 180_000;
