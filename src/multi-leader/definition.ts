@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { LockstepError } from '../model/errors.ts';
 import type { ColumnRule } from './core/merge.ts';
+import type { OrphanRule } from './core/orphan-rule.ts';
 
 /** How the values of one column become one when several regions changed it. */
 export interface ColumnMerge {
@@ -24,6 +25,12 @@ export interface RegionsDefinition<Schema = Readonly<Record<string, Readonly<Rec
   readonly tables?: { readonly [Table in Extract<keyof Schema, string>]?: TableRules<Schema[Table]> };
   /** Tables that stay each region's own, as `table` or `schema.table`; all others are shared. */
   readonly except?: readonly string[];
+  /**
+   * Foreign keys that hold over regions, as `table.column` or `schema.table.column`: what becomes of a row whose parent one
+   * region deleted while another one wrote the row. `restore-parent` brings the parent back as it was, for which its table
+   * needs REPLICA IDENTITY FULL; `delete-orphan` deletes the row. Those that are not named are not looked after.
+   */
+  readonly foreignKeys?: Readonly<Record<string, OrphanRule>>;
   /** How far another region's clock may be ahead before it is told; nothing is lost beyond it. Default 500 ms. */
   readonly maxSkewMs?: number;
 }
@@ -90,6 +97,7 @@ const Definition: z.ZodType<RegionsDefinition> = z.strictObject({
     )
     .default({}),
   except: z.array(z.string()).default([]),
+  foreignKeys: z.record(z.string(), z.enum(['restore-parent', 'delete-orphan'])).default({}),
   maxSkewMs: z.number().min(0).default(500),
 });
 

@@ -2,6 +2,7 @@
 export { counter, defineRegions, lastWriteWins, max, min, set } from './definition.ts';
 export type { ColumnMerge, RegionsDefinition, TableRules } from './definition.ts';
 export type { ColumnRule } from './core/merge.ts';
+export type { OrphanRule } from './core/orphan-rule.ts';
 export { Region } from './region.ts';
 export type { RegionOptions, RegionStatus } from './region.ts';
 export type { LinkState, LinkStatus } from './apply/link.ts';

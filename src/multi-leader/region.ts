@@ -5,6 +5,7 @@ import type { LinkStatus } from './apply/link.ts';
 import { Turns } from './apply/turns.ts';
 import { lowestPromise } from './core/watermark.ts';
 import { LockstepError } from '../model/errors.ts';
+import { OrphanJudge } from './orphans/orphan-judge.ts';
 import { OwnReader } from './own/own-reader.ts';
 import { promiseTime } from './own/promises.ts';
 import { Pruner } from './own/pruner.ts';
@@ -36,6 +37,8 @@ export interface RegionStatus {
   readonly operations: number;
   /** Rows that stand aside, because a later row of another key holds one of their unique values. */
   readonly parked: number;
+  /** Rows that came without the parent that a foreign key names, and wait for it or for what is decided. */
+  readonly orphans: number;
   /** Logged, since they were pruned last. */
   readonly conflicts: number;
   /** How old the newest time is below which nothing can come any more; null before every region has promised one. */
@@ -43,7 +46,10 @@ export interface RegionStatus {
   readonly problem: string | null;
 }
 
-type Counts = Pick<RegionStatus, 'records' | 'tombstones' | 'operations' | 'parked' | 'conflicts'>;
+type Counts = Pick<
+  RegionStatus,
+  'records' | 'tombstones' | 'operations' | 'parked' | 'orphans' | 'conflicts'
+>;
 
 const PROMISE_EVERY_MS = 1_000;
 const PRUNE_EVERY_MS = 2_000;
@@ -88,6 +94,8 @@ export class Region {
       this.#keep('promises', () => this.#promise(promiseKey)),
       this.#keep('pruning', () => this.#prune(shapes)),
     );
+    if ([...shapes.values()].some(({ references }) => references.length > 0))
+      this.#work.push(this.#keep('foreign keys', () => this.#judgeOrphans(shapes, promiseKey)));
     for (const [number, source] of regions.entries()) {
       if (number === this.#number) continue;
       const link = new Link(
@@ -148,13 +156,14 @@ export class Region {
               (SELECT count(*)::int FROM ${SCHEMA}.tombstones) AS tombstones,
               (SELECT count(*)::int FROM ${SCHEMA}.operations) AS operations,
               (SELECT count(*)::int FROM ${SCHEMA}.parked) AS parked,
+              (SELECT count(*)::int FROM ${SCHEMA}.orphans) AS orphans,
               (SELECT count(*)::int FROM ${SCHEMA}.conflicts) AS conflicts`,
     );
     const lowestUs = this.#lowest();
     return {
       name: this.#options.name,
       links: [...this.#links.values()].map((link) => link.status),
-      ...(rows[0] ?? { records: 0, tombstones: 0, operations: 0, parked: 0, conflicts: 0 }),
+      ...(rows[0] ?? { records: 0, tombstones: 0, operations: 0, parked: 0, orphans: 0, conflicts: 0 }),
       settledAgoMs: lowestUs === null ? null : Math.round(Date.now() - lowestUs / 1_000),
       problem: this.#problem,
     };
@@ -244,6 +253,21 @@ export class Region {
         await delay(PRUNE_EVERY_MS, undefined, { signal });
         const lowestUs = this.#lowest();
         if (lowestUs !== null) await this.#turns.take(() => pruner.prune(lowestUs));
+      }
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+
+  async #judgeOrphans(shapes: ReadonlyMap<string, TableShape>, promiseKey: Buffer): Promise<void> {
+    const { signal } = this.#stopping;
+    const client = await openSession(this.#url, 'foreign keys');
+    const judge = new OrphanJudge({ client, shapes, region: this.#number, promiseKey });
+    try {
+      for (;;) {
+        await delay(PRUNE_EVERY_MS, undefined, { signal });
+        const lowestUs = this.#lowest();
+        if (lowestUs !== null) await judge.judgeAll(lowestUs);
       }
     } finally {
       await client.end().catch(() => undefined);

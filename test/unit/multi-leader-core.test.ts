@@ -120,6 +120,8 @@ describe('keys', () => {
     unique: [],
     uniqueOperators: [],
     writeAs: null,
+    references: [],
+    parentOf: 'none',
     merge: null,
   };
 
@@ -139,7 +141,7 @@ describe('a definition', () => {
     expect(() => parseDefinition({ tabels: {} }, 'regions.ts')).toThrow(/regions.ts .*tabels/s);
     expect(() => parseDefinition({ tables: { a: { b: { rule: 'newest' } } } }, 'x')).toThrow(/rule/);
     expect(() => parseDefinition(undefined, 'x')).toThrow(/does not export/);
-    expect(parseDefinition({}, 'x')).toEqual({ tables: {}, except: [], maxSkewMs: 500 });
+    expect(parseDefinition({}, 'x')).toEqual({ tables: {}, except: [], foreignKeys: {}, maxSkewMs: 500 });
   });
 
   it('names regions that can be names of slots', () => {

@@ -44,6 +44,12 @@ describe('rows as text', () => {
     );
   });
 
+  it('has the text of arrays that PostgreSQL gives', () => {
+    expect(formatArray(['a', 'b c', 'null', null, '', '{x}', 'd"e\\f'])).toBe(
+      String.raw`{a,"b c","null",NULL,"","{x}","d\"e\\f"}`,
+    );
+  });
+
   it('are read as PostgreSQL writes them', () => {
     expect(parseRecord(String.raw`(1,,"","a ""b"", \\c",{x})`)).toEqual(['1', null, '', 'a "b", \\c', '{x}']);
     expect(parseArray(String.raw`{a,NULL,"NULL","b \"c\" \\"}`)).toEqual(['a', null, 'NULL', 'b "c" \\']);
@@ -82,7 +88,7 @@ describe('an operation on a row', () => {
   it('changes what its writer changed, and leaves what another changed', () => {
     const here = ['A', 'b', '12', '{"x","y"}', '9', '2'];
     const written = ['a', 'B', '13', '{"z"}', '7', '3'];
-    expect(applyOperation(here, update(1, written), RULES)).toEqual(['A', 'B', '15', '{"y","z"}', '9', '2']);
+    expect(applyOperation(here, update(1, written), RULES)).toEqual(['A', 'B', '15', '{y,z}', '9', '2']);
   });
 
   it('brings a row back that is gone, and removes and makes rows', () => {

@@ -23,12 +23,13 @@ export function renderRegions(regions: readonly AnsweredRegion[]): string {
       if (link.detail !== null) notes.push(`${link.from} → ${link.to}: ${link.detail}`);
     }
   }
-  const counts = [['REGION', 'KEPT UNTIL SETTLED', 'ASIDE', 'CONFLICTS', 'SETTLED UP TO']];
+  const counts = [['REGION', 'KEPT UNTIL SETTLED', 'ASIDE', 'WITHOUT PARENT', 'CONFLICTS', 'SETTLED UP TO']];
   for (const { name, status } of regions) {
     if (status === null) continue;
     const kept = status.records + status.tombstones + status.operations;
     const settled = status.settledAgoMs === null ? '-' : `${(status.settledAgoMs / 1_000).toFixed(1)} s ago`;
-    counts.push([name, String(kept), String(status.parked), String(status.conflicts), settled]);
+    const { parked, orphans, conflicts } = status;
+    counts.push([name, ...[kept, parked, orphans, conflicts].map(String), settled]);
   }
   return [...alignColumns(rows), '', ...alignColumns(counts), ...notes].join('\n');
 }

@@ -20,6 +20,7 @@ import type { TableStatements } from '../tables/statements.ts';
 import { versionFrom, versionParameters } from '../tables/versions.ts';
 import type { VersionRow } from '../tables/versions.ts';
 import { MergeBatch } from '../merge/merge-batch.ts';
+import { noteOrphans } from '../orphans/orphan-notes.ts';
 import { applyCarefully } from '../park/careful-table.ts';
 import type { CarefulOutcome } from '../park/careful-table.ts';
 import { UNIQUE_VIOLATION } from '../park/parking.ts';
@@ -121,6 +122,7 @@ export class BatchApplier {
     if (batch.inserted.size > 0 || merges.length > 0) await this.#options.passOwnLog();
     if (batch.inserted.size > 0) await this.#checkInserted(work, batch);
     for (const merge of merges) await merge.replay(batch.notes);
+    await noteOrphans(client, this.#options.shapes, changes);
     await this.#finish(work, batch, until);
     const merged = merges.reduce((sum, { count }) => sum + count, 0);
     return { applied: batch.applied + merged, lost: batch.lost };

@@ -12,7 +12,7 @@ import type { TableShape } from '../tables/shape.ts';
 export interface IncomingChange extends Change<Buffer> {
   /** Its writer had no such row: most likely there is none here either. */
   readonly isInsert: boolean;
-  /** The row before it, of a table whose columns merge; else null, as of an insert. */
+  /** The row before it, of a table whose columns merge, or whose deleted rows may come back; else null, as of an insert. */
   readonly old: Buffer | null;
 }
 
@@ -81,7 +81,8 @@ export class IncomingReader {
     const old = oldAt < 0 ? null : readFields(relation, buffer, oldAt);
     const table = shape.name;
     const oldKey = old === null ? null : keyOf(shape, map, old);
-    const oldRow = old === null || shape.merge === null ? null : encode(shape, map, this.#whole(change, old));
+    const needsOld = shape.merge !== null || shape.parentOf === 'rows-that-come-back';
+    const oldRow = old === null || !needsOld ? null : encode(shape, map, this.#whole(change, old));
     const remove = (key: string): void => {
       into.push({ kind: 'delete', table, key, version, row: null, isInsert: false, old: oldRow });
     };
@@ -101,7 +102,7 @@ export class IncomingReader {
     if (change.isOldFull) return old;
     throw new LockstepError(
       'CONFIG_INVALID',
-      `${change.relation.schema}.${change.relation.name} merges by columns here, and its changes come without the row before them. Run ALTER TABLE … REPLICA IDENTITY FULL in every region.`,
+      `${change.relation.schema}.${change.relation.name} merges by columns here, or gets deleted rows back, and its changes come without the row before them. Run ALTER TABLE … REPLICA IDENTITY FULL in every region.`,
     );
   }
 }

@@ -7,6 +7,8 @@ import { parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { collapseChanges } from '../core/change.ts';
 import { supersedes } from '../core/version.ts';
+import { DECISION, logDecisions, readDecision } from '../own/decisions.ts';
+import type { Decision } from '../own/decisions.ts';
 import { PROMISE, readPromise } from '../own/promises.ts';
 import { openOriginSession, openSession } from '../sessions.ts';
 import { readPromiseKey } from '../setup/metadata.ts';
@@ -218,8 +220,10 @@ export class Link {
     );
   }
 
-  async #flush(gathered: Gathered, { applier, signal }: Target, stream: ChangeStream): Promise<void> {
-    const { changes, until, promises, timeUs } = gathered.take();
+  async #flush(gathered: Gathered, { client, applier, signal }: Target, stream: ChangeStream): Promise<void> {
+    const { changes, until, promises, decisions, timeUs } = gathered.take();
+    // First: what is applied is not read again.
+    await logDecisions(client, decisions);
     if (changes.length > 0) {
       await this.#apply(applier, changes, until, signal);
       this.#lagMs = Math.max(0, Date.now() - timeUs / 1_000);
@@ -278,6 +282,7 @@ class Gathered {
   changes: IncomingChange[] = [];
   #until: Lsn = 0n as Lsn;
   #promises: number[] = [];
+  #decisions: Decision[] = [];
   readonly #promiseKey: Buffer;
   #timeUs = 0;
 
@@ -300,6 +305,8 @@ class Gathered {
     for (const { prefix, content } of messages) {
       const timeUs = prefix === PROMISE ? readPromise(content, this.#promiseKey) : null;
       if (timeUs !== null) this.#promises.push(timeUs);
+      const decision = prefix === DECISION ? readDecision(content, this.#promiseKey) : null;
+      if (decision !== null) this.#decisions.push(decision);
     }
     this.#timeUs = Number(part.committedAtMicros);
     if (part.isLast) this.#until = part.endLsn;
@@ -309,16 +316,19 @@ class Gathered {
     readonly changes: readonly IncomingChange[];
     readonly until: Lsn;
     readonly promises: readonly number[];
+    readonly decisions: readonly Decision[];
     readonly timeUs: number;
   } {
     const taken = {
       changes: this.changes,
       until: this.#until,
       promises: this.#promises,
+      decisions: this.#decisions,
       timeUs: this.#timeUs,
     };
     this.changes = [];
     this.#promises = [];
+    this.#decisions = [];
     return taken;
   }
 }

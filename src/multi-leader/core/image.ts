@@ -32,11 +32,16 @@ export function parseArray(text: string): (string | null)[] {
   return inner === '' ? [] : splitList(inner, 'NULL');
 }
 
+const ELEMENT_NEEDS_QUOTES = /^$|^null$|[{}",\\ \t\n\r\v\f]/i;
+
+/** As PostgreSQL writes it itself, so that the same array has the same text wherever it was made. Source: array_out. */
 export function formatArray(values: readonly (string | null)[]): string {
-  const quoted = values.map((value) =>
-    value === null ? 'NULL' : `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`,
-  );
-  return `{${quoted.join(',')}}`;
+  const elements = values.map((value) => {
+    if (value === null) return 'NULL';
+    if (!ELEMENT_NEEDS_QUOTES.test(value)) return value;
+    return `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+  });
+  return `{${elements.join(',')}}`;
 }
 
 /** Splits at commas outside of quotes. `nullWord` unquoted, or nothing unquoted where it is null, is NULL. */

@@ -171,11 +171,7 @@ export async function writeConflicts(
 ): Promise<void> {
   if (conflicts.length === 0) return;
   const named = (image: Image | null): string | null =>
-    image === null
-      ? null
-      : JSON.stringify(
-          Object.fromEntries(shape.columns.map(({ name }, index) => [name, image[index] ?? null])),
-        );
+    image === null ? null : JSON.stringify(namedRow(shape, image));
   await client.query(
     `INSERT INTO ${SCHEMA}.conflicts (table_name, key, kind, decision, earlier_us, earlier_region, later_us, later_region,
        later_lsn, before_row, seen_row, written_row, result_row)
@@ -199,10 +195,19 @@ export async function writeConflicts(
   );
 }
 
-/** A row's key as people write it: its values with commas between them. A write saw a row, or made one. */
+/** A write saw a row, or made one. */
 function keyText(shape: TableShape, { seen, written }: Conflict): string {
-  const image = written ?? seen;
-  return shape.key.map((position) => image?.[position] ?? '').join(',');
+  return writtenKey(shape, written ?? seen ?? []);
+}
+
+/** A row's key as people write it: its values with commas between them. */
+export function writtenKey(shape: TableShape, image: Image): string {
+  return shape.key.map((position) => image[position] ?? '').join(',');
+}
+
+/** A row by the names of its columns. */
+export function namedRow(shape: TableShape, image: Image): Record<string, string | null> {
+  return Object.fromEntries(shape.columns.map(({ name }, index) => [name, image[index] ?? null]));
 }
 
 /** What rows hold now, by number from 1; `keyRows` is an array of the table's row type with the keys at least. */

@@ -4,6 +4,7 @@ import { ChangeStream } from '../../logical/change-stream.ts';
 import type { TransactionPart } from '../../logical/core/change.ts';
 import { formatLsn, parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
+import { WHOLE_TABLE } from '../apply/emptying.ts';
 import { IncomingReader } from '../apply/incoming.ts';
 import type { IncomingChange } from '../apply/incoming.ts';
 import type { Image } from '../core/image.ts';
@@ -12,6 +13,8 @@ import { readOperations } from '../merge/merge-batch.ts';
 import type { BatchRecord } from '../core/batch-record.ts';
 import { rowId } from '../core/change.ts';
 import { compareVersions } from '../core/version.ts';
+import type { Version } from '../core/version.ts';
+import { keepRemoved } from '../orphans/orphan-notes.ts';
 import { OWN_SLOT, PUBLICATION } from '../setup/region-setup.ts';
 import type { TableShape } from '../tables/shape.ts';
 import { SCHEMA, WRITE_TOMBSTONES } from '../tables/statements.ts';
@@ -31,6 +34,14 @@ export interface OwnReaderOptions {
   readonly promiseKey: Buffer;
   /** Called when the region's own log was read past a promise. */
   readonly onPromise: (timeUs: number) => void;
+}
+
+/** What whole transactions of the own log leave behind. */
+interface OwnNotes {
+  readonly tombstones: readonly BatchRecord[];
+  readonly merging: ReadonlyMap<TableShape, readonly IncomingChange[]>;
+  /** Rows that were parents. */
+  readonly removed: readonly IncomingChange[];
 }
 
 /**
@@ -100,6 +111,7 @@ export class OwnReader {
   async #handle(parts: readonly TransactionPart[], stream: ChangeStream): Promise<void> {
     const tombstones = new Map<string, BatchRecord>();
     const merging = new Map<TableShape, IncomingChange[]>();
+    const removed: IncomingChange[] = [];
     const barriers: string[] = [];
     const promises: number[] = [];
     for (const part of parts) {
@@ -109,8 +121,13 @@ export class OwnReader {
         if (shape !== undefined && shape.merge !== null)
           merging.set(shape, [...(merging.get(shape) ?? []), change]);
         else if (change.kind === 'delete') keepLatest(tombstones, change);
+        if (change.kind === 'delete' && shape !== undefined && shape.parentOf !== 'none')
+          removed.push(change);
       }
-      for (const { table, version } of emptied) keepLatest(tombstones, { table, key: '', version });
+      for (const { table, version } of emptied) {
+        keepLatest(tombstones, { table, key: WHOLE_TABLE, version });
+        removed.push(...this.#removedWith(table, version));
+      }
       for (const { prefix, content } of messages) {
         if (prefix === BARRIER) barriers.push(content);
         else if (prefix === PROMISE) {
@@ -120,20 +137,22 @@ export class OwnReader {
       }
     }
     const until = parts.at(-1)?.endLsn;
-    await this.#write([...tombstones.values()], merging, until ?? (0n as Lsn));
+    await this.#write({ tombstones: [...tombstones.values()], merging, removed }, until ?? (0n as Lsn));
     for (const id of barriers) this.#waiting.get(id)?.resolve();
     for (const timeUs of promises) this.#options.onPromise(timeUs);
     if (until !== undefined) stream.acknowledge(until);
   }
 
+  /** Of a table that was emptied no row can come back. */
+  #removedWith(table: string, version: Version): IncomingChange[] {
+    if ((this.#options.shapes.get(table)?.parentOf ?? 'none') === 'none') return [];
+    return [{ kind: 'delete', table, key: WHOLE_TABLE, version, row: null, isInsert: false, old: null }];
+  }
+
   /** With the position in the same transaction: an operation that was entered, and settled, is not entered again. */
-  async #write(
-    tombstones: readonly BatchRecord[],
-    merging: ReadonlyMap<TableShape, readonly IncomingChange[]>,
-    until: Lsn,
-  ): Promise<void> {
-    const { client } = this.#options;
-    if (tombstones.length === 0 && merging.size === 0) return;
+  async #write({ tombstones, merging, removed }: OwnNotes, until: Lsn): Promise<void> {
+    const { client, shapes } = this.#options;
+    if (tombstones.length === 0 && merging.size === 0 && removed.length === 0) return;
     await client.query('BEGIN');
     try {
       // By name, and tombstones last, as a batch does: neither waits for the other in a circle.
@@ -144,6 +163,7 @@ export class OwnReader {
         await writeBases(client, shape, bases);
         await writeOperations(client, shape, operations);
       }
+      await keepRemoved(client, shapes, removed);
       if (tombstones.length > 0) await client.query(WRITE_TOMBSTONES, versionParameters(tombstones));
       await client.query(WRITE_OWN_POSITION, [formatLsn(until)]);
       await client.query('COMMIT');

@@ -1,7 +1,7 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { microsOf } from '../tables/statements.ts';
+import { openMessage, sealMessage } from './sealed-messages.ts';
 
 /** The prefix of the message by which a region promises to commit nothing at or below a time. */
 export const PROMISE = 'lockstep.promise';
@@ -33,18 +33,13 @@ export async function promiseTime(client: pg.Client, key: Buffer, signal: AbortS
   ]);
 }
 
-/** With a code: whoever may run SQL could write a message like it, and what was promised is forgotten everywhere. */
+/** With a code: what is promised is forgotten everywhere. */
 export function formatPromise(timeUs: number, key: Buffer): string {
-  return `${timeUs} ${codeOf(String(timeUs), key)}`;
+  return sealMessage(PROMISE, String(timeUs), key);
 }
 
 /** Null for a message that the region itself did not write. */
-export function readPromise(content: string, key: Buffer): number | null {
-  const [time = '', code = ''] = content.split(' ');
-  const [said, wanted] = [Buffer.from(code), Buffer.from(codeOf(time, key))];
-  return said.length === wanted.length && timingSafeEqual(said, wanted) ? Number(time) : null;
-}
-
-function codeOf(time: string, key: Buffer): string {
-  return createHmac('sha256', key).update(time).digest('base64url');
+export function readPromise(message: string, key: Buffer): number | null {
+  const content = openMessage(PROMISE, message, key);
+  return content === null ? null : Number(content);
 }

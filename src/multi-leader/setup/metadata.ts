@@ -69,6 +69,22 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.conflicts (
   noticed_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (table_name, key, later_us, later_region, later_lsn)
 );
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.removed_parents (
+  table_name text NOT NULL,
+  key bytea NOT NULL,
+  time_us bigint NOT NULL,
+  region smallint NOT NULL,
+  lsn pg_lsn NOT NULL,
+  image text,
+  PRIMARY KEY (table_name, key)
+);
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.orphans (
+  table_name text NOT NULL,
+  column_name text NOT NULL,
+  key bytea NOT NULL,
+  times_noted int NOT NULL DEFAULT 1,
+  PRIMARY KEY (table_name, column_name, key)
+);
 CREATE TABLE IF NOT EXISTS ${SCHEMA}.own_position (
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
   lsn pg_lsn NOT NULL

@@ -4,6 +4,8 @@ import type { ColumnRule } from '../core/merge.ts';
 import { lastWriteWins } from '../definition.ts';
 import type { RegionsDefinition, TableRules } from '../definition.ts';
 import { LockstepError } from '../../model/errors.ts';
+import { readReferences } from './references.ts';
+import type { Reference } from './references.ts';
 
 export interface TableColumn {
   readonly name: string;
@@ -38,6 +40,10 @@ export interface TableShape {
   readonly writeAs: TableOwner | null;
   /** How each column merges, where columns merge one by one; null where the last write of a row wins whole. */
   readonly merge: readonly ColumnRule[] | null;
+  /** Its foreign keys that regions look after. */
+  readonly references: readonly Reference[];
+  /** Which of its rows are parents: those of no table, of some table, or of one that gets them back whole. */
+  readonly parentOf: 'none' | 'rows' | 'rows-that-come-back';
 }
 
 /**
@@ -125,7 +131,11 @@ interface CatalogTable {
  */
 export async function readShapes(
   client: pg.Client,
-  { except = [], tables = {} }: Pick<RegionsDefinition, 'except' | 'tables'>,
+  {
+    except = [],
+    tables = {},
+    foreignKeys = {},
+  }: Pick<RegionsDefinition, 'except' | 'tables' | 'foreignKeys'>,
 ): Promise<ReadonlyMap<string, TableShape>> {
   const { rows } = await client.query<CatalogTable>(TABLES_SQL);
   const problems: string[] = [];
@@ -146,6 +156,8 @@ export async function readShapes(
       )
     )
       problems.push(`${one} is in the definition, and no table has that name`);
+  const references = await readReferences(client, foreignKeys, new Set(shapes.keys()));
+  problems.push(...references.problems);
   if (problems.length > 0) {
     throw new LockstepError(
       'CONFIG_INVALID',
@@ -153,7 +165,22 @@ export async function readShapes(
       { details: { problems } },
     );
   }
-  return shapes;
+  return linkShapes(shapes, references.byTable);
+}
+
+function linkShapes(
+  shapes: ReadonlyMap<string, TableShape>,
+  byTable: ReadonlyMap<string, readonly Reference[]>,
+): ReadonlyMap<string, TableShape> {
+  const all = [...byTable.values()].flat();
+  return new Map(
+    [...shapes].map(([name, shape]) => {
+      const rules = all.filter(({ parent }) => parent === name).map(({ rule }) => rule);
+      const comesBack = rules.includes('restore-parent');
+      const parentOf = comesBack ? 'rows-that-come-back' : rules.length > 0 ? 'rows' : 'none';
+      return [name, { ...shape, references: byTable.get(name) ?? [], parentOf }];
+    }),
+  );
 }
 
 function keyNumbers(row: CatalogTable): readonly number[] {
@@ -230,6 +257,8 @@ function shapeOf(name: string, row: CatalogTable, rules: TableRules | null): Tab
       rules === null
         ? null
         : row.columns.map((column) => (rules[column.name] ?? rules['*'] ?? lastWriteWins()).rule),
+    references: [],
+    parentOf: 'none',
   };
 }
 

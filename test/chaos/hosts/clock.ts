@@ -13,10 +13,10 @@ export class Clock {
     return { LOCKSTEP_CHAOS_CLOCK: this.#file };
   }
 
-  /** From now on the clock is wrong by so much; 0 is right. */
+  /** From now on the clock is wrong by so much, to the millisecond; 0 is right. */
   async set(seconds: number): Promise<void> {
     const offset = Buffer.alloc(8);
-    offset.writeBigInt64LE(BigInt(seconds));
+    offset.writeBigInt64LE(BigInt(Math.round(seconds * 1_000)));
     // Written over, not anew: running processes have this file mapped.
     await writeFile(this.#file, offset, { flag: 'r+' });
   }

@@ -7,6 +7,7 @@ import type { MissingRow, PresentRow, RowDecision } from '../../../src/multi-lea
 import { laterVersion } from '../../../src/multi-leader/core/version.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { commitOperations } from './journal.ts';
+import { noteOrphans } from './orphans.ts';
 import { commitCarefully, locksFor, meetsTakenValue, tombstoneOf } from './parking.ts';
 import { clockOf, committedUs, isEarlier, linkId, log, regionAt, show, TABLE, WHOLE_TABLE } from './world.ts';
 import type { Applying, LoggedChange, RegionState, Row, World } from './world.ts';
@@ -146,6 +147,7 @@ export function commitBatch(world: World, fromId: number, toId: number): void {
   else if (world.hasUniqueValues && meetsTakenValue(to, batch.changes))
     commitCarefully(world, to, batch, { notes, xid });
   else for (const change of batch.changes) applyChange(world, to, batch, change, { notes, xid, written });
+  noteOrphans(world, to, batch.changes);
   const stamp = stampOf(world, to, fromId, notes);
   to.transactions.set(xid, { timeUs: stamp, isApplied: true });
   const versions = notes.records.map(({ version }) => version);

@@ -2,6 +2,7 @@ import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { laterVersion } from '../../../src/multi-leader/core/version.ts';
 import { enterOperation, settle } from './journal.ts';
 import { bringBack, holdersOf, locksFor } from './parking.ts';
+import { breaksReference, keepRemoved, parentLocks } from './orphans.ts';
 import { forgetTruncate } from './truncate.ts';
 import { clockOf, committedUs, log, regionAt, WHOLE_TABLE } from './world.ts';
 import type { LoggedChange, RegionState, Row, ScriptStep, World } from './world.ts';
@@ -15,17 +16,20 @@ export function begin(world: World, id: number): void {
     const old = region.rows.get(step.key)?.row ?? null;
     if (step.isTruncate) changes.push({ kind: 'truncate', key: WHOLE_TABLE, old: null, row: null });
     else if (step.isDelete) {
-      if (old !== null) changes.push({ kind: 'delete', key: step.key, old, row: null });
+      const change: LoggedChange = { kind: 'delete', key: step.key, old, row: null };
+      if (old !== null && !breaksReference(world, region, change, changes)) changes.push(change);
     } else if (old !== null || !step.isUpdateOnly) {
       const row = rowAfter(step, old);
       if (isTaken(world, region, step.key, row, changes)) continue;
-      changes.push({ kind: 'put', key: step.key, old, row });
+      const change: LoggedChange = { kind: 'put', key: step.key, old, row };
+      if (!breaksReference(world, region, change, changes)) changes.push(change);
     }
   }
   if (changes.length === 0) return;
   const xid = region.nextXid++;
   for (const { key, row } of changes)
-    for (const lock of [key, ...locksFor(world, region, key, row)]) region.locks.set(lock, `x${xid}`);
+    for (const lock of [key, ...locksFor(world, region, key, row), ...parentLocks(world, key, row)])
+      region.locks.set(lock, `x${xid}`);
   if (changes[0]?.kind === 'truncate') for (const key of world.keys) region.locks.set(key, `x${xid}`);
   region.open.push({ xid, changes, state: 'open', timeUs: 0 });
 }
@@ -111,6 +115,7 @@ export function readOwn(world: World, id: number): void {
     }
     return;
   }
+  keepRemoved(world, region, entry);
   if (!rules.ownReaderWritesTombstones) return;
   for (const { kind, key } of entry.changes) {
     if (kind === 'put') continue;

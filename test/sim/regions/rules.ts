@@ -3,6 +3,7 @@ import { collapseChanges } from '../../../src/multi-leader/core/change.ts';
 import { settleJournal } from '../../../src/multi-leader/core/merge.ts';
 import { clockLackUs, isBehindItself } from '../../../src/multi-leader/core/own-clock.ts';
 import { decideRow, isSurelyOlder } from '../../../src/multi-leader/core/row-rule.ts';
+import { judgeOrphan } from '../../../src/multi-leader/core/orphan-rule.ts';
 import { judgeAside, mayTakeValues } from '../../../src/multi-leader/core/park-rule.ts';
 import { judgeTombstone, lowestPromise, mayForgetRecord } from '../../../src/multi-leader/core/watermark.ts';
 
@@ -59,6 +60,11 @@ export interface RegionRules {
   readonly bringsBackApart: boolean;
   readonly keepsRecordsOfUnique: boolean;
   readonly looksAtAllAside: boolean;
+  readonly judgeOrphan: typeof judgeOrphan;
+  /** A deleted parent is kept with what it held. */
+  readonly keepsImages: boolean;
+  /** A batch holds the parents of its rows. */
+  readonly locksParents: boolean;
   readonly truncateLeavesTombstone: boolean;
   /** Rows are looked at before a table's tombstone is forgotten. */
   readonly probesTable: boolean;
@@ -101,6 +107,9 @@ export const SHIPPED: RegionRules = {
   bringsBackApart: true,
   keepsRecordsOfUnique: true,
   looksAtAllAside: true,
+  judgeOrphan,
+  keepsImages: true,
+  locksParents: true,
   truncateLeavesTombstone: true,
   probesTable: true,
 };

@@ -1,11 +1,13 @@
 import { findConflicts, orderOperations, replay } from '../../../src/multi-leader/core/merge.ts';
 import type { Conflict } from '../../../src/multi-leader/core/merge.ts';
+import type { OrphanRule } from '../../../src/multi-leader/core/orphan-rule.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { createRandom } from '../../../src/testing/simulation/random.ts';
 import { lowestOf } from './local-steps.ts';
 import type { RegionRules } from './rules.ts';
 import { possibleSteps, takeStep } from './steps.ts';
 import type { Step } from './steps.ts';
+import { findOrphans } from './orphans.ts';
 import { standingRows } from './parking.ts';
 import { COLUMN_RULES, createWorld, initialRow, WHOLE_TABLE } from './world.ts';
 import type { Row, ScriptStep, World } from './world.ts';
@@ -27,6 +29,7 @@ export interface Setup {
   readonly valueCount?: number;
   readonly hasUniqueValues?: boolean;
   readonly hasTruncates?: boolean;
+  readonly orphanRule?: OrphanRule;
   /** A clock that steps back shows an older version for a while, by design. */
   readonly mayGoBack?: boolean;
   readonly rules?: Partial<RegionRules>;
@@ -63,6 +66,7 @@ const WEIGHTS: Readonly<Record<Step['kind'], number>> = {
   empty: 2,
   'clock-back': 0.2,
   rewrite: 1,
+  judge: 1,
 };
 const FAULTS: ReadonlySet<Step['kind']> = new Set(['promise', 'crash', 'clock-back']);
 const IDLE: ReadonlySet<Step['kind']> = new Set(['promise', 'end-promise', 'prune', 'tick', 'clock-back']);
@@ -97,12 +101,15 @@ export function runRegions(seed: number, setup: Setup, options: { hasTranscript?
 
 function createWorldFor(setup: Setup, random: Random): World {
   const regions = setup.regions ?? 3;
-  const keys = Array.from({ length: setup.keys ?? 2 }, (_, index) => `k${index}`);
+  const keys =
+    setup.orphanRule === undefined
+      ? Array.from({ length: setup.keys ?? 2 }, (_, index) => `k${index}`)
+      : ['p0', 'p1', 'c0', 'c1', 'c2'];
   const below = (limit: number): number => Math.floor(random() * limit);
   let writes = 0;
   const step = (key: string): ScriptStep => ({
     key,
-    value: `v${setup.valueCount ? below(setup.valueCount) : ++writes}`,
+    value: key.startsWith('c') ? `p${below(2)}` : `v${setup.valueCount ? below(setup.valueCount) : ++writes}`,
     isDelete: setup.hasDeletes !== false && random() < 0.3,
     isTruncate: false,
     isUpdateOnly: setup.isUpdateOnly === true,
@@ -181,6 +188,10 @@ function check(world: World, mayGoBack: boolean): string[] {
   if (logs.some((log) => log !== logs[0])) broken.push(`logs of conflicts differ: ${logs.join('  ')}`);
   else if (world.regions[0]?.conflicts.length !== conflictCount)
     broken.push(`all logged ${world.regions[0]?.conflicts.length} conflicts of ${conflictCount}`);
+  for (const region of world.regions)
+    broken.push(
+      ...findOrphans(world, region).map((key) => `region ${region.id} has ${key} without its parent`),
+    );
   const isStuck =
     world.applying.size > 0 || world.regions.some(({ open, script }) => open.length + script.length > 0);
   if (isStuck) broken.push('it does not come to rest');

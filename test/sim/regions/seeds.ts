@@ -8,7 +8,7 @@ export function catchMutant(
 ): { readonly seed: number; readonly what: string } | null {
   const mutant = MUTANTS[name];
   if (mutant === undefined) throw new RangeError(`there is no mutant ${name}`);
-  for (let seed = 1; seed <= Math.max(limit, mutant.seeds ?? 0); seed++) {
+  for (let seed = mutant.firstSeed ?? 1; seed <= Math.max(limit, mutant.seeds ?? 0); seed++) {
     const [what] = runRegions(seed, mutant).violations;
     if (what !== undefined) return { seed, what };
   }

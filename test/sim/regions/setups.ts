@@ -8,6 +8,8 @@ const UNIQUE: Setup = { hasUniqueValues: true, valueCount: 3, keys: 4, transacti
 
 const TRUNCATES: Setup = { hasTruncates: true, keys: 3, transactions: 5 };
 
+const FAMILIES: Setup = { orphanRule: 'restore-parent', transactions: 5, isUpdateOnly: false };
+
 /** Every one must converge with every seed. */
 export const SETUPS: Readonly<Record<string, Setup>> = {
   'three-regions': { crashes: 3 },
@@ -22,12 +24,21 @@ export const SETUPS: Readonly<Record<string, Setup>> = {
   'unique-values': { ...UNIQUE, crashes: 2 },
   truncates: { ...TRUNCATES, crashes: 2 },
   'truncates-and-unique-values': { ...UNIQUE, hasTruncates: true },
+  'parents-come-back': { ...FAMILIES, crashes: 2 },
+  'orphans-are-deleted': { ...FAMILIES, orphanRule: 'delete-orphan', crashes: 2 },
   merge: { mode: 'merge', crashes: 3 },
   'merge-four-regions-one-key': { mode: 'merge', regions: 4, keys: 1, transactions: 3 },
 };
 
+interface Mutant extends Setup {
+  readonly what: string;
+  /** How many seeds are tried, and from which on, where few show it. */
+  readonly seeds?: number;
+  readonly firstSeed?: number;
+}
+
 /** Each breaks one rule, and some seed must show it. */
-export const MUTANTS: Readonly<Record<string, Setup & { readonly what: string; readonly seeds?: number }>> = {
+export const MUTANTS: Readonly<Record<string, Mutant>> = {
   M01: {
     what: 'an old image that equals the row here decides',
     valueCount: 2,
@@ -175,6 +186,24 @@ export const MUTANTS: Readonly<Record<string, Setup & { readonly what: string; r
     what: 'only the latest of the rows that are aside is looked at before tombstones are forgotten',
     ...UNIQUE,
     rules: { looksAtAllAside: false },
+  },
+  F1: {
+    what: 'a row without its parent is deleted at once, while the parent is on its way',
+    ...FAMILIES,
+    orphanRule: 'delete-orphan',
+    rules: { judgeOrphan: ({ hasParent }) => (hasParent ? 'over' : 'act') },
+  },
+  F2: {
+    what: 'nobody looks at rows without their parent',
+    ...FAMILIES,
+    rules: { judgeOrphan: () => 'wait' },
+  },
+  F3: { what: 'a deleted parent is kept without what it held', ...FAMILIES, rules: { keepsImages: false } },
+  F4: {
+    what: 'a batch does not hold the parents of its rows',
+    ...FAMILIES,
+    rules: { locksParents: false },
+    firstSeed: 1_200,
   },
   M47: {
     what: 'of a row changed twice in a batch the first change stands',

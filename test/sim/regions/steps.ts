@@ -9,6 +9,7 @@ import {
   readOwn,
   rewrite,
 } from './local-steps.ts';
+import { judge, judgeableOrphans, parentsAreHeld } from './orphans.ts';
 import { empty, mayEmpty, mayTruncate, nextTruncate } from './truncate.ts';
 import { clockOf, linkId, regionAt, WHOLE_TABLE } from './world.ts';
 import type { RegionState, ScriptStep, World } from './world.ts';
@@ -20,6 +21,7 @@ export type Step =
   | { readonly kind: 'stamp' | 'log' | 'show'; readonly region: number; readonly index: number }
   | { readonly kind: 'wait' | 'lock'; readonly from: number; readonly to: number; readonly count: number }
   | { readonly kind: 'commit' | 'crash' | 'empty'; readonly from: number; readonly to: number }
+  | { readonly kind: 'judge'; readonly region: number; readonly key: string }
   | { readonly kind: 'tick'; readonly by: number };
 
 const PROMISE_LIMIT = 40;
@@ -62,6 +64,7 @@ function localSteps(world: World, region: RegionState, steps: Step[]): void {
   const mayLook = region.aside.size === 0 || region.ownPosition >= region.log.length;
   if (isFree && mayLook && (lowestOf(world, region) ?? -1) > region.lastPruned)
     steps.push({ kind: 'prune', region: id });
+  for (const key of judgeableOrphans(world, region)) steps.push({ kind: 'judge', region: id, key });
   if (world.clockStepsLeft > 0) steps.push({ kind: 'clock-back', region: id });
   const [again] = region.rewrites;
   if (again !== undefined && clockOf(world, region) > again.afterUs && !region.locks.has(again.key))
@@ -102,7 +105,10 @@ function linkSteps(world: World, from: RegionState, to: RegionState, steps: Step
     const lack =
       rules.clockIsChecked === 'before-commit' ? rules.clockLack(clockOf(world, to), batch.highestUs) : 0;
     if (lack > 0) clockWait = lack;
-    else if (batch.waitsForOwn === null || to.ownPosition >= batch.waitsForOwn)
+    else if (
+      (batch.waitsForOwn === null || to.ownPosition >= batch.waitsForOwn) &&
+      !parentsAreHeld(world, to, batch.changes)
+    )
       steps.push({ kind: 'commit', ...link });
     if (world.crashesLeft > 0) steps.push({ kind: 'crash', ...link });
   }
@@ -133,6 +139,9 @@ export function takeStep(world: World, step: Step): void {
       break;
     case 'prune':
       prune(world, step.region);
+      break;
+    case 'judge':
+      judge(world, step.region, step.key);
       break;
     case 'rewrite':
       rewrite(world, step.region);

@@ -1,4 +1,5 @@
 import type { Change } from '../../../src/multi-leader/core/change.ts';
+import type { OrphanRule } from '../../../src/multi-leader/core/orphan-rule.ts';
 import type { Image } from '../../../src/multi-leader/core/image.ts';
 import type { ColumnRule, Conflict, Operation } from '../../../src/multi-leader/core/merge.ts';
 import { laterVersion } from '../../../src/multi-leader/core/version.ts';
@@ -62,6 +63,10 @@ export interface RegionState {
   readonly tombstones: Map<string, Version>;
   /** Rows that a later row keeps out of the table, by a value that is unique. */
   readonly aside: Map<string, { readonly row: Row; readonly version: Version }>;
+  /** Parents that were deleted here, with what they held. */
+  readonly removed: Map<string, { readonly version: Version; readonly row: Row | null }>;
+  /** Rows that came without their parent. */
+  readonly orphans: Set<string>;
   /** In merge mode, what is not settled of each row. */
   readonly journal: Map<string, { base: Row | null; operations: Operation[] }>;
   readonly conflicts: Conflict[];
@@ -117,6 +122,8 @@ export interface World {
   readonly valueCount: number;
   /** Of all rows of a region the first column is unique, where it is not null. */
   readonly hasUniqueValues: boolean;
+  /** What becomes of a row, of key c…, without its parent, of key p…, which its first column names; null for no such rows. */
+  readonly orphanRule: OrphanRule | null;
   /** Rows that only the look before pruning has put right. */
   repaired: number;
   decisions: number;
@@ -142,12 +149,17 @@ export interface WorldOptions {
   /** How many different values there are; 0 for a new one with each write. */
   readonly valueCount?: number;
   readonly hasUniqueValues?: boolean;
+  readonly orphanRule?: OrphanRule | null;
 }
 
 const SETTLED_XID = 0;
 
 /** What a row is before all. */
-export function initialRow({ hasUniqueValues }: Pick<WorldOptions, 'hasUniqueValues'>, key: string): Row {
+export function initialRow(
+  { hasUniqueValues, orphanRule }: Pick<WorldOptions, 'hasUniqueValues' | 'orphanRule'>,
+  key: string,
+): Row {
+  if (orphanRule != null && key.startsWith('c')) return ['p0', 'init', '10'];
   return hasUniqueValues === true ? [`init ${key}`, 'init', '10'] : INITIAL;
 }
 
@@ -163,6 +175,8 @@ export function createWorld(options: WorldOptions): World {
     records: new Map(),
     tombstones: new Map(),
     aside: new Map(),
+    removed: new Map(),
+    orphans: new Set(),
     journal: new Map(),
     conflicts: [],
     ownPosition: 0,
@@ -192,6 +206,7 @@ export function createWorld(options: WorldOptions): World {
     hasEqualTimes: options.hasEqualTimes ?? false,
     valueCount: options.valueCount ?? 0,
     hasUniqueValues: options.hasUniqueValues ?? false,
+    orphanRule: options.orphanRule ?? null,
     repaired: 0,
     decisions: 0,
   };
