@@ -9,6 +9,7 @@ import { checkout, sessionOnLeader } from './scenarios/overheads.ts';
 import { pointReads } from './scenarios/point-reads.ts';
 import { balancingProxies, proxies } from './scenarios/proxies.ts';
 import { readScaling } from './scenarios/read-scaling.ts';
+import { silentFollower } from './scenarios/silent-follower.ts';
 import { transactions } from './scenarios/transactions.ts';
 import { BenchServers } from './servers.ts';
 
@@ -26,6 +27,7 @@ const SCENARIOS: readonly Scenario[] = [
   gate('new', false),
   causalMix,
   ...balancingProxies,
+  silentFollower,
   readScaling,
 ];
 

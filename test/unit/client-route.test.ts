@@ -19,7 +19,12 @@ const node = (key: string, over: Partial<RouteNode & NodeLoad> = {}): RouteNode 
   freshAsOfMs: NOW_MS - 100,
   zone: null,
   weight: 1,
-  load: { outstanding: over.outstanding ?? 0, latencyMs: over.latencyMs ?? 1 },
+  load: {
+    outstanding: over.outstanding ?? 0,
+    unanswered: over.unanswered ?? 0,
+    unansweredSinceMs: 0,
+    latencyMs: over.latencyMs ?? 1,
+  },
   ...over,
 });
 const leader = node('n1', { role: 'leader' });
@@ -43,7 +48,7 @@ interface Situation extends Partial<RouteRequest> {
 const at = (situation: Situation, nodes: RouteNode[], random: [number, number] = [0, 0]): string => {
   const { rules: special, leaderTimeline = 1, blocked = [], ...over } = situation;
   const table = createRouteTable(nodes, leaderTimeline, { ...rules, ...special }, new Set(blocked), NOW_MS);
-  const route = decideRoute(request(over), table, ...random);
+  const route = decideRoute(request(over), table, random, 50);
   return route.kind === 'node' ? `${route.role} ${route.node}` : `wait: ${route.reason}`;
 };
 
@@ -63,6 +68,15 @@ describe('decideRoute', () => {
       expect(at({}, [leader, busy, free], random)).toBe('follower n3');
     }
     expect(at({}, [leader, node('n2', { latencyMs: 8 }), free])).toBe('follower n3');
+  });
+
+  it('leaves a follower alone that answers nothing, and not one with a statement that takes long', () => {
+    const other = node('n3', { latencyMs: 8 });
+    const silent = (unanswered: number): RouteNode => node('n2', { outstanding: unanswered, unanswered });
+    expect(at({}, [leader, silent(2), other])).toBe('follower n2');
+    expect(at({}, [leader, silent(3), other])).toBe('follower n3');
+    // Nobody else is there.
+    expect(at({}, [leader, silent(3)])).toBe('follower n2');
   });
 
   it('spreads nearly equal followers by the random numbers', () => {
@@ -185,7 +199,7 @@ describe('explainRoute', () => {
     const explained = explainRoute({
       classification: classify('SELECT 1'),
       request: asked,
-      route: decideRoute(asked, table, 0, 0),
+      route: decideRoute(asked, table, [0, 0], 0),
       table,
       nodes,
       rules: held,
@@ -219,7 +233,12 @@ const anyNode = fc.record({
   freshAsOfMs: fc.constantFrom(null, NOW_MS - 100, NOW_MS - 900),
   zone: fc.constantFrom(null, 'a', 'b'),
   weight: fc.constantFrom(0, 1, 2.5),
-  load: fc.record({ outstanding: fc.nat(20), latencyMs: fc.double({ min: 0, max: 50, noNaN: true }) }),
+  load: fc.record({
+    outstanding: fc.nat(20),
+    unanswered: fc.nat(9),
+    unansweredSinceMs: fc.nat(50),
+    latencyMs: fc.double({ min: 0, max: 50, noNaN: true }),
+  }),
 });
 
 const anySituation = fc.record({
@@ -250,7 +269,7 @@ describe('any situation', () => {
         const table = createRouteTable(given.nodes, 2, held, blocked, NOW_MS);
         const excluded = new Set(given.excluded);
         const asked = { ...given, preferred: null, isSession, excluded };
-        const route = decideRoute(asked, table, given.first, given.second);
+        const route = decideRoute(asked, table, [given.first, given.second], 50);
         const mayAnswer = given.nodes.filter(
           ({ key, role, isUp, weight, lsn, lagBytes, freshAsOfMs, timeline }) =>
             role === 'follower' &&

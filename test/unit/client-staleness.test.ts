@@ -63,7 +63,7 @@ class World {
       ...viewed,
       zone: null,
       weight: 1,
-      load: { outstanding: 0, latencyMs: 1 },
+      load: { outstanding: 0, unanswered: 0, unansweredSinceMs: 0, latencyMs: 1 },
     }));
     const rules = { maxLagBytes: 1e9, maxLagMs: Infinity, zone: null, allowsUnknownLag: false };
     const table = createRouteTable(nodes, 1, rules, new Set(), this.nowMs);
@@ -75,7 +75,7 @@ class World {
       completeAsOfMs: this.nowMs - maxStalenessMs,
       excluded: new Set<string>(),
     } as const;
-    const route = decideRoute(request, table, 0, 0);
+    const route = decideRoute(request, table, [0, 0], 0);
     return route.kind === 'node' ? route.role : null;
   }
 

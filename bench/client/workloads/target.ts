@@ -12,6 +12,8 @@ export interface Target {
   readonly connections: number;
   /** At which use Lockstep prepares a statement; its own default when absent, 0 for never. */
   readonly prepareAfter?: number;
+  /** See `hedgeAfterMs` of the pool. */
+  readonly hedgeAfterMs?: number;
 }
 
 /** Between a contestant's rounds its connections are idle, which must not close them. */
@@ -21,8 +23,15 @@ export function openPool(target: Target): pg.Pool {
   return target.pool === 'lockstep' ? openLockstep(target) : openPlain(target);
 }
 
-export function openLockstep({ hosts, login, connections, prepareAfter }: Target): LockstepPool {
-  return connect({ hosts, ...login, max: connections, idleTimeoutMillis: IDLE_TIMEOUT_MS, prepareAfter });
+export function openLockstep({
+  hosts,
+  login,
+  connections,
+  prepareAfter,
+  hedgeAfterMs,
+}: Target): LockstepPool {
+  const idleTimeoutMillis = IDLE_TIMEOUT_MS;
+  return connect({ hosts, ...login, max: connections, idleTimeoutMillis, prepareAfter, hedgeAfterMs });
 }
 
 export function openPlain(

@@ -177,7 +177,7 @@ export class NodeFinder {
     const { session } = progress;
     if (session !== null && isInDoubt(session, monitor.leadership)) return IN_DOUBT;
     const request = requestOf(progress, this.parts);
-    const route = decideRoute(request, this.#currentTable(), random(), random());
+    const route = decideRoute(request, this.#currentTable(), [random(), random()], performance.now());
     if (this.#breakers.size > 0 && route.kind === 'node') this.#admitTrial(route.node);
     return route;
   }
@@ -200,7 +200,7 @@ export class NodeFinder {
     return explainRoute({
       classification,
       request,
-      route: isDoubtful ? IN_DOUBT : decideRoute(request, table, random(), random()),
+      route: isDoubtful ? IN_DOUBT : decideRoute(request, table, [random(), random()], nowMs),
       table,
       nodes,
       rules,

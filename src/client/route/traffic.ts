@@ -8,8 +8,14 @@ const SMOOTHING = 0.1;
 const FADING_AFTER_MS = 1000;
 const FADING = 0.8;
 
+/** A node that left everything unanswered for so long is tried again with a few statements. */
+const TRIED_AGAIN_AFTER_MS = 250;
+
 interface NodeTraffic {
   outstanding: number;
+  unanswered: number;
+  unansweredSinceMs: number;
+  begunAtMs: number;
   latencyMs: number;
   measuredAtMs: number;
   reads: number;
@@ -64,6 +70,7 @@ export class Traffic {
   fade(nowMs: number): void {
     for (const node of this.#nodes.values()) {
       if (nowMs - node.measuredAtMs > FADING_AFTER_MS) node.latencyMs *= FADING;
+      if (nowMs - node.begunAtMs > TRIED_AGAIN_AFTER_MS) node.unanswered = 0;
     }
   }
 
@@ -77,21 +84,42 @@ export class Traffic {
     this.#node(key).reads += 1;
   }
 
-  started(key: NodeKey): void {
-    this.#node(key).outstanding += 1;
+  /** A statement waits for a connection, or is sent. */
+  started(key: NodeKey, nowMs: number): void {
+    const node = this.#node(key);
+    node.outstanding += 1;
+    if (node.unanswered === 0) node.unansweredSinceMs = nowMs;
+    node.unanswered += 1;
+    node.begunAtMs = nowMs;
+  }
+
+  /** The wait for a connection is over; whether it was `got` says that the node is there. */
+  waited(key: NodeKey, got: boolean): void {
+    const node = this.#node(key);
+    node.outstanding -= 1;
+    if (got) node.unanswered = 0;
   }
 
   ended(key: NodeKey, tookMs: number): void {
     const node = this.#node(key);
     node.measuredAtMs = performance.now();
     node.outstanding -= 1;
+    node.unanswered = 0;
     node.latencyMs = node.latencyMs === 0 ? tookMs : node.latencyMs + SMOOTHING * (tookMs - node.latencyMs);
   }
 
   #node(key: NodeKey): NodeTraffic {
     let node = this.#nodes.get(key);
     if (node === undefined) {
-      node = { outstanding: 0, latencyMs: 0, measuredAtMs: 0, reads: 0 };
+      node = {
+        outstanding: 0,
+        unanswered: 0,
+        unansweredSinceMs: 0,
+        begunAtMs: 0,
+        latencyMs: 0,
+        measuredAtMs: 0,
+        reads: 0,
+      };
       this.#nodes.set(key, node);
     }
     return node;

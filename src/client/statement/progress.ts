@@ -39,8 +39,8 @@ export interface Progress extends RouteProgress, PlannedStatement {
   readonly commitWaitMs: number;
   readonly resolve: (result: QueryResult) => void;
   readonly reject: (error: Error) => void;
-  /** Where it was sent last. */
-  sentTo: NodeKey | null;
+  /** Where it was sent last, or waits for a connection. */
+  goesTo: NodeKey | null;
   preparedAs: readonly [string] | undefined;
   hasLooked: boolean;
   isLeaderGateSpent: boolean;
@@ -78,7 +78,7 @@ export function begin(
     access: mayUseFollower && level === null ? 'any' : 'leader',
     maxStalenessMs: request.statement.maxStalenessMs ?? request.session?.maxStalenessMs ?? null,
     lastError: null,
-    sentTo: null,
+    goesTo: null,
     preparedAs: name === undefined ? undefined : [name],
     hasLooked: false,
     isLeaderGateSpent: false,

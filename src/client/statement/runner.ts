@@ -67,19 +67,16 @@ export class StatementRunner {
     return hedger.race(promise, () => this.#sendCopy(progress));
   }
 
-  /** Null when no other follower has a connection free at once. */
-  #sendCopy({ request, source, sentTo }: Progress): Promise<QueryResult> | null {
-    if (sentTo === null) return null;
+  /** Null when there is no other follower. */
+  #sendCopy({ request, source, goesTo }: Progress): Promise<QueryResult> | null {
+    if (goesTo === null) return null;
     const { promise, resolve, reject } = Promise.withResolvers<QueryResult>();
     const copy = begin(this.parts, request, source, resolve, reject);
-    exclude(copy, sentTo);
+    exclude(copy, goesTo);
     const route = this.finder.routeNow(copy);
-    const isElsewhere = route.kind === 'node' && route.role === 'follower';
-    const lease = isElsewhere ? source.tryAcquire(route.node) : null;
-    if (lease === null || !isElsewhere) return null;
+    if (route.kind !== 'node' || route.role !== 'follower') return null;
     this.parts.traffic.counts.hedged += 1;
-    this.pending.begin();
-    this.#send(copy, route, lease);
+    this.#start(copy);
     return promise;
   }
 
@@ -152,9 +149,14 @@ export class StatementRunner {
 
   async #acquire(progress: Progress, route: NodeRoute): Promise<void> {
     let lease: Lease | null;
+    const { traffic } = this.parts;
+    progress.goesTo = route.node;
+    traffic.started(route.node, performance.now());
     try {
       lease = await progress.source.acquire(route.node);
+      traffic.waited(route.node, lease !== null);
     } catch (error) {
+      traffic.waited(route.node, false);
       return this.#afterFailure(progress, route, 'unreached', toError(error));
     }
     if (lease === null) return this.#advance(progress);
@@ -184,8 +186,8 @@ export class StatementRunner {
     const isObserved = lease.observer !== null || observer !== undefined;
     const plan = isObserved ? { ...planned, reason: route.reason, observer } : planned;
     const attempt: Attempt = { route, lease, plan, startedAtMs: performance.now() };
-    progress.sentTo = route.node;
-    traffic.started(route.node);
+    progress.goesTo = route.node;
+    traffic.started(route.node, attempt.startedAtMs);
     const finish = (report: ExchangeReport | null): void => {
       traffic.ended(route.node, performance.now() - attempt.startedAtMs);
       try {

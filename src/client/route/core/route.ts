@@ -5,8 +5,11 @@ import type { ViewedNode } from '../../cluster/core/leadership.ts';
 
 /** How busy and how quick a node is from here. It changes while a {@link RouteTable} holds it. */
 export interface NodeLoad {
-  /** Statements in flight from this pool. */
+  /** Statements in flight from this pool, or waiting for a connection there. */
   readonly outstanding: number;
+  /** How many of them were begun since it answered last, and when the first of these was (monotonic). */
+  readonly unanswered: number;
+  readonly unansweredSinceMs: number;
   /** Moving average of a statement's time; 0 while nothing was measured. */
   readonly latencyMs: number;
 }
@@ -142,17 +145,22 @@ function createCandidates(nodes: readonly RouteNode[], rules: RouteRules): Candi
 
 /**
  * Chooses the node for one statement. Reads go to the better of two randomly drawn eligible followers: the
- * one with the lower expected time (in flight × latency), which balances nearly as well as asking all and
- * does not herd. Without an eligible follower they go to the leader. `first` and `second` are random numbers
- * in [0, 1). Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
+ * one with the lower expected time (in flight × latency, or its silence), which balances nearly as well as asking all and
+ * does not herd. Without an eligible follower they go to the leader. `draws` are random numbers
+ * in [0, 1); `nowMs` is the monotonic time. Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
  */
-export function decideRoute(request: RouteRequest, table: RouteTable, first: number, second: number): Route {
+export function decideRoute(
+  request: RouteRequest,
+  table: RouteTable,
+  draws: readonly [number, number],
+  nowMs: number,
+): Route {
   if (request.access === 'leader') return routeToLeader(request, table, null);
   const candidates = request.isSession ? table.causal : table.plain;
   const { near, all } = candidates;
   const target =
-    chooseOfTwo(request, usable(request, near), candidates.isEven, first, second) ??
-    (near === all ? null : chooseOfTwo(request, usable(request, all), candidates.isEven, first, second));
+    chooseOfTwo(request, usable(request, near), candidates.isEven, draws, nowMs) ??
+    (near === all ? null : chooseOfTwo(request, usable(request, all), candidates.isEven, draws, nowMs));
   return target === null ? routeToLeader(request, table, 'read, no eligible follower') : target.route;
 }
 
@@ -198,8 +206,8 @@ function chooseOfTwo(
   { preferred }: RouteRequest,
   targets: readonly Target[],
   isEven: boolean,
-  first: number,
-  second: number,
+  [first, second]: readonly [number, number],
+  nowMs: number,
 ): Target | null {
   const { length } = targets;
   if (length <= 1) return targets[0] ?? null;
@@ -212,7 +220,7 @@ function chooseOfTwo(
   const two = targets[other];
   if (one === undefined || two === undefined) return one ?? two ?? null;
   const factor = home >= 0 ? WORTH_LEAVING : CLEARLY_BETTER;
-  return expectedMs(two.node.load) < expectedMs(one.node.load) * factor ? two : one;
+  return expectedMs(two.node.load, nowMs) < expectedMs(one.node.load, nowMs) * factor ? two : one;
 }
 
 /** The index of one target, each with the probability of its weight, without the one at `excluded`. */
@@ -231,7 +239,14 @@ function draw(targets: readonly Target[], random: number, excluded: number): num
   return last;
 }
 
-/** An unmeasured node counts as quick, so that it gets measured. */
-function expectedMs({ outstanding, latencyMs }: NodeLoad): number {
-  return (outstanding + 1) * Math.max(latencyMs, 0.05);
+/** One statement, or two, may just take long; when so many have no answer, it is the node. */
+const SILENT_AT = 3;
+
+/** An unmeasured node counts as quick, so that it gets measured; a silent one as no quicker than it has been silent. */
+function expectedMs(
+  { outstanding, latencyMs, unanswered, unansweredSinceMs }: NodeLoad,
+  nowMs: number,
+): number {
+  const usualMs = (outstanding + 1) * Math.max(latencyMs, 0.05);
+  return unanswered < SILENT_AT ? usualMs : Math.max(usualMs, nowMs - unansweredSinceMs);
 }
