@@ -89,7 +89,7 @@ export class Asking<T> {
 
   #onFailure(node: NodeQueue, failure: NodeFailure): void {
     this.#failures.set(node.name, failure.message);
-    if (failure.isRefusal) {
+    if (failure.refusal !== null) {
       this.#refusals.add(node);
       if (!this.#roster.canReach(this.#question.level, (other) => this.#refusals.has(other)))
         this.#fail(failure);

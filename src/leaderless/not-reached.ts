@@ -12,10 +12,8 @@ export function notReached(
   cause?: NodeFailure,
 ): LockstepError {
   const told = [...failures.values()].join('; ') || 'the others did not answer in time';
-  if (cause?.isRefusal === true) {
-    const code = cause.message.includes('clock') ? 'CLOCK_SKEW' : 'CONFIG_INVALID';
-    return new LockstepError(code, `The servers refused it: ${told}.`, { outcome, cause });
-  }
+  if (cause !== undefined && cause.refusal !== null)
+    return new LockstepError(cause.refusal, `The servers refused it: ${told}.`, { outcome, cause });
   return new LockstepError(
     'QUORUM_NOT_REACHED',
     `${answeredBy.length} of ${needed} servers that "${what}" needs answered in time: ${told}. See which of them run ("lockstep leaderless status"), or ask for less.`,

@@ -227,6 +227,7 @@ class Write {
   readonly #asked = new Set<NodeQueue>();
   /** Failed nodes that are asked again. */
   readonly #pending = new Map<NodeQueue, number>();
+  readonly #refusals = new Set<NodeQueue>();
   #refusal: NodeFailure | null = null;
   #mayBeApplied = false;
   #isDone = false;
@@ -254,6 +255,7 @@ class Write {
 
   #onAnswer(node: NodeQueue): void {
     this.#answered.push(node);
+    this.#failures.delete(node.name);
     this.#pending.delete(node);
     const { roster, level } = this.#options;
     if (this.#isDone || !roster.isEnough(level, this.#answered)) return;
@@ -267,11 +269,14 @@ class Write {
     this.#failures.set(node.name, failure.message);
     this.#mayBeApplied ||= failure.wasSent;
     if (this.#isDone) return this.#miss(node);
-    if (failure.isRefusal) {
+    if (failure.refusal !== null) {
       this.#refusal = failure;
+      this.#refusals.add(node);
       this.#pending.set(node, 0);
-      // Each node that has not said anything might still do it.
-      if (this.#failures.size + this.#answered.length >= this.#options.roster.queues.length) this.#giveUp();
+      // Each of the others might still do it, also one that failed and is asked again.
+      const isLeft = (other: NodeQueue): boolean =>
+        !this.#answered.includes(other) && !this.#refusals.has(other);
+      if (!this.#options.roster.queues.some(isLeft)) this.#giveUp();
       return;
     }
     // The very same cells again: they cannot count twice.

@@ -226,7 +226,7 @@ export class PgNode implements NodeTransport {
       const known = this.#opened.get(name);
       if (known === kind) continue;
       const message = `the collection "${name}" is of kind "${known}", not "${kind}"`;
-      mismatches.set(request, new NodeFailure(message, { wasSent: false, isRefusal: true }));
+      mismatches.set(request, new NodeFailure(message, { wasSent: false, refusal: 'CONFIG_INVALID' }));
     }
     return mismatches;
   }
@@ -244,12 +244,12 @@ export class PgNode implements NodeTransport {
       this.#fail(client, error.message);
       return new NodeFailure(`${name}: ${error.message}`, { wasSent: false, cause: error });
     }
-    const isRefusal = error.code === 'LS002' || error.code === 'LS003';
+    const isClock = error.code === 'LS002' || error.code === 'LS003';
     // A statement that ended in an error was rolled back; one whose server is going down may have been committed.
     const isShutdown = error.code?.startsWith('57P') === true;
     return new NodeFailure(`${name}: ${error.message}`, {
       wasSent: wasSent && isShutdown,
-      isRefusal,
+      refusal: isClock ? 'CLOCK_SKEW' : null,
       cause: error,
     });
   }

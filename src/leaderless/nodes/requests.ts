@@ -167,21 +167,24 @@ export type NodeReply =
       }[];
     };
 
+/** A writer's clock that a node does not accept, or a request that does not fit what is there. */
+export type Refusal = 'CLOCK_SKEW' | 'CONFIG_INVALID';
+
 /** Why a node did not answer. */
 export class NodeFailure extends Error {
   /** Whether the node may have done what was asked. */
   readonly wasSent: boolean;
-  /** Set when every repetition would be refused as well. */
-  readonly isRefusal: boolean;
+  /** Why the node would refuse every repetition as well; null when it might do it yet. */
+  readonly refusal: Refusal | null;
 
   constructor(
     message: string,
-    options: { readonly wasSent: boolean; readonly isRefusal?: boolean; readonly cause?: unknown },
+    options: { readonly wasSent: boolean; readonly refusal?: Refusal | null; readonly cause?: unknown },
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'NodeFailure';
     this.wasSent = options.wasSent;
-    this.isRefusal = options.isRefusal ?? false;
+    this.refusal = options.refusal ?? null;
   }
 }
 

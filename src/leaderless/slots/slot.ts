@@ -170,6 +170,12 @@ export class Slot {
       return run.proposal;
     };
     const failures = new Map<string, string>();
+    let refusal: NodeFailure | null = null;
+    // What an earlier round met says nothing of why this one fails.
+    const note = (): void => {
+      this.#failures = failures;
+      this.#refusal = refusal;
+    };
     const answered: string[] = [];
     let isOver = false;
     let step: RoundStep;
@@ -177,7 +183,7 @@ export class Slot {
       if (isOver) return;
       isOver = true;
       cancelTimeout();
-      this.#failures = failures;
+      note();
       this.#proposed = null;
       this.#conclude(step.round, { epoch, promised, ballot, next, calls, live, results, answered });
     };
@@ -195,7 +201,8 @@ export class Slot {
           if (isOver) return;
           if (reply instanceof NodeFailure) {
             failures.set(node.name, reply.message);
-            if (reply.isRefusal) this.#refusal = reply;
+            if (reply.refusal !== null) refusal = reply;
+            note();
             failed.push(node.name);
             const left = nodes.map(({ name }) => name).filter((name) => !failed.includes(name));
             if (!isQuorum(left, quorum) && isCurrent(step.round, message)) finish();

@@ -181,7 +181,7 @@ export class ModelNode {
         if (request.isRepair !== true && request.cells.some((cell) => this.#isTooLate(cell)))
           return new NodeFailure('the clock of the writer is far behind', {
             wasSent: false,
-            isRefusal: true,
+            refusal: 'CLOCK_SKEW',
           });
         for (const cell of request.cells) this.#merge(cell, number);
         return { kind: 'done' };
