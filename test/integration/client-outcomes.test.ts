@@ -160,6 +160,12 @@ async function untilWaiting(pid: number): Promise<void> {
 }
 
 describe('a key', () => {
+  it('is refused in a batch for one of its statements, where nothing would come of it', async () => {
+    const statement = { text: WRITE, values: ['of one'], idempotencyKey: 'of one' };
+    await expect(pool.transaction([statement])).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    expect(await countOf('of one')).toBe(0);
+  });
+
   it('runs the function of a later call no more, in whichever process, and returns the stored result', async () => {
     const write = writer('repeat');
     const first = await direct.transaction((transaction) => write.run(transaction), {

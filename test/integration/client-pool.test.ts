@@ -240,6 +240,15 @@ describe('pool.connect', () => {
     giveBack(next);
   });
 
+  it('tells how it parses a type, also while it is bound to a connection', async () => {
+    const client = await checkout();
+    const parse = (text: string): unknown => (client.getTypeParser(23) as (text: string) => unknown)(text);
+    expect(parse('7')).toBe(7);
+    await client.query('BEGIN');
+    expect(parse('7')).toBe(7);
+    await client.query('ROLLBACK');
+  });
+
   it('delivers notifications', async () => {
     const client = await checkout();
     const heard = new Promise<pg.Notification>((resolve) => client.on('notification', resolve));

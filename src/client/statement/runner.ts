@@ -120,12 +120,18 @@ export class StatementRunner {
 
   #advance(progress: Progress): void {
     const route = this.finder.routeNow(progress);
-    if (route.kind === 'wait') return void this.#advanceLater(progress);
+    if (route.kind === 'wait') return this.#settleLater(progress, this.#advanceLater(progress));
     const next = route.role === 'leader' ? null : route.node;
-    if (progress.session?.hasUnaskedBeside(next) === true) return void this.#askUnasked(progress, next);
+    if (progress.session?.hasUnaskedBeside(next) === true)
+      return this.#settleLater(progress, this.#askUnasked(progress, next));
     const lease = progress.source.tryAcquire(route.node);
-    if (lease === null) return void this.#acquire(progress, route);
+    if (lease === null) return this.#settleLater(progress, this.#acquire(progress, route));
     this.#send(progress, route, lease);
+  }
+
+  /** Whatever goes wrong on the way is the statement's, and nobody waits for ever. */
+  #settleLater(progress: Progress, way: Promise<void>): void {
+    way.catch((error: unknown) => this.#fail(progress, toError(error)));
   }
 
   async #askUnasked(progress: Progress, next: NodeKey | null): Promise<void> {
@@ -140,11 +146,7 @@ export class StatementRunner {
   }
 
   async #advanceLater(progress: Progress): Promise<void> {
-    try {
-      await this.#acquire(progress, await this.finder.awaitRoute(progress));
-    } catch (error) {
-      this.#fail(progress, toError(error));
-    }
+    await this.#acquire(progress, await this.finder.awaitRoute(progress));
   }
 
   async #acquire(progress: Progress, route: NodeRoute): Promise<void> {

@@ -142,7 +142,7 @@ export class VirtualClient extends EventEmitter {
   }
 
   getTypeParser(...args: Parameters<PoolClient['getTypeParser']>): unknown {
-    return (this.#held?.client.getTypeParser ?? pg.types.getTypeParser)(...args);
+    return this.#held === null ? pg.types.getTypeParser(...args) : this.#held.client.getTypeParser(...args);
   }
 
   ref(): void {

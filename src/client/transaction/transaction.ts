@@ -6,6 +6,7 @@ import { isSerializationConflict, READ_ONLY_TRANSACTION } from '../statement/cor
 import type { OwnStatement } from '../../wire/batch.ts';
 import { resolveCommitWait } from '../statement/durability.ts';
 import type { CommitWait } from '../statement/durability.ts';
+import { keyRefused } from '../statement/queryable.ts';
 import type { StatementConfig } from '../statement/queryable.ts';
 import { createLocalDurability } from '../session/gate.ts';
 import type { Lease } from '../../wire/contract.ts';
@@ -114,6 +115,8 @@ export async function runBatch(
     const classification = classifier.classify(statement.text);
     refuseTransactionControl(classification);
     refuseOwnCommitWait(statement);
+    // It would be left out without a word, and the promise with it.
+    if (statement.idempotencyKey !== undefined) throw keyRefused();
     if (classification.isSingle) continue;
     throw new LockstepError(
       'CONFIG_INVALID',
