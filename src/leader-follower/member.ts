@@ -76,7 +76,7 @@ export class Member {
   #wake: () => void = () => undefined;
   #door: { close(): Promise<void> } | null = null;
 
-  /** Opens the node's folder. Throws CONFIG_INVALID when it belongs to another cluster or lost its vote. */
+  /** Opens the node's folder. Throws CONFIG_INVALID when it belongs to another cluster, or its `consensus.json` is gone. */
   static async open(options: MemberOptions, events: EventLog): Promise<Member> {
     const { config, stateDir, clock } = options;
     const node = findNode(config, options.node);

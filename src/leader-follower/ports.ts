@@ -14,7 +14,7 @@ export type PeersPort = Public<Peers>;
 /** Opens the links to the others; `listener` hears what comes of them. */
 export type OpenPeers = (listener: PeersListener) => PeersPort;
 
-/** The node's PostgreSQL, as its agent sees and changes it: {@link LocalNode}, or a simulation's. */
+/** The node's PostgreSQL, as its agent sees and changes it: {@link LocalNode}, or what stands in for it. */
 export type LocalPort = Omit<Public<LocalNode>, 'server' | 'changes' | 'role' | 'delayed'> & {
   readonly server: Public<PostgresServer>;
   readonly changes: Public<LocalChanges>;

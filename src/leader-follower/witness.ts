@@ -21,7 +21,7 @@ export class Witness {
   /** It does nothing by it, and takes commands like every agent. */
   readonly #plan: PlanRegister;
 
-  /** Opens the node's folder. Throws CONFIG_INVALID when it belongs to another cluster or lost its vote. */
+  /** Opens the node's folder. Throws CONFIG_INVALID when it belongs to another cluster, or its `consensus.json` is gone. */
   static async open(options: MemberOptions): Promise<Witness> {
     return new Witness(await Member.open(options, new EventLog(options.node)));
   }

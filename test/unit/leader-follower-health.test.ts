@@ -82,8 +82,10 @@ describe('a leader that does not write', () => {
 describe('a leader whose disk is full', () => {
   it.each([
     ['hands over to a follower that has room', [room(n1, 0), room(n2, aLot), room(n3, 0)], true],
-    ['leads with some room left', [room(n1, 2_000_000), room(n2, aLot), room(n3, aLot)], false],
-    ['leads on where the followers have no more', [room(n1, 0), room(n2, 1_000_000), room(n3, 0)], false],
+    ['does so below a megabyte', [room(n1, 1_048_575), room(n2, aLot), room(n3, aLot)], true],
+    ['leads with some room left', [room(n1, 1_048_576), room(n2, aLot), room(n3, aLot)], false],
+    ['hands over where there are 64 MB', [room(n1, 0), room(n2, 67_108_864), room(n3, 0)], true],
+    ['leads on where the followers have less', [room(n1, 0), room(n2, 67_108_863), room(n3, 0)], false],
     ['or do not tell', [room(n1, 0), plainMerit(n2), plainMerit(n3)], false],
     ['or where it does not know of itself', [plainMerit(n1), room(n2, aLot)], false],
   ] as const)('%s', (_, merits, isHandedOver) => {

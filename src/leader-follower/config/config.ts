@@ -279,7 +279,7 @@ export function delayMsOf(node: Pick<NodeConfig, 'delay'>): number {
   return node.delay === undefined ? 0 : checkDelay(node.delay);
 }
 
-/** Those that vote: fixed while an agent runs. */
+/** Those that vote. */
 export function voters(config: ClusterConfig): readonly NodeConfig[] {
   return config.nodes.filter((node) => node.voter);
 }

@@ -21,7 +21,7 @@ export type Action =
   /** A follower that streams: keep the slots that the others need should it lead. */
   | { readonly kind: 'keep-slots' }
   | { readonly kind: 'demote'; readonly reason: string }
-  /** PostgreSQL does not write any more: end it, `inOrder` where it may still do so, and give the lease up. */
+  /** This leader should not go on leading: end PostgreSQL, `inOrder` where it may still do so, and give the lease up. */
   | { readonly kind: 'hand-over'; readonly reason: string; readonly inOrder: boolean }
   /** Give the lease up so that another may take it at once. */
   | { readonly kind: 'release'; readonly reason: string }

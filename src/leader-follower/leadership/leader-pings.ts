@@ -6,7 +6,7 @@ import type { LeadershipHold } from './leadership-hold.ts';
 import type { RegisterReader } from './register-reader.ts';
 import type { SupportOfMembers } from './support-of-members.ts';
 
-/** How often the leader pings. Five pings may be lost or late before support of the default length ends. */
+/** How often the leader pings. Ten pings in a row may be lost or late before support of the default length ends. */
 const PING_INTERVAL_MS = 50;
 /** A leader that writes nothing for so long stops pinging, in case it cannot hand over. */
 const SILENT_AFTER_FAILING_MS = 4_000;
