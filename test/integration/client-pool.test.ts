@@ -242,7 +242,8 @@ describe('pool.connect', () => {
 
   it('tells how it parses a type, also while it is bound to a connection', async () => {
     const client = await checkout();
-    const parse = (text: string): unknown => (client.getTypeParser(23) as (text: string) => unknown)(text);
+    const parse = (text: string): unknown =>
+      (client.getTypeParser(pg.types.builtins.INT4) as (text: string) => unknown)(text);
     expect(parse('7')).toBe(7);
     await client.query('BEGIN');
     expect(parse('7')).toBe(7);
