@@ -3,6 +3,7 @@ import { ApplyServers } from '../apply/servers.ts';
 import { meetsBar, renderBar } from '../result.ts';
 import type { Bar, BenchResult, Row } from '../result.ts';
 import { runCompare } from './compare.ts';
+import { buildProgram } from './follow-process.ts';
 import { runHotRows } from './hot-rows.ts';
 import { runHangingTarget, runLargeTransaction } from './memory.ts';
 import type { MemoryResult } from './memory.ts';
@@ -37,6 +38,7 @@ export async function runFollowBench(options: FollowBenchOptions): Promise<Bench
   const when = new Date().toISOString();
   const rows: Row[] = [];
   let version = '';
+  buildProgram();
   for (const [name, measure] of Object.entries(MEASURES)) {
     if (options.only !== null && !name.startsWith(options.only)) continue;
     options.progress(`${name} …`);

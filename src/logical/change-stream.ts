@@ -23,7 +23,7 @@ const STATUS_EVERY_MS = 1_000;
 /** Reading on every packet costs a processor more than the packets' content. */
 const COALESCE_MS = 1;
 const SMALL_READ_BYTES = 16_384;
-const PART_BYTES = 1_048_576;
+const PART_BYTES = 262_144;
 const MAX_SPOOL_BYTES = 64 * 1_073_741_824;
 const SLOT_IS_BUSY = '55006';
 const BUSY_SLOT_RETRY_MS = 50;

@@ -5,7 +5,7 @@ import type { Change, TransactionHead, TransactionPart } from './core/change.ts'
 
 export interface ChangesOptions extends Omit<ChangeStreamOptions, 'streamsLarge'> {
   /**
-   * Gives a transaction of more than 1 MB in several pieces, so that no transaction is too large for the memory.
+   * Gives a transaction of more than 256 kB in several pieces, so that no transaction is too large for the memory.
    * Default false: each is given whole.
    */
   readonly splitsLarge?: boolean;

@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { signalProcessTree } from '../../src/cli/dev/process-tree.ts';
 import type { PostgresBinaries } from '../../src/postgres/binaries.ts';
 import type { PostgresServer } from '../../src/postgres/server.ts';
 import { until } from '../integration/fixture.ts';
@@ -98,9 +99,18 @@ export function watchFollow(
 }
 
 async function crash(server: PostgresServer): Promise<void> {
-  await server.stop('immediate');
-  await server.startAsFollower();
-  await server.promote(PATIENCE_MS);
+  if (server.pid !== null) await signalProcessTree(server.pid, 'SIGKILL');
+  await until('the server is gone', () => !server.isRunning, PATIENCE_MS);
+  // A busy machine may be too slow for the one or the other.
+  await until(
+    'the server leads again',
+    async () => {
+      if (!server.isRunning) await server.startAsFollower();
+      await server.promote(PATIENCE_MS);
+      return true;
+    },
+    PATIENCE_MS,
+  );
 }
 
 /** Asks until there is an answer: the server may be down. */

@@ -96,6 +96,34 @@ const TYPES: readonly TypeChoice[] = [
     isKeyType: false,
     isTextOnly: true,
   },
+  {
+    sql: 'tags',
+    literal: (pick) => ["'{}'", `'{a,NULL}'`, `ARRAY['b"', 'c${pick(9)}']::tags`][pick(3)] ?? 'NULL',
+    isKeyType: false,
+  },
+  { sql: 'jsonb[]', literal: (pick) => `ARRAY['{"a": ${pick(9)}}', 'null']::jsonb[]`, isKeyType: false },
+  { sql: 'numeric[]', literal: (pick) => `'{1.${pick(9)}0,NaN}'`, isKeyType: false },
+  { sql: 'int4range[]', literal: (pick) => `ARRAY[int4range(${pick(9)}, 20), 'empty']`, isKeyType: false },
+  {
+    sql: 'small[]',
+    literal: (pick) => `ARRAY[${pick(9)}, NULL]::small[]`,
+    isKeyType: false,
+    isTextOnly: true,
+  },
+  {
+    sql: 'daterange',
+    literal: (pick) => `daterange('2020-01-0${1 + pick(8)}', '2020-02-01')`,
+    isKeyType: true,
+  },
+  { sql: 'cidr', literal: (pick) => `'10.${pick(30)}.0.0/16'`, isKeyType: true },
+  { sql: 'macaddr8', literal: (pick) => `'08:00:2b:01:02:03:04:${String(10 + pick(30))}'`, isKeyType: true },
+  { sql: 'oid', literal: (pick) => String(4_000_000_000 + pick(20)), isKeyType: true },
+  { sql: '"char"', literal: (pick) => `'${'abcdef'[pick(6)]}'`, isKeyType: true },
+  { sql: 'pg_lsn', literal: (pick) => `'0/${pick(9)}F'`, isKeyType: true },
+  { sql: 'box', literal: (pick) => `'((${pick(9)},1),(0,0.5))'`, isKeyType: false },
+  { sql: 'polygon', literal: (pick) => `'((0,0),(${pick(9)},1),(2,0))'`, isKeyType: false },
+  { sql: 'tsquery', literal: (pick) => `'a${pick(9)} & !b'`, isKeyType: false },
+  { sql: 'jsonpath', literal: (pick) => `'$.a[${pick(9)}]'`, isKeyType: false },
   { sql: 'floatrange', literal: (pick) => `floatrange(0.5, ${1 + pick(9)})`, isKeyType: false },
 ];
 
@@ -109,11 +137,18 @@ export interface RandomCase {
 }
 
 const TYPES_SQL = `CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN small AS int4 CHECK (VALUE < 100);
-  CREATE DOMAIN large_text AS text; CREATE TYPE pair AS (a int, b text);
+  CREATE DOMAIN large_text AS text; CREATE DOMAIN tags AS text[]; CREATE TYPE pair AS (a int, b text);
   CREATE TYPE floatrange AS RANGE (subtype = float8);`;
+
+/** How its rows lie. Each side has its own way. */
+type Layout = 'plain' | 'by hash' | 'by list';
+
+/** By what its rows are told apart. */
+type Identity = 'primary key' | 'unique index' | 'whole row';
 
 interface RandomTable {
   readonly name: string;
+  readonly identity: Identity;
   readonly keys: readonly { readonly name: string; readonly type: TypeChoice }[];
   readonly values: readonly { readonly name: string; readonly type: TypeChoice }[];
 }
@@ -127,28 +162,86 @@ export function randomCase(seed: number, prefix: string, isTextAllowed: boolean)
   const choose = (from: readonly TypeChoice[]): TypeChoice => from[pick(from.length)] as TypeChoice;
   const tables = Array.from({ length: 5 }, (_, index): RandomTable => ({
     name: `${prefix}_${index}`,
+    identity:
+      (['primary key', 'primary key', 'unique index', 'whole row'] as const)[pick(4)] ?? 'primary key',
     keys: Array.from({ length: 1 + pick(2) }, (__, at) => ({ name: `k${at}`, type: choose(keyTypes) })),
     values: Array.from({ length: 1 + pick(7) }, (__, at) => ({ name: `v${at}`, type: choose(types) })),
   }));
-  const create = ({ name, keys, values }: RandomTable, isSource: boolean): string => {
-    const order = pick(2) === 0 || isSource ? [...keys, ...values] : [...values, ...keys];
-    const columns = order.map((column) => `${column.name} ${column.type.sql}`);
-    columns.push(
-      `length int GENERATED ALWAYS AS (${values.length} + coalesce(length(v_note), 0)) STORED`,
-      'v_note text',
-    );
-    return `CREATE TABLE ${name} (${columns.join(', ')}, PRIMARY KEY (${keys.map((key) => key.name).join(', ')}));`;
-  };
-  const identity = tables.map(({ name }) =>
-    pick(4) === 0 ? `ALTER TABLE ${name} REPLICA IDENTITY FULL;` : '',
-  );
   return {
     types: TYPES_SQL,
     tables: tables.map(({ name }) => name),
-    source: tables.map((table) => create(table, true)).join('\n') + identity.join('\n'),
-    target: tables.map((table) => create(table, false)).join('\n'),
+    source: tables.map((table) => createTable(table, true, pick)).join('\n'),
+    target: tables.map((table) => createTable(table, false, pick)).join('\n'),
     changes: Array.from({ length: 120 }, () => randomTransaction(tables, pick)),
   };
+}
+
+function createTable(
+  { name, identity, keys, values }: RandomTable,
+  isSource: boolean,
+  pick: (count: number) => number,
+): string {
+  const layout = (['plain', 'plain', 'by hash', 'by list'] as const)[pick(4)] ?? 'plain';
+  const order = isSource || pick(2) === 0 ? [...keys, ...values] : [...values, ...keys];
+  const columns = order.map((column) => `${column.name} ${column.type.sql}`);
+  columns.push(
+    `length int GENERATED ALWAYS AS (${values.length} + coalesce(length(v_note), 0)) STORED`,
+    'v_note text',
+  );
+  const list = keys.map((key) => key.name).join(', ');
+  // The target finds rows by a primary key whatever the source tells them apart by.
+  const hasPrimaryKey = !isSource || identity !== 'unique index';
+  if (hasPrimaryKey) columns.push(`PRIMARY KEY (${list})`);
+  const statements = [`CREATE TABLE ${name} (${columns.join(', ')})${partitioning(layout)}`];
+  const parts = partitionsOf(name, layout);
+  statements.push(
+    ...parts.map(({ table, bounds }) => `CREATE TABLE ${table} PARTITION OF ${name} ${bounds}`),
+  );
+  if (isSource && identity === 'unique index') {
+    for (const { name: key } of keys) statements.push(`ALTER TABLE ${name} ALTER ${key} SET NOT NULL`);
+    statements.push(`CREATE UNIQUE INDEX ${name}_key ON ${name} (${list})`);
+  }
+  if (isSource)
+    statements.push(
+      ...identities(
+        name,
+        identity,
+        parts.map(({ table }) => table),
+        list,
+      ),
+    );
+  return `${statements.join('; ')};`;
+}
+
+function partitioning(layout: Layout): string {
+  if (layout === 'plain') return '';
+  return ` PARTITION BY ${layout === 'by hash' ? 'HASH' : 'LIST'} (k0)`;
+}
+
+/** By list there is one for all: its rows come under another name than the table's own. */
+function partitionsOf(name: string, layout: Layout): { readonly table: string; readonly bounds: string }[] {
+  if (layout === 'plain') return [];
+  if (layout === 'by list') return [{ table: `${name}_all`, bounds: 'DEFAULT' }];
+  return [0, 1, 2].map((remainder) => ({
+    table: `${name}_${remainder}`,
+    bounds: `FOR VALUES WITH (MODULUS 3, REMAINDER ${remainder})`,
+  }));
+}
+
+/** Each partition has one of its own. */
+function identities(name: string, identity: Identity, parts: readonly string[], keys: string): string[] {
+  if (identity === 'primary key') return [];
+  if (identity === 'whole row')
+    return [name, ...parts].map((table) => `ALTER TABLE ${table} REPLICA IDENTITY FULL`);
+  const own = parts.map(
+    (table) => `ALTER TABLE ${table} REPLICA IDENTITY USING INDEX ${indexOf(table, keys)}`,
+  );
+  return [...own, `ALTER TABLE ${name} REPLICA IDENTITY USING INDEX ${name}_key`];
+}
+
+/** As PostgreSQL names the index that a partition gets for its parent's. */
+function indexOf(table: string, keys: string): string {
+  return `${table}_${keys.replaceAll(', ', '_')}_idx`;
 }
 
 function randomTransaction(tables: readonly RandomTable[], pick: (count: number) => number): string {

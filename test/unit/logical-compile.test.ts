@@ -31,6 +31,7 @@ function plan(): TablePlan {
       schema: 'public',
       name: 't',
       runsAs: null,
+      isPartitioned: false,
       keys: [['id']],
       columns: relation.columns.map(({ name }) => ({
         name,

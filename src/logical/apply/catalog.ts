@@ -71,7 +71,7 @@ class Types {
 
 const COLUMNS_SQL = `
 SELECT c.oid::int8::text AS table_oid, a.attname AS name, a.atttypid::int8::text AS type_oid,
-       a.attgenerated <> '' AS is_generated, a.attidentity = 'a' AS is_identity_always,
+       a.attgenerated <> '' AS is_generated, a.attidentity = 'a' AS is_identity_always, c.relkind = 'p' AS is_partitioned,
        CASE WHEN r.rolsuper AND r.oid <> c.relowner THEN pg_catalog.pg_get_userbyid(c.relowner) END AS runs_as
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -144,6 +144,7 @@ export class Catalog {
       type_oid: string;
       is_generated: boolean;
       is_identity_always: boolean;
+      is_partitioned: boolean;
       runs_as: string | null;
     }>(COLUMNS_SQL, [table.schema, table.name]);
     const [first] = rows;
@@ -168,6 +169,7 @@ export class Catalog {
       schema: table.schema,
       name: table.name,
       runsAs: first.runs_as,
+      isPartitioned: first.is_partitioned,
       columns,
       keys: keys.rows.map(({ names }) => names),
     };

@@ -203,7 +203,7 @@ export async function copyWhole(
   if (task.plan.owner !== null) await target.run(roleStatement(task.plan.owner).text);
   const isFresh = await truncateIfPossible(target, task.plan.table);
   const columns = columnsOf(task);
-  const copyIn = `COPY ${task.plan.table} (${columns.map(quoteIdentifier).join(', ')}) FROM STDIN (FORMAT ${quoteLiteral(task.format)}${isFresh && !task.table.isPartitioned ? ', FREEZE' : ''})`;
+  const copyIn = `COPY ${task.plan.table} (${columns.map(quoteIdentifier).join(', ')}) FROM STDIN (FORMAT ${quoteLiteral(task.format)}${isFresh && !task.plan.isPartitioned ? ', FREEZE' : ''})`;
   const copyOut = copyOutText(task.table, columns, task.format);
   const rows = await RawClient.copy(source, copyOut, target, copyIn, (bytes) => options.onBytes(task, bytes));
   if (task.plan.owner !== null) await target.run(roleStatement(null).text);

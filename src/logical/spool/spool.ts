@@ -4,7 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 
 const BUFFER_BYTES = 262_144;
-const READ_BYTES = 1_048_576;
+const READ_BYTES = 262_144;
 const LENGTH_BYTES = 4;
 
 /** Messages that describe a table or a type. The server sends each once, whatever becomes of the subtransaction it was for. */

@@ -29,6 +29,8 @@ export interface TablePlan {
   readonly table: string;
   /** With whose rights it is written; null: with the session's. */
   readonly owner: string | null;
+  /** At the target, whatever it is at the source. */
+  readonly isPartitioned: boolean;
   /** By the relation's columns; null for one that the target generates itself. */
   readonly columns: readonly (ColumnPlan | null)[];
   /** Which of the relation's columns tell a row from all others; empty where none do. */
@@ -96,6 +98,7 @@ export function planTable(options: {
       relation,
       table: quoteTable(target),
       owner: target.runsAs,
+      isPartitioned: target.isPartitioned,
       columns,
       key,
       isKey: relation.columns.map((_, index) => key.includes(index)),

@@ -59,6 +59,7 @@ export interface TargetTable {
   readonly name: string;
   /** The owner, where the session's role is a superuser and another; else null. */
   readonly runsAs: string | null;
+  readonly isPartitioned: boolean;
   readonly columns: readonly TargetColumn[];
   /** Columns of each unique, immediate index without expression or condition whose columns are all NOT NULL. */
   readonly keys: readonly (readonly string[])[];
