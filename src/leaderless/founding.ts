@@ -17,9 +17,7 @@ export interface NodeLink {
  * Finds out who belongs to the quorum; founds it when nobody knows. In two steps: each node gets the list, and is valid only when every
  * node is known to have it, so that a node without one, beside a valid one, has lost it.
  */
-export async function found(
-  links: readonly NodeLink[],
-): Promise<{ readonly membership: Membership; readonly isVouched: boolean }> {
+export async function found(links: readonly NodeLink[]): Promise<Membership> {
   const seen = await look(links);
   const judged = judgeMembership(seen);
   switch (judged.kind) {
@@ -34,7 +32,7 @@ export async function found(
           .filter((_, index) => seen[index]?.identity?.isFounded === true)
           .map(({ node }) => node.withConnection(installSchema)),
       );
-      return judged;
+      return judged.membership;
     case 'to-be-founded':
       break;
   }
@@ -56,7 +54,7 @@ export async function found(
   );
   const [first] = lists;
   const cluster = first?.identity?.cluster ?? null;
-  return { membership: { epoch: 1, cluster, members, next: null, addresses: {} }, isVouched: true };
+  return { epoch: 1, cluster, members, next: null, addresses: {} };
 }
 
 async function look(links: readonly NodeLink[]): Promise<readonly SeenNode[]> {

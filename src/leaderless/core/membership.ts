@@ -59,21 +59,32 @@ export function isSuccessor(identity: NodeIdentity, membership: Membership): boo
 }
 
 /**
- * The newest membership that more than half of those asked tell alike; null when there is none. No server is believed alone when it tells
- * of other members: it may be restored, damaged, or in wrong hands.
+ * The newest membership, of those that were told, to go by; null when there is none. One that names only servers which this process was
+ * told of is taken from any of the `asked` servers. One that leads to others is believed when more than half of them tell the same: the
+ * server that tells it alone may be restored, damaged, or in wrong hands.
  */
-export function vouchedMembership(told: readonly (NodeIdentity | null)[], asked: number): Membership | null {
+export function believable(
+  told: readonly (NodeIdentity | null)[],
+  asked: number,
+  named: ReadonlySet<string>,
+): Membership | null {
   const counts = new Map<string, { readonly membership: Membership; count: number }>();
   for (const identity of told) {
     if (identity?.isFounded !== true || identity.members === null) continue;
     const membership = membershipOf(identity);
-    const key = textOf(membership);
-    const known = counts.get(key) ?? { membership, count: 0 };
+    const known = counts.get(textOf(membership)) ?? { membership, count: 0 };
     known.count += 1;
-    counts.set(key, known);
+    counts.set(textOf(membership), known);
   }
-  const vouched = [...counts.values()].filter(({ count }) => count >= majority(asked));
-  return vouched.toSorted((a, b) => b.membership.epoch - a.membership.epoch)[0]?.membership ?? null;
+  const believed = [...counts.values()].filter(
+    ({ membership, count }) => count >= majority(asked) || leadsTo(membership).every((at) => named.has(at)),
+  );
+  return believed.toSorted((a, b) => b.membership.epoch - a.membership.epoch)[0]?.membership ?? null;
+}
+
+/** Addresses of members that came after the founding. */
+function leadsTo(membership: Membership): readonly string[] {
+  return allMembers(membership).flatMap((id) => membership.addresses[id] ?? []);
 }
 
 /** Equal for equal memberships. */
@@ -100,8 +111,7 @@ export interface SeenNode extends Seen {
 }
 
 export type MembershipJudgement =
-  /** `isVouched`: more than half of those that were named tell it. */
-  | { readonly kind: 'known'; readonly membership: Membership; readonly isVouched: boolean }
+  | { readonly kind: 'known'; readonly membership: Membership }
   /** No node has a list, or all have the same and are not done: every one of them must answer. */
   | { readonly kind: 'to-be-founded'; readonly members: readonly string[] }
   /** `problem`: one sentence with its remedy. */
@@ -164,27 +174,25 @@ export function judgeMembership(nodes: readonly SeenNode[]): MembershipJudgement
   const founded = answered.filter(({ identity }) => identity.isFounded);
   if (new Set(founded.map(({ identity }) => identity.cluster)).size > 1)
     return refuse('The servers belong to different quorums; name those of one.');
-  const vouched = vouchedMembership(
-    founded.map(({ identity }) => identity),
-    nodes.length,
-  );
-  const newest = founded.toSorted((a, b) => b.identity.epoch - a.identity.epoch)[0]?.identity;
-  const told = vouched ?? (newest === undefined ? null : membershipOf(newest));
-  if (told !== null && told.members.length > 0) {
-    const { members } = told;
+  const told = founded.map(({ identity }) => identity);
+  const believed = believable(told, nodes.length, new Set(nodes.map(({ address }) => address)));
+  if (believed !== null && believed.members.length > 0) {
+    const { members } = believed;
     // Whoever goes by an older list finds the members that came later by their addresses.
-    if (told.epoch > 1)
-      return vouched === null
-        ? judgeUnvouched(nodes, told, founded)
-        : { kind: 'known', membership: vouched, isVouched: true };
+    if (believed.epoch > 1) return { kind: 'known', membership: believed };
     if (members.length !== nodes.length)
       return refuse(
         `The quorum has ${members.length} servers and ${nodes.length} were named; name all of them.`,
       );
     const unfinished = answered.some(({ identity }) => !identity.isFounded && identity.members !== null);
     if (unfinished && answered.length === nodes.length) return { kind: 'to-be-founded', members };
-    return { kind: 'known', membership: told, isVouched: vouched !== null };
+    return { kind: 'known', membership: believed };
   }
+  if (told.some(({ members }) => members !== null))
+    return refuse(
+      `The servers tell of members that were not named, and fewer than ${majority(nodes.length)} of the ${nodes.length} that were tell the same; name those that are the members now, or start more of them.`,
+      true,
+    );
   if (answered.length < nodes.length) {
     return refuse(
       `The quorum is not founded yet, for which every server must answer, and these did not: ${silent.join(', ')}.`,
@@ -194,27 +202,6 @@ export function judgeMembership(nodes: readonly SeenNode[]): MembershipJudgement
   return {
     kind: 'to-be-founded',
     members: answered.map(({ identity }) => identity.id).toSorted(),
-  };
-}
-
-/**
- * Members changed, and too few of the servers that were named tell how. Enough to start with when those that answered agree and lead to
- * nobody who was not named.
- */
-function judgeUnvouched(
-  nodes: readonly SeenNode[],
-  membership: Membership,
-  founded: readonly { readonly identity: NodeIdentity }[],
-): MembershipJudgement {
-  const isAlike = founded.every(({ identity }) => textOf(membershipOf(identity)) === textOf(membership));
-  const named = new Set(nodes.map(({ address }) => address));
-  const leadsElsewhere = Object.values(membership.addresses).some((address) => !named.has(address));
-  if (isAlike && !leadsElsewhere && allMembers(membership).length === nodes.length)
-    return { kind: 'known', membership, isVouched: false };
-  return {
-    kind: 'refused',
-    problem: `The members have changed since the founding, and fewer than ${majority(nodes.length)} of the ${nodes.length} servers that were named tell the same of it; name those that are the members now, or start more of them.`,
-    isRetryable: true,
   };
 }
 

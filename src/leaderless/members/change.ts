@@ -40,6 +40,11 @@ export interface MemberChange {
 
 type Adopted = Extract<NodeReply, { kind: 'adopted' }>;
 
+interface AdoptedNode {
+  readonly node: KnownNode;
+  readonly adopted: Adopted;
+}
+
 /**
  * Makes other nodes the members, while clients work. First both sets count, and whatever needs a majority needs one of each; then every
  * key is carried to all new members from a majority of the old ones; only then the new set counts alone. May be
@@ -60,6 +65,8 @@ export async function changeMembers(
   const endsAtMs = context.runtime.monotonicMs() + deadlineMs;
   const current = context.membership();
   if (current.next === null && current.members.join() === next.join()) return current;
+  // A change that was cut off may have left those that join behind, without whom nothing can be agreed on.
+  if (current.next !== null) await adoptJoint(context, current);
   const joint = await agree(context, {
     ...current,
     next,
@@ -124,15 +131,29 @@ async function agree(context: ChangeContext, proposed: Membership): Promise<Memb
   return stands;
 }
 
-/** Takes old and new members over to the joint epoch, and carries all keys. Null when something failed and is to be done again. */
-async function enterJoint(context: ChangeContext, joint: Membership): Promise<NodeMarks | null> {
+interface Entered {
+  readonly old: readonly AdoptedNode[];
+  readonly coming: readonly AdoptedNode[];
+  readonly marks: NodeMarks;
+}
+
+/** Takes old and new members over to the joint epoch; null while a majority of the old ones is not there. */
+async function adoptJoint(context: ChangeContext, joint: Membership): Promise<Entered | null> {
   const old = await adoptAt(context, joint.members, joint, NO_MARKS);
   if (old.length < majority(joint.members.length)) return null;
   const marks = highest(old.map(({ adopted }) => adopted.marks));
   // New members refuse from the beginning what the old ones would refuse; what these have forgotten is known when all is carried.
-  const coming = joint.next ?? [];
-  const entered = await adoptAt(context, coming, joint, { ...NO_MARKS, sealed: marks.sealed });
+  const coming = await adoptAt(context, joint.next ?? [], joint, { ...NO_MARKS, sealed: marks.sealed });
   context.follow(joint);
+  return { old, coming, marks };
+}
+
+/** Enters the joint epoch, and carries all keys. Null when something failed and is to be done again. */
+async function enterJoint(context: ChangeContext, joint: Membership): Promise<NodeMarks | null> {
+  const adopted = await adoptJoint(context, joint);
+  if (adopted === null) return null;
+  const { old, coming: entered, marks } = adopted;
+  const coming = joint.next ?? [];
   // Whoever joins must be there; of the others as many that no majority is without one that was carried to.
   const joining = coming.filter((id) => !joint.members.includes(id));
   const ids = new Set(entered.map(({ node }) => node.id()));
@@ -183,7 +204,7 @@ async function adoptAt(
   ids: readonly string[],
   membership: Membership,
   marks: NodeMarks,
-): Promise<readonly { readonly node: KnownNode; readonly adopted: Adopted }[]> {
+): Promise<readonly AdoptedNode[]> {
   const replies = await Promise.all(
     ids.map(async (id) => {
       const node = context.nodeOf(id);

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { addressIn, urlAt } from '../core/address.ts';
-import { allMembers, findMismatch, isSuccessor, vouchedMembership } from '../core/membership.ts';
+import { allMembers, believable, findMismatch, isSuccessor } from '../core/membership.ts';
 import type { Membership, NodeIdentity } from '../core/membership.ts';
 import type { NodeLink } from '../founding.ts';
 import { inspectNode, installSchema } from '../nodes/identity.ts';
@@ -24,16 +24,14 @@ interface Link extends NodeLink, KnownNode {
 }
 
 /**
- * Which connections lead to which members. Later members are believed when more than half of the members tell the same of them; whoever is
- * new among them is then looked for where they say, with the user and password of the others.
+ * Which connections lead to which members. Later members that this process was not told of are believed when more than half of the
+ * members tell the same of them, and are then looked for where they say, with the user and password of the others.
  */
 export class Links {
   readonly #settings: Settings;
   readonly #runtime: Runtime;
   #links: readonly Link[];
   #membership: Membership | null = null;
-  /** Whether a majority told it: only then are others told. */
-  #isVouched = false;
   #roster: Roster | null = null;
   /** Servers that are to join, by their names among the members. */
   readonly #joining = new Map<string, Link>();
@@ -54,9 +52,8 @@ export class Links {
   }
 
   /** What the process goes by, from its first membership on. */
-  start({ membership, isVouched }: { readonly membership: Membership; readonly isVouched: boolean }): Roster {
+  start(membership: Membership): Roster {
     this.#membership = membership;
-    this.#isVouched = isVouched;
     this.#roster = new Roster(membership.epoch, this.#assign(membership));
     for (const { node } of this.all) node.useEpoch(membership.epoch);
     return this.#roster;
@@ -65,7 +62,6 @@ export class Links {
   follow(membership: Membership): void {
     if (this.#roster === null || membership.epoch <= this.membership.epoch) return;
     this.#membership = membership;
-    this.#isVouched = true;
     this.#roster.change(membership.epoch, this.#assign(membership));
     for (const { node } of this.all) node.useEpoch(membership.epoch);
   }
@@ -130,7 +126,7 @@ export class Links {
         ? `${link.name} is the same server as another one that was named.`
         : null) ??
       (isSuccessor(identity, membership)
-        ? `${link.name} tells of members of epoch ${identity.epoch}, and no majority of those of epoch ${membership.epoch} does; start more of them, or run the change of members again.`
+        ? `${link.name} tells of members of epoch ${identity.epoch} that were not named, and no majority of those of epoch ${membership.epoch} does; start more of them, or name the new ones.`
         : null);
     if (problem !== null) throw new LockstepError('CONFIG_INVALID', problem);
     link.identity = identity;
@@ -138,21 +134,16 @@ export class Links {
     if (identity.schemaVersion !== null && identity.schemaVersion < SCHEMA_VERSION)
       await installSchema(client);
     if (identity.epoch >= membership.epoch) return;
-    if (!this.#isVouched && this.#vouched()?.epoch !== membership.epoch)
-      throw new LockstepError(
-        'CONFIG_INVALID',
-        `${link.name} goes by older members, and no majority tells of the ones after them; start more of the servers.`,
-      );
     const marks = { sealed: 0, floor: 0, slotFloor: 0 };
     const { text, values } = adoptStatement({ kind: 'adopt', membership, marks });
     await client.query(text, values as unknown[]);
   }
 
-  /** Asks the other members too, until a majority told of the same later members, or all were asked. */
+  /** Asks the other members too, until later members are to be believed, or all were asked. */
   async #learn(from: Link): Promise<void> {
-    const vouched = await new Promise<Membership | null>((resolve) => {
+    const believed = await new Promise<Membership | null>((resolve) => {
       const look = (): Membership | null => {
-        const found = this.#vouched();
+        const found = this.#believed();
         if (found !== null && found.epoch > this.membership.epoch) resolve(found);
         return found;
       };
@@ -165,20 +156,21 @@ export class Links {
         });
       void Promise.all(asked).then(() => resolve(null));
     });
-    if (vouched === null) return;
+    if (believed === null) return;
     // Whoever told it is known by name, so that its connection is found again among the new members.
     for (const link of this.all)
-      if (link.told !== null && allMembers(vouched).includes(link.told.id)) link.identity = link.told;
-    this.follow(vouched);
+      if (link.told !== null && allMembers(believed).includes(link.told.id)) link.identity = link.told;
+    this.follow(believed);
   }
 
-  /** What a majority of the members tells: while they change, of the old or of the new ones. */
-  #vouched(): Membership | null {
+  /** While members change, a majority of the old or of the new ones is enough. */
+  #believed(): Membership | null {
     const { members, next } = this.membership;
     const found = [members, ...(next === null ? [] : [next])].map((set) =>
-      vouchedMembership(
+      believable(
         set.map((id) => this.all.find(({ told }) => told?.id === id)?.told ?? null),
         set.length,
+        new Set(this.all.map(({ url }) => addressIn(url))),
       ),
     );
     return found.toSorted((a, b) => (b?.epoch ?? 0) - (a?.epoch ?? 0))[0] ?? null;

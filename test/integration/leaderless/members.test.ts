@@ -116,7 +116,7 @@ it('a server that tells alone of later members leads nobody to them, and tells n
   await until('it is refused', async () => {
     await prefs.put('a', 2);
     const { problem } = q.status().nodes.find(({ name }) => name === 'q1') ?? {};
-    return problem?.includes('no majority of those of epoch 1 does') === true;
+    return problem?.includes('that were not named, and no majority of those of epoch 1 does') === true;
   });
   const late = await servers.quorum();
   expect((await late.collection('prefs', lww<number>()).get('a')).value).toBe(2);
