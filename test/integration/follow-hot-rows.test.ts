@@ -4,7 +4,7 @@ import { readRows, RunningFollow } from './following.ts';
 import { builds, LogicalServers } from './logical-servers.ts';
 
 const WRITERS = 4;
-const UPDATES_EACH = 2_500;
+const UPDATES_EACH = 1_500;
 
 /** A million by hand: `npm run bench -- follow --only hot-rows`. */
 it.each(builds)('skips no update of rows that all write, on PostgreSQL $version', async (binaries) => {

@@ -24,7 +24,7 @@ const RULE: FlushRule = {
   maxInFlightBytes: 16 * 1_048_576,
 };
 /** Flights of one large transaction that wait for their answer. */
-const LARGE_IN_FLIGHT = 8;
+const LARGE_IN_FLIGHT = 6;
 
 /** What an applier counts. */
 export interface ApplyCounts {

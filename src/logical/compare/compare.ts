@@ -13,6 +13,7 @@ import { judge, nameOf, suspects } from './core/difference.ts';
 import type { Difference, RowHashes } from './core/difference.ts';
 
 const RANGE_ROWS = 50_000;
+const RANGES_AHEAD = 3;
 const KEYS_AT_ONCE = 1_000;
 const RECHECKS = 10;
 const RECHECK_MS = 200;
@@ -94,6 +95,18 @@ export async function compareTables(options: CompareOptions): Promise<TableCompa
   }
 }
 
+interface Sums {
+  readonly count: string;
+  readonly one: string;
+  readonly two: string;
+}
+
+/** A range whose sums, the source's and the target's, are on their way. */
+interface SummedRange {
+  readonly range: KeyRange;
+  readonly sums: Promise<readonly [Sums | undefined, Sums | undefined]>;
+}
+
 class TableCompare {
   readonly #ends: Ends;
   readonly #sql: CompareSql;
@@ -118,14 +131,22 @@ class TableCompare {
         `Table ${this.#table} has no key by which its rows could be told apart; give it one to compare it.`,
       );
     }
-    let after: Key | null = null;
+    // Ranges ahead are asked for already, so that neither server waits for the other, or for the rows of one that differs.
+    const ahead: SummedRange[] = [];
+    let next: Key | null = null;
+    let isLast = false;
     for (;;) {
       this.#options.signal?.throwIfAborted();
-      const upTo: Key | null = await this.#boundary(after);
-      await this.#compareRange({ after, upTo });
+      while (!isLast && ahead.length < RANGES_AHEAD) {
+        const after: Key | null = next;
+        next = await this.#boundary(after);
+        isLast = next === null;
+        ahead.push(this.#sum({ after, upTo: next }));
+      }
+      const summed = ahead.shift();
+      if (summed === undefined) break;
+      await this.#compareRange(summed);
       this.#options.onProgress?.(this.#table, this.#rows);
-      if (upTo === null) break;
-      after = upTo;
     }
     return {
       table: this.#table,
@@ -142,11 +163,18 @@ class TableCompare {
     return rows[0]?.key ?? null;
   }
 
-  async #compareRange(range: KeyRange): Promise<void> {
+  #sum(range: KeyRange): SummedRange {
     const { text, values } = this.#sql.sums(range);
-    const ask = async (client: pg.Client): Promise<{ count: string; one: string; two: string } | undefined> =>
-      (await client.query<{ count: string; one: string; two: string }>(text, [...values])).rows[0];
-    const [here, there] = await Promise.all([ask(this.#ends.source), ask(this.#ends.target)]);
+    const ask = async (client: pg.Client): Promise<Sums | undefined> =>
+      (await client.query<Sums>(text, [...values])).rows[0];
+    const sums = Promise.all([ask(this.#ends.source), ask(this.#ends.target)]);
+    // Whoever waits for it is told.
+    sums.catch(() => undefined);
+    return { range, sums };
+  }
+
+  async #compareRange({ range, sums }: SummedRange): Promise<void> {
+    const [here, there] = await sums;
     this.#rows += Number(here?.count ?? 0);
     if (here?.count === there?.count && here?.one === there?.one && here?.two === there?.two) return;
     const [source, target] = await Promise.all([

@@ -6,6 +6,8 @@ import { join } from 'node:path';
 const BUFFER_BYTES = 262_144;
 const READ_BYTES = 262_144;
 const LENGTH_BYTES = 4;
+/** What was written is used again: thrown away, it would pile up until Node.js looks for it. */
+const SPARE_BUFFERS = 32;
 
 /** Messages that describe a table or a type. The server sends each once, whatever becomes of the subtransaction it was for. */
 const RELATION = 0x52;
@@ -25,6 +27,7 @@ export interface SpoolChunk {
 export class Spool {
   readonly #folder: string;
   readonly #bufferBytes: number;
+  readonly #spare: Buffer[];
   /** Told of bytes that wait for the disk, and of those that do no more (negative). */
   readonly #onWaiting: (bytes: number) => void;
   readonly #firstOf = new Map<number, number>();
@@ -38,11 +41,18 @@ export class Spool {
   #writing: Promise<void> = Promise.resolve();
   #isClosed = false;
 
-  constructor(folder: string, onWaiting: (bytes: number) => void, bufferBytes: number = BUFFER_BYTES) {
+  /** `spare`: buffers that were written and may be used again, of this and other spools. */
+  constructor(
+    folder: string,
+    onWaiting: (bytes: number) => void,
+    bufferBytes: number = BUFFER_BYTES,
+    spare: Buffer[] = [],
+  ) {
     this.#folder = folder;
     this.#onWaiting = onWaiting;
     this.#bufferBytes = bufferBytes;
-    this.#buffer = Buffer.allocUnsafeSlow(bufferBytes);
+    this.#spare = spare;
+    this.#buffer = this.#take(bufferBytes);
   }
 
   /** Adds the message of this kind, `buffer[start, end)` without its kind, which the subtransaction has written. */
@@ -106,9 +116,14 @@ export class Spool {
     await file?.close();
   }
 
+  #take(bytes: number): Buffer {
+    const spare = bytes <= this.#bufferBytes ? this.#spare.pop() : undefined;
+    return spare ?? Buffer.allocUnsafeSlow(Math.max(this.#bufferBytes, bytes));
+  }
+
   #flush(next: number): void {
     const [bytes, used, at] = [this.#buffer, this.#used, this.#fileEnd];
-    this.#buffer = Buffer.allocUnsafeSlow(Math.max(this.#bufferBytes, next));
+    this.#buffer = this.#take(next);
     this.#used = 0;
     if (used === 0) return;
     this.#fileEnd += used;
@@ -117,6 +132,7 @@ export class Spool {
     this.#writing = this.#writing
       .then(async () => {
         if (!this.#isClosed) await writeAll(await file, bytes, used, at);
+        if (bytes.length === this.#bufferBytes && this.#spare.length < SPARE_BUFFERS) this.#spare.push(bytes);
       })
       .finally(() => this.#onWaiting(-used));
     // Whoever reads is told; and so is the stream, by `written`.

@@ -40,6 +40,7 @@ export interface StreamedTransactionsOptions {
 export class StreamedTransactions {
   readonly #options: StreamedTransactionsOptions;
   readonly #spools = new Map<number, Spool>();
+  readonly #spare: Buffer[] = [];
   /** The transaction whose stretch comes now. */
   #current: { readonly xid: number; readonly spool: Spool } | null = null;
   #waitingBytes = 0;
@@ -112,7 +113,7 @@ export class StreamedTransactions {
     const known = this.#spools.get(xid);
     if (known !== undefined && !isFirst) return known;
     if (known !== undefined) this.#forget(xid);
-    const spool = new Spool(this.#options.folder, (bytes) => {
+    const onWaiting = (bytes: number): void => {
       this.#waitingBytes += bytes;
       if (bytes > 0)
         spool.written.catch((error: unknown) => this.#options.onFailure(spoolFailure(error as Error)));
@@ -120,7 +121,8 @@ export class StreamedTransactions {
       if (isFull === this.#isFull) return;
       this.#isFull = isFull;
       this.#options.onFull(isFull);
-    });
+    };
+    const spool: Spool = new Spool(this.#options.folder, onWaiting, undefined, this.#spare);
     this.#spools.set(xid, spool);
     return spool;
   }
