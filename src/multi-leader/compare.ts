@@ -76,9 +76,11 @@ function keyText(shape: TableShape): string {
   return `ARRAY[${columns.join(', ')}]`;
 }
 
-/** By column names, so that another order of columns is no difference. */
+/** Without what each region holds its part of. By column names, so that another order of columns is no difference. */
 function rowText(shape: TableShape): string {
+  const parts = new Set(shape.held.map(({ position }) => position));
   const columns = shape.columns
+    .filter((_, position) => !parts.has(position))
     .map(({ name }) => name)
     .toSorted()
     .map((name) => `t.${quoteIdentifier(name)}`);

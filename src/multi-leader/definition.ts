@@ -6,6 +6,8 @@ import type { OrphanRule } from './core/orphan-rule.ts';
 /** How the values of one column become one when several regions changed it. */
 export interface ColumnMerge {
   readonly rule: ColumnRule;
+  /** Of {@link escrow}: what no region goes below. */
+  readonly min?: number | undefined;
 }
 
 /** By column; `*` for those that are not named, by default {@link lastWriteWins}. */
@@ -63,6 +65,15 @@ export function min(): ColumnMerge {
   return { rule: 'min' };
 }
 
+/**
+ * A number of which each region holds a part, such as what is in stock: its column has this region's part, and what the
+ * app does with it, such as `SET quantity = quantity - 1 WHERE quantity > 0`, never touches another region's. Regions that
+ * have more give to those that have less. For integers. `min`: what no region gives below; default 0.
+ */
+export function escrow(options: { readonly min?: number } = {}): ColumnMerge {
+  return { rule: 'escrow', min: options.min ?? 0 };
+}
+
 const REGION_NAME = /^[a-z][a-z0-9]{0,15}$/;
 /** Each takes every 16th number of a sequence. */
 const MAX_REGIONS = 16;
@@ -93,7 +104,13 @@ const Definition: z.ZodType<RegionsDefinition> = z.strictObject({
   tables: z
     .record(
       z.string(),
-      z.record(z.string(), z.strictObject({ rule: z.enum(['last', 'counter', 'set', 'max', 'min']) })),
+      z.record(
+        z.string(),
+        z.strictObject({
+          rule: z.enum(['last', 'counter', 'set', 'max', 'min', 'escrow']),
+          min: z.number().int().optional(),
+        }),
+      ),
     )
     .default({}),
   except: z.array(z.string()).default([]),

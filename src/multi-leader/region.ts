@@ -5,6 +5,7 @@ import type { LinkStatus } from './apply/link.ts';
 import { Turns } from './apply/turns.ts';
 import { lowestPromise } from './core/watermark.ts';
 import { LockstepError } from '../model/errors.ts';
+import { ShareKeeper } from './escrow/shares.ts';
 import { OrphanJudge } from './orphans/orphan-judge.ts';
 import { OwnReader } from './own/own-reader.ts';
 import { promiseTime } from './own/promises.ts';
@@ -53,6 +54,9 @@ type Counts = Pick<
 
 const PROMISE_EVERY_MS = 1_000;
 const PRUNE_EVERY_MS = 2_000;
+const SHARE_EVERY_MS = 500;
+/** Who was not heard for so long is given nothing: it would be on its way for long. */
+const REACHABLE_MS = 5_000;
 const RETRY_MS = 500;
 
 /** Everything that one region runs: links from all others, the reader of its own log, promises and pruning. */
@@ -63,6 +67,8 @@ export class Region {
   readonly #turns = new Turns();
   readonly #links = new Map<string, Link>();
   readonly #promised = new Map<number, number>();
+  /** When each region was heard last. */
+  readonly #heardAtMs = new Map<number, number>();
   readonly #stopping = new AbortController();
   readonly #work: Promise<void>[] = [];
   #own: OwnReader | null = null;
@@ -96,6 +102,8 @@ export class Region {
     );
     if ([...shapes.values()].some(({ references }) => references.length > 0))
       this.#work.push(this.#keep('foreign keys', () => this.#judgeOrphans(shapes, promiseKey)));
+    if ([...shapes.values()].some(({ held }) => held.length > 0))
+      this.#work.push(this.#keep('parts', () => this.#keepShares(shapes, promiseKey)));
     for (const [number, source] of regions.entries()) {
       if (number === this.#number) continue;
       const link = new Link(
@@ -174,6 +182,7 @@ export class Region {
   }
 
   #hear(region: number, timeUs: number): void {
+    this.#heardAtMs.set(region, performance.now());
     this.#promised.set(region, Math.max(this.#promised.get(region) ?? 0, timeUs));
   }
 
@@ -268,6 +277,21 @@ export class Region {
         await delay(PRUNE_EVERY_MS, undefined, { signal });
         const lowestUs = this.#lowest();
         if (lowestUs !== null) await judge.judgeAll(lowestUs);
+      }
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+
+  async #keepShares(shapes: ReadonlyMap<string, TableShape>, promiseKey: Buffer): Promise<void> {
+    const { signal } = this.#stopping;
+    const client = await openSession(this.#url, 'parts');
+    const keeper = new ShareKeeper({ client, shapes, region: this.#number, promiseKey });
+    try {
+      for (;;) {
+        await delay(SHARE_EVERY_MS, undefined, { signal });
+        const heard = [...this.#heardAtMs].filter(([, atMs]) => performance.now() - atMs < REACHABLE_MS);
+        await keeper.keep(new Set(heard.map(([region]) => region)));
       }
     } finally {
       await client.end().catch(() => undefined);

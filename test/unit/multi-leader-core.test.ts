@@ -120,6 +120,7 @@ describe('keys', () => {
     unique: [],
     uniqueOperators: [],
     writeAs: null,
+    held: [],
     references: [],
     parentOf: 'none',
     merge: null,

@@ -19,6 +19,8 @@ import {
 import type { TableStatements } from '../tables/statements.ts';
 import { versionFrom, versionParameters } from '../tables/versions.ts';
 import type { VersionRow } from '../tables/versions.ts';
+import type { GrantMessage } from '../escrow/share-messages.ts';
+import { receiveGrants } from '../escrow/shares.ts';
 import { MergeBatch } from '../merge/merge-batch.ts';
 import { noteOrphans } from '../orphans/orphan-notes.ts';
 import { applyCarefully } from '../park/careful-table.ts';
@@ -35,6 +37,16 @@ export interface BatchApplierOptions {
   readonly region: number;
   /** Resolves when the own reader has passed the log's end as of the call. */
   readonly passOwnLog: () => Promise<void>;
+}
+
+/** Where a batch ends, and what it brings besides changes. */
+export interface BatchEnd {
+  /** Where the source's log is then applied to. */
+  readonly until: Lsn;
+  /** Parts of numbers that the source gave to this region. */
+  readonly grants: readonly GrantMessage[];
+  /** When the last transaction was committed. */
+  readonly timeUs: number;
 }
 
 export interface BatchReport {
@@ -70,21 +82,21 @@ export class BatchApplier {
   }
 
   /**
-   * One transaction; `changes` has each key once, except of tables whose columns merge. `until` is where the source's log is then applied to. Throws
+   * One transaction; `changes` has each key once, except of tables whose columns merge. Throws
    * ClockBehind, and PostgreSQL's errors, with nothing done.
    */
-  async apply(changes: readonly IncomingChange[], until: Lsn): Promise<BatchReport> {
+  async apply(changes: readonly IncomingChange[], end: BatchEnd): Promise<BatchReport> {
     try {
-      return await this.#try(changes, until, false);
+      return await this.#try(changes, end, false);
     } catch (error) {
       if ((error as pg.DatabaseError).code !== UNIQUE_VIOLATION) throw error;
-      return this.#try(changes, until, true);
+      return this.#try(changes, end, true);
     }
   }
 
-  async #try(changes: readonly IncomingChange[], until: Lsn, isCareful: boolean): Promise<BatchReport> {
+  async #try(changes: readonly IncomingChange[], end: BatchEnd, isCareful: boolean): Promise<BatchReport> {
     try {
-      return await this.#applyWithin(changes, until, isCareful);
+      return await this.#applyWithin(changes, end, isCareful);
     } catch (error) {
       await this.#options.client.query('ROLLBACK').catch(() => undefined);
       throw error;
@@ -93,11 +105,11 @@ export class BatchApplier {
 
   async #applyWithin(
     changes: readonly IncomingChange[],
-    until: Lsn,
+    { until, grants, timeUs }: BatchEnd,
     isCareful: boolean,
   ): Promise<BatchReport> {
     const { client, region } = this.#options;
-    const highestUs = highestTimeUs(changes);
+    const highestUs = grants.length > 0 ? Math.max(timeUs, highestTimeUs(changes)) : highestTimeUs(changes);
     const batch = new OpenBatch(new BatchNotes(highestUs));
     const tables = this.#groupByTable(changes);
     const work = tables.filter(({ shape }) => shape.merge === null);
@@ -122,6 +134,7 @@ export class BatchApplier {
     if (batch.inserted.size > 0 || merges.length > 0) await this.#options.passOwnLog();
     if (batch.inserted.size > 0) await this.#checkInserted(work, batch);
     for (const merge of merges) await merge.replay(batch.notes);
+    await receiveGrants(client, this.#options.shapes, grants);
     await noteOrphans(client, this.#options.shapes, changes);
     await this.#finish(work, batch, until);
     const merged = merges.reduce((sum, { count }) => sum + count, 0);

@@ -6,6 +6,9 @@ import { LockstepError } from '../../model/errors.ts';
 import { parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { collapseChanges } from '../core/change.ts';
+import { GRANT, HELD, readGrant, readHeld } from '../escrow/share-messages.ts';
+import type { GrantMessage, HeldMessage } from '../escrow/share-messages.ts';
+import { noteShares } from '../escrow/shares.ts';
 import { supersedes } from '../core/version.ts';
 import { DECISION, logDecisions, readDecision } from '../own/decisions.ts';
 import type { Decision } from '../own/decisions.ts';
@@ -15,6 +18,7 @@ import { readPromiseKey } from '../setup/metadata.ts';
 import { nameFor, PUBLICATION } from '../setup/region-setup.ts';
 import type { TableShape } from '../tables/shape.ts';
 import { BatchApplier } from './batch-applier.ts';
+import type { BatchEnd } from './batch-applier.ts';
 import { ClockBehind } from './clock-behind.ts';
 import { applyEmptying } from './emptying.ts';
 import { IncomingReader } from './incoming.ts';
@@ -221,11 +225,13 @@ export class Link {
   }
 
   async #flush(gathered: Gathered, { client, applier, signal }: Target, stream: ChangeStream): Promise<void> {
-    const { changes, until, promises, decisions, timeUs } = gathered.take();
+    const { changes, until, promises, decisions, shares, timeUs } = gathered.take();
+    const grants = gathered.takeGrants(this.#options.own.number);
     // First: what is applied is not read again.
     await logDecisions(client, decisions);
-    if (changes.length > 0) {
-      await this.#apply(applier, changes, until, signal);
+    await noteShares(client, this.#options.source.number, shares);
+    if (changes.length > 0 || grants.length > 0) {
+      await this.#apply(applier, changes, { until, grants, timeUs }, signal);
       this.#lagMs = Math.max(0, Date.now() - timeUs / 1_000);
     }
     for (const promised of promises) {
@@ -238,13 +244,13 @@ export class Link {
   async #apply(
     applier: BatchApplier,
     changes: readonly IncomingChange[],
-    until: Lsn,
+    end: BatchEnd,
     signal: AbortSignal,
   ): Promise<void> {
     const isMerging = ({ table }: IncomingChange): boolean => this.#options.shapes.get(table)?.merge != null;
     const whole = changes.filter((change) => !isMerging(change));
     const collapsed = [...(collapseChanges(whole) as IncomingChange[]), ...changes.filter(isMerging)];
-    const { applied, lost } = await this.#patiently(() => applier.apply(collapsed, until), signal);
+    const { applied, lost } = await this.#patiently(() => applier.apply(collapsed, end), signal);
     this.#applied += applied;
     this.#lost += lost;
   }
@@ -283,6 +289,10 @@ class Gathered {
   #until: Lsn = 0n as Lsn;
   #promises: number[] = [];
   #decisions: Decision[] = [];
+  #shares: HeldMessage[] = [];
+  #grants: GrantMessage[] = [];
+  /** Of the transaction that is not whole yet: taken with it, so that they are neither lost nor given twice. */
+  #openGrants: GrantMessage[] = [];
   readonly #promiseKey: Buffer;
   #timeUs = 0;
 
@@ -307,9 +317,16 @@ class Gathered {
       if (timeUs !== null) this.#promises.push(timeUs);
       const decision = prefix === DECISION ? readDecision(content, this.#promiseKey) : null;
       if (decision !== null) this.#decisions.push(decision);
+      const share = prefix === HELD ? readHeld(content, this.#promiseKey) : null;
+      if (share !== null) this.#shares.push(share);
+      const grant = prefix === GRANT ? readGrant(content, this.#promiseKey) : null;
+      if (grant !== null) this.#openGrants.push(grant);
     }
     this.#timeUs = Number(part.committedAtMicros);
-    if (part.isLast) this.#until = part.endLsn;
+    if (!part.isLast) return;
+    this.#until = part.endLsn;
+    this.#grants.push(...this.#openGrants);
+    this.#openGrants = [];
   }
 
   take(): {
@@ -317,6 +334,7 @@ class Gathered {
     readonly until: Lsn;
     readonly promises: readonly number[];
     readonly decisions: readonly Decision[];
+    readonly shares: readonly HeldMessage[];
     readonly timeUs: number;
   } {
     const taken = {
@@ -324,11 +342,20 @@ class Gathered {
       until: this.#until,
       promises: this.#promises,
       decisions: this.#decisions,
+      shares: this.#shares,
       timeUs: this.#timeUs,
     };
     this.changes = [];
     this.#promises = [];
     this.#decisions = [];
+    this.#shares = [];
+    return taken;
+  }
+
+  /** What whole transactions gave to a region. */
+  takeGrants(to: number): readonly GrantMessage[] {
+    const taken = this.#grants.filter((grant) => grant.to === to);
+    this.#grants = [];
     return taken;
   }
 }

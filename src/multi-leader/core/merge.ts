@@ -5,7 +5,7 @@ import { compareVersions } from './version.ts';
 import type { Version } from './version.ts';
 
 /** How the values of a column that several regions changed become one. */
-export type ColumnRule = 'last' | 'counter' | 'set' | 'max' | 'min';
+export type ColumnRule = 'last' | 'counter' | 'set' | 'max' | 'min' | 'escrow';
 
 /** What one transaction of a region did to a row, with the row before and after it. */
 export interface Operation {

@@ -229,10 +229,13 @@ export async function textImages(client: pg.Client, shape: TableShape, rows: Buf
   return found.rows.map(({ image }) => normalize(shape, image));
 }
 
-/** What a server computes is no part of what regions compare. */
+/** What a server computes, and what each region holds a part of, is no part of what regions compare. */
 function normalize(shape: TableShape, text: string): Image {
   const values = parseRecord(text);
-  return shape.columns.map(({ isGenerated }, index) => (isGenerated ? null : (values[index] ?? null)));
+  const isHeld = new Set(shape.held.map(({ position }) => position));
+  return shape.columns.map(({ isGenerated }, index) =>
+    isGenerated || isHeld.has(index) ? null : (values[index] ?? null),
+  );
 }
 
 function toImage(text: string | null): Image | null {

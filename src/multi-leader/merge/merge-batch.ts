@@ -31,22 +31,17 @@ export class MergeBatch {
   readonly #shape: TableShape;
   readonly #sql: TableStatements;
   readonly #changes: readonly IncomingChange[];
-  readonly #keys: readonly string[];
-  readonly #keyRows: Buffer;
   readonly #inserted = new Set<string>();
   readonly #present = new Set<string>();
   #operations: readonly KeyedOperation[] = [];
+  #keys: readonly string[] = [];
+  #keyRows: Buffer = Buffer.alloc(0);
 
   constructor(client: pg.Client, shape: TableShape, changes: readonly IncomingChange[]) {
     this.#client = client;
     this.#shape = shape;
     this.#sql = statementsFor(shape);
     this.#changes = changes;
-    this.#keys = [...new Set(changes.map(({ key }) => key))].toSorted();
-    this.#keyRows = encodeRows(
-      shape,
-      this.#keys.map((key) => encodeKeyRow(shape, key)),
-    );
   }
 
   get count(): number {
@@ -56,6 +51,11 @@ export class MergeBatch {
   /** Locks the rows that are here, and puts in those that are not, which locks them too. */
   async lock(): Promise<void> {
     this.#operations = await readOperations(this.#client, this.#shape, this.#changes);
+    this.#keys = [...new Set(this.#operations.map(({ key }) => key))].toSorted();
+    this.#keyRows = encodeRows(
+      this.#shape,
+      this.#keys.map((key) => encodeKeyRow(this.#shape, key)),
+    );
     const rows = new Map(
       this.#changes.flatMap(({ key, row }): [string, Buffer][] => (row === null ? [] : [[key, row]])),
     );
@@ -151,6 +151,12 @@ export async function readOperations(
   }
   return [...grouped.values()].flatMap(({ key, steps }) => {
     const operation = composeOperations(steps);
-    return operation === null ? [] : [{ key, operation }];
+    // Where each region holds its part, a change of that part alone is no change to the others.
+    const isOwnAffair = shape.held.length > 0 && operation !== null && isNoChange(operation);
+    return operation === null || isOwnAffair ? [] : [{ key, operation }];
   });
+}
+
+function isNoChange({ old, row }: Operation): boolean {
+  return old !== null && row !== null && isSameImage(old, row);
 }

@@ -10,13 +10,13 @@ import type { Version } from '../core/version.ts';
 import { namedRow, writtenKey } from '../merge/journal-store.ts';
 import { tellDecision } from '../own/decisions.ts';
 import type { Reference } from '../tables/references.ts';
+import { numberedRows } from '../tables/numbered-rows.ts';
 import { encodeKeyRow, encodeKeys, encodeRows, keyOfRecord } from '../tables/row-codec.ts';
 import { quoteShape } from '../tables/shape.ts';
 import type { TableShape } from '../tables/shape.ts';
 import { microsOf, SCHEMA, statementsFor } from '../tables/statements.ts';
 import { versionFrom } from '../tables/versions.ts';
 import type { VersionRow } from '../tables/versions.ts';
-import { numberedRows } from './orphan-notes.ts';
 
 export interface OrphanJudgeOptions {
   /** In a session without an origin: what it decides is a change like any other. */

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { quoteIdentifier } from '../../logical/core/quote.ts';
 import type { IncomingChange } from '../apply/incoming.ts';
 import { fromImage, textImages } from '../merge/journal-store.ts';
+import { numberedRows } from '../tables/numbered-rows.ts';
 import { encodeKeyRow, encodeKeys, encodeRows } from '../tables/row-codec.ts';
 import { quoteShape } from '../tables/shape.ts';
 import type { TableShape } from '../tables/shape.ts';
@@ -74,15 +75,6 @@ async function noteWithout(
      ON CONFLICT (table_name, column_name, key) DO UPDATE SET times_noted = o.times_noted + 1`,
     [shape.name, reference.column, encodeKeys(orphans.toSorted())],
   );
-}
-
-/** Rows of a table by their keys, `$1`, numbered from 1: `t` joined with `u`. */
-export function numberedRows(shape: TableShape): string {
-  const values = shape.columns.map((_, position) => `c${position}`);
-  const same = shape.key.map(
-    (position) => `t.${quoteIdentifier(shape.columns[position]?.name ?? '')} = u.c${position}`,
-  );
-  return `unnest($1::${quoteShape(shape)}[]) WITH ORDINALITY AS u(${values.join(', ')}, n) ON ${same.join(' AND ')}`;
 }
 
 /** Of what this region deleted itself: keeps which rows were parents, with what they held where they may come back. */

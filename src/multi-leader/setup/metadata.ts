@@ -85,6 +85,14 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.orphans (
   times_noted int NOT NULL DEFAULT 1,
   PRIMARY KEY (table_name, column_name, key)
 );
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.shares (
+  table_name text NOT NULL,
+  key bytea NOT NULL,
+  column_name text NOT NULL,
+  region smallint NOT NULL,
+  held bigint NOT NULL,
+  PRIMARY KEY (table_name, key, column_name, region)
+);
 CREATE TABLE IF NOT EXISTS ${SCHEMA}.own_position (
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
   lsn pg_lsn NOT NULL

@@ -40,6 +40,8 @@ export interface TableShape {
   readonly writeAs: TableOwner | null;
   /** How each column merges, where columns merge one by one; null where the last write of a row wins whole. */
   readonly merge: readonly ColumnRule[] | null;
+  /** Columns of which each region has its own part, by position, and what none goes below. */
+  readonly held: readonly { readonly position: number; readonly min: number }[];
   /** Its foreign keys that regions look after. */
   readonly references: readonly Reference[];
   /** Which of its rows are parents: those of no table, of some table, or of one that gets them back whole. */
@@ -228,11 +230,25 @@ function findMergeProblem(row: CatalogTable, rules: TableRules): string | null {
     if (key.includes(column.number) && rule !== 'last')
       return `has ${name} in its primary key, which cannot merge`;
     if (column.isGenerated) return `computes ${name}, which cannot merge`;
+    if (rule === 'escrow') {
+      const problem = findEscrowProblem(row, column);
+      if (problem !== null) return problem;
+    }
     if (rule === 'set' && column.category !== 'A')
       return `has ${name} of type ${column.typeName}, and a set is an array`;
     if ((rule === 'counter' || rule === 'max' || rule === 'min') && !NUMBER_TYPES.has(column.typeName))
       return `has ${name} of type ${column.typeName}; a ${rule} is an integer or numeric`;
   }
+  return null;
+}
+
+function findEscrowProblem(row: CatalogTable, { name, typeName, number }: CatalogColumn): string | null {
+  if (!['int2', 'int4', 'int8'].includes(typeName))
+    return `has ${name} of type ${typeName}; parts of a number are integers`;
+  if (row.writeAs !== null)
+    return `has parts in ${name}, which who runs the regions moves; let that user own the table, and not ${row.writeAs.name}`;
+  if (row.unique.some((index) => index.key.split(' ').includes(String(number))))
+    return `has ${name} in a unique index, and each region has its own value there`;
   return null;
 }
 
@@ -257,6 +273,10 @@ function shapeOf(name: string, row: CatalogTable, rules: TableRules | null): Tab
       rules === null
         ? null
         : row.columns.map((column) => (rules[column.name] ?? rules['*'] ?? lastWriteWins()).rule),
+    held: row.columns.flatMap((column, position) => {
+      const merge = rules?.[column.name];
+      return merge?.rule === 'escrow' ? [{ position, min: merge.min ?? 0 }] : [];
+    }),
     references: [],
     parentOf: 'none',
   };

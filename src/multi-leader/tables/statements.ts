@@ -44,7 +44,10 @@ export function statementsFor(shape: TableShape): TableStatements {
   const column = (position: number): string => quoteIdentifier(shape.columns[position]?.name ?? '');
   const values = shape.columns.map((_, position) => `c${position}`);
   const stored = shape.columns.flatMap(({ isGenerated }, position) => (isGenerated ? [] : [position]));
-  const set = stored.filter((position) => !shape.key.includes(position));
+  const parts = new Map(shape.held.map(({ position, min }) => [position, min]));
+  const set = stored.filter((position) => !shape.key.includes(position) && !parts.has(position));
+  // What another region holds does not come with its rows.
+  const entered = (position: number, value: string): string => String(parts.get(position) ?? value);
   // A row that is all key is written too: its version must move on.
   const assigned = (set.length > 0 ? set : shape.key).map(
     (position) => `${column(position)} = u.c${position}`,
@@ -78,7 +81,7 @@ export function statementsFor(shape: TableShape): TableStatements {
     insert: as(
       'plain',
       `WITH u AS MATERIALIZED (SELECT * FROM ${plain}), t AS (
-      INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE SELECT ${stored.map((position) => `c${position}`).join(', ')}
+      INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE SELECT ${stored.map((position) => entered(position, `c${position}`)).join(', ')}
       FROM u ORDER BY n ON CONFLICT (${key}) DO NOTHING RETURNING ${key})
       SELECT u.n::int FROM u JOIN t ON ${same}`,
     ),
@@ -98,7 +101,7 @@ export function statementsFor(shape: TableShape): TableStatements {
     insertImages: as(
       'texts',
       `INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE
-      SELECT ${stored.map((position) => `(u.r).${column(position)}`).join(', ')} FROM ${texts} ON CONFLICT (${key}) DO NOTHING RETURNING 1`,
+      SELECT ${stored.map((position) => entered(position, `(u.r).${column(position)}`)).join(', ')} FROM ${texts} ON CONFLICT (${key}) DO NOTHING RETURNING 1`,
     ),
   };
 }
