@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { compileExact, compileGrouped } from '../../src/logical/apply/core/compile.ts';
 import type { ApplyStatement } from '../../src/logical/apply/core/compile.ts';
 import { planTable } from '../../src/logical/apply/core/table-plan.ts';
-import type { TablePlan } from '../../src/logical/apply/core/table-plan.ts';
+import type { PlanResult, TablePlan } from '../../src/logical/apply/core/table-plan.ts';
+import { isSameInBinary } from '../../src/logical/apply/core/target-table.ts';
 import type { PgType } from '../../src/logical/apply/core/target-table.ts';
 import { RowChange } from '../../src/logical/core/change.ts';
 import type { Relation } from '../../src/logical/core/relation.ts';
@@ -24,8 +25,8 @@ const relation: Relation = {
   columns: ['id', 'a', 'b'].map((name) => ({ name, typeOid: 25, typeModifier: -1, isKey: name === 'id' })),
 };
 
-function plan(): TablePlan {
-  const result = planTable({
+function planned(isKeyGenerated: boolean): PlanResult {
+  return planTable({
     relation,
     target: {
       schema: 'public',
@@ -36,7 +37,7 @@ function plan(): TablePlan {
       columns: relation.columns.map(({ name }) => ({
         name,
         type: TEXT,
-        isGenerated: false,
+        isGenerated: isKeyGenerated && name === 'id',
         isIdentityAlways: false,
         wrapper: null,
       })),
@@ -44,6 +45,10 @@ function plan(): TablePlan {
     typeOf: () => TEXT,
     format: 'binary',
   });
+}
+
+function plan(): TablePlan {
+  const result = planned(false);
   if (result.kind !== 'plan') throw new Error(result.kind);
   return result.plan;
 }
@@ -218,5 +223,35 @@ describe('a batch of changes', () => {
       change('delete', ['k', null, null]),
     ];
     expect(compileGrouped(changes, () => one)).toEqual([]);
+  });
+});
+
+describe('a table of the target', () => {
+  it('cannot be followed while a column of its key is generated there', () => {
+    expect(planned(true)).toEqual({
+      kind: 'misfit',
+      sentence: expect.stringContaining('Make column id of table public.t an ordinary one at the target'),
+    });
+  });
+});
+
+describe('a type', () => {
+  const own = (name: string, oid = 20_000): PgType => ({
+    oid,
+    schema: 'public',
+    name,
+    kind: 'enum',
+    inner: null,
+    isSendable: true,
+  });
+
+  it.each([
+    [own('region'), true],
+    [own('tidy'), true],
+    [{ ...own('pg_lsn', 3220), kind: 'base' as const }, true],
+    [{ ...own('regclass', 2205), kind: 'base' as const }, false],
+    [{ ...own('tid', 27), kind: 'base' as const }, false],
+  ])('$name', (type, isSame) => {
+    expect(isSameInBinary(type, type)).toBe(isSame);
   });
 });

@@ -92,6 +92,11 @@ export function planTable(options: {
       `Give table ${name} a primary key at the target, over ${keyNames(relation)}; rows cannot be told apart without.`,
     );
   }
+  const generated = key.find((index) => columns[index] === null);
+  if (generated !== undefined)
+    return misfit(
+      `Make column ${relation.columns[generated]?.name} of table ${name} an ordinary one at the target: rows are found by it, and it is generated there.`,
+    );
   return {
     kind: 'plan',
     plan: {

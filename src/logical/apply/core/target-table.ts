@@ -15,8 +15,12 @@ export interface PgType {
 
 /** Oids below are the same on every server. Source: PostgreSQL, FirstNormalObjectId. */
 const FIRST_OWN_OID = 16_384;
-/** Types whose binary format is an oid, which names something else on another server. */
-const NAMES_OF_OBJECTS = /^(reg|oid|xid|cid|tid|aclitem|pg_)/;
+/**
+ * Built-in types whose binary format is an oid or a place, which is something else on another server, or that take no values. Source:
+ * PostgreSQL documentation, "Object Identifier Types"; pg_type.dat.
+ */
+const NAMES_OF_OBJECTS =
+  /^(reg(class|collation|config|dictionary|namespace|oper|operator|proc|procedure|role|type)|oid|oidvector|xid|cid|tid|aclitem|pg_(node_tree|ndistinct|dependencies|mcv_list|brin_\w+|ddl_command))$/;
 
 export function isBuiltIn(type: PgType): boolean {
   return type.oid < FIRST_OWN_OID;
@@ -24,7 +28,8 @@ export function isBuiltIn(type: PgType): boolean {
 
 /** Whether the bytes of the one type are a value of the other, on any two servers. */
 export function isSameInBinary(from: PgType, to: PgType): boolean {
-  if (!from.isSendable || !to.isSendable || NAMES_OF_OBJECTS.test(from.name)) return false;
+  if (!from.isSendable || !to.isSendable) return false;
+  if (isBuiltIn(from) && NAMES_OF_OBJECTS.test(from.name)) return false;
   if (from.kind === 'composite' || to.kind === 'composite') return false;
   if (from.kind === 'array') {
     // An array says of which type its elements are, by an oid.
