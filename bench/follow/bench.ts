@@ -74,8 +74,8 @@ async function measureHotRows(servers: ApplyServers, { share, signal }: FollowBe
 
 async function measureCompare(servers: ApplyServers, { share, signal }: FollowBenchOptions): Promise<Row[]> {
   const result = await runCompare(servers, Math.round(ROWS * share), signal);
-  const { rows, seconds, planted, found, wrong, undecided, written } = result;
-  const note = `${rows} rows; ${written} transactions of 4 to 5 rows were committed meanwhile`;
+  const { rows, seconds, planted, found, wrong, undecided, written, cpuSeconds } = result;
+  const note = `${rows} rows; ${written} transactions of 4 to 5 rows were committed meanwhile; ${cpuSeconds.map((each) => each.toFixed(1)).join(' and ')} s of CPU time at source and target`;
   return [
     row({ metric: 'compare/seconds', unit: 's', value: seconds, bar: { most: 30 }, note }),
     row({

@@ -1,7 +1,8 @@
 import pg from 'pg';
 import { setTimeout as delay } from 'node:timers/promises';
 import { compareTables } from '../../src/logical/compare/compare.ts';
-import type { ApplyServers } from '../apply/servers.ts';
+import type { ApplyServers, Side } from '../apply/servers.ts';
+import { readCpuMs } from '../process-usage.ts';
 import { FollowProcess } from './follow-process.ts';
 
 /** As `lockstep compare` sums them up; its ranges end at such rows. */
@@ -10,6 +11,7 @@ const PLANTED = 100;
 const WRITERS = 2;
 /** Between two transactions of a writer. */
 const PAUSE_MS = 2;
+const CPU_EVERY_MS = 200;
 
 export interface CompareResult {
   readonly rows: number;
@@ -22,6 +24,8 @@ export interface CompareResult {
   readonly undecided: number;
   /** What the writers committed meanwhile. */
   readonly written: number;
+  /** CPU time of its sessions at the source and at the target: what the machine's other work does not lengthen. */
+  readonly cpuSeconds: readonly [number, number];
 }
 
 /**
@@ -53,6 +57,7 @@ export async function runCompare(
   await using follow = await FollowProcess.start(servers, 'big', ['big']);
   await follow.caughtUp(signal);
   const writers = new Writers(source.url, rows, [...planted.changed, ...planted.removed]);
+  const cpus = [source, target].map((side) => new SessionsCpu(side));
   try {
     const startedAtMs = performance.now();
     const [result] = await compareTables({
@@ -64,6 +69,7 @@ export async function runCompare(
       signal,
     });
     const seconds = (performance.now() - startedAtMs) / 1_000;
+    const cpuSeconds = cpus.map((cpu) => cpu.stop() / 1_000) as [number, number];
     const told = new Set(result?.differences.map(({ kind, key }) => `${kind} ${key.join()}`));
     return {
       rows,
@@ -73,9 +79,37 @@ export async function runCompare(
       wrong: [...told].filter((each) => !wanted.has(each)).length,
       undecided: result?.undecided ?? 0,
       written: await writers.stop(),
+      cpuSeconds,
     };
   } finally {
+    for (const cpu of cpus) cpu.stop();
     await writers.stop();
+  }
+}
+
+/** The CPU time of one server's sessions of the comparison, until shortly before they end. */
+class SessionsCpu {
+  readonly #timer: NodeJS.Timeout;
+  readonly #byPid = new Map<number, number>();
+
+  constructor({ client }: Side) {
+    let isAsking = false;
+    const look = async (): Promise<void> => {
+      if (isAsking) return;
+      isAsking = true;
+      const { rows } = await client.query<{ pid: number }>(
+        `SELECT pid FROM pg_stat_activity WHERE application_name = 'lockstep compare'`,
+      );
+      for (const { pid } of rows) this.#byPid.set(pid, Math.max(readCpuMs([pid]), this.#byPid.get(pid) ?? 0));
+      isAsking = false;
+    };
+    this.#timer = setInterval(() => void look().catch(() => undefined), CPU_EVERY_MS);
+  }
+
+  /** Gives milliseconds. */
+  stop(): number {
+    clearInterval(this.#timer);
+    return [...this.#byPid.values()].reduce((sum, each) => sum + each, 0);
   }
 }
 

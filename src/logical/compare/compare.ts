@@ -13,7 +13,6 @@ import { judge, nameOf, suspects } from './core/difference.ts';
 import type { Difference, RowHashes } from './core/difference.ts';
 
 const RANGE_ROWS = 50_000;
-const RANGES_AHEAD = 3;
 const KEYS_AT_ONCE = 1_000;
 const RECHECKS = 10;
 const RECHECK_MS = 200;
@@ -95,18 +94,6 @@ export async function compareTables(options: CompareOptions): Promise<TableCompa
   }
 }
 
-interface Sums {
-  readonly count: string;
-  readonly one: string;
-  readonly two: string;
-}
-
-/** A range whose sums, the source's and the target's, are on their way. */
-interface SummedRange {
-  readonly range: KeyRange;
-  readonly sums: Promise<readonly [Sums | undefined, Sums | undefined]>;
-}
-
 class TableCompare {
   readonly #ends: Ends;
   readonly #sql: CompareSql;
@@ -131,22 +118,14 @@ class TableCompare {
         `Table ${this.#table} has no key by which its rows could be told apart; give it one to compare it.`,
       );
     }
-    // Ranges ahead are asked for already, so that neither server waits for the other, or for the rows of one that differs.
-    const ahead: SummedRange[] = [];
-    let next: Key | null = null;
-    let isLast = false;
+    let after: Key | null = null;
     for (;;) {
       this.#options.signal?.throwIfAborted();
-      while (!isLast && ahead.length < RANGES_AHEAD) {
-        const after: Key | null = next;
-        next = await this.#boundary(after);
-        isLast = next === null;
-        ahead.push(this.#sum({ after, upTo: next }));
-      }
-      const summed = ahead.shift();
-      if (summed === undefined) break;
-      await this.#compareRange(summed);
+      const upTo: Key | null = await this.#boundary(after);
+      await this.#compareRange({ after, upTo });
       this.#options.onProgress?.(this.#table, this.#rows);
+      if (upTo === null) break;
+      after = upTo;
     }
     return {
       table: this.#table,
@@ -163,18 +142,11 @@ class TableCompare {
     return rows[0]?.key ?? null;
   }
 
-  #sum(range: KeyRange): SummedRange {
+  async #compareRange(range: KeyRange): Promise<void> {
     const { text, values } = this.#sql.sums(range);
-    const ask = async (client: pg.Client): Promise<Sums | undefined> =>
-      (await client.query<Sums>(text, [...values])).rows[0];
-    const sums = Promise.all([ask(this.#ends.source), ask(this.#ends.target)]);
-    // Whoever waits for it is told.
-    sums.catch(() => undefined);
-    return { range, sums };
-  }
-
-  async #compareRange({ range, sums }: SummedRange): Promise<void> {
-    const [here, there] = await sums;
+    const ask = async (client: pg.Client): Promise<{ count: string; one: string; two: string } | undefined> =>
+      (await client.query<{ count: string; one: string; two: string }>(text, [...values])).rows[0];
+    const [here, there] = await Promise.all([ask(this.#ends.source), ask(this.#ends.target)]);
     this.#rows += Number(here?.count ?? 0);
     if (here?.count === there?.count && here?.one === there?.one && here?.two === there?.two) return;
     const [source, target] = await Promise.all([
