@@ -5,10 +5,11 @@ import { LockstepError } from '../model/errors.ts';
 import type { NodeId, Term } from '../model/node.ts';
 import { nextTimeline } from '../model/timeline.ts';
 import { describeLacking } from '../postgres/follower-minimums.ts';
-import { findNode, followersOf } from './config/config.ts';
+import { findNode } from './config/config.ts';
 import type { Action } from './core/action.ts';
 import { lostLog } from './core/rejoin.ts';
 import { RetryDelay } from './rejoin/core/retry-delay.ts';
+import { countedOthers } from './core/sync-policy.ts';
 import { formatSynchronousStandbyNames, syncSetForElection } from './core/sync-set.ts';
 import { campaign } from './election/election.ts';
 import type { Observation } from './observer.ts';
@@ -356,14 +357,12 @@ export class Executor {
    * answers as soon as writes are accepted; what a new leader does besides comes after.
    */
   async takeOver(request: TakeoverRequest, answer: (reply: TakeoverReply) => void): Promise<void> {
-    const { self, config, register, hold, events, merits, coming } = this.#options;
+    const { self, config, register, hold, events, coming } = this.#options;
     const startedAtMs = this.#options.clock.nowMs();
     const { decision, end } = await this.#successor.judge(request);
     if (decision.kind === 'refuse') return answer({ kind: 'refused', reason: decision.reason });
     const { version, state } = request;
-    const others = followersOf(config, self);
-    const counted = others.filter((name) => !merits.neverLead.includes(name));
-    const sync = syncSetForElection(state.sync, self, counted);
+    const sync = syncSetForElection(state.sync, self, countedOthers(config.nodes, self, state.policy));
     if (!(await hold.campaign(version, state, sync.recorded, end && nextTimeline(end.newestTimeline)))) {
       return answer({ kind: 'refused', reason: 'the register has moved on' });
     }

@@ -89,6 +89,17 @@ export interface Topology {
   readonly maintenance?: { readonly since: string; readonly reason: string | null } | null;
   /** A switchover at a time (ISO), to a node or (null) to the best follower. Missing from older agents. */
   readonly plannedSwitchover?: { readonly at: string; readonly to: string | null } | null;
+  /** What synchronous commits wait for. Missing from older agents. */
+  readonly syncPolicy?: {
+    /** That many followers; `all` for every one that may lead. */
+    readonly followers: number | 'all';
+    /** Who has not confirmed for so many milliseconds is not waited for any more; null: commits wait. */
+    readonly degradeAfterMs: number | null;
+    /** Commits wait for fewer right now, because the policy allows that. */
+    readonly isDegraded: boolean;
+    /** How many of the synchronous followers surely have every acknowledged synchronous commit. */
+    readonly confirmedBy: number;
+  };
   readonly nodes: readonly NodeTopology[];
 }
 

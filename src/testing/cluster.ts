@@ -77,6 +77,11 @@ export interface TestCluster extends AsyncDisposable {
   addNode(name: string, kind?: { readonly from?: string; readonly delay?: string }): Promise<TestNode>;
   /** Removes one, as `lockstep node remove` does; it may be dead. Resolves when it is no node any more. */
   removeNode(name: string): Promise<void>;
+  /** Sets what commits wait for, as `lockstep policy set` does. */
+  setPolicy(policy: {
+    readonly followers: number | 'all';
+    readonly degradeAfterMs: number | null;
+  }): Promise<void>;
   /** Gives a node that follows a vote, as `lockstep node grant-vote` does. */
   grantVote(name: string): Promise<void>;
   /** Takes a node's vote away, as `lockstep node revoke-vote` does; it may be dead. */
@@ -236,6 +241,13 @@ class ProcessCluster implements TestCluster {
       const isGone = topology.nodes.every((node) => node.name !== name);
       return isGone && !this.#supervisor.isRunning(name) ? true : null;
     });
+  }
+
+  async setPolicy(policy: {
+    readonly followers: number | 'all';
+    readonly degradeAfterMs: number | null;
+  }): Promise<void> {
+    await this.#askLeader('/v1/nodes', { kind: 'policy', policy });
   }
 
   async grantVote(name: string): Promise<void> {

@@ -35,8 +35,10 @@ export function whyNot(fault: ClusterFault, cluster: HostCluster): string | null
 export async function chooseTarget(cluster: HostCluster, plan: PlannedRound): Promise<Target> {
   const { leader } = await cluster.status();
   if (leader === null) throw new Error('There is no leader to strike.');
-  const followers = cluster.hosts.filter((host) => host.name !== leader);
-  const follower = followers[plan.follower % followers.length];
+  // Whose vote is taken must have one.
+  const isPossible = (name: string): boolean => !plan.fault.startsWith('revoke-vote') || cluster.votes(name);
+  const followers = cluster.hosts.filter(({ name }) => name !== leader && isPossible(name));
+  const follower = followers[Math.floor(plan.follower * followers.length)];
   if (follower === undefined) throw new Error('There is no follower to strike.');
   return { cluster, leader: cluster.host(leader), follower };
 }

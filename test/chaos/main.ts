@@ -7,7 +7,7 @@ import { renderClientResult, renderClusterResult } from './render.ts';
 
 const USAGE = `Usage: npm run chaos -- [options]
 
-Breaks a real three-node cluster again and again under load, and checks what callers were told.
+Breaks a real cluster of three nodes again and again under load, and checks what callers were told.
 
   --rounds n       faults to inject (default 20; 3 with a named fault)
   --scenario name  cluster (default): hosts in network namespaces, any fault; needs root
@@ -16,6 +16,7 @@ Breaks a real three-node cluster again and again under load, and checks what cal
 ${wrap(CLUSTER_FAULTS, 60)
   .map((line) => `                   ${line}`)
   .join('\n')}
+  --kinds          the cluster scenario with a delayed and a cascading node besides the three; they are struck too
   --seed s         draws the same faults and load again (default: by the clock, printed)
   --json           one JSON document on standard output
   --help
@@ -37,6 +38,7 @@ interface RunOptions {
   readonly rounds: number;
   readonly seed: number;
   readonly isJson: boolean;
+  readonly hasAllKinds: boolean;
 }
 
 function parseCount(name: string, text: string): number {
@@ -61,7 +63,7 @@ async function runClient({ rounds, seed, isJson }: RunOptions): Promise<number> 
   return result.violations.length === 0 ? 0 : 1;
 }
 
-async function runCluster({ scenario, rounds, seed, isJson }: RunOptions): Promise<number> {
+async function runCluster({ scenario, rounds, seed, isJson, hasAllKinds }: RunOptions): Promise<number> {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) {
     tell('not run: needs root, on Linux, for network namespaces and mounts. Without it: --scenario client');
     return 2;
@@ -75,9 +77,16 @@ async function runCluster({ scenario, rounds, seed, isJson }: RunOptions): Promi
     });
   }
   const faults = scenario === 'cluster' ? [] : [scenario as ClusterFault];
-  tell(`Seed ${seed}. Starting a cluster of three hosts.`);
+  tell(`Seed ${seed}. Starting a cluster of ${hasAllKinds ? 'five' : 'three'} hosts.`);
   try {
-    const result = await runClusterChaos({ rounds, seed, faults, onProgress: tell, stop: stop.signal });
+    const result = await runClusterChaos({
+      rounds,
+      seed,
+      faults,
+      hasAllKinds,
+      onProgress: tell,
+      stop: stop.signal,
+    });
     process.stdout.write(isJson ? `${JSON.stringify(result)}\n` : renderClusterResult(result));
     if (result.violations.length > 0) return 1;
     return result.rounds < rounds ? 2 : 0;
@@ -94,6 +103,7 @@ async function main(): Promise<number> {
       scenario: { type: 'string', default: 'cluster' },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
       json: { type: 'boolean', default: false },
+      kinds: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
@@ -111,6 +121,7 @@ async function main(): Promise<number> {
     rounds: parseCount('rounds', values.rounds ?? (isGeneral ? '20' : '3')),
     seed: parseCount('seed', values.seed),
     isJson: values.json,
+    hasAllKinds: values.kinds,
   };
   return scenario === 'client' ? runClient(options) : runCluster(options);
 }

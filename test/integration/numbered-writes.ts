@@ -5,16 +5,21 @@ import { until } from './fixture.ts';
 /** PostgreSQL's words for synchronous_commit. */
 type Level = 'off' | 'local' | 'on' | 'remote_apply';
 
+/** What writes go to. */
+export type WriteTarget = Pick<TestCluster, 'status' | 'leader'> & {
+  readonly nodes: readonly { readonly name: string; readonly dsn: string }[];
+};
+
 /** Writes numbered rows one after the other to whoever leads, and remembers what was acknowledged. */
 export class Writer {
   readonly acknowledged: { readonly id: number; readonly atMs: number; readonly node: string }[] = [];
-  readonly #cluster: TestCluster;
+  readonly #cluster: WriteTarget;
   readonly #level: Level;
   #isStopped = false;
   #next: number;
   #done: Promise<void> = Promise.resolve();
 
-  constructor(cluster: TestCluster, level: Level = 'on', first = 1) {
+  constructor(cluster: WriteTarget, level: Level = 'on', first = 1) {
     this.#cluster = cluster;
     this.#level = level;
     this.#next = first;
@@ -66,7 +71,7 @@ export class Writer {
 }
 
 /** Runs `run` on a connection of its own to whoever leads. */
-export async function onLeader<T>(cluster: TestCluster, run: (client: pg.Client) => Promise<T>): Promise<T> {
+export async function onLeader<T>(cluster: WriteTarget, run: (client: pg.Client) => Promise<T>): Promise<T> {
   const leader = await cluster.leader();
   const node = cluster.nodes.find((candidate) => candidate.name === leader);
   const client = new pg.Client({ connectionString: node?.dsn ?? '' });
@@ -101,10 +106,12 @@ export async function writeThroughDeaths(cluster: TestCluster, rounds: number): 
 }
 
 /** The numbers of acknowledged rows that are not there. */
-export async function missing(cluster: TestCluster, writer: Writer): Promise<number[]> {
+export async function missing(cluster: WriteTarget, writer: Writer): Promise<number[]> {
+  // Who goes on writing meanwhile may be told of rows that were not there yet.
+  const ids = writer.acknowledged.map((write) => write.id);
   const { rows } = await onLeader(cluster, (client) =>
     client.query<{ id: number }>('SELECT id FROM written'),
   );
   const found = new Set(rows.map((row) => row.id));
-  return writer.acknowledged.map((write) => write.id).filter((id) => !found.has(id));
+  return ids.filter((id) => !found.has(id));
 }

@@ -288,6 +288,24 @@ describe('the headline says the worst thing first', () => {
       'n1 leads alone',
     ],
     [
+      'a policy that degraded',
+      topology({
+        syncPolicy: { followers: 'all', degradeAfterMs: 1_000, isDegraded: true, confirmedBy: 1 },
+        nodes: [node('n1', { role: 'leader' }), node('n2'), node('n3', { sync: false })],
+      }),
+      'warn',
+      'n1 leads, commits wait for 1 only',
+    ],
+    [
+      'a policy that degraded to nobody',
+      topology({
+        syncPolicy: { followers: 1, degradeAfterMs: 1_000, isDegraded: true, confirmedBy: 0 },
+        nodes: [node('n1', { role: 'leader' }), node('n2', { sync: false })],
+      }),
+      'warn',
+      'n1 leads, commits wait for nobody',
+    ],
+    [
       'a follower on its way',
       topology({ nodes: [node('n1', { role: 'leader' }), node('n2'), node('n3', { state: 'rejoining' })] }),
       'warn',

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
+import { addPolicyCommands } from '../../src/cli/policy/policy-command.ts';
 import { addRescueCommands } from '../../src/cli/rescue/rescue-commands.ts';
 import { delayedNode } from '../../src/cli/rescue/rescue-node.ts';
 import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
@@ -35,6 +36,7 @@ async function complaint(...words: readonly string[]): Promise<string> {
     .exitOverride()
     .configureOutput({ writeErr: (text) => (said += text), writeOut: () => undefined });
   addRescueCommands(program);
+  addPolicyCommands(program);
   // Commands do not inherit these once they are made.
   for (const command of [program, ...program.commands, ...program.commands.flatMap((one) => one.commands)])
     command.exitOverride().configureOutput({ writeErr: (text) => (said += text), writeOut: () => undefined });
@@ -62,5 +64,13 @@ describe('a rescue', () => {
     expect(await complaint('rescue', 'open')).toMatch(/--before/);
     expect(await complaint('rescue', 'list', '--since', 'yesterday')).toMatch(/--since/);
     expect(await complaint('rescue', 'diff')).toMatch(/missing required argument/);
+  });
+});
+
+describe('a policy', () => {
+  it('says what is wrong with what it is asked', async () => {
+    expect(await complaint('policy', 'set', 'fast')).toMatch(/one of async, semi-sync, sync/);
+    expect(await complaint('policy', 'set', 'semi-sync', '--followers', '0')).toMatch(/from 1 to 11/);
+    expect(await complaint('policy', 'set', 'sync', '--degrade-after', 'soon')).toMatch(/--degrade-after/);
   });
 });

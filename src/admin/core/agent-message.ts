@@ -44,6 +44,14 @@ const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
   isSwitchoverReady: z.boolean().exactOptional(),
   maintenance: z.object({ since: z.string(), reason: z.string().nullable() }).nullable().exactOptional(),
   plannedSwitchover: z.object({ at: z.string(), to: z.string().nullable() }).nullable().exactOptional(),
+  syncPolicy: z
+    .object({
+      followers: z.union([z.number(), z.literal('all')]),
+      degradeAfterMs: z.number().nullable(),
+      isDegraded: z.boolean(),
+      confirmedBy: z.number(),
+    })
+    .exactOptional(),
   nodes: z.array(NODE).max(1000),
 });
 

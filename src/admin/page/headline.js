@@ -103,11 +103,22 @@ function withLeader(topology, leader) {
       detail: 'It has no follower: nobody could take over, and its disk is the only copy.',
     };
   }
-  if (sync.length === 0) {
+  if (sync.length === 0 && topology.syncPolicy?.isDegraded !== true) {
     return {
       tone: 'warn',
       title: `${leader.name} leads alone`,
       detail: 'No synchronous follower is running: synchronous commits wait for one.',
+    };
+  }
+  if (topology.syncPolicy?.isDegraded === true) {
+    const { confirmedBy } = topology.syncPolicy;
+    return {
+      tone: 'warn',
+      title: `${leader.name} leads, commits wait for ${confirmedBy === 0 ? 'nobody' : `${confirmedBy} only`}`,
+      detail:
+        confirmedBy === 0
+          ? 'No follower confirms in time, and the policy says not to wait: only the leader has what is committed now.'
+          : 'Some followers do not confirm in time, and the policy says not to wait for them.',
     };
   }
   if (away.length > 0) {
@@ -137,8 +148,19 @@ function withLeader(topology, leader) {
   return {
     tone: 'good',
     title: 'In step',
-    detail: `${leader.name} leads ${count} ${count === 1 ? 'follower' : 'followers'}, all streaming.`,
+    detail: `${leader.name} leads ${count} ${count === 1 ? 'follower' : 'followers'}, all streaming${policyWords(topology)}.`,
   };
+}
+
+/**
+ * What commits wait for, where people made that more than one follower.
+ * @param {Topology} topology
+ * @returns {string}
+ */
+function policyWords({ syncPolicy }) {
+  const followers = syncPolicy?.followers ?? 1;
+  if (followers === 1) return '';
+  return `; commits wait for ${followers === 'all' ? 'all that may lead' : followers}`;
 }
 
 /**

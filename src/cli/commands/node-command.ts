@@ -236,7 +236,7 @@ async function recloneNode(name: string, options: ClusterPlace & { discardData: 
 }
 
 /** Asks whoever leads. Throws what the leader's agent throws, and NO_LEADER while nobody leads. */
-async function changeNodes(config: ClusterConfig, command: NodeCommand): Promise<void> {
+export async function changeNodes(config: ClusterConfig, command: NodeCommand): Promise<void> {
   const { leader } = await fetchTopology(config);
   if (leader === null) {
     throw new LockstepError(

@@ -27,6 +27,7 @@ export async function printStatus(
       failoverObstacle = null,
       maintenance = null,
       plannedSwitchover = null,
+      syncPolicy = null,
     } = topology;
     const passFile = join(stateDirOf(options), 'pgpass');
     const hasPassFile = await isPresent(passFile);
@@ -37,7 +38,7 @@ export async function printStatus(
       dsn: node.kind === 'witness' ? null : dsnOf(node),
     }));
     process.stdout.write(
-      `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, isFailoverReady, failoverObstacle, maintenance, plannedSwitchover, nodes }, null, 2)}\n`,
+      `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, isFailoverReady, failoverObstacle, maintenance, plannedSwitchover, syncPolicy, nodes }, null, 2)}\n`,
     );
     return;
   }

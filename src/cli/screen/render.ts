@@ -144,8 +144,13 @@ function planLines(topology: Topology | null): readonly Line[] {
     failoverObstacle = null,
     maintenance = null,
     plannedSwitchover = null,
+    syncPolicy,
   } = topology ?? {};
   const lines: Line[] = [];
+  if (leader !== null && syncPolicy?.isDegraded === true) {
+    const count = syncPolicy.confirmedBy === 0 ? 'nobody' : `${syncPolicy.confirmedBy} only`;
+    lines.push([span(`degraded by the policy: commits wait for ${count}`, 'warn')]);
+  }
   if (leader !== null && failoverObstacle !== null && topology?.nodes.length !== 1) {
     lines.push([span(`no failover now: ${failoverObstacle}`, 'warn')]);
   }

@@ -11,6 +11,8 @@ export interface ClusterState {
   readonly systemIdentifier: string | null;
   readonly leadership: Leadership;
   readonly sync: SyncSet;
+  /** What commits wait for, as people set it. Missing: as the cluster was founded, and strictly. */
+  readonly policy?: SyncPolicy;
   /**
    * The nodes that do not vote, as people added them, and all nodes once voters have changed. It stands in this value so
    * that who may lead, who votes and who is about to be removed cannot change behind an election's back. Missing: as in
@@ -74,6 +76,16 @@ export interface Leadership {
   readonly announcedTimeline?: Timeline | null;
 }
 
+/** What a synchronous commit waits for; by which steps: core/sync-policy.ts. */
+export interface SyncPolicy {
+  /** That many followers; `all` for every one that commits may wait for, also one that is away. */
+  readonly followers: number | 'all';
+  /** Who has not confirmed for so long is not waited for until it keeps up again. Null: commits wait. */
+  readonly degradeAfterMs: number | null;
+  /** Nodes that have no data yet: nobody waits for a copy that may take hours. */
+  readonly joining?: readonly NodeId[];
+}
+
 /**
  * Who may hold a synchronous commit that the others lack. Invariant I2: every acknowledged synchronous
  * commit is durable on at least `required` of `members`, so that hearing the position of
@@ -84,6 +96,8 @@ export interface SyncSet {
   readonly required: number;
   /** Sorted by name. Empty until the first follower has caught up: nothing is synchronous before. */
   readonly members: readonly NodeId[];
+  /** Commits wait for fewer than the policy says, because it allows that, until enough followers keep up again. */
+  readonly isDegraded?: boolean;
 }
 
 /** How many members must be heard, each fenced, before one may be elected. */

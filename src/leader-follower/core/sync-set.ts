@@ -30,8 +30,21 @@ export interface SyncSetView {
 
 export type SyncSetStep =
   | { readonly kind: 'keep' }
-  | { readonly kind: 'record'; readonly members: readonly NodeId[]; readonly reason: string }
-  | { readonly kind: 'activate'; readonly members: readonly NodeId[]; readonly reason: string };
+  | {
+      readonly kind: 'record';
+      readonly members: readonly NodeId[];
+      /** Missing: as is recorded. */
+      readonly required?: number;
+      readonly isDegraded?: boolean;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: 'activate';
+      readonly members: readonly NodeId[];
+      /** Missing: as is recorded. */
+      readonly required?: number;
+      readonly reason: string;
+    };
 
 /**
  * The next safe step towards "the streaming followers are the sync set". Safe order, after Patroni's
@@ -119,7 +132,7 @@ export function syncSetForElection(
   const active = remaining.length >= recorded.required ? remaining : sorted(others);
   return {
     recorded: {
-      required: recorded.required,
+      ...recorded,
       members: sorted([...new Set([...recorded.members, self, ...active])]),
     },
     active,
@@ -129,6 +142,11 @@ export function syncSetForElection(
 /** PostgreSQL's text for the set: `ANY 1 (n2, n3)`, or nothing. Node names need no quoting. */
 export function formatSynchronousStandbyNames(required: number, members: readonly NodeId[]): string {
   return members.length === 0 ? '' : `ANY ${required} (${members.join(', ')})`;
+}
+
+/** How many PostgreSQL waits for by a value that {@link formatSynchronousStandbyNames} made; 0 when for nobody. */
+export function parseRequired(text: string): number {
+  return Number(/^ANY (\d+) \(/.exec(text)?.[1] ?? 0);
 }
 
 /** The names in a value that {@link formatSynchronousStandbyNames} made. */

@@ -2,13 +2,18 @@ import type { Lsn } from '../../model/lsn.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { NodeId } from '../../model/node.ts';
 import type { Probe } from '../../postgres/probe.ts';
-import { dataNodes } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
+import { countedOthers, decidePolicyStep } from '../core/sync-policy.ts';
 import {
   decideSyncSet,
   formatSynchronousStandbyNames,
+  parseRequired,
   parseSynchronousStandbyNames,
 } from '../core/sync-set.ts';
+import type { StreamingFollower, SyncSetStep } from '../core/sync-set.ts';
+import type { SyncPolicy, SyncSet } from '../core/cluster-state.ts';
+import { withoutJoining } from '../members/core/node-list.ts';
+import { PolicyWatch } from './policy-watch.ts';
 import type { EventLog } from '../report/event-log.ts';
 import type { LeadershipHold } from '../leadership/leadership-hold.ts';
 import type { RegisterReader } from '../leadership/register-reader.ts';
@@ -32,6 +37,7 @@ export class SyncSetKeeper implements LeaderDuty {
   readonly #local: LocalPort;
   readonly #events: EventLog;
   readonly #config: ClusterConfig;
+  readonly #policy: PolicyWatch;
   readonly #lastStreamedAtMs = new Map<NodeId, number>();
   /** The names set before the promotion hold from its first walsender on; only later changes have to settle. */
   #barrier: { readonly names: string; readonly changedAtMs: number; lsn: Lsn | null } | null = null;
@@ -53,12 +59,15 @@ export class SyncSetKeeper implements LeaderDuty {
     this.#local = options.local;
     this.#events = options.events;
     this.#config = options.config;
+    this.#policy = new PolicyWatch(options.clock, options.events);
   }
 
   async start({ standbyNames }: LeadershipBegin): Promise<void> {
     this.#barrier = { names: standbyNames, changedAtMs: Number.NEGATIVE_INFINITY, lsn: null };
     // A new leader's followers get the same time to come back as after any other hiccup.
-    const members = this.#register.known.state?.sync.members ?? [];
+    const sync = this.#register.known.state?.sync;
+    const members = sync?.members ?? [];
+    this.#policy.begin(sync);
     const candidates = this.#candidates();
     const counted = members.filter((name) => candidates.includes(name));
     this.#lastStreamedAtMs.clear();
@@ -71,53 +80,88 @@ export class SyncSetKeeper implements LeaderDuty {
   }
 
   async step(seen: Probe): Promise<void> {
-    const state = this.#register.known.state;
+    const { state } = this.#register.known;
     if (state === null) return;
+    const { policy, sync } = state;
     const nowMs = this.#clock.nowMs();
+    this.#policy.tell(sync);
+    const followers = seen.followers.map((follower) => ({ ...follower, name: follower.name as NodeId }));
+    if (policy !== undefined && (await this.#endJoining(policy, followers))) return;
     const candidates = this.#candidates();
-    const followers = seen.followers
-      .map((follower) => ({ ...follower, name: follower.name as NodeId }))
-      .filter(({ name }) => candidates.includes(name));
-    for (const follower of followers) {
+    const counted = followers.filter(({ name }) => candidates.includes(name));
+    for (const follower of counted) {
       if (follower.isStreaming) this.#lastStreamedAtMs.set(follower.name, nowMs);
     }
-    const step = decideSyncSet({
+    const active = parseSynchronousStandbyNames(seen.synchronousStandbyNames);
+    const view = {
       self: this.#self,
-      recorded: state.sync,
-      active: parseSynchronousStandbyNames(seen.synchronousStandbyNames),
-      followers,
+      recorded: sync,
+      followers: counted,
       isToBeAlone: candidates.length === 0 && this.#config.nodes.some((node) => node.isLeaving === true),
       recentlyStreaming: [...this.#lastStreamedAtMs]
         .filter(([name, atMs]) => nowMs - atMs < REMOVAL_DELAY_MS && candidates.includes(name))
         .map(([name]) => name),
       barrierLsn: this.#barrierLsn(seen, nowMs),
+    };
+    if (policy === undefined) return this.#do(decideSyncSet({ ...view, active }), sync);
+    const onTime = this.#policy.observe({
+      policy,
+      candidates,
+      followers: counted,
+      leaderLsn: seen.receivedLsn,
     });
+    const waitedFor = { required: parseRequired(seen.synchronousStandbyNames), members: active };
+    return this.#do(decidePolicyStep({ ...view, policy, candidates, onTime, active: waitedFor }), sync);
+  }
+
+  async #do(step: SyncSetStep, { required }: SyncSet): Promise<void> {
     switch (step.kind) {
       case 'keep':
         return;
       case 'record': {
+        const { members, isDegraded } = step;
         const isRecorded = await this.#hold.update((current) => ({
           ...current,
-          sync: { ...current.sync, members: step.members },
+          sync: {
+            required: step.required ?? current.sync.required,
+            members,
+            ...(isDegraded === true ? { isDegraded } : {}),
+          },
         }));
-        const names = step.members.join(', ') || 'no other node';
+        const names = members.join(', ') || 'no other node';
         if (isRecorded) this.#events.add('sync-set', `recorded ${names}: ${step.reason}`);
         return;
       }
-      case 'activate':
-        await this.#local.setStandbyNames(formatSynchronousStandbyNames(state.sync.required, step.members));
+      case 'activate': {
+        const { members } = step;
+        // A probe may still show the names before: what they had settled does not hold for these.
+        this.#barrier = null;
+        const count = step.required ?? required;
+        await this.#local.setStandbyNames(formatSynchronousStandbyNames(count, members));
+        const some = count === 1 ? 'one' : `${count}`;
         this.#events.add(
           'sync-set',
-          `synchronous commits wait for ${step.members.length === 0 ? 'nobody' : `one of ${step.members.join(', ')}`}: ${step.reason}`,
+          `synchronous commits wait for ${members.length === 0 ? 'nobody' : `${some} of ${members.join(', ')}`}: ${step.reason}`,
         );
+      }
     }
+  }
+
+  /** A node that streams has its data: from now on it is waited for. Returns whether one was found, which the next step sees. */
+  async #endJoining(policy: SyncPolicy, followers: readonly StreamingFollower[]): Promise<boolean> {
+    const arrived = followers.filter(({ isStreaming }) => isStreaming).map(({ name }) => name);
+    if (policy.joining?.some((name) => arrived.includes(name)) !== true) return false;
+    await this.#hold.update((current) =>
+      current.policy === undefined
+        ? current
+        : { ...current, policy: withoutJoining(current.policy, arrived) },
+    );
+    return true;
   }
 
   /** The nodes that commits may wait for: those that could lead. */
   #candidates(): readonly NodeId[] {
-    return dataNodes(this.#config)
-      .filter((node) => node.failoverPriority > 0 && node.name !== this.#self)
-      .map((node) => node.name);
+    return countedOthers(this.#config.nodes, this.#self, this.#register.known.state?.policy);
   }
 
   /** The leader's position once the names have stood unchanged long enough; everything before may rest on others. */

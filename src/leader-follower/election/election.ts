@@ -6,6 +6,7 @@ import type { CampaignGround } from '../core/action.ts';
 import { decideElection } from '../core/elect.ts';
 import type { ElectionDecision, FencedPosition } from '../core/elect.ts';
 import { fencesNeeded } from '../core/support.ts';
+import { countedOthers } from '../core/sync-policy.ts';
 import { syncSetForElection } from '../core/sync-set.ts';
 import { voters } from '../config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
@@ -52,11 +53,7 @@ export async function campaign(options: {
   const others = config.nodes.filter((node) => node.name !== self);
   const { decision, end } = await gatherFences(options, others);
   if (decision.kind !== 'stand') return { kind: 'lost', reason: decision.reason };
-  const sync = syncSetForElection(
-    state.sync,
-    self,
-    others.map((node) => node.name).filter((name) => !options.merits.neverLead.includes(name)),
-  );
+  const sync = syncSetForElection(state.sync, self, countedOthers(config.nodes, self, state.policy));
   const next = { ...state, lostLeaderships: options.merits.lossesAfter(state) };
   const isWon = await hold.campaign(version, next, sync.recorded, end && nextTimeline(end.newestTimeline));
   if (!isWon) return { kind: 'lost', reason: 'another took or renewed the lease first' };

@@ -7,11 +7,12 @@ import type { NodeId } from '../../model/node.ts';
 import type { BetweenRounds } from '../between-rounds.ts';
 import type { ClusterConfig } from '../config/config.ts';
 import type { OpenCoordination } from '../config/coordination.ts';
-import type { ClusterState, ListedNode } from '../core/cluster-state.ts';
+import type { ClusterState, ListedNode, SyncPolicy } from '../core/cluster-state.ts';
 import { hostSchema, portSchema } from '../config/node-schema.ts';
 import { addNode, leaveNode, nodesThatLeft, withoutNodes } from './core/node-list.ts';
 import { grantVote, revokeVote, voterSetOf } from './core/voter-changes.ts';
 import type { VoteReport } from './core/voter-changes.ts';
+import { countedOthers } from '../core/sync-policy.ts';
 import { parseSynchronousStandbyNames } from '../core/sync-set.ts';
 import type { EventLog } from '../report/event-log.ts';
 import type { VotersToCome } from '../leadership/coming-voters.ts';
@@ -23,7 +24,8 @@ import type { NodeStatus } from '../report/status.ts';
 /** What `POST /v1/nodes` takes. */
 export type NodeCommand =
   | { readonly kind: 'add'; readonly node: ListedNode }
-  | { readonly kind: 'remove' | 'grant-vote' | 'revoke-vote'; readonly name: string };
+  | { readonly kind: 'remove' | 'grant-vote' | 'revoke-vote'; readonly name: string }
+  | { readonly kind: 'policy'; readonly policy: SyncPolicy };
 
 const schema: z.ZodType<NodeCommand> = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -39,6 +41,13 @@ const schema: z.ZodType<NodeCommand> = z.discriminatedUnion('kind', [
         .transform((text) => formatDelay(checkDelay(text)))
         .optional(),
       from: z.string().transform(parseNodeId).optional(),
+    }),
+  }),
+  z.strictObject({
+    kind: z.literal('policy'),
+    policy: z.strictObject({
+      followers: z.union([z.int().min(1).max(11), z.literal('all')]),
+      degradeAfterMs: z.int().min(500).max(86_400_000).nullable(),
     }),
   }),
   z.strictObject({ kind: z.enum(['remove', 'grant-vote', 'revoke-vote']), name: z.string().max(100) }),
@@ -78,6 +87,7 @@ export class NodeKeeper {
    * and NOT_LEADER with nothing changed, and QUORUM_NOT_REACHED when it is not known whether anything was.
    */
   async change(command: NodeCommand): Promise<void> {
+    if (command.kind === 'policy') return this.#setPolicy(command.policy);
     const { name } = command.kind === 'add' ? command.node : command;
     const { nodes: seed } = this.#options.seed;
     switch (command.kind) {
@@ -100,6 +110,28 @@ export class NodeKeeper {
       default:
         command satisfies never;
     }
+  }
+
+  /** Recorded before anything goes by it: the sync set walks there step by step. */
+  async #setPolicy({ followers, degradeAfterMs }: SyncPolicy): Promise<void> {
+    const { config, peers } = this.#options;
+    const joining = peers
+      .reports()
+      .filter(({ status }) => status !== null && !status.hasData)
+      .map(({ node }) => node.name);
+    const policy: SyncPolicy = { followers, degradeAfterMs, joining };
+    await this.#write((state) => {
+      const counted = countedOthers(config.nodes, this.#self, { ...policy, joining: [] });
+      if (followers !== 'all' && followers > counted.length) {
+        throw new LockstepError(
+          'CONFIG_INVALID',
+          `Commits cannot wait for ${followers} followers: ${counted.length} of the others may lead and follow the leader itself. Nothing was changed.`,
+        );
+      }
+      return { ...state, policy };
+    });
+    const patience = degradeAfterMs === null ? 'however long that takes' : `for ${degradeAfterMs} ms at most`;
+    this.#events.add('sync-set', `by the policy commits wait for ${followers} followers, ${patience}`);
   }
 
   async #write(change: (state: ClusterState) => ClusterState): Promise<void> {

@@ -2,9 +2,9 @@ import { formatLsn, parseLsn } from '../../model/lsn.ts';
 import { parseTimeline } from '../../model/timeline.ts';
 import type { Probe } from '../../postgres/probe.ts';
 import type { LogEnd } from '../rejoin/log-end.ts';
-import { followersOf } from '../config/config.ts';
 import { decideTakeover } from '../core/handover.ts';
 import type { TakeoverDecision } from '../core/handover.ts';
+import { countedOthers } from '../core/sync-policy.ts';
 import { formatSynchronousStandbyNames, syncSetForElection } from '../core/sync-set.ts';
 import type { ExecutorOptions } from '../agent-parts.ts';
 import type { SlotKeeper } from '../duties/slot-keeper.ts';
@@ -38,14 +38,13 @@ export class Successor {
    * Then rounds are held until the leader lets go.
    */
   async prepare(): Promise<PrepareReply> {
-    const { self, config, register, hold, local, merits, clock } = this.#options;
+    const { self, config, register, hold, local, clock } = this.#options;
     const { state } = await register.refresh();
     if (state === null || local.following !== state.leadership.holder) {
       return { kind: 'refused', reason: 'it does not follow the leader right now' };
     }
-    const others = followersOf(config, self);
     await this.#slots.ensure();
-    const counted = others.filter((name) => !merits.neverLead.includes(name));
+    const counted = countedOthers(config.nodes, self, state.policy);
     const { required, members } = syncSetForElection(state.sync, self, counted).recorded;
     await local.prepareToLead(
       formatSynchronousStandbyNames(

@@ -56,7 +56,7 @@ export interface PlannedRound {
   readonly mustFailOver: boolean;
   /** How long the fault lasts; with `mustFailOver`, from the failover on. */
   readonly lastsMs: number;
-  /** Which of the followers, for those that strike one. */
+  /** Which of the followers, for those that strike one: 0 to below 1, from the first to the last. */
   readonly follower: number;
 }
 
@@ -69,6 +69,6 @@ export function planRound(only: ClusterFault | null, random: () => number): Plan
     fault,
     mustFailOver,
     lastsMs: Math.round(mustFailOver ? random() * 2_000 : 1_500 + random() * 3_000),
-    follower: random() < 0.5 ? 0 : 1,
+    follower: random(),
   };
 }

@@ -7,6 +7,7 @@ import { appUrl, nodeDsn } from '../../../src/cli/dev/cluster-folder.ts';
 import { fetchTopology } from '../../../src/cli/commands/local-cluster.ts';
 import { findNode, nodeFolder, parseClusterConfig } from '../../../src/leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../../src/leader-follower/config/config.ts';
+import type { SyncPolicy } from '../../../src/leader-follower/core/cluster-state.ts';
 import { LockstepError } from '../../../src/model/errors.ts';
 import { parseNodeId } from '../../../src/model/node.ts';
 import type { Topology } from '../../../src/model/topology.ts';
@@ -19,7 +20,13 @@ import { compilePreload } from './preload.ts';
 import { Host } from './host.ts';
 import { Network } from './network.ts';
 
-const NAMES = ['n1', 'n2', 'n3'];
+const PLAIN: readonly KindOfNode[] = [{ name: 'n1' }, { name: 'n2' }, { name: 'n3' }];
+/** One follows a follower, one stays behind; neither votes, so that what the others promise stays the same. */
+const ALL_KINDS: readonly KindOfNode[] = [
+  ...PLAIN,
+  { name: 'n4', delay: '2s', voter: false },
+  { name: 'n5', from: 'n2', voter: false },
+];
 const POSTGRES_PORT = 5432;
 const AGENT_PORT = 7400;
 const START_PATIENCE_MS = 120_000;
@@ -27,7 +34,16 @@ const START_PATIENCE_MS = 120_000;
 const SETTLED_MS = 700;
 const LOG_LINES = 60;
 
+interface KindOfNode {
+  readonly name: string;
+  readonly delay?: string;
+  readonly from?: string;
+  readonly voter?: boolean;
+}
+
 export interface HostClusterOptions {
+  /** With a delayed and a cascading node, besides the three. */
+  readonly hasAllKinds: boolean;
   readonly onProgress: (line: string) => void;
   /** Ends every wait. */
   readonly stop: AbortSignal;
@@ -46,9 +62,11 @@ export class HostCluster implements AsyncDisposable {
   static async start(options: HostClusterOptions): Promise<HostCluster> {
     const claim = await claimRun(options.onProgress);
     try {
-      const network = new Network(claim.number, NAMES);
+      const nodes = options.hasAllKinds ? ALL_KINDS : PLAIN;
+      const names = nodes.map(({ name }) => name);
+      const network = new Network(claim.number, names);
       await network.create();
-      const config = createConfig(network);
+      const config = createConfig(network, nodes);
       const configPath = join(claim.folder, 'cluster.json');
       await writeFile(configPath, JSON.stringify(config), { mode: 0o600 });
       const preload = await compilePreload(claim.folder);
@@ -116,8 +134,26 @@ export class HostCluster implements AsyncDisposable {
     return found;
   }
 
-  status(): Promise<Topology> {
-    return fetchTopology(this.#config);
+  /** Whether it votes when no fault has changed that. */
+  votes(name: string): boolean {
+    return findNode(this.#config, name).voter;
+  }
+
+  /** Throws when a node leads that stays behind on purpose. */
+  async status(): Promise<Topology> {
+    const topology = await fetchTopology(this.#config);
+    const { leader } = topology;
+    if (leader !== null && findNode(this.#config, leader).delay !== undefined)
+      throw new DelayedLeads(`${leader} leads, which stays behind on purpose`);
+    return topology;
+  }
+
+  /** Who follows somebody of its own choice does so, unless one of the two leads the other. */
+  #isInPlace({ nodes, leader }: Topology): boolean {
+    return nodes.every(({ name, follows }) => {
+      const wanted = findNode(this.#config, name).from;
+      return wanted === undefined || name === leader || follows === wanted;
+    });
   }
 
   /** Asks the leader's agent to hand over. Its refusal is returned: in a race with a fault it is right. */
@@ -128,6 +164,14 @@ export class HostCluster implements AsyncDisposable {
   /** Asks the leader's agent, like {@link switchover}. */
   async changeVote(kind: 'grant-vote' | 'revoke-vote', leader: string, name: string): Promise<string | null> {
     return this.#ask(leader, '/v1/nodes', { kind, name });
+  }
+
+  /** Asks the leader's agent, like {@link switchover}. */
+  async setPolicy(
+    leader: string,
+    policy: Pick<SyncPolicy, 'followers' | 'degradeAfterMs'>,
+  ): Promise<string | null> {
+    return this.#ask(leader, '/v1/nodes', { kind: 'policy', policy });
   }
 
   async #ask(leader: string, path: string, body: object): Promise<string | null> {
@@ -146,12 +190,16 @@ export class HostCluster implements AsyncDisposable {
     const deadlineMs = performance.now() + patienceMs;
     let last = 'no agent answered';
     for (let before: Topology | null = null; performance.now() < deadlineMs;) {
-      const topology = await this.status().catch(() => null);
+      const topology = await this.status().catch((error: unknown) => {
+        if (error instanceof DelayedLeads) throw error;
+        return null;
+      });
       if (topology !== null) last = JSON.stringify(topology);
       const isSame =
         topology !== null && before?.term === topology.term && before.timeline === topology.timeline;
-      if (topology !== null && isWholeCluster(topology, 'failover') && isSame) return topology;
-      before = topology !== null && isWholeCluster(topology, 'failover') ? topology : null;
+      const isWhole = topology !== null && isWholeCluster(topology, 'failover') && this.#isInPlace(topology);
+      if (isWhole && isSame) return topology;
+      before = isWhole ? topology : null;
       await this.pause(before === null ? 100 : SETTLED_MS);
     }
     throw new Error(`The cluster is not whole after ${patienceMs} ms; the last picture: ${last}`);
@@ -171,12 +219,15 @@ export class HostCluster implements AsyncDisposable {
   }
 }
 
-function createConfig(network: Network): ClusterConfig {
+class DelayedLeads extends Error {}
+
+function createConfig(network: Network, kinds: readonly KindOfNode[]): ClusterConfig {
   return parseClusterConfig(
     {
       id: randomUUID(),
       name: 'chaos',
       nodes: network.namespaces.map(({ host, address }) => ({
+        ...kinds.find(({ name }) => name === host),
         name: host,
         host: address,
         port: POSTGRES_PORT,

@@ -1,7 +1,8 @@
 import { LockstepError } from '../../../model/errors.ts';
 import type { NodeId } from '../../../model/node.ts';
+import { countedOthers } from '../../core/sync-policy.ts';
 import { upstreamProblem } from '../../core/upstream.ts';
-import type { ClusterState, ListedNode } from '../../core/cluster-state.ts';
+import type { ClusterState, ListedNode, SyncPolicy } from '../../core/cluster-state.ts';
 
 /**
  * The nodes of a cluster. Those that vote stand in cluster.json until a vote is given or taken away; from then on all
@@ -97,7 +98,12 @@ export function addNode(seed: readonly SeedNode[], state: ClusterState, added: L
   const obstacle = upstreamProblem(added, [...nodes, added]);
   if (obstacle !== null) refuse(`${obstacle}. Nothing was changed.`);
   const listed = added.delay === undefined ? added : { ...added, failoverPriority: 0 };
-  return { ...state, nodes: [...listedNodes(seed, state), listed] };
+  const { policy } = state;
+  return {
+    ...state,
+    nodes: [...listedNodes(seed, state), listed],
+    ...(policy === undefined ? {} : { policy: { ...policy, joining: [...(policy.joining ?? []), name] } }),
+  };
 }
 
 /** The state in which a node is to be removed. Throws CONFIG_INVALID where it must stay, with nothing changed. */
@@ -147,14 +153,17 @@ function checkThatEnoughStay(
   name: NodeId,
   leader: NodeId,
 ): void {
-  const staying = nodes.filter(
-    (node) => node.name !== name && node.name !== leader && node.failoverPriority > 0,
-  );
-  const { required } = state.sync;
-  if (staying.length === 0 || staying.length >= required) return;
+  const { policy, sync } = state;
+  const rest = nodes.filter((node) => node.name !== name);
+  if (countedOthers(rest, leader, undefined).length === 0) return;
+  const staying = countedOthers(rest, leader, policy);
+  // Where commits wait for all, they wait for those that are left.
+  const required = policy === undefined ? sync.required : policy.followers === 'all' ? 1 : policy.followers;
+  if (staying.length >= required) return;
+  const count = `Synchronous commits wait for ${required} ${required === 1 ? 'follower' : 'followers'}, and without ${name} there would be ${staying.length}`;
   throw new LockstepError(
     'CONFIG_INVALID',
-    `Synchronous commits wait for ${required} followers, and without ${name} there would be ${staying.length}. Add another node first.`,
+    `${count}. Add another node first${policy === undefined ? '' : ', or set another policy ("lockstep policy set")'}.`,
   );
 }
 
@@ -177,7 +186,13 @@ export function withoutNodes(state: ClusterState, names: readonly NodeId[]): Clu
     ...state,
     nodes: (state.nodes ?? []).filter(({ name }) => !removed.includes(name)),
     removedNodes: [...(state.removedNodes ?? []), ...removed].slice(-REMEMBERED_NAMES),
+    ...(state.policy === undefined ? {} : { policy: withoutJoining(state.policy, removed) }),
   };
+}
+
+/** The policy once nodes are no longer to come: they are here, or were removed. */
+export function withoutJoining(policy: SyncPolicy, names: readonly NodeId[]): SyncPolicy {
+  return { ...policy, joining: (policy.joining ?? []).filter((name) => !names.includes(name)) };
 }
 
 function isLoopback(host: string): boolean {

@@ -66,6 +66,7 @@ export function buildTopology(options: {
     timeline: leader?.timeline ?? null,
     forks: leader?.ancestors.slice(-MAX_FORKS) ?? [],
     leader: leader?.name ?? null,
+    ...(state === null ? {} : { syncPolicy: describePolicy(state) }),
     maintenance: options.plan.maintenance,
     plannedSwitchover: options.plan.schedule && {
       at: options.plan.schedule.at,
@@ -73,6 +74,15 @@ export function buildTopology(options: {
     },
     ...describeReadiness(options, leader !== undefined),
     nodes: options.nodes.map((node) => describeNode(node, leader, state)),
+  };
+}
+
+function describePolicy({ policy, sync }: ClusterState): NonNullable<Topology['syncPolicy']> {
+  return {
+    followers: policy?.followers ?? sync.required,
+    degradeAfterMs: policy?.degradeAfterMs ?? null,
+    isDegraded: sync.isDegraded === true,
+    confirmedBy: sync.members.length === 0 ? 0 : sync.required,
   };
 }
 

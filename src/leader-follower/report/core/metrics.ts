@@ -83,6 +83,16 @@ function clusterMetrics(topology: Topology): readonly Metric[] {
   return [
     gauge('cluster_has_leader', 'Whether anybody leads.', topology.leader !== null),
     gauge('cluster_term', 'The newest term.', topology.term),
+    gauge(
+      'cluster_sync_degraded',
+      'Whether synchronous commits wait for fewer followers than the policy says.',
+      topology.syncPolicy?.isDegraded ?? null,
+    ),
+    gauge(
+      'cluster_sync_confirmed_by',
+      'How many followers surely have every acknowledged synchronous commit.',
+      topology.syncPolicy?.confirmedBy ?? null,
+    ),
     gauge('cluster_failover_ready', 'Whether a failover would succeed now.', topology.isFailoverReady),
     gauge(
       'cluster_paused',

@@ -20,6 +20,8 @@ export interface Voter {
  */
 export function successionObstacle(state: ClusterState, nodes: readonly Voter[]): string | null {
   const members = state.sync.members as readonly string[];
+  if (state.sync.isDegraded === true && members.length === 0)
+    return 'no follower confirms, and by the policy commits do not wait, so that only the leader has them all';
   if (members.length === 0) return 'no synchronous follower has caught up yet';
   const isHeard = (node: Voter): boolean =>
     node.name !== state.leadership.holder &&
