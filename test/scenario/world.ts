@@ -24,6 +24,7 @@ export class World {
       random: createRandom(SEED),
       nodes,
       guests: 0,
+      isLastDelayed: false,
       required: 1,
       handsOver: true,
       mutant: null,

@@ -1,5 +1,6 @@
 import { decide } from '../../../src/leader-follower/core/decide.ts';
 import type { Action } from '../../../src/leader-follower/core/action.ts';
+import type { SyncPolicy } from '../../../src/leader-follower/core/cluster-state.ts';
 import type { LocalPostgres, View } from '../../../src/leader-follower/core/view.ts';
 import { nextTimeline } from '../../../src/model/timeline.ts';
 import { parseTerm } from '../../../src/model/node.ts';
@@ -57,6 +58,7 @@ export class ModelAgent {
   #writeHealth!: ModelWriteHealth;
   #switchoverTo: NodeId | null = null;
   #takeover: AskedTakeover | null = null;
+  #policy: SyncPolicy | null = null;
 
   constructor(cluster: Cluster, host: Host, server: ModelPostgres, acceptor: ModelAcceptor) {
     this.cluster = cluster;
@@ -113,6 +115,7 @@ export class ModelAgent {
     this.#failedPromotions = { term: parseTerm(0), count: 0 };
     this.#switchoverTo = null;
     this.#takeover = null;
+    this.#policy = null;
     this.#writeHealth = new ModelWriteHealth(this);
     this.news.begin();
     this.#writeHealth.begin();
@@ -129,6 +132,12 @@ export class ModelAgent {
 
   requestSwitchover(to: NodeId): void {
     this.#switchoverTo = to;
+    this.wake();
+  }
+
+  /** People ask; done between two rounds. */
+  requestPolicy(policy: SyncPolicy): void {
+    this.#policy = policy;
     this.wake();
   }
 
@@ -171,6 +180,13 @@ export class ModelAgent {
     };
     if (this.#takeover !== null) return this.#runTakeover(this.#takeover, () => end(0));
     if (this.#switchoverTo !== null) return this.#runSwitchover(this.#switchoverTo, () => end(0));
+    const policy = this.#policy;
+    this.#policy = null;
+    if (policy !== null)
+      return this.leadership.update(
+        (state) => ({ ...state, policy }),
+        () => end(0),
+      );
     this.#observe((view) => {
       const actions = decide(view);
       this.#execute(actions, 0, view, (isDone) => {
@@ -238,6 +254,7 @@ export class ModelAgent {
       (isSuspicion && leadership.leaderLostForMs === 0);
     if (isRefused) return answer({ kind: 'refused' });
     if (this.mutant !== 'no-cut-off') leadership.raiseFence(version);
+    if (this.cluster.isKeptBack(this.host)) return answer({ kind: 'fenced', position: null });
     this.local.fencedPosition((position) => answer({ kind: 'fenced', position }));
   }
 

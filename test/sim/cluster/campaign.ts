@@ -35,8 +35,7 @@ export function campaign(
   gather(agent, version, state, ground, heard, own, (decision) => {
     cluster.note(host, () => `  ${decision.kind}: ${decision.reason}`);
     if (decision.kind !== 'stand') return done(false);
-    const others = cluster.names.filter((name) => name !== host.name);
-    const sync = syncSetForElection(state.sync, host.name, others);
+    const sync = syncSetForElection(state.sync, host.name, cluster.countedBy(host));
     const announced = own.position && nextTimeline(own.position.newestTimeline);
     leadership.take(version, { ...state, sync: sync.recorded }, state, announced, (isWon) => {
       cluster.note(host, () => (isWon ? `  won term ${leadership.known.state?.leadership.term}` : '  lost'));
@@ -92,7 +91,7 @@ function gather(
       timeline: known,
       announcedTimeline,
       positions,
-      neverLead: [],
+      neverLead: mutant === 'delayed-may-lead' ? [] : cluster.delayed,
     });
   };
   const fencesItself = mutant !== 'candidate-does-not-fence-itself' && mutant !== 'no-cut-off';

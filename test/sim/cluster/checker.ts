@@ -1,6 +1,7 @@
 import type { AcceptorState, VersionedValue } from '../../../src/consensus/acceptor.ts';
 import { majority } from '../../../src/consensus/proposer.ts';
 import type { ClusterState } from '../../../src/leader-follower/core/cluster-state.ts';
+import type { NodeId } from '../../../src/model/node.ts';
 import type { VirtualTime } from '../../../src/testing/simulation/virtual-time.ts';
 import type { Host } from './host.ts';
 import type { ModelPostgres } from './postgres.ts';
@@ -13,6 +14,8 @@ export type Invariant =
   | 'I2-sync-set'
   | 'I2b-async-window'
   | 'I3-one-history'
+  | 'delayed-apart'
+  | 'policy-told'
   | 'register-linearizable'
   | 'terms-in-order'
   | 'false-failover'
@@ -41,6 +44,7 @@ export class Checker {
   readonly #nodes: readonly Watched[];
   /** How many of them vote. */
   readonly #members: number;
+  readonly #delayed: readonly NodeId[];
   readonly violations: Violation[] = [];
   readonly #acceptedBy = new Map<string, Set<number>>();
   readonly #chosen = new Map<number, string>();
@@ -56,7 +60,8 @@ export class Checker {
   leaderships = 0;
   hash = 0x811c9dc5;
 
-  constructor(time: VirtualTime, nodes: readonly Watched[], members: number) {
+  constructor(time: VirtualTime, nodes: readonly Watched[], members: number, delayed: readonly NodeId[]) {
+    this.#delayed = delayed;
     this.#time = time;
     this.#nodes = nodes;
     this.#members = members;
@@ -106,6 +111,11 @@ export class Checker {
       before !== null &&
       before.sync.required === state.sync.required &&
       before.sync.members.join(',') === state.sync.members.join(',');
+    for (const name of [state.leadership.holder, ...state.sync.members])
+      if (this.#delayed.includes(name))
+        this.report('delayed-apart', `${name}, which stays behind on purpose, leads or is counted on`);
+    if (state.sync.isDegraded === true && before?.sync.isDegraded !== true && isStrict(state))
+      this.report('policy-told', `${state.leadership.holder} degrades a policy that is strict`);
     if (!isSame) for (const entry of this.#acknowledged) this.#checkSyncSet(entry, state);
   }
 
@@ -120,6 +130,16 @@ export class Checker {
           `${state.leadership.holder} won term ${state.leadership.term} while ${host.name} might still write`,
         );
     }
+  }
+
+  /** A commit that was to be confirmed by others was acknowledged without: that has to be on record first. */
+  onUnconfirmed({ host }: ModelPostgres): void {
+    const { leadership, sync } = this.state ?? {};
+    if (leadership?.holder === host.name && (sync?.members.length ?? 0) > 0)
+      this.report(
+        'policy-told',
+        `${host.name} waits for nobody, and ${sync?.members.join(', ')} are on record`,
+      );
   }
 
   /** What an agent was told of the register, and the newest version chosen before it asked. */
@@ -248,6 +268,10 @@ export class Checker {
         `acknowledged ${entry.id} is on ${holders} of ${members.join(', ')}, and ${required} are required`,
       );
   }
+}
+
+function isStrict({ policy }: ClusterState): boolean {
+  return policy?.degradeAfterMs == null;
 }
 
 function describe({ log, history }: ModelPostgres): string {

@@ -165,6 +165,7 @@ export class Faults {
   #switchover(): void {
     const { agents } = this.#cluster;
     const target = agents[Math.floor(this.#random() * agents.length)]!;
+    if (this.#cluster.delayed.includes(target.host.name)) return;
     for (const agent of agents)
       if (agent !== target && agent.host.agent.isRunning && agent.server.mode === 'leader')
         agent.requestSwitchover(target.host.name);

@@ -72,8 +72,7 @@ export function takeOver(
   const { version, state } = request;
   untilArrived(agent, request.final, (hasArrived) => {
     if (!hasArrived) return answer('refused');
-    const others = cluster.names.filter((name) => name !== host.name);
-    const sync = syncSetForElection(state.sync, host.name, others);
+    const sync = syncSetForElection(state.sync, host.name, cluster.countedBy(host));
     const announced = nextTimeline(server.newestTimeline);
     leadership.take(version, { ...state, sync: sync.recorded }, state, announced, (isWon) => {
       cluster.note(host, () => (isWon ? '  takes over' : '  the register has moved on'));

@@ -128,9 +128,9 @@ export class ModelLocalNode {
     });
   }
 
-  setNames(names: readonly NodeId[], done: () => void): void {
+  setNames(names: readonly NodeId[], required: number, done: () => void): void {
     this.#change<void>(done, (end) => {
-      this.#server.setNames(names);
+      this.#server.setNames(names, required);
       this.#after(2, end);
     });
   }

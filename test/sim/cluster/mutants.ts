@@ -145,4 +145,34 @@ export const MUTANTS: readonly Mutant[] = [
     what: 'the holder counts coming members no more 100 ms after it sent the change, though it does not know what became of it',
     caughtAs: 'safety',
   },
+  {
+    name: 'delayed-may-lead',
+    what: 'an election does not mind that a node stays behind on purpose',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'delayed-counted',
+    what: 'commits wait for a node that stays behind on purpose',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'degrade-before-record',
+    what: 'commits wait for nobody, by the policy, before it is recorded that only the leader has them',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'fewer-before-record',
+    what: 'commits wait for fewer followers, by the policy, before that is recorded',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'old-names-settled',
+    what: 'the names that PostgreSQL shows a moment after it was told others count as settled still',
+    caughtAs: 'safety',
+  },
+  {
+    name: 'more-recorded-at-once',
+    what: 'a higher number of followers is recorded before so many have what was acknowledged',
+    caughtAs: 'safety',
+  },
 ];

@@ -13,6 +13,7 @@ const KEEPALIVE_MS = 100;
 const RECEIVER_TIMEOUT_MS = 1_000;
 const SENDER_TIMEOUT_MS = 1_500;
 const MAX_BATCH = 64;
+const LONGEST_RELOAD_MS = 300;
 
 /**
  * PostgreSQL as far as replication goes: a log that is written, flushed and streamed, timelines that fork at a
@@ -35,6 +36,9 @@ export class ModelPostgres {
   names: readonly NodeId[] = [];
   activeNames: readonly NodeId[] = [];
   required = 1;
+  activeRequired = 1;
+  /** What a session that is asked shows. */
+  shown: { readonly names: readonly NodeId[]; readonly required: number } = { names: [], required: 1 };
   onExit: () => void = () => undefined;
   /** All of its log is on its disk, and it wrote no more. */
   hasEndedInOrder = false;
@@ -122,6 +126,7 @@ export class ModelPostgres {
     this.following = null;
     this.names = [];
     this.activeNames = [];
+    this.shown = { names: [], required: 1 };
     this.#onStarted = done;
     host.after(host.postgres, host.between(30, 150), () => {
       if (host.isDiskFull) return this.kill('no space on its disk');
@@ -222,6 +227,8 @@ export class ModelPostgres {
     this.names = names;
     this.activeNames = names;
     this.required = required;
+    this.activeRequired = required;
+    this.shown = { names, required };
     this.mode = 'promoting';
     let timeline: Timeline | null = null;
     const finish = (): void => {
@@ -249,13 +256,17 @@ export class ModelPostgres {
     host.after(host.postgres, host.between(2, 60), finish);
   }
 
-  /** New waits go by the names within moments of the reload. */
-  setNames(names: readonly NodeId[]): void {
-    this.names = names;
+  /** New waits go by the settings, as they are then, within moments of the reload; sessions show them sooner or later. */
+  setNames(names: readonly NodeId[], required: number): void {
+    [this.names, this.required] = [names, required];
     const { host } = this;
-    host.after(host.postgres, host.between(1, 300), () => {
-      this.activeNames = names;
+    const takesMs = host.between(1, LONGEST_RELOAD_MS);
+    host.after(host.postgres, takesMs, () => {
+      [this.activeNames, this.activeRequired] = [this.names, this.required];
       this.#commits.release();
+    });
+    host.after(host.postgres, LONGEST_RELOAD_MS + 1 - takesMs, () => {
+      this.shown = { names: this.names, required: this.required };
     });
   }
 

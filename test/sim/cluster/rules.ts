@@ -26,7 +26,13 @@ export type MutantName =
   | 'takeover-without-check'
   | 'follows-outdated-leader'
   | 'coming-members-not-counted'
-  | 'coming-members-forgotten';
+  | 'coming-members-forgotten'
+  | 'delayed-may-lead'
+  | 'delayed-counted'
+  | 'degrade-before-record'
+  | 'fewer-before-record'
+  | 'more-recorded-at-once'
+  | 'old-names-settled';
 
 export const SUPPORT_MS = 600;
 export const LEASE_TTL_MS = 2_500;

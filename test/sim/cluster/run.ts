@@ -1,8 +1,10 @@
 import { createRandom } from '../../../src/testing/simulation/random.ts';
 import { MUTANTS } from './mutants.ts';
+import type { ClusterState } from '../../../src/leader-follower/core/cluster-state.ts';
 import type { Violation } from './checker.ts';
 import { VirtualTime } from '../../../src/testing/simulation/virtual-time.ts';
 import { Faults } from './faults.ts';
+import { startPolicyChanges } from './policy-changes.ts';
 import type { MutantName } from './rules.ts';
 import { Cluster } from './world.ts';
 
@@ -42,6 +44,7 @@ export function runCluster(seed: number, options: RunOptions = {}): RunResult {
     random,
     nodes: nodes + guests,
     guests,
+    isLastDelayed: guests > 0 && seed % 2 === 0,
     required: nodes === 5 && random() < 0.5 ? 2 : 1,
     // Not by the dice either.
     handsOver: seed % 3 === 2,
@@ -67,6 +70,7 @@ export function runCluster(seed: number, options: RunOptions = {}): RunResult {
   if (options.isCalm !== true) {
     const untilMs = time.nowMs() + FAULTY_MS;
     const injected = new Faults(cluster, untilMs, seed % 4 === 3);
+    if (seed % 3 === 1) startPolicyChanges(cluster, untilMs);
     time.runUntil(untilMs, isBroken);
     faults = injected.count;
     if (!isBroken()) {
@@ -107,7 +111,7 @@ function isWhole(cluster: Cluster): boolean {
   if (state === null || state.sync.members.length === 0) return false;
   const leader = cluster.agents.find(({ host }) => host.name === state.leadership.holder);
   if (leader === undefined || !leader.server.isWritable || !leader.watchdog.mayWrite()) return false;
-  if (state.sync.members.includes(leader.host.name)) return false;
+  if (state.sync.members.includes(leader.host.name) || !isByPolicy(cluster, state)) return false;
   return cluster.agents.every(
     ({ server }) =>
       server === leader.server ||
@@ -115,6 +119,13 @@ function isWhole(cluster: Cluster): boolean {
         server.isReceiving &&
         server.log.length >= leader.server.flushed - 8),
   );
+}
+
+/** What is recorded is what people wanted. */
+function isByPolicy(cluster: Cluster, { policy, sync, leadership }: ClusterState): boolean {
+  if (policy === undefined) return true;
+  const all = cluster.countedBy(cluster.agentOf(leadership.holder).host).length;
+  return sync.isDegraded !== true && sync.required === (policy.followers === 'all' ? all : policy.followers);
 }
 
 /** Clients commit at whoever takes it: also at one that no longer should. */

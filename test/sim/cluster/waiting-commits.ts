@@ -28,8 +28,9 @@ export class WaitingCommits {
       const { lsn, durability } = this.#waiting[0]!;
       if (lsn > server.flushed) return;
       const isSync = durability === 'sync' && server.activeNames.length > 0;
-      if (isSync && this.#countHolders(lsn) < server.required) return this.#releaseAsync();
+      if (isSync && this.#countHolders(lsn) < server.activeRequired) return this.#releaseAsync();
       this.#waiting.shift();
+      if (durability === 'sync' && !isSync) this.#world.listener.onUnconfirmed(server);
       this.#world.listener.onAcknowledged(server, server.log[lsn - 1]!, isSync ? 'sync' : 'async');
     }
   }

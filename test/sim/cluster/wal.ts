@@ -17,6 +17,8 @@ export type Durability = 'sync' | 'async';
 export interface PostgresListener {
   readonly onAcknowledged: (server: ModelPostgres, entry: Entry, durability: Durability) => void;
   readonly onPromoted: (server: ModelPostgres) => void;
+  /** A synchronous commit is acknowledged that nobody was waited for with. */
+  readonly onUnconfirmed: (server: ModelPostgres) => void;
   readonly onStreaming: (follower: ModelPostgres, leader: ModelPostgres) => void;
   readonly onNote: (host: Host, text: () => string) => void;
 }

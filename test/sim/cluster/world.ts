@@ -20,6 +20,8 @@ export interface ClusterOptions {
   readonly nodes: number;
   /** How many of them do not vote at first: the last ones. */
   readonly guests: number;
+  /** The last node stays behind on purpose. */
+  readonly isLastDelayed: boolean;
   readonly required: number;
   /** Its leaders hand over to a successor that takes over; else they give the lease up, as when nobody answers. */
   readonly handsOver: boolean;
@@ -39,6 +41,8 @@ export class Cluster {
   readonly names: readonly NodeId[];
   /** Those that found the cluster, the first ones: they have acceptors, and vote until that changes. */
   readonly members: readonly NodeId[];
+  /** They stay behind on purpose. */
+  readonly delayed: readonly NodeId[];
   readonly agents: readonly ModelAgent[];
   readonly required: number;
   readonly handsOver: boolean;
@@ -61,6 +65,7 @@ export class Cluster {
     this.network = new Network(time, random);
     this.names = Array.from({ length: options.nodes }, (_, index) => parseNodeId(`n${index + 1}`));
     this.members = this.names.slice(0, options.nodes - options.guests);
+    this.delayed = options.isLastDelayed ? this.names.slice(-1) : [];
     const surroundings: Surroundings = {
       network: this.network,
       listener: {
@@ -72,6 +77,7 @@ export class Cluster {
           );
           this.checker.onPromoted(server);
         },
+        onUnconfirmed: (server) => this.checker.onUnconfirmed(server),
         onStreaming: (follower, leader) => this.checker.onStreaming(follower, leader),
         onNote: (host, text) => this.note(host, text),
       },
@@ -96,6 +102,7 @@ export class Cluster {
         mayWrite: () => watchdog.mayWrite(),
       })),
       this.members.length,
+      this.delayed,
     );
   }
 
@@ -104,6 +111,16 @@ export class Cluster {
 
   agentOf(name: NodeId): ModelAgent {
     return this.agents[this.names.indexOf(name)]!;
+  }
+
+  /** The others that commits may wait for. */
+  countedBy({ name }: Host): readonly NodeId[] {
+    return this.names.filter((other) => other !== name && !this.delayed.includes(other));
+  }
+
+  /** It tells an election no position. */
+  isKeptBack({ name }: Host): boolean {
+    return this.delayed.includes(name) && this.mutant !== 'delayed-may-lead';
   }
 
   serverOf(name: NodeId): ModelPostgres {
@@ -133,7 +150,10 @@ export class Cluster {
         successor: null,
         timeline: history.timeline,
       },
-      sync: { required: this.required, members: this.names.slice(1) },
+      sync: {
+        required: this.required,
+        members: this.names.slice(1).filter((name) => !this.delayed.includes(name)),
+      },
     };
     const ballot = { counter: 1, proposer: 'before' };
     const accepted: VersionedValue = { version: 1, value: state, operation: 'before:1' };
