@@ -37,7 +37,7 @@ export function openPlainFile(path: string, flags: number, owner: number | null)
     const found = fstatSync(file);
     if (!found.isFile()) throw notOwn(path, 'no plain file');
     if (found.nlink > 1) throw notOwn(path, 'a file with a second name');
-    if (owner !== null && found.uid !== owner) throw notOwn(path, `a file of user ${found.uid}`);
+    if (owner !== null && found.uid !== owner) throw notOwned(path, found.uid, owner);
     return file;
   } catch (error) {
     closeSync(file);
@@ -49,6 +49,14 @@ function notOwn(path: string, what: string): LockstepError {
   return new LockstepError(
     'CONFIG_INVALID',
     `Look at ${path} and move it away: it is ${what}, where a file of its own is expected. Nothing was read or written.`,
+    { details: { path } },
+  );
+}
+
+function notOwned(path: string, uid: number, owner: number): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    `Look at ${path}: it belongs to user ${uid}, where only user ${owner} may write. If it was copied there, give it to that user (chown); else move it away. Nothing was read or written.`,
     { details: { path } },
   );
 }

@@ -23,7 +23,7 @@ export function startFailure(words: string, options: FailedStart): LockstepError
   const said = lines.length > 0 ? lines.slice(-3).join(' ') : words.trim().split('\n').slice(-1).join('');
   const isPortTaken = /Address already in use|could not bind/.test(words);
   const remedy = isPortTaken
-    ? `Port ${options.port} is in use; stop what listens there or choose another with --pg-port.`
+    ? `Port ${options.port} is in use; stop what listens there, or choose another: "port" of the node in cluster.json, --pg-port of "lockstep dev".`
     : `The whole log is ${options.logPath}.`;
   return new LockstepError(
     'POSTGRES_FAILED',

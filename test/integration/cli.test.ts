@@ -278,7 +278,7 @@ describe('the commands', () => {
     expectClear(await failing(dev.folder, 'node', 'list', '--state', 'nowhere'), /cannot be read/);
     expectClear(
       await failing(dev.folder, 'node', 'add', 'n3'),
-      /No agent of cluster dev answers|--host, --port/,
+      /None of n1, n2(, n3)? answers for cluster dev|--host, --port/,
     );
   });
 
@@ -307,7 +307,7 @@ describe('the commands', () => {
     );
     expectClear(
       await failing(dev.folder, 'status', '--state', 'nowhere'),
-      /cannot be read\. Start a cluster with/,
+      /cannot be read \(ENOENT\)\. Start a cluster with/,
     );
     expectClear(
       await failing(dev.folder, 'dev', '--etcd', 'http://127.0.0.1:2379'),

@@ -36,7 +36,7 @@ export async function askAnyAgent<T>(config: ClusterConfig, request: AgentReques
   }
   throw new LockstepError(
     'NO_LEADER',
-    `No agent of cluster ${config.name} answers. Start it with "npm start" or "lockstep dev".`,
+    `None of ${config.nodes.map(({ name }) => name).join(', ')} answers for cluster ${config.name}. Start their agents ("npm start", "lockstep dev", or the service on their servers); nodes that were added later must be in this cluster.json to be found.`,
     { retryable: true },
   );
 }

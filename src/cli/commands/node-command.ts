@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
-import { findNode } from '../../leader-follower/config/config.ts';
+import { findNode, readClusterConfig } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/config.ts';
 import type { NodeCommand } from '../../leader-follower/members/node-keeper.ts';
 import type { NodeStatus } from '../../leader-follower/report/status.ts';
@@ -12,7 +12,7 @@ import { readRunFile } from '../dev/cluster-folder.ts';
 import { fetchTopology } from './local-cluster.ts';
 import { print, readConfig } from './plan-commands.ts';
 import { choosePorts, parsePort } from '../dev/ports.ts';
-import { CONFIG, STATE, stateDirOf } from './cluster-place.ts';
+import { CONFIG, configPathOf, STATE, stateDirOf } from './cluster-place.ts';
 import type { ClusterPlace } from './cluster-place.ts';
 
 const CHANGE_TIMEOUT_MS = 10_000;
@@ -87,7 +87,15 @@ export function addNodeCommands(program: Command): void {
     .option(...CONFIG)
     .option('--json', 'print one JSON document', false)
     .action(async (options: ClusterPlace & { json: boolean }) => {
-      const { nodes } = await readConfig(options);
+      const seed = await readClusterConfig(configPathOf(options));
+      const present = await askForNodes(seed);
+      const nodes = present ?? seed.nodes;
+      if (present === null) {
+        process.stderr.write(
+          'Nobody could be asked: this is what cluster.json says, and nodes may have come, gone or got votes since.\n',
+        );
+        process.exitCode = 1;
+      }
       print(options.json ? JSON.stringify(nodes, null, 2) : nodes.map(describeNode).join('\n'));
     });
 }
@@ -119,6 +127,10 @@ export async function addNode(name: string, options: AddOptions): Promise<void> 
       `2. Copy cluster.json there as it is (mode 0600).`,
       `3. Run: lockstep agent --config cluster.json --state <folder> --node ${name}`,
       `It copies the leader and follows it; "lockstep status" shows how far it is.`,
+      `Then add it to cluster.json on every server, and to what names the servers of the app (DATABASE_URL, proxies, monitoring).`,
+      ...(options.vote
+        ? []
+        : ['It does not vote: where it takes a lost voter\'s place, run "lockstep node grant-vote" for it.']),
       ...(options.vote ? [`Then, here: lockstep node grant-vote ${name}`] : []),
     ].join('\n'),
   );

@@ -15,6 +15,8 @@ import type { ClusterPlace } from './cluster-place.ts';
 /** PostgreSQL may have to write a large checkpoint, and to replay much when it starts. */
 const RESTART_TIMEOUT_MS = 180_000;
 const CATCH_UP_TIMEOUT_MS = 300_000;
+/** Whoever waits longer is told for what. */
+const TELL_AFTER_MS = 3_000;
 /** As close as a switchover wants its successor. */
 const CLOSE_BYTES = 1_048_576;
 
@@ -65,12 +67,18 @@ async function restartInTurn(config: ClusterConfig, wanted: readonly string[] | 
 
 /** Resolves when somebody leads, and each of `names` leads or streams from there and is close. */
 async function untilReady(config: ClusterConfig, names: readonly string[]): Promise<void> {
-  const deadline = performance.now() + CATCH_UP_TIMEOUT_MS;
+  const startedAtMs = performance.now();
+  let told = '';
   for (;;) {
     const topology = await fetchTopology(config).catch(() => null);
     const lacking = topology === null ? 'no agent answers' : await findLacking(config, topology, names);
     if (lacking === null) return;
-    if (performance.now() > deadline) {
+    const waitedMs = performance.now() - startedAtMs;
+    if (waitedMs > TELL_AFTER_MS && lacking !== told) {
+      told = lacking;
+      process.stderr.write(`Waiting: ${lacking}.\n`);
+    }
+    if (waitedMs > CATCH_UP_TIMEOUT_MS) {
       throw new LockstepError(
         'LAG_EXCEEDED',
         `After ${CATCH_UP_TIMEOUT_MS / 1_000} s ${lacking}. See "lockstep status".`,
@@ -93,10 +101,13 @@ async function findLacking(
       timeoutMs: 1_000,
     }).catch(() => null);
     if (status?.state !== 'running') return `${name} does not run`;
-    if (!status.isReceiving || status.following !== topology.leader) {
+    const seen = topology.nodes.find((node) => node.name === name);
+    // A cascading node is fed by another follower.
+    const isFromLeader = status.following === topology.leader;
+    if (!status.isReceiving || (!isFromLeader && seen?.kind !== 'cascading'))
       return `${name} does not stream from ${topology.leader}`;
-    }
-    const behind = topology.nodes.find((node) => node.name === name)?.lagBytes ?? null;
+    // What a delayed node holds back on purpose it has.
+    const behind = (seen?.kind === 'delayed' ? seen.unreceivedBytes : seen?.lagBytes) ?? null;
     if (behind === null || behind > CLOSE_BYTES) return `${name} has not caught up`;
   }
   const isReady = topology.isSwitchoverReady ?? topology.isFailoverReady;

@@ -149,7 +149,15 @@ async function writePsqlLine(
 ): Promise<string> {
   if (reader === null) return '';
   const passFile = join(stateDirOf(options), 'rescue.pgpass');
-  await replaceFile(passFile, `*:*:*:${reader.user}:${reader.password}\n`, null);
+  try {
+    await replaceFile(passFile, `*:*:*:${reader.user}:${reader.password}\n`, null);
+  } catch (error) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${passFile} cannot be written (${(error as NodeJS.ErrnoException).code}); run this as root, or name a folder of your own with --state.`,
+      { cause: error },
+    );
+  }
   const database = options.database ?? config.database;
   return `PGPASSFILE=${passFile} psql "host=${reader.host} port=${reader.port} user=${reader.user} dbname=${database}"`;
 }

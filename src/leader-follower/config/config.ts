@@ -240,13 +240,14 @@ export function parseClusterConfig(value: unknown, origin: string): ClusterConfi
 /** Reads and checks `cluster.json`. Throws CONFIG_INVALID when it is missing, no JSON or not valid. */
 export async function readClusterConfig(path: string): Promise<ClusterConfig> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new LockstepError(
-      'CONFIG_INVALID',
-      `${path} cannot be read. Start a cluster with "lockstep dev" first, or name its folder with --state.`,
-      {
-        cause: error,
-      },
-    );
+    const { code } = error as NodeJS.ErrnoException;
+    const remedy =
+      code === 'EACCES'
+        ? 'Run this as root, or as the user that the agent runs as.'
+        : 'Start a cluster with "lockstep dev", or name its file with --config or its folder with --state.';
+    throw new LockstepError('CONFIG_INVALID', `${path} cannot be read (${code}). ${remedy}`, {
+      cause: error,
+    });
   });
   let value: unknown;
   try {
