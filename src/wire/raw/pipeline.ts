@@ -62,7 +62,6 @@ export class Pipeline {
   readonly #flights: Flight[] = [];
   readonly #names = new Map<string, string>();
   #nextName = 0;
-  #head = 0;
   #lost: Error | null = null;
 
   /** Takes over an idle client, which belongs to the pipeline from now on. */
@@ -75,7 +74,7 @@ export class Pipeline {
 
   /** Flights that were sent and not answered. */
   get inFlight(): number {
-    return this.#flights.length - this.#head;
+    return this.#flights.length;
   }
 
   get isOpen(): boolean {
@@ -159,7 +158,7 @@ export class Pipeline {
   }
 
   #receive(type: number, buffer: Buffer, start: number, end: number): void {
-    const flight = this.#flights[this.#head];
+    const flight = this.#flights.at(0);
     if (flight === undefined) {
       // Between flights the server only says farewell, or notes something.
       if (type === ERROR) this.#wire.destroy(parseServerError(buffer, start, end));
@@ -191,11 +190,8 @@ export class Pipeline {
   }
 
   #finish(flight: Flight): void {
-    this.#head++;
-    if (this.#head > 64 && this.#head * 2 > this.#flights.length) {
-      this.#flights.splice(0, this.#head);
-      this.#head = 0;
-    }
+    // At once: what it has sent may be many megabytes.
+    this.#flights.shift();
     // What was not parsed because of the failure is prepared with the next use.
     for (const text of flight.parsed) this.#names.delete(text);
     const { failure, results } = flight;
@@ -204,9 +200,8 @@ export class Pipeline {
 
   #close(error: Error | null): void {
     this.#lost = error ?? new Error('The pipeline was ended.');
-    for (const { failure, resolve } of this.#flights.splice(this.#head))
+    for (const { failure, resolve } of this.#flights.splice(0))
       resolve({ failure: { error: failure?.error ?? this.#lost, at: failure?.at ?? -1 } });
-    this.#head = this.#flights.length;
   }
 }
 
