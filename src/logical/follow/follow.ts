@@ -27,7 +27,7 @@ import type { FollowStatus } from './status.ts';
 const FIRST_RETRY_MS = 200;
 const LAST_RETRY_MS = 5_000;
 /** Waits to be applied: enough for several batches, while a row in it takes as much again as an object. */
-const QUEUED_BYTES = 4 * 1_048_576;
+const QUEUED_BYTES = 2 * 1_048_576;
 
 export interface FollowOptions {
   /** `postgresql://…`; of several hosts the one that leads. */
