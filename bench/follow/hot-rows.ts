@@ -31,6 +31,8 @@ export async function runHotRows(
   const fill = `INSERT INTO hot SELECT g, 0, 'x' FROM generate_series(1, ${HOT_ROWS}) g`;
   for (const { client } of [source, target]) await client.query(`${schema}; ${fill}`);
   await using follow = await FollowProcess.start(servers, 'hot', ['hot']);
+  // What is written before it has made its publication is not published.
+  await follow.caughtUp(signal);
   await write(source.url, updates);
   await follow.caughtUp(signal);
   const wrong = await differing(servers, ['hot']);
