@@ -15,6 +15,7 @@ import { campaign } from './election/election.ts';
 import type { Observation } from './observer.ts';
 import { ensureRoles } from './config/roles.ts';
 import { LeaderDuties } from './duties/leader-duty.ts';
+import { ShownLogKeeper } from './duties/shown-log-keeper.ts';
 import { SlotKeeper } from './duties/slot-keeper.ts';
 import type { TakeoverReply, TakeoverRequest } from './report/status.ts';
 import { describeTakeover, Successor } from './switchover/successor.ts';
@@ -47,7 +48,7 @@ export class Executor {
   constructor(options: ExecutorOptions) {
     this.#options = options;
     this.#slots = new SlotKeeper(options);
-    this.#duties = new LeaderDuties([new SyncSetKeeper(options), this.#slots]);
+    this.#duties = new LeaderDuties([new SyncSetKeeper(options), this.#slots, new ShownLogKeeper(options)]);
     this.#successor = new Successor(options, this.#slots);
   }
 

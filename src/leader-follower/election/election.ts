@@ -12,6 +12,8 @@ import { voters } from '../config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
 import type { LogEnd } from '../rejoin/log-end.ts';
 import type { ComingLeadership } from '../leadership/coming-leadership.ts';
+import { lacksShown } from '../duties/core/shown-log.ts';
+import { readShownLog } from '../duties/shown-log-keeper.ts';
 import type { Fence } from '../leadership/fence.ts';
 import type { LeadershipHold } from '../leadership/leadership-hold.ts';
 import type { Merits } from './merits.ts';
@@ -25,6 +27,9 @@ const LATECOMER_MS = 50;
 const OUTRUN_CHECK_MS = 10;
 /** A new leader is supported by those that answered its fence, within a round trip. */
 const SUPPORT_TIMEOUT_MS = 400;
+
+const PUT_BACK =
+  'its data end before what followers had of it: they were put back from a copy, and others may hold commits that it lacks. Start the others; where none of them has its data any more, remove the file "shown-log" beside the data to go on without';
 
 export type CampaignResult =
   { readonly kind: 'won'; readonly reason: string } | { readonly kind: 'lost'; readonly reason: string };
@@ -53,6 +58,10 @@ export async function campaign(options: {
   const others = config.nodes.filter((node) => node.name !== self);
   const { decision, end } = await gatherFences(options, others);
   if (decision.kind !== 'stand') return { kind: 'lost', reason: decision.reason };
+  if (state.leadership.holder === self && end !== null) {
+    const shown = await readShownLog(options.local.dataDir);
+    if (lacksShown(end, shown)) return { kind: 'lost', reason: PUT_BACK };
+  }
   const sync = syncSetForElection(state.sync, self, countedOthers(config.nodes, self, state.policy));
   const next = { ...state, lostLeaderships: options.merits.lossesAfter(state) };
   const isWon = await hold.campaign(version, next, sync.recorded, end && nextTimeline(end.newestTimeline));
