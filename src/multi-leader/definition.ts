@@ -5,7 +5,9 @@ import type { OrphanRule } from './core/orphan-rule.ts';
 
 /** How the values of one column become one when several regions changed it. */
 export interface ColumnMerge {
-  readonly rule: ColumnRule;
+  readonly rule: ColumnRule | 'priority';
+  /** Of {@link regionPriority}: names of regions, the first one wins. */
+  readonly order?: readonly string[] | undefined;
   /** Of {@link escrow}: what no region goes below. */
   readonly min?: number | undefined;
 }
@@ -74,6 +76,15 @@ export function escrow(options: { readonly min?: number } = {}): ColumnMerge {
   return { rule: 'escrow', min: options.min ?? 0 };
 }
 
+/**
+ * Of two writes of the column of which neither had seen the other, that of the region that comes first in the list stays,
+ * whichever was later; those that are not named come last. A write that had seen the other one is no conflict. Until every
+ * region has promised to send nothing older the later write is to be seen.
+ */
+export function regionPriority(order: readonly string[]): ColumnMerge {
+  return { rule: 'priority', order };
+}
+
 const REGION_NAME = /^[a-z][a-z0-9]{0,15}$/;
 /** Each takes every 16th number of a sequence. */
 const MAX_REGIONS = 16;
@@ -107,8 +118,9 @@ const Definition: z.ZodType<RegionsDefinition> = z.strictObject({
       z.record(
         z.string(),
         z.strictObject({
-          rule: z.enum(['last', 'counter', 'set', 'max', 'min', 'escrow']),
+          rule: z.enum(['last', 'counter', 'set', 'max', 'min', 'escrow', 'priority']),
           min: z.number().int().optional(),
+          order: z.array(z.string()).min(1).optional(),
         }),
       ),
     )

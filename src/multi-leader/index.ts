@@ -1,5 +1,14 @@
 /** `lockstep/multi-leader`: one writable leader a region, and they always agree in the end. */
-export { counter, defineRegions, escrow, lastWriteWins, max, min, set } from './definition.ts';
+export {
+  counter,
+  defineRegions,
+  escrow,
+  lastWriteWins,
+  max,
+  min,
+  regionPriority,
+  set,
+} from './definition.ts';
 export type { ColumnMerge, RegionsDefinition, TableRules } from './definition.ts';
 export type { ColumnRule } from './core/merge.ts';
 export type { OrphanRule } from './core/orphan-rule.ts';

@@ -11,6 +11,7 @@ import { OwnReader } from './own/own-reader.ts';
 import { promiseTime } from './own/promises.ts';
 import { Pruner } from './own/pruner.ts';
 import { openOriginSession, openSession } from './sessions.ts';
+import { carryOutDecisions } from './referee/pending-decisions.ts';
 import { isCut, readPromiseKey, setCut } from './setup/metadata.ts';
 import { OWN_SLOT, prepareRegion } from './setup/region-setup.ts';
 import type { RegionsDefinition } from './definition.ts';
@@ -102,6 +103,8 @@ export class Region {
     );
     if ([...shapes.values()].some(({ references }) => references.length > 0))
       this.#work.push(this.#keep('foreign keys', () => this.#judgeOrphans(shapes, promiseKey)));
+    if ([...shapes.values()].some(({ priority }) => priority !== null))
+      this.#work.push(this.#keep('region priority', () => this.#carryOut(shapes, promiseKey)));
     if ([...shapes.values()].some(({ held }) => held.length > 0))
       this.#work.push(this.#keep('parts', () => this.#keepShares(shapes, promiseKey)));
     for (const [number, source] of regions.entries()) {
@@ -255,6 +258,7 @@ export class Region {
       client,
       shapes,
       region: this.#number,
+      names: this.#options.regions.map(({ name }) => name),
       passOwnLog: () => this.#passOwnLog(),
     });
     try {
@@ -292,6 +296,19 @@ export class Region {
         await delay(SHARE_EVERY_MS, undefined, { signal });
         const heard = [...this.#heardAtMs].filter(([, atMs]) => performance.now() - atMs < REACHABLE_MS);
         await keeper.keep(new Set(heard.map(([region]) => region)));
+      }
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+
+  async #carryOut(shapes: ReadonlyMap<string, TableShape>, promiseKey: Buffer): Promise<void> {
+    const { signal } = this.#stopping;
+    const client = await openSession(this.#url, 'region priority');
+    try {
+      for (;;) {
+        await delay(SHARE_EVERY_MS, undefined, { signal });
+        await carryOutDecisions({ client, shapes, region: this.#number, promiseKey });
       }
     } finally {
       await client.end().catch(() => undefined);

@@ -120,6 +120,7 @@ describe('keys', () => {
     unique: [],
     uniqueOperators: [],
     writeAs: null,
+    priority: null,
     held: [],
     references: [],
     parentOf: 'none',

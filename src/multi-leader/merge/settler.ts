@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { isSameImage } from '../core/image.ts';
 import type { Image } from '../core/image.ts';
 import { replay, settleJournal } from '../core/merge.ts';
+import type { Operation } from '../core/merge.ts';
 import { encodeKeyRow, encodeRows } from '../tables/row-codec.ts';
 import type { TableShape } from '../tables/shape.ts';
 import { statementsFor } from '../tables/statements.ts';
@@ -17,6 +18,13 @@ import type { KeyedConflict } from './journal-store.ts';
 
 const CHUNK = 500;
 
+/** A row of which operations were folded. */
+export interface FoldedRow {
+  readonly key: string;
+  readonly base: Image | null;
+  readonly operations: readonly Operation[];
+}
+
 /**
  * Folds what is settled of a merging table's journal and logs its conflicts, within the caller's transaction, which must
  * not overlap with a batch's. Rows that somebody holds are left for the next time. Returns how many rows were folded.
@@ -26,6 +34,8 @@ export async function settleTable(options: {
   readonly shape: TableShape;
   readonly lowestUs: number;
   readonly passOwnLog: () => Promise<void>;
+  /** Within the same transaction, of each row what it was and what is folded of it. */
+  readonly referee: (rows: readonly FoldedRow[]) => Promise<void>;
 }): Promise<number> {
   const { client, shape, lowestUs } = options;
   const keys = await findSettled(client, shape, lowestUs, CHUNK);
@@ -44,6 +54,7 @@ export async function settleTable(options: {
   const isLocked = new Set(locked.map(({ n }) => n));
   const rules = shape.merge ?? [];
   const conflicts: KeyedConflict[] = [];
+  const referee: FoldedRow[] = [];
   const folded: { key: string; base: Image | null; isOpen: boolean }[] = [];
   const repairs: { readonly key: string; readonly image: Image | null; readonly isHere: boolean }[] = [];
   keys.forEach((key, index) => {
@@ -54,10 +65,16 @@ export async function settleTable(options: {
     if (!isSameImage(wanted, here)) repairs.push({ key, image: wanted, isHere: here !== null });
     const settled = settleJournal(journal.base, journal.operations, lowestUs, rules);
     for (const conflict of settled.conflicts) conflicts.push({ key, conflict });
+    referee.push({
+      key,
+      base: journal.base,
+      operations: journal.operations.filter(({ version }) => version.timeUs < lowestUs),
+    });
     folded.push({ key, base: settled.base, isOpen: settled.rest.length > 0 });
   });
   await repair(client, shape, repairs);
   await writeConflicts(client, shape, conflicts);
+  await options.referee(referee);
   await foldJournals(client, shape, lowestUs, folded);
   return folded.length;
 }

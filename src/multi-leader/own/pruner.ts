@@ -4,6 +4,7 @@ import { judgeTombstone } from '../core/watermark.ts';
 import type { PresentRow } from '../core/row-rule.ts';
 import type { Version } from '../core/version.ts';
 import { settleTable } from '../merge/settler.ts';
+import { noteDecisions } from '../referee/pending-decisions.ts';
 import { bringBackParked } from '../park/unpark.ts';
 import { encodeKeyRow, encodeKeys, encodeRows } from '../tables/row-codec.ts';
 import { SCHEMA, statementsFor } from '../tables/statements.ts';
@@ -16,6 +17,8 @@ export interface PrunerOptions {
   readonly client: pg.Client;
   readonly shapes: ReadonlyMap<string, TableShape>;
   readonly region: number;
+  /** All regions' names, by number. */
+  readonly names: readonly string[];
   readonly passOwnLog: () => Promise<void>;
 }
 
@@ -52,7 +55,13 @@ export class Pruner {
         forgotten +=
           shape.merge === null
             ? await this.#pruneTombstones(shape, lowestUs)
-            : await settleTable({ client, shape, lowestUs, passOwnLog: this.#options.passOwnLog });
+            : await settleTable({
+                client,
+                shape,
+                lowestUs,
+                passOwnLog: this.#options.passOwnLog,
+                referee: (rows) => noteDecisions({ ...this.#options, shape }, rows),
+              });
         await client.query('COMMIT');
       } catch (error) {
         await client.query('ROLLBACK').catch(() => undefined);

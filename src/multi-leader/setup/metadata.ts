@@ -93,6 +93,32 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.shares (
   held bigint NOT NULL,
   PRIMARY KEY (table_name, key, column_name, region)
 );
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.writers (
+  table_name text NOT NULL,
+  key bytea NOT NULL,
+  regions smallint[] NOT NULL,
+  is_open boolean NOT NULL,
+  decided text,
+  PRIMARY KEY (table_name, key)
+);
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.carried_out (
+  table_name text NOT NULL,
+  key bytea NOT NULL,
+  image text NOT NULL,
+  regions smallint[] NOT NULL,
+  PRIMARY KEY (table_name, key)
+);
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.pending (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  table_name text NOT NULL,
+  key bytea NOT NULL,
+  settled text,
+  decided text,
+  writers smallint[] NOT NULL,
+  time_us bigint NOT NULL,
+  region smallint NOT NULL,
+  lsn pg_lsn NOT NULL
+);
 CREATE TABLE IF NOT EXISTS ${SCHEMA}.own_position (
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
   lsn pg_lsn NOT NULL

@@ -40,6 +40,8 @@ export interface TableShape {
   readonly writeAs: TableOwner | null;
   /** How each column merges, where columns merge one by one; null where the last write of a row wins whole. */
   readonly merge: readonly ColumnRule[] | null;
+  /** Of each column the regions whose write stays, the first one first; null where nothing is said of it, or of no column. */
+  readonly priority: readonly (readonly string[] | null)[] | null;
   /** Columns of which each region has its own part, by position, and what none goes below. */
   readonly held: readonly { readonly position: number; readonly min: number }[];
   /** Its foreign keys that regions look after. */
@@ -242,6 +244,14 @@ function findMergeProblem(row: CatalogTable, rules: TableRules): string | null {
   return null;
 }
 
+function priorityOf(row: CatalogTable, rules: TableRules | null): (readonly string[] | null)[] | null {
+  const key = keyNumbers(row);
+  const orders = row.columns.map(({ name, number, isGenerated }) =>
+    key.includes(number) || isGenerated ? null : ((rules?.[name] ?? rules?.['*'])?.order ?? null),
+  );
+  return orders.some((order) => order !== null) ? orders : null;
+}
+
 function findEscrowProblem(row: CatalogTable, { name, typeName, number }: CatalogColumn): string | null {
   if (!['int2', 'int4', 'int8'].includes(typeName))
     return `has ${name} of type ${typeName}; parts of a number are integers`;
@@ -272,7 +282,11 @@ function shapeOf(name: string, row: CatalogTable, rules: TableRules | null): Tab
     merge:
       rules === null
         ? null
-        : row.columns.map((column) => (rules[column.name] ?? rules['*'] ?? lastWriteWins()).rule),
+        : row.columns.map((column) => {
+            const { rule } = rules[column.name] ?? rules['*'] ?? lastWriteWins();
+            return rule === 'priority' ? 'last' : rule;
+          }),
+    priority: priorityOf(row, rules),
     held: row.columns.flatMap((column, position) => {
       const merge = rules?.[column.name];
       return merge?.rule === 'escrow' ? [{ position, min: merge.min ?? 0 }] : [];

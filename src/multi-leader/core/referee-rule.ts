@@ -1,0 +1,84 @@
+import { isSameImage } from './image.ts';
+import type { Image } from './image.ts';
+import { applyOperation } from './merge.ts';
+import type { ColumnRule, Operation } from './merge.ts';
+
+/** The region that decides about a row's conflicts: every region names the same one, and no two decide about one row. */
+export function refereeOf(key: string, regionCount: number): number {
+  let hash = 2_166_136_261;
+  for (let at = 0; at < key.length; at++) hash = Math.imul(hash ^ key.charCodeAt(at), 16_777_619) >>> 0;
+  return hash % regionCount;
+}
+
+/** What a table's columns go by: the rank of each region, the first one wins; null for a column that has none. */
+export type Priorities = readonly (readonly number[] | null)[];
+
+/** A row once everything below a time is known: as the last writes left it, and as the regions' priority has it. */
+export interface RefereedRow {
+  readonly settled: Image | null;
+  readonly decided: Image | null;
+  /** Whose write of each column stands; null where that is not known any more. */
+  readonly writers: readonly (number | null)[];
+}
+
+/**
+ * Goes through a row's operations in the order of their versions. A write whose writer had not seen the one before it
+ * loses to that of a region with a better rank, column by column; one that had seen it is no conflict, whoever wrote.
+ * `start`: what going through those before has left, decided and not carried out yet too. `writersOf`: whose values an operation carries, of one that a
+ * referee wrote to carry out what it decided.
+ */
+export function refereeByPriority(
+  start: Omit<RefereedRow, 'writers'> & { readonly writers?: RefereedRow['writers'] },
+  operations: readonly Operation[],
+  rules: readonly ColumnRule[],
+  priorities: Priorities,
+  writersOf: (operation: Operation) => readonly (number | null)[] | undefined = () => undefined,
+): RefereedRow {
+  let { settled, decided } = start;
+  let writers = priorities.map((_, column) => start.writers?.[column] ?? null);
+  for (const operation of operations) {
+    const carried = writersOf(operation);
+    const writerIn = (column: number): number => carried?.[column] ?? operation.version.region;
+    const merged = applyOperation(decided, operation, rules);
+    const hadSeen = (column: number): boolean => valueOf(operation.old, column) === valueOf(settled, column);
+    const isBetter = (column: number): boolean => {
+      const [ranks, writer] = [priorities[column] ?? null, writers[column] ?? null];
+      return ranks !== null && writer !== null && rankOf(ranks, writer) < rankOf(ranks, writerIn(column));
+    };
+    const loses = (column: number): boolean => !hadSeen(column) && isBetter(column);
+    const changes = (column: number): boolean =>
+      valueOf(operation.old, column) !== valueOf(operation.row, column);
+    const isWhole = operation.row === null || operation.old === null || decided === null;
+    if (isWhole) {
+      // The row as one: a delete, or an insert, takes all columns or none.
+      const keepsRow = priorities.some((_, column) => loses(column)) && !isSameImage(operation.old, settled);
+      if (!keepsRow) {
+        decided = merged;
+        writers = writers.map((_, column) => writerIn(column));
+      }
+    } else {
+      const before = decided;
+      decided =
+        merged === null
+          ? null
+          : merged.map((value, column) =>
+              changes(column) && loses(column) ? (before?.[column] ?? null) : value,
+            );
+      writers = writers.map((writer, column) =>
+        changes(column) && !loses(column) ? writerIn(column) : writer,
+      );
+    }
+    settled = applyOperation(settled, operation, rules);
+  }
+  return { settled, decided, writers };
+}
+
+function rankOf(ranks: readonly number[], region: number): number {
+  const rank = ranks.indexOf(region);
+  return rank === -1 ? ranks.length : rank;
+}
+
+/** A row that is not there differs from each that is, in every column. */
+function valueOf(image: Image | null, column: number): string | null | undefined {
+  return image === null ? undefined : (image[column] ?? null);
+}
