@@ -79,8 +79,12 @@ export async function runPolicy(
   };
   await onLeader(target, (client) => client.query('CREATE TABLE written (id int PRIMARY KEY)'));
   const { followers, degradeAfterMs } = policy;
-  const refusal = await cluster.setPolicy(await leaderOf(cluster), { followers, degradeAfterMs });
-  if (refusal !== null) throw new Error(refusal);
+  // The first leader of a busy machine may be lost as soon as it leads.
+  await until('the policy is set', async () => {
+    const refusal = await cluster.setPolicy(await leaderOf(cluster), { followers, degradeAfterMs });
+    if (refusal !== null) throw new Error(refusal);
+    return true;
+  });
   await untilByPolicy(cluster, policy);
   const writer = new Writer(target, policy.level);
   writer.start();
