@@ -59,6 +59,8 @@ const SHARE_EVERY_MS = 500;
 /** Who was not heard for so long is given nothing: it would be on its way for long. */
 const REACHABLE_MS = 5_000;
 const RETRY_MS = 500;
+/** Work that has not failed for so long is well again. */
+const WELL_AFTER_MS = 5_000;
 
 /** Everything that one region runs: links from all others, the reader of its own log, promises and pruning. */
 export class Region {
@@ -75,7 +77,8 @@ export class Region {
   #own: OwnReader | null = null;
   /** For what people ask. */
   #control: Promise<pg.Client> | null = null;
-  #problem: string | null = null;
+  /** What stopped last, by the piece of work; gone once that runs well again. */
+  readonly #problems = new Map<string, string>();
 
   constructor(options: RegionOptions) {
     this.#options = options;
@@ -176,7 +179,7 @@ export class Region {
       links: [...this.#links.values()].map((link) => link.status),
       ...(rows[0] ?? { records: 0, tombstones: 0, operations: 0, parked: 0, orphans: 0, conflicts: 0 }),
       settledAgoMs: lowestUs === null ? null : Math.round(Date.now() - lowestUs / 1_000),
-      problem: this.#problem,
+      problem: this.#problems.size === 0 ? null : [...this.#problems.values()].join('; '),
     };
   }
 
@@ -198,19 +201,22 @@ export class Region {
   async #keep(what: string, work: () => Promise<void>): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
+      const runsWell = setTimeout(() => this.#problems.delete(what), WELL_AFTER_MS);
       try {
         await work();
       } catch (error) {
         if (signal.aborted) return;
-        this.#tell(`${what}: ${(error as Error).message}`);
+        this.#tell(what, `${what}: ${(error as Error).message}`);
         await delay(RETRY_MS, undefined, { signal }).catch(() => undefined);
+      } finally {
+        clearTimeout(runsWell);
       }
     }
   }
 
-  #tell(problem: string): void {
-    if (problem === this.#problem) return;
-    this.#problem = problem;
+  #tell(what: string, problem: string): void {
+    if (problem === this.#problems.get(what)) return;
+    this.#problems.set(what, problem);
     this.#options.onProblem?.(problem);
   }
 
