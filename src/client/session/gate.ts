@@ -16,12 +16,16 @@ import type { ExchangeReport } from '../../wire/contract.ts';
  */
 const TAKES_NEW_SNAPSHOTS = `pg_catalog.current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')`;
 
+const IS_FAR_ENOUGH = `1 / (pg_catalog.pg_last_wal_replay_lsn() >= $1::pg_catalog.pg_lsn AND ${TAKES_NEW_SNAPSHOTS})::pg_catalog.int4`;
+
+/** No row: that there is no error is the answer. */
+const LOOK_SQL = `SELECT WHERE ${IS_FAR_ENOUGH} = 0`;
+
 /**
  * Its row tells how far the follower is, so that the next reads may need no gate. Asked twice, and not by FROM, which would cost the
  * server half as much again; the second answer is no earlier than the first.
  */
-const LOOK_SQL = `SELECT pg_catalog.pg_last_wal_replay_lsn()
- WHERE 1 / (pg_catalog.pg_last_wal_replay_lsn() >= $1::pg_catalog.pg_lsn AND ${TAKES_NEW_SNAPSHOTS})::pg_catalog.int4 = 1`;
+const LOOK_FAR_SQL = `SELECT pg_catalog.pg_last_wal_replay_lsn() WHERE ${IS_FAR_ENOUGH} = 1`;
 
 /** Waits, a millisecond at a time, until the follower has replayed up to $1, for about $2 steps. */
 const WAIT_SQL = `WITH RECURSIVE wait(step, lsn) AS (
@@ -57,20 +61,26 @@ const DIVISION_BY_ZERO = '22012';
 /** An own statement's row; null when it was not asked, or failed. */
 type Answer = ReturnType<ExchangeReport['answerOf']>;
 
-/** In front of a statement: it runs on a follower only at or past `lsn`, for which it may wait. */
-export function createGate(lsn: Lsn, waitMs: number): OwnStatement {
-  if (waitMs === 0) return createLook(lsn);
+/**
+ * In front of a statement: it runs on a follower only at or past `lsn`, for which it may wait. `tellsFar`: it also tells how far the follower
+ * is, which pays where many callers wait for each other's writes.
+ */
+export function createGate(lsn: Lsn, waitMs: number, tellsFar: boolean): OwnStatement {
+  if (waitMs === 0) return tellsFar ? lookFar(lsn) : look(lsn);
   return { name: 'lockstep_wait', text: WAIT_SQL, values: [formatLsn(lsn), String(Math.round(waitMs))] };
 }
 
-/** The last look made: a session looks for the same position until it writes again. */
-let lastLook: { readonly lsn: Lsn; readonly look: OwnStatement } | null = null;
-
-function createLook(lsn: Lsn): OwnStatement {
-  if (lastLook?.lsn !== lsn)
-    lastLook = { lsn, look: { name: 'lockstep_look', text: LOOK_SQL, values: [formatLsn(lsn)] } };
-  return lastLook.look;
+/** Keeps the last one made: a session looks for the same position until it writes again. */
+function looking(name: string, text: string): (lsn: Lsn) => OwnStatement {
+  let last: { readonly lsn: Lsn; readonly look: OwnStatement } | null = null;
+  return (lsn) => {
+    if (last?.lsn !== lsn) last = { lsn, look: { name, text, values: [formatLsn(lsn)] } };
+    return last.look;
+  };
 }
+
+const look = looking('lockstep_look', LOOK_SQL);
+const lookFar = looking('lockstep_look_far', LOOK_FAR_SQL);
 
 /** How far a follower was whose gate let a statement through; null when the gate did not tell. */
 export function readGateAnswer(report: ExchangeReport, gate: OwnStatement): Lsn | null {

@@ -76,7 +76,7 @@ export function planExchange(
   const asksAlong = session.isMonotonic && (session.asksAlong || !isDirect);
   const after = asksAlong ? FOLLOWER_QUESTIONS : undefined;
   if (token === null || check === 'none') return { statements, preparedAs, after, ...UNCHECKED };
-  const before = [createGate(token.lsn, check === 'wait' ? limits.gateWaitMs : 0)];
+  const before = [createGate(token.lsn, check === 'wait' ? limits.gateWaitMs : 0, !session.isMonotonic)];
   return { statements, preparedAs, before, after, check, snapshot: null, atLeast: token.lsn };
 }
 
