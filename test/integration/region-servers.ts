@@ -71,6 +71,12 @@ export class RegionServers implements AsyncDisposable {
     await Promise.all([this.at(a).region.setCut(b, isCut), this.at(b).region.setCut(a, isCut)]);
   }
 
+  /** Parts all regions from each other, or joins them again. */
+  async setAllCut(isCut: boolean): Promise<void> {
+    for (const [index, { name }] of this.regions.entries())
+      for (const other of this.regions.slice(index + 1)) await this.setCut(name, other.name, isCut);
+  }
+
   /** Resolves with the comparison once the regions are equal, or when they are not within the deadline. */
   async compare(patienceMs = 30_000): Promise<Comparison> {
     const regions = await Promise.all(

@@ -24,12 +24,6 @@ describe('foreign keys over regions', () => {
   });
   afterAll(async () => servers?.[Symbol.asyncDispose]());
 
-  async function cutAll(isCut: boolean): Promise<void> {
-    await servers.setCut('eu', 'us', isCut);
-    await servers.setCut('us', 'ap', isCut);
-    await servers.setCut('eu', 'ap', isCut);
-  }
-
   const untilAll = (sql: string, wanted: readonly unknown[]): Promise<true> =>
     until(
       `all answer ${JSON.stringify(wanted)} to ${sql}`,
@@ -59,12 +53,12 @@ describe('foreign keys over regions', () => {
   it('bring back an order that one region deleted while another one added to it', async () => {
     await servers.at('eu').client.query(`INSERT INTO orders VALUES (1, 'Ada'), (2, 'Bob')`);
     await untilAll('SELECT count(*)::int AS n FROM orders', [{ n: 2 }]);
-    await cutAll(true);
+    await servers.setAllCut(true);
     await servers.at('eu').client.query(`UPDATE orders SET customer = 'Ada L.' WHERE id = 1`);
     await servers.at('eu').client.query('DELETE FROM orders');
     await servers.at('us').client.query(`INSERT INTO order_items VALUES (10, 1, 'lamp')`);
     await servers.at('ap').client.query(`INSERT INTO order_items VALUES (11, 1, 'chair')`);
-    await cutAll(false);
+    await servers.setAllCut(false);
     await untilAll('SELECT * FROM orders', [{ id: 1, customer: 'Ada L.' }]);
     await untilNoOrphans();
     await untilAll(
@@ -90,11 +84,11 @@ describe('foreign keys over regions', () => {
       (SELECT count(*) FROM comments)::int AS comments`;
     await servers.at('us').client.query(`INSERT INTO albums VALUES (1, 'a'), (2, 'b')`);
     await untilAll(count, [{ albums: 2, photos: 0, comments: 0 }]);
-    await cutAll(true);
+    await servers.setAllCut(true);
     await servers.at('us').client.query('DELETE FROM albums WHERE id = 1');
     await servers.at('eu').client.query('INSERT INTO photos VALUES (10, 1), (20, 2)');
     await servers.at('eu').client.query('INSERT INTO comments VALUES (100, 10), (200, 20)');
-    await cutAll(false);
+    await servers.setAllCut(false);
     await untilAll(count, [{ albums: 1, photos: 1, comments: 1 }]);
     await untilNoOrphans();
     await untilAll(`SELECT written_row FROM lockstep_regions.conflicts WHERE decision = 'orphan-deleted'`, [

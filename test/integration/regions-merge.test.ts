@@ -30,12 +30,6 @@ describe('columns that merge', () => {
       expect.fail(`${JSON.stringify(comparison.differences, null, 1)}\n${await servers.describe()}`);
   }
 
-  async function cutAll(isCut: boolean): Promise<void> {
-    await servers.setCut('eu', 'us', isCut);
-    await servers.setCut('us', 'ap', isCut);
-    await servers.setCut('eu', 'ap', isCut);
-  }
-
   it('keep what each region did to another column, add differences, and unite sets', async () => {
     const [eu, us, ap] = NAMES.map((name) => servers.at(name).client);
     await eu?.query(
@@ -45,7 +39,7 @@ describe('columns that merge', () => {
       const found = await Promise.all([us, ap].map((client) => client?.query('SELECT FROM products')));
       return found.every((result) => result?.rowCount === 1);
     });
-    await cutAll(true);
+    await servers.setAllCut(true);
     await eu?.query(
       `UPDATE products SET name = 'lantern', views = views + 10, tags = tags || '{eu}', best = 7`,
     );
@@ -53,7 +47,7 @@ describe('columns that merge', () => {
       `UPDATE products SET note = 'y, "z"', views = views + 5, tags = array_remove(tags, 'new')`,
     );
     await ap?.query(`UPDATE products SET price = 2.25, views = views - 1, tags = tags || '{ap}', best = 3`);
-    await cutAll(false);
+    await servers.setAllCut(false);
     await until('all is merged', async () => {
       const { rows } = await servers.at('us').client.query('SELECT views FROM products');
       return rows[0].views === 14;
@@ -72,11 +66,11 @@ describe('columns that merge', () => {
   });
 
   it('are logged alike in every region where one write had not seen the other', async () => {
-    await cutAll(true);
+    await servers.setAllCut(true);
     for (const { client, name } of servers.regions)
       await client.query('UPDATE products SET name = $1 WHERE id = 1', [`from ${name}`]);
     await servers.at('eu').client.query('DELETE FROM products WHERE id = 1');
-    await cutAll(false);
+    await servers.setAllCut(false);
     const logs = await until(
       'every region has settled',
       async () => {
@@ -136,8 +130,8 @@ describe('columns that merge', () => {
               );
           }),
         );
-        if (i % 50 === 20) await cutAll(true);
-        if (i % 50 === 40) await cutAll(false);
+        if (i % 50 === 20) await servers.setAllCut(true);
+        if (i % 50 === 40) await servers.setAllCut(false);
       }
       await expectEqual();
       for (const { client } of servers.regions)

@@ -20,12 +20,6 @@ describe('the priority of regions', () => {
   });
   afterAll(async () => servers?.[Symbol.asyncDispose]());
 
-  async function cutAll(isCut: boolean): Promise<void> {
-    await servers.setCut('eu', 'us', isCut);
-    await servers.setCut('us', 'ap', isCut);
-    await servers.setCut('eu', 'ap', isCut);
-  }
-
   const untilAll = (wanted: string): Promise<true> =>
     until(
       `all have ${wanted}`,
@@ -41,10 +35,10 @@ describe('the priority of regions', () => {
       .at('ap')
       .client.query(`INSERT INTO accounts SELECT g, 'x', 'y' FROM generate_series(1, 4) g`);
     await untilAll('1:x:y 2:x:y 3:x:y 4:x:y');
-    await cutAll(true);
+    await servers.setAllCut(true);
     for (const name of NAMES)
       await servers.at(name).client.query(`UPDATE accounts SET owner = $1, note = $1 WHERE id <= 3`, [name]);
-    await cutAll(false);
+    await servers.setAllCut(false);
     // Each row has another referee.
     await until(
       'the first region has its way',

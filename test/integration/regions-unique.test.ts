@@ -15,12 +15,6 @@ describe('unique values that two regions gave to two rows', () => {
   });
   afterAll(async () => servers?.[Symbol.asyncDispose]());
 
-  async function cutAll(isCut: boolean): Promise<void> {
-    await servers.setCut('eu', 'us', isCut);
-    await servers.setCut('us', 'ap', isCut);
-    await servers.setCut('eu', 'ap', isCut);
-  }
-
   async function rowsIn(name: string): Promise<string> {
     const { rows } = await servers
       .at(name)
@@ -41,10 +35,10 @@ describe('unique values that two regions gave to two rows', () => {
     );
 
   it('are held by the later row, and the other one comes back when they are free', async () => {
-    await cutAll(true);
+    await servers.setAllCut(true);
     await servers.at('eu').client.query(`INSERT INTO accounts (id, email) VALUES (1, 'a@x')`);
     await servers.at('us').client.query(`INSERT INTO accounts (id, email) VALUES (2, 'a@x')`);
-    await cutAll(false);
+    await servers.setAllCut(false);
     await untilAll('2=a@x');
     await until('the other one is aside everywhere', async () => {
       const all = await Promise.all(servers.regions.map(({ region }) => region.status()));
@@ -88,10 +82,10 @@ describe('unique values that two regions gave to two rows', () => {
           });
         }),
       );
-      if (i % 40 === 15) await cutAll(true);
-      if (i % 40 === 30) await cutAll(false);
+      if (i % 40 === 15) await servers.setAllCut(true);
+      if (i % 40 === 30) await servers.setAllCut(false);
     }
-    await cutAll(false);
+    await servers.setAllCut(false);
     const comparison = await servers.compare();
     if (!comparison.isEqual)
       expect.fail(`${JSON.stringify(comparison.differences, null, 1)}\n${await servers.describe()}`);
