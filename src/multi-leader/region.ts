@@ -258,7 +258,6 @@ export class Region {
   }
 
   async #prune(shapes: ReadonlyMap<string, TableShape>): Promise<void> {
-    const { signal } = this.#stopping;
     const client = await openOriginSession(this.#url, 'pruning', OWN_SLOT);
     const pruner = new Pruner({
       client,
@@ -267,54 +266,43 @@ export class Region {
       names: this.#options.regions.map(({ name }) => name),
       passOwnLog: () => this.#passOwnLog(),
     });
-    try {
-      for (;;) {
-        await delay(PRUNE_EVERY_MS, undefined, { signal });
-        const lowestUs = this.#lowest();
-        if (lowestUs !== null) await this.#turns.take(() => pruner.prune(lowestUs));
-      }
-    } finally {
-      await client.end().catch(() => undefined);
-    }
+    await this.#again(client, PRUNE_EVERY_MS, async () => {
+      const lowestUs = this.#lowest();
+      if (lowestUs !== null) await this.#turns.take(() => pruner.prune(lowestUs));
+    });
   }
 
   async #judgeOrphans(shapes: ReadonlyMap<string, TableShape>, promiseKey: Buffer): Promise<void> {
-    const { signal } = this.#stopping;
     const client = await openSession(this.#url, 'foreign keys');
     const judge = new OrphanJudge({ client, shapes, region: this.#number, promiseKey });
-    try {
-      for (;;) {
-        await delay(PRUNE_EVERY_MS, undefined, { signal });
-        const lowestUs = this.#lowest();
-        if (lowestUs !== null) await judge.judgeAll(lowestUs);
-      }
-    } finally {
-      await client.end().catch(() => undefined);
-    }
+    await this.#again(client, PRUNE_EVERY_MS, async () => {
+      const lowestUs = this.#lowest();
+      if (lowestUs !== null) await judge.judgeAll(lowestUs);
+    });
   }
 
   async #keepShares(shapes: ReadonlyMap<string, TableShape>, promiseKey: Buffer): Promise<void> {
-    const { signal } = this.#stopping;
     const client = await openSession(this.#url, 'parts');
     const keeper = new ShareKeeper({ client, shapes, region: this.#number, promiseKey });
-    try {
-      for (;;) {
-        await delay(SHARE_EVERY_MS, undefined, { signal });
-        const heard = [...this.#heardAtMs].filter(([, atMs]) => performance.now() - atMs < REACHABLE_MS);
-        await keeper.keep(new Set(heard.map(([region]) => region)));
-      }
-    } finally {
-      await client.end().catch(() => undefined);
-    }
+    await this.#again(client, SHARE_EVERY_MS, async () => {
+      const heard = [...this.#heardAtMs].filter(([, atMs]) => performance.now() - atMs < REACHABLE_MS);
+      await keeper.keep(new Set(heard.map(([region]) => region)));
+    });
   }
 
   async #carryOut(shapes: ReadonlyMap<string, TableShape>, promiseKey: Buffer): Promise<void> {
-    const { signal } = this.#stopping;
     const client = await openSession(this.#url, 'region priority');
+    const parts = { client, shapes, region: this.#number, promiseKey };
+    await this.#again(client, SHARE_EVERY_MS, () => carryOutDecisions(parts));
+  }
+
+  /** One turn after another until one fails or the region stops; ends the connection then. */
+  async #again(client: pg.Client, everyMs: number, turn: () => Promise<unknown>): Promise<void> {
+    const { signal } = this.#stopping;
     try {
       for (;;) {
-        await delay(SHARE_EVERY_MS, undefined, { signal });
-        await carryOutDecisions({ client, shapes, region: this.#number, promiseKey });
+        await delay(everyMs, undefined, { signal });
+        await turn();
       }
     } finally {
       await client.end().catch(() => undefined);
