@@ -77,7 +77,7 @@ export function takeOver(
     leadership.take(version, { ...state, sync: sync.recorded }, state, announced, (isWon) => {
       cluster.note(host, () => (isWon ? '  takes over' : '  the register has moved on'));
       if (!isWon) return answer('refused');
-      agent.news.won({ history: server.history, receivedLsn: BigInt(server.log.length) as Lsn });
+      agent.news.won({ history: server.history, receivedLsn: server.shownLsn });
       leadership.whenHeld(SUPPORT_TIMEOUT_MS, () =>
         promote(() => answer(server.mode === 'leader' ? 'leads' : 'refused')),
       );
@@ -91,7 +91,7 @@ function untilArrived(agent: ModelAgent, final: FinalPosition, done: (hasArrived
   const deadlineMs = host.nowMs() + ARRIVAL_LIMIT_MS;
   const look = (): void => {
     if (server.mode !== 'follower') return done(false);
-    const own = { timeline: server.history.timeline, receivedLsn: BigInt(server.log.length) as Lsn };
+    const own = { timeline: server.history.timeline, receivedLsn: server.shownLsn };
     const isThere = mutant === 'takeover-without-check' || decideTakeover(own, final).kind === 'take';
     // A suspended PostgreSQL does not say how far it is.
     if (isThere && host.postgres.isRunning) return done(true);

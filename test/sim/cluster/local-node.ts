@@ -59,11 +59,11 @@ export class ModelLocalNode {
 
   #look(): LocalPostgres {
     const server = this.#server;
-    const receivedLsn = BigInt(server.log.length) as Lsn;
+    const receivedLsn = server.shownLsn;
     if (!server.hasData) return { kind: 'absent' };
     if (!server.isRunning) return { kind: 'stopped' };
     if (server.mode === 'leader')
-      return { kind: 'leader', history: server.history, flushLsn: BigInt(server.flushed) as Lsn };
+      return { kind: 'leader', history: server.history, flushLsn: server.shownLsn };
     if (server.mode !== 'follower' && server.mode !== 'promoting') return { kind: 'silent' };
     return {
       kind: 'follower',
@@ -112,7 +112,7 @@ export class ModelLocalNode {
         (server.mode !== 'follower' || ((!server.hasReceiver || !isCutOff) && server.isAtLogEnd));
       this.#until(isKnown, POSITION_TIMEOUT_MS, () => {
         if (!isKnown() || server.mode !== 'follower') return end(null);
-        const receivedLsn = BigInt(server.log.length) as Lsn;
+        const receivedLsn = server.shownLsn;
         const { history, newestTimeline } = server;
         end({ history, receivedLsn, newestTimeline, end: server.log.at(-1) });
       });

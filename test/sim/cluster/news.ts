@@ -84,7 +84,7 @@ export class ModelNews {
       role: isLeading ? 'leader' : local.kind === 'follower' ? 'follower' : 'unknown',
       term: leadership.known.state?.leadership.term ?? parseTerm(0),
       history: isKnown ? local.history : null,
-      receivedLsn: isKnown ? (BigInt(server.log.length) as Lsn) : null,
+      receivedLsn: isKnown ? server.shownLsn : null,
       following: local.kind === 'follower' ? local.following : null,
       isReceiving: local.kind === 'follower' && local.isReceiving,
       promotesFrom: this.#promotesFrom(),

@@ -61,6 +61,14 @@ export class ModelPostgres {
     return this.log.at(-1)?.history ?? FIRST_TIMELINE;
   }
 
+  /**
+   * What a session is told of how far it is. PostgreSQL, "Recovery Information Functions": `pg_last_wal_receive_lsn` is what was
+   * received *and synced to disk*, and no more than that is replayed.
+   */
+  get shownLsn(): Lsn {
+    return BigInt(this.flushed) as Lsn;
+  }
+
   get isRunning(): boolean {
     return this.mode !== 'stopped';
   }
