@@ -62,9 +62,11 @@ describe('the watchdog', () => {
     process.kill(agent.pid, 'SIGUSR2');
     const isFrozen = (): boolean => agent.lines.findLast((line) => 'frozen' in line)?.['frozen'] != null;
     await until('it is frozen', isFrozen, 3_000);
+    const stopped = (pid: number): boolean => /State:\s*T/.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    // A process shows as stopped once it was scheduled again, on a busy machine some time after the signal.
+    await until('all is stopped', () => listProcesses(agent.fixture.dataDir('a')).every(stopped), 3_000);
     let isAnswered = false;
     const write = client.query('INSERT INTO t VALUES (1)').then(() => (isAnswered = true));
-    const stopped = (pid: number): boolean => /State:\s*T/.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
     expect(listProcesses(agent.fixture.dataDir('a')).filter((pid) => !stopped(pid))).toEqual([]);
     expect(isAnswered).toBe(false);
     process.kill(agent.pid, 'SIGUSR2');

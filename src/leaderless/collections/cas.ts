@@ -30,7 +30,7 @@ export type CasResult<T> =
 /** What a read says. */
 export interface CasGot<T> {
   readonly value: T | undefined;
-  /** Counts changes; 0 was never written. */
+  /** Grows by one with each change, from a first number of any size; 0 was never written, or erased since. */
   readonly version: number;
   readonly answeredBy: readonly string[];
 }

@@ -98,15 +98,22 @@ describe('collections on three servers', () => {
     );
     const winners = results.flatMap((result, owner) => (result.kind === 'applied' ? [owner] : []));
     expect(winners).toHaveLength(1);
-    expect((await other.get('12A')).value).toEqual({ owner: winners[0] });
-    expect(await mine.create('12A', { owner: -1 })).toMatchObject({ kind: 'not-applied', version: 1 });
-    expect(await mine.compareAndSet('12A', 1, { owner: 7 })).toMatchObject({ kind: 'applied', version: 2 });
-    expect(await other.compareAndSet('12A', 1, { owner: 8 })).toMatchObject({
-      kind: 'not-applied',
-      version: 2,
+    // The first version is above what any lower ballot could have counted to: more than 1 when the two were in each other's way.
+    const { value, version: first } = await other.get('12A');
+    expect(value).toEqual({ owner: winners[0] });
+    const refused = { kind: 'not-applied', version: first };
+    const [second, third] = [first + 1, first + 2];
+    expect(await mine.create('12A', { owner: -1 })).toMatchObject(refused);
+    expect(await mine.compareAndSet('12A', first, { owner: 7 })).toMatchObject({
+      kind: 'applied',
+      version: second,
     });
-    expect(await other.delete('12A', { version: 2 })).toMatchObject({ kind: 'applied', version: 3 });
-    expect(await mine.get('12A')).toMatchObject({ value: undefined, version: 3 });
+    expect(await other.compareAndSet('12A', first, { owner: 8 })).toMatchObject({
+      kind: 'not-applied',
+      version: second,
+    });
+    expect(await other.delete('12A', { version: second })).toMatchObject({ kind: 'applied', version: third });
+    expect(await mine.get('12A')).toMatchObject({ value: undefined, version: third });
   });
 
   it('count every increment of one hot key once', async () => {
