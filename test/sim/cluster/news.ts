@@ -1,7 +1,6 @@
 import type { Position } from '../../../src/leader-follower/core/candidate.ts';
 import type { Ping } from '../../../src/leader-follower/core/support.ts';
 import type { LocalPostgres } from '../../../src/leader-follower/core/view.ts';
-import type { Lsn } from '../../../src/model/lsn.ts';
 import { parseTerm } from '../../../src/model/node.ts';
 import type { Term } from '../../../src/model/node.ts';
 import type { ModelAgent } from './agent.ts';
