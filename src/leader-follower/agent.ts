@@ -11,6 +11,8 @@ import { isSteady, pauseAfter, TICK_MS } from './core/pause.ts';
 import { answerFence } from './leadership/answer-fence.ts';
 import { LeaderPings } from './leadership/leader-pings.ts';
 import { EventLog } from './report/event-log.ts';
+import { LongWait } from './report/long-wait.ts';
+import { waitingFor } from './core/waiting.ts';
 import { Executor } from './executor.ts';
 import { chooseKernelWatchdog } from './local/choose-kernel-watchdog.ts';
 import { LeadershipHold } from './leadership/leadership-hold.ts';
@@ -49,6 +51,7 @@ export class Agent {
   readonly #pings: LeaderPings;
   readonly #writeHealth: WriteHealth;
   readonly #rescue: Rescue | null;
+  readonly #longWait: LongWait;
   #last: Observation | null = null;
   #lastError = '';
 
@@ -141,6 +144,7 @@ export class Agent {
       plan: this.#planned.register,
     });
     this.#rescue = createRescue(parts);
+    this.#longWait = new LongWait(clock, (text) => member.events.add('note', text));
   }
 
   /** Runs until {@link close}. Throws CONFIG_INVALID when this node must not take part. */
@@ -265,6 +269,7 @@ export class Agent {
     const seen = observation.view.register;
     if (seen !== null) this.#member.fenceEarlierLife(version, seen.version);
     this.#last = observation;
+    this.#longWait.see(waitingFor(observation.view));
     this.#member.publish(this.#sources());
     return observation;
   }

@@ -59,6 +59,18 @@ describe('renderStatus', () => {
     ]);
   });
 
+  test('says what helps while nobody leads', () => {
+    const nodes = [
+      node('n1', { state: 'unreachable' }),
+      node('n2', { state: 'unreachable' }),
+      node('n3', { detail: 'waits' }),
+    ];
+    const text = renderStatus(topology({ leader: null, nodes }), { columns: 130, color: false });
+    expect(text.split('\n')[1]).toBe(
+      'No majority: 1 of the 2 votes that an election needs; nobody can write. Start n1, n2.',
+    );
+  });
+
   test('a table for a person', () => {
     expect(renderStatus(mixed, { columns: 130, color: false })).toBe(
       [

@@ -78,7 +78,7 @@ class Opener implements Disposable {
   readonly statuses: NodeStatus[] = [];
   readonly pongs: boolean[] = [];
   readonly distrust: string[] = [];
-  readonly #link: PeerLink;
+  readonly link: PeerLink;
   readonly #timer: NodeJS.Timeout;
 
   constructor(port: number, seal: AgentSeal) {
@@ -91,17 +91,17 @@ class Opener implements Disposable {
       witness: false,
       voter: true,
     };
-    this.#link = new PeerLink(node, seal, systemClock, {
+    this.link = new PeerLink(node, seal, systemClock, {
       onStatus: (status) => void this.statuses.push(status),
       onPong: (supports) => void this.pongs.push(supports),
       onDistrust: (reason) => void this.distrust.push(reason),
     });
-    this.#timer = setInterval(() => this.#link.send(PING), 20);
+    this.#timer = setInterval(() => this.link.send(PING), 20);
   }
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
-    this.#link.close();
+    this.link.close();
   }
 }
 
@@ -129,12 +129,14 @@ describe('a link between agents', () => {
     expect(opener.pongs).not.toContain(true);
     expect(opener.statuses[0]).toEqual(STATUS);
     expect([...opener.distrust, ...other.refused]).toEqual([]);
+    expect(opener.link.distrust).toBeNull();
   });
 
   test('is refused between different secrets, and both sides say so', async () => {
     await using other = await serveOther(sealOf(B, 'another secret'));
     using opener = new Opener(other.port, sealOf(A));
     await expect.poll(() => opener.distrust[0], { timeout: 10_000 }).toContain('b refuses this node');
+    expect(opener.link.distrust).toBe(opener.distrust[0]);
     expect(other.refused[0]).toContain("in the name of a: it does not know this cluster's secrets");
     expect(opener.statuses).toEqual([]);
   });

@@ -70,6 +70,7 @@ const EVENT_STYLES: Readonly<Record<ClusterEvent['kind'], Style>> = {
 export function renderStatus(topology: Topology, options: RenderStatusOptions): string {
   const lines: readonly Line[] = [
     clusterLine(topology),
+    ...helpLines(topology),
     ...planLines(topology),
     EMPTY,
     ...layoutNodeTable(topology, options.columns, false),
@@ -135,6 +136,13 @@ function clusterLine(topology: Topology | null): Line {
         ? span(' · failover ready', 'lead')
         : span(' · no failover possible', 'dim'),
   ];
+}
+
+/** What is the matter while nobody leads, and what helps. */
+function helpLines(topology: Topology): readonly Line[] {
+  if (topology.leader !== null || topology.maintenance != null) return [];
+  const { title, detail } = headline(topology, null);
+  return [[span(`${title}: ${detail}`, 'warn')]];
 }
 
 /** What people have planned, if anything, and what a failover lacks. */

@@ -88,6 +88,7 @@ export class PeerLink {
   #link: Link | null = null;
   #nextId = 1;
   #roundTripMs: number | null = null;
+  #distrust: string | null = null;
 
   constructor(node: NodeConfig, seal: AgentSeal, clock: Clock, listener: LinkListener) {
     this.#node = node;
@@ -100,6 +101,11 @@ export class PeerLink {
   /** Smoothed; null before the first answer. */
   get roundTripMs(): number | null {
     return this.#roundTripMs;
+  }
+
+  /** Why this node and who answers at the peer's address did not trust each other when the link was last tried; else null. */
+  get distrust(): string | null {
+    return this.#distrust;
   }
 
   send(ping: Ping | null): void {
@@ -117,9 +123,11 @@ export class PeerLink {
   async #run(): Promise<void> {
     while (!this.#closing.signal.aborted) {
       const link = await this.#connect().catch((error: unknown) => {
-        if (error instanceof LockstepError) this.#listener.onDistrust(error.message);
+        this.#distrust = error instanceof LockstepError ? error.message : null;
+        if (this.#distrust !== null) this.#listener.onDistrust(this.#distrust);
         return null;
       });
+      if (link !== null) this.#distrust = null;
       if (link !== null) await this.#serve(link);
       await this.#clock.sleep(RECONNECT_MS, this.#closing.signal);
     }

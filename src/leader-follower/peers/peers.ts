@@ -31,6 +31,8 @@ export interface PeerReport {
   readonly status: NodeStatus | null;
   /** Of the link to it, smoothed; null before the first answer. */
   readonly roundTripMs: number | null;
+  /** Why who answers at its address is not listened to; null where nobody answers, or all is well. */
+  readonly distrust: string | null;
 }
 
 /** A peer answered the ping that was sent at `sentAtMs`. */
@@ -84,6 +86,7 @@ export class Peers {
         isReachable: heard !== undefined && nowMs - heard.atMs < SILENT_AFTER_MS,
         status: heard?.status ?? null,
         roundTripMs: this.#links.get(node.name)?.roundTripMs ?? null,
+        distrust: this.#links.get(node.name)?.distrust ?? null,
       };
     });
   }

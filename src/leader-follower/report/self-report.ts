@@ -4,6 +4,7 @@ import type { NodeRole, Topology } from '../../model/topology.ts';
 import { agentUrl, delayMsOf, kindOf } from '../config/config.ts';
 import type { ClusterConfig } from '../config/config.ts';
 import type { OwnLease } from '../core/view.ts';
+import { waitingFor } from '../core/waiting.ts';
 import { EMPTY_PLAN } from '../plan/core/plan.ts';
 import { buildTopology } from './core/build-topology.ts';
 import type { NodeReport } from './core/build-topology.ts';
@@ -52,7 +53,7 @@ export function describeSelf(sources: ReportSources, vote: OwnVoteReport): NodeS
     node: self,
     role: roleOf(sources),
     state,
-    detail: detail ?? note,
+    detail: detail ?? note ?? (view && waitingFor(view)),
     hasData: view?.localSystemIdentifier != null,
     term: register.known.state?.leadership.term ?? 0,
     history: history === null ? null : encodeHistory(history),
@@ -102,7 +103,7 @@ export function describeCluster(
       isReachable: isSelf || peer?.isReachable === true,
       role: status?.role ?? 'unknown',
       state: status?.state ?? 'unreachable',
-      detail: status?.detail ?? null,
+      detail: peer?.distrust ?? status?.detail ?? null,
       voter: node.voter,
       isLeaving: node.isLeaving === true,
       term: status?.term ?? 0,
