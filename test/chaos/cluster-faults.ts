@@ -107,6 +107,9 @@ const unplug = (whose: 'leader' | 'follower'): Fault => ({
 const jump = (whose: 'leader' | 'follower', hours: number): Fault => ({
   async strike(target) {
     await target[whose].clock.set(hours * 3_600);
+    // PostgreSQL's delay goes by what the leader has stamped: it would wait for an hour.
+    if (whose === 'leader' && hours > 0)
+      for (const host of target.cluster.delayedHosts) await host.clock.set(hours * 3_600);
     const seen = await ask(target, target[whose], 'SELECT clock_timestamp() AS at');
     const jumpedHours = (Date.parse((seen as { at: string }).at) - Date.now()) / 3_600_000;
     if (Math.abs(jumpedHours - hours) > 0.1)
@@ -114,8 +117,35 @@ const jump = (whose: 'leader' | 'follower', hours: number): Fault => ({
         `The clock of ${target[whose].name} is ${jumpedHours} hours wrong instead of ${hours}.`,
       );
   },
-  heal: (target) => target[whose].clock.set(0),
+  async heal(target) {
+    await target[whose].clock.set(0);
+    for (const host of target.cluster.delayedHosts) {
+      if (whose === 'leader') await untilReplayed(target, host);
+      await host.clock.set(0);
+    }
+  },
 });
+
+const REPLAY_PATIENCE_MS = 60_000;
+
+/** Everything that the leader has written by now. */
+async function untilReplayed(target: Target, host: Host): Promise<void> {
+  const position = await ask(
+    target,
+    target.leader,
+    'SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END AS at',
+  );
+  const { at } = position as { at: string };
+  const deadlineMs = performance.now() + REPLAY_PATIENCE_MS;
+  while (performance.now() < deadlineMs) {
+    const seen = await ask(target, host, `SELECT pg_last_wal_replay_lsn() >= '${at}' AS is_there`).catch(
+      () => null,
+    );
+    if ((seen as { is_there: boolean } | null)?.is_there === true) return;
+    await target.cluster.pause(200);
+  }
+  throw new Error(`${host.name} has not replayed ${at} within ${REPLAY_PATIENCE_MS} ms.`);
+}
 
 /** About when a leader that was asked for a change of votes sends it to the acceptors. */
 const CHANGE_SENT_AFTER_MS = 680;

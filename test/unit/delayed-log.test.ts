@@ -39,8 +39,8 @@ describe('where a delayed node goes on receiving', () => {
   const needed = { timeline: parseTimeline(1), lsn: 0x123_4567n as Lsn };
 
   it('begins at the segment that PostgreSQL is in', () => {
-    expect(decideLogStart({ newest: null, needed: null, source: history(1) }, SEGMENT).kind).toBe('wait');
-    expect(decideLogStart({ newest: null, needed, source: history(1) }, SEGMENT)).toEqual({
+    expect(decideLogStart({ newest: null, needed: null, source: history(1), ended: null }, SEGMENT).kind).toBe('wait');
+    expect(decideLogStart({ newest: null, needed, source: history(1), ended: null }, SEGMENT)).toEqual({
       kind: 'stream',
       timeline: 1,
       from: 0x100_0000n,
@@ -50,7 +50,7 @@ describe('where a delayed node goes on receiving', () => {
 
   it('goes on with its newest segment on the same timeline', () => {
     const newest = { history: history(1), segmentStart: 0x200_0000n as Lsn };
-    expect(decideLogStart({ newest, needed, source: history(1) }, SEGMENT)).toMatchObject({
+    expect(decideLogStart({ newest, needed, source: history(1), ended: null }, SEGMENT)).toMatchObject({
       from: 0x200_0000n,
       cut: null,
     });
@@ -59,7 +59,7 @@ describe('where a delayed node goes on receiving', () => {
   it('goes over to the next timeline at the segment of the fork, and cuts what lies past it', () => {
     const newest = { history: history(1), segmentStart: 0x240_0000n as Lsn };
     const source = history(2, [1, 0x210_0000n]);
-    expect(decideLogStart({ newest, needed, source }, SEGMENT)).toEqual({
+    expect(decideLogStart({ newest, needed, source, ended: null }, SEGMENT)).toEqual({
       kind: 'stream',
       timeline: 2,
       from: 0x200_0000n,
@@ -70,17 +70,28 @@ describe('where a delayed node goes on receiving', () => {
   it('takes the rest of an ancestor first', () => {
     const newest = { history: history(1), segmentStart: 0x100_0000n as Lsn };
     const source = history(3, [1, 0x210_0000n], [2, 0x300_0000n]);
-    expect(decideLogStart({ newest, needed, source }, SEGMENT)).toMatchObject({
+    expect(decideLogStart({ newest, needed, source, ended: null }, SEGMENT)).toMatchObject({
       timeline: 1,
       from: 0x100_0000n,
     });
+  });
+
+  it('goes on when an ancestor ends where a segment does, of which nothing more comes', () => {
+    const newest = { history: history(1), segmentStart: 0x1c0_0000n as Lsn };
+    const view = { newest, needed, source: history(2, [1, 0x200_0000n]) };
+    expect(decideLogStart({ ...view, ended: null }, SEGMENT)).toMatchObject({
+      timeline: 1,
+      from: 0x1c0_0000n,
+    });
+    const ended = parseTimeline(1);
+    expect(decideLogStart({ ...view, ended }, SEGMENT)).toMatchObject({ timeline: 2, from: 0x200_0000n });
   });
 
   it('never leaves anything past a fork, nor a gap before it', () => {
     fc.assert(
       fc.property(fc.bigInt(1n, 200n), fc.bigInt(1n, 200n * SEGMENT), (segment, fork) => {
         const newest = { history: history(1), segmentStart: (segment * SEGMENT) as Lsn };
-        const start = decideLogStart({ newest, needed, source: history(2, [1, fork]) }, SEGMENT);
+        const start = decideLogStart({ newest, needed, source: history(2, [1, fork]), ended: null }, SEGMENT);
         if (start.kind !== 'stream') throw new Error('it waits');
         expect(start.cut).toEqual({ timeline: 1, forkedAt: fork });
         expect(start.from % SEGMENT).toBe(0n);

@@ -160,12 +160,13 @@ export class LogKeeper {
       const identity = await this.#options.systemIdentifier();
       if (identity === null || identity !== source.systemIdentifier) return;
       const archive = await this.#archiveFor(source);
-      for (;;) {
+      for (let ended: Timeline | null = null; ;) {
         const start = decideLogStart(
           {
             newest: await this.#newest(archive),
             needed: await this.#options.needed(),
             source: source.history,
+            ended,
           },
           archive.segmentBytes,
         );
@@ -190,6 +191,7 @@ export class LogKeeper {
         });
         // It went on with another timeline, or ended: either is seen at the next look.
         if (timeline === source.history.timeline) return;
+        ended = timeline;
       }
     } finally {
       this.#streamingFrom = null;

@@ -134,6 +134,11 @@ export class HostCluster implements AsyncDisposable {
     return found;
   }
 
+  /** Those that stay behind on purpose. */
+  get delayedHosts(): readonly Host[] {
+    return this.hosts.filter(({ name }) => findNode(this.#config, name).delay !== undefined);
+  }
+
   /** Whether it votes when no fault has changed that. */
   votes(name: string): boolean {
     return findNode(this.#config, name).voter;

@@ -8,6 +8,8 @@ export interface LogStartView {
   /** What an empty archive must begin with: PostgreSQL here has replayed up to there. */
   readonly needed: { readonly timeline: Timeline; readonly lsn: Lsn } | null;
   readonly source: TimelineHistory;
+  /** What the source has just sent all there is of; null before anything. */
+  readonly ended: Timeline | null;
 }
 
 /** Where to go on receiving, and what has to leave the archive before. */
@@ -28,7 +30,7 @@ export type LogStart =
  */
 export function decideLogStart(view: LogStartView, segmentBytes: bigint): LogStart {
   const startOf = (lsn: Lsn): Lsn => (lsn - (lsn % segmentBytes)) as Lsn;
-  const { newest, needed, source } = view;
+  const { newest, needed, source, ended } = view;
   if (newest === null) {
     if (needed === null) return { kind: 'wait', reason: 'PostgreSQL has not told yet where it is' };
     return { kind: 'stream', timeline: needed.timeline, from: startOf(needed.lsn), cut: null };
@@ -36,7 +38,9 @@ export function decideLogStart(view: LogStartView, segmentBytes: bigint): LogSta
   const cut = sharedUntil(newest.history, source);
   if (cut === null)
     return { kind: 'stream', timeline: source.timeline, from: newest.segmentStart, cut: null };
-  if (cut.timeline === newest.history.timeline && newest.segmentStart < startOf(cut.forkedAt)) {
+  // A timeline that ends where a segment does leaves nothing of the next one, however often it is taken.
+  const hasRest = newest.segmentStart < startOf(cut.forkedAt) && ended !== cut.timeline;
+  if (cut.timeline === newest.history.timeline && hasRest) {
     // The source holds its ancestors' log too: first the rest of that.
     return { kind: 'stream', timeline: cut.timeline, from: newest.segmentStart, cut };
   }
