@@ -30,12 +30,16 @@ export function replaceRows(kept: BenchResult, part: BenchResult): BenchResult {
   return { ...kept, rows: kept.rows.map((row) => again.get(row.metric) ?? row) };
 }
 
+/** The document with the text between the marks of `name`. Throws when the marks are missing. */
+export function quoteText(document: string, name: string, text: string): string {
+  const [start, end] = [`<!-- results: ${name} -->`, `<!-- end of results: ${name} -->`];
+  const [from, to] = [document.indexOf(start), document.indexOf(end)];
+  if (from < 0 || to < from) throw new Error(`The document has no place for the results of ${name}.`);
+  return `${document.slice(0, from + start.length)}\n\n${text}\n\n${document.slice(to)}`;
+}
+
 /** The document with the result's table between the capability's marks. Throws when the marks are missing. */
 export function quoteResult(document: string, capability: string, result: BenchResult): string {
-  const [start, end] = [`<!-- results: ${capability} -->`, `<!-- end of results: ${capability} -->`];
-  const [from, to] = [document.indexOf(start), document.indexOf(end)];
-  if (from < 0 || to < from)
-    throw new Error(`docs/benchmarks.md has no place for the results of ${capability}.`);
   const notes = result.rows.flatMap(({ metric, note, again }) => {
     const parts = [again === undefined ? null : `measured again, on its own, ${again.slice(0, 10)}`, note];
     const text = parts.filter((part) => part !== null).join('; ');
@@ -43,5 +47,5 @@ export function quoteResult(document: string, capability: string, result: BenchR
   });
   const lines = [`Measured ${result.when.slice(0, 10)} on ${result.machine}.`, '', renderTable(result.rows)];
   if (notes.length > 0) lines.push('', ...notes);
-  return `${document.slice(0, from + start.length)}\n\n${lines.join('\n')}\n\n${document.slice(to)}`;
+  return quoteText(document, capability, lines.join('\n'));
 }

@@ -34,7 +34,7 @@ class ScriptedRescue implements AdminRescue {
 
   async list(): ReturnType<AdminRescue['list']> {
     const at = '2030-01-31T07:20:12.000Z';
-    const base = { at, lsn: '0/1', isReplayed: false };
+    const base = { at, lsn: '0/1', isReplayed: false, replaysAt: '2030-01-31T07:30:12.000Z' };
     const items = { database: 'shop', table: 'order_items', inserted: 3, updated: 0, deleted: 0 };
     const products = { database: 'shop', table: 'products', inserted: 0, updated: 12_000, deleted: 0 };
     return [
@@ -44,6 +44,7 @@ class ScriptedRescue implements AdminRescue {
         tables: [],
         dangers: [{ text: 'truncates reviews' }],
         isReplayed: true,
+        replaysAt: null,
       },
       { ...base, xid: 81_220, tables: [items], dangers: [] },
       { ...base, xid: 81_234, tables: [], dangers: [{ text: 'drops orders' }] },
@@ -154,6 +155,7 @@ describe.skipIf(executablePath === undefined)('the page of a rescue in a browser
     expect(await page.locator('#transactions li').first().innerText()).toContain(
       'updates every row of products',
     );
+    expect(await page.locator('#transactions li').first().innerText()).toMatch(/until \d/);
     expect(await page.locator('#transactions li').last().innerText()).toContain('too late');
     await page.getByLabel('also those that look harmless').check();
     expect(await page.locator('#transactions li').count()).toBe(4);

@@ -4,7 +4,8 @@ import { addPolicyCommands } from '../../src/cli/policy/policy-command.ts';
 import { addRescueCommands } from '../../src/cli/rescue/rescue-commands.ts';
 import { delayedNode } from '../../src/cli/rescue/rescue-node.ts';
 import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
-import type { ClusterConfig } from '../../src/leader-follower/config/config.ts';
+import type { ClusterConfig, NodeConfig } from '../../src/leader-follower/config/config.ts';
+import { parseNodeCommand } from '../../src/leader-follower/members/node-keeper.ts';
 
 function config(...delays: readonly (string | null)[]): ClusterConfig {
   return parseClusterConfig(
@@ -64,6 +65,31 @@ describe('a rescue', () => {
     expect(await complaint('rescue', 'open')).toMatch(/--before/);
     expect(await complaint('rescue', 'list', '--since', 'yesterday')).toMatch(/--since/);
     expect(await complaint('rescue', 'diff')).toMatch(/missing required argument/);
+  });
+});
+
+describe('a kind of follower', () => {
+  it('with a delay that is no duration, or in a circle, is refused with one sentence', () => {
+    const add = {
+      kind: 'add',
+      node: { ...config().nodes[0], name: 'n9', failoverPriority: 0, delay: 'soon' },
+    };
+    const { witness: _, voter: __, ...node } = add.node as NodeConfig;
+    expect(() => parseNodeCommand({ ...add, node })).toThrow(
+      '"soon" is no duration for the delay; write a number with a unit, like 30s, 10min, 1h or 2d.',
+    );
+    expect(() => parseNodeCommand({ ...add, node: { ...node, delay: '60d' } })).toThrow(
+      'A delay of 60d is not possible; give one from 1s to 24d.',
+    );
+    expect(() => config('soon')).toThrow(/is not valid at "nodes\.3\.delay": "soon" is no duration/);
+    const { nodes, ...rest } = config();
+    const circle = nodes.map((one, index) => ({
+      ...one,
+      from: index === 0 ? undefined : nodes[3 - index]?.name,
+    }));
+    expect(() => parseClusterConfig({ ...rest, nodes: circle }, 'a test')).toThrow(
+      /n2 follows n3 follows n2: that is a circle/,
+    );
   });
 });
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { renderList } from '../../src/cli/rescue/rescue-text.ts';
 import { DangerJudge } from '../../src/leader-follower/delayed/core/danger.ts';
 import type { CatalogTable } from '../../src/leader-follower/delayed/core/danger.ts';
 import { RowGrowth } from '../../src/leader-follower/delayed/core/row-growth.ts';
@@ -84,6 +85,9 @@ function transaction(change: Partial<LoggedTransaction>): LoggedTransaction {
   };
 }
 
+/** Of a node that stays ten minutes behind and has not come to anything yet. */
+const AHEAD = { isReplayed: false, delayMs: 600_000 };
+
 describe('what looks like a mistake', () => {
   const orders = table('orders', 16390, 16390, 1_000);
   const products = table('products', 16400, 16400, 500);
@@ -92,7 +96,7 @@ describe('what looks like a mistake', () => {
     present: readonly CatalogTable[] | null,
   ): readonly string[] =>
     new DangerJudge({ past: [orders, products], present, counted: () => null })
-      .judge(transaction(change), false)
+      .judge(transaction(change), AHEAD)
       .dangers.map(({ text }) => text);
 
   it('is a table that went, and not one that was only written anew', () => {
@@ -118,21 +122,21 @@ describe('what looks like a mistake', () => {
     // Twice as many by the statistics as there were.
     const doubled = { ...products, rows: 1_000 };
     const judged = new DangerJudge({ past: [doubled], present: null, counted: () => null });
-    expect(judged.judge(transaction({ files: [file] }), false).dangers).toHaveLength(1);
+    expect(judged.judge(transaction({ files: [file] }), AHEAD).dangers).toHaveLength(1);
     // Never counted before, and counted after.
     const judge = new DangerJudge({
       past: [{ ...orders, rows: null }],
       present: [{ ...orders, rows: 1_000 - 37 }],
       counted: () => null,
     });
-    expect(judge.judge(transaction({ files: [deletion] }), false).dangers).toEqual([]);
+    expect(judge.judge(transaction({ files: [deletion] }), AHEAD).dangers).toEqual([]);
   });
 
   it('goes by rows that were counted, whatever the statistics say', () => {
     const change = transaction({ files: [{ file: '5/16400', inserted: 0, updated: 500, deleted: 0 }] });
     const judged = (counted: number, rows: number | null): number => {
       const twice = { ...products, rows };
-      return new DangerJudge({ past: [twice], present: [twice], counted: () => counted }).judge(change, false)
+      return new DangerJudge({ past: [twice], present: [twice], counted: () => counted }).judge(change, AHEAD)
         .dangers.length;
     };
     expect([judged(500, 1_000), judged(500, null), judged(1_000, 500)]).toEqual([1, 1, 0]);
@@ -160,7 +164,7 @@ describe('what looks like a mistake', () => {
     expect(
       new DangerJudge({ past: [one], present: [one], counted: () => 1 }).judge(
         transaction({ files: [single] }),
-        false,
+        AHEAD,
       ).dangers,
     ).toEqual([]);
     const index = { ...orders, isTable: false };
@@ -169,8 +173,31 @@ describe('what looks like a mistake', () => {
         removedFiles: ['5/16390'],
         files: [{ file: '5/16390', inserted: 9, updated: 9, deleted: 9 }],
       }),
-      false,
+      AHEAD,
     );
     expect([judged.dangers, judged.tables]).toEqual([[], []]);
+  });
+
+  it('comes with the time that is left until the delayed node shows it, too', () => {
+    const judge = new DangerJudge({ past: [orders], present: [], counted: () => null });
+    const drop = transaction({ atMs: Date.parse('2030-01-31T07:20:12Z'), removedFiles: ['5/16390'] });
+    const ahead = judge.judge(drop, AHEAD);
+    expect(ahead.replaysAt).toBe('2030-01-31T07:30:12.000Z');
+    const held = judge.judge(drop, { ...AHEAD, delayMs: null });
+    const late = judge.judge(drop, { ...AHEAD, isReplayed: true });
+    expect([held.replaysAt, late.replaysAt]).toEqual([null, null]);
+    const lines = renderList(
+      {
+        node: 'n4',
+        isCutOff: false,
+        transactions: [late, held, ahead, { ...ahead, replaysAt: '2030-02-02T09:21:00Z' }],
+      },
+      Date.parse('2030-01-31T07:21:00Z'),
+    ).split('\n');
+    expect(lines[0]).toMatch(/TIME LEFT/);
+    expect(lines[1]).toMatch(/ none .*!! drops orders; \(replayed on n4: too late\)/);
+    expect(lines[2]).toMatch(/ on hold /);
+    expect(lines[3]).toMatch(/ 9min 12s .*!! drops orders$/);
+    expect(lines[4]).toMatch(/ 2d 2h /);
   });
 });

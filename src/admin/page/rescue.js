@@ -166,7 +166,7 @@ function showTransactions() {
 }
 
 /** @param {RescueTransaction} transaction */
-function transactionLine({ xid, at, tables, dangers, isReplayed }) {
+function transactionLine({ xid, at, tables, dangers, isReplayed, replaysAt }) {
   const rows = tables.map(
     ({ table, inserted, updated, deleted }) =>
       `${table}${inserted > 0 ? ` +${inserted}` : ''}${updated > 0 ? ` ~${updated}` : ''}${deleted > 0 ? ` -${deleted}` : ''}`,
@@ -183,6 +183,7 @@ function transactionLine({ xid, at, tables, dangers, isReplayed }) {
       { class: 'rows' },
       what === '' ? null : h('strong', {}, `${what} `),
       rows.join(', ') || 'definitions',
+      replaysAt === null ? null : h('small', {}, ` until ${new Date(replaysAt).toLocaleTimeString()}`),
     ),
     canOpen
       ? button('Stand before it', async () => show(await ask({ kind: 'open', xid })))

@@ -13,6 +13,8 @@ export interface RescueTransaction {
   readonly dangers: readonly { readonly text: string }[];
   /** The delayed node shows what it did already. */
   readonly isReplayed: boolean;
+  /** ISO time at which it will; null when it does already, or while its delay is on hold. */
+  readonly replaysAt: string | null;
 }
 
 /** How far a rescue is, without anything secret. */

@@ -115,7 +115,7 @@ function withoutPassword({ reader, ...status }: RescueStatus): unknown {
 async function list(options: Options & { since?: number }): Promise<void> {
   const { config, node } = await find(options);
   const found = await askRescue<RescueList>(config, node, { kind: 'list', sinceMs: options.since ?? null });
-  show(options, found, () => renderList(found));
+  show(options, found, () => renderList(found, Date.now()));
 }
 
 async function open(options: Options & { before: RescueBefore }): Promise<void> {
@@ -211,32 +211,31 @@ async function restore(tables: readonly string[], options: RestoreOptions): Prom
     where: options.where ?? null,
     keepsNewer: !options.overwriteNewer,
   });
-  const newer = plan.tables.reduce((sum, { counts }) => sum + counts.newer, 0);
-  if (newer > 0 && !options.keepNewer && !options.overwriteNewer) {
-    throw new LockstepError(
-      'CONFIG_INVALID',
-      `${newer} rows were written after the mistake (see "lockstep rescue diff"): say --keep-newer to leave them as they are, or --overwrite-newer to set them back too. Nothing was changed.`,
-    );
-  }
   const { leader } = await fetchTopology(config);
   const text = renderPlan(plan, leader ?? '');
+  // Before it is refused, too: people decide by it.
   (options.json ? process.stderr : process.stdout).write(`${text}\n`);
-  if (!options.yes && !(await isConfirmed())) {
-    throw new LockstepError('CONFIG_INVALID', 'Nothing was changed.');
+  const newer = plan.tables.reduce((sum, { counts }) => sum + counts.newer, 0);
+  if (newer > 0 && !options.keepNewer && !options.overwriteNewer) {
+    refuse(
+      `${newer} rows were written after the mistake (see "lockstep rescue diff"): say --keep-newer to leave them as they are, or --overwrite-newer to set them back too.`,
+    );
   }
+  if (!options.yes && !process.stdin.isTTY) refuse('Nobody can be asked here: say --yes.');
+  if (!options.yes && !(await isConfirmed())) throw new LockstepError('CONFIG_INVALID', 'Nothing was changed.');
   const restored = await session.restore(plan);
   show(options, { created: plan.dropped?.objects ?? [], tables: restored }, () => renderRestored(restored));
 }
 
 function checkChoices(tables: readonly string[], options: RestoreOptions): void {
-  const refuse = (message: string): never => {
-    throw new LockstepError('CONFIG_INVALID', `${message} Nothing was changed.`);
-  };
   if (options.keepNewer && options.overwriteNewer)
     refuse('--keep-newer and --overwrite-newer exclude each other.');
   if (options.all === tables.length > 0) refuse('Name the tables to restore, or say --all.');
   if (options.all && options.where !== undefined) refuse('--where is about the columns of named tables.');
-  if (!options.yes && !process.stdin.isTTY) refuse('Nobody can be asked here: say --yes.');
+}
+
+function refuse(message: string): never {
+  throw new LockstepError('CONFIG_INVALID', `${message} Nothing was changed.`);
 }
 
 async function isConfirmed(): Promise<boolean> {

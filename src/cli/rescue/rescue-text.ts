@@ -13,7 +13,7 @@ const SHOWN_TRANSACTIONS = 40;
 const SHOWN_TABLES = 4;
 
 /** The transactions as a table: all that look like a mistake, and the newest of the others. */
-export function renderList(list: RescueList): string {
+export function renderList(list: RescueList, nowMs: number): string {
   const { transactions, node } = list;
   const harmless = transactions.filter(({ dangers }) => dangers.length === 0);
   const shown = new Set(harmless.slice(-SHOWN_TRANSACTIONS));
@@ -22,6 +22,7 @@ export function renderList(list: RescueList): string {
     .map((transaction) => [
       transaction.at.slice(0, 19).replace('T', ' '),
       String(transaction.xid),
+      describeTimeLeft(transaction, nowMs),
       describeRows(transaction),
       [
         ...transaction.dangers.map(({ text }) => `!! ${text}`),
@@ -30,11 +31,26 @@ export function renderList(list: RescueList): string {
     ]);
   const left = harmless.length - shown.size;
   return [
-    ...alignTable([['TIME (UTC)', 'TRANSACTION', 'ROWS', ''], ...lines]),
+    ...alignTable([['TIME (UTC)', 'TRANSACTION', 'TIME LEFT', 'ROWS', ''], ...lines]),
     ...(left > 0 ? [`… and ${left} more that look harmless; --json has them all.`] : []),
     ...(list.isCutOff ? ['The oldest are left out; narrow it with --since.'] : []),
     ...(transactions.length === 0 ? ['Nothing was committed in that time.'] : []),
   ].join('\n');
+}
+
+/** Until the delayed node shows it, too. */
+function describeTimeLeft({ isReplayed, replaysAt }: JudgedTransaction, nowMs: number): string {
+  if (isReplayed) return 'none';
+  if (replaysAt === null) return 'on hold';
+  const seconds = Math.max(0, Math.floor((Date.parse(replaysAt) - nowMs) / 1_000));
+  const [days, hours, minutes] = [86_400, 3_600, 60].map((size) => Math.floor(seconds / size)) as [
+    number,
+    number,
+    number,
+  ];
+  if (days > 0) return `${days}d ${hours % 24}h`;
+  if (hours > 0) return `${hours}h ${minutes % 60}min`;
+  return minutes > 0 ? `${minutes}min ${seconds % 60}s` : `${seconds}s`;
 }
 
 function describeRows({ tables }: JudgedTransaction): string {

@@ -71,12 +71,15 @@ export class RescueLog {
       counted: (transaction, file) => counted.before(growth, transaction, file),
     });
     const replayed = await this.#replayedUntil();
+    const { kind } = delayed.replay;
+    const delayMs = kind === 'delayed' ? delayed.delayMs : null;
     return {
       node: node.name,
       isCutOff: newest.isCutOff,
-      transactions: newest.all.map((transaction) =>
-        judge.judge(transaction, delayed.replay.kind !== 'apart' && parseLsn(transaction.lsn) < replayed),
-      ),
+      transactions: newest.all.map((transaction) => {
+        const isReplayed = kind !== 'apart' && parseLsn(transaction.lsn) < replayed;
+        return judge.judge(transaction, { isReplayed, delayMs });
+      }),
     };
   }
 

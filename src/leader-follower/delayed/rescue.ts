@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { statfs } from 'node:fs/promises';
 import { escapeIdentifier, escapeLiteral } from 'pg';
-import { LockstepError } from '../../model/errors.ts';
+import { codeOf, LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { isPresent } from '../../postgres/data-folder.ts';
@@ -16,6 +17,8 @@ import type { RescuePhase, RescueTarget, SavedRescue } from './rescue-file.ts';
 const ROLL_CHECK_MS = 100;
 /** Rolling forward reads at the disk's pace; without any progress for so long it is given up. */
 const ROLL_STALLED_MS = 120_000;
+/** PostgreSQL reads a segment of the log from a copy of its own. */
+const NEEDED_BYTES = 16 * 1_048_576;
 
 /** What `GET /v1/rescue` answers. */
 export interface RescueStatus {
@@ -106,13 +109,16 @@ export class Rescue {
         `A rescue is ${saved.phase} on ${node.name} already${describe(saved.target)}. End it with "lockstep rescue close" first.`,
       );
     }
-    await this.#hold();
     let target: RescueTarget;
     try {
+      await this.#hold();
       target = await this.#log.find(before);
     } catch (error) {
       if (saved === null) await this.#letGo();
-      throw error;
+      const obstacle = await this.#fullDisk(error);
+      if (obstacle === null) throw error;
+      const message = `${obstacle}. Nothing was changed.`;
+      throw new LockstepError('POSTGRES_FAILED', message, { retryable: true, cause: error });
     }
     events.add('rescue', `holds its delay, and rolls forward${describe(target)}`);
     await this.#save({ phase: 'rolling', target, problem: null });
@@ -316,19 +322,29 @@ export class Rescue {
 
   /** What was not replayed is still not replayed: it stays held until people decide. */
   async #fail(reason: unknown): Promise<void> {
-    const { message } = reason as Error;
+    const message = (await this.#fullDisk(reason)) ?? (reason as Error).message.replace(/\.$/, '');
     const { local, delayed, events } = this.#options;
     const phase = this.#saved?.phase;
     await local.server.stop('fast').catch(() => undefined);
     if (phase === 'rolling' && !(await this.#hasEndedRecovery())) {
       delayed.replay = { kind: 'held' };
       const problem = `Rolling forward failed: ${message}. Nothing was changed; the delay stays on hold until "lockstep rescue close".`;
-      await this.#save({ phase: 'held', problem });
+      // Where it cannot be written, an agent that starts again rolls forward again.
+      await this.#save({ phase: 'held', problem }).catch(() => undefined);
       events.add('error', problem);
       return;
     }
-    await this.#save({ problem: message });
+    await this.#save({ problem: message }).catch(() => undefined);
     events.add('error', `the rescue failed: ${message}`);
+  }
+
+  /** Says so when the disk is why something failed; else null. */
+  async #fullDisk(cause: unknown): Promise<string | null> {
+    const { folder } = this.#options.local;
+    const { bavail, bsize } = await statfs(folder);
+    const freeBytes = bavail * bsize;
+    if (codeOf(cause) !== 'ENOSPC' && freeBytes >= NEEDED_BYTES) return null;
+    return `Free some space on the disk of ${folder}, which has ${Math.floor(freeBytes / 1_048_576)} MB left, and open again`;
   }
 
   async #hasEndedRecovery(): Promise<boolean> {

@@ -42,6 +42,14 @@ export interface JudgedTransaction {
   readonly dangers: readonly Danger[];
   /** The delayed node shows what it did already: what was before cannot be brought back. */
   readonly isReplayed: boolean;
+  /** ISO time at which the delayed node will show it; null when it does already, or while its delay is on hold. */
+  readonly replaysAt: string | null;
+}
+
+/** What the delayed node has shown, and how far it stays behind: null while that is on hold. */
+export interface ReplayState {
+  readonly isReplayed: boolean;
+  readonly delayMs: number | null;
 }
 
 export interface Catalogs {
@@ -76,7 +84,7 @@ export class DangerJudge {
       present && new Map(present.map((table) => [`${table.databaseOid}/${table.oid}`, table]));
   }
 
-  judge(transaction: LoggedTransaction, isReplayed: boolean): JudgedTransaction {
+  judge(transaction: LoggedTransaction, { isReplayed, delayMs }: ReplayState): JudgedTransaction {
     const tables = this.#touched(transaction);
     const dangers = [
       ...this.#drops(transaction),
@@ -85,7 +93,9 @@ export class DangerJudge {
       ...(transaction.dropsDatabase ? [{ kind: 'drop-database', text: 'drops a database' } as const] : []),
     ];
     const { xid, atMs, lsn } = transaction;
-    return { xid, at: new Date(atMs).toISOString(), lsn, tables, dangers, isReplayed };
+    // As PostgreSQL reckons: from the time in the commit's record on.
+    const replaysAt = isReplayed || delayMs === null ? null : new Date(atMs + delayMs).toISOString();
+    return { xid, at: new Date(atMs).toISOString(), lsn, tables, dangers, isReplayed, replaysAt };
   }
 
   #touched({ files }: LoggedTransaction): readonly TouchedTable[] {
