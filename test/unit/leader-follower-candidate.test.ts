@@ -28,14 +28,14 @@ const [n1, n2, n3] = names as [NodeId, NodeId, NodeId];
 const measured: Measures = { peerLatencyMs: 1, clientLatencyMs: 1, fsyncMs: 1, cpuHeadroom: 0.9 };
 
 function merit(node: NodeId, changes: Partial<Measures> = {}, rest: Partial<Merit> = {}): Merit {
-  return { node, priority: 1, losses: 0, measures: { ...measured, ...changes }, ...rest };
+  return { node, failoverPriority: 1, losses: 0, measures: { ...measured, ...changes }, ...rest };
 }
 
 const figure = fc.option(fc.double({ min: 0, max: 500, noNaN: true }), { nil: null });
 const anyMerit = (node: NodeId): fc.Arbitrary<Merit> =>
   fc.record({
     node: fc.constant(node),
-    priority: fc.integer({ min: 0, max: 3 }),
+    failoverPriority: fc.integer({ min: 0, max: 3 }),
     losses: fc.integer({ min: 0, max: 2 }),
     measures: fc.record({
       peerLatencyMs: figure,
@@ -118,8 +118,8 @@ describe('ranking by merit', () => {
     ['latency first', merit(n1, { peerLatencyMs: 40 }), merit(n2, { fsyncMs: 30, cpuHeadroom: 0 }), n2],
     ['latency to clients counts alike', merit(n1, { clientLatencyMs: 40 }), merit(n2), n2],
     ['then the disk', merit(n1, { fsyncMs: 20 }), merit(n2, { cpuHeadroom: 0.1 }), n2],
-    ['then the processors', merit(n1, { cpuHeadroom: 0.1 }, { priority: 9 }), merit(n2), n2],
-    ['then the priority', merit(n1), merit(n2, {}, { priority: 2 }), n2],
+    ['then the processors', merit(n1, { cpuHeadroom: 0.1 }, { failoverPriority: 9 }), merit(n2), n2],
+    ['then the priority', merit(n1), merit(n2, {}, { failoverPriority: 2 }), n2],
     ['then the name', merit(n1), merit(n2), n1],
     [
       'noise does not decide',

@@ -114,21 +114,21 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
   ],
   [
     'a node of priority 0 never campaigns',
-    { ...expired, leaseExpiredForMs: 9_000, merits: [{ ...plainMerit(n2), priority: 0 }] },
+    { ...expired, leaseExpiredForMs: 9_000, merits: [{ ...plainMerit(n2), failoverPriority: 0 }] },
     [],
   ],
   [
     'nor is it waited for',
     {
       ...expired,
-      merits: [{ ...plainMerit(n3), priority: 0 }],
+      merits: [{ ...plainMerit(n3), failoverPriority: 0 }],
       peers: [leads, peer(n3, { receivedLsn: 200n as Lsn })],
     },
     ['campaign ground=expired reason=the lease of n1 ran out'],
   ],
   [
     'nor does it found a cluster: the next one does',
-    { ...empty, merits: [{ ...plainMerit(n1), priority: 0 }], peers: nobodyHasData },
+    { ...empty, merits: [{ ...plainMerit(n1), failoverPriority: 0 }], peers: nobodyHasData },
     ['found-cluster'],
   ],
   [

@@ -26,7 +26,7 @@ export interface Measures {
 export interface Merit {
   readonly node: NodeId;
   /** From the configuration: 0 never leads, higher is preferred. */
-  readonly priority: number;
+  readonly failoverPriority: number;
   /** How many leaderships it lost lately, as far as they speak against it. */
   readonly losses: number;
   readonly measures: Measures;
@@ -41,7 +41,12 @@ export const UNMEASURED: Measures = {
 
 /** Of a node that nothing is known of. */
 export function plainMerit(node: NodeId): Merit {
-  return { node, priority: 1, losses: 0, measures: UNMEASURED };
+  return { node, failoverPriority: 1, losses: 0, measures: UNMEASURED };
+}
+
+/** Whether it may ever lead: a witness, a delayed node and one that leaves have priority 0, too. */
+export function mayLead({ failoverPriority }: { readonly failoverPriority: number }): boolean {
+  return failoverPriority > 0;
 }
 
 /** What is known of a node. */
@@ -104,7 +109,7 @@ function sortKey(merit: Merit, all: readonly Merit[]): readonly number[] {
     bucket((peersMs ?? 0) + (clientsMs ?? 0), EQUAL_LATENCY_MS),
     bucket(fsyncMs ?? 0, EQUAL_FSYNC_MS),
     -Math.min(HEADROOM_STEPS - 1, Math.floor((headroom ?? 0) * HEADROOM_STEPS)),
-    -merit.priority,
+    -merit.failoverPriority,
   ];
 }
 

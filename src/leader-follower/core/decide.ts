@@ -1,7 +1,6 @@
 import type { Action } from './action.ts';
-import type { NodeId } from '../../model/node.ts';
 import { isSharedHistory } from '../../model/timeline.ts';
-import { comparePositions, meritOf, rankByMerit } from './candidate.ts';
+import { comparePositions, mayLead, meritOf, rankByMerit } from './candidate.ts';
 import type { Merit } from './candidate.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { canHandOver, handOverIfFailing, handOverIfFull } from './leader-health.ts';
@@ -69,7 +68,7 @@ function decideFounding(view: View): readonly Action[] {
       },
     ];
   }
-  const isFirst = view.founders.find((node) => mayLead(view, node)) === view.self;
+  const isFirst = view.founders.find((node) => mayLead(meritOf(view.merits, node))) === view.self;
   const isEveryoneEmpty = view.peers.every((peer) => peer.isReachable && peer.hasData === false);
   return isFirst && isEveryoneEmpty ? [{ kind: 'found-cluster' }] : [];
 }
@@ -113,7 +112,7 @@ function decideAsFormerHolder(view: View, state: ClusterState): readonly Action[
     case 'leader':
       return [{ kind: 'demote', reason: 'it leads without a lease' }];
     case 'follower': {
-      if (!mayLead(view, view.self)) return [];
+      if (!mayLead(meritOf(view.merits, view.self))) return [];
       // After handing over, or failing again and again, the others go first; it stands when none of them did.
       const shouldWait = state.leadership.isReleased || meritOf(view.merits, view.self).losses > 0;
       const canOthers = canHandOver(view, state) || hasFailedToLead(view);
@@ -133,7 +132,7 @@ function decideAsFormerHolder(view: View, state: ClusterState): readonly Action[
  */
 function hasFailedToLead(view: View): boolean {
   const canOthers = view.peers.some(
-    (peer) => peer.isReachable && peer.role === 'follower' && mayLead(view, peer.name),
+    (peer) => peer.isReachable && peer.role === 'follower' && mayLead(meritOf(view.merits, peer.name)),
   );
   return canOthers && view.failedPromotions >= PROMOTIONS_TRIED;
 }
@@ -163,7 +162,7 @@ function decideCandidacy(view: View, state: ClusterState): readonly Action[] | n
   const { holder, isReleased } = state.leadership;
   const isExpired = view.isLeaseExpired && view.leaderLostForMs > 0;
   if (!isReleased && !isExpired && !view.isLeaderSuspected) return null;
-  if (!mayLead(view, view.self)) return [];
+  if (!mayLead(meritOf(view.merits, view.self))) return [];
   const waitedMs = isReleased || isExpired ? view.leaseExpiredForMs : view.leaderLostForMs;
   if (waitedMs < campaignRank(view, state) * CAMPAIGN_STAGGER_MS) return [];
   if (isReleased) return [{ kind: 'campaign', ground: 'released', reason: `${holder} gave the lease up` }];
@@ -180,7 +179,7 @@ function campaignRank(view: View, state: ClusterState): number {
   let ahead = 0;
   for (const peer of view.peers) {
     const isRival = peer.isReachable && peer.role === 'follower' && peer.name !== holder;
-    if (!isRival || !mayLead(view, peer.name)) continue;
+    if (!isRival || !mayLead(meritOf(view.merits, peer.name))) continue;
     if (peer.name === successor) ahead++;
     else if (peer.receivedLsn !== null) {
       const position = { history: peer.history ?? own.history, receivedLsn: peer.receivedLsn };
@@ -190,10 +189,6 @@ function campaignRank(view: View, state: ClusterState): number {
     }
   }
   return ahead + rankByMerit(equals).findIndex(({ node }) => node === view.self);
-}
-
-function mayLead(view: View, name: NodeId): boolean {
-  return meritOf(view.merits, name).priority > 0;
 }
 
 function decideFollowing(view: View, state: ClusterState, holder: PeerView | undefined): readonly Action[] {

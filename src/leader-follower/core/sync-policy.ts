@@ -1,5 +1,6 @@
 import type { Lsn } from '../../model/lsn.ts';
 import type { NodeId } from '../../model/node.ts';
+import { mayLead } from './candidate.ts';
 import type { SyncPolicy, SyncSet } from './cluster-state.ts';
 import type { StreamingFollower, SyncSetStep } from './sync-set.ts';
 
@@ -84,9 +85,7 @@ export function countedOthers(
   policy: SyncPolicy | undefined,
 ): readonly NodeId[] {
   return nodes
-    .filter(
-      ({ name, failoverPriority, witness }) => failoverPriority > 0 && witness !== true && name !== self,
-    )
+    .filter((node) => mayLead(node) && node.name !== self)
     .filter(
       ({ name, from }) =>
         policy === undefined || (from === undefined && policy.joining?.includes(name) !== true),
@@ -97,7 +96,6 @@ export function countedOthers(
 interface CountableNode {
   readonly name: NodeId;
   readonly failoverPriority: number;
-  readonly witness?: boolean;
   readonly from?: NodeId | undefined;
 }
 

@@ -3,7 +3,7 @@ import type { NodeId } from '../../model/node.ts';
 import type { Clock } from '../../model/clock.ts';
 import { dataNodes } from '../config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../config/config.ts';
-import { UNMEASURED } from '../core/candidate.ts';
+import { mayLead, UNMEASURED } from '../core/candidate.ts';
 import type { Measures, Merit } from '../core/candidate.ts';
 import type { ClusterState, LostLeadership } from '../core/cluster-state.ts';
 import { majorityRoundTripMs } from './core/measure.ts';
@@ -49,9 +49,8 @@ export class Merits {
     });
   }
 
-  /** Nodes of priority 0, witnesses among them. */
   get neverLead(): readonly NodeId[] {
-    return this.#config.nodes.filter((node) => node.failoverPriority === 0).map((node) => node.name);
+    return this.#config.nodes.filter((node) => !mayLead(node)).map((node) => node.name);
   }
 
   /** What this node measured of itself, for the others. */
@@ -76,7 +75,7 @@ export class Merits {
     const told = new Map(this.#peers.reports().map(({ node, status }) => [node.name, status?.measures]));
     return this.#config.nodes.map(({ name, failoverPriority }) => ({
       node: name,
-      priority: failoverPriority,
+      failoverPriority,
       losses: lossesOf(name, state, this.#losses, nowMs),
       measures: name === this.#self ? this.own() : (told.get(name) ?? UNMEASURED),
     }));

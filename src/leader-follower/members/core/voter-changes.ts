@@ -1,6 +1,7 @@
 import type { VoterSet } from '../../../consensus/voters.ts';
 import { LockstepError } from '../../../model/errors.ts';
 import type { NodeId } from '../../../model/node.ts';
+import { mayLead } from '../../core/candidate.ts';
 import type { ClusterState, ListedNode } from '../../core/cluster-state.ts';
 import { listedNode, presentNodes } from './node-list.ts';
 import type { SeedNode } from './node-list.ts';
@@ -76,7 +77,7 @@ export function revokeVote(
     );
   }
   const rest = presentNodes(seed, state).filter((other) => other.voter && other.name !== node.name);
-  if (rest.every(({ failoverPriority }) => failoverPriority === 0)) {
+  if (!rest.some(mayLead)) {
     refuse(name, `Of those that would vote without ${name}, none may lead. Give another node a vote first.`);
   }
   return changed(seed, state, reports, name, (listed) => ({ ...listedNode(listed), voter: false }));
