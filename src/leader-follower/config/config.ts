@@ -6,6 +6,7 @@ import { LockstepError } from '../../model/errors.ts';
 import type { NodeId } from '../../model/node.ts';
 import { isNetwork } from '../../postgres/addresses.ts';
 import { nodesSchema } from './node-schema.ts';
+import { mayLead } from '../core/candidate.ts';
 import type { NodeConfig } from './node-schema.ts';
 
 export type { NodeConfig } from './node-schema.ts';
@@ -24,6 +25,8 @@ export interface ClusterConfig {
   readonly supportMs: number;
   /** How long a switchover lets transactions end before it ends PostgreSQL; 0 for not at all. Default 1000. */
   readonly switchoverWaitMs: number;
+  /** How fast a node's data are copied to another one, past the first 128 MB. Default 64. */
+  readonly copyMegabytesPerSecond: number;
   /** How many followers a synchronous commit waits for. */
   readonly synchronousFollowers: number;
   /** `auto`, `system`, `embedded` or the path of a bin folder. */
@@ -155,6 +158,7 @@ const schema: z.ZodType<ClusterConfig> = z
     nodes: nodesSchema.min(1).superRefine(checkFounders),
     leaseTtlMs: z.int().min(500).max(60_000).optional(),
     switchoverWaitMs: z.int().min(0).max(60_000).default(1_000),
+    copyMegabytesPerSecond: z.int().min(1).max(100_000).default(64),
     supportMs: z.int().min(200).max(60_000).default(600),
     synchronousFollowers: z.int().min(1).default(1),
     postgres: z.string().default('auto'),
@@ -221,7 +225,7 @@ export function parseClusterConfig(value: unknown, origin: string): ClusterConfi
     const twice = names.find((name, index) => names.indexOf(name) !== index);
     if (twice !== undefined)
       throw new LockstepError('CONFIG_INVALID', `${origin} names node ${twice} twice; names must differ.`);
-    if (voters(result.data).some((node) => node.failoverPriority > 0)) return result.data;
+    if (voters(result.data).some(mayLead)) return result.data;
     throw new LockstepError(
       'CONFIG_INVALID',
       `${origin} lets no node lead: every failoverPriority of a voter is 0. Give one of them a higher one.`,

@@ -65,7 +65,7 @@ export class LocalNode {
     this.#binaries = options.binaries;
     this.#account = options.account;
     this.#folder = nodeFolder(options.stateDir, options.node.name);
-    this.#replacement = new DataReplacement(this.#folder, options.account, options.clock);
+    this.#replacement = new DataReplacement(this.#folder, options);
     this.#server = new PostgresServer({
       binaries: options.binaries,
       account: options.account,

@@ -6,6 +6,7 @@ import { takeBaseBackup } from '../../postgres/copy/base-backup.ts';
 import { isPresent } from '../../postgres/data-folder.ts';
 import { every } from '../../clock/every.ts';
 import type { Clock } from '../../model/clock.ts';
+import type { ClusterConfig } from '../config/config.ts';
 import type { ServerAddress } from '../../postgres/replication-connection.ts';
 import { removeTree } from '../../postgres/account.ts';
 
@@ -18,11 +19,20 @@ export class DataReplacement {
   readonly #folder: string;
   readonly #account: PostgresAccount | null;
   readonly #clock: Clock;
+  readonly #bytesPerSecond: number;
 
-  constructor(folder: string, account: PostgresAccount | null, clock: Clock) {
+  constructor(
+    folder: string,
+    options: {
+      readonly config: ClusterConfig;
+      readonly account: PostgresAccount | null;
+      readonly clock: Clock;
+    },
+  ) {
     this.#folder = folder;
-    this.#account = account;
-    this.#clock = clock;
+    this.#account = options.account;
+    this.#clock = options.clock;
+    this.#bytesPerSecond = options.config.copyMegabytesPerSecond * 1_048_576;
   }
 
   /** Whether the data folder is not usable: pg_rewind has begun and its result did not start yet. */
@@ -59,6 +69,7 @@ export class DataReplacement {
     try {
       await takeBaseBackup({
         source: options.source,
+        bytesPerSecond: this.#bytesPerSecond,
         dataDir: copy,
         account: this.#account,
         signal: AbortSignal.any([options.signal, stalled.signal]),

@@ -13,6 +13,7 @@ import type { PostgresAccount } from '../account.ts';
 import { assertEmptyFolder, assertFreeSpace } from '../data-folder.ts';
 import { copyOut, dropConnection, openReplicationConnection } from '../replication-connection.ts';
 import type { ServerAddress } from '../replication-connection.ts';
+import { Throttle } from './throttle.ts';
 
 export interface BaseBackupProgress {
   readonly doneBytes: number;
@@ -38,6 +39,8 @@ export async function takeBaseBackup(options: {
   readonly source: ServerAddress;
   readonly dataDir: string;
   readonly account: PostgresAccount | null;
+  /** See {@link Throttle}; as fast as it goes when left out. */
+  readonly bytesPerSecond?: number;
   readonly onProgress?: (progress: BaseBackupProgress) => void;
   readonly signal?: AbortSignal;
 }): Promise<void> {
@@ -51,7 +54,12 @@ export async function takeBaseBackup(options: {
   const abort = (): void => dropConnection(client);
   options.signal?.addEventListener('abort', abort, { once: true });
   try {
-    const backup = new BackupReceiver(dataDir, account, options.onProgress ?? (() => undefined));
+    const backup = new BackupReceiver({
+      dataDir,
+      account,
+      onProgress: options.onProgress ?? (() => undefined),
+      throttle: new Throttle(options.bytesPerSecond ?? Number.POSITIVE_INFINITY),
+    });
     await copyOut(
       client,
       `BASE_BACKUP (LABEL 'lockstep', PROGRESS, CHECKPOINT 'fast', WAL, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA256')`,
@@ -74,6 +82,7 @@ class BackupReceiver {
   readonly #dataDir: string;
   readonly #account: PostgresAccount | null;
   readonly #onProgress: (progress: BaseBackupProgress) => void;
+  readonly #throttle: Throttle;
   readonly #files = new Map<string, ReceivedFile>();
   readonly #extract: tar.Extract;
   readonly #extracted: Promise<void>;
@@ -83,14 +92,16 @@ class BackupReceiver {
   #totalBytes = 0;
   #failure: unknown = null;
 
-  constructor(
-    dataDir: string,
-    account: PostgresAccount | null,
-    onProgress: (progress: BaseBackupProgress) => void,
-  ) {
-    this.#dataDir = dataDir;
-    this.#account = account;
-    this.#onProgress = onProgress;
+  constructor(options: {
+    readonly dataDir: string;
+    readonly account: PostgresAccount | null;
+    readonly onProgress: (progress: BaseBackupProgress) => void;
+    readonly throttle: Throttle;
+  }) {
+    this.#dataDir = options.dataDir;
+    this.#account = options.account;
+    this.#onProgress = options.onProgress;
+    this.#throttle = options.throttle;
     this.#extract = tar.extract();
     this.#extracted = this.#extractAll();
     this.#extracted.catch((error: unknown) => (this.#failure ??= error));
@@ -124,6 +135,7 @@ class BackupReceiver {
         this.#onProgress({ doneBytes: Number(chunk.readBigInt64BE(1)), totalBytes: this.#totalBytes });
         return;
       case 'd':
+        await this.#throttle.take(chunk.length);
         if (this.#target === 'manifest') this.#manifest.push(chunk.subarray(1));
         else await this.#writeArchive(chunk.subarray(1));
         return;
