@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { runApplyBench } from './apply/bench.ts';
 import { runClientBench } from './client/bench.ts';
 import { runFollowBench } from './follow/bench.ts';
+import { runFollowersBench } from './followers/bench.ts';
 import { runFailoverBench } from './failover/bench.ts';
 import { keepResult } from './kept-result.ts';
 import { runLeaderlessBench } from './leaderless/bench.ts';
@@ -34,6 +35,7 @@ const CAPABILITIES = {
   client: { runs: 15, peerRuns: 0, minutes: 0, transactions: 0 },
   failover: { runs: 20, peerRuns: 3, minutes: 30, transactions: 0 },
   follow: { runs: 1, peerRuns: 0, minutes: 0, transactions: 0 },
+  followers: { runs: 1, peerRuns: 0, minutes: 0, transactions: 0 },
   leaderless: { runs: 10, peerRuns: 0, minutes: 0, transactions: 0 },
 } as const satisfies Readonly<Record<string, FullRun>>;
 
@@ -79,6 +81,7 @@ async function measure(capability: Capability, runs: number, flags: Flags): Prom
   };
   if (capability === 'apply') return runApplyBench({ ...options, transactions: flags.transactions });
   if (capability === 'follow') return runFollowBench({ ...options, share: flags.share });
+  if (capability === 'followers') return runFollowersBench({ ...options, share: flags.share });
   if (capability === 'client') return runClientBench(options);
   if (capability === 'leaderless') return runLeaderlessBench(options);
   return runFailoverBench({ ...options, peerRuns: flags.peerRuns, minutes: flags.minutes });
@@ -121,7 +124,12 @@ const program = new Command('bench')
     parseCount(100),
     300_000,
   )
-  .option('--share <part>', 'follow: of the sizes of a full run, such as 0.01 to try it out', parseShare, 1)
+  .option(
+    '--share <part>',
+    'follow, followers: of the sizes of a full run, such as 0.01 to try it out',
+    parseShare,
+    1,
+  )
   .option('--postgres <which>', 'auto, system, embedded or a bin folder', 'auto')
   .action(run);
 

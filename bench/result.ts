@@ -56,6 +56,37 @@ export function meetsBar(bar: Bar, value: number): boolean {
   return 'most' in bar ? value <= bar.most : value > bar.above;
 }
 
+/** The row of a figure that one run gives. */
+export function singleRow(figure: {
+  readonly metric: string;
+  readonly unit: string;
+  /** Null when it could not be measured. */
+  readonly value: number | null;
+  readonly bar: Bar | null;
+  readonly note: string | null;
+  readonly peer?: number | null;
+  readonly peerName?: string | null;
+  /** What the bar is about, instead of the value. */
+  readonly ratio?: number | null;
+}): Row {
+  const { metric, unit, value, bar, note, peer = null, peerName = null, ratio = null } = figure;
+  const judged = ratio ?? value;
+  const met = judged === null || bar === null ? null : meetsBar(bar, judged);
+  const none = { spread: null, runs: 1, processes: [] };
+  return {
+    metric,
+    unit,
+    ours: value,
+    peer,
+    peerName,
+    ratio,
+    bar: bar === null ? null : renderBar(bar),
+    met,
+    note,
+    ...none,
+  };
+}
+
 const COLUMNS = ['metric', 'ours', 'peer', 'against', 'ratio', 'bar', 'met'] as const;
 
 /** A Markdown table, which is also readable as it is. */

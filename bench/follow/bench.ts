@@ -1,6 +1,6 @@
 import { describeMachine } from '../machine.ts';
 import { ApplyServers } from '../apply/servers.ts';
-import { meetsBar, renderBar } from '../result.ts';
+import { singleRow as row } from '../result.ts';
 import type { Bar, BenchResult, Row } from '../result.ts';
 import { runCompare } from './compare.ts';
 import { buildProgram } from './follow-process.ts';
@@ -107,19 +107,4 @@ function memoryRow(metric: string, note: string, { peakMb, differing }: MemoryRe
 
 function failIfDiffering(tables: readonly string[]): void {
   if (tables.length > 0) throw new Error(`The target has other rows in ${tables.join(', ')}.`);
-}
-
-function row(figure: {
-  readonly metric: string;
-  readonly unit: string;
-  readonly value: number | null;
-  readonly bar: Bar;
-  readonly note: string | null;
-  readonly peer?: number | null;
-  readonly peerName?: string | null;
-}): Row {
-  const { metric, unit, value, bar, note, peer = null, peerName = null } = figure;
-  const met = value === null ? null : meetsBar(bar, value);
-  const none = { ratio: null, spread: null, runs: 1, processes: [] };
-  return { metric, unit, ours: value, peer, peerName, bar: renderBar(bar), met, note, ...none };
 }

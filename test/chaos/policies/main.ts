@@ -1,12 +1,14 @@
 import { parseArgs } from 'node:util';
-import { FAULT_MS, POLICIES, runPolicy } from './table.ts';
+import { keepCells, renderCells } from './kept-cells.ts';
+import { POLICIES, runPolicy } from './table.ts';
 import type { Cell } from './table.ts';
 
-const USAGE = `Usage: npm run policies -- [--policy words] [--json]
+const USAGE = `Usage: npm run policies -- [--policy words] [--keep] [--json]
 
 Breaks followers and the leader of real clusters of three hosts under each policy, and prints the longest pause of writes
 and what was lost. Needs root, on Linux, for network namespaces. --policy: only those with these words in their name, of
 ${POLICIES.map(({ name }) => `  ${name}`).join('\n')}
+--keep: put the rows into bench/results/policies.json and docs/followers.md, in place of those of the same policies.
 
 Exit code: 0 when each policy did as it promises and no synchronous commit was lost, 1 when not, 2 when it could not be run.
 `;
@@ -14,14 +16,11 @@ Exit code: 0 when each policy did as it promises and no synchronous commit was l
 const { values } = parseArgs({
   options: {
     policy: { type: 'string', default: '' },
+    keep: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
-
-function describe({ policy, fault, pauseMs, promise, lost, isKept }: Cell): string {
-  return `| ${policy} | ${fault} | ${promise} | ${pauseMs} ms | ${lost} | ${isKept ? 'yes' : 'NO'} |`;
-}
 
 async function run(): Promise<number> {
   const tell = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -35,13 +34,8 @@ async function run(): Promise<number> {
   const cells: Cell[] = [];
   for (const policy of chosen) cells.push(...(await runPolicy(policy, tell, stop.signal)));
   const isKept = cells.length > 0 && cells.every((cell) => cell.isKept);
-  const table = [
-    `Faults last ${FAULT_MS / 1_000} s.`,
-    '| policy | fault | promise | longest pause | lost | as promised |',
-    '| --- | --- | --- | --- | --- | --- |',
-    ...cells.map(describe),
-  ];
-  process.stdout.write(values.json ? `${JSON.stringify({ cells, isKept })}\n` : `${table.join('\n')}\n`);
+  if (values.keep) await keepCells(cells);
+  process.stdout.write(values.json ? `${JSON.stringify({ cells, isKept })}\n` : `${renderCells(cells)}\n`);
   return isKept ? 0 : 1;
 }
 
