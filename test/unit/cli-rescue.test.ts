@@ -96,7 +96,7 @@ describe('a kind of follower', () => {
 describe('a policy', () => {
   it('says what is wrong with what it is asked', async () => {
     expect(await complaint('policy', 'set', 'fast')).toMatch(/one of async, semi-sync, sync/);
-    expect(await complaint('policy', 'set', 'semi-sync', '--followers', '0')).toMatch(/from 1 to 11/);
+    expect(await complaint('policy', 'set', 'semi-sync', '--followers', '0')).toMatch(/from 1 to 12/);
     expect(await complaint('policy', 'set', 'sync', '--degrade-after', 'soon')).toMatch(/--degrade-after/);
   });
 });

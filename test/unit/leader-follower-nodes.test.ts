@@ -79,11 +79,13 @@ describe('the nodes of a cluster', () => {
     expect(() => addNode(seed, withFourth, node)).toThrow(message);
   });
 
-  it('are 12 with data at most', () => {
+  it('are a leader and 12 followers at most', () => {
     let full: ClusterState = state;
-    for (let number = 4; number <= 12; number++)
+    for (let number = 4; number <= 13; number++)
       full = addNode(seed, full, listed(parseNodeId(`n${number}`), number));
-    expect(() => addNode(seed, full, listed(parseNodeId('n13'), 13))).toThrow('12 nodes with data at most');
+    expect(() => addNode(seed, full, listed(parseNodeId('n14'), 14))).toThrow(
+      'a leader and 12 followers at most',
+    );
   });
 
   it.each([

@@ -125,8 +125,8 @@ function parseKind(text: string): PolicyKind {
 
 function parseFollowers(text: string): number {
   const count = Number(text);
-  if (Number.isInteger(count) && count >= 1 && count <= 11) return count;
-  throw new InvalidArgumentError('A number from 1 to 11.');
+  if (Number.isInteger(count) && count >= 1 && count <= 12) return count;
+  throw new InvalidArgumentError('A number from 1 to 12.');
 }
 
 function parsePatience(text: string): number {

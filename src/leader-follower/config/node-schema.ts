@@ -29,7 +29,7 @@ export interface NodeConfig {
   readonly from?: NodeId | undefined;
 }
 
-/** More than the 12 with data that node-list.ts allows, and as many witnesses. */
+/** More than the 13 with data that node-list.ts allows, and as many witnesses. */
 const MAX_NODES = 32;
 
 export const portSchema: z.ZodType<number> = z.int().min(1).max(65_535);

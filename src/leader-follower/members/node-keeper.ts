@@ -46,7 +46,7 @@ const schema: z.ZodType<NodeCommand> = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('policy'),
     policy: z.strictObject({
-      followers: z.union([z.int().min(1).max(11), z.literal('all')]),
+      followers: z.union([z.int().min(1).max(12), z.literal('all')]),
       degradeAfterMs: z.int().min(500).max(86_400_000).nullable(),
     }),
   }),

@@ -17,7 +17,7 @@ export interface SeedNode extends ListedNode {
 }
 
 /** PostgreSQL's processes for replication are limited (`max_wal_senders`), and a copy takes one too. */
-const MAX_DATA_NODES = 12;
+const MAX_DATA_NODES = 13;
 const REMEMBERED_NAMES = 500;
 
 /**
@@ -93,7 +93,7 @@ export function addNode(seed: readonly SeedNode[], state: ClusterState, added: L
     refuse(`${host} is each machine's own address. Name the one at which the others reach ${name}.`);
   }
   if (nodes.filter((node) => !node.witness).length >= MAX_DATA_NODES) {
-    refuse(`A cluster has ${MAX_DATA_NODES} nodes with data at most. Remove one first.`);
+    refuse(`A cluster has a leader and ${MAX_DATA_NODES - 1} followers at most. Remove one first.`);
   }
   const obstacle = upstreamProblem(added, [...nodes, added]);
   if (obstacle !== null) refuse(`${obstacle}. Nothing was changed.`);
