@@ -10,11 +10,14 @@ function resultUrl(capability: string): URL {
 
 /**
  * Keeps a full run in bench/results, and its table in docs/benchmarks.md; of one that measured a part (`isPart`) its rows, in
- * place of those that the kept run has. Throws where that run has none of the kind.
+ * place of those that the kept run has, or after them. What takes long is measured part by part so.
  */
 export async function keepResult(capability: string, measured: BenchResult, isPart: boolean): Promise<void> {
-  const kept = async (): Promise<BenchResult> => JSON.parse(await readFile(resultUrl(capability), 'utf8'));
-  const result = isPart ? replaceRows(await kept(), measured) : measured;
+  const kept = await readFile(resultUrl(capability), 'utf8').then(
+    (text) => JSON.parse(text) as BenchResult,
+    () => null,
+  );
+  const result = isPart && kept !== null ? replaceRows(kept, measured) : measured;
   await mkdir(new URL('.', resultUrl(capability)), { recursive: true });
   await writeFile(resultUrl(capability), `${JSON.stringify(result, null, 2)}\n`);
   const docs = await readFile(DOCS, 'utf8');
@@ -24,10 +27,8 @@ export async function keepResult(capability: string, measured: BenchResult, isPa
 /** The kept result with the rows that were measured again, which say when. */
 export function replaceRows(kept: BenchResult, part: BenchResult): BenchResult {
   const again = new Map(part.rows.map((row) => [row.metric, { ...row, again: part.when }]));
-  const unknown = [...again.keys()].filter((metric) => !kept.rows.some((row) => row.metric === metric));
-  if (unknown.length > 0)
-    throw new Error(`The kept result has no ${unknown.join(', ')}; run the whole bench.`);
-  return { ...kept, rows: kept.rows.map((row) => again.get(row.metric) ?? row) };
+  const added = [...again.values()].filter(({ metric }) => !kept.rows.some((row) => row.metric === metric));
+  return { ...kept, rows: [...kept.rows.map((row) => again.get(row.metric) ?? row), ...added] };
 }
 
 /** The document with the text between the marks of `name`. Throws when the marks are missing. */
