@@ -39,7 +39,9 @@ describe('where a delayed node goes on receiving', () => {
   const needed = { timeline: parseTimeline(1), lsn: 0x123_4567n as Lsn };
 
   it('begins at the segment that PostgreSQL is in', () => {
-    expect(decideLogStart({ newest: null, needed: null, source: history(1), ended: null }, SEGMENT).kind).toBe('wait');
+    expect(
+      decideLogStart({ newest: null, needed: null, source: history(1), ended: null }, SEGMENT).kind,
+    ).toBe('wait');
     expect(decideLogStart({ newest: null, needed, source: history(1), ended: null }, SEGMENT)).toEqual({
       kind: 'stream',
       timeline: 1,

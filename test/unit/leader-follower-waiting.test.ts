@@ -40,7 +40,7 @@ const table: readonly (readonly [string, Partial<View>, string | null])[] = [
     {
       ...empty,
       peers: [peer(n1), peer(n3)],
-      merits: [n1, n2, n3].map((name) => ({ ...plainMerit(name), priority: 0 })),
+      merits: [n1, n2, n3].map((name) => ({ ...plainMerit(name), failoverPriority: 0 })),
     },
     'waits for a voter that may lead; give one a failoverPriority above 0',
   ],
@@ -61,7 +61,7 @@ const table: readonly (readonly [string, Partial<View>, string | null])[] = [
     {
       ...isOver,
       peers: [silent1, peer(n3)],
-      merits: [n2, n3].map((name) => ({ ...plainMerit(name), priority: 0 })),
+      merits: [n2, n3].map((name) => ({ ...plainMerit(name), failoverPriority: 0 })),
     },
     'waits for a node that may lead; start the agents of n1',
   ],

@@ -222,7 +222,8 @@ async function restore(tables: readonly string[], options: RestoreOptions): Prom
     );
   }
   if (!options.yes && !process.stdin.isTTY) refuse('Nobody can be asked here: say --yes.');
-  if (!options.yes && !(await isConfirmed())) throw new LockstepError('CONFIG_INVALID', 'Nothing was changed.');
+  if (!options.yes && !(await isConfirmed()))
+    throw new LockstepError('CONFIG_INVALID', 'Nothing was changed.');
   const restored = await session.restore(plan);
   show(options, { created: plan.dropped?.objects ?? [], tables: restored }, () => renderRestored(restored));
 }

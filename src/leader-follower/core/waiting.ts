@@ -1,5 +1,5 @@
 import type { NodeId } from '../../model/node.ts';
-import { meritOf } from './candidate.ts';
+import { mayLead, meritOf } from './candidate.ts';
 import type { View } from './view.ts';
 
 /**
@@ -23,7 +23,7 @@ export function waitingFor(view: View): string | null {
   const isGone = isReleased || view.isLeaseExpired;
   if (!isGone) return silent.includes(holder) ? `waits until the lease of ${holder} runs out` : null;
   const candidates = [view.self, ...view.peers.filter((peer) => peer.isReachable).map(({ name }) => name)];
-  if (!candidates.some((name) => meritOf(view.merits, name).priority > 0))
+  if (!candidates.some((name) => mayLead(meritOf(view.merits, name))))
     return `waits for a node that may lead${away(silent)}`;
   return view.local.kind === 'absent' ? `waits for a leader to copy${away(silent)}` : null;
 }
@@ -31,7 +31,7 @@ export function waitingFor(view: View): string | null {
 /** Nobody has founded the cluster: that needs every agent, once. */
 function waitingForFounder(view: View, silent: readonly NodeId[]): string | null {
   if (silent.length > 0) return `waits for every node before the cluster is founded${away(silent)}`;
-  const founder = view.founders.find((node) => meritOf(view.merits, node).priority > 0);
+  const founder = view.founders.find((node) => mayLead(meritOf(view.merits, node)));
   return founder === undefined
     ? 'waits for a voter that may lead; give one a failoverPriority above 0'
     : null;
