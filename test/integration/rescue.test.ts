@@ -243,7 +243,13 @@ describe.skipIf(binaries.pgWaldump === null)('a mistake is undone while the shop
   it('UPDATE without WHERE: what was written since stays, the rest goes back', async () => {
     await loadProductsThatCountTwice();
     const before = await rowsOf('products');
-    const xid = await mistake('UPDATE products SET price_cents = 1');
+    // As an order does whose item points at a product: the row then names more than one transaction.
+    const xid = await onLeader(async (buyer) => {
+      await buyer.query('BEGIN; SELECT FROM products WHERE id IN (5, 9) FOR KEY SHARE');
+      const made = await mistake('UPDATE products SET price_cents = 1');
+      await buyer.query('COMMIT');
+      return made;
+    });
     expect((await whenListed(xid)).dangers).toEqual([
       { kind: 'every-row', text: 'updates every row of products' },
     ]);

@@ -85,15 +85,19 @@ export async function compareTable(
   await past.query('CREATE INDEX ON rescue_present (key); ANALYZE rescue_present');
   const xids = `ARRAY[${mistake.join(', ')}]::bigint[]`;
   const chosen = where === null ? null : await chooseRows(past, table, columns, where);
-  const isMistakes = isWhole || mistake.length === 0 ? 'true' : 'past.is_mistakes';
+  const isMistakes =
+    isWhole || mistake.length === 0
+      ? 'true'
+      : `(past.writer::text::bigint = ANY (${xids}) OR pg_temp.rescue_wrote(past.writer, ${xids}))`;
+  await past.query(SHARED_ROWS_SQL);
   await past.query(
     `CREATE TEMP TABLE ${verdicts} AS
      SELECT past.key, now.writer AS seen_writer,
-            CASE WHEN NOT ${isMistakes} THEN 'others'
+            CASE WHEN now.writer = ANY (${xids}) THEN 'changed'
+                 WHEN NOT ${isMistakes} THEN 'others'
                  WHEN now.key IS NULL THEN '${onlyUpdated.has(table.fileNode) && !isWhole ? 'newer' : 'missing'}'
-                 WHEN now.writer = ANY (${xids}) THEN 'changed'
                  ELSE 'newer' END AS verdict
-       FROM (${pastFingerprints(table, columns, xids)}) AS past
+       FROM (${pastFingerprints(table, columns)}) AS past
        LEFT JOIN rescue_present AS now ON now.key = past.key
       WHERE (now.key IS NULL OR now.hash <> past.hash)${chosen === null ? '' : ` AND past.key IN (SELECT key FROM ${chosen})`}`,
   );
@@ -148,10 +152,20 @@ function fingerprints({ sql }: TableShape, key: readonly string[], columns: read
   return `SELECT ${keyText(key, columns)} AS key, t.xmin::text::bigint AS writer, md5(${rowText('t', columns)}) AS hash FROM ${sql} AS t`;
 }
 
-function pastFingerprints({ sql, key }: TableShape, columns: readonly string[], xids: string): string {
-  return `SELECT ${keyText(key, columns)} AS key, md5(${rowText('t', columns)}) AS hash, t.xmax::text::bigint = ANY (${xids}) AS is_mistakes
-            FROM ${sql} AS t`;
+function pastFingerprints({ sql, key }: TableShape, columns: readonly string[]): string {
+  return `SELECT ${keyText(key, columns)} AS key, md5(${rowText('t', columns)}) AS hash, t.xmax AS writer FROM ${sql} AS t`;
 }
+
+/**
+ * Whoever inserts a row that points at one which is being updated locks that, and then the row names both of them by a number
+ * of another kind. A transaction of that number is taken for it where both exist, but only of rows that differ.
+ * Source: PostgreSQL documentation, "Transaction ID and Snapshot Information Functions"; src/backend/access/heap/README.tuplock.
+ */
+const SHARED_ROWS_SQL = `
+CREATE OR REPLACE FUNCTION pg_temp.rescue_wrote(several xid, xids bigint[]) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+  RETURN several::text <> '0' AND EXISTS (SELECT FROM pg_catalog.pg_get_multixact_members(several) AS one
+    WHERE one.xid::text::bigint = ANY (xids) AND one.mode IN ('nokeyupd', 'upd'));
+EXCEPTION WHEN OTHERS THEN RETURN false; END $$`;
 
 async function countVerdicts(
   past: pg.Client,
