@@ -15,6 +15,8 @@ export interface ControlFile {
   /** Where the newest checkpoint's record begins, and the timeline it was written on. */
   readonly checkpoint: Lsn;
   readonly checkpointTimeline: number;
+  /** Of a follower: up to where it has to replay again to be whole; 0 where that is nowhere. */
+  readonly minRecoveryPoint: { readonly lsn: Lsn; readonly timeline: number };
   /** As text: it exceeds 2^53. */
   readonly systemIdentifier: string;
   /** The leader's settings, of which a hot standby must have at least as much to replay its log. */
@@ -114,6 +116,7 @@ function parseControlFile(bytes: Buffer, path: string): ControlFile {
     state: STATES[bytes.readInt32LE(STATE_OFFSET)] ?? 'other',
     checkpoint: bytes.readBigUInt64LE(32) as Lsn,
     checkpointTimeline: bytes.readUInt32LE(48),
+    minRecoveryPoint: { lsn: bytes.readBigUInt64LE(136) as Lsn, timeline: bytes.readUInt32LE(144) },
     systemIdentifier: bytes.readBigUInt64LE(0).toString(),
     followerMinimums: minimums,
   };

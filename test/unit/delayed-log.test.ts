@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { addArrival, oldestUnreplayedMs } from '../../src/leader-follower/delayed/core/arrivals.ts';
 import { checkDelay } from '../../src/leader-follower/delayed/core/delay.ts';
-import { decideLogStart } from '../../src/leader-follower/delayed/core/log-start.ts';
+import { decideLogStart, isWithin } from '../../src/leader-follower/delayed/core/log-start.ts';
 import { piecesOf } from '../../src/leader-follower/delayed/log-reading.ts';
 import { formatDelay, parseDuration } from '../../src/model/duration.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
@@ -101,6 +101,16 @@ describe('where a delayed node goes on receiving', () => {
         expect(start.from).toBe(start.timeline === 1 ? newest.segmentStart : fork - (fork % SEGMENT));
       }),
     );
+  });
+});
+
+describe('what a delayed node has replayed', () => {
+  it('is part of a history up to where that left the timeline, and of its own timeline', () => {
+    const source = history(3, [1, 100n], [2, 200n]);
+    const within = (timeline: number, lsn: bigint): boolean =>
+      isWithin(source, { timeline, lsn: lsn as Lsn });
+    expect([within(1, 100n), within(2, 200n), within(3, 900n)]).toEqual([true, true, true]);
+    expect([within(1, 101n), within(2, 201n), within(4, 1n)]).toEqual([false, false, false]);
   });
 });
 

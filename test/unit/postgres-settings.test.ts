@@ -88,6 +88,7 @@ describe('settings', () => {
       checkpoint: 0n as Lsn,
       checkpointTimeline: 1,
       systemIdentifier: '1',
+      minRecoveryPoint: { lsn: 0n as Lsn, timeline: 0 },
       followerMinimums: {
         max_connections: 500,
         max_worker_processes: 8,

@@ -44,7 +44,10 @@ export function createRescue(agent: {
   const leader = (): NodeConfig | null => servingLeader(register.known.state, peers.reports());
   if (delayed === null) return null;
   const rescue = new Rescue({ config, node, local, delayed, events, leader, clock });
-  delayed.onTimeline = () => void betweenRounds.ask(() => rescue.changeTimeline());
+  delayed.onTimeline = () =>
+    void betweenRounds
+      .ask(() => rescue.changeTimeline())
+      .catch((error: unknown) => events.add('error', (error as Error).message));
   return rescue;
 }
 

@@ -7,6 +7,7 @@ import type { Lsn } from '../../model/lsn.ts';
 import { isPresent } from '../../postgres/data-folder.ts';
 import type { Probe } from '../../postgres/probe.ts';
 import { RESCUE_ROLE } from './delayed-node.ts';
+import { PastFork, rejoin } from './past-fork.ts';
 import type { RescueBefore } from './rescue-command.ts';
 import { RescueLog } from './rescue-log.ts';
 import type { RescueList, RescueOptions } from './rescue-log.ts';
@@ -45,6 +46,7 @@ export interface RescueStatus {
 export class Rescue {
   readonly #options: RescueOptions;
   readonly #log: RescueLog;
+  readonly #fork: PastFork;
   #saved: SavedRescue | null = null;
   #isLoaded = false;
   #work: Promise<void> | null = null;
@@ -53,16 +55,18 @@ export class Rescue {
   constructor(options: RescueOptions) {
     this.#options = options;
     this.#log = new RescueLog(options);
+    this.#fork = new PastFork(options);
   }
 
   /** PostgreSQL here is this class's to start and stop. */
   get isActive(): boolean {
-    return this.#saved !== null;
+    return this.#saved !== null || this.#fork.isActive;
   }
 
   /** To be called once, before the first round. */
   async load(): Promise<void> {
     this.#saved = await readRescue(this.#options.delayed.folder);
+    if (this.#saved === null) await this.#fork.look();
     this.#isLoaded = true;
     this.#tell();
   }
@@ -88,6 +92,9 @@ export class Rescue {
   async changeTimeline(): Promise<void> {
     const { local, events } = this.#options;
     if (this.isActive || !local.server.isRunning) return;
+    await local.stop('fast');
+    await this.#fork.look();
+    if (this.#fork.isActive) return;
     await local.restart();
     events.add('started', 'PostgreSQL reads on in the new timeline of the log');
   }
@@ -163,6 +170,7 @@ export class Rescue {
   async step(): Promise<void> {
     const { local, delayed, leader } = this.#options;
     const saved = this.#saved;
+    if (saved === null && this.#fork.isActive) return this.#fork.leave();
     if (saved === null || this.#work !== null || !this.#isLoaded) return;
     const upstream = leader();
     if (upstream !== null) local.receiveLogFrom(upstream);
@@ -308,13 +316,9 @@ export class Rescue {
     const { local, delayed, leader, events } = this.#options;
     const upstream = leader();
     delayed.replay = { kind: 'delayed' };
-    const seen = await local.probe();
-    // pg_rewind tells histories apart by their timeline's number alone.
-    const canRewind = upstream !== null && local.canRewind && seen?.timeline !== delayed.keeper.timeline;
-    const failure = canRewind ? await local.rewind(upstream) : 'there is no pg_rewind for it';
+    const failure = await rejoin({ local, delayed }, upstream);
     if (failure !== null) {
       events.add('rescue', `leaves its rescue by a new copy: ${failure}`);
-      await local.discardData();
       return this.#end('is copied anew');
     }
     await this.#end(`was rewound to ${upstream?.name}`);

@@ -35,7 +35,7 @@ export interface DroppedSchema {
 /**
  * Finds with pg_dump what hangs on these tables and is on the leader no more: the tables themselves, keys, indexes,
  * constraints, foreign keys of others, grants, sequences, defaults, triggers, views, publications. Null when nothing is
- * missing. Throws CONFIG_INVALID where something is, or may be, and PostgreSQL's pg_dump is not installed.
+ * missing, or cannot be found for want of pg_dump. Throws CONFIG_INVALID where a table is missing and pg_dump is not installed.
  */
 export async function readDroppedSchema(options: {
   readonly config: ClusterConfig;
@@ -44,10 +44,13 @@ export async function readDroppedSchema(options: {
   readonly present: Place;
   readonly pastClient: pg.Client;
   readonly tables: readonly TableShape[];
+  /** One of them is on the leader no more; else somebody has made it again, perhaps without all that hung on it. */
+  readonly isGone: boolean;
 }): Promise<DroppedSchema | null> {
   const { config, database, pastClient, tables } = options;
   const { binDir, major, version } = await findPostgres(config.postgres);
   if (!(await hasPrograms(binDir))) {
+    if (!options.isGone) return null;
     throw new LockstepError(
       'CONFIG_INVALID',
       `The definition of a dropped table is brought back with pg_dump and pg_restore, which PostgreSQL ${version} in ${binDir} does not have: install the client programs of PostgreSQL ${major}, or create the table yourself and run this again for its rows. Nothing was changed.`,

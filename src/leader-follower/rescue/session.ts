@@ -124,6 +124,7 @@ export class RescueSession implements AsyncDisposable {
           present: leader,
           pastClient: this.#sides.past,
           tables: comparisons.map(({ table }) => table),
+          isGone: comparisons.some(({ presentTable }) => presentTable === null),
         })
       : null;
     // Others went with them, as a partition does with its table.

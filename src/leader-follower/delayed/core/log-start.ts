@@ -48,6 +48,15 @@ export function decideLogStart(view: LogStartView, segmentBytes: bigint): LogSta
   return { kind: 'stream', timeline: next, from: startOf(cut.forkedAt), cut };
 }
 
+/** Whether what was replayed up to a position of a timeline is all part of a history. */
+export function isWithin(
+  { timeline, ancestors }: TimelineHistory,
+  replayed: { readonly timeline: number; readonly lsn: Lsn },
+): boolean {
+  if (replayed.timeline === timeline) return true;
+  return ancestors.some((fork) => fork.timeline === replayed.timeline && replayed.lsn <= fork.forkedAt);
+}
+
 /** The timeline that follows on `timeline` in a history. */
 function timelineAfter(history: TimelineHistory, timeline: Timeline): Timeline {
   const path = [...history.ancestors.map((ancestor) => ancestor.timeline), history.timeline];
