@@ -1,3 +1,6 @@
+import { resolve } from 'node:path';
+import { Option } from 'commander';
+import type { Command } from 'commander';
 import { Agent } from '../../leader-follower/agent.ts';
 import { machineClock } from '../../clock/machine-clock.ts';
 import { findNode, readClusterConfig } from '../../leader-follower/config/config.ts';
@@ -7,13 +10,33 @@ import { takeNodeFolder } from '../../leader-follower/local/node-folder.ts';
 import { Systemd } from '../../host/systemd.ts';
 import type { Topology } from '../../model/topology.ts';
 import { parseNodeId } from '../../model/node.ts';
+import { CONFIG, configPathOf, DEFAULT_STATE_DIR } from './cluster-place.ts';
+import type { ClusterPlace } from './cluster-place.ts';
 import { withOwnNode } from './own-node.ts';
+
+/** `agent`: what stands beside each PostgreSQL. */
+export function addAgentCommand(program: Command): void {
+  program
+    .command('agent')
+    .description('run the agent beside one PostgreSQL')
+    .requiredOption('--node <name>', 'which node this is')
+    .option('--state <folder>', 'where this machine keeps its node', DEFAULT_STATE_DIR)
+    .addOption(new Option('--data <folder>', 'the same as --state').hideHelp())
+    .option(...CONFIG)
+    .option('--until-stdin-closes', 'end also when standard input closes: whoever started it is gone', false)
+    .action(
+      ({ data, ...options }: ClusterPlace & { node: string; untilStdinCloses: boolean; data?: string }) => {
+        const place = data === undefined ? options : { ...options, state: data };
+        return runAgent({ ...place, config: configPathOf(place), data: resolve(place.state) });
+      },
+    );
+}
 
 /**
  * `lockstep agent`: runs one node's agent until a signal. With `untilStdinCloses` also until standard input closes: who
  * started it is gone then. Not by default: a service manager, nohup and cron put it at /dev/null, which closes at once.
  */
-export async function runAgent(options: {
+async function runAgent(options: {
   readonly config: string;
   readonly data: string;
   readonly node: string;
