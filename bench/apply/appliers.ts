@@ -24,6 +24,8 @@ export interface ApplyRoundOptions {
   readonly isSynchronous: boolean;
   /** Where ours reaches the target, when something stands in between. */
   readonly targetUrl?: string;
+  /** Once the backlog is applied, and before the rows are compared. */
+  readonly whileFollowing?: () => Promise<void>;
   readonly signal: AbortSignal;
 }
 
@@ -69,11 +71,12 @@ export async function applyWithLockstep(
   try {
     await Promise.race([untilThrough(servers, load, options.signal), running]);
     const seconds = (performance.now() - startedAtMs) / 1_000;
+    if (options.whileFollowing !== undefined) await Promise.race([options.whileFollowing(), running]);
     return { seconds, difference: await servers.compare(load) };
   } finally {
     stop.abort();
     await running;
-    await dropSlot(source.client, slotName(load));
+    await dropWhenIdle(servers, load);
   }
 }
 
@@ -120,7 +123,7 @@ async function untilThrough(servers: ApplyServers, load: ApplyLoad, signal: Abor
   }
 }
 
-/** A walsender lets go of its slot a moment after its subscription. */
+/** A walsender lets go of its slot a moment after whoever has read it. */
 async function dropWhenIdle(servers: ApplyServers, load: ApplyLoad): Promise<void> {
   for (;;) {
     try {

@@ -6,6 +6,7 @@ import { median, medianRatio } from '../statistics.ts';
 import { applyWithLockstep, applyWithSubscription } from './appliers.ts';
 import type { ApplyRoundOptions } from './appliers.ts';
 import { startDelayProxy } from './delay-proxy.ts';
+import { measureLag } from './lag.ts';
 import { LOADS } from './loads.ts';
 import type { ApplyLoad } from './loads.ts';
 import { ApplyServers } from './servers.ts';
@@ -34,7 +35,7 @@ const AGAINST_18: readonly Contest[] = [
   { metric: 'orders', load: LOADS.orders, isSynchronous: false, bar: { least: 1.25 } },
   { metric: 'large-insert', load: LOADS.largeInsert, isSynchronous: false, bar: { least: 0.9 } },
   { metric: 'large-update', load: LOADS.largeUpdate, isSynchronous: false, bar: { least: 1.8 } },
-  { metric: 'updates-synchronous', load: LOADS.updates, isSynchronous: true, bar: { least: 7 } },
+  { metric: 'synchronous', load: LOADS.updates, isSynchronous: true, bar: { least: 7 } },
   { metric: 'hot-rows', load: LOADS.hotRows, isSynchronous: false, bar: null },
 ];
 const AGAINST_15: readonly Contest[] = [
@@ -46,6 +47,10 @@ const AGAINST_15: readonly Contest[] = [
 ];
 const ROUND_TRIP_MS = 80;
 const DISTANCE = 'pg18/distance';
+/** Half of what must get there. */
+const LAG_LOAD = 10_000;
+const LAG_SECONDS = 20;
+const LAG_BAR: Bar = { most: ROUND_TRIP_MS / 2 + 60 };
 
 /** `lockstep follow` beside PostgreSQL's own subscription: the same backlog, in turn, and the same rows by hash. */
 export async function runApplyBench(options: ApplyBenchOptions): Promise<BenchResult> {
@@ -121,6 +126,12 @@ async function runDistance(servers: ApplyServers, options: ApplyBenchOptions): P
   options.progress(`${DISTANCE}: writing the backlog …`);
   await servers.prepare(load, options.transactions);
   await using proxy = await startDelayProxy(servers.target.url, ROUND_TRIP_MS);
+  const lag = await measureLag(servers, {
+    targetUrl: proxy.url,
+    transactionsPerSecond: LAG_LOAD,
+    seconds: LAG_SECONDS,
+    signal: options.signal,
+  });
   const ours: number[] = [];
   for (let run = 0; run < options.runs; run++) {
     const round = { isSynchronous: false, targetUrl: proxy.url, signal: options.signal };
@@ -159,6 +170,19 @@ async function runDistance(servers: ApplyServers, options: ApplyBenchOptions): P
       bar: renderBar(times),
       met: meetsBar(times, rate / single),
       note: null,
+    },
+    {
+      ...common,
+      metric: `${DISTANCE}-lag-p99`,
+      unit: 'ms',
+      ours: lag.p99Ms,
+      runs: 1,
+      peer: null,
+      peerName: null,
+      ratio: null,
+      bar: renderBar(LAG_BAR),
+      met: meetsBar(LAG_BAR, lag.p99Ms),
+      note: `until a commit was seen at the target, ${lag.samples} times, while ${Math.round(lag.transactionsPerSecond)} transactions a second were written`,
     },
   ];
 }

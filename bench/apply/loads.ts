@@ -118,7 +118,19 @@ const hotRows: ApplyLoad = {
   rowsOf: (count) => count,
 };
 
-type LoadName = 'updates' | 'inserts' | 'orders' | 'largeInsert' | 'largeUpdate' | 'hotRows';
+/** No backlog: what is written while it is followed. */
+const lag: ApplyLoad = {
+  name: 'lag',
+  tables: ['t_lag', 't_beats'],
+  schema: `CREATE TABLE t_lag (id bigint PRIMARY KEY, ${WIDE});
+    CREATE TABLE t_beats (id int PRIMARY KEY, at timestamptz NOT NULL, is_measured boolean NOT NULL)`,
+  fill: `${FILL('t_lag', 4_000)}; INSERT INTO t_beats SELECT g, '2026-01-01', false FROM generate_series(0, 3) g`,
+  backlog: () => 'SELECT 1',
+  transactionsOf: () => 0,
+  rowsOf: () => 0,
+};
+
+type LoadName = 'updates' | 'inserts' | 'orders' | 'largeInsert' | 'largeUpdate' | 'hotRows' | 'lag';
 
 export const LOADS: Readonly<Record<LoadName, ApplyLoad>> = {
   updates,
@@ -127,4 +139,5 @@ export const LOADS: Readonly<Record<LoadName, ApplyLoad>> = {
   largeInsert,
   largeUpdate,
   hotRows,
+  lag,
 };

@@ -3,6 +3,7 @@ import { ApplyServers } from '../apply/servers.ts';
 import { singleRow as row } from '../result.ts';
 import type { Bar, BenchResult, Row } from '../result.ts';
 import { runCompare } from './compare.ts';
+import { runCopy, runResumedCopy } from './copy.ts';
 import { buildProgram } from './follow-process.ts';
 import { runHotRows } from './hot-rows.ts';
 import { runHangingTarget, runLargeTransaction } from './memory.ts';
@@ -13,6 +14,9 @@ const ROWS = 5_000_000;
 const ROWS_WHILE_HANGING = 1_000_000;
 const NONE: Bar = { most: 0 };
 const MEMORY: Bar = { most: 200 };
+/** Two gigabytes. */
+const ROWS_TO_COPY = 15_000_000;
+const COPY_TIMES: Bar = { most: 1.2 };
 
 export interface FollowBenchOptions {
   readonly only: string | null;
@@ -27,6 +31,8 @@ export interface FollowBenchOptions {
 type Measure = (servers: ApplyServers, options: FollowBenchOptions) => Promise<Row[]>;
 
 const MEASURES: Readonly<Record<string, Measure>> = {
+  copy: measureCopy,
+  'resumed-copy': measureResumedCopy,
   'hot-rows': measureHotRows,
   compare: measureCompare,
   'memory-large': measureLarge,
@@ -37,19 +43,19 @@ const MEASURES: Readonly<Record<string, Measure>> = {
 export async function runFollowBench(options: FollowBenchOptions): Promise<BenchResult> {
   const when = new Date().toISOString();
   const rows: Row[] = [];
-  let version = '';
+  const versions = new Set<string>();
   buildProgram();
   for (const [name, measure] of Object.entries(MEASURES)) {
     if (options.only !== null && !name.startsWith(options.only)) continue;
     options.progress(`${name} …`);
-    await using servers = await ApplyServers.start(
-      options.postgres === 'auto' ? 'embedded' : options.postgres,
-    );
-    version = servers.version;
+    // Debian's pgcopydb knows no later version than its own PostgreSQL.
+    const preset = name.endsWith('copy') ? 'system' : 'embedded';
+    await using servers = await ApplyServers.start(options.postgres === 'auto' ? preset : options.postgres);
+    versions.add(servers.version);
     rows.push(...(await measure(servers, options)));
   }
   if (rows.length === 0) throw new Error(`No metric starts with "${options.only}".`);
-  return { when, machine: describeMachine(version), rows };
+  return { when, machine: describeMachine([...versions].join(' and ')), rows };
 }
 
 async function measureHotRows(servers: ApplyServers, { share, signal }: FollowBenchOptions): Promise<Row[]> {
@@ -88,6 +94,28 @@ async function measureCompare(servers: ApplyServers, { share, signal }: FollowBe
     row({ metric: 'compare/false', unit: 'rows', value: wrong, bar: NONE, note: null }),
     row({ metric: 'compare/undecided', unit: 'rows', value: undecided, bar: NONE, note: null }),
   ];
+}
+
+async function measureCopy(servers: ApplyServers, { share, signal }: FollowBenchOptions): Promise<Row[]> {
+  const result = await runCopy(servers, Math.round(ROWS_TO_COPY * share), signal);
+  failIfDiffering(result.differing);
+  const { seconds, peerSeconds, megabytes, rows } = result;
+  const note = `${Math.round(megabytes)} MB in 4 tables with ${rows} rows, two at a time${peerSeconds === null ? '; pgcopydb is not installed' : ''}`;
+  const peer = { peer: peerSeconds, peerName: peerSeconds === null ? null : 'pgcopydb' };
+  const ratio = peerSeconds === null ? null : seconds / peerSeconds;
+  const bar = ratio === null ? null : COPY_TIMES;
+  return [row({ metric: 'copy', unit: 's', value: seconds, bar, note, ...peer, ratio })];
+}
+
+async function measureResumedCopy(
+  servers: ApplyServers,
+  { share, signal }: FollowBenchOptions,
+): Promise<Row[]> {
+  const result = await runResumedCopy(servers, Math.round(ROWS_TO_COPY * share), signal);
+  failIfDiffering(result.differing);
+  const { rows, rowsAtKill, rowsAgain } = result;
+  const note = `of ${rowsAtKill} that were there when the copy of ${rows} was killed`;
+  return [row({ metric: 'resumed-copy/again', unit: 'rows', value: rowsAgain, bar: NONE, note })];
 }
 
 async function measureLarge(servers: ApplyServers, { share, signal }: FollowBenchOptions): Promise<Row[]> {

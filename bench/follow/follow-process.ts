@@ -67,10 +67,25 @@ export class FollowProcess implements AsyncDisposable {
       `INSERT INTO ${OWN_SCHEMA}.follow_table SELECT $1, 'public', unnest($2::text[]), $3::pg_lsn, 0`,
       [name, tables, formatLsn(position)],
     );
+    return FollowProcess.spawn({ source, target }, name, tables);
+  }
+
+  static spawn(
+    { source, target }: Ends,
+    name: string,
+    tables: readonly string[],
+    more: readonly string[] = [],
+  ): FollowProcess {
     const ends = ['--from', source.url, '--to', target.url];
-    const args = [MAIN, 'follow', ...ends, '--tables', tables.join(), '--name', name, '--json'];
+    const args = [MAIN, 'follow', ...ends, '--tables', tables.join(), '--name', name, '--json', ...more];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     return new FollowProcess({ source, target }, name, child);
+  }
+
+  /** Resolves when it has ended by itself; rejects where that was no success. */
+  async ended(): Promise<void> {
+    if (this.#child.exitCode === null) await once(this.#child, 'close');
+    if (this.#child.exitCode !== 0) throw new Error(`The follow did not succeed: ${this.#said}`);
   }
 
   get pid(): number {

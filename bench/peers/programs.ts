@@ -19,7 +19,9 @@ export const PGPOOL: PeerProgram = { name: 'pgpool-II', program: 'pgpool', debia
 export const PATRONI: PeerProgram = { name: 'Patroni', program: 'patroni', debianPackage: 'patroni' };
 export const ETCD: PeerProgram = { name: 'etcd', program: 'etcd', debianPackage: 'etcd-server' };
 
-export const PEER_PROGRAMS: readonly PeerProgram[] = [PGBOUNCER, HAPROXY, PGPOOL, PATRONI, ETCD];
+export const PGCOPYDB: PeerProgram = { name: 'pgcopydb', program: 'pgcopydb', debianPackage: 'pgcopydb' };
+
+export const PEER_PROGRAMS: readonly PeerProgram[] = [PGBOUNCER, HAPROXY, PGPOOL, PATRONI, ETCD, PGCOPYDB];
 
 /** Its path, or null: Debian keeps daemons where an ordinary user's PATH does not look. */
 export function findProgram({ program }: PeerProgram): string | null {
