@@ -22,7 +22,7 @@ export interface CheckoutParts {
  */
 export async function checkOut(parts: CheckoutParts): Promise<VirtualClient> {
   const { servers, runner, config } = parts;
-  const startedAtMs = performance.now();
+  const startedAtMs = runner.parts.clock.nowMs();
   runner.pending.begin();
   try {
     await servers.takePlace();

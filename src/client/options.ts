@@ -1,5 +1,6 @@
 import type { PoolConfig } from 'pg';
 import type { AuthMethod } from '../wire/core/auth-guard.ts';
+import type { Clock } from '../model/clock.ts';
 import type { Durability, DurabilityLevels } from '../model/durability.ts';
 import type { HedgeDelay } from './route/core/hedge.ts';
 import type { Place } from './cluster/core/membership.ts';
@@ -112,6 +113,7 @@ export interface ClientLimits {
 
 export interface ResolvedOptions {
   readonly hosts: readonly Place[];
+  readonly clock: Clock;
   /** How names are resolved. */
   readonly lookup: Lookup;
   readonly zone: string | null;

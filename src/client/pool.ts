@@ -87,17 +87,19 @@ export class LockstepPool extends PgPool {
     this.#isSingleServer = options.isSingleServer ?? false;
     this.#servers = new Servers(options, this.options.max, this);
     this.#source = this.#isSingleServer
-      ? new SingleServerSource(() => super.connect(), this.#servers.observer)
+      ? new SingleServerSource(() => super.connect(), this.#servers.observer, options.clock)
       : this.#servers;
     this.#runner = new StatementRunner({
       classifier: createClassifier(this.#servers.monitor, options),
       monitor: this.#servers.monitor,
       traffic: new Traffic(),
-      outcomes: new OutcomeTable(options.limits.outcomeRetentionMs, (text) => this.#runOnLeader(text)),
+      outcomes: new OutcomeTable(options.limits.outcomeRetentionMs, options.clock, (text) =>
+        this.#runOnLeader(text),
+      ),
       limits: options.limits,
       durabilities: options.durabilities,
       prepared: new PreparedTexts(options.limits.prepareAfter),
-      hedger: options.hedgeAfterMs === null ? null : new Hedger(options.hedgeAfterMs),
+      hedger: options.hedgeAfterMs === null ? null : new Hedger(options.hedgeAfterMs, options.clock),
       rules: {
         maxLagBytes: options.limits.maxReadLagBytes,
         maxLagMs: options.limits.maxReadLagMs || Number.POSITIVE_INFINITY,
@@ -105,6 +107,7 @@ export class LockstepPool extends PgPool {
         allowsUnknownLag: options.allowsUnknownLag,
       },
       random: Math.random,
+      clock: options.clock,
     });
     this.#sessions = new Sessions(this.#runner, this.#source, {
       tokens: new SessionTokens(options),
@@ -213,7 +216,7 @@ export class LockstepPool extends PgPool {
   ): Promise<Subscription> {
     this.#requireOpen();
     const { finder, parts } = this.#runner;
-    const deadlineMs = performance.now() + parts.limits.failoverTimeoutMs;
+    const deadlineMs = parts.clock.nowMs() + parts.limits.failoverTimeoutMs;
     const excluded = NONE_EXCLUDED;
     await finder.awaitRoute({ session: null, deadlineMs, excluded, access: 'leader', lastError: null });
     return withCallersFrame(this.#servers.notifications.listen(channel, handler, options));

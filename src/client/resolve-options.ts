@@ -1,4 +1,5 @@
 import type { PoolConfig } from 'pg';
+import { systemClock } from '../clock/system-clock.ts';
 import { createDurabilityLevels } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
 import { checkCount } from './checks.ts';
@@ -66,6 +67,7 @@ export function resolveOptions(input: string | LockstepOptions): ResolvedOptions
   if (given.hedgeAfterMs !== 'p95') checkCount('hedgeAfterMs', given.hedgeAfterMs, 0);
   return {
     hosts: resolveHosts(hosts, host, port),
+    clock: systemClock,
     lookup: lookupAll,
     zone: given.zone ?? null,
     allowsUnknownLag: given.allowUnknownLag ?? false,

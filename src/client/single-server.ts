@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { PoolClient, PoolConfig } from 'pg';
+import type { Clock } from '../model/clock.ts';
 import type { NodeKey } from '../model/node.ts';
 import type { ExchangeObserver } from '../wire/contract.ts';
 import { AUTH_METHODS } from '../wire/core/auth-guard.ts';
@@ -68,10 +69,12 @@ export class SingleServerSource implements LeaseSource {
   readonly waitLimitMs: number = Number.POSITIVE_INFINITY;
   readonly #connect: () => Promise<PoolClient>;
   readonly #observer: ExchangeObserver | null;
+  readonly #clock: Clock;
 
-  constructor(connect: () => Promise<PoolClient>, observer: ExchangeObserver | null) {
+  constructor(connect: () => Promise<PoolClient>, observer: ExchangeObserver | null, clock: Clock) {
     this.#connect = connect;
     this.#observer = observer;
+    this.#clock = clock;
   }
 
   /** pg's pool knows no way to take a connection at once. */
@@ -80,7 +83,7 @@ export class SingleServerSource implements LeaseSource {
   }
 
   async acquire(node: NodeKey): Promise<Lease> {
-    return new BorrowedLease(node, await this.#connect(), this.#observer);
+    return new BorrowedLease(node, await this.#connect(), this.#observer, this.#clock);
   }
 
   release(lease: Lease, error: Error | boolean | undefined, leavesState: boolean): void {
@@ -93,12 +96,15 @@ class BorrowedLease implements Lease {
   readonly node: NodeKey;
   readonly client: PoolClient;
   readonly observer: ExchangeObserver | null;
-  readonly openedAtMs: number = performance.now();
+  readonly clock: Clock;
+  readonly openedAtMs: number;
   readonly readOnlySinceMs = null;
   isSyncWaitCancelled = false;
   preparedCount = 0;
 
-  constructor(node: NodeKey, client: PoolClient, observer: ExchangeObserver | null) {
+  constructor(node: NodeKey, client: PoolClient, observer: ExchangeObserver | null, clock: Clock) {
+    this.clock = clock;
+    this.openedAtMs = clock.nowMs();
     this.observer = observer;
     this.node = node;
     this.client = client;

@@ -4,8 +4,8 @@
  */
 export interface Clock {
   nowMs(): number;
-  /** Runs once, that much later. It keeps no process alive. Returns what calls it off. */
-  after(ms: number, run: () => void): () => void;
+  /** Runs once, that much later. It keeps no process alive unless that is asked for. Returns what calls it off. */
+  after(ms: number, run: () => void, keepsProcess?: boolean): () => void;
   /** Resolves that much later, or sooner when the signal is aborted. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }

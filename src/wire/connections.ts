@@ -1,4 +1,5 @@
 import type { PoolClient, PoolConfig } from 'pg';
+import type { Clock } from '../model/clock.ts';
 import type { NodeKey } from '../model/node.ts';
 import type { ExchangeObserver } from './contract.ts';
 import { fromHook } from './hook-errors.ts';
@@ -38,7 +39,7 @@ export class Connections {
   readonly #events: ConnectionEvents;
   readonly #open = new Set<Connection>();
   readonly #idle: Connection[] = [];
-  #sweepTimer: NodeJS.Timeout | null = null;
+  #callOffSweep: (() => void) | null = null;
   #closing = 0;
   #ended: (() => void) | null = null;
   #end: Promise<void> | null = null;
@@ -96,7 +97,7 @@ export class Connections {
     if (error || this.#end !== null || !_queryable || _ending || isWorn || connection.isExpired)
       return this.#remove(connection);
     connection.isIdle = true;
-    connection.idleSinceMs = performance.now();
+    connection.idleSinceMs = this.clock.nowMs();
     if (this.#config.allowExitOnIdle === true) connection.internals.unref();
     this.#idle.push(connection);
     this.#sweepLater();
@@ -114,6 +115,10 @@ export class Connections {
     return this.#events.observer;
   }
 
+  get clock(): Clock {
+    return this.#events.clock;
+  }
+
   roleChanged(): void {
     this.#events.roleChanged(this.#node);
   }
@@ -126,7 +131,7 @@ export class Connections {
   end(): Promise<void> {
     this.#end ??= new Promise((resolve) => {
       this.#ended = resolve;
-      if (this.#sweepTimer !== null) clearTimeout(this.#sweepTimer);
+      this.#callOffSweep?.();
       for (const connection of this.#idle.slice()) this.#remove(connection);
       this.#settleEnd();
     });
@@ -181,26 +186,25 @@ export class Connections {
   #watchLifetime(connection: Connection): void {
     const seconds = this.#config.maxLifetimeSeconds ?? 0;
     if (seconds <= 0) return;
-    const timer = setTimeout(() => {
+    const callOff = this.clock.after(seconds * 1000, () => {
       connection.isExpired = true;
       if (connection.isIdle) this.#remove(connection);
-    }, seconds * 1000);
-    timer.unref();
-    connection.client.once('end', () => clearTimeout(timer));
+    });
+    connection.client.once('end', callOff);
   }
 
   /** One timer for all idle connections: the hot path sets none. */
   #sweepLater(): void {
     const limitMs = this.#config.idleTimeoutMillis ?? DEFAULT_IDLE_TIMEOUT_MS;
     const [oldest] = this.#idle;
-    if (this.#sweepTimer !== null || limitMs <= 0 || oldest === undefined) return;
+    if (this.#callOffSweep !== null || limitMs <= 0 || oldest === undefined) return;
     if (this.#open.size <= (this.#config.min ?? 0)) return;
-    const dueMs = Math.max(1, oldest.idleSinceMs + limitMs - performance.now());
-    this.#sweepTimer = setTimeout(() => {
-      this.#sweepTimer = null;
-      this.#sweep(performance.now() - limitMs);
-    }, dueMs);
-    if (this.#config.allowExitOnIdle === true) this.#sweepTimer.unref();
+    const dueMs = Math.max(1, oldest.idleSinceMs + limitMs - this.clock.nowMs());
+    const sweep = (): void => {
+      this.#callOffSweep = null;
+      this.#sweep(this.clock.nowMs() - limitMs);
+    };
+    this.#callOffSweep = this.clock.after(dueMs, sweep, this.#config.allowExitOnIdle !== true);
   }
 
   /** The stack keeps the least recently used at its bottom. */
@@ -219,6 +223,7 @@ export class Connections {
 class Connection implements Lease {
   readonly node: NodeKey;
   readonly client: PoolClient;
+  readonly clock: Clock;
   readonly observer: ExchangeObserver | null;
   readonly #owner: Connections;
   readonly #connectTimeoutMs: number;
@@ -236,6 +241,7 @@ class Connection implements Lease {
   constructor(node: NodeKey, config: PoolConfig, owner: Connections) {
     this.node = node;
     this.#owner = owner;
+    this.clock = owner.clock;
     this.observer = owner.observer;
     this.#connectTimeoutMs = config.connectionTimeoutMillis ?? 0;
     this.client = new GuardedClient({ ...config, connectionTimeoutMillis: 0 }) as unknown as PoolClient;
@@ -252,10 +258,10 @@ class Connection implements Lease {
     // Before it connects: a server that stops may say so in one packet with its readiness.
     client.on('error', this.#onError);
     let isTimedOut = false;
-    const timer = setTimeout(() => {
+    const callOff = this.clock.after(this.#connectTimeoutMs, () => {
       isTimedOut = true;
       client.connection.stream.destroy();
-    }, this.#connectTimeoutMs);
+    });
     try {
       // By callback, as pg-pool calls it: what wraps it in pg's prototype may know no other form.
       await new Promise<void>((resolve, reject) => {
@@ -266,9 +272,9 @@ class Connection implements Lease {
       if (!isTimedOut) throw error;
       throw new Error('Connection terminated due to connection timeout', { cause: error });
     } finally {
-      clearTimeout(timer);
+      callOff();
     }
-    this.openedAtMs = performance.now();
+    this.openedAtMs = this.clock.nowMs();
     client.on('notice', this.#onNotice);
   }
 
@@ -287,10 +293,9 @@ class Connection implements Lease {
 
   /** A server that hangs does not say goodbye. */
   close(whenClosed: () => void): void {
-    const timer = setTimeout(() => this.client.connection.stream.destroy(), CLOSE_TIMEOUT_MS);
-    timer.unref();
+    const callOff = this.clock.after(CLOSE_TIMEOUT_MS, () => this.client.connection.stream.destroy());
     this.client.end(() => {
-      clearTimeout(timer);
+      callOff();
       whenClosed();
     });
   }
@@ -310,7 +315,7 @@ class Connection implements Lease {
    */
   readonly #onParameter = ({ parameterName, parameterValue }: ParameterMessage): void => {
     if (parameterName === 'default_transaction_read_only') {
-      this.readOnlySinceMs = parameterValue === 'on' ? performance.now() : null;
+      this.readOnlySinceMs = parameterValue === 'on' ? this.clock.nowMs() : null;
       if (this.openedAtMs > 0) this.#owner.roleChanged();
     }
     if (parameterName !== 'in_hot_standby') return;

@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import type { PoolClient, QueryConfig } from 'pg';
+import type { Clock } from '../model/clock.ts';
 import type { NodeKey } from '../model/node.ts';
 import type { OwnStatement, RowMessage } from './batch.ts';
 
@@ -58,7 +59,9 @@ export interface ExchangeReport {
 export interface Lease {
   readonly node: NodeKey;
   readonly client: PoolClient;
-  /** Monotonic time at which the connection was ready. */
+  /** What its times are told by. */
+  readonly clock: Clock;
+  /** Time at which the connection was ready. */
   readonly openedAtMs: number;
   /** Since when a transaction that begins on it only reads unless it says otherwise; null while it writes. */
   readonly readOnlySinceMs: number | null;
@@ -84,6 +87,7 @@ export interface ConnectionEvents {
   /** Where `connect`, `remove` and `error` are told. */
   readonly emitter: EventEmitter;
   readonly observer: ExchangeObserver | null;
+  readonly clock: Clock;
   /** A live connection's server has become leader or follower, or lets new transactions only read, or write again. */
   roleChanged(node: NodeKey): void;
 }

@@ -76,7 +76,7 @@ class Exchange implements ExchangeReport {
     this.#plan = plan;
     this.#finish = finish;
     const isObserved = lease.observer !== null || plan.observer !== undefined;
-    this.#startedAtMs = isObserved ? performance.now() : 0;
+    this.#startedAtMs = isObserved ? lease.clock.nowMs() : 0;
     const { statements, before = NO_OWN_STATEMENTS, after = NO_OWN_STATEMENTS } = plan;
     const isBatch = before.length > 0 || after.length > 0 || statements.length > 1;
     this.#queries = statements.map((statement, index) => this.#createQuery(statement, index));
@@ -314,9 +314,9 @@ class Exchange implements ExchangeReport {
     this.#phase = 'done';
     this.isBroken = isBroken;
     this.callback?.(null);
-    const { observer, node } = this.#lease;
+    const { observer, node, clock } = this.#lease;
     for (const each of [observer, this.#plan.observer])
-      each?.exchanged(node, this.#plan, this, performance.now() - this.#startedAtMs);
+      each?.exchanged(node, this.#plan, this, clock.nowMs() - this.#startedAtMs);
     this.#finish(this);
   }
 }

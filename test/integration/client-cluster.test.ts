@@ -1,6 +1,7 @@
 import { connect as connectSocket, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import { Notifications } from '../../src/client/cluster/notifications.ts';
 import type { Notification } from '../../src/client/cluster/notifications.ts';
 import { resolveOptions } from '../../src/client/resolve-options.ts';
@@ -92,6 +93,7 @@ describe('pool.listen', () => {
       configOf: () => ({ ...connection, host: '127.0.0.1', port: (proxy.address() as AddressInfo).port }),
       failoverTimeoutMs: 5000,
       heartbeatMs: 100,
+      clock: systemClock,
     });
     try {
       const heard: string[] = [];

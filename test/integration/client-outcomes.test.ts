@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import { OutcomeTable } from '../../src/client/transaction/outcome.ts';
 import { connect, LockstepError } from '../../src/index.ts';
 import type { LockstepOptions, LockstepPool, Transaction } from '../../src/index.ts';
@@ -251,6 +252,7 @@ describe('a key', () => {
       SELECT 'old ' || n, 'a', now() - interval '2 hours' FROM generate_series(1, 2500) AS n`);
     const table = new OutcomeTable(
       3_600_000,
+      systemClock,
       async (text) => (await direct.leader.query(text)).rowCount ?? 0,
     );
     await table.sweep();

@@ -2,6 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import { signalProcessTree } from '../../src/cli/dev/process-tree.ts';
 import { Classifier } from '../../src/client/classify/classifier.ts';
 import { SessionState } from '../../src/client/session/session-state.ts';
@@ -77,7 +78,7 @@ async function inParallel(
 
 describe('distinct texts', () => {
   it('a million of them leave a bounded cache', async () => {
-    const classifier = new Classifier();
+    const classifier = new Classifier(systemClock);
     const grown = await heapGrowth(() => {
       for (let index = 0; index < 1_000_000; index += 1) {
         classifier.classify(`SELECT id, name FROM products WHERE id = ${index} /* page ${index} */`);

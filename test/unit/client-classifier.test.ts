@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import type { CatalogSource } from '../../src/client/classify/catalog-watch.ts';
 import { Classifier } from '../../src/client/classify/classifier.ts';
 import type { CatalogRow } from '../../src/client/classify/core/catalog-names.ts';
@@ -46,7 +47,7 @@ class Catalog implements CatalogSource {
 
 describe('Classifier', () => {
   it('sends a text to the leader once a follower refused it, long after ordinary texts are forgotten', () => {
-    const classifier = new Classifier();
+    const classifier = new Classifier(systemClock);
     expect(classifier.classify('SELECT * FROM v').kind).toBe('read');
     classifier.teachLeader('SELECT * FROM v');
     for (let index = 0; index < 50_000; index += 1) classifier.classify(`SELECT ${index}`);
@@ -57,7 +58,7 @@ describe('Classifier', () => {
   });
 
   it('keeps its memory bounded over a million texts, long ones among them', () => {
-    const classifier = new Classifier();
+    const classifier = new Classifier(systemClock);
     const before = heapInUse();
     let most = 0;
     for (let index = 0; index < 1_000_000; index += 1) {
@@ -72,7 +73,7 @@ describe('Classifier', () => {
   }, 60_000);
 
   it('lets PostgreSQL’s grammar correct what the lexer was in doubt about', async () => {
-    const classifier = new Classifier();
+    const classifier = new Classifier(systemClock);
     const reads = [
       'SELECT a.update, merge FROM a',
       'WITH a AS (SELECT 1), b(x) AS (SELECT 2) SELECT * FROM a, b',
@@ -102,7 +103,7 @@ describe('Classifier', () => {
       tries += 1;
       return Promise.reject(new Error('no such package'));
     };
-    const classifier = new Classifier(null, new Grammar(load));
+    const classifier = new Classifier(systemClock, null, new Grammar(systemClock, load));
     expect(isRead(classifier, 'SELECT a.update FROM a')).toBe(false);
     await until(() => tries === 1);
     for (let index = 0; index < 500; index += 1) classifier.classify(`SELECT a.update, ${index} FROM a`);
@@ -114,7 +115,7 @@ describe('Classifier', () => {
   });
 
   it('offers a text to the grammar again when too many were waiting', async () => {
-    const classifier = new Classifier();
+    const classifier = new Classifier(systemClock);
     const texts = Array.from({ length: 300 }, (_, index) => `SELECT a.update, ${index} FROM a`);
     for (const sql of texts) classifier.classify(sql);
     await until(() => texts.map((sql) => isRead(classifier, sql)).every(Boolean));
@@ -124,7 +125,7 @@ describe('Classifier', () => {
   it('asks the catalog about unknown functions, again until it answers, and after a change', async () => {
     const catalog = new Catalog();
     catalog.rows = [{ kind: 'stable-function', name: 'price_of' }];
-    const classifier = new Classifier(catalog);
+    const classifier = new Classifier(systemClock, catalog);
     expect(catalog.loads).toBe(0);
     expect(isRead(classifier, 'SELECT price_of(1)')).toBe(false);
     expect(isRead(classifier, 'SELECT * FROM v')).toBe(true);
@@ -147,8 +148,9 @@ describe('Classifier', () => {
   it('keeps no process alive', () => {
     const script = `
       import { Classifier } from '${new URL('../../src/client/classify/classifier.ts', import.meta.url).href}';
+      import { systemClock } from '${new URL('../../src/clock/system-clock.ts', import.meta.url).href}';
       const catalog = { load: () => Promise.reject(new Error('none')), close() {} };
-      const classifier = new Classifier(catalog);
+      const classifier = new Classifier(systemClock, catalog);
       for (let index = 0; index < 50; index += 1) classifier.classify('SELECT a.update, ' + index + ' FROM a');
       classifier.classify('CREATE FUNCTION f() RETURNS int RETURN 1');`;
     const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {

@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import { connect } from '../../src/client/pool.ts';
 import { NodePools } from '../../src/wire/node-pools.ts';
 import { NodeProbe } from '../../src/client/cluster/node-probe.ts';
@@ -96,7 +97,8 @@ const GARBAGE: [string, (socket: Socket) => void, RegExp][] = [
 describe('a server that is none', () => {
   it.each(GARBAGE)('and %s is down, with a reason', { timeout: 20_000 }, async (_, speak, reason) => {
     const port = await listen(speak);
-    const probe = new NodeProbe({ host: '127.0.0.1', port, user: 'app', password: 'x', database: 'app' });
+    const config = { host: '127.0.0.1', port, user: 'app', password: 'x', database: 'app' };
+    const probe = new NodeProbe(config, systemClock);
     const before = process.memoryUsage().rss;
     const answer = await probe.probe();
     expect(answer.probe).toMatchObject({ kind: 'down', reason: expect.stringMatching(reason) as string });
@@ -128,13 +130,8 @@ describe('a server that is none', () => {
         fc.asyncProperty(noise, fc.boolean(), async (sent, shakesHands) => {
           bytes = sent;
           isHandshake = shakesHands;
-          const probe = new NodeProbe({
-            host: '127.0.0.1',
-            port,
-            user: 'app',
-            password: 'x',
-            database: 'app',
-          });
+          const config = { host: '127.0.0.1', port, user: 'app', password: 'x', database: 'app' };
+          const probe = new NodeProbe(config, systemClock);
           expect((await probe.probe()).probe.kind).toBe('down');
           probe.close();
         }),
@@ -164,6 +161,7 @@ describe('a server that stops as soon as it is ready', () => {
     const pools = new NodePools(() => config, {
       emitter: new EventEmitter(),
       observer: null,
+      clock: systemClock,
       roleChanged: () => undefined,
     });
     const lease = await pools.acquire(`127.0.0.1:${port}`);

@@ -9,6 +9,7 @@ import {
 } from '../../src/client/route/core/hedge.ts';
 import type { HedgeState } from '../../src/client/route/core/hedge.ts';
 import { Hedger, raceHedged } from '../../src/client/route/hedge.ts';
+import { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
 
 describe('the share of copies', () => {
   it('is a twentieth, after ten saved ones', () => {
@@ -60,6 +61,28 @@ describe('the delay', () => {
   });
 });
 
+/** What is answered after so long on a clock that is driven to the end of the race. */
+function answers(): {
+  readonly time: VirtualTime;
+  after(ms: number, value: string): Promise<string>;
+  failsAfter(ms: number, why: string): Promise<string>;
+  of(race: Promise<string>): Promise<string>;
+} {
+  const time = new VirtualTime();
+  return {
+    time,
+    after: (ms, value) => new Promise((resolve) => void time.after(ms, () => resolve(value))),
+    failsAfter: (ms, why) => new Promise((_, reject) => void time.after(ms, () => reject(new Error(why)))),
+    of: async (race) => {
+      let isSettled = false;
+      const settled = (): void => void (isSettled = true);
+      race.then(settled, settled);
+      await time.settleUntil(time.nowMs() + 1000, () => isSettled);
+      return race;
+    },
+  };
+}
+
 describe('raceHedged', () => {
   const never = new Promise<string>(() => undefined);
   const noSecond = (): null => {
@@ -67,54 +90,55 @@ describe('raceHedged', () => {
   };
 
   it('sends nothing twice that is answered in time', async () => {
-    expect(await raceHedged(Promise.resolve('first'), 50, noSecond)).toBe('first');
-    await expect(raceHedged(Promise.reject(new Error('no')), 50, noSecond)).rejects.toThrow('no');
+    const { time, after, failsAfter, of } = answers();
+    expect(await of(raceHedged(time, after(49, 'first'), 50, noSecond))).toBe('first');
+    await expect(of(raceHedged(time, failsAfter(49, 'no'), 50, noSecond))).rejects.toThrow('no');
   });
 
   it('takes the answer that comes first', async () => {
-    expect(await raceHedged(never, 1, () => Promise.resolve('second'))).toBe('second');
-    const first = new Promise<string>((resolve) => setTimeout(resolve, 5, 'first'));
-    expect(await raceHedged(first, 1, () => never)).toBe('first');
-    expect(await raceHedged(first, 1, () => null)).toBe('first');
+    const { time, after, of } = answers();
+    expect(await of(raceHedged(time, never, 1, () => Promise.resolve('second')))).toBe('second');
+    expect(await of(raceHedged(time, after(5, 'first'), 1, () => never))).toBe('first');
+    expect(await of(raceHedged(time, after(5, 'first'), 1, () => null))).toBe('first');
   });
 
   it('waits for the other when one fails', async () => {
-    const late = new Promise<string>((resolve) => setTimeout(resolve, 10, 'late'));
-    expect(await raceHedged(late, 1, () => Promise.reject(new Error('no')))).toBe('late');
-    const failing = new Promise<string>((_, reject) => setTimeout(reject, 5, new Error('first')));
-    expect(await raceHedged(failing, 1, () => late)).toBe('late');
+    const { time, after, failsAfter, of } = answers();
+    const late = raceHedged(time, after(10, 'late'), 1, () => Promise.reject(new Error('no')));
+    expect(await of(late)).toBe('late');
+    expect(await of(raceHedged(time, failsAfter(5, 'first'), 1, () => after(10, 'late')))).toBe('late');
   });
 
   it('says what the first one said when both fail', async () => {
-    const failing = (name: string, ms: number): Promise<string> =>
-      new Promise((_, reject) => setTimeout(() => reject(new Error(name)), ms));
-    await expect(raceHedged(failing('first', 9), 1, () => failing('second', 1))).rejects.toThrow('first');
-    await expect(raceHedged(failing('first', 5), 1, () => failing('second', 9))).rejects.toThrow('first');
+    const { time, failsAfter, of } = answers();
+    const second = (ms: number) => (): Promise<string> => failsAfter(ms, 'second');
+    await expect(of(raceHedged(time, failsAfter(9, 'first'), 1, second(1)))).rejects.toThrow('first');
+    await expect(of(raceHedged(time, failsAfter(5, 'first'), 1, second(9)))).rejects.toThrow('first');
   });
 });
 
 describe('Hedger', () => {
   it('stops sending copies when all reads are late', async () => {
-    const hedger = new Hedger(0);
+    const { time, after } = answers();
+    const hedger = new Hedger(0, time);
     let copies = 0;
-    const reads = Array.from({ length: 100 }, () => {
-      const late = new Promise<string>((resolve) => setTimeout(resolve, 20, 'late'));
-      return hedger.race(late, () => {
+    const reads = Array.from({ length: 100 }, () =>
+      hedger.race(after(20, 'late'), () => {
         copies += 1;
         return Promise.resolve('copy');
-      });
-    });
-    const answers = await Promise.all(reads);
-    expect(answers.filter((answer) => answer === 'copy')).toHaveLength(copies);
+      }),
+    );
+    await time.settleUntil(1000);
+    const all = await Promise.all(reads);
+    expect(all.filter((answer) => answer === 'copy')).toHaveLength(copies);
     expect(copies).toBeGreaterThan(0);
     expect(copies).toBeLessThanOrEqual(6);
   });
 
   it('charges nothing for a copy that no follower could take', async () => {
-    const hedger = new Hedger(1);
-    const late = new Promise<string>((resolve) => setTimeout(resolve, 10, 'late'));
-    expect(await hedger.race(late, () => null)).toBe('late');
-    const later = new Promise<string>((resolve) => setTimeout(resolve, 30, 'late'));
-    expect(await hedger.race(later, () => Promise.resolve('copy'))).toBe('copy');
+    const { time, after, of } = answers();
+    const hedger = new Hedger(1, time);
+    expect(await of(hedger.race(after(10, 'late'), () => null))).toBe('late');
+    expect(await of(hedger.race(after(30, 'late'), () => Promise.resolve('copy')))).toBe('copy');
   });
 });

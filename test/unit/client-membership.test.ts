@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import { nameAddresses, dropDeparted, isDeparted } from '../../src/client/cluster/core/membership.ts';
 import type { Members, Place } from '../../src/client/cluster/core/membership.ts';
 import { authOf, connectionTo, MemberDirectory } from '../../src/client/cluster/members.ts';
@@ -91,7 +92,7 @@ describe('how a server may authenticate', () => {
   it('is what the app allows for those that it named, and SCRAM alone for those that only agents did', () => {
     const allowed = ['md5', 'none'] as const;
     const lookup = (): Promise<string[]> => Promise.resolve([]);
-    const directory = new MemberDirectory([place('10.0.0.1')], lookup, () => undefined);
+    const directory = new MemberDirectory([place('10.0.0.1')], lookup, systemClock, () => undefined);
     directory.tell([place('10.0.0.1'), place('10.0.0.2')]);
     const [named, told] = ['10.0.0.1:5432', '10.0.0.2:5432'].map((key) => directory.members.get(key)!);
     expect(authOf(named!, allowed)).toEqual(allowed);

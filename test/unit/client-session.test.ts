@@ -14,6 +14,7 @@ import type { TopologyMonitor } from '../../src/client/cluster/topology-monitor.
 import { formatLsn, parseLsn } from '../../src/model/lsn.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
 import { formatSessionToken, formatToken, parseSessionToken, parseToken } from '../../src/model/token.ts';
+import { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
 
 const token = parseToken('1-0/200');
 const at = (
@@ -281,6 +282,7 @@ describe('the session that all callers of a pool share', () => {
         lsn: parseLsn('0/100'),
       })),
       leaderSeenBefore: () => null,
+      clock: new VirtualTime(),
     }) as unknown as TopologyMonitor;
   const monitor = seen(1, 1);
   const position = readLeaderAnswer(answer('local'), null);
@@ -316,13 +318,17 @@ describe('the session that all callers of a pool share', () => {
 
   it('moves on by what a refused write ran into', () => {
     const shared = new SessionState({ isMonotonic: false });
-    learnFromRefusal(new SessionState({ shared }), position, 1);
+    learnFromRefusal(new SessionState({ shared }), monitor, position, 1);
     expect(shared.token).not.toBeNull();
   });
 });
 
 describe('an acknowledged write whose position was cut off', () => {
-  const monitor = { leadership: { timeline: 2 }, leaderSeenBefore: () => null } as unknown as TopologyMonitor;
+  const monitor = {
+    leadership: { timeline: 2 },
+    leaderSeenBefore: () => null,
+    clock: new VirtualTime(),
+  } as unknown as TopologyMonitor;
   const write = { startedAtMs: 100, isWrite: true };
   const learn = (waitedAt: SynchronousCommit | null): SessionState => {
     const state = new SessionState();

@@ -2,6 +2,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/clock/system-clock.ts';
 import { connectionTo } from '../../src/client/cluster/members.ts';
 import { NodeProbe } from '../../src/client/cluster/node-probe.ts';
 
@@ -54,7 +55,7 @@ async function listen(heard: string[], first: Buffer): Promise<number> {
 
 async function reasonOf(serverName: string | null, port: number, ssl: object | true): Promise<string> {
   const config = connectionTo({ address: '127.0.0.1', port, serverName }, ssl);
-  const probe = new NodeProbe({ ...config, user: 'app', password: 'x', database: 'app' });
+  const probe = new NodeProbe({ ...config, user: 'app', password: 'x', database: 'app' }, systemClock);
   const { probe: answer } = await probe.probe();
   probe.close();
   return answer.kind === 'down' ? answer.reason : answer.kind;

@@ -1,3 +1,4 @@
+import type { Clock } from '../../model/clock.ts';
 import { distrust, isSameCatalog, NOTHING_KNOWN, readCatalog } from './core/catalog-names.ts';
 import type { CatalogNames, CatalogRow } from './core/catalog-names.ts';
 
@@ -24,9 +25,10 @@ const AFTER_CHANGE_MS = [50, 1000];
  */
 export class CatalogWatch {
   readonly #source: CatalogSource;
+  readonly #clock: Clock;
   readonly #onChange: () => void;
   #names = NOTHING_KNOWN;
-  #timer: NodeJS.Timeout | null = null;
+  #callOff: (() => void) | null = null;
   #isStarted = false;
   #isLoading = false;
   #isClosed = false;
@@ -35,7 +37,8 @@ export class CatalogWatch {
   #nextPausesMs: number[] = [];
 
   /** `onChange` is called when `names` differ from before. */
-  constructor(source: CatalogSource, onChange: () => void) {
+  constructor(source: CatalogSource, clock: Clock, onChange: () => void) {
+    this.#clock = clock;
     this.#source = source;
     this.#onChange = onChange;
   }
@@ -61,7 +64,7 @@ export class CatalogWatch {
 
   close(): void {
     this.#isClosed = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#callOff?.();
     this.#source.close();
   }
 
@@ -82,11 +85,11 @@ export class CatalogWatch {
 
   #scheduleNext(): void {
     if (this.#isClosed) return;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#callOff?.();
     const pauseMs =
       this.#nextPausesMs.shift() ??
       (this.#failures === 0 ? REFRESH_MS : Math.min(FIRST_RETRY_MS * 2 ** this.#failures, REFRESH_MS));
-    this.#timer = setTimeout(() => void this.#load(), pauseMs).unref();
+    this.#callOff = this.#clock.after(pauseMs, () => void this.#load());
   }
 
   #take(names: CatalogNames): void {

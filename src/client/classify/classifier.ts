@@ -1,3 +1,4 @@
+import type { Clock } from '../../model/clock.ts';
 import { CatalogWatch } from './catalog-watch.ts';
 import type { CatalogSource } from './catalog-watch.ts';
 import { NOTHING_KNOWN } from './core/catalog-names.ts';
@@ -33,9 +34,9 @@ export class Classifier {
   readonly #catalog: CatalogWatch | null;
 
   /** Without a `catalog`, functions that are not built in are unknown. */
-  constructor(catalog: CatalogSource | null = null, grammar: Grammar = new Grammar()) {
+  constructor(clock: Clock, catalog: CatalogSource | null = null, grammar: Grammar = new Grammar(clock)) {
     this.#grammar = grammar;
-    this.#catalog = catalog === null ? null : new CatalogWatch(catalog, () => this.#cache.clear());
+    this.#catalog = catalog === null ? null : new CatalogWatch(catalog, clock, () => this.#cache.clear());
   }
 
   classify(sql: string): Classification {

@@ -1,3 +1,5 @@
+import type { Clock } from '../../model/clock.ts';
+
 /** PostgreSQL's parser, as `libpg-query` gives it. */
 interface Parser {
   loadModule(): Promise<void>;
@@ -20,6 +22,7 @@ const MAX_PARSED_CHARACTERS = 20_000;
  * alive, and where it cannot be loaded nothing is ever parsed.
  */
 export class Grammar {
+  readonly #clock: Clock;
   readonly #load: () => Promise<Parser>;
   readonly #waiting: { readonly sql: string; readonly read: TreeReader }[] = [];
   #parser: Promise<Parser | null> | null = null;
@@ -29,7 +32,8 @@ export class Grammar {
   #allowance = MAX_WAITING;
   #countedAtMs = 0;
 
-  constructor(load: () => Promise<Parser> = loadParser) {
+  constructor(clock: Clock, load: () => Promise<Parser> = loadParser) {
+    this.#clock = clock;
     this.#load = load;
   }
 
@@ -51,7 +55,7 @@ export class Grammar {
   }
 
   #isAllowed(): boolean {
-    const nowMs = performance.now();
+    const nowMs = this.#clock.nowMs();
     const earned = ((nowMs - this.#countedAtMs) / 1000) * PARSES_PER_SECOND;
     this.#allowance = Math.min(MAX_WAITING, this.#allowance + earned);
     this.#countedAtMs = nowMs;

@@ -75,5 +75,5 @@ export function createClassifier(
   monitor: Pick<TopologyMonitor, 'leadership' | 'memberOf'>,
   options: ResolvedOptions,
 ): Classifier {
-  return new Classifier(new LeaderCatalog(monitor, options));
+  return new Classifier(options.clock, new LeaderCatalog(monitor, options));
 }

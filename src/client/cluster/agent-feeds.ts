@@ -1,3 +1,4 @@
+import type { Clock } from '../../model/clock.ts';
 import type { NodeTopology, Topology } from '../../model/topology.ts';
 import { createNewsVerifier } from '../../news/signature.ts';
 import { AgentFeed } from './agent-feed.ts';
@@ -10,6 +11,7 @@ const MAX_AGENT_FEEDS = 3;
 /** What some of a cluster's agents tell over their event streams, of which the newest counts. */
 export class AgentFeeds {
   readonly #feeds = new Map<string, { readonly key: string; readonly feed: AgentFeed }>();
+  readonly #clock: Clock;
   readonly #listener: (topology: Topology, isNews: boolean) => void;
   #topology: Topology | null = null;
   /** The key that the topology was signed with. */
@@ -17,7 +19,8 @@ export class AgentFeeds {
   #isClosed = false;
 
   /** `listener` is told with each topology whether another term or leader came with it. */
-  constructor(listener: (topology: Topology, isNews: boolean) => void) {
+  constructor(clock: Clock, listener: (topology: Topology, isNews: boolean) => void) {
+    this.#clock = clock;
     this.#listener = listener;
   }
 
@@ -37,7 +40,7 @@ export class AgentFeeds {
     this.unsubscribe(agentUrl);
     const verify = createNewsVerifier(key);
     if (verify === null || this.#feeds.size >= MAX_AGENT_FEEDS || !isAgentUrl(agentUrl)) return;
-    const feed = new AgentFeed(agentUrl, verify, (topology) => this.#hear(topology, key));
+    const feed = new AgentFeed(agentUrl, verify, this.#clock, (topology) => this.#hear(topology, key));
     this.#feeds.set(agentUrl, { key, feed });
   }
 

@@ -1,16 +1,23 @@
+import type { Clock } from '../../model/clock.ts';
+
 /** Those who wait for the next news about the cluster. */
 export class ChangeWaiters {
+  readonly #clock: Clock;
   readonly #waiters = new Set<() => void>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   /** Resolves at the next news, or after `timeoutMs`; a wait with a limit keeps the process alive. */
   next(timeoutMs?: number): Promise<void> {
     return new Promise((resolve) => {
       const done = (): void => {
-        clearTimeout(timer);
+        callOff?.();
         this.#waiters.delete(done);
         resolve();
       };
-      const timer = timeoutMs === undefined ? undefined : setTimeout(done, timeoutMs);
+      const callOff = timeoutMs === undefined ? null : this.#clock.after(timeoutMs, done, true);
       this.#waiters.add(done);
     });
   }

@@ -31,7 +31,7 @@ export interface KnownNode {
    */
   isDirect: boolean;
   watermark: Watermark | null;
-  timer: NodeJS.Timeout | null;
+  callOffNextProbe: (() => void) | null;
   running: Promise<void> | null;
 }
 
@@ -40,7 +40,7 @@ export function createKnownNode(member: Member, options: ResolvedOptions): Known
   return {
     key: member.key,
     member,
-    probe: new NodeProbe(probeConfig(member, options)),
+    probe: new NodeProbe(probeConfig(member, options), options.clock),
     last: { kind: 'unknown' },
     askedAtMs: Number.NEGATIVE_INFINITY,
     lastError: null,
@@ -51,13 +51,13 @@ export function createKnownNode(member: Member, options: ResolvedOptions): Known
     server: null,
     isDirect: false,
     watermark: null,
-    timer: null,
+    callOffNextProbe: null,
     running: null,
   };
 }
 
 export function stopProbing(node: KnownNode): void {
-  if (node.timer !== null) clearTimeout(node.timer);
+  node.callOffNextProbe?.();
   node.probe.close();
 }
 

@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { PoolConfig } from 'pg';
+import type { Clock } from '../../model/clock.ts';
 import { nameAddresses, dropDeparted } from './core/membership.ts';
 import type { Member, Members, Place } from './core/membership.ts';
 import { SCRAM_ONLY } from '../../wire/core/auth-guard.ts';
@@ -37,15 +38,17 @@ interface Resolution {
  */
 export class MemberDirectory {
   readonly #lookup: Lookup;
+  readonly #clock: Clock;
   readonly #onChange: () => void;
   readonly #resolutions = new Map<string, Resolution>();
   #members: Members = new Map();
-  #timer: NodeJS.Timeout | null = null;
+  #callOff: (() => void) | null = null;
   #isStopped = false;
 
   /** `onChange` is called when members came or went, never from within the constructor. */
-  constructor(places: readonly Place[], resolve: Lookup, onChange: () => void) {
+  constructor(places: readonly Place[], resolve: Lookup, clock: Clock, onChange: () => void) {
     this.#lookup = resolve;
+    this.#clock = clock;
     this.#onChange = onChange;
     for (const place of places) {
       this.#register(place, false);
@@ -88,19 +91,19 @@ export class MemberDirectory {
     for (const [source, { place, isTold }] of this.#resolutions) {
       if (!isTold || told.has(source)) continue;
       this.#resolutions.delete(source);
-      this.#set(nameAddresses(this.#members, source, place, [], performance.now()));
+      this.#set(nameAddresses(this.#members, source, place, [], this.#clock.nowMs()));
     }
     for (const [source, place] of told) {
       if (this.#resolutions.has(source)) continue;
       this.#register(place, true);
       if (!isAddress(place.host)) void this.#resolve(source, 0);
-      else this.#set(nameAddresses(this.#members, source, place, [place.host], performance.now()));
+      else this.#set(nameAddresses(this.#members, source, place, [place.host], this.#clock.nowMs()));
     }
   }
 
   stop(): void {
     this.#isStopped = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#callOff?.();
   }
 
   #register(place: Place, isTold: boolean): void {
@@ -110,12 +113,11 @@ export class MemberDirectory {
 
   #schedule(): void {
     if (this.#isStopped) return;
-    this.#timer = setTimeout(() => {
-      this.#set(dropDeparted(this.#members, performance.now(), GRACE_MS));
+    this.#callOff = this.#clock.after(RESOLVE_INTERVAL_MS, () => {
+      this.#set(dropDeparted(this.#members, this.#clock.nowMs(), GRACE_MS));
       void this.#resolveAll(0);
       this.#schedule();
-    }, RESOLVE_INTERVAL_MS);
-    this.#timer.unref();
+    });
   }
 
   async #resolveAll(leastAgeMs: number): Promise<void> {
@@ -126,7 +128,8 @@ export class MemberDirectory {
     const resolution = this.#resolutions.get(source);
     if (resolution === undefined || this.#isStopped || isAddress(resolution.place.host))
       return Promise.resolve();
-    if (performance.now() - resolution.askedAtMs < leastAgeMs) return resolution.running ?? Promise.resolve();
+    if (this.#clock.nowMs() - resolution.askedAtMs < leastAgeMs)
+      return resolution.running ?? Promise.resolve();
     resolution.running ??= this.#ask(source, resolution).finally(() => {
       resolution.running = null;
     });
@@ -135,12 +138,12 @@ export class MemberDirectory {
 
   /** A resolver that fails, or knows no address, takes away nothing that was known. */
   async #ask(source: string, resolution: Resolution): Promise<void> {
-    resolution.askedAtMs = performance.now();
+    resolution.askedAtMs = this.#clock.nowMs();
     try {
       const addresses = await this.#lookup(resolution.place.host);
       resolution.error = null;
       if (addresses.length === 0 || this.#isStopped || this.#resolutions.get(source) !== resolution) return;
-      this.#set(nameAddresses(this.#members, source, resolution.place, addresses, performance.now()));
+      this.#set(nameAddresses(this.#members, source, resolution.place, addresses, this.#clock.nowMs()));
     } catch (error) {
       resolution.error = error instanceof Error ? error : new Error(String(error));
     }

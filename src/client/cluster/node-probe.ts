@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { ClientConfig } from 'pg';
+import type { Clock } from '../../model/clock.ts';
 import { parseLsn } from '../../model/lsn.ts';
 import { codeOf } from '../../model/errors.ts';
 import type { Probe } from './core/leadership.ts';
@@ -60,7 +61,7 @@ interface ProbeRow {
 
 export interface ProbeAnswer {
   readonly probe: Probe;
-  /** Monotonic time at which the question was sent. */
+  /** When the question was sent. */
   readonly sentAtMs: number;
   readonly agentUrl: string | null;
   /** What the agent signs its news with: see news/signature.ts. */
@@ -82,6 +83,7 @@ const MAX_PROBE_MESSAGE_BYTES = 64 * 1024;
 /** Asks one server over a connection of its own, which does not keep the process alive. */
 export class NodeProbe {
   readonly #config: GuardedClientConfig;
+  readonly #clock: Clock;
   readonly #refused = new Set<PartName>();
   #client: pg.Client | null = null;
   /** A server that swallows packets must not keep a process alive that has ended its pool. */
@@ -91,7 +93,8 @@ export class NodeProbe {
   #connectedSinceMs = Number.POSITIVE_INFINITY;
   #wasInRecovery: boolean | null = null;
 
-  constructor(config: ClientConfig) {
+  constructor(config: ClientConfig, clock: Clock) {
+    this.#clock = clock;
     this.#config = {
       ...config,
       connectionTimeoutMillis: PROBE_TIMEOUT_MS,
@@ -102,10 +105,10 @@ export class NodeProbe {
 
   /** Never throws: a server that cannot be asked is `down`, with the reason. */
   async probe(): Promise<ProbeAnswer> {
-    let sentAtMs = performance.now();
+    let sentAtMs = this.#clock.nowMs();
     try {
       const client = await this.#connected();
-      sentAtMs = performance.now();
+      sentAtMs = this.#clock.nowMs();
       const row = await this.#ask(client);
       // Another role means other functions that answer.
       if (row.in_recovery !== this.#wasInRecovery) this.#refused.clear();
@@ -122,7 +125,7 @@ export class NodeProbe {
     } catch (error) {
       this.close();
       const cause = error instanceof Error ? error : new Error(String(error));
-      const isTimeout = performance.now() - sentAtMs >= PROBE_TIMEOUT_MS * 0.9;
+      const isTimeout = this.#clock.nowMs() - sentAtMs >= PROBE_TIMEOUT_MS * 0.9;
       return {
         probe: { kind: 'down', reason: cause.message },
         sentAtMs,
@@ -219,7 +222,7 @@ export class NodeProbe {
     }
     (client as unknown as { unref(): void }).unref();
     this.#client = client;
-    this.#connectedSinceMs = performance.now();
+    this.#connectedSinceMs = this.#clock.nowMs();
     this.#refused.clear();
     return client;
   }

@@ -1,5 +1,7 @@
 import pg from 'pg';
 import type { ClientConfig } from 'pg';
+import { every } from '../../clock/every.ts';
+import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { NodeKey } from '../../model/node.ts';
 import type { Leadership } from './core/leadership.ts';
@@ -43,6 +45,7 @@ export interface NotificationParts {
   /** How long `listen` waits for a leader. */
   readonly failoverTimeoutMs: number;
   readonly heartbeatMs: number;
+  readonly clock: Clock;
 }
 
 interface Subscriber extends ListenOptions {
@@ -113,13 +116,14 @@ export class Notifications {
 
   #untilListening(subscriber: Subscriber): Promise<void> {
     return new Promise((resolve, reject) => {
-      const { failoverTimeoutMs: waitedMs, leadership, describeNodes, firstError } = this.#parts;
-      const timer = setTimeout(() => {
+      const { failoverTimeoutMs: waitedMs, leadership, describeNodes, firstError, clock } = this.#parts;
+      const giveUp = (): void => {
         const { reason } = leadership();
         reject(noLeader({ reason, waitedMs, nodes: describeNodes(), cause: firstError() }));
-      }, waitedMs);
+      };
+      const callOff = clock.after(waitedMs, giveUp, true);
       subscriber.whenListening = (): void => {
-        clearTimeout(timer);
+        callOff();
         resolve();
       };
       if (this.#client === null) void this.#maintain();
@@ -145,7 +149,7 @@ export class Notifications {
       const node = this.#parts.leadership().leader;
       const config = node === null ? null : this.#parts.configOf(node);
       if (node !== null && config !== null) await this.#serve(node, config);
-      if (this.#subscribers.size > 0) await pause(RETRY_MS);
+      if (this.#subscribers.size > 0) await this.#pause();
     }
     this.#isMaintained = false;
   }
@@ -209,12 +213,12 @@ export class Notifications {
 
   /** Asks from time to time whether the server still answers: a connection may die without a word. */
   async #untilEnded(client: GuardedClient, ended: Promise<void>): Promise<void> {
-    const heartbeat = setInterval(() => {
+    const { clock, heartbeatMs } = this.#parts;
+    const endHeartbeat = every(clock, heartbeatMs, () => {
       client.query('SELECT 1').catch((error: unknown) => client.connection.stream.destroy(toError(error)));
-    }, this.#parts.heartbeatMs);
-    heartbeat.unref();
+    });
     await ended;
-    clearInterval(heartbeat);
+    endHeartbeat();
   }
 
   /** A handler that throws must not tear the connection's message apart from the next one. */
@@ -230,6 +234,11 @@ export class Notifications {
     const socket = stream as { ref?: () => void; unref?: () => void } | undefined;
     if (isWanted) socket?.ref?.();
     else socket?.unref?.();
+  }
+
+  /** Unlike the clock's own sleep it keeps no process alive. */
+  #pause(): Promise<void> {
+    return new Promise((resolve) => void this.#parts.clock.after(RETRY_MS, resolve));
   }
 
   #disconnect(): void {
@@ -248,8 +257,4 @@ function requireChannel(channel: string): void {
     'CONFIG_INVALID',
     `A channel's name has 1 to ${MAX_CHANNEL_BYTES} bytes, and this one ${bytes}; choose another.`,
   );
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }

@@ -39,13 +39,14 @@ export class Servers implements LeaseSource {
     this.#options = options;
     this.#emitter = emitter;
     this.#max = max;
-    this.budget = new Budget(max, options.limits.maxWaiting);
+    this.budget = new Budget(max, options.limits.maxWaiting, options.clock);
     const { log = null, database = '' } = options.connection;
     this.observer = createExchangeObserver({ log, meter: options.meter, database }, () => this.monitor);
     const configOf = (node: NodeKey): PoolConfig | null => this.#configOf(node);
     this.pools = new NodePools(configOf, {
       emitter,
       observer: this.observer,
+      clock: options.clock,
       roleChanged: (node) => void this.monitor.probeNow(node),
     });
     this.monitor = new TopologyMonitor(options, {
@@ -66,6 +67,7 @@ export class Servers implements LeaseSource {
       configOf,
       failoverTimeoutMs: options.limits.failoverTimeoutMs,
       heartbeatMs: LISTEN_HEARTBEAT_MS,
+      clock: options.clock,
     });
   }
 
@@ -153,7 +155,7 @@ export class Servers implements LeaseSource {
 
   /** A silent follower's reads go elsewhere at once; a silent leader may yet answer what it was sent. */
   #onSilence(node: NodeKey, isLeader: boolean): void {
-    const nowMs = performance.now();
+    const nowMs = this.#options.clock.nowMs();
     if (isLeader) this.#leaderSilentSinceMs ??= nowMs;
     const silentMs = isLeader ? nowMs - (this.#leaderSilentSinceMs ?? nowMs) : Number.POSITIVE_INFINITY;
     if (silentMs < this.#options.limits.failoverTimeoutMs) return;

@@ -1,3 +1,4 @@
+import type { Clock } from '../../model/clock.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import type { NodeTopology, Topology } from '../../model/topology.ts';
 import { AgentFeeds } from './agent-feeds.ts';
@@ -43,12 +44,14 @@ export interface TopologyListener {
  * servers name their agents (`lockstep.agent_url`), from the agents' event streams.
  */
 export class TopologyMonitor {
+  /** What all times of its view are told by. */
+  readonly clock: Clock;
   readonly #nodes = new Map<NodeKey, KnownNode>();
-  readonly #agents: AgentFeeds = new AgentFeeds((topology, isNews) => this.#hear(topology, isNews));
+  readonly #agents: AgentFeeds;
   readonly #listener: TopologyListener;
   readonly #options: ResolvedOptions;
   readonly #directory: MemberDirectory;
-  readonly #waiters: ChangeWaiters = new ChangeWaiters();
+  readonly #waiters: ChangeWaiters;
   readonly #forks: ForkWatch = new ForkWatch();
   #leadership: Leadership = NO_LEADERSHIP;
   #lastLeader: NodeKey | null = null;
@@ -62,9 +65,13 @@ export class TopologyMonitor {
   #hasReached = false;
 
   constructor(options: ResolvedOptions, listener: TopologyListener) {
+    const { clock } = options;
+    this.clock = clock;
     this.#options = options;
     this.#listener = listener;
-    this.#directory = new MemberDirectory(options.hosts, options.lookup, () => this.#syncMembers());
+    this.#waiters = new ChangeWaiters(clock);
+    this.#agents = new AgentFeeds(clock, (topology, isNews) => this.#hear(topology, isNews));
+    this.#directory = new MemberDirectory(options.hosts, options.lookup, clock, () => this.#syncMembers());
     this.#syncMembers();
   }
 
@@ -124,7 +131,7 @@ export class TopologyMonitor {
 
   /** Where history left an older timeline; null while agents are about to tell. */
   forkOf(timeline: number): ForkBounds | null {
-    const nowMs = performance.now();
+    const nowMs = this.clock.nowMs();
     return this.#forks.forkOf(timeline, this.#leadership.timeline, this.#agents.hasAny, nowMs);
   }
 
@@ -230,7 +237,7 @@ export class TopologyMonitor {
   }
 
   async #probe(node: KnownNode): Promise<void> {
-    if (node.timer !== null) clearTimeout(node.timer);
+    node.callOffNextProbe?.();
     const answer = await node.probe.probe();
     if (this.#isStopped || this.#nodes.get(node.key) !== node) {
       node.probe.close();
@@ -241,8 +248,7 @@ export class TopologyMonitor {
     const { leader } = this.#leadership;
     if (leader === null) this.#directory.hurry();
     const delayMs = leader === null ? SEARCH_INTERVAL_MS : this.#options.limits.probeIntervalMs;
-    node.timer = setTimeout(() => void this.probeNow(node.key), delayMs);
-    node.timer.unref();
+    node.callOffNextProbe = this.clock.after(delayMs, () => void this.probeNow(node.key));
   }
 
   #take(node: KnownNode, answer: ProbeAnswer): void {
@@ -259,7 +265,7 @@ export class TopologyMonitor {
     this.#hasReached = true;
     const isDirect = answer.servedAt === (isSocket(node.member) ? null : node.key);
     this.#recogniseServer(node, answer.probe.server, isDirect);
-    this.#forks.saw(node.key, answer.probe, timelineOf(node), performance.now());
+    this.#forks.saw(node.key, answer.probe, timelineOf(node), this.clock.nowMs());
     if (!isDirect) node.watermark = null;
     node.agentUrl = answer.agentUrl;
     const { agentUrl, agentKey } = answer;
@@ -358,7 +364,7 @@ export class TopologyMonitor {
   #statement(previous: Leadership, probes: ReadonlyMap<NodeKey, Probe>): AgentStatement | null {
     const agents = this.#agents.statement((told) => this.#find(told)?.key ?? null);
     const isContradicted = agents !== null && contradicts({ previous, probes, agents });
-    const nowMs = performance.now();
+    const nowMs = this.clock.nowMs();
     this.#contradictedSinceMs = isContradicted ? (this.#contradictedSinceMs ?? nowMs) : null;
     const forMs = nowMs - (this.#contradictedSinceMs ?? nowMs);
     return agents !== null && forMs > CONTRADICTED_MS ? { ...agents, isFresh: false } : agents;

@@ -1,3 +1,4 @@
+import type { Clock } from '../../model/clock.ts';
 import { connectTimeout, poolSaturated } from '../failures.ts';
 
 /**
@@ -7,10 +8,12 @@ import { connectTimeout, poolSaturated } from '../failures.ts';
 export class Budget {
   readonly #max: number;
   readonly #maxWaiting: number;
+  readonly #clock: Clock;
   readonly #waiters: (() => void)[] = [];
   #inUse = 0;
 
-  constructor(max: number, maxWaiting: number) {
+  constructor(max: number, maxWaiting: number, clock: Clock) {
+    this.#clock = clock;
     this.#max = max;
     this.#maxWaiting = maxWaiting;
   }
@@ -39,17 +42,17 @@ export class Budget {
     const { length } = this.#waiters;
     if (length >= this.#maxWaiting) return Promise.reject(poolSaturated(length, 'a connection'));
     return new Promise((resolve, reject) => {
-      let timer: NodeJS.Timeout | undefined;
+      let callOff: (() => void) | null = null;
       const waiter = (): void => {
-        clearTimeout(timer);
+        callOff?.();
         resolve();
       };
-      this.#waiters.push(waiter);
-      if (timeoutMs <= 0) return;
-      timer = setTimeout(() => {
+      const giveUp = (): void => {
         this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
         reject(connectTimeout());
-      }, timeoutMs);
+      };
+      this.#waiters.push(waiter);
+      if (timeoutMs > 0) callOff = this.#clock.after(timeoutMs, giveUp, true);
     });
   }
 

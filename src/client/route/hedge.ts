@@ -1,26 +1,29 @@
+import type { Clock } from '../../model/clock.ts';
 import { countRead, hedgeDelayMs, NO_HEDGES, recordAnswer, spendHedge } from './core/hedge.ts';
 import type { HedgeDelay, HedgeState } from './core/hedge.ts';
 
 /** Sends a copy of a late read to a second follower, for a bounded share of reads. */
 export class Hedger {
   readonly #delay: HedgeDelay;
+  readonly #clock: Clock;
   #state: HedgeState = NO_HEDGES;
 
-  constructor(delay: HedgeDelay) {
+  constructor(delay: HedgeDelay, clock: Clock) {
     this.#delay = delay;
+    this.#clock = clock;
   }
 
   /** Settles as the first attempt does, or as its copy when that succeeds sooner; see {@link raceHedged}. */
   race<T>(first: Promise<T>, startSecond: () => Promise<T> | null): Promise<T> {
-    const startedAtMs = performance.now();
+    const startedAtMs = this.#clock.nowMs();
     this.#state = countRead(this.#state);
     const delayMs = hedgeDelayMs(this.#state, this.#delay);
     first.then(
-      () => (this.#state = recordAnswer(this.#state, performance.now() - startedAtMs)),
+      () => (this.#state = recordAnswer(this.#state, this.#clock.nowMs() - startedAtMs)),
       () => undefined,
     );
     if (delayMs === null) return first;
-    return raceHedged(first, delayMs, () => {
+    return raceHedged(this.#clock, first, delayMs, () => {
       const spent = spendHedge(this.#state);
       const second = spent === null ? null : startSecond();
       if (second !== null && spent !== null) this.#state = spent;
@@ -35,24 +38,25 @@ export class Hedger {
  * is not needed any more runs on unheard.
  */
 export function raceHedged<T>(
+  clock: Clock,
   first: Promise<T>,
   delayMs: number,
   startSecond: () => Promise<T> | null,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     let second: Promise<T> | null = null;
-    const timer = setTimeout(() => {
+    const callOff = clock.after(delayMs, () => {
       second = startSecond();
       // What it throws is of no interest: the first one's own error is still to come, or has come.
       second?.then(resolve, () => undefined);
-    }, delayMs);
+    });
     first.then(
       (value) => {
-        clearTimeout(timer);
+        callOff();
         resolve(value);
       },
       (error: Error) => {
-        clearTimeout(timer);
+        callOff();
         if (second === null) reject(error);
         else second.catch(() => reject(error));
       },

@@ -1,3 +1,4 @@
+import type { Clock } from '../../model/clock.ts';
 import { codeOf } from '../../model/errors.ts';
 import { isTransient } from '../statement/core/retry.ts';
 import { admitTrial, CLOSED_BREAKER, isBlocked, isOpen, recordFailure } from './core/breaker.ts';
@@ -57,6 +58,7 @@ export interface FinderParts {
   readonly rules: RouteRules;
   /** Numbers in [0, 1). */
   readonly random: () => number;
+  readonly clock: Clock;
 }
 
 /** How long servers are tried of which none has ever answered: a failover leaves some that do. */
@@ -108,13 +110,13 @@ export class NodeFinder {
 
   async #awaitNews(progress: RouteProgress, firstReason: string): Promise<NodeRoute> {
     const { monitor } = this.parts;
-    const startedAtMs = performance.now();
+    const startedAtMs = this.parts.clock.nowMs();
     let reason = firstReason;
     for (;;) {
       const { commonError } = monitor;
       if (commonError !== null && !isTransient(codeOf(commonError))) throw commonError;
-      const waitedMs = performance.now() - startedAtMs;
-      const leftMs = progress.deadlineMs - performance.now();
+      const waitedMs = this.parts.clock.nowMs() - startedAtMs;
+      const leftMs = progress.deadlineMs - this.parts.clock.nowMs();
       const isHopeless = commonError !== null && !monitor.hasReached && waitedMs > UNREACHED_PATIENCE_MS;
       if (isHopeless || leftMs <= 0) throw this.giveUp(progress, reason, waitedMs);
       await this.#nextNews(leftMs);
@@ -140,7 +142,7 @@ export class NodeFinder {
   }
 
   #nextNews(leftMs: number): Promise<void> {
-    this.#news ??= this.#awaitUsefulNews(performance.now() + Math.min(leftMs, 100)).finally(() => {
+    this.#news ??= this.#awaitUsefulNews(this.parts.clock.nowMs() + Math.min(leftMs, 100)).finally(() => {
       this.#news = null;
     });
     return this.#news;
@@ -151,7 +153,7 @@ export class NodeFinder {
     const { monitor } = this.parts;
     const followers = this.#currentTable().plain.all.length;
     for (;;) {
-      const leftMs = untilMs - performance.now();
+      const leftMs = untilMs - this.parts.clock.nowMs();
       if (leftMs <= 0) return;
       await monitor.nextChange(leftMs);
       if (monitor.leadership.leader !== null || this.#currentTable().plain.all.length !== followers) return;
@@ -161,7 +163,10 @@ export class NodeFinder {
   /** A node failed a statement for reasons of its own: this one goes elsewhere, and after several all do. */
   failed(progress: Pick<RouteProgress, 'excluded'>, node: NodeKey): void {
     exclude(progress, node);
-    this.#breakers.set(node, recordFailure(this.#breakers.get(node) ?? CLOSED_BREAKER, performance.now()));
+    this.#breakers.set(
+      node,
+      recordFailure(this.#breakers.get(node) ?? CLOSED_BREAKER, this.parts.clock.nowMs()),
+    );
     this.#table = null;
     void this.parts.monitor.probeNow(node);
   }
@@ -177,7 +182,7 @@ export class NodeFinder {
     const { session } = progress;
     if (session !== null && isInDoubt(session, monitor.leadership)) return IN_DOUBT;
     const request = requestOf(progress, this.parts);
-    const route = decideRoute(request, this.#currentTable(), [random(), random()], performance.now());
+    const route = decideRoute(request, this.#currentTable(), [random(), random()], this.parts.clock.nowMs());
     if (this.#breakers.size > 0 && route.kind === 'node') this.#admitTrial(route.node);
     return route;
   }
@@ -185,7 +190,7 @@ export class NodeFinder {
   /** What {@link routeNow} would say of a single statement, and why; it changes nothing. */
   explain(classification: Classification, session: SessionState | null): RouteExplanation {
     const { random, monitor, rules } = this.parts;
-    const nowMs = performance.now();
+    const nowMs = this.parts.clock.nowMs();
     const told = {
       session,
       access: classification.mayUseFollower ? 'any' : 'leader',
@@ -215,13 +220,13 @@ export class NodeFinder {
   isStillFresh({ maxStalenessMs = null }: RouteProgress, node: NodeKey): boolean {
     if (maxStalenessMs === null) return true;
     const viewed = this.parts.monitor.view.find(({ key }) => key === node);
-    return viewed?.freshAsOfMs != null && viewed.freshAsOfMs >= performance.now() - maxStalenessMs;
+    return viewed?.freshAsOfMs != null && viewed.freshAsOfMs >= this.parts.clock.nowMs() - maxStalenessMs;
   }
 
   #admitTrial(node: NodeKey): void {
     const breaker = this.#breakers.get(node);
     if (breaker === undefined || !isOpen(breaker)) return;
-    this.#breakers.set(node, admitTrial(breaker, performance.now()));
+    this.#breakers.set(node, admitTrial(breaker, this.parts.clock.nowMs()));
     this.#table = null;
   }
 
@@ -230,7 +235,7 @@ export class NodeFinder {
     const { version } = this.parts.monitor;
     if (this.#table !== null && this.#tableVersion === version) return this.#table;
     const { monitor, traffic, rules } = this.parts;
-    const nowMs = performance.now();
+    const nowMs = this.parts.clock.nowMs();
     traffic.fade(nowMs);
     const blocked = this.#blocked(nowMs);
     this.#table = createRouteTable(this.#nodes(), monitor.leadership.timeline, rules, blocked, nowMs);
@@ -328,7 +333,7 @@ function requestOf(
     isSession: session !== null && (session.isMonotonic || token !== null),
     token,
     preferred: session?.isMonotonic === false ? knownPast(token, parts) : (session?.lastFollower ?? null),
-    completeAsOfMs: maxStalenessMs === null ? -Infinity : performance.now() - maxStalenessMs,
+    completeAsOfMs: maxStalenessMs === null ? -Infinity : parts.clock.nowMs() - maxStalenessMs,
     excluded,
   };
 }

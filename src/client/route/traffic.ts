@@ -100,9 +100,10 @@ export class Traffic {
     if (got) node.unanswered = 0;
   }
 
-  ended(key: NodeKey, tookMs: number): void {
+  ended(key: NodeKey, startedAtMs: number, nowMs: number): void {
     const node = this.#node(key);
-    node.measuredAtMs = performance.now();
+    const tookMs = nowMs - startedAtMs;
+    node.measuredAtMs = nowMs;
     node.outstanding -= 1;
     node.unanswered = 0;
     node.latencyMs = node.latencyMs === 0 ? tookMs : node.latencyMs + SMOOTHING * (tookMs - node.latencyMs);

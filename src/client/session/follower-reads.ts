@@ -22,7 +22,7 @@ export function learnFromFollower(
 ): void {
   const timeline = timelineOf(session, monitor, node);
   const position = readFollowerAnswer(report.answerOf(FOLLOWER_QUESTION.name));
-  if (position === null) return session.readUnasked(node, timeline, startedAtMs, performance.now());
+  if (position === null) return session.readUnasked(node, timeline, startedAtMs, monitor.clock.nowMs());
   monitor.observe(node, position.replayed, startedAtMs);
   session.readOnFollower(node, { timeline, lsn: position.bound }, startedAtMs);
   if (position.snapshotEnd !== null) session.sawOnFollower(timeline, position.snapshotEnd);
@@ -52,7 +52,7 @@ export async function askUnasked(
 /** Only the leader surely shows what the follower has shown. */
 function giveUp(session: SessionState, monitor: TopologyMonitor, node: NodeKey): void {
   session.dropUnasked(node);
-  session.advanceBeyondKnowledge(monitor.leadership.timeline, performance.now());
+  session.advanceBeyondKnowledge(monitor.leadership.timeline, monitor.clock.nowMs());
 }
 
 /**
@@ -78,7 +78,7 @@ async function ask(
 ): Promise<boolean> {
   const lease = await source.acquire(node).catch(() => null);
   if (lease === null) return false;
-  const askedAtMs = performance.now();
+  const askedAtMs = monitor.clock.nowMs();
   const isSame = isSameServer(session, monitor, lease);
   const report = isSame ? await exchange(lease, { statements: [], before: [FOLLOWER_QUESTION] }) : null;
   source.release(lease, report?.isBroken === true ? (report.error ?? true) : undefined, false);

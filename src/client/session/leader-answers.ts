@@ -52,12 +52,13 @@ export function learnFromLeader(
  */
 export function learnFromRefusal(
   session: SessionState,
+  { clock }: TopologyMonitor,
   position: LeaderPosition | null,
   startedAtMs: number,
 ): void {
   for (const each of [session, session.shared]) {
     if (each === null || position === null) continue;
-    each.heardFromLeader(performance.now());
+    each.heardFromLeader(clock.nowMs());
     each.advance(position, startedAtMs);
   }
 }
@@ -66,9 +67,9 @@ export function learnFromRefusal(
  * Moves a session on when a query object that sent itself has ended: it may have written, and nothing could be
  * asked behind it.
  */
-export function learnFromSubmitted(session: SessionState, { leadership }: TopologyMonitor): void {
+export function learnFromSubmitted(session: SessionState, { leadership, clock }: TopologyMonitor): void {
   for (const each of [session, session.shared])
-    each?.advanceBeyondKnowledge(leadership.timeline, performance.now());
+    each?.advanceBeyondKnowledge(leadership.timeline, clock.nowMs());
 }
 
 function moveOn(
@@ -78,21 +79,21 @@ function moveOn(
   { startedAtMs, isWrite, waitedAt }: LeaderAnswerContext,
 ): void {
   if (position !== null) synchronousOn.set(monitor, position.hasStandbys ? position.timeline : 0);
-  session.heardFromLeader(performance.now());
+  session.heardFromLeader(monitor.clock.nowMs());
   const after = isWrite ? monitor.leaderSeenBefore(startedAtMs) : null;
   if (position !== null) {
     session.advance(position, startedAtMs);
     if (!isWrite) return;
     const { timeline, lsn, isConfirmed } = position;
     if (isConfirmed) session.wroteConfirmed(startedAtMs);
-    else session.wroteUnconfirmed({ timeline, lsn, after }, performance.now());
+    else session.wroteUnconfirmed({ timeline, lsn, after }, monitor.clock.nowMs());
     return;
   }
   const { timeline } = monitor.leadership;
-  session.advanceBeyondKnowledge(timeline, performance.now());
+  session.advanceBeyondKnowledge(timeline, monitor.clock.nowMs());
   // The connection broke behind an acknowledged commit: what it waited for is known, only its position is not.
   const isConfirmed = waitedAt !== null && isSynchronous(waitedAt) && synchronousOn.get(monitor) === timeline;
   if (isWrite && isConfirmed) return session.wroteConfirmed(startedAtMs);
   const write = { timeline: parseTimeline(timeline), lsn: UNREACHED_LSN, after };
-  if (isWrite) session.wroteUnconfirmed(write, performance.now());
+  if (isWrite) session.wroteUnconfirmed(write, monitor.clock.nowMs());
 }

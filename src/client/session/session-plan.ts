@@ -15,6 +15,7 @@ import {
   readGateAnswer,
   readLeaderAnswer,
 } from './gate.ts';
+import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 import type { FinderParts, NodeRoute } from '../route/node-finder.ts';
 import type { Lease } from '../../wire/contract.ts';
 import { learnFromEffect } from './commit-epilogue.ts';
@@ -71,7 +72,7 @@ export function planExchange(
   // Behind a proxy the next connection may lead to another server, which has shown nothing yet.
   const isDirect = monitor.isDirect(route.node);
   const token = isDirect ? session.requirementOn(lease) : session.token;
-  const ageMs = statement.hasLooked ? 0 : session.ageMs(performance.now());
+  const ageMs = statement.hasLooked ? 0 : session.ageMs(parts.clock.nowMs());
   const check = decideFreshness(token, monitor.watermarkOf(route.node), lease.openedAtMs, ageMs);
   const asksAlong = session.isMonotonic && (session.asksAlong || !isDirect);
   const after = asksAlong ? FOLLOWER_QUESTIONS : undefined;
@@ -117,10 +118,15 @@ export function learnFromAnswer(
 }
 
 /** Moves the session on by what a refused statement may have run into. */
-export function learnFromError(session: SessionState, attempt: Attempt, report: ExchangeReport): void {
+export function learnFromError(
+  session: SessionState,
+  monitor: TopologyMonitor,
+  attempt: Attempt,
+  report: ExchangeReport,
+): void {
   if (attempt.plan.question === undefined || report.isBroken) return;
   const position = readLeaderAnswer(report.answerOf(LEADER_QUESTION.name), null);
-  learnFromRefusal(session, position, attempt.startedAtMs);
+  learnFromRefusal(session, monitor, position, attempt.startedAtMs);
 }
 
 /** That the statement ran says that its follower was as far as the check in front of it asked. */

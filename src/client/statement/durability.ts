@@ -89,7 +89,7 @@ export interface SyncWaitLimit {
  * waiting twice, one limit apart.
  */
 class SyncWaitWatch {
-  #timer: NodeJS.Timeout | undefined;
+  #callOff: (() => void) | null;
   #sightings = 0;
 
   constructor(
@@ -99,22 +99,23 @@ class SyncWaitWatch {
     neededSightings: number,
     onExceeded: () => void,
   ) {
+    const checkLater = (): (() => void) => lease.clock.after(limitMs, () => void check());
     const check = async (): Promise<void> => {
       const pid = (lease.client as unknown as { processID: number }).processID;
       const isWaiting = (await monitor.waitEventOf(lease.node, pid)) === 'SyncRep';
-      if (this.#timer === undefined) return;
+      if (this.#callOff === null) return;
       this.#sightings = isWaiting ? this.#sightings + 1 : 0;
-      if (this.#sightings < neededSightings) this.#timer = setTimeout(() => void check(), limitMs);
+      if (this.#sightings < neededSightings) this.#callOff = checkLater();
       else if (this.stop()) onExceeded();
     };
-    this.#timer = setTimeout(() => void check(), limitMs);
+    this.#callOff = checkLater();
   }
 
   /** Whether it was still watching. */
   stop(): boolean {
-    const wasWatching = this.#timer !== undefined;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    const wasWatching = this.#callOff !== null;
+    this.#callOff?.();
+    this.#callOff = null;
     return wasWatching;
   }
 }

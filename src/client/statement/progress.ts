@@ -55,7 +55,7 @@ export function begin(
   reject: Progress['reject'],
 ): Progress {
   const classification = parts.classifier.classify(request.statement.text);
-  const { durabilities, limits } = parts;
+  const { durabilities, limits, clock } = parts;
   const name = parts.prepared.nameFor(request.statement, classification);
   const { level, limitMs } = resolveCommitWait(request.statement, durabilities, limits.durabilityTimeoutMs);
   if (level !== null) refuseManyStatements(classification);
@@ -72,7 +72,7 @@ export function begin(
     commitWaitMs: limitMs,
     resolve,
     reject,
-    deadlineMs: performance.now() + Math.min(limits.failoverTimeoutMs, source.waitLimitMs),
+    deadlineMs: clock.nowMs() + Math.min(limits.failoverTimeoutMs, source.waitLimitMs),
     isAppsLimit: source.waitLimitMs < limits.failoverTimeoutMs,
     excluded: NONE_EXCLUDED,
     access: mayUseFollower && level === null ? 'any' : 'leader',

@@ -151,9 +151,9 @@ export class StatementRunner {
 
   async #acquire(progress: Progress, route: NodeRoute): Promise<void> {
     let lease: Lease | null;
-    const { traffic } = this.parts;
+    const { traffic, clock } = this.parts;
     progress.goesTo = route.node;
-    traffic.started(route.node, performance.now());
+    traffic.started(route.node, clock.nowMs());
     try {
       lease = await progress.source.acquire(route.node);
       traffic.waited(route.node, lease !== null);
@@ -177,7 +177,7 @@ export class StatementRunner {
   }
 
   #send(progress: Progress, route: NodeRoute, lease: Lease): void {
-    const { monitor, traffic } = this.parts;
+    const { monitor, traffic, clock } = this.parts;
     const { session, source } = progress;
     if (route.role === 'follower' && session !== null && mayHaveGoneBack(session, monitor, lease)) {
       source.release(lease, undefined, false);
@@ -187,11 +187,11 @@ export class StatementRunner {
     const observer = session?.observer;
     const isObserved = lease.observer !== null || observer !== undefined;
     const plan = isObserved ? { ...planned, reason: route.reason, observer } : planned;
-    const attempt: Attempt = { route, lease, plan, startedAtMs: performance.now() };
+    const attempt: Attempt = { route, lease, plan, startedAtMs: clock.nowMs() };
     progress.goesTo = route.node;
     traffic.started(route.node, attempt.startedAtMs);
     const finish = (report: ExchangeReport | null): void => {
-      traffic.ended(route.node, performance.now() - attempt.startedAtMs);
+      traffic.ended(route.node, attempt.startedAtMs, clock.nowMs());
       try {
         this.#settle(progress, attempt, report);
       } catch (error) {
@@ -277,7 +277,7 @@ export class StatementRunner {
   }
 
   #judgeFailure(progress: Progress, attempt: Attempt, report: ExchangeReport, error: Error): void {
-    if (progress.session !== null) learnFromError(progress.session, attempt, report);
+    if (progress.session !== null) learnFromError(progress.session, this.parts.monitor, attempt, report);
     const { statement } = progress.request;
     void this.#afterFailure(progress, attempt.route, phaseOf(report), error, isCutOff(report, statement));
   }
@@ -300,7 +300,7 @@ export class StatementRunner {
     error: Error,
     isSurelyUndone = false,
   ): Promise<void> {
-    const { classifier, traffic, limits } = this.parts;
+    const { classifier, traffic, limits, clock } = this.parts;
     progress.lastError = error;
     const { kind } = progress.classification;
     const decision = isAppsOwn(error)
@@ -309,7 +309,7 @@ export class StatementRunner {
     switch (decision.kind) {
       case 'retry-elsewhere':
         this.finder.failed(progress, route.node);
-        if (performance.now() > progress.deadlineMs)
+        if (clock.nowMs() > progress.deadlineMs)
           return this.#fail(progress, this.finder.giveUp(progress, error.message, limits.failoverTimeoutMs));
         return this.#again(progress);
       case 'retry-on-leader':

@@ -14,8 +14,8 @@ export async function submitOnLeader(
   current: SessionState | null,
   query: Submittable,
 ): Promise<QueryResult> {
-  const { monitor, limits } = runner.parts;
-  const deadlineMs = performance.now() + limits.failoverTimeoutMs;
+  const { monitor, limits, clock } = runner.parts;
+  const deadlineMs = clock.nowMs() + limits.failoverTimeoutMs;
   const session = runner.mayWriteItself(query) ? current : null;
   const lease = await runner.finder.acquireLeader(source, null, deadlineMs);
   return new Promise((resolve, reject) => {

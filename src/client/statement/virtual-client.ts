@@ -218,7 +218,7 @@ export class VirtualClient extends EventEmitter {
     classification: Classification,
     session: SessionState | null,
   ): Promise<QueryResult> {
-    const { monitor, limits, traffic, durabilities } = this.#runner.parts;
+    const { monitor, limits, traffic, durabilities, clock } = this.#runner.parts;
     const { level, limitMs } = resolveCommitWait(statement, durabilities, limits.durabilityTimeoutMs);
     if (level !== null) refuseManyStatements(classification);
     const wasInTransaction = this.#isInTransaction(lease);
@@ -234,13 +234,13 @@ export class VirtualClient extends EventEmitter {
     const question = asks ? LEADER_QUESTION : undefined;
     const plan: ExchangePlan = { statements: [statement], before, question };
     const limit = { monitor, limitMs: mayCommit ? limitMs : 0, isCommit };
-    const startedAtMs = performance.now();
+    const startedAtMs = clock.nowMs();
     const report = await exchangeWithinLimit(lease, plan, limit);
     if (mayApply && (report === null || isApplied(report, isCommit)))
       learnFromEffect(session, monitor, report, { level, isWrite: true, startedAtMs });
     else if (session !== null) {
       const answer = report?.answerOf(LEADER_QUESTION.name) ?? null;
-      learnFromRefusal(session, readLeaderAnswer(answer, level), startedAtMs);
+      learnFromRefusal(session, monitor, readLeaderAnswer(answer, level), startedAtMs);
     }
     if (classification.kind === 'session') this.#pin = 'state';
     if (isCommit || classification.kind === 'write') traffic.counts.writes += 1;
@@ -285,7 +285,8 @@ export class VirtualClient extends EventEmitter {
 
   #bindLeader(): Promise<Lease> {
     const { finder, parts } = this.#runner;
-    return finder.acquireLeader(this.#source, null, performance.now() + parts.limits.failoverTimeoutMs);
+    const deadlineMs = parts.clock.nowMs() + parts.limits.failoverTimeoutMs;
+    return finder.acquireLeader(this.#source, null, deadlineMs);
   }
 
   /** Takes a connection ahead of the first statement, which uses it if it may go there. Throws what connecting throws. */

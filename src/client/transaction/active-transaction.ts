@@ -139,10 +139,10 @@ export class ActiveTransaction {
     own: readonly OwnStatement[] = [],
   ): Promise<QueryResult[]> {
     const { runner, session } = this.#parts;
-    const { monitor, traffic } = runner.parts;
+    const { monitor, traffic, clock } = runner.parts;
     const { level, limitMs } = this.#commitWait;
     const { node } = this.#lease;
-    const startedAtMs = performance.now();
+    const startedAtMs = clock.nowMs();
     const before = this.#takeOpening();
     const asks = asksLeader(session, monitor, this.#mayHaveWritten);
     const after = asks ? [...own, COMMIT, LEADER_QUESTION] : [...own, COMMIT];
@@ -215,14 +215,15 @@ export class ActiveTransaction {
     if (this.#state !== 'open') return;
     this.#state = 'ended';
     const { session, runner } = this.#parts;
-    const asks = asksLeader(session, runner.parts.monitor, true);
+    const { monitor, clock } = runner.parts;
+    const asks = asksLeader(session, monitor, true);
     const question = asks ? LEADER_QUESTION : undefined;
-    const startedAtMs = performance.now();
+    const startedAtMs = clock.nowMs();
     const report = await this.#exchange({ statements: [{ text: 'ROLLBACK' }], question });
     if (report.error !== null) this.#leavesState = true;
     // What it failed of, such as a row that is there already, must be shown afterwards.
     const position = asks ? readLeaderAnswer(report.answerOf(LEADER_QUESTION.name), null) : null;
-    if (session !== null) learnFromRefusal(session, position, startedAtMs);
+    if (session !== null) learnFromRefusal(session, monitor, position, startedAtMs);
   }
 
   release(): void {

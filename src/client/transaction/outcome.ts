@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { QueryResult } from 'pg';
+import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { OwnStatement } from '../../wire/batch.ts';
 import { AttemptLedger, checkIdempotencyKey, decideKeyed, encodeResult, isSweepDue } from './core/outcome.ts';
@@ -62,10 +63,13 @@ export class OutcomeTable {
   readonly #retentionMs: number;
   readonly #runOnLeader: RunOnLeader;
   readonly #prefix = randomUUID();
+  readonly clock: Clock;
   #attempts = 0;
-  #lastSweepMs = performance.now();
+  #lastSweepMs: number;
 
-  constructor(retentionMs: number, runOnLeader: RunOnLeader) {
+  constructor(retentionMs: number, clock: Clock, runOnLeader: RunOnLeader) {
+    this.clock = clock;
+    this.#lastSweepMs = clock.nowMs();
     this.#retentionMs = retentionMs === 0 ? 0 : Math.max(retentionMs, LEAST_RETENTION_MS);
     this.#runOnLeader = runOnLeader;
   }
@@ -96,7 +100,7 @@ export class OutcomeTable {
 
   /** Deletes outcomes past their retention, now and then, in the background. */
   sweepWhenDue(): void {
-    const nowMs = performance.now();
+    const nowMs = this.clock.nowMs();
     if (!isSweepDue(nowMs, this.#lastSweepMs, this.#retentionMs)) return;
     this.#lastSweepMs = nowMs;
     // What cannot be deleted now will be at the next sweep; nothing depends on it.
@@ -127,7 +131,7 @@ export class KeyedCall {
     this.#table = table;
     this.#key = key;
     this.#patienceMs = patienceMs;
-    this.#deadlineMs = performance.now() + patienceMs;
+    this.#deadlineMs = table.clock.nowMs() + patienceMs;
   }
 
   /** When the call stops trying again: later once it is in doubt, since that may come at the end of a long function. */
@@ -148,7 +152,7 @@ export class KeyedCall {
     const claim = { name: CLAIM, text: CLAIM_SQL, values: [this.#key, this.#attempt] };
     if (!this.#ledger.isInDoubt) return [claim];
     // The open attempt may hold the key in a server process that is stuck.
-    const leftMs = Math.max(1, Math.ceil(this.#deadlineMs - performance.now()));
+    const leftMs = Math.max(1, Math.ceil(this.#deadlineMs - this.#table.clock.nowMs()));
     return [
       { name: 'lockstep_claim_wait', text: LIMIT_WAIT_SQL, values: [`${leftMs}ms`] },
       claim,
@@ -186,7 +190,7 @@ export class KeyedCall {
    */
   async afterFailure(error: unknown): Promise<void> {
     const failure = this.#classify(error);
-    const nowMs = performance.now();
+    const nowMs = this.#table.clock.nowMs();
     if (failure === 'commit-unknown' || failure === 'wait-cancelled') {
       if (!this.#ledger.isInDoubt) this.#deadlineMs = Math.max(this.#deadlineMs, nowMs + this.#patienceMs);
       this.#ledger.leaveOpen(this.#attempt, this.#value);

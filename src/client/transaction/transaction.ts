@@ -164,10 +164,10 @@ async function runAttempts<T>(
   call: KeyedCall | null = null,
 ): Promise<T> {
   const { runner, source, session } = parts;
-  const { durabilities, limits } = runner.parts;
+  const { durabilities, limits, clock } = runner.parts;
   const commitWait = resolveCommitWait(options, durabilities, limits.durabilityTimeoutMs);
   const opening = planOpening(options, commitWait.level);
-  const deadlineMs = performance.now() + limits.failoverTimeoutMs;
+  const deadlineMs = clock.nowMs() + limits.failoverTimeoutMs;
   let retriesLeft = retriesOf(options);
   for (;;) {
     let lease: Lease;
@@ -189,7 +189,7 @@ async function runAttempts<T>(
       const isElsewhere = active.wasLostThrough(error) || (await ledElsewhere(runner, lease, options, error));
       const mayRetry = isConflict
         ? retriesLeft > 0
-        : active.hadStalePlan || (isElsewhere && performance.now() < (call?.deadlineMs ?? deadlineMs));
+        : active.hadStalePlan || (isElsewhere && clock.nowMs() < (call?.deadlineMs ?? deadlineMs));
       if (!mayRetry) failure = { error };
       else if (isConflict) retriesLeft -= 1;
     } finally {

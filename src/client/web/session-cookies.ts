@@ -1,4 +1,5 @@
-import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises';
+import { systemClock } from '../../clock/system-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { chooseSlot, COOKIE_SLOTS, readSessionCookies, renderSetCookies } from './core/session-cookies.ts';
 import type { CarriedCookie, CookieAttributes } from './core/session-cookies.ts';
@@ -29,13 +30,14 @@ const ATTRIBUTE = /^[\u0020-\u003a\u003c-\u007e]+$/;
 /** Opens a session for each request, and renders what its answer tells the browser. */
 export class SessionCookies {
   readonly #pool: LockstepPool;
+  readonly #clock: Clock;
   readonly #name: string;
   readonly #attributes: CookieAttributes;
   /** Each process begins elsewhere, so that two of them seldom choose the same slot. */
   #turn: number = Math.floor(Math.random() * COOKIE_SLOTS);
 
   /** Throws CONFIG_INVALID for options that no browser would take, and for a pool without `tokenSecret`. */
-  constructor(pool: LockstepPool, options: SessionCookieOptions) {
+  constructor(pool: LockstepPool, options: SessionCookieOptions, clock: Clock = systemClock) {
     const { name = 'lockstep', path = '/', domain, sameSite = 'lax' } = options;
     const isSecure = options.secure ?? process.env['NODE_ENV'] === 'production';
     if (!pool.tokenPolicy.areSigned)
@@ -49,6 +51,7 @@ export class SessionCookies {
       throw invalid(`"${sameSite}" is not a sameSite; use strict, lax or none`);
     if (sameSite === 'none' && !isSecure) throw invalid('sameSite "none" needs secure: true');
     this.#pool = pool;
+    this.#clock = clock;
     this.#name = name;
     const maxAgeSec = Math.floor(pool.tokenPolicy.maxAgeMs / 1000);
     this.#attributes = { path, domain, sameSite, isSecure, maxAgeSec };
@@ -59,7 +62,7 @@ export class SessionCookies {
     const carried = readSessionCookies(header, this.#name);
     const token = carried.map(({ value }) => value);
     const session = this.#pool.session({ token, ignoreInvalidToken: true });
-    return new RequestSession(this.#pool, session, (text) => this.#render(text, carried));
+    return new RequestSession(this.#pool, this.#clock, session, (text) => this.#render(text, carried));
   }
 
   #render(token: string, carried: readonly CarriedCookie[]): string[] {
@@ -72,13 +75,15 @@ export class SessionCookies {
 /** One request's session. */
 export class RequestSession {
   readonly #pool: LockstepPool;
+  readonly #clock: Clock;
   readonly #render: (token: string) => string[];
   /** Where the session stood when the request came. */
   readonly #before: string | null;
   readonly session: Session;
 
-  constructor(pool: LockstepPool, session: Session, render: (token: string) => string[]) {
+  constructor(pool: LockstepPool, clock: Clock, session: Session, render: (token: string) => string[]) {
     this.#pool = pool;
+    this.#clock = clock;
     this.session = session;
     this.#render = render;
     this.#before = positionOf(session.token);
@@ -98,11 +103,11 @@ export class RequestSession {
     const whenWritten = async (): Promise<void> => {
       do {
         // A library may be about to take a connection, or to send the next statement of a transaction.
-        await turn();
+        await new Promise<void>((resolve) => setImmediate(resolve));
         await this.session.whenWritten();
       } while (this.session.isWriting && !limit.signal.aborted);
     };
-    const tooLong = pause(LONGEST_HOLD_MS, undefined, { signal: limit.signal }).catch(() => undefined);
+    const tooLong = this.#clock.sleep(LONGEST_HOLD_MS, limit.signal);
     await Promise.race([whenWritten(), tooLong]);
     limit.abort();
   }

@@ -1,6 +1,8 @@
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import type pg from 'pg';
+import { systemClock } from '../../clock/system-clock.ts';
+import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { endGuard } from '../guarded-client.ts';
 
@@ -62,6 +64,9 @@ function lengthAt(buffer: Buffer, at: number): number {
   throw new LockstepError('POSTGRES_FAILED', `The server sent a message of ${length} bytes, which none has.`);
 }
 
+/** A server that does not close its side would keep the socket for ever. */
+const CLOSE_TIMEOUT_MS = 1000;
+
 /** What a connection that was taken over hears. */
 export interface TakeoverHandler {
   onFrame: FrameHandler;
@@ -77,10 +82,12 @@ export interface TakeoverHandler {
  */
 export class WireTakeover {
   readonly #stream: Socket;
+  readonly #clock: Clock;
   #onClose: ((error: Error | null) => void) | null;
   #failure: Error | null = null;
 
-  constructor(client: pg.Client, handler: TakeoverHandler) {
+  constructor(client: pg.Client, handler: TakeoverHandler, clock: Clock = systemClock) {
+    this.#clock = clock;
     const { connection } = client as unknown as { connection: { stream: Socket } };
     this.#stream = connection.stream;
     this.#onClose = (error) => handler.onClose(error);
@@ -141,9 +148,8 @@ export class WireTakeover {
     const closed = this.#onClose;
     this.#onClose = null;
     if (this.#stream.writable) this.#stream.end(encodeMessage('X', []));
-    // A server that does not close its side would keep the socket for ever.
     this.#stream.resume();
-    setTimeout(() => this.#stream.destroy(), 1_000).unref();
+    this.#clock.after(CLOSE_TIMEOUT_MS, () => this.#stream.destroy());
     closed?.(null);
   }
 

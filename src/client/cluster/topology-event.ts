@@ -1,6 +1,7 @@
 import { request as requestHttp } from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
+import type { Clock } from '../../model/clock.ts';
 import type { NodeTopology, Topology } from '../../model/topology.ts';
 import { parseEvent } from '../../news/event.ts';
 import type { NewsVerifier } from '../../news/signature.ts';
@@ -23,13 +24,20 @@ export class AgentFeed {
   readonly #verify: NewsVerifier;
   readonly #listener: (topology: Topology) => boolean;
   #request: ClientRequest | null = null;
-  #retryTimer: NodeJS.Timeout | null = null;
+  readonly #clock: Clock;
+  #callOffRetry: (() => void) | null = null;
   #retryMs: number = FIRST_RETRY_MS;
   #isClosed = false;
   #hasHeard = false;
 
   /** `listener` tells whether the topology is one of the cluster that is listened to. */
-  constructor(agentUrl: string, verify: NewsVerifier, listener: (topology: Topology) => boolean) {
+  constructor(
+    agentUrl: string,
+    verify: NewsVerifier,
+    clock: Clock,
+    listener: (topology: Topology) => boolean,
+  ) {
+    this.#clock = clock;
     this.#url = new URL('/v1/events', agentUrl);
     this.#verify = verify;
     this.#listener = listener;
@@ -43,7 +51,7 @@ export class AgentFeed {
 
   close(): void {
     this.#isClosed = true;
-    if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
+    this.#callOffRetry?.();
     this.#request?.destroy();
   }
 
@@ -85,8 +93,7 @@ export class AgentFeed {
   #retry(): void {
     this.#hasHeard = false;
     if (this.#isClosed) return;
-    this.#retryTimer = setTimeout(() => this.#connect(), this.#retryMs);
-    this.#retryTimer.unref();
+    this.#callOffRetry = this.#clock.after(this.#retryMs, () => this.#connect());
     this.#retryMs = Math.min(this.#retryMs * 2, LONGEST_RETRY_MS);
   }
 }
