@@ -3,8 +3,6 @@ import type { NodeId } from '../model/node.ts';
 /** A node whose acceptor counts. */
 export interface Voter {
   readonly name: NodeId;
-  /** Where its agent answers. */
-  readonly url: string;
   /**
    * The identity of its acceptor's file: one that comes with another file does not vote. Null for a voter that founded the
    * cluster, which votes when its file was there then.
@@ -39,18 +37,22 @@ export function doesVote(own: OwnVote, set: VoterSet | null): boolean {
   return voter.acceptor === null ? own.isFounding : voter.acceptor === own.acceptor;
 }
 
-export type MessageJudgement =
+export type MessageJudgement<Set extends VoterSet = VoterSet> =
   /** `adopts`: the set that must be on disk before anything is answered; null when it is known. */
-  | { readonly kind: 'vote'; readonly adopts: VoterSet | null }
+  | { readonly kind: 'vote'; readonly adopts: Set | null }
   /** The proposer goes by an older set. Answering it could let a majority of that set choose beside a newer one. */
-  | { readonly kind: 'outdated'; readonly set: VoterSet }
-  | { readonly kind: 'no-voter'; readonly adopts: VoterSet | null };
+  | { readonly kind: 'outdated'; readonly set: Set }
+  | { readonly kind: 'no-voter'; readonly adopts: Set | null };
 
 /**
  * What an acceptor does with a message that goes by the set `asked` (null: by the founders). A set that a proposer uses has
  * been chosen, so that the newest one seen is taken, and no older one is ever answered again.
  */
-export function judgeMessage(own: OwnVote, known: VoterSet | null, asked: VoterSet | null): MessageJudgement {
+export function judgeMessage<Set extends VoterSet>(
+  own: OwnVote,
+  known: Set | null,
+  asked: Set | null,
+): MessageJudgement<Set> {
   const knownEpoch = known?.epoch ?? 0;
   const askedEpoch = asked?.epoch ?? 0;
   if (known !== null && askedEpoch < knownEpoch) return { kind: 'outdated', set: known };

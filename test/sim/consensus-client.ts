@@ -1,5 +1,5 @@
 import type { ConsensusReply } from '../../src/consensus/acceptor.ts';
-import type { VoterSet } from '../../src/consensus/voters.ts';
+import type { AgentVoterSet } from '../../src/coordination/embedded/agent-voters.ts';
 import type { Register } from '../../src/coordination/contract.ts';
 import { createEmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
 import type { AcceptorTransport, EmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
@@ -29,7 +29,7 @@ export interface ClientWorld {
   /** The registers to be confirmed before voters change. */
   readonly carries: readonly string[];
   /** The voters to be proposed in place of these; null: none now. */
-  readonly nextVoters: (set: VoterSet) => VoterSet | null;
+  readonly nextVoters: (set: AgentVoterSet) => AgentVoterSet | null;
 }
 
 /** One that reads and writes registers, changes voters, crashes and comes back. */
@@ -40,7 +40,7 @@ export class SimulatedClient {
   #incarnation = 0;
   #writes = 0;
   /** The newest voters that it heard of, which survive it. */
-  voters: VoterSet | null = null;
+  voters: AgentVoterSet | null = null;
   /** What it read and wrote since this was cleared. */
   readonly progress: Set<string> = new Set();
 
@@ -149,7 +149,7 @@ export class SimulatedClient {
     this.progress.add(`${key} read`);
   }
 
-  #nextVoters(): VoterSet | null {
+  #nextVoters(): AgentVoterSet | null {
     const { founders, nextVoters } = this.#world;
     const value = this.#known.get(CLUSTER)?.value;
     if (value === undefined) return null;
@@ -158,7 +158,7 @@ export class SimulatedClient {
   }
 
   async #changeVoters(
-    next: VoterSet,
+    next: AgentVoterSet,
     coordination: EmbeddedCoordination,
     isAlive: () => boolean,
   ): Promise<void> {
@@ -172,7 +172,7 @@ export class SimulatedClient {
 
   async #write(
     key: string,
-    voters: VoterSet | null,
+    voters: AgentVoterSet | null,
     coordination: EmbeddedCoordination,
     isAlive: () => boolean,
   ): Promise<void> {
@@ -214,7 +214,7 @@ export class SimulatedClient {
 }
 
 /** The voters that a value names; null: the founders. */
-export function votersIn(value: unknown): VoterSet | null {
+export function votersIn(value: unknown): AgentVoterSet | null {
   return (value as SimulatedValue | undefined)?.voters ?? null;
 }
 

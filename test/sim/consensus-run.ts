@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { ConsensusReply } from '../../src/consensus/acceptor.ts';
 import { majority } from '../../src/consensus/proposer.ts';
 import { doesVote } from '../../src/consensus/voters.ts';
-import type { Voter, VoterSet } from '../../src/consensus/voters.ts';
+import type { AgentVoter, AgentVoterSet } from '../../src/coordination/embedded/agent-voters.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
 import { CLUSTER, SimulatedClient } from './consensus-client.ts';
@@ -75,7 +75,7 @@ class World {
   readonly #acceptors: ReadonlyMap<string, SimulatedAcceptor>;
   readonly #clients: readonly SimulatedClient[];
   readonly #histories: ReadonlyMap<string, RegisterHistory>;
-  readonly #proposedVoters: VoterSet[] = [];
+  readonly #proposedVoters: AgentVoterSet[] = [];
   #lostFiles = 0;
 
   constructor(seed: number, variant: Variant) {
@@ -168,12 +168,12 @@ class World {
     return Math.max(...[...this.#acceptors.values()].map(({ voters }) => voters?.epoch ?? 0));
   }
 
-  #setOfEpoch(epoch: number): VoterSet | null {
+  #setOfEpoch(epoch: number): AgentVoterSet | null {
     const known = [...this.#acceptors.values()].map(({ voters }) => voters);
     return known.find((set) => set?.epoch === epoch) ?? null;
   }
 
-  #nextVoters(set: VoterSet): VoterSet | null {
+  #nextVoters(set: AgentVoterSet): AgentVoterSet | null {
     const { changes } = this.#variant;
     if (changes === null || !this.#isFaulty) return null;
     let voters = set.voters;
@@ -189,13 +189,13 @@ class World {
     return next;
   }
 
-  #changeOne(voters: readonly Voter[]): readonly Voter[] {
+  #changeOne(voters: readonly AgentVoter[]): readonly AgentVoter[] {
     const name = this.#pick([...this.#acceptors.values()]).name;
     if (voters.some((voter) => voter.name === name)) return voters.filter((voter) => voter.name !== name);
     return [...voters, { name, url: '', acceptor: this.#acceptors.get(name)!.own.acceptor }];
   }
 
-  #hasMajority({ voters, ...set }: VoterSet, isGood: (acceptor: SimulatedAcceptor) => boolean): boolean {
+  #hasMajority({ voters, ...set }: AgentVoterSet, isGood: (acceptor: SimulatedAcceptor) => boolean): boolean {
     const good = voters.filter(({ name }) => {
       const acceptor = this.#acceptors.get(name)!;
       return doesVote(acceptor.own, { ...set, voters }) && isGood(acceptor);

@@ -4,10 +4,10 @@ import type {
   AcceptorStep,
   ConsensusMessage,
   ConsensusReply,
-  SentMessage,
 } from '../../src/consensus/acceptor.ts';
 import { judgeMessage } from '../../src/consensus/voters.ts';
-import type { OwnVote, VoterSet } from '../../src/consensus/voters.ts';
+import type { OwnVote } from '../../src/consensus/voters.ts';
+import type { AgentMessage, AgentVoterSet } from '../../src/coordination/embedded/agent-voters.ts';
 import type { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
 import type { NodeId } from '../../src/model/node.ts';
 
@@ -22,7 +22,7 @@ export interface AcceptorRules {
   /** Starts without the voters that it knew after a crash. */
   readonly forgetsVoters: boolean;
   /** The voters that it goes by as soon as it accepted this value; null: none, for nobody knows whether it was chosen. */
-  readonly votersOfAccepted: (value: unknown) => VoterSet | null;
+  readonly votersOfAccepted: (value: unknown) => AgentVoterSet | null;
 }
 
 export const CORRECT_RULES: AcceptorRules = {
@@ -37,7 +37,7 @@ export const CORRECT_RULES: AcceptorRules = {
 interface AcceptorFile {
   readonly id: string;
   readonly isFounding: boolean;
-  readonly voters: VoterSet | null;
+  readonly voters: AgentVoterSet | null;
   readonly registers: ReadonlyMap<string, AcceptorState>;
 }
 
@@ -70,11 +70,11 @@ export class SimulatedAcceptor {
     return { name: this.name, acceptor: this.#memory.id, isFounding: this.#memory.isFounding };
   }
 
-  get voters(): VoterSet | null {
+  get voters(): AgentVoterSet | null {
     return this.#memory.voters;
   }
 
-  handle({ set, ...message }: SentMessage, answer: (reply: ConsensusReply) => void): void {
+  handle({ set, ...message }: AgentMessage, answer: (reply: ConsensusReply) => void): void {
     if (!this.isUp) return;
     const judgement = this.#rules.judge(this.own, this.#memory.voters, set ?? null);
     if (judgement.kind === 'outdated')

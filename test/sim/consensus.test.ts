@@ -94,14 +94,22 @@ const KNOWN_BAD: readonly [string, Variant][] = [
   ['a read that does not compare ballots', { ...CORRECT, distort: forgetBallot }],
 ];
 
-function judgeByNameAlone(own: OwnVote, known: VoterSet | null, asked: VoterSet | null): MessageJudgement {
+function judgeByNameAlone<Set extends VoterSet>(
+  own: OwnVote,
+  known: Set | null,
+  asked: Set | null,
+): MessageJudgement<Set> {
   const set = (asked?.epoch ?? 0) >= (known?.epoch ?? 0) ? asked : known;
   const listed = set?.voters.find(({ name }) => name === own.name);
   const isFounding = own.isFounding || listed?.acceptor === null;
   return judgeMessage({ ...own, acceptor: listed?.acceptor ?? own.acceptor, isFounding }, known, asked);
 }
 
-function judgeWithoutOrder(own: OwnVote, known: VoterSet | null, asked: VoterSet | null): MessageJudgement {
+function judgeWithoutOrder<Set extends VoterSet>(
+  own: OwnVote,
+  known: Set | null,
+  asked: Set | null,
+): MessageJudgement<Set> {
   if ((asked?.epoch ?? 0) >= (known?.epoch ?? 0)) return judgeMessage(own, known, asked);
   return { kind: doesVote(own, asked) ? 'vote' : 'no-voter', adopts: null };
 }

@@ -1,4 +1,4 @@
-import type { VoterSet } from '../../src/consensus/voters.ts';
+import type { AgentVoterSet } from '../../src/coordination/embedded/agent-voters.ts';
 
 /** What one client saw of one call. Times are those of its start and end; versions are what it was told. */
 export type Observation =
@@ -33,7 +33,7 @@ export interface SimulatedValue {
   readonly parentId: string | null;
   readonly parentVersion: number;
   /** The voters that it names; null: those that founded the cluster. */
-  readonly voters: VoterSet | null;
+  readonly voters: AgentVoterSet | null;
 }
 
 /** What was seen of one register. */

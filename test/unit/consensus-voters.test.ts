@@ -10,7 +10,7 @@ const added: OwnVote = { ...own, isFounding: false };
 function setOf(epoch: number, ...voters: readonly [string, string | null][]): VoterSet {
   return {
     epoch,
-    voters: voters.map(([name, acceptor]): Voter => ({ name: parseNodeId(name), url: '', acceptor })),
+    voters: voters.map(([name, acceptor]): Voter => ({ name: parseNodeId(name), acceptor })),
   };
 }
 

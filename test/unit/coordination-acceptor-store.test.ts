@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ConsensusMessage, ConsensusReply } from '../../src/consensus/acceptor.ts';
-import type { VoterSet } from '../../src/consensus/voters.ts';
+import type { AgentVoterSet } from '../../src/coordination/embedded/agent-voters.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import { encodeFile, readCopies } from '../../src/coordination/embedded/acceptor-copies.ts';
 import { openAcceptorStore } from '../../src/coordination/embedded/acceptor-store.ts';
@@ -331,7 +331,7 @@ describe('acceptor store', () => {
 
   describe('that knows who votes', () => {
     const a = parseNodeId('a');
-    const setOf = (epoch: number, acceptor: string | null, name = 'a'): VoterSet => ({
+    const setOf = (epoch: number, acceptor: string | null, name = 'a'): AgentVoterSet => ({
       epoch,
       voters: [{ name: parseNodeId(name), url: 'http://10.0.0.1:7411', acceptor }],
     });
@@ -394,7 +394,7 @@ describe('acceptor store', () => {
       'refuses %o as a set, and changes nothing',
       async (set) => {
         const store = await open();
-        await expect(store.handle({ ...accept('k', 1), set: set as VoterSet })).rejects.toMatchObject({
+        await expect(store.handle({ ...accept('k', 1), set: set as AgentVoterSet })).rejects.toMatchObject({
           code: 'CONFIG_INVALID',
         });
         expect(store.voters).toBeNull();

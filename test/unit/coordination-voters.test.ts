@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { VoterSet } from '../../src/consensus/voters.ts';
+import type { AgentVoterSet } from '../../src/coordination/embedded/agent-voters.ts';
 import { openAcceptorStore } from '../../src/coordination/embedded/acceptor-store.ts';
 import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-store.ts';
 import { createEmbeddedCoordination } from '../../src/coordination/embedded/embedded.ts';
@@ -47,11 +47,11 @@ afterEach(async () => {
 });
 
 interface Value {
-  readonly set: VoterSet | null;
+  readonly set: AgentVoterSet | null;
   readonly note: string;
 }
 
-function open(proposerId: string, onVoters: (set: VoterSet) => void = () => undefined): EmbeddedCoordination {
+function open(proposerId: string, onVoters: (set: AgentVoterSet) => void = () => undefined): EmbeddedCoordination {
   const participant = createEmbeddedCoordination({
     clock: systemClock,
     voters: FOUNDERS,
@@ -71,7 +71,7 @@ function open(proposerId: string, onVoters: (set: VoterSet) => void = () => unde
   return participant;
 }
 
-function setOf(epoch: number, ...names: readonly NodeId[]): VoterSet {
+function setOf(epoch: number, ...names: readonly NodeId[]): AgentVoterSet {
   return {
     epoch,
     voters: names.map((name) => ({

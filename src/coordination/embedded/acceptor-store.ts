@@ -4,10 +4,12 @@ import { EMPTY_ACCEPTOR, stepAcceptor } from '../../consensus/acceptor.ts';
 import type { AcceptorState, ConsensusReply, SentMessage, VersionedValue } from '../../consensus/acceptor.ts';
 import type { Ballot } from '../../consensus/ballot.ts';
 import { doesVote, judgeMessage } from '../../consensus/voters.ts';
-import type { OwnVote, Voter, VoterSet } from '../../consensus/voters.ts';
+import type { OwnVote } from '../../consensus/voters.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { NodeId } from '../../model/node.ts';
 import { AcceptorFile } from './acceptor-file.ts';
+import { isAgentVoterSet } from './agent-voters.ts';
+import type { AgentMessage, AgentVoterSet } from './agent-voters.ts';
 import type { Standing } from './core/admission.ts';
 
 /** A write that lasts longer is told as an obstacle; proposers have given it up by then. */
@@ -26,9 +28,9 @@ export interface DurableAcceptor {
   /** Identity of its file; see Voter. */
   readonly id: string;
   /** The newest voters that it has heard of; null for those that founded the cluster. */
-  readonly voters: VoterSet | null;
+  readonly voters: AgentVoterSet | null;
   /** Keeps a chosen set of voters, if it is newer: from then on no older one is answered. */
-  learn(set: VoterSet): Promise<void>;
+  learn(set: AgentVoterSet): Promise<void>;
   /** Why it answers no proposal now, for people; null when it does, as far as its last write tells. */
   readonly obstacle: string | null;
   /** From now on it votes as a founder, also after a restart. Until then a new one refuses the founders' messages. */
@@ -49,7 +51,7 @@ interface StoredFile {
   readonly isAdmitted?: boolean;
   /** Missing in files of older releases, like `voters`. */
   readonly id?: string;
-  readonly voters?: VoterSet | null;
+  readonly voters?: AgentVoterSet | null;
   readonly registers: Readonly<Record<string, AcceptorState>>;
 }
 
@@ -80,7 +82,7 @@ export async function openAcceptorStore(options: StoreOptions): Promise<DurableA
 class AcceptorStore implements DurableAcceptor {
   readonly isNew: boolean;
   readonly id: string;
-  #voters: VoterSet | null;
+  #voters: AgentVoterSet | null;
   #isAdmitted: boolean;
   /** What is told: only what is on disk. */
   #isAdmissionDurable: boolean;
@@ -107,11 +109,11 @@ class AcceptorStore implements DurableAcceptor {
     this.#registers = new Map(Object.entries(stored?.registers ?? {}));
   }
 
-  get voters(): VoterSet | null {
+  get voters(): AgentVoterSet | null {
     return this.#voters;
   }
 
-  async learn(set: VoterSet): Promise<void> {
+  async learn(set: AgentVoterSet): Promise<void> {
     if (set.epoch <= (this.#voters?.epoch ?? 0)) return;
     this.#voters = set;
     await this.#persist(true);
@@ -251,11 +253,11 @@ async function readStored(file: AcceptorFile, options: StoreOptions): Promise<St
 }
 
 /** Messages come from the network, and what they say is kept for good: a broken ballot would block its key. */
-function checkMessage(message: SentMessage): void {
+function checkMessage(message: SentMessage): asserts message is AgentMessage {
   const isKeyed = typeof message === 'object' && message !== null && typeof message.key === 'string';
   const hasBallot = isKeyed && (message.kind === 'peek' || isBallot(message.ballot));
   const hasProposal = hasBallot && (message.kind !== 'accept' || isVersioned(message.proposal));
-  if (hasProposal && (message.set === undefined || isVoterSet(message.set))) return;
+  if (hasProposal && (message.set === undefined || isAgentVoterSet(message.set))) return;
   throw new LockstepError(
     'CONFIG_INVALID',
     'Got something that is no consensus message; run one release on all nodes.',
@@ -265,17 +267,6 @@ function checkMessage(message: SentMessage): void {
 function isBallot(ballot: Ballot | null | undefined): boolean {
   return (
     ballot != null && ballot.counter > 0 && isCount(ballot.counter) && typeof ballot.proposer === 'string'
-  );
-}
-
-function isVoterSet(set: VoterSet | null): boolean {
-  return set !== null && isCount(set.epoch) && Array.isArray(set.voters) && set.voters.every(isVoter);
-}
-
-function isVoter(voter: Voter | null): boolean {
-  const { name, url, acceptor } = voter ?? {};
-  return (
-    typeof name === 'string' && typeof url === 'string' && (acceptor === null || typeof acceptor === 'string')
   );
 }
 

@@ -1,32 +1,28 @@
 import type { Clock } from '../../model/clock.ts';
-import type {
-  ConsensusMessage,
-  ConsensusReply,
-  SentMessage,
-  VersionedValue,
-} from '../../consensus/acceptor.ts';
+import type { ConsensusMessage, ConsensusReply, VersionedValue } from '../../consensus/acceptor.ts';
 import type { Ballot } from '../../consensus/ballot.ts';
 import { changeOf, judgeCompareAndSet } from '../../consensus/compare-and-set.ts';
 import { majority } from '../../consensus/proposer.ts';
 import type { Change } from '../../consensus/proposer.ts';
 import { decidePeek } from '../../consensus/read.ts';
-import type { VoterSet } from '../../consensus/voters.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { NodeId } from '../../model/node.ts';
+import { isAgentVoterSet } from './agent-voters.ts';
+import type { AgentMessage, AgentVoterSet } from './agent-voters.ts';
 import type { CompareAndSetResult, Coordination, Register } from '../contract.ts';
 import { beginRound, runRound } from '../../consensus/round.ts';
 import type { BegunRound, RoundParticipants } from '../../consensus/round.ts';
 
 /** Carries a message to one voter's acceptor. Rejects when there is no answer in time. */
 export interface AcceptorTransport {
-  send(to: NodeId, message: SentMessage, timeoutMs: number): Promise<ConsensusReply>;
+  send(to: NodeId, message: AgentMessage, timeoutMs: number): Promise<ConsensusReply>;
 }
 
 /** Where a register's value says who votes. */
 export interface VoterRegister {
   readonly key: string;
   /** The set that a value of it names; null while those vote that founded the cluster. */
-  readonly setOf: (value: unknown) => VoterSet | null;
+  readonly setOf: (value: unknown) => AgentVoterSet | null;
 }
 
 export interface EmbeddedCoordinationOptions {
@@ -35,9 +31,9 @@ export interface EmbeddedCoordinationOptions {
   /** Missing where voters never change. */
   readonly voterRegister?: VoterRegister;
   /** The newest set that is known to have been chosen. */
-  readonly knownVoters?: VoterSet | null;
+  readonly knownVoters?: AgentVoterSet | null;
   /** A newer set was found to have been chosen. */
-  readonly onVoters?: (set: VoterSet) => void;
+  readonly onVoters?: (set: AgentVoterSet) => void;
   readonly transport: AcceptorTransport;
   /** New for every start of a process; see Ballot. */
   readonly proposerId: string;
@@ -79,9 +75,9 @@ const PEEK_SHARE = 0.4;
 class CasPaxosCoordination implements EmbeddedCoordination {
   readonly #founders: readonly NodeId[];
   readonly #voterRegister: VoterRegister | null;
-  readonly #onVoters: (set: VoterSet) => void;
+  readonly #onVoters: (set: AgentVoterSet) => void;
   /** Null: the founders. */
-  #set: VoterSet | null;
+  #set: AgentVoterSet | null;
   readonly #transport: AcceptorTransport;
   readonly #proposerId: string;
   readonly #messageTimeoutMs: number;
@@ -222,13 +218,13 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   }
 
   /** Goes by newer voters from here on, as everything does that was chosen since. */
-  #adopt(set: VoterSet): void {
-    if (set.epoch <= this.#epoch) return;
+  #adopt(set: unknown): void {
+    if (!isAgentVoterSet(set) || set.epoch <= this.#epoch) return;
     this.#set = set;
     this.#onVoters(set);
   }
 
-  #setOf(key: string, value: unknown): VoterSet | null {
+  #setOf(key: string, value: unknown): AgentVoterSet | null {
     return key === this.#voterRegister?.key ? this.#voterRegister.setOf(value) : null;
   }
 

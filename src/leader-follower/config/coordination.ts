@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ConsensusReply, SentMessage } from '../../consensus/acceptor.ts';
-import type { VoterSet } from '../../consensus/voters.ts';
+import type { AgentVoterSet } from '../../coordination/embedded/agent-voters.ts';
 import { openAcceptorStore } from '../../coordination/embedded/acceptor-store.ts';
 import { doAllVote, seekAdmission, STANDING_PATH } from '../../coordination/embedded/admission.ts';
 import type { AskStanding } from '../../coordination/embedded/admission.ts';
@@ -131,7 +131,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
     });
   }
   const urls = new Map(voters(config).map((voter) => [voter.name, agentUrl(voter)]));
-  const useVoters = (set: VoterSet): void => {
+  const useVoters = (set: AgentVoterSet): void => {
     urls.clear();
     for (const { name, url } of set.voters) urls.set(name, url);
     // Where it cannot be written, the acceptor tells so itself, and answers nobody.

@@ -1,4 +1,4 @@
-import type { VoterSet } from '../../../consensus/voters.ts';
+import type { AgentVoterSet } from '../../../coordination/embedded/agent-voters.ts';
 import { LockstepError } from '../../../model/errors.ts';
 import type { NodeId } from '../../../model/node.ts';
 import { mayLead } from '../../core/candidate.ts';
@@ -12,7 +12,7 @@ import type { SeedNode } from './node-list.ts';
 const MAX_VOTERS = 7;
 
 /** The voters that a state names; null while those vote that founded the cluster. */
-export function voterSetOf(state: ClusterState | null): VoterSet | null {
+export function voterSetOf(state: ClusterState | null): AgentVoterSet | null {
   if (state?.votersEpoch === undefined) return null;
   const voters = (state.nodes ?? []).filter((node) => node.voter === true);
   return {
