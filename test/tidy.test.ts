@@ -15,7 +15,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   wire: ['model', 'clock'],
   news: [],
   http: [],
-  coordination: ['model', 'clock', 'consensus', 'news'],
+  coordination: ['model', 'clock', 'consensus', 'news', 'http'],
   'leader-follower': [
     'model',
     'clock',

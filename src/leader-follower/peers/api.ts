@@ -14,15 +14,16 @@ import { CHALLENGE_PATH } from '../../coordination/ask-as-operator.ts';
 import { Challenges } from '../../coordination/challenges.ts';
 import type { Standing } from '../../coordination/embedded/core/admission.ts';
 import { CONSENSUS_PATH } from '../../coordination/embedded/http-transport.ts';
+import { serveLinks } from '../../coordination/link/link-server.ts';
+import type { LinkApi } from '../../coordination/link/link-server.ts';
+import { Proofs } from '../../coordination/link/proofs.ts';
 import { createBoundedServer } from '../../http/bounded-server.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { NodesAnswer } from '../config/node-schema.ts';
+import type { Ping } from '../core/support.ts';
 import { EventStreams } from './event-streams.ts';
 import type { NewsSource } from './event-streams.ts';
-import { serveLinks } from './link-server.ts';
-import type { LinkApi } from './link-server.ts';
-import { Proofs } from './proofs.ts';
 import { parseNodeCommand } from '../members/node-keeper.ts';
 import type { NodeCommand } from '../members/node-keeper.ts';
 import { serveProbes } from './probes.ts';
@@ -32,6 +33,7 @@ import type { PlanRegister } from '../plan/plan-register.ts';
 import type {
   FenceReply,
   FenceRequest,
+  NodeStatus,
   PrepareReply,
   TakeoverReply,
   TakeoverRequest,
@@ -45,7 +47,7 @@ interface Env {
 }
 
 /** What the agent's HTTP interface is served from. */
-export interface AgentApi extends LinkApi, NewsSource {
+export interface AgentApi extends LinkApi<Ping, NodeStatus>, NewsSource {
   /** This node's vote in the consensus of the agents; null where they have none among themselves. */
   readonly vote: ((message: SentMessage) => Promise<ConsensusReply>) | null;
   /** See OpenCoordination. */

@@ -1,11 +1,11 @@
 import { askAgent } from '../../coordination/ask-agent.ts';
+import { SealedLink } from '../../coordination/link/link.ts';
 import type { AgentSeal } from '../../coordination/agent-seal.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { NodeId } from '../../model/node.ts';
 import { agentUrl } from '../config/config.ts';
 import type { NodeConfig } from '../config/config.ts';
 import type { Ping } from '../core/support.ts';
-import { PeerLink } from './link.ts';
 import type {
   FenceReply,
   FenceRequest,
@@ -34,6 +34,8 @@ export interface PeerReport {
   /** Why who answers at its address is not listened to; null where nobody answers, or all is well. */
   readonly distrust: string | null;
 }
+
+type PeerLink = SealedLink<Ping, NodeStatus>;
 
 /** A peer answered the ping that was sent at `sentAtMs`. */
 type PongListener = (from: NodeId, supports: boolean, sentAtMs: number) => void;
@@ -134,7 +136,7 @@ export class Peers {
 
   #open(node: NodeConfig): PeerLink {
     const isKnown = (): boolean => this.#links.get(node.name) === link;
-    const link: PeerLink = new PeerLink(node, this.#seal, this.#clock, {
+    const link: PeerLink = new SealedLink(node, this.#seal, this.#clock, {
       onStatus: (status) => {
         if (isKnown()) this.#hear(node.name, status);
       },

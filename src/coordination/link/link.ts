@@ -1,20 +1,18 @@
 import { request } from 'node:http';
 import type { Socket } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
-import { refusedBy, SEAL_HEADER } from '../../coordination/agent-seal.ts';
-import type { AgentSeal, LineSeal } from '../../coordination/agent-seal.ts';
+import { refusedBy, SEAL_HEADER } from '../agent-seal.ts';
+import type { AgentSeal, LineSeal } from '../agent-seal.ts';
 import { every } from '../../clock/every.ts';
 import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
-import type { NodeConfig } from '../config/config.ts';
-import type { Ping } from '../core/support.ts';
-import type { NodeStatus } from '../report/status.ts';
+import type { NodeId } from '../../model/node.ts';
 
 /**
  * Agents keep a connection open to each other: an upgraded HTTP connection of lines of JSON. Who opened it
  * sends pings; the other answers them and tells its status, at once when it changes. One small write each,
  * because they are sent many times a second. The two prove to each other who they are when it is opened, and
- * each line carries a code of its own.
+ * each line carries a code of its own. What a ping and a status say is for those to know who use the link.
  */
 export const LINK_PATH = '/v1/link';
 export const LINK_PROTOCOL = 'lockstep-link';
@@ -29,15 +27,15 @@ const UNSENT_LIMIT_BYTES = 256_000;
 const LINE_LIMIT_BYTES = 1_000_000;
 
 /** From who opened the link. `ping` is null when only the time of the round trip is asked for. */
-export interface LinkRequest {
+export interface LinkRequest<Ping> {
   readonly id: number;
   readonly ping: Ping | null;
 }
 
 /** From the other side. */
-export type LinkMessage =
+export type LinkMessage<Status> =
   | { readonly kind: 'pong'; readonly id: number; readonly supports: boolean }
-  | { readonly kind: 'status'; readonly status: NodeStatus };
+  | { readonly kind: 'status'; readonly status: Status };
 
 /** Calls `onLine` for each line that the other side sealed, and destroys a connection with something else. */
 export function readLines(socket: Socket, seal: LineSeal, onLine: (value: unknown) => void): void {
@@ -57,20 +55,27 @@ export function readLines(socket: Socket, seal: LineSeal, onLine: (value: unknow
 }
 
 /** Sends one line. A reader that stalls is given up before it grows this process. */
-export function writeLine(socket: Socket, seal: LineSeal, value: LinkRequest | LinkMessage): void {
+export function writeLine(socket: Socket, seal: LineSeal, value: object): void {
   if (!socket.writable) return;
   if (socket.writableLength > UNSENT_LIMIT_BYTES) socket.destroy();
   else socket.write(`${seal.seal(JSON.stringify(value))}\n`);
 }
 
-interface Link {
+/** Who is at the other end, and where. */
+export interface LinkTarget {
+  readonly name: NodeId;
+  readonly host: string;
+  readonly agentPort: number;
+}
+
+interface OpenLink {
   readonly socket: Socket;
   readonly lines: LineSeal;
 }
 
-/** What a {@link PeerLink} tells. */
-export interface LinkListener {
-  onStatus(status: NodeStatus): void;
+/** What a {@link SealedLink} tells. */
+export interface LinkListener<Status> {
+  onStatus(status: Status): void;
   /** An answer to the ping that was sent at `sentAtMs`. */
   onPong(supports: boolean, sentAtMs: number): void;
   /** This node and who answers at the peer's address do not trust each other. */
@@ -78,19 +83,19 @@ export interface LinkListener {
 }
 
 /** The link to one other agent; it connects again for as long as it is not closed. */
-export class PeerLink {
-  readonly #node: NodeConfig;
+export class SealedLink<Ping, Status> {
+  readonly #node: LinkTarget;
   readonly #seal: AgentSeal;
   readonly #clock: Clock;
-  readonly #listener: LinkListener;
+  readonly #listener: LinkListener<Status>;
   readonly #closing = new AbortController();
   readonly #sentAtMs = new Map<number, number>();
-  #link: Link | null = null;
+  #link: OpenLink | null = null;
   #nextId = 1;
   #roundTripMs: number | null = null;
   #distrust: string | null = null;
 
-  constructor(node: NodeConfig, seal: AgentSeal, clock: Clock, listener: LinkListener) {
+  constructor(node: LinkTarget, seal: AgentSeal, clock: Clock, listener: LinkListener<Status>) {
     this.#node = node;
     this.#seal = seal;
     this.#clock = clock;
@@ -112,7 +117,8 @@ export class PeerLink {
     if (this.#link === null) return;
     const id = this.#nextId++;
     this.#sentAtMs.set(id, this.#clock.nowMs());
-    writeLine(this.#link.socket, this.#link.lines, { id, ping });
+    const request: LinkRequest<Ping> = { id, ping };
+    writeLine(this.#link.socket, this.#link.lines, request);
   }
 
   close(): void {
@@ -133,7 +139,7 @@ export class PeerLink {
     }
   }
 
-  #connect(): Promise<Link> {
+  #connect(): Promise<OpenLink> {
     const { name, host, agentPort } = this.#node;
     const sealed = this.#seal.seal({ to: name, method: 'GET', path: LINK_PATH, body: '' });
     return new Promise((resolve, reject) => {
@@ -170,7 +176,7 @@ export class PeerLink {
   }
 
   /** Until the connection ends. */
-  #serve(link: Link): Promise<void> {
+  #serve(link: OpenLink): Promise<void> {
     const { socket, lines } = link;
     socket.setNoDelay(true);
     this.#sentAtMs.clear();
@@ -178,7 +184,7 @@ export class PeerLink {
     let heardAtMs = this.#clock.nowMs();
     readLines(socket, lines, (value) => {
       heardAtMs = this.#clock.nowMs();
-      this.#hear(value as LinkMessage, heardAtMs);
+      this.#hear(value as LinkMessage<Status>, heardAtMs);
     });
     return new Promise((resolve) => {
       const endWatch = every(this.#clock, STATUS_INTERVAL_MS, () => {
@@ -193,7 +199,7 @@ export class PeerLink {
     });
   }
 
-  #hear(message: LinkMessage, nowMs: number): void {
+  #hear(message: LinkMessage<Status>, nowMs: number): void {
     if (message.kind === 'status') return this.#listener.onStatus(message.status);
     const sentAtMs = this.#sentAtMs.get(message.id);
     if (sentAtMs === undefined) return;

@@ -6,33 +6,24 @@ import type { AddressInfo, Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/clock/system-clock.ts';
 import type { AgentSeal } from '../../src/coordination/agent-seal.ts';
-import type { NodeConfig } from '../../src/leader-follower/config/config.ts';
-import { LINK_PROTOCOL, PeerLink } from '../../src/leader-follower/peers/link.ts';
-import { Proofs } from '../../src/leader-follower/peers/proofs.ts';
-import { serveLinks } from '../../src/leader-follower/peers/link-server.ts';
-import type { NodeStatus } from '../../src/leader-follower/report/status.ts';
-import { parseNodeId, parseTerm } from '../../src/model/node.ts';
+import { LINK_PROTOCOL, SealedLink } from '../../src/coordination/link/link.ts';
+import { Proofs } from '../../src/coordination/link/proofs.ts';
+import { serveLinks } from '../../src/coordination/link/link-server.ts';
+import { parseNodeId } from '../../src/model/node.ts';
 import { sealOf } from './coordination-cluster.ts';
 
 const [A, B] = [parseNodeId('a'), parseNodeId('b')];
-const PING = { holder: A, term: parseTerm(1), version: 1, supportMs: 600 };
-const STATUS: NodeStatus = {
-  cluster: 'shop',
-  node: B,
-  role: 'follower',
-  state: 'running',
-  detail: null,
-  hasData: true,
-  term: 1,
-  history: null,
-  receivedLsn: null,
-  replayedLsn: null,
-  replayAgeMs: null,
-  following: A,
-  isReceiving: true,
-  version: 1,
-  hasLostLeader: false,
-};
+/** What two agents say to each other is theirs to know: here so much. */
+interface Ping {
+  readonly term: number;
+}
+interface Status {
+  readonly node: string;
+  readonly state: string;
+}
+
+const PING: Ping = { term: 1 };
+const STATUS: Status = { node: 'b', state: 'running' };
 
 /** The side that is connected to, which supports nobody. */
 async function serveOther(seal: AgentSeal): Promise<Listening & { readonly refused: string[] }> {
@@ -75,23 +66,15 @@ async function listen(
 
 /** This side of a link: pings all the time, and keeps what it heard. */
 class Opener implements Disposable {
-  readonly statuses: NodeStatus[] = [];
+  readonly statuses: Status[] = [];
   readonly pongs: boolean[] = [];
   readonly distrust: string[] = [];
-  readonly link: PeerLink;
+  readonly link: SealedLink<Ping, Status>;
   readonly #timer: NodeJS.Timeout;
 
   constructor(port: number, seal: AgentSeal) {
-    const node: NodeConfig = {
-      name: B,
-      host: '127.0.0.1',
-      port: 1,
-      agentPort: port,
-      failoverPriority: 1,
-      witness: false,
-      voter: true,
-    };
-    this.link = new PeerLink(node, seal, systemClock, {
+    const node = { name: B, host: '127.0.0.1', agentPort: port };
+    this.link = new SealedLink(node, seal, systemClock, {
       onStatus: (status) => void this.statuses.push(status),
       onPong: (supports) => void this.pongs.push(supports),
       onDistrust: (reason) => void this.distrust.push(reason),

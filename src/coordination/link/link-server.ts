@@ -1,22 +1,20 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
-import { SEAL_HEADER } from '../../coordination/agent-seal.ts';
-import type { AgentSeal, HeardRequest, LineSeal } from '../../coordination/agent-seal.ts';
+import { SEAL_HEADER } from '../agent-seal.ts';
+import type { AgentSeal, HeardRequest, LineSeal } from '../agent-seal.ts';
 import { Seats } from '../../http/core/seats.ts';
 import { every } from '../../clock/every.ts';
 import type { Clock } from '../../model/clock.ts';
-import type { Ping } from '../core/support.ts';
 import { LINK_PATH, LINK_PROTOCOL, readLines, STATUS_INTERVAL_MS, writeLine } from './link.ts';
-import type { LinkRequest } from './link.ts';
+import type { LinkMessage, LinkRequest } from './link.ts';
 import type { Proofs } from './proofs.ts';
-import type { NodeStatus } from '../report/status.ts';
 
 /** Who opened a link sends several lines a second; one that is silent for so long is gone, or was none of us. */
 const SILENT_AFTER_MS = 5_000;
 
 /** The side of a link that was connected to: answers pings, and tells this node's status. */
-export interface LinkApi {
-  status(): NodeStatus;
+export interface LinkApi<Ping, Status> {
+  status(): Status;
   /** Calls `listener` when the status changed in a way that others act on. */
   onStatusChange(listener: () => void): () => void;
   /** Whether this member supports the leader that pings. */
@@ -30,9 +28,9 @@ const LINKS_PER_NODE = 4;
 const MAX_LINKS = 256;
 
 /** Serves links on an agent's HTTP server. Returns the function that ends those that stand. */
-export function serveLinks(options: {
+export function serveLinks<Ping, Status>(options: {
   readonly server: Server;
-  readonly api: LinkApi;
+  readonly api: LinkApi<Ping, Status>;
   readonly seal: AgentSeal;
   readonly proofs: Proofs;
   readonly clock: Clock;
@@ -67,7 +65,11 @@ export function serveLinks(options: {
   };
 }
 
-function hear(request: IncomingMessage, api: LinkApi, seal: AgentSeal): HeardRequest | null {
+function hear(
+  request: IncomingMessage,
+  api: Pick<LinkApi<never, unknown>, 'onRefused'>,
+  seal: AgentSeal,
+): HeardRequest | null {
   try {
     return seal.hear(request.headers.authorization, 'GET', LINK_PATH);
   } catch (error) {
@@ -76,13 +78,19 @@ function hear(request: IncomingMessage, api: LinkApi, seal: AgentSeal): HeardReq
   }
 }
 
-function serveLink(socket: Socket, lines: LineSeal, api: LinkApi, clock: Clock): void {
-  const tell = (): void => writeLine(socket, lines, { kind: 'status', status: api.status() });
+function serveLink<Ping, Status>(
+  socket: Socket,
+  lines: LineSeal,
+  api: LinkApi<Ping, Status>,
+  clock: Clock,
+): void {
+  const say = (message: LinkMessage<Status>): void => writeLine(socket, lines, message);
+  const tell = (): void => say({ kind: 'status', status: api.status() });
   let heardAtMs = clock.nowMs();
   readLines(socket, lines, (value) => {
     heardAtMs = clock.nowMs();
-    const { id, ping } = value as LinkRequest;
-    writeLine(socket, lines, { kind: 'pong', id, supports: ping !== null && api.answerPing(ping) });
+    const { id, ping } = value as LinkRequest<Ping>;
+    say({ kind: 'pong', id, supports: ping !== null && api.answerPing(ping) });
   });
   tell();
   const end = every(clock, STATUS_INTERVAL_MS, () => {
