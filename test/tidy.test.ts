@@ -13,7 +13,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   postgres: ['model', 'clock', 'host', 'wire'],
   clock: ['model'],
   wire: ['model', 'clock'],
-  news: [],
+  news: ['model', 'clock'],
   http: [],
   coordination: ['model', 'clock', 'consensus', 'news', 'http'],
   'leader-follower': [
@@ -30,7 +30,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   // An app that imports the client must not load agent code.
   client: ['model', 'clock', 'wire', 'news'],
   'multi-leader': ['model', 'clock', 'host', 'postgres', 'coordination', 'logical', 'http', 'wire'],
-  admin: ['model', 'news', 'http'],
+  admin: ['model', 'clock', 'news', 'http'],
   logical: ['model', 'postgres', 'wire'],
   leaderless: ['model', 'consensus', 'wire'],
   cli: [

@@ -1,9 +1,9 @@
-import { performance } from 'node:perf_hooks';
-
 import type { NewsVerifier } from '../news/signature.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
-import { openAgentStream } from './agent-stream.ts';
-import type { AgentStream } from './agent-stream.ts';
+import { every } from '../clock/every.ts';
+import { systemClock } from '../clock/system-clock.ts';
+import { NewsStream } from '../news/news-stream.ts';
+import { parseAgentMessage } from './core/agent-message.ts';
 import { mergeEvents, mergeTopologies, withoutAgents } from './core/merge.ts';
 import type { AgentView } from './core/merge.ts';
 import type { AdminLogger, ClusterChange, ClusterView } from './source.ts';
@@ -11,6 +11,7 @@ import type { AdminLogger, ClusterChange, ClusterView } from './source.ts';
 const EVENT_LIMIT = 500;
 /** Agents tell their view at least once a second; this many silent milliseconds are no hiccup any more. */
 const QUIET_MS = 3000;
+const SKIPPED = 'an agent sends messages that are not signed, or not understood here; they are skipped';
 /** More than this many are not a cluster's. */
 const MAX_TOLD_AGENTS = 64;
 
@@ -26,7 +27,7 @@ export interface ClusterSourceOptions {
 
 /** A {@link ClusterView} that follows a cluster's agents until it is closed. */
 export interface ClusterSource extends ClusterView {
-  close(): Promise<void>;
+  close(): void;
 }
 
 /**
@@ -47,7 +48,7 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
     for (const listener of listeners) listener(change);
   }
   function remerge(): void {
-    const merged = mergeTopologies([...views.values()], performance.now(), QUIET_MS) ?? fallback;
+    const merged = mergeTopologies([...views.values()], systemClock.nowMs(), QUIET_MS) ?? fallback;
     const text = JSON.stringify(merged);
     if (text === told || merged === null) return;
     told = text;
@@ -66,7 +67,7 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
     if (change.kind === 'topology') {
       views.set(agentUrl, {
         topology: change.topology,
-        receivedAtMs: performance.now(),
+        receivedAtMs: systemClock.nowMs(),
         isConnected: true,
       });
       remerge();
@@ -82,7 +83,7 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
     remerge();
   }
 
-  const streams = new Map<string, AgentStream>();
+  const streams = new Map<string, NewsStream>();
   let isClosed = false;
   /** Also agents of nodes that came later are followed, and no more those of nodes that went. */
   function followAgents(): void {
@@ -92,29 +93,36 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
       if (wanted.has(agentUrl)) continue;
       streams.delete(agentUrl);
       views.delete(agentUrl);
-      void stream.close();
+      stream.close();
     }
     for (const agentUrl of wanted) {
       if (streams.has(agentUrl)) continue;
       const isCurrent = (): boolean => streams.get(agentUrl) === stream;
-      const stream: AgentStream = openAgentStream({
+      let hasWarned = false;
+      const stream: NewsStream = new NewsStream({
         agentUrl,
         verify: options.verify,
-        onChange: (change) => {
-          if (isCurrent()) hear(agentUrl, change);
+        clock: systemClock,
+        onEvent: (event) => {
+          const change = parseAgentMessage(event);
+          if (change !== null && isCurrent()) hear(agentUrl, change);
+          return change !== null;
+        },
+        onSkipped: (event) => {
+          if (!hasWarned) options.logger?.warn({ agentUrl, event }, SKIPPED);
+          hasWarned = true;
         },
         onLost: () => {
+          hasWarned = false;
           if (isCurrent()) lose(agentUrl);
         },
-        ...(options.logger === undefined ? {} : { logger: options.logger }),
       });
       streams.set(agentUrl, stream);
     }
   }
   followAgents();
   // A silent agent sends nothing that would trigger a merge: look again by ourselves.
-  const quietCheck = setInterval(remerge, QUIET_MS / 3);
-  quietCheck.unref();
+  const endQuietCheck = every(systemClock, QUIET_MS / 3, remerge);
 
   return {
     topology: () => topology,
@@ -123,11 +131,11 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    async close() {
-      clearInterval(quietCheck);
+    close() {
+      endQuietCheck();
       listeners.clear();
       isClosed = true;
-      await Promise.all([...streams.values()].map((stream) => stream.close()));
+      for (const stream of streams.values()) stream.close();
     },
   };
 }

@@ -3,7 +3,7 @@ import { streamSSE } from 'hono/streaming';
 import type { SSEStreamingApi } from 'hono/streaming';
 
 import { createOutbox } from './core/outbox.ts';
-import type { SseMessage } from './core/sse.ts';
+import type { PageMessage } from './core/outbox.ts';
 
 const OUTBOX_LIMIT = 600;
 const RECONNECT_MS = 1000;
@@ -11,15 +11,15 @@ const RECONNECT_MS = 1000;
 /** All open event streams of one server. */
 export interface EventStreams {
   /** Answers with a stream that starts with `first`. */
-  open(context: Context, first: SseMessage): Response;
+  open(context: Context, first: PageMessage): Response;
   /** Sends to every open stream; one that does not read loses its oldest messages, nothing else. */
-  broadcast(message: SseMessage): void;
+  broadcast(message: PageMessage): void;
   /** Ends every stream. */
   close(): void;
 }
 
 interface OpenStream {
-  put(message: SseMessage): void;
+  put(message: PageMessage): void;
   end(): void;
 }
 
@@ -37,7 +37,11 @@ export function createEventStreams(): EventStreams {
   };
 }
 
-async function serveStream(stream: SSEStreamingApi, first: SseMessage, open: Set<OpenStream>): Promise<void> {
+async function serveStream(
+  stream: SSEStreamingApi,
+  first: PageMessage,
+  open: Set<OpenStream>,
+): Promise<void> {
   const outbox = createOutbox(OUTBOX_LIMIT);
   let isEnding = false;
   let wake = (): void => {};

@@ -146,7 +146,7 @@ test('an impostor on a dead node’s ports gets no secret, names no node and sto
     expect(source.topology()?.leader).toBe(leader.name);
   }
   watch.close();
-  await source.close();
+  source.close();
   expect(changes.filter((change) => change !== null)).toEqual([]);
   // A client that lived through it, and one that comes after, are served as before.
   await pool.query('INSERT INTO written DEFAULT VALUES');

@@ -2,58 +2,16 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
 import { parseAgentMessage } from '../../src/admin/core/agent-message.ts';
-import { nextBackoffMs } from '../../src/admin/core/backoff.ts';
 import { toErrorAnswer } from '../../src/admin/core/error-answer.ts';
 import { isLoopbackHost, parseBearer } from '../../src/admin/core/guard.ts';
 import { createOutbox } from '../../src/admin/core/outbox.ts';
 import { takeSample, walBytesPerSecond } from '../../src/admin/core/sample.ts';
-import { formatSse, parseSse } from '../../src/admin/core/sse.ts';
-import type { SseMessage } from '../../src/admin/core/sse.ts';
 import { createHistory } from '../../src/admin/history.ts';
 import { formatBytes, formatDuration, formatRate } from '../../src/admin/page/format.js';
 import { headline } from '../../src/admin/page/headline.js';
 import { chooseScale } from '../../src/admin/page/scale.js';
 import { LockstepError } from '../../src/model/errors.ts';
 import { clusterEvent, node, topology } from './admin-fixtures.ts';
-
-describe('parseSse', () => {
-  test('reads names, several data lines, comments and any line end', () => {
-    const { messages, rest } = parseSse(
-      ': hello\n\nevent: topology\r\ndata: {"a":\r\ndata: 1}\r\n\r\ndata:x\n\nevent: ev',
-    );
-    expect(messages).toEqual([
-      { event: 'topology', data: '{"a":\n1}' },
-      { event: 'message', data: 'x' },
-    ]);
-    expect(rest).toBe('event: ev');
-  });
-
-  test('however the stream is cut, the same messages come out', () => {
-    const message = fc.record({ event: fc.constantFrom('topology', 'event'), data: fc.string() });
-    fc.assert(
-      fc.property(fc.array(message), fc.array(fc.nat(30)), (sent, cuts) => {
-        let left = sent
-          .map(formatSse)
-          .join('')
-          .replaceAll('\n', cuts.length % 2 === 0 ? '\n' : '\r\n');
-        const chunks: string[] = [];
-        for (const cut of cuts) {
-          chunks.push(left.slice(0, cut));
-          left = left.slice(cut);
-        }
-        const received: SseMessage[] = [];
-        let rest = '';
-        for (const chunk of [...chunks, left]) {
-          const parsed = parseSse(rest + chunk);
-          received.push(...parsed.messages);
-          rest = parsed.rest;
-        }
-        const expected = sent.map(({ event, data }) => ({ event, data: data.replace(/\r\n|\r/g, '\n') }));
-        expect(received).toEqual(expected);
-      }),
-    );
-  });
-});
 
 describe('parseAgentMessage', () => {
   test('takes what fits the model', () => {
@@ -181,18 +139,6 @@ test('a slow reader keeps the newest topology and never more than the limit', ()
   outbox.put({ event: 'topology', data: '3' });
   expect(outbox.take().map((message) => message.data)).toEqual(['b', 'c', '3']);
   expect(outbox.take()).toEqual([]);
-});
-
-test('backoff grows to two seconds and never beyond', () => {
-  expect(nextBackoffMs(0, 1)).toBe(100);
-  expect(nextBackoffMs(2, 0)).toBe(200);
-  fc.assert(
-    fc.property(fc.nat(10_000), fc.double({ min: 0, max: 1, noNaN: true }), (failures, random) => {
-      const ms = nextBackoffMs(failures, random);
-      expect(ms).toBeGreaterThanOrEqual(50);
-      expect(ms).toBeLessThanOrEqual(2000);
-    }),
-  );
 });
 
 test.each([

@@ -7,14 +7,14 @@ import { promisify } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
 
 import { createClusterSource } from '../../src/admin/cluster-source.ts';
-import { formatSse, parseSse } from '../../src/admin/core/sse.ts';
-import type { SseMessage } from '../../src/admin/core/sse.ts';
+import type { PageMessage } from '../../src/admin/core/outbox.ts';
+import { formatEvent, readEvents } from '../../src/news/event.ts';
 import { createNewsSigner, createNewsVerifier } from '../../src/news/signature.ts';
 import { startAdminServer } from '../../src/admin/server.ts';
 import { clusterEvent, node, scriptedSource, topology } from './admin-fixtures.ts';
 import type { ScriptedSource } from './admin-fixtures.ts';
 
-const closers: (() => Promise<void>)[] = [];
+const closers: (() => void | Promise<void>)[] = [];
 
 afterEach(async () => {
   for (const close of closers.splice(0).toReversed()) await close();
@@ -41,15 +41,15 @@ function command(url: string, source: ScriptedSource, body?: string): Promise<Re
 }
 
 /** Reads an event stream until `wanted` says so. */
-async function readStream(url: string, wanted: (messages: readonly SseMessage[]) => boolean) {
+async function readStream(url: string, wanted: (messages: readonly PageMessage[]) => boolean) {
   const response = await fetch(url, { signal: AbortSignal.timeout(10_000) });
-  const messages: SseMessage[] = [];
+  const messages: PageMessage[] = [];
   let text = '';
   if (response.body === null) throw new Error('no stream');
   for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
-    const parsed = parseSse(text + chunk);
-    text = parsed.rest;
-    messages.push(...parsed.messages);
+    const read = readEvents(text + chunk);
+    text = read.rest;
+    messages.push(...read.events);
     if (wanted(messages)) return messages;
   }
   throw new Error(`the stream ended after ${messages.map((message) => message.event).join(', ')}`);
@@ -228,13 +228,16 @@ test('a port that is taken is one clear error', async () => {
   });
 });
 
+interface AgentMessage extends PageMessage {
+  readonly signature?: string;
+}
+
 /** An agent's event stream, as far as this room knows it. */
-async function serveAgent(port: number, messages: () => readonly SseMessage[]) {
+async function serveAgent(port: number, messages: () => readonly AgentMessage[]) {
   const server: Server = createServer((incoming, response) => {
     if (incoming.url !== '/v1/events') return void response.writeHead(404).end();
     response.writeHead(200, { 'content-type': 'text/event-stream' });
-    const say = (message: SseMessage): string =>
-      `${message.signature === undefined ? '' : `signature: ${message.signature}\n`}${formatSse(message)}`;
+    const say = (message: AgentMessage): string => formatEvent({ signature: '', ...message });
     response.write(`: hello\n\n${messages().map(say).join('')}`);
   });
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
@@ -297,7 +300,7 @@ test('the source also follows agents of nodes that came later, and no more those
   ]);
   const urlOf = (port: number): string => `http://127.0.0.1:${port}`;
   let listed: Parameters<typeof topology>[0] = {};
-  const news = (): readonly SseMessage[] => [{ event: 'topology', data: JSON.stringify(topology(listed)) }];
+  const news = (): readonly AgentMessage[] => [{ event: 'topology', data: JSON.stringify(topology(listed)) }];
   const seed = await serveAgent(0, news);
   const own = node('n1', { agentUrl: urlOf(seed.port) });
   listed = { version: 1, nodes: [own, node('n4', { agentUrl: urlOf(fourth.port) })] };
@@ -315,7 +318,7 @@ test('the source also follows agents of nodes that came later, and no more those
 
 test('a cluster source takes nothing that no agent of the cluster signed', async () => {
   const [signer, other] = [1, 2].map((byte) => createNewsSigner(Buffer.alloc(32, byte)));
-  const sign = (event: string, value: unknown, by = signer!): SseMessage => {
+  const sign = (event: string, value: unknown, by = signer!): AgentMessage => {
     const data = JSON.stringify(value);
     return { event, data, signature: by.sign(event, data) };
   };

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
 import type { ClusterEvent, NodeTopology, Topology } from '../../model/topology.ts';
+import type { SignedEvent } from '../../news/event.ts';
 import type { ClusterChange } from '../source.ts';
-import type { SseMessage } from './sse.ts';
 
 const LSN = z.string().regex(/^[0-9A-Fa-f]{1,8}\/[0-9A-Fa-f]{1,8}$/);
 
@@ -81,7 +81,7 @@ const EVENT: z.ZodType<ClusterEvent> = z.looseObject({
 });
 
 /** What an agent's message says; null for names that are not known here and for data that does not fit the model. */
-export function parseAgentMessage(message: SseMessage): ClusterChange | null {
+export function parseAgentMessage(message: Pick<SignedEvent, 'event' | 'data'>): ClusterChange | null {
   const value = parseJson(message.data);
   if (message.event === 'topology') {
     const result = TOPOLOGY.safeParse(value);

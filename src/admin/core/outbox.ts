@@ -1,18 +1,22 @@
-import type { SseMessage } from './sse.ts';
+/** What a page is told. */
+export interface PageMessage {
+  readonly event: string;
+  readonly data: string;
+}
 
 /**
  * What one slow reader has not been sent yet, never more than `limit` messages: a newer topology replaces
  * the one that waits, and beyond the limit the oldest message goes.
  */
 export interface Outbox {
-  put(message: SseMessage): void;
+  put(message: PageMessage): void;
   /** Everything that waits, in order, and forgets it. */
-  take(): readonly SseMessage[];
+  take(): readonly PageMessage[];
 }
 
 /** An empty outbox. */
 export function createOutbox(limit: number): Outbox {
-  let waiting: SseMessage[] = [];
+  let waiting: PageMessage[] = [];
   return {
     put(message) {
       if (message.event === 'topology') waiting = waiting.filter((other) => other.event !== 'topology');

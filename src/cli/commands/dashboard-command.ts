@@ -56,7 +56,7 @@ async function runDashboard(options: ClusterPlace & { readonly port?: number }):
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => resolve());
   });
   await server.close();
-  await source.close();
+  source.close();
 }
 
 /** Agents can hand over; to end and start them is up to whoever runs them. */

@@ -230,7 +230,7 @@ class DevCluster {
     await this.#leaderless?.stopAll();
     await this.#supervisor.stopAll(leader);
     await this.#admin?.close();
-    await this.#source.close();
+    this.#source.close();
     await removeRunFile(this.#stateDir);
     this.#screen.close();
   }

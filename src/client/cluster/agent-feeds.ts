@@ -1,16 +1,18 @@
 import type { Clock } from '../../model/clock.ts';
 import type { NodeTopology, Topology } from '../../model/topology.ts';
+import type { SignedEvent } from '../../news/event.ts';
+import { NewsStream } from '../../news/news-stream.ts';
 import { createNewsVerifier } from '../../news/signature.ts';
-import { AgentFeed } from './agent-feed.ts';
 import type { NodeKey } from '../../model/node.ts';
 import type { AgentStatement } from './core/leadership.ts';
+import { parseTopologyEvent } from './topology-event.ts';
 
 /** Enough that no single agent's death costs the news, whatever the cluster's size. */
 const MAX_AGENT_FEEDS = 3;
 
 /** What some of a cluster's agents tell over their event streams, of which the newest counts. */
 export class AgentFeeds {
-  readonly #feeds = new Map<string, { readonly key: string; readonly feed: AgentFeed }>();
+  readonly #feeds = new Map<string, { readonly key: string; readonly feed: NewsStream }>();
   readonly #clock: Clock;
   readonly #listener: (topology: Topology, isNews: boolean) => void;
   #topology: Topology | null = null;
@@ -40,7 +42,11 @@ export class AgentFeeds {
     this.unsubscribe(agentUrl);
     const verify = createNewsVerifier(key);
     if (verify === null || this.#feeds.size >= MAX_AGENT_FEEDS || !isAgentUrl(agentUrl)) return;
-    const feed = new AgentFeed(agentUrl, verify, this.#clock, (topology) => this.#hear(topology, key));
+    const onEvent = (event: SignedEvent): boolean => {
+      const topology = parseTopologyEvent(event);
+      return topology !== null && this.#hear(topology, key);
+    };
+    const feed = new NewsStream({ agentUrl, verify, clock: this.#clock, onEvent });
     this.#feeds.set(agentUrl, { key, feed });
   }
 

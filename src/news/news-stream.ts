@@ -1,0 +1,114 @@
+import { request as requestHttp } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import type { Clock } from '../model/clock.ts';
+import { nextBackoffMs } from './core/backoff.ts';
+import { readEvents } from './event.ts';
+import type { SignedEvent } from './event.ts';
+import type { NewsVerifier } from './signature.ts';
+
+const CONNECT_TIMEOUT_MS = 2000;
+
+/** Three times the agents' keep-alive: a stream that says nothing for so long would not bring news either. */
+const SILENCE_MS = 15_000;
+
+/** An event that never ends is not an agent's. */
+const MAX_EVENT_CHARACTERS = 1_000_000;
+
+export interface NewsStreamOptions {
+  readonly agentUrl: string;
+  /** Whether an agent of the cluster said it: whoever took its port is not heard. */
+  readonly verify: NewsVerifier;
+  readonly clock: Clock;
+  /** Told of each event that is signed; whether it was understood. */
+  onEvent(event: SignedEvent): boolean;
+  /** An event was not signed, or not understood. */
+  onSkipped?(event: string): void;
+  /** A connection ended, or could not be made. */
+  onLost?(): void;
+}
+
+/**
+ * One agent's events (`GET /v1/events`), for as long as it is open: it connects again at once after a stream that brought
+ * something, then ever slower. It keeps no process alive.
+ */
+export class NewsStream {
+  readonly #url: URL;
+  readonly #options: NewsStreamOptions;
+  #request: ClientRequest | null = null;
+  #callOff: (() => void) | null = null;
+  #failures = 0;
+  #hasHeard = false;
+  #isClosed = false;
+
+  constructor(options: NewsStreamOptions) {
+    this.#url = new URL('/v1/events', options.agentUrl);
+    this.#options = options;
+    this.#connect();
+  }
+
+  /** Whether the agent is connected and has said something under its signature. */
+  get isLive(): boolean {
+    return this.#hasHeard;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#callOff?.();
+    this.#request?.destroy();
+  }
+
+  #connect(): void {
+    const open = this.#url.protocol === 'https:' ? requestHttps : requestHttp;
+    const request = open(this.#url, { headers: { accept: 'text/event-stream' }, agent: false });
+    this.#request = request;
+    this.#expectWithin(CONNECT_TIMEOUT_MS);
+    request.on('socket', (socket) => socket.unref());
+    request.on('response', (response) => this.#read(response));
+    // Refused, reset or silent: all mean the same here.
+    request.on('error', () => undefined);
+    request.on('close', () => this.#retry());
+    request.end();
+  }
+
+  /** Ends the connection unless it says something in time. */
+  #expectWithin(ms: number): void {
+    this.#callOff?.();
+    this.#callOff = this.#options.clock.after(ms, () => this.#request?.destroy());
+  }
+
+  #read(response: IncomingMessage): void {
+    if (response.statusCode !== 200) {
+      response.destroy();
+      return;
+    }
+    let text = '';
+    this.#expectWithin(SILENCE_MS);
+    response.setEncoding('utf8');
+    response.on('error', () => undefined);
+    response.on('data', (chunk: string) => {
+      this.#expectWithin(SILENCE_MS);
+      const { events, rest } = readEvents(text + chunk);
+      text = rest;
+      for (const event of events) this.#hear(event);
+      if (text.length > MAX_EVENT_CHARACTERS) response.destroy();
+    });
+  }
+
+  #hear(event: SignedEvent): void {
+    if (this.#isClosed) return;
+    const { verify, onEvent, onSkipped } = this.#options;
+    if (verify(event.event, event.data, event.signature) && onEvent(event)) this.#hasHeard = true;
+    else onSkipped?.(event.event);
+  }
+
+  #retry(): void {
+    this.#callOff?.();
+    this.#failures = this.#hasHeard ? 0 : this.#failures + 1;
+    this.#hasHeard = false;
+    if (this.#isClosed) return;
+    this.#options.onLost?.();
+    const pauseMs = nextBackoffMs(this.#failures, Math.random());
+    this.#callOff = this.#options.clock.after(pauseMs, () => this.#connect());
+  }
+}
