@@ -1,5 +1,5 @@
 import type { PoolClient, PoolConfig } from 'pg';
-import type { Servers } from './cluster/servers.ts';
+import type { Servers } from './servers.ts';
 import { NONE_EXCLUDED } from './route/node-finder.ts';
 import type { RouteProgress } from './route/node-finder.ts';
 import type { SessionState } from './session/session-state.ts';

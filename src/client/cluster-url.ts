@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { PoolConfig } from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import type { AuthMethod } from '../wire/core/auth-guard.ts';
-import type { HostAddress, LockstepOptions } from './options.ts';
+import type { HostAddress, LockstepOptions } from './app/options.ts';
 import { unknownName } from './unknown-name.ts';
 
 const CLUSTER_URL = /^postgres(?:ql)?:\/\/(?:([^@/]*)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/;

@@ -1,7 +1,7 @@
 import { formatLsn } from '../model/lsn.ts';
 import type { SessionTokens } from './session/session-tokens.ts';
 import type { TopologyMonitor } from './cluster/topology-monitor.ts';
-import type { Traffic, TrafficCounts } from './route/traffic.ts';
+import type { Traffic, TrafficCounts } from './cluster/traffic.ts';
 
 /** One server as this pool sees it. */
 export interface ClientNode {

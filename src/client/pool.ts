@@ -1,19 +1,18 @@
 import type pg from 'pg';
 import type { PoolClient, QueryResult, Submittable } from 'pg';
 import type { RouteExplanation } from './route/core/explain.ts';
-import { withCallersFrame } from './failures.ts';
+import { withCallersFrame } from './app/failures.ts';
 import { OutcomeTable } from './transaction/outcome.ts';
 import { createClassifier } from './classify/leader-catalog.ts';
 import { checkOut, releaseOf } from './checkout.ts';
 import { NONE_EXCLUDED } from './route/node-finder.ts';
-import type { LeaseSource } from './route/node-finder.ts';
 import type { ListenOptions, Notification, Subscription } from './cluster/notifications.ts';
 import { exportMetrics } from './observe/metrics.ts';
-import type { Meter } from './observe/meter.ts';
+import type { Meter } from './app/meter.ts';
 import type { ConnectionCount } from '../wire/contract.ts';
 import { Hedger } from './route/hedge.ts';
 import { resolveOptions } from './resolve-options.ts';
-import type { LockstepOptions, ResolvedOptions } from './options.ts';
+import type { LockstepOptions, ResolvedOptions } from './app/options.ts';
 import { describeTopology, describeTraffic } from './pool-view.ts';
 import type { ClientStats, ClientTopology } from './pool-view.ts';
 import { PreparedTexts } from './statement/prepared-texts.ts';
@@ -28,18 +27,19 @@ import {
 import type { Queryable } from './statement/queryable.ts';
 import { StatementRunner } from './statement/runner.ts';
 import { submitOnLeader } from './statement/self-submitting.ts';
-import { Servers } from './cluster/servers.ts';
+import { Servers } from './servers.ts';
 import { resolvePoolOptions, SingleServerSource } from './single-server.ts';
 import type { LockstepPoolOptions } from './single-server.ts';
-import { createQuery, createTransaction } from './session/session.ts';
-import type { Session } from './session/session.ts';
-import { Sessions } from './session/sessions.ts';
-import type { SessionOptions } from './session/sessions.ts';
+import { createQuery, createTransaction } from './session.ts';
+import type { Session } from './session.ts';
+import { Sessions } from './sessions.ts';
+import type { SessionOptions } from './sessions.ts';
 import { SessionTokens } from './session/session-tokens.ts';
-import { countsWrites } from './session/session-state.ts';
+import { holdWrite } from './session/session-state.ts';
 import type { SessionState } from './session/session-state.ts';
-import { Traffic } from './route/traffic.ts';
-import { runKeyedStatement } from './transaction/transaction.ts';
+import { Traffic } from './cluster/traffic.ts';
+import { runStatement } from './transaction/transaction.ts';
+import type { TransactionContext } from './transaction/active-transaction.ts';
 import type { Batch, BatchResults, Transaction, TransactionOptions } from './transaction/transaction.ts';
 
 type ConnectCallback = (
@@ -70,8 +70,8 @@ export class LockstepPool extends PgPool {
   readonly follower: Queryable;
   readonly #isSingleServer: boolean;
   readonly #servers: Servers;
-  readonly #source: LeaseSource;
   readonly #runner: StatementRunner;
+  readonly #context: TransactionContext;
   readonly #sessions: Sessions;
   readonly #transaction: Session['transaction'];
   readonly #stopMetrics: (() => void) | null;
@@ -83,33 +83,33 @@ export class LockstepPool extends PgPool {
    */
   constructor(given: LockstepPoolOptions | ResolvedOptions = {}, Client?: typeof pg.Client) {
     const options = 'connection' in given ? given : resolvePoolOptions(given);
+    const { limits, clock } = options;
     super(Client === undefined ? options.connection : { Client, ...options.connection });
     this.#isSingleServer = options.isSingleServer ?? false;
     this.#servers = new Servers(options, this.options.max, this);
-    this.#source = this.#isSingleServer
-      ? new SingleServerSource(() => super.connect(), this.#servers.observer, options.clock)
+    const source = this.#isSingleServer
+      ? new SingleServerSource(() => super.connect(), this.#servers.observer, clock)
       : this.#servers;
     this.#runner = new StatementRunner({
       classifier: createClassifier(this.#servers.monitor, options),
       monitor: this.#servers.monitor,
       traffic: new Traffic(),
-      outcomes: new OutcomeTable(options.limits.outcomeRetentionMs, options.clock, (text) =>
-        this.#runOnLeader(text),
-      ),
-      limits: options.limits,
+      limits,
       durabilities: options.durabilities,
-      prepared: new PreparedTexts(options.limits.prepareAfter),
-      hedger: options.hedgeAfterMs === null ? null : new Hedger(options.hedgeAfterMs, options.clock),
+      prepared: new PreparedTexts(limits.prepareAfter),
+      hedger: options.hedgeAfterMs === null ? null : new Hedger(options.hedgeAfterMs, clock),
       rules: {
-        maxLagBytes: options.limits.maxReadLagBytes,
-        maxLagMs: options.limits.maxReadLagMs || Number.POSITIVE_INFINITY,
+        maxLagBytes: limits.maxReadLagBytes,
+        maxLagMs: limits.maxReadLagMs || Number.POSITIVE_INFINITY,
         zone: options.zone,
         allowsUnknownLag: options.allowsUnknownLag,
       },
       random: Math.random,
-      clock: options.clock,
+      clock,
     });
-    this.#sessions = new Sessions(this.#runner, this.#source, {
+    const outcomes = new OutcomeTable(limits.outcomeRetentionMs, clock, (text) => this.#runOnLeader(text));
+    this.#context = { runner: this.#runner, source, outcomes };
+    this.#sessions = new Sessions(this.#context, {
       tokens: new SessionTokens(options),
       // One server shows everything at once.
       consistency: this.#isSingleServer ? 'eventual' : options.consistency,
@@ -117,9 +117,9 @@ export class LockstepPool extends PgPool {
     });
     if (!this.#isSingleServer) this.#defineCounts();
     const ambient = (): SessionState | null => this.#sessions.current;
-    this.leader = { query: createQuery(this.#runner, this.#source, ambient, 'leader') };
-    this.follower = { query: createQuery(this.#runner, this.#source, ambient, 'follower') };
-    this.#transaction = createTransaction(this.#runner, this.#source, ambient);
+    this.leader = { query: createQuery(this.#context, ambient, 'leader') };
+    this.follower = { query: createQuery(this.#context, ambient, 'follower') };
+    this.#transaction = createTransaction(this.#context, ambient);
     this.#stopMetrics = options.meter === null ? null : this.#exportMetrics(options.meter);
   }
 
@@ -148,7 +148,7 @@ export class LockstepPool extends PgPool {
   override connect(callback?: ConnectCallback): Promise<PoolClient> | undefined {
     if (this.#isSingleServer) return super.connect(callback as never) as Promise<PoolClient> | undefined;
     const session = this.#sessions.current;
-    const checkout = countsWrites(session) ? session.writes.hold(this.#checkout()) : this.#checkout();
+    const checkout = holdWrite(session, this.#checkout());
     if (callback === undefined) return checkout;
     settleCallback(checkout, (error, client) => callback(error, client, releaseOf(client)));
     return undefined;
@@ -267,17 +267,11 @@ export class LockstepPool extends PgPool {
       if (isSelfSubmitting(textOrConfig)) {
         const query = textOrConfig as unknown as Submittable;
         return this.#runner.pending.hold(
-          submitOnLeader(this.#runner, this.#source, this.#sessions.current, query),
+          submitOnLeader(this.#runner, this.#context.source, this.#sessions.current, query),
         );
       }
       const statement = readStatement(textOrConfig, values);
-      const session = this.#sessions.current;
-      if (statement.idempotencyKey !== undefined) {
-        const parts = { runner: this.#runner, source: this.#source, session };
-        const done = this.#runner.pending.hold(runKeyedStatement(parts, statement));
-        return countsWrites(session) ? session.writes.hold(done) : done;
-      }
-      return this.#runner.run({ statement, access: 'auto', session }, this.#source);
+      return runStatement(this.#context, this.#sessions.current, 'auto', statement);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -285,7 +279,7 @@ export class LockstepPool extends PgPool {
 
   async #runOnLeader(text: string): Promise<number> {
     const request = { statement: { text }, access: 'leader', session: null } as const;
-    return (await this.#runner.run(request, this.#source)).rowCount ?? 0;
+    return (await this.#runner.run(request, this.#context.source)).rowCount ?? 0;
   }
 
   async #checkout(): Promise<PoolClient> {

@@ -2,13 +2,19 @@ import type { PoolConfig } from 'pg';
 import { systemClock } from '../clock/system-clock.ts';
 import { createDurabilityLevels } from '../model/durability.ts';
 import { LockstepError } from '../model/errors.ts';
-import { checkCount } from './checks.ts';
+import { checkCount } from './app/checks.ts';
 import { parseClusterUrl } from './cluster-url.ts';
 import { AUTH_METHODS, SAFE_AUTH, SCRAM_ONLY } from '../wire/core/auth-guard.ts';
 import type { AuthMethod } from '../wire/core/auth-guard.ts';
-import type { Place } from './cluster/core/membership.ts';
+import type {
+  Place,
+  ClientLimits,
+  Consistency,
+  HostAddress,
+  LockstepOptions,
+  ResolvedOptions,
+} from './app/options.ts';
 import { lookupAll } from './cluster/members.ts';
-import type { ClientLimits, Consistency, HostAddress, LockstepOptions, ResolvedOptions } from './options.ts';
 import { unknownName } from './unknown-name.ts';
 
 const DEFAULT_LIMITS: ClientLimits = {

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { LockstepOptions } from './options.ts';
+import type { LockstepOptions } from './app/options.ts';
 import { connect } from './pool.ts';
 import type { LockstepPool } from './pool.ts';
 

@@ -5,12 +5,12 @@ import type { NodeKey } from '../model/node.ts';
 import type { ExchangeObserver } from '../wire/contract.ts';
 import { AUTH_METHODS } from '../wire/core/auth-guard.ts';
 import { lookupAll } from './cluster/members.ts';
-import type { LeaseSource } from './route/node-finder.ts';
+import type { LeaseSource } from './cluster/lease-source.ts';
 import { isCancelledSyncWait } from '../wire/connections.ts';
 import type { NoticeMessage } from '../wire/connections.ts';
 import type { Lease } from '../wire/contract.ts';
 import { OWN_OPTIONS, resolveOptions } from './resolve-options.ts';
-import type { LockstepOptions, ResolvedOptions } from './options.ts';
+import type { LockstepOptions, ResolvedOptions } from './app/options.ts';
 
 /** What `new LockstepPool()` takes: everything that `pg.Pool` takes, and Lockstep's own options. */
 export type LockstepPoolOptions = PoolConfig & Omit<LockstepOptions, keyof PoolConfig>;

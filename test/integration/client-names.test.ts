@@ -2,7 +2,7 @@ import { connect as connectSocket, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { LockstepOptions } from '../../src/client/options.ts';
+import type { LockstepOptions } from '../../src/client/app/options.ts';
 import { resolveOptions } from '../../src/client/resolve-options.ts';
 import { LockstepPool } from '../../src/client/pool.ts';
 import { takeBaseBackup } from '../../src/postgres/copy/base-backup.ts';

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock/system-clock.ts';
 import { nameAddresses, dropDeparted, isDeparted } from '../../src/client/cluster/core/membership.ts';
-import type { Members, Place } from '../../src/client/cluster/core/membership.ts';
+import type { Members } from '../../src/client/cluster/core/membership.ts';
+import type { Place } from '../../src/client/app/options.ts';
 import { authOf, connectionTo, MemberDirectory } from '../../src/client/cluster/members.ts';
 
 const place = (host: string, over: Partial<Place> = {}): Place => ({

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { resolveOptions } from '../../src/client/resolve-options.ts';
-import type { LockstepOptions } from '../../src/client/options.ts';
+import type { LockstepOptions } from '../../src/client/app/options.ts';
 
 const message = (input: unknown): string => {
   try {

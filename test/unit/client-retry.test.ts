@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { decideRetry, isTransient } from '../../src/client/statement/core/retry.ts';
+import { decideRetry } from '../../src/client/statement/core/retry.ts';
+import { isTransient } from '../../src/client/cluster/core/transient.ts';
 import type { Failure } from '../../src/client/statement/core/retry.ts';
 
 const decide = (over: Partial<Failure>): string => {

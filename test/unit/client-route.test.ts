@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { classify } from '../../src/client/classify/core/classify.ts';
 import { explainRoute } from '../../src/client/route/core/explain.ts';
 import { createRouteTable, decideRoute } from '../../src/client/route/core/route.ts';
-import type { NodeLoad, RouteNode, RouteRequest, RouteRules } from '../../src/client/route/core/route.ts';
+import type { RouteNode, RouteRequest, RouteRules } from '../../src/client/route/core/route.ts';
+import type { NodeLoad } from '../../src/client/cluster/traffic.ts';
 import { parseLsn } from '../../src/model/lsn.ts';
 import { parseToken } from '../../src/model/token.ts';
 

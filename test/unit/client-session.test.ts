@@ -1,12 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { UnconfirmedWrite } from '../../src/client/cluster/core/lost-write.ts';
 import type { SynchronousCommit } from '../../src/model/durability.ts';
-import {
-  advanceWatermark,
-  decideFreshness,
-  endOfLastRecord,
-  UNREACHED_LSN,
-} from '../../src/client/session/core/session.ts';
+import { decideFreshness, endOfLastRecord, UNREACHED_LSN } from '../../src/client/session/core/session.ts';
+import { advanceWatermark } from '../../src/client/cluster/core/watermark.ts';
 import { readFollowerAnswer, readLeaderAnswer } from '../../src/client/session/gate.ts';
 import { asksLeader, learnFromLeader, learnFromRefusal } from '../../src/client/session/leader-answers.ts';
 import { SessionState } from '../../src/client/session/session-state.ts';

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { LockstepPool } from '../../src/client/pool.ts';
 import { resolvePoolOptions } from '../../src/client/single-server.ts';
 
 afterEach(() => {
@@ -38,5 +39,19 @@ describe('resolvePoolOptions', () => {
     expect(() => resolvePoolOptions({ hosts: [{ host: 'one.example' }], pipeline: true })).toThrow(
       'pipeline',
     );
+  });
+});
+
+describe('a statement for one server', () => {
+  it.each([
+    ['maxStalenessMs', -1],
+    ['durabilityTimeoutMs', 0.5],
+  ])('is refused with a wrong %s, as in a cluster', async (name, value) => {
+    const pool = new LockstepPool({ host: '127.0.0.1', port: 1 });
+    await expect(pool.query({ text: 'SELECT 1', [name]: value })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining(name) as string,
+    });
+    await pool.end();
   });
 });

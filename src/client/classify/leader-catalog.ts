@@ -4,7 +4,7 @@ import type { CatalogRow } from './core/catalog-names.ts';
 import { CATALOG_SQL, CATALOG_STATE_SQL } from './core/catalog-sql.ts';
 import { GuardedClient } from '../../wire/guarded-client.ts';
 import { probeConfig } from '../cluster/known-node.ts';
-import type { ResolvedOptions } from '../options.ts';
+import type { ResolvedOptions } from '../app/options.ts';
 import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 
 /** The catalog of a large database takes seconds at most; nothing waits for it. */

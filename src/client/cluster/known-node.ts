@@ -1,11 +1,11 @@
 import type { GuardedClientConfig } from '../../wire/guarded-client.ts';
 import type { Member } from './core/membership.ts';
-import type { Watermark } from '../session/core/session.ts';
+import type { Watermark } from './core/watermark.ts';
 import type { NodeKey } from '../../model/node.ts';
 import type { Probe } from './core/leadership.ts';
 import { authOf, connectionTo } from './members.ts';
 import { NodeProbe } from './node-probe.ts';
-import type { ResolvedOptions } from '../options.ts';
+import type { ResolvedOptions } from '../app/options.ts';
 
 /** What is known of the server at one address. */
 export interface KnownNode {

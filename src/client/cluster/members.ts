@@ -3,13 +3,11 @@ import { isIP } from 'node:net';
 import type { PoolConfig } from 'pg';
 import type { Clock } from '../../model/clock.ts';
 import { nameAddresses, dropDeparted } from './core/membership.ts';
-import type { Member, Members, Place } from './core/membership.ts';
+import type { Member, Members } from './core/membership.ts';
+import type { Lookup, Place } from '../app/options.ts';
 import { SCRAM_ONLY } from '../../wire/core/auth-guard.ts';
 import type { AuthMethod } from '../../wire/core/auth-guard.ts';
 import type { NodeKey } from '../../model/node.ts';
-
-/** All addresses of a name. Throws what the resolver throws. */
-export type Lookup = (host: string) => Promise<readonly string[]>;
 
 /** Managed services move their endpoints within seconds. */
 const RESOLVE_INTERVAL_MS = 5000;

@@ -6,7 +6,7 @@ import { LockstepError } from '../../model/errors.ts';
 import type { NodeKey } from '../../model/node.ts';
 import type { Leadership } from './core/leadership.ts';
 import { toError } from '../../wire/hook-errors.ts';
-import { noLeader } from '../failures.ts';
+import { noLeader } from '../app/failures.ts';
 import { GuardedClient } from '../../wire/guarded-client.ts';
 
 /** One notification of `NOTIFY channel, 'payload'`. */

@@ -8,8 +8,8 @@ import { addSample, seenBefore } from './core/freshness-clock.ts';
 import type { LeaderSample } from './core/freshness-clock.ts';
 import { isDeparted } from './core/membership.ts';
 import type { Member } from './core/membership.ts';
-import { advanceWatermark } from '../session/core/session.ts';
-import type { Watermark } from '../session/core/session.ts';
+import { advanceWatermark } from './core/watermark.ts';
+import type { Watermark } from './core/watermark.ts';
 import { contradicts, decideLeadership, NO_LEADERSHIP, preferNamed, viewNodes } from './core/leadership.ts';
 import type { NodeKey } from '../../model/node.ts';
 import type { AgentStatement, Leadership, Probe, ViewedNode } from './core/leadership.ts';
@@ -18,7 +18,7 @@ import { createKnownNode, stopProbing, timelineOf } from './known-node.ts';
 import type { KnownNode } from './known-node.ts';
 import { MemberDirectory } from './members.ts';
 import type { ProbeAnswer } from './node-probe.ts';
-import type { ResolvedOptions } from '../options.ts';
+import type { ResolvedOptions } from '../app/options.ts';
 import { commonErrorOf, describeNodes, firstErrorOf } from './why-unreached.ts';
 
 /** Longer than any change of leadership after which servers and agents still say different things. */

@@ -1,7 +1,7 @@
 import { codeOf } from '../../model/errors.ts';
 import type { NodeKey } from '../../model/node.ts';
 import { AUTH_REFUSED, toAuthError } from '../../wire/guarded-client.ts';
-import { isTransient } from '../statement/core/retry.ts';
+import { isTransient } from './core/transient.ts';
 import { describeProbe } from './known-node.ts';
 import type { KnownNode } from './known-node.ts';
 

@@ -1,8 +1,8 @@
 import { codeOf } from '../../model/errors.ts';
 import { fingerprint } from './core/fingerprint.ts';
 import type { ExchangeObserver, ExchangePlan } from '../../wire/contract.ts';
-import { serverAttributes } from './meter.ts';
-import type { Meter } from './meter.ts';
+import { serverAttributes } from '../app/meter.ts';
+import type { Meter } from '../app/meter.ts';
 import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 
 /** Takes lines for people and, beside each, the same as an object: pg-pool's `log`. */

@@ -1,8 +1,8 @@
-import { serverAttributes } from './meter.ts';
-import type { Attributes, Meter, Observations } from './meter.ts';
+import { serverAttributes } from '../app/meter.ts';
+import type { Attributes, Meter, Observations } from '../app/meter.ts';
 import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 import type { ConnectionCount } from '../../wire/contract.ts';
-import type { Traffic, TrafficCounts } from '../route/traffic.ts';
+import type { Traffic, TrafficCounts } from '../cluster/traffic.ts';
 
 /** What metrics are read from when they are collected. */
 export interface MetricSources {

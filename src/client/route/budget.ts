@@ -1,5 +1,5 @@
 import type { Clock } from '../../model/clock.ts';
-import { connectTimeout, poolSaturated } from '../failures.ts';
+import { connectTimeout, poolSaturated } from '../app/failures.ts';
 
 /**
  * How many connections may be in use at once, over all servers. First come, first served; a place given

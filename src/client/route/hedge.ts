@@ -1,6 +1,7 @@
 import type { Clock } from '../../model/clock.ts';
 import { countRead, hedgeDelayMs, NO_HEDGES, recordAnswer, spendHedge } from './core/hedge.ts';
-import type { HedgeDelay, HedgeState } from './core/hedge.ts';
+import type { HedgeState } from './core/hedge.ts';
+import type { HedgeDelay } from '../app/options.ts';
 
 /** Sends a copy of a late read to a second follower, for a bounded share of reads. */
 export class Hedger {

@@ -1,6 +1,6 @@
 import type { Clock } from '../../model/clock.ts';
 import { codeOf } from '../../model/errors.ts';
-import { isTransient } from '../statement/core/retry.ts';
+import { isTransient } from '../cluster/core/transient.ts';
 import { admitTrial, CLOSED_BREAKER, isBlocked, isOpen, recordFailure } from './core/breaker.ts';
 import type { Breaker } from './core/breaker.ts';
 import type { Classification } from '../classify/core/classify.ts';
@@ -11,28 +11,14 @@ import type { Route, RouteNode, RouteRequest, RouteRules, RouteTable } from './c
 import type { ConsistencyToken } from '../../model/token.ts';
 import type { NodeKey } from '../../model/node.ts';
 import { toError } from '../../wire/hook-errors.ts';
-import { connectTimeout, isAppsOwn, nobodyReached, noLeader, poolSaturated } from '../failures.ts';
+import { connectTimeout, isAppsOwn, nobodyReached, noLeader, poolSaturated } from '../app/failures.ts';
 import type { Lease } from '../../wire/contract.ts';
-import type { ClientLimits } from '../options.ts';
+import type { LeaseSource } from '../cluster/lease-source.ts';
+import type { ClientLimits } from '../app/options.ts';
 import { isInDoubt, settleSession } from '../session/settle-session.ts';
 import type { SessionState } from '../session/session-state.ts';
 import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
-import type { Traffic } from './traffic.ts';
-
-/** Where a caller's connections come from: the pool, or the one place of a checked-out client. */
-export interface LeaseSource {
-  /** How long the app wants to wait for a connection at most: `connectionTimeoutMillis`; infinite without it. */
-  readonly waitLimitMs: number;
-  /** A connection that is there at once; null when it takes waiting for a place or connecting. */
-  tryAcquire(node: NodeKey): Lease | null;
-  /** Null when the node went down while the caller waited for a place: another one is to be chosen. */
-  acquire(node: NodeKey): Promise<Lease | null>;
-  /**
-   * Called once per acquired lease. `error` means that the connection is of no further use; `leavesState`
-   * that the statement left something behind in it, or a transaction open.
-   */
-  release(lease: Lease, error: Error | boolean | undefined, leavesState: boolean): void;
-}
+import type { Traffic } from '../cluster/traffic.ts';
 
 export type NodeRoute = Extract<Route, { kind: 'node' }>;
 

@@ -3,8 +3,8 @@ import type { LockstepError } from '../../model/errors.ts';
 import type { NodeKey } from '../../model/node.ts';
 import type { ExchangeReport } from '../../wire/contract.ts';
 import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
-import { commitUnknown, durabilityTimeout } from '../failures.ts';
-import type { FinderParts } from '../route/node-finder.ts';
+import type { Traffic } from '../cluster/traffic.ts';
+import { commitUnknown, durabilityTimeout } from '../app/failures.ts';
 import { LEADER_QUESTION, readLeaderAnswer } from './gate.ts';
 import { learnFromLeader } from './leader-answers.ts';
 import type { SessionState } from './session-state.ts';
@@ -40,7 +40,11 @@ export function refuseUnconfirmed(
 }
 
 /** COMMIT_UNKNOWN for a commit whose answer was lost, of which the server is asked at once how it is. */
-export function lostAnswer({ monitor, traffic }: FinderParts, node: NodeKey, cause: Error): LockstepError {
+export function lostAnswer(
+  { monitor, traffic }: { readonly monitor: TopologyMonitor; readonly traffic: Traffic },
+  node: NodeKey,
+  cause: Error,
+): LockstepError {
   void monitor.probeNow(node);
   traffic.counts.unknownOutcomes += 1;
   return commitUnknown(monitor.nameOf(node), cause);

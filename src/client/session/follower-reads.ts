@@ -4,7 +4,7 @@ import type { NodeKey } from '../../model/node.ts';
 import { exchange } from '../../wire/exchange.ts';
 import type { ExchangeReport } from '../../wire/contract.ts';
 import { FOLLOWER_QUESTION, readFollowerAnswer } from './gate.ts';
-import type { LeaseSource } from '../route/node-finder.ts';
+import type { LeaseSource } from '../cluster/lease-source.ts';
 import type { Lease } from '../../wire/contract.ts';
 import type { SessionState } from './session-state.ts';
 import type { TopologyMonitor } from '../cluster/topology-monitor.ts';

@@ -5,7 +5,7 @@ import type { Timeline } from '../../model/timeline.ts';
 import type { ConsistencyToken, SessionToken } from '../../model/token.ts';
 import type { UnconfirmedWrite } from '../cluster/core/lost-write.ts';
 import type { NodeKey } from '../../model/node.ts';
-import { Pending } from '../statement/pending.ts';
+import { Pending } from './pending.ts';
 import { advanceToken, judgeUnproven, UNREACHED_LSN } from './core/session.ts';
 
 /** The end of a snapshot that the session was shown by a follower, and that the leader may not show yet. */
@@ -51,9 +51,14 @@ interface UnaskedRead {
   readonly endedAtMs: number;
 }
 
-/** Whether somebody may ask what is under way; of what all callers share, nobody does. */
-export function countsWrites(session: SessionState | null): session is SessionState {
+/** Whether it is a session of somebody's own, rather than what all callers share. */
+export function isOwnSession(session: SessionState | null): session is SessionState {
   return session?.isMonotonic === true;
+}
+
+/** Lets whoever has the session know of the write until it settles; of what all callers share, nobody asks. */
+export function holdWrite<T>(session: SessionState | null, write: Promise<T>): Promise<T> {
+  return isOwnSession(session) ? session.writes.hold(write) : write;
 }
 
 /** What one session has seen so far, moved on by every answer. */

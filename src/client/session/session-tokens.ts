@@ -1,7 +1,7 @@
 import { LockstepError } from '../../model/errors.ts';
 import { formatSessionToken, mergeSessionTokens, parseSessionToken } from '../../model/token.ts';
 import type { SessionToken } from '../../model/token.ts';
-import type { ResolvedOptions } from '../options.ts';
+import type { ResolvedOptions } from '../app/options.ts';
 import { TokenSigner } from './token-signer.ts';
 
 /** How sessions' tokens leave this process and come back: signed where the pool has a `tokenSecret`. */

@@ -4,7 +4,7 @@ import { judgeWrite } from '../cluster/core/lost-write.ts';
 import type { UnconfirmedWrite } from '../cluster/core/lost-write.ts';
 import type { Leadership } from '../cluster/core/leadership.ts';
 import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
-import { writeLost } from '../failures.ts';
+import { writeLost } from '../app/failures.ts';
 import type { SessionState } from './session-state.ts';
 
 /** Whether history has moved on past a write of the session's that no follower had confirmed. */

@@ -5,7 +5,7 @@ import type { Classification } from '../classify/core/classify.ts';
 import { startExchange } from '../../wire/exchange.ts';
 import type { ExchangePlan, ExchangeReport } from '../../wire/contract.ts';
 import type { Lease } from '../../wire/contract.ts';
-import { checkCount } from '../checks.ts';
+import { checkCount } from '../app/checks.ts';
 import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 
 /** How long a commit waits, and for what. */

@@ -2,17 +2,17 @@ import type { QueryResult } from 'pg';
 import type { DurabilityLevels } from '../../model/durability.ts';
 import type { Classifier } from '../classify/classifier.ts';
 import { isUndecided, mayWrite } from '../classify/core/classify.ts';
-import { checkStaleness } from '../checks.ts';
+import { checkStaleness } from '../app/checks.ts';
 import type { NodeKey } from '../../model/node.ts';
 import { refuseManyStatements, resolveCommitWait } from './durability.ts';
 import type { StatementConfig } from './queryable.ts';
 import type { Hedger } from '../route/hedge.ts';
 import { NONE_EXCLUDED } from '../route/node-finder.ts';
-import type { FinderParts, LeaseSource, RouteProgress } from '../route/node-finder.ts';
+import type { FinderParts, RouteProgress } from '../route/node-finder.ts';
+import type { LeaseSource } from '../cluster/lease-source.ts';
 import type { PreparedTexts } from './prepared-texts.ts';
-import type { OutcomeTable } from '../transaction/outcome.ts';
-import type { PlannedStatement } from '../session/session-plan.ts';
-import { countsWrites } from '../session/session-state.ts';
+import type { PlannedStatement } from './session-plan.ts';
+import { isOwnSession } from '../session/session-state.ts';
 import type { SessionState } from '../session/session-state.ts';
 /** One statement outside a transaction. */
 export interface StatementRequest {
@@ -27,7 +27,6 @@ export interface RunnerParts extends FinderParts {
   readonly classifier: Classifier;
   /** Null where no read is ever sent twice. */
   readonly hedger: Hedger | null;
-  readonly outcomes: OutcomeTable;
   readonly durabilities: DurabilityLevels;
   readonly prepared: PreparedTexts;
 }
@@ -86,5 +85,5 @@ export function begin(
 }
 
 export function isCountedWrite(progress: Progress): progress is Progress & { session: SessionState } {
-  return countsWrites(progress.session) && mayWrite(progress.classification);
+  return isOwnSession(progress.session) && mayWrite(progress.classification);
 }

@@ -19,12 +19,15 @@ export interface StatementOptions extends CommitWait {
 /** What an app passes to `query` as a config. */
 export interface StatementConfig extends WireStatement, StatementOptions {}
 
-/** Whether the config carries StatementOptions that matter also with one server, which is never stale. */
+/** Whether the config carries any of the StatementOptions: what pg's own pool does not know, or check. */
 export function hasStatementOptions(config: unknown): boolean {
   return (
     typeof config === 'object' &&
     config !== null &&
-    ('durability' in config || 'durabilityTimeoutMs' in config || 'idempotencyKey' in config)
+    ('durability' in config ||
+      'durabilityTimeoutMs' in config ||
+      'idempotencyKey' in config ||
+      'maxStalenessMs' in config)
   );
 }
 

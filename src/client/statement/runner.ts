@@ -11,18 +11,19 @@ import { exchange, startExchange, withoutName } from '../../wire/exchange.ts';
 import type { ExchangeReport, Lease } from '../../wire/contract.ts';
 import { textOfSubmitted } from './queryable.ts';
 import { toError } from '../../wire/hook-errors.ts';
-import { isAppsOwn } from '../failures.ts';
+import { isAppsOwn } from '../app/failures.ts';
 import { lostAnswer, refuseUnconfirmed } from '../session/commit-epilogue.ts';
 import { isGateMiss } from '../session/gate.ts';
 import type { Hedger } from '../route/hedge.ts';
 import { exclude, NodeFinder } from '../route/node-finder.ts';
-import type { LeaseSource, NodeRoute } from '../route/node-finder.ts';
+import type { NodeRoute } from '../route/node-finder.ts';
+import type { LeaseSource } from '../cluster/lease-source.ts';
 import { UNKNOWN_NAME } from '../../wire/prepared.ts';
-import { Pending } from './pending.ts';
-import { learnFromAnswer, learnFromError, planExchange } from '../session/session-plan.ts';
+import { Pending } from '../session/pending.ts';
+import { learnFromAnswer, learnFromError, planExchange } from './session-plan.ts';
 import { begin, isCountedWrite } from './progress.ts';
 import type { Progress, RunnerParts, StatementRequest } from './progress.ts';
-import type { Attempt } from '../session/session-plan.ts';
+import type { Attempt } from './session-plan.ts';
 import { askUnasked, mayHaveGoneBack } from '../session/follower-reads.ts';
 
 /**

@@ -1,5 +1,5 @@
 import type { PoolClient, QueryResult, Submittable } from 'pg';
-import type { LeaseSource } from '../route/node-finder.ts';
+import type { LeaseSource } from '../cluster/lease-source.ts';
 import { learnFromSubmitted } from '../session/leader-answers.ts';
 import type { SessionState } from '../session/session-state.ts';
 import type { StatementRunner } from './runner.ts';

@@ -11,13 +11,14 @@ import type { NodeKey } from '../../model/node.ts';
 import { failSubmitted, isSelfSubmitting, keyRefused, readCall, settleCallback } from './queryable.ts';
 import type { SelfSubmitting, StatementConfig } from './queryable.ts';
 import { toError } from '../../wire/hook-errors.ts';
-import { clientClosed, isAppsOwn, stateLost, transactionLost, withCallersFrame } from '../failures.ts';
-import type { LeaseSource, RouteProgress } from '../route/node-finder.ts';
+import { clientClosed, isAppsOwn, stateLost, transactionLost, withCallersFrame } from '../app/failures.ts';
+import type { RouteProgress } from '../route/node-finder.ts';
+import type { LeaseSource } from '../cluster/lease-source.ts';
 import { Sequence } from '../../wire/sequence.ts';
 import { learnFromEffect, lostAnswer, refuseUnconfirmed } from '../session/commit-epilogue.ts';
 import { createDurability, LEADER_QUESTION, readLeaderAnswer } from '../session/gate.ts';
 import { asksLeader, learnFromRefusal, learnFromSubmitted } from '../session/leader-answers.ts';
-import { countsWrites } from '../session/session-state.ts';
+import { holdWrite } from '../session/session-state.ts';
 import type { SessionState } from '../session/session-state.ts';
 import type { StatementRunner } from './runner.ts';
 
@@ -185,7 +186,7 @@ export class VirtualClient extends EventEmitter {
       return Promise.resolve(ROLLED_BACK);
     if (this.#held !== null && (this.#pin !== 'none' || this.#isInTransaction(this.#held))) {
       const done = this.#runHeld(this.#held, statement, classification, session);
-      return countsWrites(session) && mayWrite(classification) ? session.writes.hold(done) : done;
+      return mayWrite(classification) ? holdWrite(session, done) : done;
     }
     const access = this.#pin === 'none' ? 'auto' : 'leader';
     const answer = this.#runner.run({ statement, access, session }, this.#source);

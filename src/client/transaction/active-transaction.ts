@@ -8,11 +8,12 @@ import type { Classification } from '../classify/core/classify.ts';
 import { exchange } from '../../wire/exchange.ts';
 import type { ExchangePlan, ExchangeReport } from '../../wire/contract.ts';
 import type { StatementConfig } from '../statement/queryable.ts';
-import { isAppsOwn, transactionLost, withCallersFrame } from '../failures.ts';
+import { isAppsOwn, transactionLost, withCallersFrame } from '../app/failures.ts';
 import { LEADER_QUESTION, readLeaderAnswer } from '../session/gate.ts';
-import type { LeaseSource } from '../route/node-finder.ts';
+import type { LeaseSource } from '../cluster/lease-source.ts';
 import type { Lease } from '../../wire/contract.ts';
 import { CLAIM } from './outcome.ts';
+import type { OutcomeTable } from './outcome.ts';
 import { keyRefused, readStatement } from '../statement/queryable.ts';
 import { codeOf } from '../../model/errors.ts';
 import { UNKNOWN_NAME } from '../../wire/prepared.ts';
@@ -22,10 +23,15 @@ import { learnFromEffect, lostAnswer, refuseUnconfirmed } from '../session/commi
 import { asksLeader, learnFromRefusal } from '../session/leader-answers.ts';
 import type { SessionState } from '../session/session-state.ts';
 
-/** What a transaction works with. */
-export interface TransactionParts {
+/** What all transactions of a pool work with. */
+export interface TransactionContext {
   readonly runner: StatementRunner;
   readonly source: LeaseSource;
+  readonly outcomes: OutcomeTable;
+}
+
+/** What one works with. */
+export interface TransactionParts extends TransactionContext {
   readonly session: SessionState | null;
 }
 

@@ -9,14 +9,17 @@ import type { CommitWait } from '../statement/durability.ts';
 import { keyRefused } from '../statement/queryable.ts';
 import type { StatementConfig } from '../statement/queryable.ts';
 import { createLocalDurability } from '../session/gate.ts';
+import { holdWrite } from '../session/session-state.ts';
+import type { SessionState } from '../session/session-state.ts';
 import type { Lease } from '../../wire/contract.ts';
 import { keepableResult } from './outcome.ts';
-import { withCallersFrame } from '../failures.ts';
+import { withCallersFrame } from '../app/failures.ts';
 import type { KeyedCall } from './outcome.ts';
 import type { Queryable } from '../statement/queryable.ts';
+import type { StatementRequest } from '../statement/progress.ts';
 import type { StatementRunner } from '../statement/runner.ts';
 import { ActiveTransaction, refuseOwnCommitWait, refuseTransactionControl } from './active-transaction.ts';
-import type { TransactionParts } from './active-transaction.ts';
+import type { TransactionContext, TransactionParts } from './active-transaction.ts';
 
 /** How a transaction runs. */
 export interface TransactionOptions extends CommitWait {
@@ -85,8 +88,8 @@ async function runKeyed(
       'A read only transaction takes no idempotencyKey: its key could not be written.',
     );
   }
-  const { limits, outcomes, traffic } = parts.runner.parts;
-  const call = outcomes.call(key, limits.failoverTimeoutMs);
+  const { limits, traffic } = parts.runner.parts;
+  const call = parts.outcomes.call(key, limits.failoverTimeoutMs);
   const attempt = async (active: ActiveTransaction): Promise<unknown> => {
     const claim = call.readClaim(await withCallersFrame(active.claim(call.claimStatements())));
     const value = claim.kind === 'own' ? await fn(active) : claim.value;
@@ -144,8 +147,19 @@ async function runKeyedBatch(
   return (results as QueryResult[] | undefined) ?? statements.map(() => keepableResult(null));
 }
 
-/** A single statement as a transaction of its own with a key. */
-export async function runKeyedStatement(
+/** A single statement; with a key as a transaction of its own. */
+export function runStatement(
+  context: TransactionContext,
+  session: SessionState | null,
+  access: StatementRequest['access'],
+  statement: StatementConfig,
+): Promise<QueryResult> {
+  const { runner, source } = context;
+  if (statement.idempotencyKey === undefined) return runner.run({ statement, access, session }, source);
+  return holdWrite(session, runner.pending.hold(runKeyedStatement({ ...context, session }, statement)));
+}
+
+async function runKeyedStatement(
   parts: TransactionParts,
   { durability, durabilityTimeoutMs, idempotencyKey, ...statement }: StatementConfig,
 ): Promise<QueryResult> {

@@ -5,7 +5,7 @@ import { chooseSlot, COOKIE_SLOTS, readSessionCookies, renderSetCookies } from '
 import type { CarriedCookie, CookieAttributes } from './core/session-cookies.ts';
 import { positionOf } from '../session/core/signed-token.ts';
 import type { LockstepPool } from '../pool.ts';
-import type { Session } from '../session/session.ts';
+import type { Session } from '../session.ts';
 
 /** The cookies that carry a browser's session; they are always HttpOnly. */
 export interface SessionCookieOptions {

@@ -1,13 +1,5 @@
 import type { NodeKey } from '../../../model/node.ts';
-
-/** A host and port that somebody named: the app in `hosts`, or an agent. */
-export interface Place {
-  readonly host: string;
-  readonly port: number;
-  readonly zone: string | null;
-  /** Share of reads in relation to other followers. */
-  readonly weight: number;
-}
+import type { Place } from '../../app/options.ts';
 
 /** One address at which a server is expected. */
 export interface Member {

@@ -2,7 +2,7 @@ import type { Classification } from '../../classify/core/classify.ts';
 import { isUsable, whyNoReads } from './route.ts';
 import type { Route, RouteNode, RouteRequest, RouteRules, RouteTable, Target } from './route.ts';
 import { isComparable } from '../../session/core/session.ts';
-import type { Watermark } from '../../session/core/session.ts';
+import type { Watermark } from '../../cluster/core/watermark.ts';
 import type { NodeKey } from '../../../model/node.ts';
 
 /** What one server is to a statement. */

@@ -1,5 +1,4 @@
-/** When a second follower is asked the same as a late first one. `p95`: when 95% of reads have been answered. */
-export type HedgeDelay = number | 'p95';
+import type { HedgeDelay } from '../../app/options.ts';
 
 /** At most this share of reads is sent twice: a second copy must not bury followers that are late anyway. */
 const EXTRA_SHARE = 0.05;

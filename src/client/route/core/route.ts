@@ -2,17 +2,7 @@ import type { ConsistencyToken } from '../../../model/token.ts';
 import { isComparable } from '../../session/core/session.ts';
 import type { NodeKey } from '../../../model/node.ts';
 import type { ViewedNode } from '../../cluster/core/leadership.ts';
-
-/** How busy and how quick a node is from here. It changes while a {@link RouteTable} holds it. */
-export interface NodeLoad {
-  /** Statements in flight from this pool, or waiting for a connection there. */
-  readonly outstanding: number;
-  /** How many of them were begun since it answered last, and when the first of these was (monotonic). */
-  readonly unanswered: number;
-  readonly unansweredSinceMs: number;
-  /** Moving average of a statement's time; 0 while nothing was measured. */
-  readonly latencyMs: number;
-}
+import type { NodeLoad } from '../../cluster/traffic.ts';
 
 /** A node as routing sees it. */
 export interface RouteNode extends ViewedNode {

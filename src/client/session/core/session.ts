@@ -1,15 +1,10 @@
 import type { Lsn } from '../../../model/lsn.ts';
 import { mergeTokens } from '../../../model/token.ts';
 import type { ConsistencyToken } from '../../../model/token.ts';
+import type { Watermark } from '../../cluster/core/watermark.ts';
 
 /** A position that no server reaches: stands for "newer than anything known" on its timeline. */
 export const UNREACHED_LSN: Lsn = 0xffffffffffffffffn as Lsn;
-
-/** A follower's replay position and the monotonic time at which the question for it was sent. */
-export interface Watermark {
-  readonly lsn: Lsn;
-  readonly observedAtMs: number;
-}
 
 /**
  * What must be checked before a follower's connection may answer a session: nothing, whether it is far
@@ -46,11 +41,6 @@ export function decideFreshness(
 
 /** What was written longer ago than this is nearly always on a follower that keeps up. */
 const USUAL_LAG_MS = 5;
-
-/** The watermark after one more answer. */
-export function advanceWatermark(current: Watermark | null, observed: Watermark): Watermark {
-  return current === null || observed.lsn >= current.lsn ? observed : current;
-}
 
 /** The token after the session has seen a state up to `seen`. It never moves back on its timeline. */
 export function advanceToken(current: ConsistencyToken | null, seen: ConsistencyToken): ConsistencyToken {

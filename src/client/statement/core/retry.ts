@@ -1,3 +1,4 @@
+import { isTransient } from '../../cluster/core/transient.ts';
 import type { StatementKind } from '../../classify/core/classify.ts';
 
 /**
@@ -70,14 +71,6 @@ function decideOnFollowerError(code: string): RetryDecision {
 
 function decideOnLeaderError(code: string): RetryDecision {
   return code === READ_ONLY_TRANSACTION ? { kind: 'recheck-leader' } : { kind: 'give-up' };
-}
-
-/** Codes with which a server that is down, starting, stopping or full refuses a connection. */
-const TRANSIENT_CODES = new Set(['57P01', '57P02', '57P03', '57P05', '53300', '']);
-
-/** Whether a failed attempt to connect may succeed later or elsewhere. Wrong passwords never do. */
-export function isTransient(code: string): boolean {
-  return TRANSIENT_CODES.has(code) || code.startsWith('08') || /^E[A-Z_]+$/.test(code);
 }
 
 /** Whether a whole transaction may run again because PostgreSQL rolled it back for others' sake. */

@@ -2,10 +2,10 @@ import type { SynchronousCommit } from '../../model/durability.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { canFollowOwnStatement, mayWrite } from '../classify/core/classify.ts';
 import type { Classification } from '../classify/core/classify.ts';
-import { decideFreshness } from './core/session.ts';
-import type { FreshnessCheck } from './core/session.ts';
+import { decideFreshness } from '../session/core/session.ts';
+import type { FreshnessCheck } from '../session/core/session.ts';
 import type { ExchangePlan, ExchangeReport } from '../../wire/contract.ts';
-import type { StatementConfig } from '../statement/queryable.ts';
+import type { StatementConfig } from './queryable.ts';
 import {
   createDurability,
   createGate,
@@ -14,14 +14,14 @@ import {
   LEADER_QUESTION,
   readGateAnswer,
   readLeaderAnswer,
-} from './gate.ts';
+} from '../session/gate.ts';
 import type { TopologyMonitor } from '../cluster/topology-monitor.ts';
 import type { FinderParts, NodeRoute } from '../route/node-finder.ts';
 import type { Lease } from '../../wire/contract.ts';
-import { learnFromEffect } from './commit-epilogue.ts';
-import { asksLeader, learnFromRefusal } from './leader-answers.ts';
-import { learnFromFollower } from './follower-reads.ts';
-import type { FollowerSnapshot, SessionState } from './session-state.ts';
+import { learnFromEffect } from '../session/commit-epilogue.ts';
+import { asksLeader, learnFromRefusal } from '../session/leader-answers.ts';
+import { learnFromFollower } from '../session/follower-reads.ts';
+import type { FollowerSnapshot, SessionState } from '../session/session-state.ts';
 
 /** What of a statement decides which check rides along, and what is learned from its answer. */
 export interface PlannedStatement {

@@ -1,14 +1,13 @@
 import type { QueryConfig, QueryResult } from 'pg';
-import { withCallersFrame } from '../failures.ts';
-import { readStatement } from '../statement/queryable.ts';
-import type { Queryable } from '../statement/queryable.ts';
-import type { LeaseSource } from '../route/node-finder.ts';
-import type { StatementRunner } from '../statement/runner.ts';
-import { countsWrites } from './session-state.ts';
-import type { SessionState } from './session-state.ts';
-import type { SessionTokens } from './session-tokens.ts';
-import { runBatch, runKeyedStatement, runTransaction } from '../transaction/transaction.ts';
-import type { Batch, BatchResults, Transaction, TransactionOptions } from '../transaction/transaction.ts';
+import { withCallersFrame } from './app/failures.ts';
+import { readStatement } from './statement/queryable.ts';
+import type { Queryable } from './statement/queryable.ts';
+import { holdWrite } from './session/session-state.ts';
+import type { SessionState } from './session/session-state.ts';
+import type { SessionTokens } from './session/session-tokens.ts';
+import { runBatch, runStatement, runTransaction } from './transaction/transaction.ts';
+import type { TransactionContext } from './transaction/active-transaction.ts';
+import type { Batch, BatchResults, Transaction, TransactionOptions } from './transaction/transaction.ts';
 
 /**
  * Reads its own writes and never goes back in time, whichever servers answer: each answer moves `token`
@@ -35,8 +34,7 @@ export interface Session extends Queryable {
 }
 
 export function createSession(
-  runner: StatementRunner,
-  source: LeaseSource,
+  context: TransactionContext,
   state: SessionState,
   tokens: SessionTokens,
 ): Session {
@@ -51,15 +49,14 @@ export function createSession(
       return state.writes.isAny;
     },
     whenWritten: () => state.writes.whenNone(),
-    query: createQuery(runner, source, () => state, 'auto'),
-    transaction: createTransaction(runner, source, () => state),
+    query: createQuery(context, () => state, 'auto'),
+    transaction: createTransaction(context, () => state),
   };
 }
 
 /** The two forms of `transaction`: a function, or statements known in advance. */
 export function createTransaction(
-  runner: StatementRunner,
-  source: LeaseSource,
+  context: TransactionContext,
   sessionOf: () => SessionState | null,
 ): Session['transaction'] {
   const transaction = (
@@ -67,36 +64,26 @@ export function createTransaction(
     options: TransactionOptions = {},
   ): Promise<unknown> => {
     const session = sessionOf();
-    const parts = { runner, source, session };
-    const done = runner.pending.hold(
+    const parts = { ...context, session };
+    const done = context.runner.pending.hold(
       typeof work === 'function' ? runTransaction(parts, work, options) : runBatch(parts, work, options),
     );
     // What only reads may well go on while its answer is sent.
-    return countsWrites(session) && options.readOnly !== true ? session.writes.hold(done) : done;
+    return options.readOnly === true ? done : holdWrite(session, done);
   };
   return transaction as Session['transaction'];
 }
 
 /** A `query` that always takes one way, in the session that `sessionOf` tells, if any. */
 export function createQuery(
-  runner: StatementRunner,
-  source: LeaseSource,
+  context: TransactionContext,
   sessionOf: () => SessionState | null,
   access: 'auto' | 'leader' | 'follower',
 ): Queryable['query'] {
-  const run = (textOrConfig: unknown, values: unknown): Promise<QueryResult> => {
-    const statement = readStatement(textOrConfig, values);
-    const session = sessionOf();
-    if (statement.idempotencyKey !== undefined) {
-      const parts = { runner, source, session };
-      const done = runner.pending.hold(runKeyedStatement(parts, statement));
-      return countsWrites(session) ? session.writes.hold(done) : done;
-    }
-    return runner.run({ statement, access, session }, source);
-  };
   const query = (textOrConfig: unknown, values?: unknown): Promise<QueryResult> => {
     try {
-      return withCallersFrame(run(textOrConfig, values));
+      const statement = readStatement(textOrConfig, values);
+      return withCallersFrame(runStatement(context, sessionOf(), access, statement));
     } catch (error) {
       return Promise.reject(error);
     }

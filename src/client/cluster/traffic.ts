@@ -1,4 +1,3 @@
-import type { NodeLoad } from './core/route.ts';
 import type { NodeKey } from '../../model/node.ts';
 
 /** How much one new measurement moves the average. */
@@ -10,6 +9,17 @@ const FADING = 0.8;
 
 /** A node that left everything unanswered for so long is tried again with a few statements. */
 const TRIED_AGAIN_AFTER_MS = 250;
+
+/** How busy and how quick a node is from here. It changes while one looks at it. */
+export interface NodeLoad {
+  /** Statements in flight from this pool, or waiting for a connection there. */
+  readonly outstanding: number;
+  /** How many of them were begun since it answered last, and when the first of these was (monotonic). */
+  readonly unanswered: number;
+  readonly unansweredSinceMs: number;
+  /** Moving average of a statement's time; 0 while nothing was measured. */
+  readonly latencyMs: number;
+}
 
 interface NodeTraffic {
   outstanding: number;

@@ -1,17 +1,17 @@
 import type { EventEmitter } from 'node:events';
 import type { PoolConfig } from 'pg';
-import { Budget } from '../route/budget.ts';
-import type { NodeKey } from '../../model/node.ts';
-import { createExchangeObserver } from '../observe/exchange-observer.ts';
-import type { Log } from '../observe/exchange-observer.ts';
-import type { ExchangeObserver } from '../../wire/contract.ts';
-import { authOf, connectionTo } from './members.ts';
-import type { LeaseSource } from '../route/node-finder.ts';
-import { NodePools } from '../../wire/node-pools.ts';
-import type { Lease } from '../../wire/contract.ts';
-import { Notifications } from './notifications.ts';
-import type { ResolvedOptions } from '../options.ts';
-import { TopologyMonitor } from './topology-monitor.ts';
+import { Budget } from './route/budget.ts';
+import type { NodeKey } from '../model/node.ts';
+import { createExchangeObserver } from './observe/exchange-observer.ts';
+import type { Log } from './observe/exchange-observer.ts';
+import type { ExchangeObserver } from '../wire/contract.ts';
+import { authOf, connectionTo } from './cluster/members.ts';
+import type { LeaseSource } from './cluster/lease-source.ts';
+import { NodePools } from '../wire/node-pools.ts';
+import type { Lease } from '../wire/contract.ts';
+import { Notifications } from './cluster/notifications.ts';
+import type { ResolvedOptions } from './app/options.ts';
+import { TopologyMonitor } from './cluster/topology-monitor.ts';
 
 /** Silence of a listening connection is questioned this often. */
 const LISTEN_HEARTBEAT_MS = 5000;

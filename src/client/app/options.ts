@@ -1,11 +1,23 @@
 import type { PoolConfig } from 'pg';
-import type { AuthMethod } from '../wire/core/auth-guard.ts';
-import type { Clock } from '../model/clock.ts';
-import type { Durability, DurabilityLevels } from '../model/durability.ts';
-import type { HedgeDelay } from './route/core/hedge.ts';
-import type { Place } from './cluster/core/membership.ts';
-import type { Lookup } from './cluster/members.ts';
-import type { Meter } from './observe/meter.ts';
+import type { AuthMethod } from '../../wire/core/auth-guard.ts';
+import type { Clock } from '../../model/clock.ts';
+import type { Durability, DurabilityLevels } from '../../model/durability.ts';
+import type { Meter } from './meter.ts';
+
+/** When a second follower is asked the same as a late first one. `p95`: when 95% of reads have been answered. */
+export type HedgeDelay = number | 'p95';
+
+/** A host and port that somebody named: the app in `hosts`, or an agent. */
+export interface Place {
+  readonly host: string;
+  readonly port: number;
+  readonly zone: string | null;
+  /** Share of reads in relation to other followers. */
+  readonly weight: number;
+}
+
+/** All addresses of a name. Throws what the resolver throws. */
+export type Lookup = (host: string) => Promise<readonly string[]>;
 
 /** Where PostgreSQL servers of the cluster are: an address, or a name for one or several. */
 export interface HostAddress {

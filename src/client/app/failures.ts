@@ -1,5 +1,5 @@
-import { fromHook, isFromHook, toError } from '../wire/hook-errors.ts';
-import { codeOf, LockstepError } from '../model/errors.ts';
+import { fromHook, isFromHook, toError } from '../../wire/hook-errors.ts';
+import { codeOf, LockstepError } from '../../model/errors.ts';
 
 const OWN_TIMEOUTS = ['Query read timeout', 'timeout exceeded when trying to connect'];
 

@@ -1,4 +1,4 @@
-import { LockstepError } from '../model/errors.ts';
+import { LockstepError } from '../../model/errors.ts';
 
 /** Throws CONFIG_INVALID for what is neither left out nor a whole number from `least`. */
 export function checkCount(name: string, value: number | undefined, least: number): void {

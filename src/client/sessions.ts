@@ -1,15 +1,14 @@
-import { checkStaleness } from '../checks.ts';
+import { checkStaleness } from './app/checks.ts';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { LockstepError } from '../../model/errors.ts';
-import type { Consistency } from '../options.ts';
-import type { ExchangeObserver } from '../../wire/contract.ts';
-import type { Log } from '../observe/exchange-observer.ts';
-import type { LeaseSource } from '../route/node-finder.ts';
-import type { StatementRunner } from '../statement/runner.ts';
+import { LockstepError } from '../model/errors.ts';
+import type { Consistency } from './app/options.ts';
+import type { ExchangeObserver } from '../wire/contract.ts';
+import type { Log } from './observe/exchange-observer.ts';
+import type { TransactionContext } from './transaction/active-transaction.ts';
 import { createSession } from './session.ts';
 import type { Session } from './session.ts';
-import { SessionState } from './session-state.ts';
-import type { SessionTokens } from './session-tokens.ts';
+import { SessionState } from './session/session-state.ts';
+import type { SessionTokens } from './session/session-tokens.ts';
 
 /** How a session begins. */
 export interface SessionOptions {
@@ -34,8 +33,7 @@ export interface SessionOptions {
 
 /** Makes a pool's sessions, and knows the one that is ambient where the caller stands. */
 export class Sessions {
-  readonly #runner: StatementRunner;
-  readonly #source: LeaseSource;
+  readonly #context: TransactionContext;
   readonly #states = new WeakMap<Session, SessionState>();
   /** Made on first use, so that a pool that never has an ambient session pays nothing for it. */
   #ambient: AsyncLocalStorage<SessionState> | null = null;
@@ -45,8 +43,7 @@ export class Sessions {
   readonly #observe: (log: Log) => ExchangeObserver | null;
 
   constructor(
-    runner: StatementRunner,
-    source: LeaseSource,
+    context: TransactionContext,
     parts: {
       readonly tokens: SessionTokens;
       readonly consistency: Consistency;
@@ -55,8 +52,7 @@ export class Sessions {
   ) {
     const { tokens, consistency, observe } = parts;
     this.#observe = observe;
-    this.#runner = runner;
-    this.#source = source;
+    this.#context = context;
     this.tokens = tokens;
     this.#shared = consistency === 'own-writes' ? new SessionState({ isMonotonic: false }) : null;
   }
@@ -80,7 +76,7 @@ export class Sessions {
       onDisproved: () => (tokens.disproved += 1),
       shared: this.#shared,
     });
-    const session = createSession(this.#runner, this.#source, state, tokens);
+    const session = createSession(this.#context, state, tokens);
     this.#states.set(session, state);
     return session;
   }
