@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { Sequence } from '../model/sequence.ts';
 
 const PROGRAM = 'systemd-notify';
 /** In the time that systemd waits for a sign of life, so many are sent. */
@@ -20,7 +21,7 @@ export interface SystemdOptions {
 export class Systemd {
   readonly #socket: string | undefined;
   readonly #onProblem: (problem: string) => void;
-  #sent: Promise<void> = Promise.resolve();
+  readonly #sent = new Sequence();
   #status = '';
   #isBroken = false;
   #isGivingSign = false;
@@ -67,7 +68,7 @@ export class Systemd {
   #send(message: string): Promise<void> {
     const socket = this.#socket;
     if (socket === undefined) return Promise.resolve();
-    this.#sent = this.#sent.then(async () => {
+    return this.#sent.run(async () => {
       const failure = this.#isBroken ? null : await notify(socket, message);
       if (failure === null) return;
       this.#isBroken = true;
@@ -75,7 +76,6 @@ export class Systemd {
         `Use Type=exec, or install systemd-notify: the service manager waits for word, which cannot be sent (${failure})`,
       );
     });
-    return this.#sent;
   }
 }
 

@@ -2,8 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { Link } from './apply/link.ts';
 import type { LinkStatus } from './apply/link.ts';
-import { Turns } from './apply/turns.ts';
 import { lowestPromise } from './core/watermark.ts';
+import { Sequence } from '../model/sequence.ts';
 import { LockstepError } from '../model/errors.ts';
 import { ShareKeeper } from './escrow/shares.ts';
 import { OrphanJudge } from './orphans/orphan-judge.ts';
@@ -67,7 +67,7 @@ export class Region {
   readonly #options: RegionOptions;
   readonly #number: number;
   readonly #url: string;
-  readonly #turns = new Turns();
+  readonly #turns = new Sequence();
   readonly #links = new Map<string, Link>();
   readonly #promised = new Map<number, number>();
   /** When each region was heard last. */
@@ -268,7 +268,7 @@ export class Region {
     });
     await this.#again(client, PRUNE_EVERY_MS, async () => {
       const lowestUs = this.#lowest();
-      if (lowestUs !== null) await this.#turns.take(() => pruner.prune(lowestUs));
+      if (lowestUs !== null) await this.#turns.run(() => pruner.prune(lowestUs));
     });
   }
 

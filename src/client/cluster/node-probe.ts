@@ -6,7 +6,7 @@ import { codeOf } from '../../model/errors.ts';
 import type { Probe } from './core/leadership.ts';
 import { GuardedClient } from '../../wire/guarded-client.ts';
 import type { GuardedClientConfig } from '../../wire/guarded-client.ts';
-import { Sequence } from '../../wire/sequence.ts';
+import { Sequence } from '../../model/sequence.ts';
 
 /**
  * What is asked besides whether the server is in recovery (`r`). Each part may be refused or unknown on some

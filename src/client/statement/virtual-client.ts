@@ -14,7 +14,7 @@ import { toError } from '../../wire/hook-errors.ts';
 import { clientClosed, isAppsOwn, stateLost, transactionLost, withCallersFrame } from '../app/failures.ts';
 import type { RouteProgress } from '../route/node-finder.ts';
 import type { LeaseSource } from '../cluster/lease-source.ts';
-import { Sequence } from '../../wire/sequence.ts';
+import { Sequence } from '../../model/sequence.ts';
 import { learnFromEffect, lostAnswer, refuseUnconfirmed } from '../session/commit-epilogue.ts';
 import { createDurability, LEADER_QUESTION, readLeaderAnswer } from '../session/gate.ts';
 import { asksLeader, learnFromRefusal, learnFromSubmitted } from '../session/leader-answers.ts';

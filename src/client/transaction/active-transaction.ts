@@ -17,7 +17,7 @@ import type { OutcomeTable } from './outcome.ts';
 import { keyRefused, readStatement } from '../statement/queryable.ts';
 import { codeOf } from '../../model/errors.ts';
 import { UNKNOWN_NAME } from '../../wire/prepared.ts';
-import { Sequence } from '../../wire/sequence.ts';
+import { Sequence } from '../../model/sequence.ts';
 import type { StatementRunner } from '../statement/runner.ts';
 import { learnFromEffect, lostAnswer, refuseUnconfirmed } from '../session/commit-epilogue.ts';
 import { asksLeader, learnFromRefusal } from '../session/leader-answers.ts';

@@ -7,6 +7,7 @@ import type { Change } from '../../consensus/proposer.ts';
 import { decidePeek } from '../../consensus/read.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { NodeId } from '../../model/node.ts';
+import { Sequence } from '../../model/sequence.ts';
 import { isAgentVoterSet } from './agent-voters.ts';
 import type { AgentMessage, AgentVoterSet } from './agent-voters.ts';
 import type { CompareAndSetResult, Coordination, Register } from '../contract.ts';
@@ -64,13 +65,16 @@ export function createEmbeddedCoordination(options: EmbeddedCoordinationOptions)
   return new CasPaxosCoordination(options);
 }
 
-const PEEK_ATTEMPTS = 4;
+export const PEEK_ATTEMPTS = 4;
+
+export const DEFAULT_MESSAGE_TIMEOUT_MS = 400;
+export const DEFAULT_CALL_TIMEOUT_MS = 1_500;
 
 /** After so long somebody has written since, and the second half of a round would only be refused. */
 const BEGUN_LASTS_MS = 1_000;
 
 /** The part of a read's time in which it only looks. */
-const PEEK_SHARE = 0.4;
+export const PEEK_SHARE = 0.4;
 
 class CasPaxosCoordination implements EmbeddedCoordination {
   readonly #founders: readonly NodeId[];
@@ -85,7 +89,7 @@ class CasPaxosCoordination implements EmbeddedCoordination {
   readonly #watchIntervalMs: number;
   readonly #random: () => number;
   readonly #clock: Clock;
-  readonly #queues = new Map<string, Promise<unknown>>();
+  readonly #queues = new Map<string, Sequence>();
   readonly #expected = new Map<string, ExpectedWrite>();
   readonly #watches = new Map<string, Set<() => void>>();
   readonly #closing = new AbortController();
@@ -99,8 +103,8 @@ class CasPaxosCoordination implements EmbeddedCoordination {
     this.#set = options.knownVoters ?? null;
     this.#transport = options.transport;
     this.#proposerId = options.proposerId;
-    this.#messageTimeoutMs = options.messageTimeoutMs ?? 400;
-    this.#callTimeoutMs = options.callTimeoutMs ?? 1_500;
+    this.#messageTimeoutMs = options.messageTimeoutMs ?? DEFAULT_MESSAGE_TIMEOUT_MS;
+    this.#callTimeoutMs = options.callTimeoutMs ?? DEFAULT_CALL_TIMEOUT_MS;
     this.#watchIntervalMs = options.watchIntervalMs ?? 200;
     this.#random = options.random ?? Math.random;
     this.#clock = options.clock;
@@ -188,17 +192,14 @@ class CasPaxosCoordination implements EmbeddedCoordination {
 
   async close(): Promise<void> {
     this.#closing.abort();
-    await Promise.allSettled(this.#queues.values());
+    await Promise.all([...this.#queues.values()].map((queue) => queue.whenIdle()));
   }
 
   /** Own rounds on one key run one after the other: they would only preempt each other. */
   #enqueue<T>(key: string, task: () => Promise<T>): Promise<T> {
-    const result = (this.#queues.get(key) ?? Promise.resolve()).then(task, task);
-    this.#queues.set(
-      key,
-      result.catch(() => undefined),
-    );
-    return result;
+    const queue = this.#queues.get(key) ?? new Sequence();
+    this.#queues.set(key, queue);
+    return queue.run(task);
   }
 
   async carry(key: string, epoch: number): Promise<boolean> {

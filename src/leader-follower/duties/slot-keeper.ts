@@ -1,6 +1,7 @@
 import type { Lsn } from '../../model/lsn.ts';
 import { parseLsn } from '../../model/lsn.ts';
 import type { Clock } from '../../model/clock.ts';
+import { Sequence } from '../../model/sequence.ts';
 import type { NodeId } from '../../model/node.ts';
 import { advanceSlot, createSlot, dropSlot, dropStaleLogicalSlots, readSlots } from '../../postgres/slots.ts';
 import { delayMsOf, followersOf } from '../config/config.ts';
@@ -29,7 +30,7 @@ export class SlotKeeper implements LeaderDuty {
   readonly #peers: PeersPort;
   readonly #merits: Merits;
   #checkedAtMs = Number.NEGATIVE_INFINITY;
-  #checks: Promise<unknown> = Promise.resolve();
+  readonly #checks = new Sequence();
 
   constructor(options: {
     readonly self: NodeId;
@@ -50,9 +51,7 @@ export class SlotKeeper implements LeaderDuty {
   /** Makes the slots right now. */
   ensure(): Promise<void> {
     this.#checkedAtMs = this.#clock.nowMs();
-    const check = this.#checks.then(() => this.#check());
-    this.#checks = check.catch(() => undefined);
-    return check;
+    return this.#checks.run(() => this.#check());
   }
 
   /** The data folder may be another one now, without slots: do not wait until it is time. */

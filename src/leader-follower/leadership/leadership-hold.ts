@@ -4,6 +4,7 @@ import { renewHolderLease } from '../../coordination/core/lease.ts';
 import type { HolderLease } from '../../coordination/core/lease.ts';
 import type { Coordination } from '../../coordination/contract.ts';
 import type { Clock } from '../../model/clock.ts';
+import { Sequence } from '../../model/sequence.ts';
 import type { NodeId, Term } from '../../model/node.ts';
 import { parseTerm } from '../../model/node.ts';
 import type { Timeline } from '../../model/timeline.ts';
@@ -57,7 +58,7 @@ export class LeadershipHold {
   #lease: HolderLease | null = null;
   #term: Term | null = null;
   #endRenewing: (() => void) | null = null;
-  #writes: Promise<unknown> = Promise.resolve();
+  readonly #writes = new Sequence();
 
   constructor(options: LeadershipHoldOptions) {
     this.#options = options;
@@ -151,7 +152,7 @@ export class LeadershipHold {
   }
 
   async #update(change: Change, onSend: (version: number) => void): Promise<boolean> {
-    return this.#enqueue(async () => {
+    return this.#writes.run(async () => {
       const { version, state } = this.#register.known;
       const mayWrite = this.ownLease.kind !== 'none' && state?.leadership.holder === this.#self;
       if (state === null || !mayWrite) return false;
@@ -207,7 +208,7 @@ export class LeadershipHold {
    * register over from. Null when this node does not hold it any more.
    */
   holdStill(): Promise<KnownRegister | null> {
-    return this.#enqueue(async () => {
+    return this.#writes.run(async () => {
       if (this.ownLease.kind === 'none' || this.#register.known.state?.leadership.holder !== this.#self)
         return null;
       this.#stopRenewing();
@@ -244,7 +245,7 @@ export class LeadershipHold {
   }
 
   async #take(version: number, state: ClusterState): Promise<boolean> {
-    return this.#enqueue(async () => {
+    return this.#writes.run(async () => {
       this.#term = state.leadership.term;
       this.#options.support.forget();
       if (!(await this.#write(version, state))) {
@@ -307,11 +308,5 @@ export class LeadershipHold {
     const { untilMs, failsafeUntilMs } = this.#options.support;
     const leaseUntilMs = this.#lease.deadlineMs;
     return rightDeadlines({ leaseUntilMs, supportedUntilMs: untilMs, failsafeUntilMs });
-  }
-
-  #enqueue<T>(task: () => Promise<T>): Promise<T> {
-    const result = this.#writes.then(task, task);
-    this.#writes = result.catch(() => undefined);
-    return result;
   }
 }

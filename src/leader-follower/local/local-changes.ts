@@ -1,3 +1,4 @@
+import { Sequence } from '../../model/sequence.ts';
 import type { NodeState } from '../../model/topology.ts';
 
 /** What it is doing, for people. */
@@ -9,7 +10,7 @@ export interface Activity {
 /** Changes to the local PostgreSQL, run one after the other whoever asks, and what people see meanwhile. */
 export class LocalChanges {
   readonly #isRunning: () => boolean;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #changes = new Sequence();
   activity: Activity = { state: 'stopped', detail: null };
 
   constructor(isRunning: () => boolean) {
@@ -28,13 +29,11 @@ export class LocalChanges {
         }
       }
     };
-    const result = this.#last.then(run, run);
-    this.#last = result.catch(() => undefined);
-    return result;
+    return this.#changes.run(run);
   }
 
   /** Resolves when those asked for so far are over. */
-  async untilDone(): Promise<void> {
-    await this.#last;
+  untilDone(): Promise<void> {
+    return this.#changes.whenIdle();
   }
 }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { ChangeStream } from '../../logical/change-stream.ts';
 import type { TransactionPart } from '../../logical/core/change.ts';
+import type { Sequence } from '../../model/sequence.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
@@ -23,14 +24,13 @@ import { ClockBehind } from './clock-behind.ts';
 import { applyEmptying } from './emptying.ts';
 import { IncomingReader } from './incoming.ts';
 import type { EmptiedTable, IncomingChange, IncomingChanges } from './incoming.ts';
-import type { Turns } from './turns.ts';
 
 export interface LinkOptions {
   readonly source: { readonly name: string; readonly number: number; readonly url: string };
   readonly own: { readonly name: string; readonly number: number; readonly url: string };
   readonly shapes: ReadonlyMap<string, TableShape>;
   /** Batches of all links into this region, one at a time: two never work on one key. */
-  readonly turns: Turns;
+  readonly turns: Sequence;
   readonly passOwnLog: () => Promise<void>;
   readonly onPromise: (timeUs: number) => void;
   /** Further ahead than this is told as the source's clock being wrong. */
@@ -259,7 +259,7 @@ export class Link {
   async #patiently<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
     for (;;) {
       try {
-        const done = await this.#options.turns.take(work);
+        const done = await this.#options.turns.run(work);
         if (this.#state === 'held') this.#become('streaming', null);
         return done;
       } catch (error) {

@@ -1,4 +1,4 @@
-/** Runs work one after another, as pg's client runs its queries. The first starts at once. */
+/** Runs work one piece after the other, in the order of asking, whether it ends well or not. The first starts at once. */
 export class Sequence {
   #last: Promise<void> | null = null;
 
