@@ -27,14 +27,12 @@ import type { Change } from './peers/news.ts';
 import { NodeKeeper } from './members/node-keeper.ts';
 import { isEndHidden, observe } from './observer.ts';
 import type { Observation } from './observer.ts';
+import { RETRY_MS } from './patience.ts';
 import type { LocalPort } from './ports.ts';
 import { PlannedWork } from './plan/planned-work.ts';
 import type { ReportSources } from './report/self-report.ts';
 import { memberSetsOf, SupportOfMembers } from './leadership/support-of-members.ts';
 import { WriteHealth } from './local/write-health.ts';
-
-/** A failing action is tried again, but not in a tight loop. */
-const RETRY_MS = 1_000;
 
 /** One agent beside one PostgreSQL: observe, decide, act, until it is closed. */
 export class Agent {

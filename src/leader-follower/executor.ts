@@ -19,13 +19,12 @@ import { ShownLogKeeper } from './duties/shown-log-keeper.ts';
 import { SlotKeeper } from './duties/slot-keeper.ts';
 import type { TakeoverReply, TakeoverRequest } from './report/status.ts';
 import { describeTakeover, Successor } from './switchover/successor.ts';
+import { SUPPORT_TIMEOUT_MS } from './patience.ts';
 import { switchOver } from './switchover/switchover.ts';
 import type { SwitchoverResult } from './switchover/switchover.ts';
 import { SyncSetKeeper } from './duties/sync-set-keeper.ts';
 import { promotionTimeline } from './rejoin/timelines.ts';
 
-/** The others support a new leader within a round trip. */
-const SUPPORT_TIMEOUT_MS = 400;
 /** Ships what only it has; past that it is ended by force. */
 const HAND_OVER_STOP_MS = 2_000;
 /** Between failed copies, this agent looks around as often. */
@@ -364,7 +363,7 @@ export class Executor {
     if (decision.kind === 'refuse') return answer({ kind: 'refused', reason: decision.reason });
     const { version, state } = request;
     const sync = syncSetForElection(state.sync, self, countedOthers(config.nodes, self, state.policy));
-    if (!(await hold.campaign(version, state, sync.recorded, end && nextTimeline(end.newestTimeline)))) {
+    if (!(await hold.campaign(version, state, sync, end && nextTimeline(end.newestTimeline)))) {
       return answer({ kind: 'refused', reason: 'the register has moved on' });
     }
     coming.won(end);

@@ -51,7 +51,10 @@ interface Value {
   readonly note: string;
 }
 
-function open(proposerId: string, onVoters: (set: AgentVoterSet) => void = () => undefined): EmbeddedCoordination {
+function open(
+  proposerId: string,
+  onVoters: (set: AgentVoterSet) => void = () => undefined,
+): EmbeddedCoordination {
   const participant = createEmbeddedCoordination({
     clock: systemClock,
     voters: FOUNDERS,

@@ -201,14 +201,15 @@ describe('the sync set', () => {
 
   it('drops nobody in an election and never counts more than is recorded', () => {
     expect(syncSetForElection({ required: 1, members: [n2, n3] }, n2, [n1, n3])).toEqual({
-      recorded: { required: 1, members: [n2, n3] },
-      active: [n3],
+      required: 1,
+      members: [n2, n3],
     });
     expect(syncSetForElection({ required: 1, members: [n2] }, n2, [n1, n3])).toEqual({
-      recorded: { required: 1, members: [n1, n2, n3] },
-      active: [n1, n3],
+      required: 1,
+      members: [n1, n2, n3],
     });
-    expect(syncSetForElection({ required: 1, members: [] }, n1, [n2, n3]).active).toEqual([]);
+    const none = { required: 1, members: [] };
+    expect(syncSetForElection(none, n1, [n2, n3])).toEqual(none);
   });
 
   it('reads the names it wrote', () => {

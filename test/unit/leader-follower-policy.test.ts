@@ -167,7 +167,7 @@ describe('a policy', () => {
   });
 
   it('outlives an election, degraded or not', () => {
-    const { recorded } = syncSetForElection({ required: 1, members: [n2], isDegraded: true }, n2, [n1, n3]);
+    const recorded = syncSetForElection({ required: 1, members: [n2], isDegraded: true }, n2, [n1, n3]);
     expect(recorded).toEqual({ required: 1, members: [n1, n2, n3], isDegraded: true });
   });
 

@@ -11,6 +11,7 @@ import type { NodeConfig } from './node-schema.ts';
 
 export type { NodeConfig } from './node-schema.ts';
 import type { FollowerKind } from '../../model/topology.ts';
+import { DEFAULT_LEASE_TTL_MS, DEFAULT_SUPPORT_MS } from '../patience.ts';
 
 /** What every agent of a cluster is told; the same file on each machine, mode 0600. */
 export interface ClusterConfig {
@@ -104,9 +105,6 @@ const label: z.ZodType<string> = z
     'expected up to 100 letters, digits, spaces, and any of . _ -, a letter first',
   );
 
-/** etcd needs up to 2 s to replace its own leader (`--election-timeout`), and nobody can renew meanwhile. */
-const DEFAULT_LEASE_TTL_MS = { embedded: 2_500, etcd: 5_000 } as const;
-
 const path: z.ZodType<string> = z.string().min(1);
 
 const etcdSchema: z.ZodType<EtcdConfig> & z.core.$ZodTypeDiscriminable = z
@@ -159,7 +157,7 @@ const schema: z.ZodType<ClusterConfig> = z
     leaseTtlMs: z.int().min(500).max(60_000).optional(),
     switchoverWaitMs: z.int().min(0).max(60_000).default(1_000),
     copyMegabytesPerSecond: z.int().min(1).max(100_000).default(64),
-    supportMs: z.int().min(200).max(60_000).default(600),
+    supportMs: z.int().min(200).max(60_000).default(DEFAULT_SUPPORT_MS),
     synchronousFollowers: z.int().min(1).default(1),
     postgres: z.string().default('auto'),
     allowedNetworks: z

@@ -118,25 +118,15 @@ function countPassed(view: SyncSetView, active: ReadonlySet<NodeId>, barrier: Ls
 }
 
 /**
- * What a new leader records with its election and what its PostgreSQL waits for from the first write.
- * Nobody is dropped from the record here: the others have not passed the new leader's position yet.
+ * What a new leader records with its election. Nobody is dropped from the record here: the others have not passed the new
+ * leader's position yet.
  */
-export function syncSetForElection(
-  recorded: SyncSet,
-  self: NodeId,
-  others: readonly NodeId[],
-): { readonly recorded: SyncSet; readonly active: readonly NodeId[] } {
+export function syncSetForElection(recorded: SyncSet, self: NodeId, all: readonly NodeId[]): SyncSet {
   const remaining = recorded.members.filter((name) => name !== self);
   // Nothing was ever synchronous: a lone leader must be able to write while its first followers are built.
-  if (recorded.members.length === 0) return { recorded, active: [] };
-  const active = remaining.length >= recorded.required ? remaining : sorted(others);
-  return {
-    recorded: {
-      ...recorded,
-      members: sorted([...new Set([...recorded.members, self, ...active])]),
-    },
-    active,
-  };
+  if (recorded.members.length === 0) return recorded;
+  const others = remaining.length >= recorded.required ? remaining : all;
+  return { ...recorded, members: sorted([...new Set([...recorded.members, self, ...others])]) };
 }
 
 /** PostgreSQL's text for the set: `ANY 1 (n2, n3)`, or nothing. Node names need no quoting. */

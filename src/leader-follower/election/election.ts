@@ -18,15 +18,11 @@ import type { Fence } from '../leadership/fence.ts';
 import type { LeadershipHold } from '../leadership/leadership-hold.ts';
 import type { Merits } from './merits.ts';
 import { decodePosition } from '../report/status.ts';
+import { FENCE_TIMEOUT_MS, LATECOMER_MS, SUPPORT_TIMEOUT_MS } from '../patience.ts';
 import type { LocalPort, PeersPort } from '../ports.ts';
 import { nextTimeline } from '../../model/timeline.ts';
 
-const FENCE_TIMEOUT_MS = 1_500;
-/** Once enough members answered, how long the others may still tell of newer data. */
-const LATECOMER_MS = 50;
 const OUTRUN_CHECK_MS = 10;
-/** A new leader is supported by those that answered its fence, within a round trip. */
-const SUPPORT_TIMEOUT_MS = 400;
 
 const PUT_BACK =
   'its data end before what followers had of it: they were put back from a copy, and others may hold commits that it lacks. Start the others; where none of them has its data any more, remove the file "shown-log" beside the data to go on without';
@@ -64,7 +60,7 @@ export async function campaign(options: {
   }
   const sync = syncSetForElection(state.sync, self, countedOthers(config.nodes, self, state.policy));
   const next = { ...state, lostLeaderships: options.merits.lossesAfter(state) };
-  const isWon = await hold.campaign(version, next, sync.recorded, end && nextTimeline(end.newestTimeline));
+  const isWon = await hold.campaign(version, next, sync, end && nextTimeline(end.newestTimeline));
   if (!isWon) return { kind: 'lost', reason: 'another took or renewed the lease first' };
   options.coming.won(end);
   await hold.untilHeld(SUPPORT_TIMEOUT_MS);

@@ -2,14 +2,10 @@ import { every } from '../../clock/every.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { NodeId } from '../../model/node.ts';
 import type { Ping } from '../core/support.ts';
+import { PING_INTERVAL_MS, SILENT_AFTER_FAILING_MS } from '../patience.ts';
 import type { LeadershipHold } from './leadership-hold.ts';
 import type { RegisterReader } from './register-reader.ts';
 import type { SupportOfMembers } from './support-of-members.ts';
-
-/** How often the leader pings. Ten pings in a row may be lost or late before support of the default length ends. */
-const PING_INTERVAL_MS = 50;
-/** A leader that writes nothing for so long stops pinging, in case it cannot hand over. */
-const SILENT_AFTER_FAILING_MS = 4_000;
 
 export interface LeaderPingsOptions {
   readonly self: NodeId;

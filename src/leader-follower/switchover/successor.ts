@@ -2,21 +2,18 @@ import { formatLsn, parseLsn } from '../../model/lsn.ts';
 import { parseTimeline } from '../../model/timeline.ts';
 import type { Probe } from '../../postgres/probe.ts';
 import type { LogEnd } from '../rejoin/log-end.ts';
-import { decideTakeover } from '../core/handover.ts';
-import type { TakeoverDecision } from '../core/handover.ts';
+import { decideTakeover } from '../core/hand-over.ts';
+import type { TakeoverDecision } from '../core/hand-over.ts';
 import { countedOthers } from '../core/sync-policy.ts';
 import { formatSynchronousStandbyNames, syncSetForElection } from '../core/sync-set.ts';
 import type { ExecutorOptions } from '../agent-parts.ts';
 import type { SlotKeeper } from '../duties/slot-keeper.ts';
 import type { PrepareReply, TakeoverRequest } from '../report/status.ts';
+import { ARRIVAL_CHECK_MS, ARRIVAL_LIMIT_MS } from '../patience.ts';
 import { readTimelines } from '../rejoin/timelines.ts';
 
 /** How long a successor that prepared itself does nothing else; a leader that stops takes less, once transactions have ended. */
 const HOLD_MS = 1_500;
-
-/** How long the end of a log that has been written may take to arrive and to be replayed. */
-const ARRIVAL_LIMIT_MS = 400;
-const ARRIVAL_CHECK_MS = 2;
 
 /** The other side of a switchover: gets ready before writes pause, and says whether it has everything. */
 export class Successor {
@@ -45,7 +42,7 @@ export class Successor {
     }
     await this.#slots.ensure();
     const counted = countedOthers(config.nodes, self, state.policy);
-    const { required, members } = syncSetForElection(state.sync, self, counted).recorded;
+    const { required, members } = syncSetForElection(state.sync, self, counted);
     await local.prepareToLead(
       formatSynchronousStandbyNames(
         required,

@@ -6,8 +6,9 @@ import { parseTimeline } from '../../model/timeline.ts';
 import { ControlFileReader } from '../../postgres/control-file.ts';
 import { findNode, voters } from '../config/config.ts';
 import type { NodeConfig } from '../config/config.ts';
-import { decideSuccessor, letGoFirst } from '../core/handover.ts';
-import type { FinalPosition, SuccessorDecision } from '../core/handover.ts';
+import { TAKEOVER_TIMEOUT_MS } from '../patience.ts';
+import { decideSuccessor, letGoFirst } from '../core/hand-over.ts';
+import type { FinalPosition, SuccessorDecision } from '../core/hand-over.ts';
 import { letTransactionsEnd, setHandingOver } from './transactions.ts';
 import { supportersNeeded } from '../core/support.ts';
 import type { ExecutorOptions } from '../agent-parts.ts';
@@ -31,7 +32,6 @@ const LINGER_MS = 250;
 const LOG_END_CHECK_MS = 2;
 const LET_GO_TIMEOUT_MS = 1_000;
 const PREPARE_TIMEOUT_MS = 2_000;
-const TAKEOVER_TIMEOUT_MS = 5_000;
 const ELSEWHERE_TIMEOUT_MS = 10_000;
 
 /**

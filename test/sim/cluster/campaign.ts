@@ -5,15 +5,12 @@ import { fencesNeeded } from '../../../src/leader-follower/core/support.ts';
 import { syncSetForElection } from '../../../src/leader-follower/core/sync-set.ts';
 import type { View } from '../../../src/leader-follower/core/view.ts';
 import type { NodeId } from '../../../src/model/node.ts';
+import { FENCE_TIMEOUT_MS, LATECOMER_MS, SUPPORT_TIMEOUT_MS } from '../../../src/leader-follower/patience.ts';
 import type { FenceReply, ModelAgent } from './agent.ts';
 import type { FencedEnd } from './local-node.ts';
 import type { ModelPostgres } from './postgres.ts';
 import { nextTimeline } from '../../../src/model/timeline.ts';
 import type { Entry } from './wal.ts';
-
-const FENCE_TIMEOUT_MS = 1_500;
-const LATECOMER_MS = 50;
-const SUPPORT_TIMEOUT_MS = 400;
 
 interface OwnEnd {
   position: FencedEnd | null;
@@ -37,7 +34,7 @@ export function campaign(
     if (decision.kind !== 'stand') return done(false);
     const sync = syncSetForElection(state.sync, host.name, cluster.countedBy(host));
     const announced = own.position && nextTimeline(own.position.newestTimeline);
-    leadership.take(version, { ...state, sync: sync.recorded }, state, announced, (isWon) => {
+    leadership.take(version, { ...state, sync }, state, announced, (isWon) => {
       cluster.note(host, () => (isWon ? `  won term ${leadership.known.state?.leadership.term}` : '  lost'));
       if (!isWon) return done(false);
       cluster.checker.onElected(agent.server, heard);

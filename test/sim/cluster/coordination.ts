@@ -1,3 +1,9 @@
+import {
+  DEFAULT_CALL_TIMEOUT_MS,
+  DEFAULT_MESSAGE_TIMEOUT_MS,
+  PEEK_ATTEMPTS,
+  PEEK_SHARE,
+} from '../../../src/coordination/embedded/embedded.ts';
 import { EMPTY_ACCEPTOR, stepAcceptor } from '../../../src/consensus/acceptor.ts';
 import type {
   AcceptorState,
@@ -29,10 +35,6 @@ export interface AcceptorListener {
 }
 
 const KEY = 'cluster';
-const MESSAGE_TIMEOUT_MS = 400;
-const CALL_TIMEOUT_MS = 1_500;
-const PEEK_ATTEMPTS = 4;
-const PEEK_SHARE = 0.4;
 
 /** The acceptor of one agent over a disk that may be slow, hang, be full, or lose what was not synced. */
 export class ModelAcceptor {
@@ -160,7 +162,7 @@ export class RegisterClient {
   read(done: (register: KnownRegister | null) => void): void {
     const newestAtBegin = this.#links.newestVersion();
     const startedAt = this.#nowMs();
-    const peekUntil = startedAt + CALL_TIMEOUT_MS * PEEK_SHARE;
+    const peekUntil = startedAt + DEFAULT_CALL_TIMEOUT_MS * PEEK_SHARE;
     const finish = (seen: VersionedValue | null): void => {
       if (seen !== null) this.#links.onCommitted('read', seen, newestAtBegin);
       done(seen === null ? null : toRegister(seen));
@@ -170,7 +172,7 @@ export class RegisterClient {
         this.#enqueue((next) =>
           this.#commit(
             (current) => current,
-            startedAt + CALL_TIMEOUT_MS,
+            startedAt + DEFAULT_CALL_TIMEOUT_MS,
             (register) => {
               next();
               finish(register);
@@ -189,7 +191,7 @@ export class RegisterClient {
 
   compareAndSet(expectedVersion: number, value: unknown, done: (result: CasResult) => void): void {
     const newestAtBegin = this.#links.newestVersion();
-    const deadline = this.#nowMs() + CALL_TIMEOUT_MS;
+    const deadline = this.#nowMs() + DEFAULT_CALL_TIMEOUT_MS;
     const write = {
       expectedVersion,
       value,
@@ -320,7 +322,7 @@ export class RegisterClient {
   }
 
   #timeoutMs(deadline: number): number {
-    return Math.max(1, Math.min(MESSAGE_TIMEOUT_MS, deadline - this.#nowMs()));
+    return Math.max(1, Math.min(DEFAULT_MESSAGE_TIMEOUT_MS, deadline - this.#nowMs()));
   }
 
   #nowMs(): number {

@@ -10,7 +10,11 @@ import type { Timeline } from '../../../src/model/timeline.ts';
 import type { CasResult, KnownRegister } from './coordination.ts';
 import type { Host } from './host.ts';
 import { ModelPromise } from './promise.ts';
-import { LEASE_TTL_MS, PING_INTERVAL_MS, SUPPORT_MS } from './rules.ts';
+import {
+  DEFAULT_LEASE_TTL_MS,
+  PING_INTERVAL_MS,
+  DEFAULT_SUPPORT_MS,
+} from '../../../src/leader-follower/patience.ts';
 import type { LeadershipOptions } from './leadership-options.ts';
 import { ModelSupport } from './support-of-members.ts';
 
@@ -101,7 +105,7 @@ export class ModelLeadership {
       holder: this.#host.name,
       term,
       nonce: this.#options.nonce(),
-      ttlMs: LEASE_TTL_MS,
+      ttlMs: DEFAULT_LEASE_TTL_MS.embedded,
       isReleased: false,
       successor: null,
       timeline: previous?.leadership.timeline ?? null,
@@ -139,7 +143,7 @@ export class ModelLeadership {
     this.#coming = coming;
     this.#moved();
     const epoch = state.votersEpoch ?? 0;
-    this.#after(SUPPORT_MS, () => {
+    this.#after(DEFAULT_SUPPORT_MS, () => {
       const isOutrun = (this.known.state?.votersEpoch ?? 0) !== epoch;
       if (this.#coming !== coming) return;
       if (this.ownLease.kind !== 'held' || isOutrun) {
@@ -281,13 +285,13 @@ export class ModelLeadership {
     if (lease.kind === 'none' || state?.leadership.holder !== this.#host.name) return;
     if (!this.#options.isServing()) return;
     this.#options.sendPing(
-      { holder: this.#host.name, term: lease.term, version, supportMs: SUPPORT_MS },
+      { holder: this.#host.name, term: lease.term, version, supportMs: DEFAULT_SUPPORT_MS },
       this.#host.nowMs(),
     );
   }
 
   #renewLater(renewals: number): void {
-    this.#after(LEASE_TTL_MS / 4, () => {
+    this.#after(DEFAULT_LEASE_TTL_MS.embedded / 4, () => {
       if (!this.#isRenewing || renewals !== this.#renewals) return;
       this.update(
         (state) => state,
@@ -302,7 +306,7 @@ export class ModelLeadership {
     this.#options.client.compareAndSet(version, state, (result: CasResult) => {
       if (result.kind === 'applied' || this.#extendsAnyway(result)) {
         const countsFromMs = result.kind === 'applied' ? sentAtMs : this.#leaseClock();
-        this.#lease = renewHolderLease(this.#lease, countsFromMs, LEASE_TTL_MS);
+        this.#lease = renewHolderLease(this.#lease, countsFromMs, DEFAULT_LEASE_TTL_MS.embedded);
         if (result.kind === 'applied') this.#learn(result.register);
         this.#moved();
         return done(true);

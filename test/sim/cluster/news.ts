@@ -1,3 +1,4 @@
+import { STATUS_INTERVAL_MS } from '../../../src/coordination/link/link.ts';
 import type { Position } from '../../../src/leader-follower/core/candidate.ts';
 import type { Ping } from '../../../src/leader-follower/core/support.ts';
 import type { LocalPostgres } from '../../../src/leader-follower/core/view.ts';
@@ -6,8 +7,6 @@ import type { Term } from '../../../src/model/node.ts';
 import type { ModelAgent } from './agent.ts';
 import { HeardPeers } from './heard-peers.ts';
 import type { PeerStatus } from './heard-peers.ts';
-
-const STATUS_INTERVAL_MS = 250;
 
 /** What one life of an agent tells the others, and hears from them. */
 export class ModelNews {

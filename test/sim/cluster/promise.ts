@@ -1,6 +1,6 @@
 import { promiseUntilMs } from '../../../src/leader-follower/core/support.ts';
 import type { Host } from './host.ts';
-import { SUPPORT_MS } from './rules.ts';
+import { DEFAULT_SUPPORT_MS } from '../../../src/leader-follower/patience.ts';
 import type { MutantName } from './rules.ts';
 
 /** A member's promise to the leader, as src/leader-follower/leadership/promise-to-leader.ts keeps it. */
@@ -30,7 +30,9 @@ export class ModelPromise {
   }
 
   #from(nowMs: number): number {
-    return this.#mutant === 'promise-without-margin' ? nowMs + SUPPORT_MS : promiseUntilMs(nowMs, SUPPORT_MS);
+    return this.#mutant === 'promise-without-margin'
+      ? nowMs + DEFAULT_SUPPORT_MS
+      : promiseUntilMs(nowMs, DEFAULT_SUPPORT_MS);
   }
 
   #watch(): void {

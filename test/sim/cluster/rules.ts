@@ -34,8 +34,5 @@ export type MutantName =
   | 'more-recorded-at-once'
   | 'old-names-settled';
 
-export const SUPPORT_MS = 600;
-export const LEASE_TTL_MS = 2_500;
-export const PING_INTERVAL_MS = 50;
 /** How late the watchdog may act, by its own clock. */
 export const WATCHDOG_INTERVAL_MS = 10;

@@ -1,6 +1,6 @@
 import { supportedUntilMs, supportersNeeded } from '../../../src/leader-follower/core/support.ts';
 import type { NodeId } from '../../../src/model/node.ts';
-import { SUPPORT_MS } from './rules.ts';
+import { DEFAULT_SUPPORT_MS } from '../../../src/leader-follower/patience.ts';
 import type { MutantName } from './rules.ts';
 
 /** The leader's side of support, as src/leader-follower/leadership/support-of-members.ts. */
@@ -37,8 +37,8 @@ export class ModelSupport {
       const others = members.filter((name) => name !== this.#self).length;
       const isMember = others < members.length || this.#mutant === 'guest-supported-as-member';
       return {
-        untilMs: supportedUntilMs(sentAtMs, supportersNeeded(members.length, isMember), SUPPORT_MS),
-        failsafeUntilMs: supportedUntilMs(sentAtMs, others, SUPPORT_MS),
+        untilMs: supportedUntilMs(sentAtMs, supportersNeeded(members.length, isMember), DEFAULT_SUPPORT_MS),
+        failsafeUntilMs: supportedUntilMs(sentAtMs, others, DEFAULT_SUPPORT_MS),
       };
     });
     return {

@@ -11,7 +11,7 @@ import { Network } from './network.ts';
 import { ModelPostgres } from './postgres.ts';
 import { FIRST_TIMELINE } from './wal.ts';
 import type { Durability, Entry, Surroundings } from './wal.ts';
-import { LEASE_TTL_MS } from './rules.ts';
+import { DEFAULT_LEASE_TTL_MS } from '../../../src/leader-follower/patience.ts';
 import type { MutantName } from './rules.ts';
 
 export interface ClusterOptions {
@@ -145,7 +145,7 @@ export class Cluster {
         holder: leader,
         term: parseTerm(1),
         nonce: 'before',
-        ttlMs: LEASE_TTL_MS,
+        ttlMs: DEFAULT_LEASE_TTL_MS.embedded,
         isReleased: true,
         successor: null,
         timeline: history.timeline,

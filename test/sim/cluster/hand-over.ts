@@ -1,16 +1,17 @@
-import { decideTakeover } from '../../../src/leader-follower/core/handover.ts';
-import type { FinalPosition } from '../../../src/leader-follower/core/handover.ts';
+import { decideTakeover } from '../../../src/leader-follower/core/hand-over.ts';
+import type { FinalPosition } from '../../../src/leader-follower/core/hand-over.ts';
 import type { ClusterState } from '../../../src/leader-follower/core/cluster-state.ts';
 import { syncSetForElection } from '../../../src/leader-follower/core/sync-set.ts';
+import {
+  ARRIVAL_CHECK_MS,
+  ARRIVAL_LIMIT_MS,
+  SUPPORT_TIMEOUT_MS,
+  TAKEOVER_TIMEOUT_MS,
+} from '../../../src/leader-follower/patience.ts';
 import { nextTimeline } from '../../../src/model/timeline.ts';
 import type { Lsn } from '../../../src/model/lsn.ts';
 import type { NodeId } from '../../../src/model/node.ts';
 import type { ModelAgent } from './agent.ts';
-
-const TAKEOVER_TIMEOUT_MS = 5_000;
-const ARRIVAL_LIMIT_MS = 400;
-const ARRIVAL_CHECK_MS = 2;
-const SUPPORT_TIMEOUT_MS = 400;
 
 /** What a leader whose log has ended tells its successor. */
 export interface TakeoverRequest {
@@ -74,7 +75,7 @@ export function takeOver(
     if (!hasArrived) return answer('refused');
     const sync = syncSetForElection(state.sync, host.name, cluster.countedBy(host));
     const announced = nextTimeline(server.newestTimeline);
-    leadership.take(version, { ...state, sync: sync.recorded }, state, announced, (isWon) => {
+    leadership.take(version, { ...state, sync }, state, announced, (isWon) => {
       cluster.note(host, () => (isWon ? '  takes over' : '  the register has moved on'));
       if (!isWon) return answer('refused');
       agent.news.won({ history: server.history, receivedLsn: server.shownLsn });

@@ -3,10 +3,10 @@ import { describe, expect, it } from 'vitest';
 import {
   decideSuccessor,
   decideTakeover,
-  HANDOVER_LAG_BYTES,
+  HAND_OVER_LAG_BYTES,
   letGoFirst,
-} from '../../src/leader-follower/core/handover.ts';
-import type { Bystander, SuccessorView } from '../../src/leader-follower/core/handover.ts';
+} from '../../src/leader-follower/core/hand-over.ts';
+import type { Bystander, SuccessorView } from '../../src/leader-follower/core/hand-over.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
@@ -35,7 +35,7 @@ describe('who takes over in a switchover', () => {
     ['not the wanted one when it is away', [follower('n3', 0)], n2, { kind: 'impossible' }],
     ['not one that only connects', [follower('n2', 0, { isStreaming: false })], null, { kind: 'impossible' }],
     ['later one that is not recorded', [follower('n2', 0, { isSynchronous: false })], n2, { kind: 'wait' }],
-    ['later one that has to receive', [follower('n2', HANDOVER_LAG_BYTES + 1)], n2, { kind: 'wait' }],
+    ['later one that has to receive', [follower('n2', HAND_OVER_LAG_BYTES + 1)], n2, { kind: 'wait' }],
     ['later one that has to replay', [follower('n2', 0, { replayedLsn: at(1) })], n2, { kind: 'wait' }],
     ['later one whose agent is silent', [follower('n2', 0, { replayedLsn: null })], n2, { kind: 'wait' }],
   ])('%s', (_name, followers, wanted, expected) => {

@@ -54,7 +54,7 @@ export type SuccessorDecision =
   | { readonly kind: 'impossible'; readonly reason: string };
 
 /** What a successor may still have to receive or replay when writes stop: some milliseconds' worth. */
-export const HANDOVER_LAG_BYTES = 1_048_576;
+export const HAND_OVER_LAG_BYTES = 1_048_576;
 
 /** Who takes over: the wanted node, or else the synchronous follower that is the furthest. */
 export function decideSuccessor(
@@ -76,7 +76,7 @@ export function decideSuccessor(
     .map((follower) => ({ name: follower.name, behind: behindBytes(follower, leaderLsn) }))
     .toSorted((a, b) => a.behind - b.behind || (a.name < b.name ? -1 : 1));
   const [best] = ranked;
-  if (best !== undefined && best.behind <= HANDOVER_LAG_BYTES) return { kind: 'ready', to: best.name };
+  if (best !== undefined && best.behind <= HAND_OVER_LAG_BYTES) return { kind: 'ready', to: best.name };
   const behind = Number.isFinite(best?.behind) ? `${best?.behind} bytes behind` : 'silent';
   return { kind: 'wait', reason: `${best?.name} is ${behind}` };
 }
