@@ -64,6 +64,38 @@ describe.each(builds)('a comparison on PostgreSQL $version', (binaries) => {
     expect(await readRows(target.client, 'planted')).toEqual(await readRows(source.client, 'planted'));
   });
 
+  it('takes values of other types for the same, and nothing else', async () => {
+    const values = `SELECT g, g * 3, 'v' || g, (ARRAY['low', 'high'])[1 + g % 2]::level, now(), g % 2 = 0, g / 4.0, NULLIF(g % 3, 0)::text, 'y' || g, ARRAY[g, NULL], g / 3.0::float8, '{"a": 1}'
+      FROM generate_series(1, 600) g`;
+    const columns = (id: string, n: string, s: string): string =>
+      `id ${id} PRIMARY KEY, n ${n}, s ${s}, m level, t timestamptz, b boolean, d numeric, x text, y text, a int[], f float8, j jsonb`;
+    await source.client.query(`CREATE TYPE level AS ENUM ('low', 'high');
+      CREATE TABLE typed (${columns('int', 'int', 'varchar(10)')}); INSERT INTO typed ${values}`);
+    // Another type first, so that those of one name have other oids.
+    await target.client.query(`CREATE TYPE other AS ENUM ('x'); CREATE TYPE level AS ENUM ('low', 'high');
+      CREATE TABLE typed (${columns('bigint', 'bigint', 'text')})`);
+    await using running = new RunningFollow({
+      from: source.url,
+      to: target.url,
+      tables: parseTables('typed'),
+    });
+    await running.caughtUp(source.client);
+    expect(await compare('typed')).toMatchObject([{ rows: 600, differences: [], undecided: 0 }]);
+    await target.client
+      .query(`UPDATE typed SET n = n + 1 WHERE id = 1; UPDATE typed SET m = 'high' WHERE id = 2;
+      UPDATE typed SET x = '' WHERE id = 3; UPDATE typed SET x = y, y = x WHERE id = 4; UPDATE typed SET d = 1.250 WHERE id = 5;
+      UPDATE typed SET t = t + '1 us' WHERE id = 6; UPDATE typed SET a = '{7}' WHERE id = 7; UPDATE typed SET b = NULL WHERE id = 8`);
+    // Two rows that have one another's values.
+    await target.client.query(
+      `UPDATE typed SET s = CASE id WHEN 10 THEN 'v11' ELSE 'v10' END WHERE id IN (10, 11)`,
+    );
+    const [found] = await compare('typed', { repairs: true });
+    expect(found?.differences.map(({ kind, key }) => `${kind} ${key.join()}`).toSorted()).toEqual(
+      [1, 2, 3, 4, 5, 6, 7, 8, 10, 11].map((id) => `different ${id}`).toSorted(),
+    );
+    expect(await compare('typed')).toMatchObject([{ differences: [] }]);
+  });
+
   it('tells no false difference while rows are written, and finds the true ones among them', async () => {
     await create(`CREATE TABLE busy (id int PRIMARY KEY, n int, note text)`);
     await source.client.query(`INSERT INTO busy SELECT g, 0, 'x' FROM generate_series(1, 20000) g`);

@@ -9,8 +9,8 @@ import { readTables } from '../follow/source.ts';
 import type { TableName } from '../follow/source.ts';
 import { CompareSql } from './core/compare-sql.ts';
 import type { Key, KeyRange } from './core/compare-sql.ts';
-import { judge, nameOf, suspects } from './core/difference.ts';
-import type { Difference, RowHashes } from './core/difference.ts';
+import { countRows, differingBuckets, judge, nameOf, suspects } from './core/difference.ts';
+import type { BucketSums, Difference, RowHashes } from './core/difference.ts';
 
 const RANGE_ROWS = 50_000;
 const KEYS_AT_ONCE = 1_000;
@@ -118,11 +118,15 @@ class TableCompare {
         `Table ${this.#table} has no key by which its rows could be told apart; give it one to compare it.`,
       );
     }
+    // Few differ in most ranges, and a second look waits for the follow: those of several ranges are looked at together.
+    const suspected: Key[] = [];
     let after: Key | null = null;
     for (;;) {
       this.#options.signal?.throwIfAborted();
       const upTo: Key | null = await this.#boundary(after);
-      await this.#compareRange({ after, upTo });
+      suspected.push(...(await this.#compareRange({ after, upTo })));
+      while (suspected.length >= (upTo === null ? 1 : KEYS_AT_ONCE))
+        await this.#recheck(suspected.splice(0, KEYS_AT_ONCE));
       this.#options.onProgress?.(this.#table, this.#rows);
       if (upTo === null) break;
       after = upTo;
@@ -142,24 +146,24 @@ class TableCompare {
     return rows[0]?.key ?? null;
   }
 
-  async #compareRange(range: KeyRange): Promise<void> {
+  /** Gives the keys of rows that seem to differ. */
+  async #compareRange(range: KeyRange): Promise<Key[]> {
     const { text, values } = this.#sql.sums(range);
-    const ask = async (client: pg.Client): Promise<{ count: string; one: string; two: string } | undefined> =>
-      (await client.query<{ count: string; one: string; two: string }>(text, [...values])).rows[0];
+    const ask = async (client: pg.Client): Promise<BucketSums[]> =>
+      (await client.query<BucketSums>(text, [...values])).rows;
     const [here, there] = await Promise.all([ask(this.#ends.source), ask(this.#ends.target)]);
-    this.#rows += Number(here?.count ?? 0);
-    if (here?.count === there?.count && here?.one === there?.one && here?.two === there?.two) return;
+    this.#rows += countRows(here);
+    const buckets = differingBuckets(here, there);
+    if (buckets.length === 0) return [];
     const [source, target] = await Promise.all([
-      this.#hashes(this.#ends.source, range),
-      this.#hashes(this.#ends.target, range),
+      this.#hashes(this.#ends.source, range, buckets),
+      this.#hashes(this.#ends.target, range, buckets),
     ]);
-    const keys = suspects(source, target);
-    for (let at = 0; at < keys.length; at += KEYS_AT_ONCE)
-      await this.#recheck(keys.slice(at, at + KEYS_AT_ONCE));
+    return suspects(source, target);
   }
 
-  async #hashes(client: pg.Client, range: KeyRange): Promise<RowHashes> {
-    const { text, values } = this.#sql.rows(range);
+  async #hashes(client: pg.Client, range: KeyRange, buckets: readonly number[]): Promise<RowHashes> {
+    const { text, values } = this.#sql.rows(range, buckets);
     const { rows } = await client.query<{ key: string[]; hash: string }>(text, [...values]);
     return new Map(rows.map((row) => [nameOf(row.key), row]));
   }

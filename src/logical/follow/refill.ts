@@ -5,8 +5,8 @@ import { roleStatement } from '../apply/core/owners.ts';
 import { MisfitError } from '../apply/trouble.ts';
 import { CompareSql } from '../compare/core/compare-sql.ts';
 import type { Key, KeyRange } from '../compare/core/compare-sql.ts';
-import { nameOf, suspects } from '../compare/core/difference.ts';
-import type { RowHashes } from '../compare/core/difference.ts';
+import { countRows, differingBuckets, nameOf, suspects } from '../compare/core/difference.ts';
+import type { BucketSums, RowHashes } from '../compare/core/difference.ts';
 import { quoteLiteral } from '../core/quote.ts';
 import { connectToLeader } from '../endpoints.ts';
 import { runAsOwner } from './empty-tables.ts';
@@ -98,11 +98,10 @@ async function compareRange(
   ends: RefillEnds,
 ): Promise<{ readonly rows: number; readonly isSame: boolean }> {
   const { text, values } = sql.sums(range);
-  const ask = async (client: pg.Client): Promise<{ count: string; one: string; two: string } | undefined> =>
-    (await client.query<{ count: string; one: string; two: string }>(text, [...values])).rows[0];
+  const ask = async (client: pg.Client): Promise<BucketSums[]> =>
+    (await client.query<BucketSums>(text, [...values])).rows;
   const [here, there] = await Promise.all([ask(ends.source), ask(ends.target)]);
-  const isSame = here?.count === there?.count && here?.one === there?.one && here?.two === there?.two;
-  return { rows: Number(here?.count ?? 0), isSame };
+  return { rows: countRows(here), isSame: differingBuckets(here, there).length === 0 };
 }
 
 async function hashesOf(sql: CompareSql, range: KeyRange, client: pg.Client): Promise<RowHashes> {

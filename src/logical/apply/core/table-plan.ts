@@ -6,6 +6,8 @@ import type { ForeignKey, PgType, TargetColumn, TargetTable } from './target-tab
 /** How the values of one column travel to the target. */
 export interface ColumnPlan {
   readonly name: string;
+  /** Of the column, on the target. */
+  readonly typeOid: number;
   /** Of the array's elements, on the target. */
   readonly elementOid: number;
   /** The parameter's type, as SQL. */
@@ -149,24 +151,33 @@ function typeSql(type: PgType): string {
 
 function planAsText({ name, type, isIdentityAlways }: TargetColumn): ColumnPlan {
   const cast = type.oid === TEXT_OID ? '' : `::${typeSql(type)}`;
-  return { name, elementOid: TEXT_OID, arraySql: 'pg_catalog.text[]', cast, isSettable: !isIdentityAlways };
+  return {
+    name,
+    typeOid: type.oid,
+    elementOid: TEXT_OID,
+    arraySql: 'pg_catalog.text[]',
+    cast,
+    isSettable: !isIdentityAlways,
+  };
 }
 
 function planAsBinary(from: PgType, column: TargetColumn): ColumnPlan | null {
   const { name, type: to, wrapper } = column;
   const isSettable = !column.isIdentityAlways;
+  const typeOid = to.oid;
   if (isSameInBinary(from, to)) {
     if (from.kind === 'array') {
       return wrapper === null
         ? null
-        : { name, elementOid: wrapper.oid, arraySql: `${wrapper.sql}[]`, cast: '', isSettable };
+        : { name, typeOid, elementOid: wrapper.oid, arraySql: `${wrapper.sql}[]`, cast: '', isSettable };
     }
-    return { name, elementOid: to.oid, arraySql: `${typeSql(to)}[]`, cast: '', isSettable };
+    return { name, typeOid, elementOid: to.oid, arraySql: `${typeSql(to)}[]`, cast: '', isSettable };
   }
   // The source's own type is known here too: it goes in as that and is cast.
   if (isBuiltIn(from) && isSameInBinary(from, from) && from.kind !== 'array') {
     return {
       name,
+      typeOid,
       elementOid: from.oid,
       arraySql: `${typeSql(from)}[]`,
       cast: `::${typeSql(to)}`,

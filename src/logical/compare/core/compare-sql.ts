@@ -10,29 +10,37 @@ export interface KeyRange {
   readonly upTo: Key | null;
 }
 
-interface KeyColumn {
+interface ComparedColumn {
   readonly name: string;
   readonly cast: string;
+  /** Whether both servers have it as the same bytes; where not, it is compared as text. */
+  readonly isSame: boolean;
 }
+
+/** Types of PostgreSQL's own whose binary format says all of a value, faster than text does. */
+const SAME_BYTES = new Set([16, 17, 20, 21, 23, 25, 700, 701, 1043, 1082, 1083, 1114, 1184, 1700, 2950]);
+/** Parts of a range, by a hash of the key: where few rows differ, few are looked at. */
+const BUCKETS = 256;
 
 /** Statements over one table; they mean the same on both servers. Made with a plan of the format `text`. */
 export class CompareSql {
   readonly #table: string;
-  readonly #keys: readonly KeyColumn[];
-  readonly #columns: readonly KeyColumn[];
+  readonly #keys: readonly ComparedColumn[];
+  readonly #columns: readonly ComparedColumn[];
   /** With whose rights the target's rows are changed; null: with the session's. */
   readonly owner: string | null;
 
   constructor(plan: TablePlan) {
     this.owner = plan.owner;
     this.#table = quoteTable(plan.relation);
-    this.#columns = plan.columns.flatMap((column) =>
-      column === null ? [] : [{ name: quoteIdentifier(column.name), cast: column.cast }],
-    );
-    this.#keys = plan.key.flatMap((index) => {
-      const column = plan.columns[index];
-      return column == null ? [] : [{ name: quoteIdentifier(column.name), cast: column.cast }];
+    const compared = plan.columns.map((column, index): ComparedColumn | null => {
+      if (column === null) return null;
+      const { typeOid } = column;
+      const isSame = SAME_BYTES.has(typeOid) && plan.relation.columns[index]?.typeOid === typeOid;
+      return { name: quoteIdentifier(column.name), cast: column.cast, isSame };
     });
+    this.#columns = compared.flatMap((column) => column ?? []);
+    this.#keys = plan.key.flatMap((index) => compared[index] ?? []);
   }
 
   /** The table without a key can only be compared as a whole. */
@@ -50,12 +58,13 @@ export class CompareSql {
     };
   }
 
-  /** How many rows, and two sums over them: a difference of one row cannot hide behind another's. */
+  /** By bucket how many rows, and two sums over them: a difference of one row cannot hide behind another's. */
   sums(range: KeyRange): { readonly text: string; readonly values: readonly unknown[] } {
     const { where, values } = this.#where(range);
+    const bytes = `SELECT ${this.#bucket('t')} AS bucket, ${bytesOf('t', this.#columns)} AS r FROM ${this.#table} t${where} OFFSET 0`;
+    const hashes = `SELECT bucket, ${hashOf('r', 1)} AS one, ${hashOf('r', 2)} AS two FROM (${bytes}) b OFFSET 0`;
     return {
-      text: `SELECT count(*)::text AS count, coalesce(sum(hashtextextended(r, 1)), 0)::text AS one, coalesce(sum(hashtextextended(r, 2)), 0)::text AS two
-               FROM (SELECT ${this.#rowText('t')} AS r FROM ${this.#table} t${where} OFFSET 0) s`,
+      text: `SELECT bucket, count(*)::text AS count, sum(one)::text AS one, sum(two)::text AS two FROM (${hashes}) h GROUP BY bucket`,
       values,
     };
   }
@@ -76,14 +85,17 @@ export class CompareSql {
     };
   }
 
-  /** Each row's key and hash. */
-  rows(range: KeyRange): { readonly text: string; readonly values: readonly unknown[] } {
+  /** Each row's key and hash; `buckets`: of only these. */
+  rows(
+    range: KeyRange,
+    buckets: readonly number[] | null = null,
+  ): { readonly text: string; readonly values: readonly unknown[] } {
     const { where, values } = this.#where(range);
     const list = this.#keys.map(({ name }) => `t.${name}::text`).join(', ');
-    return {
-      text: `SELECT ARRAY[${list}] AS key, ${this.#hash('t')} AS hash FROM ${this.#table} t${where}`,
-      values,
-    };
+    const all = `SELECT ARRAY[${list}] AS key, ${this.#hash('t')} AS hash FROM ${this.#table} t${where}`;
+    if (buckets === null) return { text: all, values };
+    const also = `${where === '' ? ' WHERE' : ' AND'} ${this.#bucket('t')} = ANY ($${values.length + 1}::int8[])`;
+    return { text: `${all}${also}`, values: [...values, buckets] };
   }
 
   /** The hashes of the rows with these keys, by their number from 1. */
@@ -125,14 +137,13 @@ export class CompareSql {
     };
   }
 
-  #rowText(alias: string): string {
-    // The same bytes whatever the collation of the database.
-    return `ROW(${this.#columns.map(({ name }) => `${alias}.${name}`).join(', ')})::text COLLATE "C"`;
+  #hash(alias: string): string {
+    const bytes = bytesOf(alias, this.#columns);
+    return `${hashOf(bytes, 1)}::text || '.' || ${hashOf(bytes, 2)}::text`;
   }
 
-  #hash(alias: string): string {
-    const row = this.#rowText(alias);
-    return `hashtextextended(${row}, 1)::text || '.' || hashtextextended(${row}, 2)::text`;
+  #bucket(alias: string): string {
+    return `(${hashOf(bytesOf(alias, this.#keys), 3)} & ${BUCKETS - 1})`;
   }
 
   #keyList(alias: string): string {
@@ -170,4 +181,15 @@ export class CompareSql {
   #match(): string {
     return this.#keys.map(({ name, cast }, index) => `t.${name} = u.k${index}${cast}`).join(' AND ');
   }
+}
+
+/** The same bytes whatever the collation and the encoding of the database. */
+function bytesOf(alias: string, columns: readonly ComparedColumn[]): string {
+  const values = columns.map(({ name, isSame }) => `${alias}.${name}${isSame ? '' : '::text'}`);
+  return `record_send(ROW(${values.join(', ')}))`;
+}
+
+/** Of a bytea. Only as a record's may it be hashed by SQL. */
+function hashOf(bytes: string, seed: number): string {
+  return `hash_record_extended(ROW(${bytes}), ${seed})`;
 }

@@ -15,6 +15,31 @@ export function nameOf(key: Key): string {
   return JSON.stringify(key);
 }
 
+/** Over the rows of one bucket of a range. */
+export interface BucketSums {
+  readonly bucket: string;
+  readonly count: string;
+  readonly one: string;
+  readonly two: string;
+}
+
+/** Buckets whose rows are not the same on both sides. */
+export function differingBuckets(source: readonly BucketSums[], target: readonly BucketSums[]): number[] {
+  const there = new Map(target.map((sums) => [sums.bucket, sums]));
+  const found: number[] = [];
+  for (const { bucket, count, one, two } of source) {
+    const sums = there.get(bucket);
+    if (sums?.count !== count || sums.one !== one || sums.two !== two) found.push(Number(bucket));
+    there.delete(bucket);
+  }
+  return [...found, ...[...there.keys()].map(Number)];
+}
+
+/** Of all buckets. */
+export function countRows(sums: readonly BucketSums[]): number {
+  return sums.reduce((rows, { count }) => rows + Number(count), 0);
+}
+
 /** Keys whose rows are not the same on both sides. */
 export function suspects(source: RowHashes, target: RowHashes): Key[] {
   const found: Key[] = [];
