@@ -20,7 +20,7 @@ const FILL = (table: string, rows: number): string =>
   `INSERT INTO ${table} SELECT g, g % 50000, 'paid', rpad(md5(g::text), 60, 'x'), '2026-01-01' FROM generate_series(1, ${rows}) g`;
 
 /** Keys are spread, so that neighbours in the log are not neighbours on the disk. */
-const SPREAD = (expression: string, rows: number): string => `1 + (${expression}) * 7919 % ${rows}`;
+const SPREAD = (expression: string, rows: number): string => `1 + (${expression})::bigint * 7919 % ${rows}`;
 
 function eachAlone(statement: string, count: number): string {
   return `DO $$ BEGIN FOR i IN 1..${count} LOOP ${statement}; COMMIT; END LOOP; END $$`;
