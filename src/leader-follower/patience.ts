@@ -22,3 +22,17 @@ export const TAKEOVER_TIMEOUT_MS = 5_000;
 /** How long the end of a log that has been written may take to arrive and to be replayed. */
 export const ARRIVAL_LIMIT_MS = 400;
 export const ARRIVAL_CHECK_MS = 2;
+
+/** What asks the local PostgreSQL waits so long: a suspended one never answers. */
+export const PROBE_TIMEOUT_MS = 1_500;
+export const POSITION_TIMEOUT_MS = 5_000;
+/** A leader looks as often whether its PostgreSQL still writes. */
+export const WRITE_CHECK_INTERVAL_MS = 500;
+
+/** A follower that stops streaming is kept this long: a reconnect takes less. */
+export const REMOVAL_DELAY_MS = 2_000;
+/**
+ * After a reload, how long until every walsender surely works with the new names. They take a reload
+ * before they read the next reply of their follower.
+ */
+export const RELOAD_SETTLES_MS = 1_000;

@@ -17,16 +17,9 @@ import { PolicyWatch } from './policy-watch.ts';
 import type { EventLog } from '../report/event-log.ts';
 import type { LeadershipHold } from '../leadership/leadership-hold.ts';
 import type { RegisterReader } from '../leadership/register-reader.ts';
+import { RELOAD_SETTLES_MS, REMOVAL_DELAY_MS } from '../patience.ts';
 import type { LocalPort } from '../ports.ts';
 import type { LeaderDuty, LeadershipBegin } from './leader-duty.ts';
-
-/** A follower that stops streaming is kept this long: a reconnect takes less. */
-const REMOVAL_DELAY_MS = 2_000;
-/**
- * After a reload, how long until every walsender surely works with the new names. They take a reload
- * before they read the next reply of their follower.
- */
-const RELOAD_SETTLES_MS = 1_000;
 
 /** Walks the leader's sync set towards the streaming followers, one safe step per call. */
 export class SyncSetKeeper implements LeaderDuty {

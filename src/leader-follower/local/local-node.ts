@@ -31,10 +31,10 @@ import { LocalQueries } from './local-queries.ts';
 import type { LocalNodeOptions } from './local-node-options.ts';
 import { replicationAt, superuserAt } from './node-addresses.ts';
 import { RoleSettings } from './role-settings.ts';
+import { POSITION_TIMEOUT_MS } from '../patience.ts';
 import { readLogEnd } from '../rejoin/timelines.ts';
 
 const PROMOTE_TIMEOUT_MS = 60_000;
-const POSITION_TIMEOUT_MS = 5_000;
 /** pg_rewind wants an orderly end; a large cache takes a while to be written. */
 const REJOIN_STOP_TIMEOUT_MS = 60_000;
 

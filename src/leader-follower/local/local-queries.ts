@@ -4,10 +4,10 @@ import type { Clock } from '../../model/clock.ts';
 import { askIsInRecovery, probe } from '../../postgres/probe.ts';
 import type { Probe } from '../../postgres/probe.ts';
 import type { PostgresServer } from '../../postgres/server.ts';
+import { PROBE_TIMEOUT_MS } from '../patience.ts';
 import { observeStall } from './core/stall.ts';
 import type { StallLook } from './core/stall.ts';
 
-const PROBE_TIMEOUT_MS = 1_500;
 /** Checkpoints and the founding of a database take long; what a round waits for names less. */
 const STATEMENT_TIMEOUT_MS = 60_000;
 

@@ -2,10 +2,10 @@ import type pg from 'pg';
 import { every } from '../../clock/every.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { PostgresServer } from '../../postgres/server.ts';
+import { WRITE_CHECK_INTERVAL_MS } from '../patience.ts';
 
 type WatchedServer = Pick<PostgresServer, 'isFrozen' | 'isSuspended' | 'connect'>;
 
-const CHECK_INTERVAL_MS = 500;
 const SUSPENSION_INTERVAL_MS = 100;
 
 /**
@@ -33,15 +33,15 @@ export class WriteHealth {
     this.#clock = clock;
     this.#goodAtMs = clock.nowMs();
     this.#lookedAtMs = this.#goodAtMs;
-    this.#endChecks = every(clock, CHECK_INTERVAL_MS, () => void this.#check());
+    this.#endChecks = every(clock, WRITE_CHECK_INTERVAL_MS, () => void this.#check());
     this.#endLooks = every(clock, SUSPENSION_INTERVAL_MS, () => this.#lookForSuspension());
   }
 
   /** How long no write has reached the disk; 0 while all is well. */
   get failingForMs(): number {
-    const sinceLookMs = Math.min(this.#clock.nowMs() - this.#lookedAtMs, CHECK_INTERVAL_MS);
+    const sinceLookMs = Math.min(this.#clock.nowMs() - this.#lookedAtMs, WRITE_CHECK_INTERVAL_MS);
     const silentMs = this.#lookedAtMs + sinceLookMs - this.#goodAtMs;
-    return silentMs > 2 * CHECK_INTERVAL_MS ? silentMs : 0;
+    return silentMs > 2 * WRITE_CHECK_INTERVAL_MS ? silentMs : 0;
   }
 
   /** How long somebody else than its watchdog has had PostgreSQL suspended. */
@@ -74,7 +74,7 @@ export class WriteHealth {
       return;
     }
     // Time in which PostgreSQL was frozen, or this agent itself did not run, says nothing about its writes.
-    const countedMs = this.#server.isFrozen ? 0 : Math.min(sinceLookMs, CHECK_INTERVAL_MS);
+    const countedMs = this.#server.isFrozen ? 0 : Math.min(sinceLookMs, WRITE_CHECK_INTERVAL_MS);
     this.#goodAtMs = Math.min(nowMs, this.#goodAtMs + sinceLookMs - countedMs);
     if (this.#isChecking || this.#server.isFrozen) return;
     this.#isChecking = true;

@@ -1,5 +1,8 @@
 import { readFileSync } from 'node:fs';
 
+/** How often the watchdog looks at its deadlines; also bounds how late a woken one acts. */
+export const WATCHDOG_INTERVAL_MS = 10;
+
 /** Whether a process was stopped by a signal, which no load on the machine looks like. False without Linux's /proc. */
 export function isSuspended(pid: number): boolean {
   try {

@@ -14,7 +14,7 @@ import { KernelWatchdog } from './kernel-watchdog.ts';
 import type { KernelWatchdogDevice } from './kernel-watchdog.ts';
 import { killProcesses, listProcesses } from './leftover.ts';
 import { machineClock } from '../../clock/machine-clock.ts';
-import { Freeze, send } from './suspension.ts';
+import { Freeze, send, WATCHDOG_INTERVAL_MS } from './suspension.ts';
 
 interface Command {
   readonly program: string;
@@ -38,8 +38,6 @@ interface Deadlines {
   readonly killAtMs: number;
 }
 
-/** How often the deadlines are looked at; also bounds how late a woken watchdog acts. */
-const CHECK_INTERVAL_MS = 10;
 /** How long the postmaster may take for its own end; it accepts nobody meanwhile. */
 const POSTMASTER_PATIENCE_MS = 500;
 
@@ -197,4 +195,4 @@ input.on('close', () => killServer('the agent is gone'));
 setInterval(() => {
   enforceDeadlines();
   stepKernelWatchdog();
-}, CHECK_INTERVAL_MS);
+}, WATCHDOG_INTERVAL_MS);

@@ -7,6 +7,7 @@ import type { Network } from './network.ts';
 import type { ModelPostgres } from './postgres.ts';
 import type { Entry } from './wal.ts';
 import type { MutantName } from './rules.ts';
+import { POSITION_TIMEOUT_MS, PROBE_TIMEOUT_MS } from '../../../src/leader-follower/patience.ts';
 import type { ModelWatchdog } from './watchdog.ts';
 
 export interface FencedEnd {
@@ -17,8 +18,6 @@ export interface FencedEnd {
   readonly end: Entry | undefined;
 }
 
-const PROBE_TIMEOUT_MS = 1_500;
-const POSITION_TIMEOUT_MS = 5_000;
 const POLL_MS = 5;
 
 /** What an agent does to its PostgreSQL; changes run one after the other, and end with the agent's process. */

@@ -33,6 +33,3 @@ export type MutantName =
   | 'fewer-before-record'
   | 'more-recorded-at-once'
   | 'old-names-settled';
-
-/** How late the watchdog may act, by its own clock. */
-export const WATCHDOG_INTERVAL_MS = 10;

@@ -4,13 +4,11 @@ import type { PolicyView } from '../../../src/leader-follower/core/sync-policy.t
 import { decideSyncSet, formatSynchronousStandbyNames } from '../../../src/leader-follower/core/sync-set.ts';
 import type { SyncSetStep } from '../../../src/leader-follower/core/sync-set.ts';
 import { PolicyWatch } from '../../../src/leader-follower/duties/policy-watch.ts';
+import { RELOAD_SETTLES_MS, REMOVAL_DELAY_MS } from '../../../src/leader-follower/patience.ts';
 import type { Lsn } from '../../../src/model/lsn.ts';
 import type { NodeId } from '../../../src/model/node.ts';
 import type { ModelAgent } from './agent.ts';
 import type { MutantName } from './rules.ts';
-
-const REMOVAL_DELAY_MS = 2_000;
-const RELOAD_SETTLES_MS = 1_000;
 
 /** As src/leader-follower/duties/sync-set-keeper.ts. */
 export class SyncSetKeeper {

@@ -1,7 +1,7 @@
 import type { RightDeadlines } from '../../../src/leader-follower/core/support.ts';
+import { WATCHDOG_INTERVAL_MS } from '../../../src/postgres/watchdog/suspension.ts';
 import type { Host } from './host.ts';
 import type { ModelPostgres } from './postgres.ts';
-import { WATCHDOG_INTERVAL_MS } from './rules.ts';
 import type { MutantName } from './rules.ts';
 
 /** Between agent and PostgreSQL: freezes and kills at the deadlines, and kills when the agent is gone. */

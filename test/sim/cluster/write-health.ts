@@ -1,6 +1,5 @@
+import { WRITE_CHECK_INTERVAL_MS } from '../../../src/leader-follower/patience.ts';
 import type { ModelAgent } from './agent.ts';
-
-const INTERVAL_MS = 500;
 
 /** Whether the leader's PostgreSQL still writes, as src/leader-follower/local/write-health.ts finds it. */
 export class ModelWriteHealth {
@@ -14,13 +13,13 @@ export class ModelWriteHealth {
 
   get failingForMs(): number {
     const silentMs = this.#agent.host.nowMs() - this.#writesAtMs;
-    return silentMs > 2 * INTERVAL_MS ? silentMs : 0;
+    return silentMs > 2 * WRITE_CHECK_INTERVAL_MS ? silentMs : 0;
   }
 
   /** From here on it looks again and again. */
   begin(): void {
     const { server, host, watchdog, leadership } = this.#agent;
-    host.after(host.agent, INTERVAL_MS, () => {
+    host.after(host.agent, WRITE_CHECK_INTERVAL_MS, () => {
       const isWatched = !watchdog.isFrozen && leadership.ownLease.kind === 'held' && server.mode === 'leader';
       if (!isWatched || (host.postgres.isRunning && !host.isDiskHung)) this.#writesAtMs = host.nowMs();
       this.begin();
