@@ -2,7 +2,7 @@ import type { NewsVerifier } from '../news/signature.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
 import { every } from '../clock/every.ts';
 import { systemClock } from '../clock/system-clock.ts';
-import { NewsStream } from '../news/news-stream.ts';
+import { isAgentUrl, NewsStream } from '../news/news-stream.ts';
 import { parseAgentMessage } from './core/agent-message.ts';
 import { mergeEvents, mergeTopologies, withoutAgents } from './core/merge.ts';
 import type { AgentView } from './core/merge.ts';
@@ -96,7 +96,7 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
       stream.close();
     }
     for (const agentUrl of wanted) {
-      if (streams.has(agentUrl)) continue;
+      if (streams.has(agentUrl) || !isAgentUrl(agentUrl)) continue;
       const isCurrent = (): boolean => streams.get(agentUrl) === stream;
       let hasWarned = false;
       const stream: NewsStream = new NewsStream({

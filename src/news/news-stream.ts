@@ -15,7 +15,13 @@ const SILENCE_MS = 15_000;
 /** An event that never ends is not an agent's. */
 const MAX_EVENT_CHARACTERS = 1_000_000;
 
+/** Whether an agent can be asked there: what others tell may be anything. */
+export function isAgentUrl(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+}
+
 export interface NewsStreamOptions {
+  /** See {@link isAgentUrl}. */
   readonly agentUrl: string;
   /** Whether an agent of the cluster said it: whoever took its port is not heard. */
   readonly verify: NewsVerifier;

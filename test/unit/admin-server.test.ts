@@ -303,7 +303,10 @@ test('the source also follows agents of nodes that came later, and no more those
   const news = (): readonly AgentMessage[] => [{ event: 'topology', data: JSON.stringify(topology(listed)) }];
   const seed = await serveAgent(0, news);
   const own = node('n1', { agentUrl: urlOf(seed.port) });
-  listed = { version: 1, nodes: [own, node('n4', { agentUrl: urlOf(fourth.port) })] };
+  const nonsense = ['no url', 'ftp://10.0.0.1/'].map((agentUrl, index) =>
+    node(`n${index + 5}`, { agentUrl }),
+  );
+  listed = { version: 1, nodes: [own, ...nonsense, node('n4', { agentUrl: urlOf(fourth.port) })] };
   const source = createClusterSource({ verify: () => true, agentUrls: [urlOf(seed.port)] });
   closers.push(() => source.close());
   await eventually(() => expect(source.events().map((event) => event.node)).toEqual(['n4']));

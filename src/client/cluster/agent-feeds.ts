@@ -1,7 +1,7 @@
 import type { Clock } from '../../model/clock.ts';
 import type { NodeTopology, Topology } from '../../model/topology.ts';
 import type { SignedEvent } from '../../news/event.ts';
-import { NewsStream } from '../../news/news-stream.ts';
+import { isAgentUrl, NewsStream } from '../../news/news-stream.ts';
 import { createNewsVerifier } from '../../news/signature.ts';
 import type { NodeKey } from '../../model/node.ts';
 import type { AgentStatement } from './core/leadership.ts';
@@ -91,10 +91,6 @@ export class AgentFeeds {
     );
     return true;
   }
-}
-
-function isAgentUrl(text: string): boolean {
-  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
 }
 
 function isOlder(topology: Topology, known: Topology): boolean {
