@@ -129,9 +129,13 @@ export class Slots {
           else askNext();
         });
       };
-      const cancelHedge = runtime.after(HEDGE_MS, () => {
+      // Where those that answered tell different things, a round is sooner done than one that is silent.
+      const hedge = (): void => {
+        if (asked === order.length && replies.length >= quorum) return finish(null);
         while (asked < order.length) askNext();
-      });
+        cancelHedge = runtime.after(HEDGE_MS, hedge);
+      };
+      let cancelHedge = runtime.after(HEDGE_MS, hedge);
       const cancelDeadline = runtime.after(deadlineMs, () => finish(null));
       for (let index = 0; index < quorum; index++) askNext();
     });
