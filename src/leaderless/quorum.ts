@@ -96,7 +96,7 @@ export class Quorum {
     this.#context = {
       replicas: this.#replicas,
       slots: this.#slots,
-      clock: new HybridClock(runtime, settings.maxClockAheadMs),
+      clock: new HybridClock(runtime, settings.maxClockAheadMs, writer),
       runtime,
       writer,
       actors: new Actors(writer, settings.keepDeletedMs / 4),

@@ -1,3 +1,4 @@
+import { LockstepError } from '../../model/errors.ts';
 import { hlcOfMs, msOfHlc } from '../core/hlc.ts';
 import { valueAt } from '../core/cells.ts';
 import type { Register } from '../core/cells.ts';
@@ -21,8 +22,9 @@ export async function writeFields(
   fields: readonly { readonly field: string; readonly value: string | null }[],
   options: LifeOptions,
 ): Promise<Written> {
-  const { replicas, clock, writer, collection, limits } = context;
+  const { replicas, clock, collection, limits } = context;
   const at = clock.next();
+  const { writer } = clock;
   const expiresAtMs = endOf(context, options);
   const cells = fields.map(({ field, value }) => ({
     store: 'registers' as const,
@@ -34,13 +36,19 @@ export async function writeFields(
     writer,
     expiresAtMs: value === null ? null : expiresAtMs,
   }));
-  const { answeredBy } = await replicas.write(
-    collection,
-    cells,
-    options.level ?? 'quorum',
-    options.deadlineMs ?? limits.deadlineMs,
-  );
-  return { version: versionOf({ at, writer }), answeredBy };
+  try {
+    const { answeredBy } = await replicas.write(
+      collection,
+      cells,
+      options.level ?? 'quorum',
+      options.deadlineMs ?? limits.deadlineMs,
+    );
+    clock.observe(at);
+    return { version: versionOf({ at, writer }), answeredBy };
+  } catch (error) {
+    if (!(error instanceof LockstepError) || error.outcome !== 'not-applied') clock.observe(at);
+    throw error;
+  }
 }
 
 /** When what is written now ends, in ms since 1970. */

@@ -9,7 +9,7 @@ export interface QueueLimits {
   readonly maxInFlight: number;
   /** Keys in one statement. */
   readonly maxKeys: number;
-  /** What may wait; more is refused at once. */
+  /** What may wait; more is refused at once, except for one request alone, however large. */
   readonly maxBytes: number;
 }
 
@@ -66,7 +66,7 @@ export class NodeQueue {
       return;
     }
     const bytes = bytesOf(request);
-    if (this.#bytes + bytes > this.#limits.maxBytes) {
+    if (this.#count > 0 && this.#bytes + bytes > this.#limits.maxBytes) {
       const message = `${this.name} has ${this.#bytes} bytes waiting, and no more are kept`;
       this.#runtime.soon(() => answer(new NodeFailure(message, { wasSent: false })));
       return;

@@ -65,7 +65,7 @@ export class SimulatedProcess {
     const context = {
       replicas: this.replicas,
       slots,
-      clock: new HybridClock(runtime, 10_000, rules),
+      clock: new HybridClock(runtime, 10_000, writer, rules),
       runtime,
       writer,
       actors: new Actors(writer, actorLifeMs),
