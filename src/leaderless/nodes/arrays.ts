@@ -33,6 +33,18 @@ export function textArray(texts: readonly (string | null)[]): Buffer {
   return bytes.subarray(0, end);
 }
 
+/** As {@link textArray}; a text that is the same for all stands there once, as the functions in schema.ts take it. */
+export function textColumn(texts: readonly string[]): Buffer {
+  const [first] = texts;
+  return textArray(first !== undefined && texts.every((text) => text === first) ? [first] : texts);
+}
+
+/** As {@link bigintArray}; a number that is the same for all stands there once. */
+export function bigintColumn(numbers: readonly number[]): Buffer {
+  const [first] = numbers;
+  return bigintArray(first !== undefined && numbers.every((number) => number === first) ? [first] : numbers);
+}
+
 function mostBytesOf(text: string): number {
   return text.length > SHORT_UNITS ? Buffer.byteLength(text) : text.length * MAX_BYTES_PER_UNIT;
 }

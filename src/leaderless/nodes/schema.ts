@@ -1,5 +1,5 @@
 /** Goes up when a table or function below changes; a node with a newer one is left as it is. */
-export const SCHEMA_VERSION = 4;
+export const SCHEMA_VERSION = 5;
 
 /** Any number that nothing else locks. */
 const NODE_LOCK = 7_212_017;
@@ -78,7 +78,9 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.slots (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 ALTER TABLE lockstep_leaderless.slots ADD COLUMN IF NOT EXISTS deleted_at timestamptz;
 UPDATE lockstep_leaderless.slots SET deleted_at = now() WHERE value IS NULL AND deleted_at IS NULL;
-CREATE INDEX IF NOT EXISTS slots_deleted ON lockstep_leaderless.slots (deleted_at) WHERE value IS NULL;
+-- Its condition names no column that most changes touch: those stay on their page, and change no index.
+DROP INDEX IF EXISTS lockstep_leaderless.slots_deleted;
+CREATE INDEX IF NOT EXISTS slots_deleted_at ON lockstep_leaderless.slots (deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS lockstep_leaderless.hints (
   -- System identifier of the node that may lack the key.
   target text COLLATE "C" NOT NULL,
@@ -140,19 +142,25 @@ CREATE OR REPLACE FUNCTION lockstep_leaderless.merge_registers(
   wanted int, max_ahead_ms bigint, is_repair boolean, collections text[], keys text[], fields text[], vals text[], ats bigint[],
   writers text[], expiries bigint[]
 ) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE own record;
+DECLARE
+  own record;
+  times record;
 BEGIN
   SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
-  IF (SELECT max(a) FROM unnest(ats) a) / 2048 > extract(epoch FROM clock_timestamp()) * 1000 + max_ahead_ms THEN
+  SELECT max(a) AS last, min(a) AS first INTO times FROM unnest(ats) a;
+  IF times.last / 2048 > extract(epoch FROM clock_timestamp()) * 1000 + max_ahead_ms THEN
     RAISE EXCEPTION 'the writer''s clock is too far ahead of this node''s' USING ERRCODE = 'LS002';
   END IF;
-  IF NOT is_repair AND EXISTS (
+  IF NOT is_repair AND times.first <= own.sealed AND EXISTS (
     SELECT FROM unnest(collections, keys, fields, ats, writers) AS u(c, k, f, a, w) WHERE u.a <= own.sealed AND NOT EXISTS (
       SELECT FROM lockstep_leaderless.registers r
-      WHERE r.collection = u.c AND r.key = u.k AND r.field = u.f AND (r.at, r.writer) >= (u.a, u.w COLLATE "C"))
+      WHERE r.collection = coalesce(u.c, collections[1]) AND r.key = u.k AND r.field = coalesce(u.f, fields[1])
+        AND (r.at, r.writer) >= (u.a, coalesce(u.w, writers[1]) COLLATE "C"))
   ) THEN RAISE EXCEPTION '${TOO_LATE}' USING ERRCODE = 'LS003'; END IF;
   INSERT INTO lockstep_leaderless.registers AS r (collection, key, field, value, at, writer, expires_at_ms)
-    SELECT * FROM unnest(collections, keys, fields, vals, ats, writers, expiries) AS u(c, k, f, v, a, w, e)
+    SELECT u.c, u.k, u.f, u.v, u.a, u.w, u.e
+    FROM (SELECT coalesce(c, collections[1]) AS c, k, coalesce(f, fields[1]) AS f, v, a, coalesce(w, writers[1]) AS w, e
+      FROM unnest(collections, keys, fields, vals, ats, writers, expiries) AS n(c, k, f, v, a, w, e)) u
     WHERE u.a > own.floor OR EXISTS (
       SELECT FROM lockstep_leaderless.registers r WHERE r.collection = u.c AND r.key = u.k AND r.field = u.f)
     ORDER BY u.c COLLATE "C", u.k COLLATE "C", u.f COLLATE "C"
@@ -166,21 +174,26 @@ CREATE OR REPLACE FUNCTION lockstep_leaderless.merge_tallies(
   wanted int, max_ahead_ms bigint, is_repair boolean, collections text[], keys text[], items text[], actors text[], addeds bigint[],
   removeds bigint[], borns bigint[]
 ) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE own record;
+DECLARE
+  own record;
+  times record;
 BEGIN
   SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
-  IF (SELECT max(b) FROM unnest(borns) b) / 2048 > extract(epoch FROM clock_timestamp()) * 1000 + max_ahead_ms THEN
+  SELECT max(b) AS last, min(b) AS first INTO times FROM unnest(borns) b;
+  IF times.last / 2048 > extract(epoch FROM clock_timestamp()) * 1000 + max_ahead_ms THEN
     RAISE EXCEPTION 'the writer''s clock is too far ahead of this node''s' USING ERRCODE = 'LS002';
   END IF;
   -- What takes something out was read somewhere, and is as good as a repair.
-  IF NOT is_repair AND EXISTS (
+  IF NOT is_repair AND times.first <= own.sealed AND EXISTS (
     SELECT FROM unnest(collections, keys, items, actors, addeds, removeds, borns) AS u(c, k, i, a, n, r, b)
-    WHERE u.b <= own.sealed AND u.r = 0 AND NOT EXISTS (
+    WHERE u.b <= own.sealed AND coalesce(u.r, removeds[1]) = 0 AND NOT EXISTS (
       SELECT FROM lockstep_leaderless.tallies t
-      WHERE t.collection = u.c AND t.key = u.k AND t.item = u.i AND t.actor = u.a AND t.added >= u.n)
+      WHERE t.collection = coalesce(u.c, collections[1]) AND t.key = u.k AND t.item = u.i AND t.actor = u.a AND t.added >= u.n)
   ) THEN RAISE EXCEPTION '${TOO_LATE}' USING ERRCODE = 'LS003'; END IF;
   INSERT INTO lockstep_leaderless.tallies AS t (collection, key, item, actor, added, removed, born_at)
-    SELECT * FROM unnest(collections, keys, items, actors, addeds, removeds, borns) AS u(c, k, i, a, n, r, b)
+    SELECT u.c, u.k, u.i, u.a, u.n, u.r, u.b
+    FROM (SELECT coalesce(c, collections[1]) AS c, k, i, a, n, coalesce(r, removeds[1]) AS r, b
+      FROM unnest(collections, keys, items, actors, addeds, removeds, borns) AS n(c, k, i, a, n, r, b)) u
     WHERE u.b > own.floor OR EXISTS (
       SELECT FROM lockstep_leaderless.tallies t WHERE t.collection = u.c AND t.key = u.k AND t.item = u.i AND t.actor = u.a)
     ORDER BY u.c COLLATE "C", u.k COLLATE "C", u.i COLLATE "C", u.a COLLATE "C"
@@ -193,44 +206,56 @@ CREATE OR REPLACE FUNCTION lockstep_leaderless.prepare(
   wanted int, collections text[], keys text[], ballots bigint[], proposers text[]
 ) RETURNS TABLE (ordinal bigint, is_promised boolean, ballot bigint, proposer text, version bigint, value text, lineage text)
 LANGUAGE plpgsql AS $$
-DECLARE own record;
+DECLARE
+  own record;
+  taken record;
 BEGIN
   SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
-  RETURN QUERY
-  WITH asked AS (
-    SELECT u.o, u.c, u.k, u.n, u.p FROM unnest(collections, keys, ballots, proposers) WITH ORDINALITY AS u(c, k, n, p, o)
-  ), promised AS (
+  WITH promised AS (
     INSERT INTO lockstep_leaderless.slots AS s
       (collection, key, promised, promised_by, accepted, accepted_by, version, value, lineage, deleted_at)
-      SELECT a.c, a.k, a.n, a.p, 0, '', 0, NULL, CASE WHEN own.slot_floor > 0 THEN ':0-' || own.slot_floor ELSE '' END, now() FROM asked a
+      SELECT a.c, a.k, a.n, a.p, 0, '', 0, NULL, CASE WHEN own.slot_floor > 0 THEN ':0-' || own.slot_floor ELSE '' END, now()
+      FROM (SELECT coalesce(c, collections[1]) AS c, k, n, coalesce(p, proposers[1]) AS p
+        FROM unnest(collections, keys, ballots, proposers) AS u(c, k, n, p)) a
       WHERE a.n > own.slot_floor OR EXISTS (
         SELECT FROM lockstep_leaderless.slots s WHERE s.collection = a.c AND s.key = a.k)
       ORDER BY a.c COLLATE "C", a.k COLLATE "C"
     ON CONFLICT ON CONSTRAINT slots_pkey DO UPDATE SET promised = excluded.promised, promised_by = excluded.promised_by
     WHERE (s.promised, s.promised_by) < (excluded.promised, excluded.promised_by)
-    RETURNING s.collection, s.key, s.accepted, s.accepted_by, s.version, s.value, s.lineage
+    RETURNING s.collection, s.key
   )
-  SELECT a.o, r.key IS NOT NULL, coalesce(r.accepted, p.promised, own.slot_floor), coalesce(r.accepted_by, p.promised_by, '~'),
-    r.version, r.value, r.lineage
-  FROM asked a LEFT JOIN promised r ON r.collection = a.c AND r.key = a.k
-  LEFT JOIN lockstep_leaderless.slots p ON r.key IS NULL AND p.collection = a.c AND p.key = a.k;
+  SELECT count(*) AS count, array_agg(r.collection) AS collections, array_agg(r.key) AS keys INTO taken FROM promised r;
+  IF taken.count = cardinality(keys) THEN
+    RETURN QUERY SELECT a.o, true, s.accepted, s.accepted_by, s.version, s.value, s.lineage
+    FROM unnest(collections, keys) WITH ORDINALITY AS a(c, k, o)
+    JOIN lockstep_leaderless.slots s ON s.collection = coalesce(a.c, collections[1]) AND s.key = a.k;
+    RETURN;
+  END IF;
+  RETURN QUERY
+  SELECT a.o, r.k IS NOT NULL, CASE WHEN r.k IS NULL THEN coalesce(s.promised, own.slot_floor) ELSE s.accepted END,
+    CASE WHEN r.k IS NULL THEN coalesce(s.promised_by, '~') ELSE s.accepted_by END, s.version, s.value, s.lineage
+  FROM (SELECT coalesce(c, collections[1]) AS c, k, o FROM unnest(collections, keys) WITH ORDINALITY AS u(c, k, o)) a
+  LEFT JOIN unnest(taken.collections, taken.keys) AS r(c, k) ON r.c = a.c AND r.k = a.k
+  LEFT JOIN lockstep_leaderless.slots s ON s.collection = a.c AND s.key = a.k;
 END $$;
 
+-- Of the arrays of these functions, one that is the same for all keys may hold it once. nexts: none where each is the ballot after.
+-- Tells of all when one is refused, and else of none: most often everything is accepted.
 CREATE OR REPLACE FUNCTION lockstep_leaderless.accept(
   wanted int, collections text[], keys text[], ballots bigint[], proposers text[], nexts bigint[], versions bigint[], vals text[],
   lineages text[]
 ) RETURNS TABLE (ordinal bigint, is_accepted boolean, ballot bigint, proposer text) LANGUAGE plpgsql AS $$
-DECLARE own record;
+DECLARE
+  own record;
+  taken record;
 BEGIN
   SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
-  RETURN QUERY
-  WITH asked AS (
-    SELECT u.o, u.c, u.k, u.n, u.p, u.x, u.v, u.t, u.l
-    FROM unnest(collections, keys, ballots, proposers, nexts, versions, vals, lineages) WITH ORDINALITY AS u(c, k, n, p, x, v, t, l, o)
-  ), accepted AS (
+  WITH accepted AS (
     INSERT INTO lockstep_leaderless.slots AS s
       (collection, key, promised, promised_by, accepted, accepted_by, version, value, lineage, deleted_at)
-      SELECT a.c, a.k, a.x, a.p, a.n, a.p, a.v, a.t, a.l, CASE WHEN a.t IS NULL THEN now() END FROM asked a
+      SELECT a.c, a.k, a.x, a.p, a.n, a.p, a.v, a.t, a.l, CASE WHEN a.t IS NULL THEN now() END
+      FROM (SELECT coalesce(c, collections[1]) AS c, k, n, coalesce(p, proposers[1]) AS p, coalesce(x, n + 1) AS x, v, t, l
+        FROM unnest(collections, keys, ballots, proposers, nexts, versions, vals, lineages) AS u(c, k, n, p, x, v, t, l)) a
       WHERE a.n > own.slot_floor OR EXISTS (
         SELECT FROM lockstep_leaderless.slots s WHERE s.collection = a.c AND s.key = a.k)
       ORDER BY a.c COLLATE "C", a.k COLLATE "C"
@@ -240,9 +265,13 @@ BEGIN
     WHERE (s.promised, s.promised_by) <= (excluded.accepted, excluded.accepted_by)
     RETURNING s.collection, s.key
   )
-  SELECT a.o, r.key IS NOT NULL, coalesce(p.promised, own.slot_floor), coalesce(p.promised_by, '~')
-  FROM asked a LEFT JOIN accepted r ON r.collection = a.c AND r.key = a.k
-  LEFT JOIN lockstep_leaderless.slots p ON r.key IS NULL AND p.collection = a.c AND p.key = a.k;
+  SELECT count(*) AS count, array_agg(r.collection) AS collections, array_agg(r.key) AS keys INTO taken FROM accepted r;
+  IF taken.count = cardinality(keys) THEN RETURN; END IF;
+  RETURN QUERY
+  SELECT a.o, r.k IS NOT NULL, coalesce(p.promised, own.slot_floor), coalesce(p.promised_by, '~')
+  FROM (SELECT coalesce(c, collections[1]) AS c, k, o FROM unnest(collections, keys) WITH ORDINALITY AS u(c, k, o)) a
+  LEFT JOIN unnest(taken.collections, taken.keys) AS r(c, k) ON r.c = a.c AND r.k = a.k
+  LEFT JOIN lockstep_leaderless.slots p ON p.collection = a.c AND p.key = a.k;
 END $$;
 
 -- The rules of core/collecting.ts. Each holds the node's lock alone, for a short time.

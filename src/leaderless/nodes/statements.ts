@@ -2,7 +2,7 @@ import type { ConsensusMessage, ConsensusReply } from '../../consensus/acceptor.
 import { cellId, joinCells, keyId } from '../core/cells.ts';
 import type { Cell, Store } from '../core/cells.ts';
 import { fromProposal, toVersionedValue } from '../core/slot-value.ts';
-import { bigintArray, textArray } from './arrays.ts';
+import { bigintArray, bigintColumn, textArray, textColumn } from './arrays.ts';
 import { NodeFailure } from './requests.ts';
 import type { Hint, KindName, NodeReply, NodeRequest } from './requests.ts';
 
@@ -19,6 +19,7 @@ type Request<K extends NodeRequest['kind']> = Extract<NodeRequest, { kind: K }>;
 
 const SCHEMA = 'lockstep_leaderless';
 const DONE: NodeReply = { kind: 'done' };
+const ACCEPTED: NodeReply = { kind: 'consensus', reply: { kind: 'accepted' } };
 
 export function mergeStatement(
   requests: readonly Request<'merge'>[],
@@ -51,24 +52,25 @@ export function mergeStatement(
 
 function registerColumns(cells: readonly Extract<Cell, { store: 'registers' }>[]): readonly Buffer[] {
   return [
-    textArray(cells.map((cell) => cell.collection)),
+    textColumn(cells.map((cell) => cell.collection)),
     textArray(cells.map((cell) => cell.key)),
-    textArray(cells.map((cell) => cell.field)),
+    textColumn(cells.map((cell) => cell.field)),
     textArray(cells.map((cell) => cell.value)),
     bigintArray(cells.map((cell) => cell.at)),
-    textArray(cells.map((cell) => cell.writer)),
-    bigintArray(cells.map((cell) => cell.expiresAtMs)),
+    textColumn(cells.map((cell) => cell.writer)),
+    // What an array lacks is null there.
+    bigintArray(cells.some((cell) => cell.expiresAtMs !== null) ? cells.map((cell) => cell.expiresAtMs) : []),
   ];
 }
 
 function tallyColumns(cells: readonly Extract<Cell, { store: 'tallies' }>[]): readonly Buffer[] {
   return [
-    textArray(cells.map((cell) => cell.collection)),
+    textColumn(cells.map((cell) => cell.collection)),
     textArray(cells.map((cell) => cell.key)),
     textArray(cells.map((cell) => cell.item)),
     textArray(cells.map((cell) => cell.actor)),
     bigintArray(cells.map((cell) => cell.added)),
-    bigintArray(cells.map((cell) => cell.removed)),
+    bigintColumn(cells.map((cell) => cell.removed)),
     bigintArray(cells.map((cell) => cell.bornAt)),
   ];
 }
@@ -125,10 +127,10 @@ export function readStatement(requests: readonly Request<'read'>[], store: Store
     name: `lockstep_read_${store}`,
     text: `SELECT u.o, ${OWN_COLUMNS[store]}, n.floor
       FROM ${SCHEMA}.node n CROSS JOIN unnest($2::text[], $3::text[]) WITH ORDINALITY AS u(c, k, o)
-      LEFT JOIN ${SCHEMA}.${store} r ON r.collection = u.c AND r.key = u.k WHERE (SELECT ${SCHEMA}.assert_member($1))`,
+      LEFT JOIN ${SCHEMA}.${store} r ON r.collection = coalesce(u.c, ($2::text[])[1]) AND r.key = u.k WHERE (SELECT ${SCHEMA}.assert_member($1))`,
     values: [
       epoch,
-      textArray(distinct.map(({ collection }) => collection.name)),
+      textColumn(distinct.map(({ collection }) => collection.name)),
       textArray(distinct.map(({ key }) => key)),
     ],
     decode(rows) {
@@ -225,15 +227,14 @@ function byOrdinal(
   rows: readonly Row[],
   decode: (row: Row, index: number) => ConsensusReply,
 ): readonly (NodeReply | NodeFailure)[] {
-  const replies: (NodeReply | NodeFailure)[] = Array.from(
-    { length: count },
-    () => new NodeFailure('the node left a key unanswered', { wasSent: true }),
-  );
+  const replies = Array.from<NodeReply | undefined>({ length: count });
   for (const row of rows) {
     const index = Number(row[0]) - 1;
     replies[index] = { kind: 'consensus', reply: decode(row, index) };
   }
-  return replies;
+  return replies.map(
+    (reply) => reply ?? new NodeFailure('the node left a key unanswered', { wasSent: true }),
+  );
 }
 
 /**
@@ -256,10 +257,10 @@ function prepareStatement(
     text: `SELECT * FROM ${SCHEMA}.prepare($1, $2, $3, $4, $5)`,
     values: [
       epoch,
-      textArray(names),
+      textColumn(names),
       textArray(keys),
       bigintArray(messages.map(({ ballot }) => ballot.counter)),
-      textArray(messages.map(({ ballot }) => ballot.proposer)),
+      textColumn(messages.map(({ ballot }) => ballot.proposer)),
     ],
     decode: (rows) =>
       byOrdinal(messages.length, rows, (row, index) => {
@@ -281,24 +282,29 @@ function acceptStatement(
   epoch: number,
 ): Statement {
   const proposals = messages.map(({ proposal }) => fromProposal(proposal));
+  const areNextOnes = messages.every(({ ballot, next }) => next?.counter === ballot.counter + 1);
   return {
     name: 'lockstep_accept',
     text: `SELECT * FROM ${SCHEMA}.accept($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
     values: [
       epoch,
-      textArray(names),
+      textColumn(names),
       textArray(keys),
       bigintArray(messages.map(({ ballot }) => ballot.counter)),
-      textArray(messages.map(({ ballot }) => ballot.proposer)),
-      bigintArray(messages.map(({ ballot, next }) => (next ?? ballot).counter)),
+      textColumn(messages.map(({ ballot }) => ballot.proposer)),
+      bigintArray(areNextOnes ? [] : messages.map(({ ballot, next }) => (next ?? ballot).counter)),
       bigintArray(messages.map(({ proposal }) => proposal.version)),
       textArray(proposals.map(({ value }) => value)),
       textArray(proposals.map(({ lineage }) => lineage)),
     ],
     decode: (rows) =>
-      byOrdinal(messages.length, rows, (row, index) =>
-        row[1] === true ? { kind: 'accepted' } : rejectedBy(row, messages[index]?.ballot ?? { counter: 0 }),
-      ),
+      rows.length === 0
+        ? messages.map(() => ACCEPTED)
+        : byOrdinal(messages.length, rows, (row, index) =>
+            row[1] === true
+              ? { kind: 'accepted' }
+              : rejectedBy(row, messages[index]?.ballot ?? { counter: 0 }),
+          ),
   };
 }
 
@@ -307,8 +313,8 @@ function peekStatement(names: readonly string[], keys: readonly string[], epoch:
     name: 'lockstep_peek',
     text: `SELECT u.o, s.promised, s.promised_by, s.accepted, s.accepted_by, s.version, s.value, s.lineage
       FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS u(c, k, o)
-      LEFT JOIN ${SCHEMA}.slots s ON s.collection = u.c AND s.key = u.k WHERE (SELECT ${SCHEMA}.assert_member($1))`,
-    values: [epoch, textArray(names), textArray(keys)],
+      LEFT JOIN ${SCHEMA}.slots s ON s.collection = coalesce(u.c, ($2::text[])[1]) AND s.key = u.k WHERE (SELECT ${SCHEMA}.assert_member($1))`,
+    values: [epoch, textColumn(names), textArray(keys)],
     decode: (rows) =>
       byOrdinal(keys.length, rows, (row) => ({
         kind: 'state',
