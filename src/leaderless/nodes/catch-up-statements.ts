@@ -1,6 +1,6 @@
 import type { Cell, Store } from '../core/cells.ts';
-import type { NodeReply, NodeRequest } from './requests.ts';
-import { COLUMNS, decodeCell } from './statements.ts';
+import type { CollectionName, KindName, NodeReply, NodeRequest } from './requests.ts';
+import { decodeCell, registerColumns, tallyColumns } from './statements.ts';
 import type { Statement } from './statements.ts';
 
 type Request<K extends NodeRequest['kind']> = Extract<NodeRequest, { kind: K }>;
@@ -9,107 +9,139 @@ type Row = readonly unknown[];
 const SCHEMA = 'lockstep_leaderless';
 /** The end of a value that has none. */
 const NEVER = '9223372036854775807';
+const HORIZON = 'horizon AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest)';
+
+/** What a listing tells of each row, besides its collection. */
+const LISTED: Readonly<Record<Store, readonly string[]>> = {
+  registers: ['key', 'field', 'NULL::text', 'at', 'writer', 'expires_at_ms'],
+  tallies: ['key', 'item', 'actor', 'added', 'removed', 'born_at'],
+};
+
+/** Of a row: what differs whenever a node lacks something of it. */
+const STATE: Readonly<Record<Store, string>> = {
+  registers: 'r.collection, r.key, r.field, r.at, r.writer, r.expires_at_ms',
+  tallies: 'r.collection, r.key, r.item, r.actor, r.added, r.removed',
+};
 
 /**
  * What changed from a number on, whole transactions only, and below the oldest transaction that still runs: numbers are
- * taken before the commit and become visible out of order. Registers come without their values.
+ * taken before the commit and become visible out of order. Registers come without their values, and all in arrays, one row for
+ * each collection: rows would take twice the bytes.
  */
 export function changesStatement({ store, from, limit }: Request<'changes'>): Statement {
-  const columns =
-    store === 'registers'
-      ? 'r.collection, r.key, r.field, NULL::text, r.at, r.writer, r.expires_at_ms'
-      : COLUMNS.tallies;
+  const columns = LISTED[store].filter((column) => !column.startsWith('NULL'));
   return {
     name: `lockstep_changes_${store}`,
-    text: `WITH horizon AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest), page AS (
+    text: `WITH ${HORIZON}, page AS (
         SELECT r.* FROM ${SCHEMA}.${store} r
         WHERE r.change >= $1::text::xid8 AND r.change < (SELECT oldest FROM horizon)
         ORDER BY r.change FETCH FIRST $2 ROWS WITH TIES)
-      SELECT ${columns}, r.change::text::bigint, c.kind, h.oldest::text::bigint
-      FROM horizon h LEFT JOIN page r ON true LEFT JOIN ${SCHEMA}.collections c ON c.name = r.collection`,
+      SELECT min(h.oldest::text::bigint), p.collection, min(c.kind), max(p.change::text::bigint), ${columns.map((column) => `array_agg(p.${column})`).join(', ')}
+      FROM horizon h LEFT JOIN page p ON true LEFT JOIN ${SCHEMA}.collections c ON c.name = p.collection GROUP BY p.collection`,
     values: [String(from), limit],
     decode: (rows) => [decodeChanges(store, limit, rows)],
   };
 }
 
 function decodeChanges(store: Store, limit: number, rows: readonly Row[]): NodeReply {
-  const found = rows.filter((row) => row[0] !== null);
-  const oldest = rows[0]?.[9] as number;
-  const last = found.reduce((highest, row) => Math.max(highest, row[7] as number), 0);
+  const oldest = rows[0]?.[0] as number;
+  let last = 0;
+  const changes = rows.flatMap(([, name, kind, change, ...arrays]) => {
+    // Nothing changed.
+    if (name === null) return [];
+    last = Math.max(last, change as number);
+    const collection: CollectionName = { name: name as string, kind: kind as KindName };
+    const columns = LISTED[store].map((column) => (column.startsWith('NULL') ? null : arrays.shift()));
+    const [keys] = columns as [readonly string[]];
+    return keys.map((_, index) => {
+      const row = columns.map((column) => (column === null ? null : (column as unknown[])[index]));
+      return { cell: decodeCell(store, [name, ...row.map(numbersIn(store))]), collection };
+    });
+  });
+  const isWhole = changes.length < limit;
+  return { kind: 'changes', changes, next: isWhole ? oldest : last + 1, isWhole };
+}
+
+/** Numbers in an array come as texts. */
+function numbersIn(store: Store): (value: unknown, column: number) => unknown {
+  const numeric = store === 'registers' ? [3, 5] : [3, 4, 5];
+  return (value, column) => (value !== null && numeric.includes(column) ? Number(value) : value);
+}
+
+/** A digest of what changed from a number on: two nodes with the same one hold the same of it. */
+export function digestStatement({ store, from, limit, seed }: Request<'digest'>): Statement {
   return {
-    kind: 'changes',
-    changes: found.map((row) => ({
-      cell: decodeCell(store, row),
-      collection: { name: row[0] as string, kind: row[8] as 'lww' },
-    })),
-    next: found.length < limit ? oldest : last + 1,
-    isWhole: found.length < limit,
+    name: `lockstep_digest_${store}`,
+    text: `WITH ${HORIZON}, page AS (
+        SELECT hash_record_extended(ROW(${STATE[store]}), $3) AS hash FROM ${SCHEMA}.${store} r
+        WHERE r.change >= $1::text::xid8 AND r.change < (SELECT oldest FROM horizon) ORDER BY r.change LIMIT $2)
+      SELECT (SELECT oldest FROM horizon)::text::bigint, count(*), sum(hash)::text FROM page`,
+    values: [String(from), limit + 1, seed],
+    decode: ([row]) => {
+      const [next, count, sum] = (row ?? []) as readonly [number, number, string | null];
+      return [{ kind: 'digest', count, digest: count > limit ? null : `${count} ${sum}`, next }];
+    },
   };
 }
 
 /** Which of these cells the node lacks, or has an older state of. */
 export function lackingStatement({ store, cells }: Request<'lacking'>): Statement {
-  const registers = cells.filter((cell) => cell.store === 'registers');
-  const tallies = cells.filter((cell) => cell.store === 'tallies');
   // An absent cell from below the floor is one that was forgotten.
   const floor = `(SELECT floor FROM ${SCHEMA}.node)`;
   const isOlder =
     store === 'registers'
       ? `(r.at IS NULL AND u.at > ${floor}) OR
-         (r.at, r.writer, coalesce(r.expires_at_ms, ${NEVER})) < (u.at, u.writer, coalesce(u.expiry, ${NEVER}))`
-      : `(r.added IS NULL AND u.born > ${floor}) OR r.added < u.added OR r.removed < u.removed`;
+         (r.at, r.writer, coalesce(r.expires_at_ms, ${NEVER})) < (u.at, coalesce(u.writer, ($5::text[])[1]), coalesce(u.expiry, ${NEVER}))`
+      : `(r.added IS NULL AND u.born > ${floor}) OR r.added < u.added OR r.removed < coalesce(u.removed, ($6::bigint[])[1])`;
   const source =
     store === 'registers'
       ? `unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[]) WITH ORDINALITY
-         AS u(c, k, f, at, writer, expiry, o)
-         LEFT JOIN ${SCHEMA}.registers r ON r.collection = u.c AND r.key = u.k AND r.field = u.f`
+         AS u(c, k, f, at, writer, expiry, o) LEFT JOIN ${SCHEMA}.registers r
+         ON r.collection = coalesce(u.c, ($1::text[])[1]) AND r.key = u.k AND r.field = coalesce(u.f, ($3::text[])[1])`
       : `unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) WITH ORDINALITY AS u(c, k, i, a, added, removed, born, o)
-         LEFT JOIN ${SCHEMA}.tallies r ON r.collection = u.c AND r.key = u.k AND r.item = u.i AND r.actor = u.a`;
+         LEFT JOIN ${SCHEMA}.tallies r ON r.collection = coalesce(u.c, ($1::text[])[1]) AND r.key = u.k AND r.item = u.i AND r.actor = u.a`;
   return {
     name: `lockstep_lacking_${store}`,
-    text: `SELECT u.o FROM ${source} WHERE ${isOlder}`,
+    text: `SELECT array_agg(u.o) FROM ${source} WHERE ${isOlder}`,
     values:
       store === 'registers'
-        ? [
-            registers.map(({ collection }) => collection),
-            registers.map(({ key }) => key),
-            registers.map(({ field }) => field),
-            registers.map(({ at }) => at),
-            registers.map(({ writer }) => writer),
-            registers.map(({ expiresAtMs }) => expiresAtMs),
-          ]
-        : [
-            tallies.map(({ collection }) => collection),
-            tallies.map(({ key }) => key),
-            tallies.map(({ item }) => item),
-            tallies.map(({ actor }) => actor),
-            tallies.map(({ added }) => added),
-            tallies.map(({ removed }) => removed),
-            tallies.map(({ bornAt }) => bornAt),
-          ],
-    decode: (rows) => [
-      { kind: 'cells', cells: rows.flatMap(([ordinal]) => cells[Number(ordinal) - 1] ?? ([] as Cell[])) },
-    ],
+        ? withoutValues(registerColumns(cells.filter((cell) => cell.store === 'registers')))
+        : tallyColumns(cells.filter((cell) => cell.store === 'tallies')),
+    decode: ([row]) => {
+      const ordinals = (row?.[0] as readonly unknown[] | null) ?? [];
+      return [
+        { kind: 'cells', cells: ordinals.flatMap((ordinal) => cells[Number(ordinal) - 1] ?? ([] as Cell[])) },
+      ];
+    },
   };
+}
+
+function withoutValues(columns: readonly Buffer[]): readonly Buffer[] {
+  return columns.filter((_, index) => index !== 3);
 }
 
 /** How far this node has seen another one's changes. */
 export function seenStatement({ source, store }: Request<'seen'>): Statement {
   return {
     name: 'lockstep_seen',
-    text: `SELECT max(seen::text::bigint) FROM ${SCHEMA}.peers WHERE source = $1 AND store = $2`,
+    text: `SELECT max(seen::text::bigint), max(own::text::bigint) FROM ${SCHEMA}.peers WHERE source = $1 AND store = $2`,
     values: [source, store],
-    decode: (rows) => [{ kind: 'seen', seen: (rows[0]?.[0] as number | null) ?? 0 }],
+    decode: ([row]) => {
+      const [seen, own] = (row ?? []) as readonly (number | null)[];
+      return [{ kind: 'seen', seen: seen ?? 0, own: own ?? 0 }];
+    },
   };
 }
 
 /** It only grows: several processes may bring it on. */
-export function noteSeenStatement({ source, store, seen }: Request<'note-seen'>): Statement {
+export function noteSeenStatement({ source, store, seen, isLevel }: Request<'note-seen'>): Statement {
   return {
     name: 'lockstep_note_seen',
-    text: `INSERT INTO ${SCHEMA}.peers AS p (source, store, seen) VALUES ($1, $2, $3::text::xid8)
-      ON CONFLICT (source, store) DO UPDATE SET seen = excluded.seen WHERE p.seen < excluded.seen`,
-    values: [source, store, String(seen)],
+    text: `INSERT INTO ${SCHEMA}.peers AS p (source, store, seen, own)
+      VALUES ($1, $2, $3::text::xid8, CASE WHEN $4 THEN pg_snapshot_xmin(pg_current_snapshot()) ELSE '0'::xid8 END)
+      ON CONFLICT (source, store) DO UPDATE SET seen = excluded.seen, own = CASE WHEN $4 THEN excluded.own ELSE p.own END
+      WHERE p.seen < excluded.seen`,
+    values: [source, store, String(seen), isLevel],
     decode: () => [{ kind: 'done' }],
   };
 }

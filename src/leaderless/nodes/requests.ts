@@ -83,7 +83,23 @@ export type NodeRequest =
   | { readonly kind: 'lacking'; readonly store: Store; readonly cells: readonly Cell[] }
   /** How far the node has seen another one's changes. */
   | { readonly kind: 'seen'; readonly source: string; readonly store: Store }
-  | { readonly kind: 'note-seen'; readonly source: string; readonly store: Store; readonly seen: number }
+  | {
+      readonly kind: 'note-seen';
+      readonly source: string;
+      readonly store: Store;
+      readonly seen: number;
+      /** The node has what the other one changed just before. */
+      readonly isLevel: boolean;
+    }
+  /** A digest of the cells that changed from a number on, where they are no more than `limit`. */
+  | {
+      readonly kind: 'digest';
+      readonly store: Store;
+      readonly from: number;
+      readonly limit: number;
+      /** Drawn for each comparison, so that nobody can write keys whose digests are the same. */
+      readonly seed: number;
+    }
   /** From now on nothing new is taken whose time is not after `at`, or after what the node keeps by its own clock. */
   | { readonly kind: 'seal'; readonly at: number; readonly keepMs: number; readonly epoch: number }
   /** Forgets tombstones up to `floor` that changed below these numbers, some at a time. */
@@ -147,7 +163,10 @@ export type NodeReply =
       /** Nothing more has changed by now. */
       readonly isWhole: boolean;
     }
-  | { readonly kind: 'seen'; readonly seen: number }
+  /** `own`: the node's own counter when it had all that the other one had. */
+  | { readonly kind: 'seen'; readonly seen: number; readonly own: number }
+  /** Of all changes below `next`; null when they are more than asked for. */
+  | { readonly kind: 'digest'; readonly count: number; readonly digest: string | null; readonly next: number }
   /** `isWhole`: there are no more. */
   | { readonly kind: 'keys'; readonly keys: readonly string[]; readonly isWhole: boolean }
   | { readonly kind: 'mark'; readonly mark: string }
@@ -218,6 +237,7 @@ export function laneOf(request: NodeRequest): Lane {
     case 'lacking':
     case 'seen':
     case 'note-seen':
+    case 'digest':
       return `${request.kind} ${request.store}`;
   }
 }
@@ -230,6 +250,7 @@ const ONE_AT_A_TIME: ReadonlySet<NodeRequest['kind']> = new Set([
   'lacking',
   'seen',
   'note-seen',
+  'digest',
   'seal',
   'collect',
   'deleted-slots',
@@ -273,6 +294,7 @@ export function bytesOf(request: NodeRequest): number {
     case 'changes':
     case 'seen':
     case 'note-seen':
+    case 'digest':
     case 'seal':
     case 'collect':
     case 'deleted-slots':

@@ -97,6 +97,8 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.peers (
   seen xid8 NOT NULL,
   PRIMARY KEY (source, store)
 );
+-- This node's own counter about when it had all that the other one had: what both changed since is likely to be the same.
+ALTER TABLE lockstep_leaderless.peers ADD COLUMN IF NOT EXISTS own xid8 NOT NULL DEFAULT '0';
 
 -- Of version 2, which knew no repairs.
 DROP FUNCTION IF EXISTS lockstep_leaderless.merge_registers(int, bigint, text[], text[], text[], text[], bigint[], text[], bigint[]);

@@ -1,5 +1,6 @@
 import {
   changesStatement,
+  digestStatement,
   lackingStatement,
   noteSeenStatement,
   seenStatement,
@@ -55,6 +56,8 @@ export function statementOf(requests: readonly NodeRequest[], epoch: number, max
       return seenStatement(first);
     case 'note-seen':
       return noteSeenStatement(first);
+    case 'digest':
+      return digestStatement(first);
     case 'seal':
       return sealStatement(first, first.epoch);
     case 'collect':

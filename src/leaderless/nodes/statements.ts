@@ -50,7 +50,7 @@ export function mergeStatement(
   };
 }
 
-function registerColumns(cells: readonly Extract<Cell, { store: 'registers' }>[]): readonly Buffer[] {
+export function registerColumns(cells: readonly Extract<Cell, { store: 'registers' }>[]): readonly Buffer[] {
   return [
     textColumn(cells.map((cell) => cell.collection)),
     textArray(cells.map((cell) => cell.key)),
@@ -63,7 +63,7 @@ function registerColumns(cells: readonly Extract<Cell, { store: 'registers' }>[]
   ];
 }
 
-function tallyColumns(cells: readonly Extract<Cell, { store: 'tallies' }>[]): readonly Buffer[] {
+export function tallyColumns(cells: readonly Extract<Cell, { store: 'tallies' }>[]): readonly Buffer[] {
   return [
     textColumn(cells.map((cell) => cell.collection)),
     textArray(cells.map((cell) => cell.key)),
@@ -75,7 +75,7 @@ function tallyColumns(cells: readonly Extract<Cell, { store: 'tallies' }>[]): re
   ];
 }
 
-export const COLUMNS: Readonly<Record<Store, string>> = {
+const COLUMNS: Readonly<Record<Store, string>> = {
   registers: 'r.collection, r.key, r.field, r.value, r.at, r.writer, r.expires_at_ms',
   tallies: 'r.collection, r.key, r.item, r.actor, r.added, r.removed, r.born_at',
 };

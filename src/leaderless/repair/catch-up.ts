@@ -74,6 +74,12 @@ export class CatchUp {
     if (id === null) return;
     const seen = await ask(target, { kind: 'seen', source: id, store });
     if (seen?.kind !== 'seen') return;
+    const known = await this.#compare(source.queue, target, store, seen);
+    if (known !== null) {
+      const { next, isLevel } = known;
+      if (next > seen.seen) await ask(target, { kind: 'note-seen', source: id, store, seen: next, isLevel });
+      return;
+    }
     let from = seen.seen;
     while (!this.#isClosed) {
       const page = await ask(source.queue, { kind: 'changes', store, from, limit: PAGE });
@@ -81,12 +87,38 @@ export class CatchUp {
       if (!(await this.#bring(source.queue, target, store, page))) return;
       if (page.next > from) {
         // Only now: what is noted as seen is never looked at again.
-        const noted = await ask(target, { kind: 'note-seen', source: id, store, seen: page.next });
+        const noted = await ask(target, {
+          kind: 'note-seen',
+          source: id,
+          store,
+          seen: page.next,
+          isLevel: page.isWhole,
+        });
         if (noted === null) return;
         from = page.next;
       }
       if (page.isWhole) return;
     }
+  }
+
+  /**
+   * Compares digests of what the source changed since it was seen, and of what the target did since it had all of the other's: most often
+   * both did the same, by the same writes or because this one was brought them. Gives below which number the target
+   * has everything; null when what differs is to be looked for.
+   */
+  async #compare(
+    source: NodeQueue,
+    target: NodeQueue,
+    store: Store,
+    { seen, own }: Reply<'seen'>,
+  ): Promise<{ readonly next: number; readonly isLevel: boolean } | null> {
+    const seed = Math.floor(this.#runtime.random() * Number.MAX_SAFE_INTEGER);
+    const told = await ask(source, { kind: 'digest', store, from: seen, limit: PAGE, seed });
+    if (told?.kind !== 'digest' || told.digest === null) return null;
+    if (told.count === 0) return { next: told.next, isLevel: false };
+    const mine = await ask(target, { kind: 'digest', store, from: own, limit: PAGE, seed });
+    if (mine?.kind !== 'digest' || mine.digest !== told.digest) return null;
+    return { next: told.next, isLevel: true };
   }
 
   /** Whether the target has everything of this page now. */

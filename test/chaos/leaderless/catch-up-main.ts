@@ -64,12 +64,13 @@ const ids = await Promise.all(
     return rows[0] ?? { id: '', next: '0' };
   }),
 );
-for (const client of clients)
+for (const [index, client] of clients.entries())
   for (const { id, next } of ids)
     for (const store of ['registers', 'tallies'])
       await client.query(
-        `INSERT INTO ${SCHEMA}.peers VALUES ($1, $2, $3::xid8) ON CONFLICT (source, store) DO UPDATE SET seen = excluded.seen`,
-        [id, store, next],
+        `INSERT INTO ${SCHEMA}.peers (source, store, seen, own) VALUES ($1, $2, $3::xid8, $4::xid8)
+         ON CONFLICT (source, store) DO UPDATE SET seen = excluded.seen, own = excluded.own`,
+        [id, store, next, ids[index]?.next],
       );
 await fill(clients.slice(0, 2), differing, Math.max(1, Math.floor(keys / differing)), 'after');
 const { rows: sizes } = await (clients[0] as pg.Client).query<{ bytes: string }>(

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { expect, it } from 'vitest';
-import { lww } from '../../../src/leaderless/index.ts';
+import { cart, lww } from '../../../src/leaderless/index.ts';
 import { until } from '../fixture.ts';
 import { IndependentServers } from './servers.ts';
 
@@ -58,6 +58,41 @@ it('a server that was away gets what it missed, also when nobody noted it, and o
     60_000,
   );
   expect(other.status().catchUp.brought).toBe(DIFFERING);
+});
+
+it('servers that hold the same are told by a digest, and only what differs is listed', async () => {
+  await using servers = await IndependentServers.start();
+  const q = await servers.quorum({ catchUpEveryMs: 3_600_000 });
+  const prefs = q.collection('prefs', lww<string>());
+  const keys = Array.from({ length: 300 }, (_, index) => `k${index}`);
+  await Promise.all(keys.map((key) => prefs.put(key, 'value', { level: 'all' })));
+  expect(await q.repair()).toEqual({ compared: 0, brought: 0 });
+  // What two of them took while nobody could reach the third.
+  for (const { url } of servers.servers.slice(0, 2)) {
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    await client.query(
+      `INSERT INTO lockstep_leaderless.registers (collection, key, field, value, at, writer, expires_at_ms)
+       SELECT 'prefs', 'new' || i, '', '"value"', i, CASE WHEN i % 2 = 0 THEN 'w' ELSE 'x' END, CASE WHEN i = 7 THEN 4102444800000 END
+       FROM generate_series(1, 40) i`,
+    );
+    await client.end();
+  }
+  expect(await q.repair()).toEqual({ compared: 40, brought: 40 });
+  expect(new Set(await Promise.all(servers.servers.map(({ url }) => digestOf(url)))).size).toBe(1);
+  expect(await q.repair()).toEqual({ compared: 0, brought: 0 });
+  const client = new pg.Client({ connectionString: servers.named('q1').url });
+  await client.connect();
+  await client.query(`INSERT INTO lockstep_leaderless.collections VALUES ('carts', 'cart')`);
+  await client.query(
+    `INSERT INTO lockstep_leaderless.tallies (collection, key, item, actor, added, removed, born_at)
+     SELECT 'carts', 'ada', '"' || i || '"', 'a', i, i % 2, i FROM generate_series(1, 40) i`,
+  );
+  await client.end();
+  expect(await q.repair()).toEqual({ compared: 80, brought: 80 });
+  expect(await q.repair()).toEqual({ compared: 0, brought: 0 });
+  const { value } = await q.collection('carts', cart()).get('ada', { level: 'all' });
+  expect(value.reduce((sum, { quantity }) => sum + quantity, 0)).toBe(800);
 });
 
 it('a change that got its number before others, and is committed after them, is not passed over', async () => {

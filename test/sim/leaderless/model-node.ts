@@ -29,6 +29,8 @@ interface Disk {
   /** The transaction that changed a cell last, by store, key and cell. */
   readonly changes: Map<string, { readonly number: number; readonly cell: Cell }>;
   readonly seen: Map<string, number>;
+  /** By the same names: the own number about when the node had all of the other's. */
+  readonly own: Map<string, number>;
   readonly marks: Map<'sealed' | 'floor' | 'slotFloor', number>;
 }
 
@@ -78,6 +80,7 @@ export class ModelNode {
     hints: new Map(),
     changes: new Map(),
     seen: new Map(),
+    own: new Map(),
     marks: new Map(),
   };
   /** How to take back what is not on disk yet, newest last. */
@@ -147,6 +150,7 @@ export class ModelNode {
       case 'lacking':
       case 'seen':
       case 'note-seen':
+      case 'digest':
       case 'deleted-slots':
       case 'adopt':
       case 'keys':
@@ -225,11 +229,8 @@ export class ModelNode {
         }
         return { kind: 'done' };
       case 'changes': {
-        const running = this.#rules.readsPastRunning ? [] : this.#running;
-        const below = Math.min(this.#transactions + 1, ...running);
-        const changed = [...this.#disk.changes.values()]
-          .filter(({ number: at, cell }) => cell.store === request.store && at >= request.from && at < below)
-          .sort((a, b) => a.number - b.number);
+        const below = this.#horizon();
+        const changed = this.#changed(request.store, request.from, below);
         const last = changed[request.limit - 1]?.number ?? below;
         const page = changed.filter(({ number: at }) => at <= last);
         const isWhole = changed.length < request.limit;
@@ -252,12 +253,26 @@ export class ModelNode {
             return known === undefined || !covers(known, cell);
           }),
         };
-      case 'seen':
-        return { kind: 'seen', seen: this.#disk.seen.get(`${request.source} ${request.store}`) ?? 0 };
+      case 'seen': {
+        const id = `${request.source} ${request.store}`;
+        return { kind: 'seen', seen: this.#disk.seen.get(id) ?? 0, own: this.#disk.own.get(id) ?? 0 };
+      }
       case 'note-seen': {
         const id = `${request.source} ${request.store}`;
-        this.#set(this.#disk.seen, id, Math.max(this.#disk.seen.get(id) ?? 0, request.seen));
+        if ((this.#disk.seen.get(id) ?? 0) >= request.seen) return { kind: 'done' };
+        this.#set(this.#disk.seen, id, request.seen);
+        if (request.isLevel) this.#set(this.#disk.own, id, this.#horizon());
         return { kind: 'done' };
+      }
+      case 'digest': {
+        const next = this.#horizon();
+        const states = this.#changed(request.store, request.from, next).map(({ cell }) =>
+          cell.store === 'registers'
+            ? [cell.collection, cell.key, cell.field, cell.at, cell.writer, cell.expiresAtMs].join()
+            : [cell.collection, cell.key, cell.item, cell.actor, cell.added, cell.removed].join(),
+        );
+        const digest = states.length > request.limit ? null : states.sort().join(';');
+        return { kind: 'digest', count: states.length, digest, next };
       }
       case 'seal': {
         const at = this.#raise('sealed', Math.min(request.at, hlcOfMs(this.#nowMs() - request.keepMs)));
@@ -307,6 +322,17 @@ export class ModelNode {
         }
         return { kind: 'done' };
     }
+  }
+
+  /** Below it everything is visible that ever will be. */
+  #horizon(): number {
+    return Math.min(this.#transactions + 1, ...(this.#rules.readsPastRunning ? [] : this.#running));
+  }
+
+  #changed(store: Cell['store'], from: number, below: number): { number: number; cell: Cell }[] {
+    return [...this.#disk.changes.values()]
+      .filter(({ number, cell }) => cell.store === store && number >= from && number < below)
+      .sort((a, b) => a.number - b.number);
   }
 
   #setSlot(id: string, collection: SlotRow['collection'], key: string, state: AcceptorState): void {
