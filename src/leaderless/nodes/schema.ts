@@ -126,10 +126,14 @@ END $$;
 -- it alone, and nothing that went by the old row is committed later.
 CREATE OR REPLACE FUNCTION lockstep_leaderless.enter(wanted int, OUT sealed bigint, OUT floor bigint, OUT slot_floor bigint)
 LANGUAGE plpgsql AS $$
+DECLARE own record;
 BEGIN
   PERFORM pg_advisory_xact_lock_shared(${NODE_LOCK});
-  PERFORM lockstep_leaderless.assert_member(wanted);
-  SELECT n.sealed, n.floor, n.slot_floor INTO sealed, floor, slot_floor FROM lockstep_leaderless.node n;
+  SELECT n.epoch, n.is_founded, n.sealed, n.floor, n.slot_floor INTO own FROM lockstep_leaderless.node n;
+  IF own.epoch IS DISTINCT FROM wanted OR NOT own.is_founded THEN PERFORM lockstep_leaderless.assert_member(wanted); END IF;
+  sealed := own.sealed;
+  floor := own.floor;
+  slot_floor := own.slot_floor;
 END $$;
 
 CREATE OR REPLACE FUNCTION lockstep_leaderless.open_collections(names text[], kinds text[])
@@ -148,7 +152,7 @@ DECLARE
   own record;
   times record;
 BEGIN
-  SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
+  own := lockstep_leaderless.enter(wanted);
   SELECT max(a) AS last, min(a) AS first INTO times FROM unnest(ats) a;
   IF times.last / 2048 > extract(epoch FROM clock_timestamp()) * 1000 + max_ahead_ms THEN
     RAISE EXCEPTION 'the writer''s clock is too far ahead of this node''s' USING ERRCODE = 'LS002';
@@ -180,7 +184,7 @@ DECLARE
   own record;
   times record;
 BEGIN
-  SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
+  own := lockstep_leaderless.enter(wanted);
   SELECT max(b) AS last, min(b) AS first INTO times FROM unnest(borns) b;
   IF times.last / 2048 > extract(epoch FROM clock_timestamp()) * 1000 + max_ahead_ms THEN
     RAISE EXCEPTION 'the writer''s clock is too far ahead of this node''s' USING ERRCODE = 'LS002';
@@ -212,7 +216,7 @@ DECLARE
   own record;
   taken record;
 BEGIN
-  SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
+  own := lockstep_leaderless.enter(wanted);
   WITH promised AS (
     INSERT INTO lockstep_leaderless.slots AS s
       (collection, key, promised, promised_by, accepted, accepted_by, version, value, lineage, deleted_at)
@@ -251,7 +255,7 @@ DECLARE
   own record;
   taken record;
 BEGIN
-  SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
+  own := lockstep_leaderless.enter(wanted);
   WITH accepted AS (
     INSERT INTO lockstep_leaderless.slots AS s
       (collection, key, promised, promised_by, accepted, accepted_by, version, value, lineage, deleted_at)
@@ -360,7 +364,7 @@ CREATE OR REPLACE FUNCTION lockstep_leaderless.learn(
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE own record;
 BEGIN
-  SELECT * INTO own FROM lockstep_leaderless.enter(wanted);
+  own := lockstep_leaderless.enter(wanted);
   INSERT INTO lockstep_leaderless.collections SELECT DISTINCT u.c, 'cas' FROM unnest(collections) u(c) ON CONFLICT DO NOTHING;
   INSERT INTO lockstep_leaderless.slots AS s
     (collection, key, promised, promised_by, accepted, accepted_by, version, value, lineage, deleted_at)
