@@ -49,10 +49,14 @@ function compareAndSet(store: EtcdStore, callers: number): Work {
   let turn = 0;
   return async (caller) => {
     const key = nextKey(caller);
-    const known = revisions.get(key) ?? (await store.get(key, false)).revision;
-    const revision = await store.replace(key, known, JSON.stringify(valueOf(++turn)));
-    if (revision === null) throw new Error("A caller's own key was changed by another.");
-    revisions.set(key, revision);
+    const value = JSON.stringify(valueOf(++turn));
+    for (let known = revisions.get(key); ;) {
+      known ??= (await store.get(key, false)).revision;
+      const revision = await store.replace(key, known, value);
+      if (revision !== null) return void revisions.set(key, revision);
+      // The client sent again what had been done: under load it does not wait for an answer that is late.
+      known = undefined;
+    }
   };
 }
 
