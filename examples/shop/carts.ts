@@ -1,4 +1,5 @@
-import type { CartCollection } from '../../src/leaderless/index.ts';
+import { LockstepError } from '../../src/index.ts';
+import type { AddOperation, CartCollection } from '../../src/leaderless/index.ts';
 import type { Queryable, ShopSession } from './database.ts';
 
 export interface CartLine {
@@ -145,7 +146,15 @@ export function quorumCarts(kept: CartCollection): Carts {
     },
     async add(session, cartId, productId, quantity) {
       if (!(await isProduct(session, productId))) return false;
-      await kept.add(cartId, { sku: productId, quantity }, { level: 'accept' });
+      const line = { sku: productId, quantity };
+      // So that the cart which is shown next has it; with only one server left, that one takes it.
+      await kept.add(cartId, line, { deadlineMs: 1_000 }).catch((error: unknown) => {
+        const operation = error instanceof LockstepError ? error.details['operation'] : undefined;
+        return kept.add(cartId, line, {
+          level: 'accept',
+          ...(operation === undefined ? {} : { operation: operation as AddOperation }),
+        });
+      });
       return true;
     },
     async set(_session, cartId, productId, quantity) {
