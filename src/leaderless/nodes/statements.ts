@@ -75,12 +75,7 @@ export function tallyColumns(cells: readonly Extract<Cell, { store: 'tallies' }>
   ];
 }
 
-const COLUMNS: Readonly<Record<Store, string>> = {
-  registers: 'r.collection, r.key, r.field, r.value, r.at, r.writer, r.expires_at_ms',
-  tallies: 'r.collection, r.key, r.item, r.actor, r.added, r.removed, r.born_at',
-};
-
-/** Rows in the order of {@link COLUMNS}. */
+/** A row as it is stored: collection, key and what the store keeps beside them, without its change. */
 export function decodeCell(store: Store, row: Row): Cell {
   const [collection, key, third, fourth, fifth, sixth, seventh] = row;
   if (store === 'registers') {
