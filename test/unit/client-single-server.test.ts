@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LockstepPool } from '../../src/client/pool.ts';
 import { resolvePoolOptions } from '../../src/client/single-server.ts';
+import { hasStatementOptions } from '../../src/client/statement/queryable.ts';
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -53,5 +54,11 @@ describe('a statement for one server', () => {
       message: expect.stringContaining(name) as string,
     });
     await pool.end();
+  });
+
+  it('stays pg’s own with a right maxStalenessMs', () => {
+    expect(hasStatementOptions({ text: 'SELECT 1', maxStalenessMs: 2000 })).toBe(false);
+    expect(hasStatementOptions({ text: 'SELECT 1', maxStalenessMs: undefined })).toBe(false);
+    expect(hasStatementOptions('SELECT 1')).toBe(false);
   });
 });

@@ -14,10 +14,14 @@ export function checkCount(name: string, value: number | undefined, least: numbe
 
 /** Throws CONFIG_INVALID for what is not a length of time. */
 export function checkStaleness(maxStalenessMs: number | undefined): void {
-  if (maxStalenessMs === undefined || (Number.isFinite(maxStalenessMs) && maxStalenessMs >= 0)) return;
+  if (isStaleness(maxStalenessMs)) return;
   throw new LockstepError(
     'CONFIG_INVALID',
     `"maxStalenessMs" is ${String(maxStalenessMs)}; expected milliseconds from 0.`,
     { details: { maxStalenessMs } },
   );
+}
+
+export function isStaleness(maxStalenessMs: number | undefined): boolean {
+  return maxStalenessMs === undefined || (Number.isFinite(maxStalenessMs) && maxStalenessMs >= 0);
 }

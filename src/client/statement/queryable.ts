@@ -2,6 +2,7 @@ import { PlainStatement } from '../../wire/plain-statement.ts';
 import type { WireStatement } from '../../wire/contract.ts';
 import type { QueryArrayConfig, QueryArrayResult, QueryConfig, QueryResult, QueryResultRow } from 'pg';
 import { LockstepError } from '../../model/errors.ts';
+import { isStaleness } from '../app/checks.ts';
 import type { CommitWait } from './durability.ts';
 
 /** What a single statement's config may carry besides pg's own. */
@@ -19,16 +20,14 @@ export interface StatementOptions extends CommitWait {
 /** What an app passes to `query` as a config. */
 export interface StatementConfig extends WireStatement, StatementOptions {}
 
-/** Whether the config carries any of the StatementOptions: what pg's own pool does not know, or check. */
+/**
+ * Whether the config carries StatementOptions that matter also with one server, which is never stale: there
+ * `maxStalenessMs` only has to be one.
+ */
 export function hasStatementOptions(config: unknown): boolean {
-  return (
-    typeof config === 'object' &&
-    config !== null &&
-    ('durability' in config ||
-      'durabilityTimeoutMs' in config ||
-      'idempotencyKey' in config ||
-      'maxStalenessMs' in config)
-  );
+  if (typeof config !== 'object' || config === null) return false;
+  if ('durability' in config || 'durabilityTimeoutMs' in config || 'idempotencyKey' in config) return true;
+  return 'maxStalenessMs' in config && !isStaleness((config as StatementOptions).maxStalenessMs);
 }
 
 /** Runs SQL and answers with pg's results. `Extra` is what a config may carry beyond pg's. */
