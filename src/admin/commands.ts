@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 
+import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Context, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
@@ -61,6 +62,8 @@ function requireSecret(secrets: readonly string[]): MiddlewareHandler {
         'Commands need the header "Authorization: Bearer <token>" with the token of this cluster.',
       );
     }
+    // A rescue takes a while, and nothing is said meanwhile.
+    (c.env as Partial<HttpBindings>).incoming?.socket.setTimeout(0);
     await next();
     return undefined;
   };

@@ -1,10 +1,13 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-import { createAdaptorServer } from '@hono/node-server';
+import { getRequestListener } from '@hono/node-server';
+import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
 
+import { createBoundedServer } from '../http/bounded-server.ts';
+import type { BoundedServer } from '../http/bounded-server.ts';
 import { LockstepError } from '../model/errors.ts';
 import { loadAssets } from './assets.ts';
 import type { Asset } from './assets.ts';
@@ -47,9 +50,11 @@ export interface AdminServer {
 export async function startAdminServer(options: AdminServerOptions): Promise<AdminServer> {
   const history = createHistory(HISTORY_MS / SAMPLE_EVERY_MS);
   const streams = createEventStreams();
-  const app = createApp(options, await loadAssets(), history, streams);
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
-  const port = await listen(server, options.host, options.port);
+  const openStream: BoundedServer['openStream'] = (request, response) =>
+    bounded.openStream(request, response);
+  const app = createApp(options, { assets: await loadAssets(), history, streams, openStream });
+  const bounded = createBoundedServer(getRequestListener(app.fetch));
+  const port = await listen(bounded.server, options.host, options.port);
 
   const unsubscribe = options.source.subscribe((change) => {
     const data = change.kind === 'topology' ? change.topology : change.event;
@@ -68,22 +73,23 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
       clearInterval(sampling);
       unsubscribe();
       streams.close();
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      });
+      await bounded.close();
     },
   };
 }
 
 function createApp(
   options: AdminServerOptions,
-  assets: ReadonlyMap<string, Asset>,
-  history: History,
-  streams: EventStreams,
-): Hono {
+  parts: {
+    readonly assets: ReadonlyMap<string, Asset>;
+    readonly history: History;
+    readonly streams: EventStreams;
+    readonly openStream: BoundedServer['openStream'];
+  },
+): Hono<{ Bindings: HttpBindings }> {
   const { source } = options;
-  const app = new Hono();
+  const { assets, history, streams } = parts;
+  const app = new Hono<{ Bindings: HttpBindings }>();
   app.use('*', protectPage());
   app.use('*', async (c, next) => {
     if (!isLoopbackHost(c.req.header('host'))) {
@@ -109,6 +115,8 @@ function createApp(
     return c.json({ code: 'NO_LEADER', message, outcome: 'not-applied' }, 503);
   });
   app.get('/api/events', (c) => {
+    if (!parts.openStream(c.env.incoming, c.env.outgoing))
+      return refuse(c, 503, 'Too many pages watch this cluster already; close some of them.');
     const snapshot = {
       topology: source.topology(),
       events: source.events(),

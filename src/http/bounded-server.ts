@@ -39,7 +39,8 @@ export interface BoundedServer {
 
 /**
  * An HTTP server that a stranger can neither fill nor hold: requests have to come within seconds and their bodies to be
- * short, by the header; connections and endless answers are bounded, in all and for each address.
+ * short, by the header; connections and endless answers are bounded, in all and for each address; and one connection gets one answer
+ * at a time.
  */
 export function createBoundedServer(
   listener: RequestListener,
@@ -50,6 +51,7 @@ export function createBoundedServer(
     perAddress: bounds.strangersPerAddress,
     total: bounds.strangers,
   });
+  const answering = new WeakSet<Socket>();
   const streams = new Seats<Socket>({ perAddress: bounds.streamsPerAddress, total: bounds.streams });
   const server = createServer(
     {
@@ -59,6 +61,11 @@ export function createBoundedServer(
       maxHeaderSize: 16_384,
     },
     (request, response) => {
+      const { socket } = request;
+      // No client of ours asks again before it has its answer. In one packet hundreds fit, each with an answer of any length.
+      if (answering.has(socket)) return void socket.destroy();
+      answering.add(socket);
+      response.once('finish', () => answering.delete(socket));
       const fault = judgeHead(request, bounds.maxBodyBytes);
       if (fault === null) listener(request, response);
       else turnAway(request, response, fault);

@@ -36,9 +36,10 @@ export interface LoginOptions {
 
 /**
  * What stands in a database is its owner's: no function or operator of theirs may take the place of PostgreSQL's in a
- * session of ours, and so nothing is found without its schema.
+ * session of ours, and so nothing is found without its schema; nor does it take on a role that the
+ * owner set for the database, whose policies would throw it off and run as who we are.
  */
-const FIRST_WORDS = `SELECT pg_catalog.set_config('search_path', 'pg_catalog', false),
+const FIRST_WORDS = `SELECT pg_catalog.set_config('search_path', 'pg_catalog', false), pg_catalog.set_config('role', 'none', false),
   pg_catalog.pg_is_in_recovery() AS recovery`;
 
 /**

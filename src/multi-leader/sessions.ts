@@ -6,6 +6,8 @@ import type { GuardedClientConfig } from '../wire/guarded-client.ts';
 import { createUrlClient } from '../wire/url-client.ts';
 
 const CONNECT_TIMEOUT_MS = 5_000;
+/** A role that the owner set for the database is not taken on: their policies would throw it off and run as who we are. */
+const FIRST_WORDS = `SELECT pg_catalog.pg_is_in_recovery() AS follows, pg_catalog.set_config('role', 'none', false)`;
 
 /** A connection to whichever server of a region leads. Throws NO_LEADER when none does. */
 export async function openSession(url: string, purpose: string): Promise<pg.Client> {
@@ -14,7 +16,7 @@ export async function openSession(url: string, purpose: string): Promise<pg.Clie
     const client = createClient(host, purpose);
     try {
       await client.connect();
-      const { rows } = await client.query<{ follows: boolean }>('SELECT pg_is_in_recovery() AS follows');
+      const { rows } = await client.query<{ follows: boolean }>(FIRST_WORDS);
       if (rows[0]?.follows === false) {
         await client.query(SET_SESSION);
         return client;

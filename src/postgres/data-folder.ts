@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
 import {
   access,
+  chmod,
   chown,
   lstat,
   mkdtemp,
@@ -56,7 +57,8 @@ export async function createDataFolder(options: {
     const passwordFile = join(secrets, 'password');
     await writeFile(passwordFile, `${options.superuserPassword}\n`, { mode: 0o600 });
     if (account !== null) {
-      await chown(secrets, account.uid, account.gid);
+      // The folder stays root's: who owns it could put a link in the file's place.
+      await chmod(secrets, 0o711);
       await chown(passwordFile, account.uid, account.gid);
     }
     await run(

@@ -10,9 +10,10 @@ export const REPLICATION_USER = 'replicator';
 
 /**
  * Startup options of a superuser's session in a database that is the app's: whatever its owner has made there, or set for
- * the database, no function or operator of theirs takes the place of PostgreSQL's and runs as superuser.
+ * the database, no function or operator of theirs takes the place of PostgreSQL's and runs as superuser; nor does the session take
+ * their role on, which their own policies and functions would throw off again.
  */
-export const ONLY_SYSTEM_NAMES = '-c search_path=pg_catalog';
+export const ONLY_SYSTEM_NAMES = '-c search_path=pg_catalog -c role=none';
 
 /** The file in the data folder that Lockstep writes; postgresql.conf stays the user's. */
 export const SETTINGS_FILE = 'lockstep.conf';
@@ -42,6 +43,8 @@ export const REPLICATED_NODE_SETTINGS: Settings = {
   recovery_target_timeline: 'latest',
   unix_socket_directories: '',
   password_encryption: 'scram-sha-256',
+  // Whoever connects and says nothing holds a place of `max_connections`, the superuser's among them.
+  authentication_timeout: '10s',
   logging_collector: false,
   log_destination: 'stderr',
   log_line_prefix: '%m [%p] ',

@@ -1,9 +1,10 @@
 import pg from 'pg';
 import type { ClientConfig } from 'pg';
 import { LockstepError } from '../model/errors.ts';
-import { AuthGuard, SAFE_AUTH } from './core/auth-guard.ts';
+import { AuthGuard, SAFE_AUTH, SCRAM_ONLY } from './core/auth-guard.ts';
 import type { AuthMethod } from './core/auth-guard.ts';
 import { WireGuard } from './core/wire-guard.ts';
+import { isInPassFile } from './pass-file.ts';
 
 interface GuardedStream extends NodeJS.EventEmitter {
   destroy(error?: Error): void;
@@ -23,7 +24,7 @@ interface ClientInternals {
 export interface GuardedClientConfig extends ClientConfig {
   /** The longest message that is taken. Default: PostgreSQL's own limit of a gigabyte. */
   readonly maxMessageBytes?: number | undefined;
-  /** How the server may authenticate. Default: SCRAM, or nothing at all. */
+  /** How the server may authenticate. Default: SCRAM, or nothing at all where no password is known, in the pass file either. */
   readonly requireAuth?: readonly AuthMethod[] | undefined;
 }
 
@@ -39,13 +40,23 @@ export class GuardedClient extends pg.Client {
   constructor(config?: GuardedClientConfig) {
     super(config);
     const connection = this.connection as unknown as GuardedConnection;
-    const guard = new WireGuard(config?.maxMessageBytes, new AuthGuard(config?.requireAuth ?? SAFE_AUTH));
+    const guard = new WireGuard(
+      config?.maxMessageBytes,
+      new AuthGuard(this.#allowedAuth(config?.requireAuth)),
+    );
     // With TLS, a first byte of another kind comes before, and the messages arrive on another stream.
     if (connection.ssl) connection.on('sslconnect', () => guardStream(connection.stream, guard));
     else guardStream(connection.stream, guard);
     // pg leaves a stream open on which TLS was refused, and its server may go on sending.
     connection.on('error', () => connection.stream.destroy());
     this.#settleCursors();
+  }
+
+  /** A password that stands in the pass file a server must know too. By a socket it is its folder that says who answers. */
+  #allowedAuth(given: readonly AuthMethod[] = SAFE_AUTH): readonly AuthMethod[] {
+    if (given !== SAFE_AUTH || this.password != null || this.host.startsWith('/')) return given;
+    const { host, port, database = '', user = '' } = this;
+    return isInPassFile({ host, port, database, user }) ? SCRAM_ONLY : given;
   }
 
   /** pg tells its queries in the next tick that the connection has ended; a cursor is to know a tick later. */

@@ -2,6 +2,8 @@ import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { connectToLeader } from '../../src/logical/endpoints.ts';
+import { openSession } from '../../src/multi-leader/sessions.ts';
 import { compareTables } from '../../src/logical/compare/compare.ts';
 import { parseTables } from '../../src/logical/follow/source.ts';
 import { until } from './fixture.ts';
@@ -114,6 +116,24 @@ it("calls none of the database's own functions in place of PostgreSQL's", async 
   } finally {
     for (const { client } of [source, target])
       await client.query('ALTER DATABASE postgres RESET search_path');
+  }
+});
+
+it('takes on no role that was set for the database', async () => {
+  await source.client.query('CREATE ROLE assumed; ALTER DATABASE postgres SET role = assumed');
+  try {
+    const sessions = [
+      connectToLeader(source.url, { applicationName: 'test' }),
+      openSession(source.url, 'test'),
+    ];
+    for (const opening of sessions) {
+      const client = await opening;
+      const { rows } = await client.query('SELECT current_user = session_user AS "isItself"');
+      expect(rows).toEqual([{ isItself: true }]);
+      await client.end();
+    }
+  } finally {
+    await source.client.query('ALTER DATABASE postgres RESET role');
   }
 });
 

@@ -39,6 +39,30 @@ describe.each(builds)('a data folder of PostgreSQL $version ($source)', (binarie
     expect(await readdir(join(other, '..'))).toEqual(['data']);
   });
 
+  it.skipIf(process.getuid?.() !== 0)(
+    'lets its user read the password, and put nothing in its place',
+    async () => {
+      await using fixture = await ServerFixture.create(binaries);
+      const binDir = join(fixture.root, 'bin');
+      await mkdir(binDir);
+      const looks = '#!/bin/sh\nfor a; do case $a in --pwfile=*) f=${a#*=}; cat "$f" >&2; d=${f%/*};\n';
+      const tries =
+        'mv "$f" "$d/moved" 2>/dev/null || touch "$d/new" 2>/dev/null || echo kept >&2;; esac; done; exit 1\n';
+      await writeFile(join(binDir, 'initdb'), looks + tries, { mode: 0o755 });
+      const options = {
+        account: fixture.account,
+        superuserPassword: 'known to both',
+        dataDir: fixture.dataDir('c'),
+      };
+      const failure = createDataFolder({ ...options, binaries: { ...binaries, binDir } });
+      await expect(failure).rejects.toMatchObject({
+        code: 'POSTGRES_FAILED',
+        message: expect.stringMatching(/kept$/),
+        cause: expect.objectContaining({ stderr: 'known to both\nkept\n' }),
+      });
+    },
+  );
+
   it('asks its followers for no less than its log was written with (I5)', async () => {
     await using fixture = await ServerFixture.create(binaries);
     const [portA, portB] = [await freePort(), await freePort()];

@@ -6,7 +6,7 @@ import { LogReading } from '../../src/leader-follower/rejoin/core/lost-writes.ts
 import { compareTable } from '../../src/leader-follower/rescue/compare.ts';
 import type { RescueSides } from '../../src/leader-follower/rescue/compare.ts';
 import { restoreTables } from '../../src/leader-follower/rescue/restore.ts';
-import { prepareSession } from '../../src/leader-follower/rescue/tables.ts';
+import { countTables, prepareSession } from '../../src/leader-follower/rescue/tables.ts';
 import { builds, LogicalServers } from './logical-servers.ts';
 
 /** Code of an app's role that notes with whose rights it runs, and tries every way to become the superuser who calls it. */
@@ -82,9 +82,15 @@ describe.each(builds)('what an app has made never runs as superuser: PostgreSQL 
     await making.query(
       'ALTER TABLE items ENABLE ROW LEVEL SECURITY; ALTER TABLE items FORCE ROW LEVEL SECURITY; DELETE FROM seen',
     );
+    await making.query(
+      `CREATE POLICY every ON items USING (public.note('policy')) WITH CHECK (public.note('policy'))`,
+    );
     await making.end();
     await admin.query('CREATE DATABASE past TEMPLATE present');
+    // In a session that took this role on, the policy below would throw it off again.
+    await admin.query('ALTER DATABASE present SET role = app; ALTER DATABASE past SET role = app');
     const [past, present] = [await server.connect('past'), await server.connect('present')];
+    expect(await countTables(present)).toEqual(await countTables(past));
     await prepareSession(past);
     await prepareSession(present);
     sides = { past, present, mistake: [], onlyUpdated: new Set() };

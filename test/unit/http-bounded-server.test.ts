@@ -15,8 +15,17 @@ afterEach(async () => {
   for (const one of open.splice(0)) await one.close();
 });
 
-async function serve(bounds: Partial<ServerBounds> = {}): Promise<{ port: number; bounded: BoundedServer }> {
+interface Served {
+  readonly port: number;
+  readonly bounded: BoundedServer;
+  /** The paths of the requests that were let through. */
+  readonly asked: readonly string[];
+}
+
+async function serve(bounds: Partial<ServerBounds> = {}): Promise<Served> {
+  const asked: string[] = [];
   const bounded = createBoundedServer((incoming, response) => {
+    asked.push(incoming.url ?? '');
     if (incoming.url === '/stream') {
       if (bounded.openStream(incoming, response)) response.writeHead(200).write('hello');
       else response.writeHead(503).end();
@@ -28,7 +37,7 @@ async function serve(bounds: Partial<ServerBounds> = {}): Promise<{ port: number
   bounded.server.listen(0, '127.0.0.1');
   await once(bounded.server, 'listening');
   open.push({ close: () => bounded.close() });
-  return { port: (bounded.server.address() as AddressInfo).port, bounded };
+  return { port: (bounded.server.address() as AddressInfo).port, bounded, asked };
 }
 
 async function connectTo(port: number): Promise<Socket> {
@@ -69,6 +78,20 @@ describe('a server that strangers may reach', () => {
     const head = 'GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello';
     expect(await statusOf(await connectTo(port), head)).toBe(400);
     expect(await statusOf(await connectTo(port), `${post('content-length: 5')}hello`)).toBe(200);
+  });
+
+  test('answers one request of a connection at a time, however many come in one packet', async () => {
+    const { port, asked } = await serve();
+    const get = (path: string): string => `GET ${path} HTTP/1.1\r\nhost: a\r\n\r\n`;
+    const greedy = await connectTo(port);
+    const ended = once(greedy, 'close');
+    greedy.resume().write(get('/stream').repeat(1_800));
+    await ended;
+    expect(asked).toEqual(['/stream']);
+    // Who waits for the answer may ask again.
+    const patient = await connectTo(port);
+    for (const path of ['/first', '/second', '/third']) expect(await statusOf(patient, get(path))).toBe(200);
+    expect(asked).toEqual(['/stream', '/first', '/second', '/third']);
   });
 
   test('waits for nobody who says nothing, or says it slowly', { timeout: 60_000 }, async () => {

@@ -1,11 +1,16 @@
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { connect } from '../../src/client/pool.ts';
 import { AuthGuard } from '../../src/wire/core/auth-guard.ts';
 import type { AuthMethod } from '../../src/wire/core/auth-guard.ts';
+import { hasPassword } from '../../src/wire/core/pass-file.ts';
 import { GuardedClient } from '../../src/wire/guarded-client.ts';
+import { createUrlClient } from '../../src/wire/url-client.ts';
 
 const PASSWORD = 'correct horse battery staple';
 const sockets = new Set<Socket>();
@@ -169,6 +174,70 @@ describe('a server that does not know the password', () => {
       await pool.end();
       expect(heard()).not.toContain(PASSWORD);
     }
+  });
+});
+
+describe('a password in the pass file', () => {
+  const none = (socket: Socket): void => void socket.write(LET_IN);
+  const folders: string[] = [];
+  afterEach(() => {
+    vi.unstubAllEnvs();
+    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+  });
+
+  /** What a pool, and a connection that a URL names, meet at a server that asks for no password. */
+  async function ask(entryOf: (port: number) => string): Promise<readonly unknown[]> {
+    const { port } = await listen(none);
+    const folder = mkdtempSync(join(tmpdir(), 'lockstep-pass-'));
+    folders.push(folder);
+    writeFileSync(join(folder, 'pass'), `# mine\n${entryOf(port)}\n`, { mode: 0o600 });
+    vi.stubEnv('PGPASSFILE', join(folder, 'pass'));
+    const config = { host: '127.0.0.1', port, user: 'app', database: 'shop' };
+    const clients = [
+      new GuardedClient(config),
+      createUrlClient({ connectionString: `postgresql://app@127.0.0.1:${port}/shop` }),
+      createUrlClient({ connectionString: `postgresql://app@127.0.0.1:${port}/shop?require_auth=none` }),
+    ];
+    return Promise.all(
+      clients.map(async (client) => {
+        client.on('error', () => undefined);
+        const failure = await client.connect().then(
+          () => null,
+          (error: { code?: unknown }) => error.code,
+        );
+        client.connection.stream.destroy();
+        return failure;
+      }),
+    );
+  }
+
+  it('must be known to the server too', async () => {
+    expect(await ask((port) => `127.0.0.1:${port}:shop:app:secret`)).toEqual(['EAUTH', 'EAUTH', null]);
+    expect(await ask(() => '*:*:*:app:secret')).toEqual(['EAUTH', 'EAUTH', null]);
+  });
+
+  it('of another server says nothing of this one', async () => {
+    expect(await ask((port) => `127.0.0.1:${port}:shop:other:secret`)).toEqual([null, null, null]);
+    expect(await ask((port) => `127.0.0.1:${port + 1}:*:*:secret`)).toEqual([null, null, null]);
+  });
+
+  it.each([
+    ['db:5432:shop:app:secret', true],
+    ['db:5432:shop:app:', true],
+    ['*:*:*:*:x', true],
+    ['#db:5432:shop:app:secret', false],
+    ['db:5432:shop:app', false],
+    ['db:5432:sh:op:app:secret', false],
+    ['', false],
+    ['other:5432:shop:app:x\r\ndb:5432:shop:app:x', true],
+  ])('is read as libpq reads it: %j', (text, expected) => {
+    const key = { host: 'db', port: 5432, database: 'shop', user: 'app' };
+    expect(hasPassword(text, key)).toBe(expected);
+  });
+
+  it('may have names with a colon and a backslash', () => {
+    const key = { host: 'db', port: 5432, database: 'sh:op', user: 'a\\p' };
+    expect(hasPassword('db:5432:sh\\:op:a\\\\p:x', key)).toBe(true);
   });
 });
 

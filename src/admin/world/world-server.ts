@@ -1,10 +1,10 @@
-import type { Server } from 'node:http';
 import { once } from 'node:events';
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { createAdaptorServer } from '@hono/node-server';
+import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { Context } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
+import { createBoundedServer } from '../../http/bounded-server.ts';
 import { loadAssets } from '../assets.ts';
 import type { Asset } from '../assets.ts';
 import { toErrorAnswer } from '../core/error-answer.ts';
@@ -20,17 +20,12 @@ export async function startWorldServer(options: {
   readonly source: WorldSource;
 }): Promise<{ readonly url: string; close(): Promise<void> }> {
   const app = createApp(options.source, await loadAssets(new URL('page/', import.meta.url)));
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+  const { server, close } = createBoundedServer(getRequestListener(app.fetch));
   server.listen(options.port, '127.0.0.1');
   await once(server, 'listening');
   return {
     url: `http://127.0.0.1:${options.port}/#token=${encodeURIComponent(options.source.token)}`,
-    async close() {
-      const closed = once(server, 'close');
-      server.close();
-      server.closeAllConnections();
-      await closed;
-    },
+    close,
   };
 }
 

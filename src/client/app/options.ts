@@ -91,7 +91,7 @@ export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' |
   /**
    * How servers may authenticate, as libpq's `require_auth`: `scram-sha-256`, `md5`, `password` (in clear), `none`. A
    * server that goes another way gets no secret and is not used. Default: `scram-sha-256`, by which the server proves to
-   * know the password too; without a password also `none`. A server that only agents named is always held to SCRAM.
+   * know the password too; where none is known, in the pass file either, also `none`. A server that only agents named is always held to SCRAM.
    */
   readonly requireAuth?: readonly AuthMethod[] | undefined;
   /** The zone of this process: followers there are preferred for reads. */
