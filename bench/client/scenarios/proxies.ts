@@ -1,6 +1,7 @@
 import type { SharedProcess } from '../../contest.ts';
 import type { ContestantPlan } from '../../contestant.ts';
 import { operationsPerSecond } from '../../row-plan.ts';
+import type { RowPlan } from '../../row-plan.ts';
 import { haproxy, pgbouncer, pgpool } from '../proxies/kinds.ts';
 import { Proxy } from '../proxies/proxy.ts';
 import type { ProxyKind } from '../proxies/proxy.ts';
@@ -43,7 +44,8 @@ function throughProxies(field: Field, operation: Operation): Scenario {
     roundMs: 1_000,
     prepare: async (servers, resources) => {
       const hosts = [servers.leader, ...(await servers.followers(field.followers))];
-      const contestants = [plan(servers, operation, 'lockstep', 'Lockstep', 'lockstep', hosts)];
+      const ours = plan(servers, operation, 'lockstep', 'Lockstep', 'lockstep', hosts);
+      const contestants = [ours];
       const shared: SharedProcess[] = servers.processes(field.followers);
       for (const [key, kind] of Object.entries(field.kinds)) {
         const { name: program, debianPackage } = kind.program;
@@ -61,14 +63,17 @@ function throughProxies(field: Field, operation: Operation): Scenario {
           contestants.push(plan(servers, operation, key, `pg.Pool, ${program}`, 'pg', [proxy.address]));
         }
       }
-      const rows = Object.keys(field.kinds).map((peer) => ({
+      const row = { unit: `${operation}s/s`, ours: 'lockstep', measure: operationsPerSecond };
+      const rows: RowPlan[] = Object.keys(field.kinds).map((peer) => ({
+        ...row,
         metric: `${name}/${peer}`,
-        unit: `${operation}s/s`,
-        ours: 'lockstep',
         peer,
-        measure: operationsPerSecond,
         bar: { above: 1 },
       }));
+      if (operation === 'write' && field.followers > 0) {
+        contestants.push(withoutOwnWrites(ours));
+        rows.push({ ...row, metric: `${name}/own-writes`, peer: 'eventual', bar: null });
+      }
       return { contestants, shared, rows };
     },
   };
@@ -84,6 +89,13 @@ function plan(
 ): ContestantPlan {
   const target: Target = { pool, hosts, login, connections: CONNECTIONS };
   return { key, name, workload: workloadUrl(WORKLOADS[operation]), options: { target } };
+}
+
+/** What a pool pays so that reads on followers see what its process wrote. */
+function withoutOwnWrites(ours: ContestantPlan): ContestantPlan {
+  const { target } = ours.options as { readonly target: Target };
+  const options = { target: { ...target, consistency: 'eventual' } };
+  return { ...ours, key: 'eventual', name: 'Lockstep, eventual', options };
 }
 
 export const proxies: readonly Scenario[] = [

@@ -14,6 +14,8 @@ export interface Target {
   readonly prepareAfter?: number;
   /** See `hedgeAfterMs` of the pool. */
   readonly hedgeAfterMs?: number;
+  /** See `consistency` of the pool. */
+  readonly consistency?: 'own-writes' | 'eventual';
 }
 
 /** Between a contestant's rounds its connections are idle, which must not close them. */
@@ -29,9 +31,11 @@ export function openLockstep({
   connections,
   prepareAfter,
   hedgeAfterMs,
+  consistency,
 }: Target): LockstepPool {
   const idleTimeoutMillis = IDLE_TIMEOUT_MS;
-  return connect({ hosts, ...login, max: connections, idleTimeoutMillis, prepareAfter, hedgeAfterMs });
+  const how = { idleTimeoutMillis, prepareAfter, hedgeAfterMs, consistency };
+  return connect({ hosts, ...login, max: connections, ...how });
 }
 
 export function openPlain(
