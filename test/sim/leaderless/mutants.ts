@@ -28,7 +28,7 @@ interface Mutant {
 
 export const MUTANTS: Readonly<Record<string, Mutant>> = {
   'ballot-reuse': {
-    firstSeed: 2,
+    firstSeed: 11,
     what: 'a promise in hand is kept after a round that did not commit: one ballot carries two values',
     setup: { process: { rules: { keepsPromise: () => true } } },
   },
@@ -63,12 +63,12 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     },
   },
   'no-write-back': {
-    firstSeed: 19,
+    firstSeed: 35,
     what: 'a quorum read does not bring what it returns to a majority',
     setup: { process: { rules: { lackingIn: () => [] } } },
   },
   'wall-clock': {
-    firstSeed: 2,
+    firstSeed: 4,
     what: "values are ordered by the writer's clock alone",
     setup: { process: { rules: { nextHlc: (_last, nowMs) => hlcOfMs(nowMs) } } },
   },
@@ -83,7 +83,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     setup: { isDurable: false },
   },
   'denies-sending': {
-    firstSeed: 103,
+    firstSeed: 146,
     what: 'a write whose connection broke is said not to be applied',
     setup: { process: { deniesSending: true } },
   },
@@ -93,13 +93,13 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     setup: { join: (_known, arriving) => arriving },
   },
   'unconfirmed-collect': {
-    firstSeed: 3,
+    firstSeed: 12,
     step: 3,
     what: 'a node forgets tombstones that another has not seen',
     setup: { process: { rules: { confirmedBy: () => Number.MAX_SAFE_INTEGER } } },
   },
   'no-floor': {
-    firstSeed: 258,
+    firstSeed: 504,
     step: 3,
     what: 'a node takes an old state of what it has forgotten for something new',
     setup: { node: { isForgotten: () => false } },
@@ -112,7 +112,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     setup: { process: { rules: { withoutForgotten: (answers) => answers.map(({ cells }) => cells) } } },
   },
   'no-seal': {
-    firstSeed: 318,
+    firstSeed: 483,
     step: 3,
     what: 'a node takes a write that is older than what others have forgotten',
     setup: { node: { isTooLate: () => false } },
@@ -131,7 +131,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     setup: { process: { rules: { holdersBeforeErase: (nodes) => Math.floor(nodes / 2) + 1 } } },
   },
   'no-floor-ballot': {
-    firstSeed: 411,
+    firstSeed: 753,
     step: 3,
     what: 'a node that erased a slot takes a late accept for it',
     setup: { node: { acceptorAbove: () => EMPTY_ACCEPTOR } },
@@ -144,7 +144,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     setup: { node: { isStillErasable: () => true } },
   },
   'no-carry': {
-    firstSeed: 16,
+    firstSeed: 61,
     step: 3,
     what: 'new members count before every key was carried to them',
     setup: { process: { rules: { carries: false } } },
