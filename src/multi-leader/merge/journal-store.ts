@@ -56,8 +56,10 @@ const READ = `SELECT u.n::int, b.key IS NOT NULL AS "isOpen", b.image AS base,
   LEFT JOIN ${SCHEMA}.operations o ON o.table_name = $1 AND o.key = u.key
   GROUP BY 1, 2, 3`;
 
-const WRITE_BASES = `INSERT INTO ${SCHEMA}.bases (table_name, key, image)
-  SELECT $1, * FROM unnest($2::bytea[], $3::text[]) ON CONFLICT DO NOTHING`;
+/** A base that is there stays, and is locked: who folds its row meanwhile waits, and sees what is entered upon it. */
+const WRITE_BASES = `INSERT INTO ${SCHEMA}.bases AS b (table_name, key, image)
+  SELECT $1, * FROM unnest($2::bytea[], $3::text[])
+  ON CONFLICT (table_name, key) DO UPDATE SET image = b.image`;
 
 const WRITE_OPERATIONS = `INSERT INTO ${SCHEMA}.operations (table_name, key, time_us, region, lsn, old_row, new_row)
   SELECT $1, * FROM unnest($2::bytea[], $3::bigint[], $4::smallint[], $5::pg_lsn[], $6::text[], $7::text[])
@@ -132,31 +134,37 @@ export async function findSettled(
   return rows.map(({ key }) => key.toString('latin1'));
 }
 
-/** Takes what is settled out of the journal, with the new bases of what is left; null closes a row's journal. */
+/**
+ * Takes what is settled out of the journal, with the new bases. A row's journal is closed where nothing is left: of a row that
+ * is not here nothing is locked, and somebody may have made it, and the own reader entered that, since the journal was read.
+ */
 export async function foldJournals(
   client: pg.Client,
   shape: TableShape,
   lowestUs: number,
-  folded: readonly { readonly key: string; readonly base: Image | null; readonly isOpen: boolean }[],
+  folded: readonly { readonly key: string; readonly base: Image | null }[],
 ): Promise<void> {
-  const keys = encodeKeys(folded.map(({ key }) => key));
-  const open = folded.filter(({ isOpen }) => isOpen);
-  const closed = folded.filter(({ isOpen }) => !isOpen);
-  await Promise.all([
-    client.query(
-      `DELETE FROM ${SCHEMA}.operations WHERE table_name = $1 AND key = ANY ($2::bytea[]) AND time_us < $3`,
-      [shape.name, keys, lowestUs],
-    ),
-    client.query(
-      `UPDATE ${SCHEMA}.bases b SET image = u.image FROM unnest($2::bytea[], $3::text[]) AS u(key, image)
-       WHERE b.table_name = $1 AND b.key = u.key`,
-      [shape.name, encodeKeys(open.map(({ key }) => key)), open.map(({ base }) => fromImage(base))],
-    ),
-    client.query(`DELETE FROM ${SCHEMA}.bases WHERE table_name = $1 AND key = ANY ($2::bytea[])`, [
-      shape.name,
-      encodeKeys(closed.map(({ key }) => key)),
-    ]),
-  ]);
+  const sorted = folded.toSorted((a, b) => (a.key < b.key ? -1 : 1));
+  const keys = encodeKeys(sorted.map(({ key }) => key));
+  // One after the other: each must see what the one before has waited for.
+  await client.query(
+    `SELECT FROM ${SCHEMA}.bases WHERE table_name = $1 AND key = ANY ($2::bytea[]) ORDER BY key FOR UPDATE`,
+    [shape.name, keys],
+  );
+  await client.query(
+    `DELETE FROM ${SCHEMA}.operations WHERE table_name = $1 AND key = ANY ($2::bytea[]) AND time_us < $3`,
+    [shape.name, keys, lowestUs],
+  );
+  await client.query(
+    `UPDATE ${SCHEMA}.bases b SET image = u.image FROM unnest($2::bytea[], $3::text[]) AS u(key, image)
+     WHERE b.table_name = $1 AND b.key = u.key`,
+    [shape.name, keys, sorted.map(({ base }) => fromImage(base))],
+  );
+  await client.query(
+    `DELETE FROM ${SCHEMA}.bases b WHERE table_name = $1 AND key = ANY ($2::bytea[])
+       AND NOT EXISTS (SELECT FROM ${SCHEMA}.operations o WHERE o.table_name = $1 AND o.key = b.key)`,
+    [shape.name, keys],
+  );
 }
 
 export interface KeyedConflict {

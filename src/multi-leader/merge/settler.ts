@@ -55,7 +55,7 @@ export async function settleTable(options: {
   const rules = shape.merge ?? [];
   const conflicts: KeyedConflict[] = [];
   const referee: FoldedRow[] = [];
-  const folded: { key: string; base: Image | null; isOpen: boolean }[] = [];
+  const folded: { key: string; base: Image | null }[] = [];
   const repairs: { readonly key: string; readonly image: Image | null; readonly isHere: boolean }[] = [];
   keys.forEach((key, index) => {
     const here = images.get(index + 1) ?? null;
@@ -70,7 +70,7 @@ export async function settleTable(options: {
       base: journal.base,
       operations: journal.operations.filter(({ version }) => version.timeUs < lowestUs),
     });
-    folded.push({ key, base: settled.base, isOpen: settled.rest.length > 0 });
+    folded.push({ key, base: settled.base });
   });
   await repair(client, shape, repairs);
   await writeConflicts(client, shape, conflicts);
