@@ -49,6 +49,42 @@ describe('the priority of regions', () => {
     expect(decided).toEqual(['1', 'eu', 'us']);
   });
 
+  it('stands also before who has seen the write that lost to it', () => {
+    const { decided } = referee([
+      write(1, EU, BASE, ['1', 'eu', 'y']),
+      write(2, US, BASE, ['1', 'us', 'y']),
+      write(3, AP, ['1', 'us', 'y'], ['1', 'ap', 'y']),
+    ]);
+    expect(decided).toEqual(['1', 'eu', 'y']);
+  });
+
+  it('stands before what a referee has carried out meanwhile, which had seen everything', () => {
+    const carried = write(3, US, ['1', 'eu', 'y'], ['1', 'ap', 'y']);
+    const { decided } = referee([write(1, EU, BASE, ['1', 'eu', 'y']), carried], [], (operation) =>
+      operation === carried ? [AP, AP, AP] : undefined,
+    );
+    expect(decided).toEqual(['1', 'eu', 'y']);
+  });
+
+  it('leaves counters as they add up', () => {
+    const rules = ['last', 'last', 'counter'] as const;
+    const start = { settled: ['1', 'x', '5'], decided: ['1', 'x', '5'] };
+    const { settled, decided } = refereeByPriority(
+      start,
+      [
+        write(1, EU, start.settled, ['1', 'eu', '6']),
+        write(2, US, start.settled, null),
+        write(3, AP, start.settled, ['1', 'x', '8']),
+      ],
+      rules,
+      [null, ORDER, null],
+    );
+    expect([settled, decided]).toEqual([
+      ['1', 'x', '8'],
+      ['1', 'eu', '8'],
+    ]);
+  });
+
   it('is nothing to a write that had seen the other one', () => {
     const { decided, writers } = referee([
       write(1, EU, BASE, ['1', 'eu', 'y']),

@@ -40,18 +40,22 @@ export function refereeByPriority(
     const carried = writersOf(operation);
     const writerIn = (column: number): number => carried?.[column] ?? operation.version.region;
     const merged = applyOperation(decided, operation, rules);
-    const hadSeen = (column: number): boolean => valueOf(operation.old, column) === valueOf(settled, column);
+    // Who has seen the last writes has not seen what is decided otherwise only now.
+    const stands = decided;
+    const hadSeen = (column: number): boolean => valueOf(operation.old, column) === valueOf(stands, column);
     const isBetter = (column: number): boolean => {
       const [ranks, writer] = [priorities[column] ?? null, writers[column] ?? null];
       return ranks !== null && writer !== null && rankOf(ranks, writer) < rankOf(ranks, writerIn(column));
     };
-    const loses = (column: number): boolean => !hadSeen(column) && isBetter(column);
+    // What a referee writes is no write of somebody who has seen what is there: it stands by whose values it has.
+    const loses = (column: number): boolean =>
+      (carried !== undefined || !hadSeen(column)) && isBetter(column);
     const changes = (column: number): boolean =>
       valueOf(operation.old, column) !== valueOf(operation.row, column);
     const isWhole = operation.row === null || operation.old === null || decided === null;
     if (isWhole) {
       // The row as one: a delete, or an insert, takes all columns or none.
-      const keepsRow = priorities.some((_, column) => loses(column)) && !isSameImage(operation.old, settled);
+      const keepsRow = priorities.some((_, column) => loses(column)) && !isSameImage(operation.old, stands);
       if (!keepsRow) {
         decided = merged;
         writers = writers.map((_, column) => writerIn(column));
@@ -69,8 +73,21 @@ export function refereeByPriority(
       );
     }
     settled = applyOperation(settled, operation, rules);
+    decided = withMergedOf(settled, decided, rules);
   }
   return { settled, decided, writers };
+}
+
+/** Columns with a rule of their own stay what that makes of them: no region's write of a counter stands alone. */
+function withMergedOf(
+  settled: Image | null,
+  decided: Image | null,
+  rules: readonly ColumnRule[],
+): Image | null {
+  if (settled === null || decided === null) return decided;
+  return decided.map((value, column) =>
+    (rules[column] ?? 'last') === 'last' ? value : (settled[column] ?? null),
+  );
 }
 
 function rankOf(ranks: readonly number[], region: number): number {
