@@ -35,6 +35,10 @@ export async function keepCells(cells: readonly Cell[]): Promise<void> {
   });
   await writeFile(KEPT, `${JSON.stringify(kept, null, 2)}\n`);
   const days = kept.map((cell) => cell.when.slice(0, 10)).toSorted();
-  const table = `Measured ${days.at(0)}${days.at(0) === days.at(-1) ? '' : ` to ${days.at(-1)}`}. ${renderCells(kept)}`;
+  const unmeasured = POLICIES.map(({ name }) => name).filter((name) =>
+    kept.every((cell) => cell.policy !== name),
+  );
+  const rest = unmeasured.length === 0 ? '' : `\n\nNot measured yet: ${unmeasured.join('; ')}.`;
+  const table = `Measured ${days.at(0)}${days.at(0) === days.at(-1) ? '' : ` to ${days.at(-1)}`}. ${renderCells(kept)}${rest}`;
   await writeFile(DOCS, quoteText(await readFile(DOCS, 'utf8'), 'policies', table));
 }
