@@ -3,13 +3,17 @@ import { splitHosts } from '../logical/endpoints.ts';
 import { SET_SESSION } from './merge/journal-store.ts';
 import { LockstepError } from '../model/errors.ts';
 import type { GuardedClientConfig } from '../wire/guarded-client.ts';
+import { readOnlyTables } from '../wire/only-tables.ts';
 import { createUrlClient } from '../wire/url-client.ts';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 /** A role that the owner set for the database is not taken on: their policies would throw it off and run as who we are. */
 const FIRST_WORDS = `SELECT pg_catalog.pg_is_in_recovery() AS follows, pg_catalog.set_config('role', 'none', false)`;
 
-/** A connection to whichever server of a region leads. Throws NO_LEADER when none does. */
+/**
+ * A connection to whichever server of a region leads. It reads no view. Throws NO_LEADER when none does, and CONFIG_INVALID
+ * for a server that is too old.
+ */
 export async function openSession(url: string, purpose: string): Promise<pg.Client> {
   const said: string[] = [];
   for (const host of splitHosts(url)) {
@@ -19,10 +23,15 @@ export async function openSession(url: string, purpose: string): Promise<pg.Clie
       const { rows } = await client.query<{ follows: boolean }>(FIRST_WORDS);
       if (rows[0]?.follows === false) {
         await client.query(SET_SESSION);
+        await readOnlyTables(client);
         return client;
       }
       said.push('it follows');
     } catch (error) {
+      if (error instanceof LockstepError && error.code === 'CONFIG_INVALID') {
+        await client.end().catch(() => undefined);
+        throw error;
+      }
       said.push((error as Error).message);
     }
     await client.end().catch(() => undefined);

@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { connectToLeader } from '../../src/logical/endpoints.ts';
 import { openSession } from '../../src/multi-leader/sessions.ts';
+import { openLink } from '../../src/logical/follow/initial-copy.ts';
 import { compareTables } from '../../src/logical/compare/compare.ts';
 import { parseTables } from '../../src/logical/follow/source.ts';
+import { parseLsn } from '../../src/model/lsn.ts';
 import { until } from './fixture.ts';
 import { killHard, readRows, RunningFollow } from './following.ts';
 import { builds, LogicalServers } from './logical-servers.ts';
@@ -134,6 +136,58 @@ it('takes on no role that was set for the database', async () => {
     }
   } finally {
     await source.client.query('ALTER DATABASE postgres RESET role');
+  }
+});
+
+it('reads no view that has taken the place of a table', async () => {
+  for (const { client } of [source, target]) {
+    await client.query(`CREATE ROLE swapper; GRANT CREATE ON SCHEMA public TO swapper; SET ROLE swapper;
+      CREATE TABLE swapped (id int PRIMARY KEY); INSERT INTO swapped VALUES (1); CREATE TABLE swap_seen (who text);
+      GRANT ALL ON swap_seen TO PUBLIC;
+      CREATE FUNCTION swap_note() RETURNS boolean LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO public.swap_seen VALUES (current_user); RETURN true; END $$; RESET ROLE`);
+  }
+  for (const { client } of [source, target]) {
+    await client.query(`BEGIN; SET LOCAL ROLE swapper; ALTER TABLE swapped RENAME TO swapped_was;
+      CREATE VIEW swapped AS SELECT id FROM swapped_was WHERE public.swap_note()`);
+    const compared = compareTables({
+      from: source.url,
+      to: target.url,
+      tables: parseTables('swapped'),
+      follow: 'none',
+      repairs: false,
+    });
+    compared.catch(() => undefined);
+    await until('it waits', async () => {
+      const { rowCount } = await client.query('SELECT FROM pg_locks WHERE NOT granted');
+      return rowCount !== 0;
+    });
+    await client.query('COMMIT');
+    await expect(compared).rejects.toThrow('is restricted');
+    await client.query('DROP VIEW swapped; ALTER TABLE swapped_was RENAME TO swapped');
+    expect((await client.query('SELECT FROM swap_seen')).rowCount).toBe(0);
+  }
+  const holder = await source.server.connect();
+  try {
+    await source.client.query(`SET ROLE swapper; ALTER TABLE swapped RENAME TO swapped_was;
+      CREATE VIEW swapped AS SELECT id FROM swapped_was WHERE public.swap_note(); RESET ROLE`);
+    await holder.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+    const { rows } = await holder.query<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
+    await using link = await openLink({
+      from: source.url,
+      to: target.url,
+      follow: 'none',
+      snapshot: rows[0]?.snapshot ?? '',
+      snapshotLsn: parseLsn('0/1'),
+      tasks: [],
+      jobs: 1,
+      onBytes: () => undefined,
+      onDone: () => undefined,
+      signal: new AbortController().signal,
+    });
+    await expect(link.source.run('SELECT id FROM public.swapped')).rejects.toThrow('is restricted');
+  } finally {
+    await holder.end();
   }
 });
 

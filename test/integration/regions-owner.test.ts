@@ -1,5 +1,9 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { removeOlder } from '../../src/multi-leader/apply/emptying.ts';
+import { compareRegions } from '../../src/multi-leader/compare.ts';
+import { openSession } from '../../src/multi-leader/sessions.ts';
+import { readShapes } from '../../src/multi-leader/tables/shape.ts';
 import { prepareMetadata } from '../../src/multi-leader/setup/metadata.ts';
 import { until } from './fixture.ts';
 import { RegionServers } from './region-servers.ts';
@@ -9,9 +13,13 @@ const SCHEMA = `
 CREATE ROLE shopkeeper LOGIN PASSWORD 'open';
 GRANT USAGE ON SCHEMA public TO shopkeeper;
 CREATE TABLE goods (id int PRIMARY KEY, name text, email text UNIQUE, written_by text);
+CREATE VIEW kinds AS SELECT 'shop'::text AS kind;
+GRANT SELECT ON kinds TO shopkeeper;
 CREATE FUNCTION climb() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.written_by := current_user;
+  IF NOT EXISTS (SELECT FROM public.kinds) THEN RAISE 'no kinds'; END IF;
+  PERFORM set_config('restrict_nonsystem_relation_kind', '', false);
   BEGIN ALTER ROLE shopkeeper SUPERUSER; EXCEPTION WHEN insufficient_privilege THEN NULL; END;
   BEGIN RESET ROLE; ALTER ROLE shopkeeper SUPERUSER; EXCEPTION WHEN insufficient_privilege THEN NULL; END;
   BEGIN RESET SESSION AUTHORIZATION; ALTER ROLE shopkeeper SUPERUSER; EXCEPTION WHEN insufficient_privilege THEN NULL; END;
@@ -95,6 +103,35 @@ describe('what a region writes in tables of other owners', () => {
     await until('the later one stands', async () => (await ids()) === '[[1,2,12],[1,2,12]]');
     await write('eu', 'DELETE FROM goods WHERE id = 12');
     await until('the earlier one is back', async () => (await ids()) === '[[1,2,11],[1,2,11]]');
+  });
+
+  it('is not read by name where a view has taken its place', async () => {
+    const { client, url } = servers.at('eu');
+    await client.query('CREATE DATABASE swapped');
+    const address = new URL(url);
+    address.pathname = '/swapped';
+    const session = await openSession(address.href, 'test');
+    try {
+      await session.query(`CREATE TABLE public.seen (who text); GRANT ALL ON public.seen TO PUBLIC;
+        CREATE TABLE public.taken (id int PRIMARY KEY); INSERT INTO public.taken VALUES (1);
+        GRANT CREATE ON SCHEMA public TO shopkeeper; ALTER TABLE public.taken OWNER TO shopkeeper`);
+      await prepareMetadata(session, 'eu', ['eu', 'us']);
+      const shapes = await readShapes(session, { except: ['seen'] });
+      const shape = shapes.get('public.taken');
+      if (shape === undefined) throw new Error('the table is not shared');
+      await session.query(`SET ROLE shopkeeper; ALTER TABLE public.taken RENAME TO was;
+        CREATE FUNCTION public.note(int) RETURNS int LANGUAGE plpgsql AS
+          $$ BEGIN INSERT INTO public.seen VALUES (current_user); RETURN $1; END $$;
+        CREATE VIEW public.taken AS SELECT public.note(id) AS id, '1'::xid AS xmin FROM public.was; RESET ROLE`);
+      const version = { timeUs: 1, region: 0, lsn: 1n };
+      const refused = expect.objectContaining({ message: expect.stringContaining('is restricted') });
+      for (const when of ['applied', 'forgotten'] as const)
+        await expect(removeOlder(session, shape, 0, version, when)).rejects.toEqual(refused);
+      await expect(compareRegions([{ name: 'eu', client: session }], [shape])).rejects.toEqual(refused);
+      expect((await session.query('SELECT who FROM public.seen')).rows).toEqual([]);
+    } finally {
+      await session.end();
+    }
   });
 
   it('is not begun where another role has made the schema, or something in it', async () => {

@@ -6,7 +6,10 @@ import { LogReading } from '../../src/leader-follower/rejoin/core/lost-writes.ts
 import { compareTable } from '../../src/leader-follower/rescue/compare.ts';
 import type { RescueSides } from '../../src/leader-follower/rescue/compare.ts';
 import { restoreTables } from '../../src/leader-follower/rescue/restore.ts';
+import { countTables as countRowsOf } from '../../src/leader-follower/delayed/row-count.ts';
 import { countTables, prepareSession } from '../../src/leader-follower/rescue/tables.ts';
+import type { PostgresServer } from '../../src/postgres/server.ts';
+import { until } from './fixture.ts';
 import { builds, LogicalServers } from './logical-servers.ts';
 
 /** Code of an app's role that notes with whose rights it runs, and tries every way to become the superuser who calls it. */
@@ -60,13 +63,32 @@ async function ways(client: pg.Client): Promise<readonly string[]> {
   return rows.map(({ how }) => how);
 }
 
+/** A role's own table becomes a view, once somebody who has found the table waits to read it. */
+async function swapWhile<T>(app: pg.Client, name: string, task: () => Promise<T>): Promise<T> {
+  await app.query(
+    `SET ROLE app; CREATE TABLE public.${name} (id integer PRIMARY KEY); INSERT INTO public.${name} VALUES (1)`,
+  );
+  await app.query(`BEGIN; ALTER TABLE public.${name} RENAME TO ${name}_was;
+    CREATE VIEW public.${name} AS SELECT id, '1'::xid AS xmin, '0'::xid AS xmax FROM public.${name}_was WHERE public.note('view ${name}')`);
+  const done = task();
+  done.catch(() => undefined);
+  await until('somebody waits', async () => {
+    const { rows } = await app.query('SELECT FROM pg_locks WHERE NOT granted');
+    return rows.length > 0;
+  });
+  await app.query('COMMIT; RESET ROLE');
+  return done;
+}
+
 describe.each(builds)('what an app has made never runs as superuser: PostgreSQL $major', (binaries) => {
   let servers: LogicalServers;
+  let server: PostgresServer;
   let sides: RescueSides;
 
   beforeAll(async () => {
     servers = await LogicalServers.create(binaries);
-    const { client: admin, server } = await servers.start('server');
+    const { client: admin, server: started } = await servers.start('server');
+    server = started;
     await admin.query('CREATE ROLE app');
     await admin.query('CREATE DATABASE present OWNER app');
     const making = await server.connect('present');
@@ -100,6 +122,43 @@ describe.each(builds)('what an app has made never runs as superuser: PostgreSQL 
     await Promise.all([sides?.past.end(), sides?.present.end()].map((end) => end?.catch(() => undefined)));
     await servers?.[Symbol.asyncDispose]();
   }, 30_000);
+
+  it('when a view takes the place of a table that was found', async () => {
+    const { present } = sides;
+    const open = (): Promise<pg.Client> => server.connect('present');
+    const [app, reading, beside] = [await open(), await open(), await open()];
+    try {
+      await prepareSession(reading);
+      await prepareSession(beside);
+      await expect(swapWhile(app, 'swapped1', () => countTables(reading))).rejects.toThrow('is restricted');
+      const alike = { ...sides, past: beside, present: reading };
+      await expect(swapWhile(app, 'swapped2', () => compareTable(alike, 'swapped2', null))).rejects.toThrow(
+        'is restricted',
+      );
+      const counted = await swapWhile(app, 'swapped3', async () => {
+        const { rows } = await present.query<{ oid: number }>(
+          `SELECT 'public.swapped3'::regclass::oid::int8::int AS oid`,
+        );
+        const table = {
+          database: 'present',
+          databaseOid: 1,
+          oid: rows[0]?.oid ?? 0,
+          fileNode: 1,
+          name: '',
+          isTable: true,
+          rows: null,
+        };
+        return countRowsOf(open, [table], [{ file: '1/1', limit: 9 }]);
+      });
+      expect(counted.rows).toEqual(new Map());
+      expect(await others(present)).toEqual([]);
+    } finally {
+      await app.query(
+        `DROP TABLE IF EXISTS public.swapped1_was, public.swapped2_was, public.swapped3_was CASCADE`,
+      );
+      await Promise.all([app.end(), reading.end(), beside.end()]);
+    }
+  });
 
   it('when rows of a table are put back and set back', async () => {
     const { past, present } = sides;

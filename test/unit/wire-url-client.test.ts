@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
+import type pg from 'pg';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ClusterConfig } from '../../src/leader-follower/config/config.ts';
 import { connectAsSuperuser } from '../../src/leader-follower/delayed/superuser.ts';
@@ -10,6 +11,7 @@ import { prepareSession } from '../../src/leader-follower/rescue/tables.ts';
 import { connectToLeader } from '../../src/logical/endpoints.ts';
 import { openSession } from '../../src/multi-leader/sessions.ts';
 import { LogStream } from '../../src/postgres/log/log-stream.ts';
+import { readOnlyTables } from '../../src/wire/only-tables.ts';
 
 const PASSWORD = 'a-secret-of-the-test';
 const PASSWORD_MESSAGE = /p\0\0\0.a-secret-of-the-test/s;
@@ -96,14 +98,30 @@ describe('the status of a quorum', () => {
   });
 });
 
+function answering(row: object, texts: string[] = []): pg.Client {
+  const query = async (text: string): Promise<object> => {
+    texts.push(text);
+    return { rows: [row] };
+  };
+  return { query } as never;
+}
+
 describe('the session of a superuser in the database of an app', () => {
   it("finds none of the app's functions and operators in place of PostgreSQL's", async () => {
     const { port, heard } = await impostor(CLEARTEXT);
     await expect(LOGINS['a rescue']?.(port)).rejects.toThrow();
     expect(heard()).toContain('options\0-c search_path=pg_catalog\0');
     const texts: string[] = [];
-    await prepareSession({ query: async (text: string) => void texts.push(text) } as never);
+    await prepareSession(answering({ is_superuser: 'on', set: 'view, foreign-table' }, texts));
     expect(texts.join(';').match(/search_path = [^;]*/g)).toEqual(['search_path = pg_catalog']);
+  });
+
+  it('is not used on a server that cannot be told to read no views', async () => {
+    await expect(readOnlyTables(answering({ is_superuser: 'on', set: null }))).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('15.8'),
+    });
+    await readOnlyTables(answering({ is_superuser: 'off', set: null }));
   });
 });
 

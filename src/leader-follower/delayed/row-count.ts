@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { parseLsn } from '../../model/lsn.ts';
+import { readOnlyTables } from '../../wire/only-tables.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import type { CatalogTable } from './core/danger.ts';
 import type { CountWanted, RowGrowth } from './core/row-growth.ts';
@@ -9,8 +10,8 @@ import type { OpenDatabase } from './log-reading.ts';
 /** A table that is locked, or takes too long, is estimated. */
 const LOCK_TIMEOUT_MS = 500;
 const COUNT_TIMEOUT_MS = 10_000;
-/** Locked or cancelled; or gone since the catalog was read. Source: PostgreSQL documentation, "PostgreSQL Error Codes". */
-const TAKES_TOO_LONG: readonly string[] = ['55P03', '57014', '42P01'];
+/** Locked or cancelled; gone since the catalog was read, or a view by now. Source: PostgreSQL documentation, "PostgreSQL Error Codes". */
+const TAKES_TOO_LONG: readonly string[] = ['55P03', '57014', '42P01', '55000'];
 
 export interface CountedTables {
   /** By `database/file`: how many rows, and at most the limit. Without those that could not be counted. */
@@ -35,6 +36,7 @@ export async function countTables(
   for (const [database, inside] of Map.groupBy(chosen, (table) => table.database)) {
     const client = await open(database);
     try {
+      await readOnlyTables(client);
       await client.query(
         `SET lock_timeout = ${LOCK_TIMEOUT_MS}; SET statement_timeout = ${COUNT_TIMEOUT_MS}`,
       );

@@ -1,6 +1,7 @@
 import { escapeIdentifier, escapeLiteral } from 'pg';
 import type pg from 'pg';
 import type { Clock } from '../../model/clock.ts';
+import { readOnlyTables } from '../../wire/only-tables.ts';
 import { countRows } from './core/lost-writes.ts';
 import type { LogReading, RowCounts, TouchedTable } from './core/lost-writes.ts';
 
@@ -52,6 +53,7 @@ export async function readLostRows(options: {
       const touched = byDatabase.get(oid);
       if (touched === undefined) continue;
       await options.withClient(async (client) => {
+        await readOnlyTables(client);
         for (const table of touched) {
           isCutOff =
             !(await readTable({

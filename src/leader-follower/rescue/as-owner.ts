@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { escapeIdentifier } from 'pg';
 import type pg from 'pg';
+import { MAY_READ_VIEWS } from '../../wire/only-tables.ts';
 import type { TableShape } from './tables.ts';
 
 /** A query that gives texts, or a statement of which the number of rows is the one text that it gives. */
@@ -34,7 +35,7 @@ export async function asOwner<T>(
   if (table.limitsOwner) await client.query(`ALTER TABLE ${table.sql} NO FORCE ROW LEVEL SECURITY`);
   await client.query(`CREATE SCHEMA ${schema}`);
   await client.query(
-    `CREATE FUNCTION ${name}() RETURNS SETOF text LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+    `CREATE FUNCTION ${name}() RETURNS SETOF text LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp ${MAY_READ_VIEWS}
        AS $rescue_${id}$ ${bodyOf(task)} $rescue_${id}$`,
   );
   await client.query(

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
+import { readOnlyTables } from '../../wire/only-tables.ts';
 
 export interface TableColumn {
   readonly name: string;
@@ -57,9 +58,10 @@ SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'
 SET bytea_output = 'hex'; SET default_transaction_read_only = off; SET search_path = pg_catalog;
 SET statement_timeout = 0; SET client_min_messages = warning`;
 
-/** To be run on both servers first. */
+/** To be run on both servers first. Throws CONFIG_INVALID for a server that is too old to read nothing but tables. */
 export async function prepareSession(client: pg.Client): Promise<void> {
   await client.query(SESSION_SQL);
+  await readOnlyTables(client);
 }
 
 /** The table of a name, in `public` when it has no schema; null when there is none. */
@@ -76,7 +78,7 @@ export async function findTable(client: pg.Client, name: string): Promise<TableS
   return rows[0] ?? null;
 }
 
-/** All tables of the database that are not PostgreSQL's own, with their rows counted. */
+/** All tables of the database that are not PostgreSQL's own, with their rows counted; but none with rows on another server. */
 export async function countTables(client: pg.Client): Promise<ReadonlyMap<string, number>> {
   const { rows } = await client.query<{ sql: string; label: string }>(
     `SELECT format('%I.%I', space.nspname, class.relname) AS sql,
@@ -85,6 +87,9 @@ export async function countTables(client: pg.Client): Promise<ReadonlyMap<string
        FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = class.relnamespace
       WHERE class.relkind IN ('r', 'p') AND NOT class.relispartition AND class.oid >= 16384
         AND space.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND class.relpersistence <> 't'
+        AND CASE WHEN class.relkind = 'p' THEN NOT EXISTS (
+              SELECT FROM pg_partition_tree(class.oid) AS part JOIN pg_class AS leaf ON leaf.oid = part.relid AND leaf.relkind = 'f')
+            ELSE true END
       ORDER BY 2`,
   );
   const counts = new Map<string, number>();

@@ -7,10 +7,12 @@ import { hasOwnSchema, OWN_SCHEMA } from '../apply/own-schema.ts';
 import { connectToLeader } from '../endpoints.ts';
 import { readTables } from '../follow/source.ts';
 import type { TableName } from '../follow/source.ts';
+import { LET_READ_VIEWS, readOnlyTables } from '../../wire/only-tables.ts';
 import { CompareSql } from './core/compare-sql.ts';
 import type { Key, KeyRange } from './core/compare-sql.ts';
 import { countRows, differingBuckets, judge, nameOf, suspects } from './core/difference.ts';
 import type { BucketSums, Difference, RowHashes } from './core/difference.ts';
+import { prepareReading } from './prepare-reading.ts';
 
 const RANGE_ROWS = 50_000;
 const KEYS_AT_ONCE = 1_000;
@@ -61,10 +63,7 @@ export async function compareTables(options: CompareOptions): Promise<TableCompa
   try {
     const target = await connectToLeader(options.to, login);
     try {
-      for (const client of [source, target]) {
-        await client.query(`SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3;
-          SET timezone = 'UTC'; SET bytea_output = 'hex'; SET statement_timeout = 0; SET jit = off`);
-      }
+      for (const client of [source, target]) await prepareReading(client);
       const hasFollows = await hasOwnSchema(target);
       const catalog = new Catalog(source, target);
       const results: TableComparison[] = [];
@@ -260,7 +259,8 @@ class TableCompare {
       if (keys.length > 0) {
         const read = this.#sql.read(keys);
         const { rows } = await source.query<{ row: (string | null)[] }>(read.text, [...read.values]);
-        if (this.#sql.owner !== null) await target.query(roleStatement(this.#sql.owner).text);
+        if (this.#sql.owner !== null)
+          await target.query(`${roleStatement(this.#sql.owner).text}; ${LET_READ_VIEWS}`);
         const remove = this.#sql.remove(keys);
         await target.query(remove.text, [...remove.values]);
         if (rows.length > 0) {
@@ -270,6 +270,8 @@ class TableCompare {
         this.#repaired += keys.length;
       }
       await target.query('COMMIT');
+      // The owner's code may have set it otherwise for the session.
+      await readOnlyTables(target);
     } catch (error) {
       await target.query('ROLLBACK').catch(() => undefined);
       throw error;

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { roleStatement } from '../apply/core/owners.ts';
+import { LET_READ_VIEWS } from '../../wire/only-tables.ts';
 import { quoteTable } from '../core/quote.ts';
 import type { TableName } from './source.ts';
 
@@ -35,7 +36,7 @@ export async function runAsOwner(
 ): Promise<void> {
   await target.query('BEGIN');
   try {
-    if (owner !== null) await target.query(roleStatement(owner).text);
+    if (owner !== null) await target.query(`${roleStatement(owner).text}; ${LET_READ_VIEWS}`);
     await target.query(text, [...values]);
     await target.query('COMMIT');
   } catch (error) {

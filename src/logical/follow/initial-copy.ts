@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
+import { readOnlyTables, WHERE_KNOWN_ONLY_TABLES } from '../../wire/only-tables.ts';
 import { RawClient } from '../../wire/raw/raw-client.ts';
 import { roleStatement } from '../apply/core/owners.ts';
 import { OWN_SCHEMA } from '../apply/own-schema.ts';
@@ -68,6 +69,7 @@ export async function copyTables(options: CopyOptions): Promise<void> {
   const pieces: Piece[] = [];
   if (options.tasks.length > 0) {
     await using link = await openLink(options);
+    await link.target.run(WHERE_KNOWN_ONLY_TABLES);
     for (const task of options.tasks) pieces.push(...(await plan(task, link, options)));
   }
   const stop = new AbortController();
@@ -136,7 +138,7 @@ function columnsOf({ table, plan }: CopyTask): string[] {
   return table.relation.columns.flatMap(({ name }, index) => (plan.columns[index] === null ? [] : [name]));
 }
 
-/** A connection to either side; the source's sees the snapshot. */
+/** A connection to either side; the source's sees the snapshot, and of it nothing but tables. */
 export interface CopyLink extends AsyncDisposable {
   readonly source: RawClient;
   readonly target: RawClient;
@@ -147,6 +149,7 @@ export async function openLink({ from, to, follow, snapshot, signal }: CopyOptio
   const sourceClient = await connectToLeader(from, login);
   let targetClient: pg.Client;
   try {
+    await readOnlyTables(sourceClient);
     targetClient = await connectToLeader(to, login);
   } catch (error) {
     await sourceClient.end();

@@ -7,6 +7,7 @@ import { CompareSql } from '../compare/core/compare-sql.ts';
 import type { Key, KeyRange } from '../compare/core/compare-sql.ts';
 import { countRows, differingBuckets, nameOf, suspects } from '../compare/core/difference.ts';
 import type { BucketSums, RowHashes } from '../compare/core/difference.ts';
+import { prepareReading } from '../compare/prepare-reading.ts';
 import { quoteLiteral } from '../core/quote.ts';
 import { connectToLeader } from '../endpoints.ts';
 import { runAsOwner } from './empty-tables.ts';
@@ -39,10 +40,7 @@ export async function refillTables(options: CopyOptions, catalog: Catalog): Prom
     await source.query(`SET TRANSACTION SNAPSHOT ${quoteLiteral(options.snapshot)}`);
     const target = await connectToLeader(options.to, login);
     try {
-      for (const client of [source, target]) {
-        await client.query(`SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3;
-          SET timezone = 'UTC'; SET bytea_output = 'hex'; SET statement_timeout = 0; SET jit = off`);
-      }
+      for (const client of [source, target]) await prepareReading(client);
       await target.query('SET session_replication_role = replica').catch(() => undefined);
       for (const task of options.tasks) {
         options.signal.throwIfAborted();

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { quoteIdentifier } from '../../logical/core/quote.ts';
 import { SESSION_SETTINGS } from '../merge/journal-store.ts';
 import type { TableOwner, TableShape } from '../tables/shape.ts';
+import { canReadOnlyTables, MAY_READ_VIEWS, ONLY_TABLES } from '../../wire/only-tables.ts';
 import { SCHEMA, writerOf } from '../tables/statements.ts';
 
 /**
@@ -11,9 +12,10 @@ import { SCHEMA, writerOf } from '../tables/statements.ts';
  */
 export async function prepareWriters(client: pg.Client, shapes: readonly TableShape[]): Promise<void> {
   const owners = new Map(shapes.flatMap(({ writeAs }) => (writeAs === null ? [] : [[writeAs.oid, writeAs]])));
+  const readsTables = await canReadOnlyTables(client);
   await client.query('BEGIN');
   try {
-    for (const owner of owners.values()) await client.query(writerSql(owner));
+    for (const owner of owners.values()) await client.query(writerSql(owner, readsTables));
     await client.query('COMMIT');
   } catch (error) {
     await client.query('ROLLBACK').catch(() => undefined);
@@ -21,7 +23,8 @@ export async function prepareWriters(client: pg.Client, shapes: readonly TableSh
   }
 }
 
-function writerSql(owner: TableOwner): string {
+/** `readsTables`: sessions of ours read no views, and the owner's code may. */
+function writerSql(owner: TableOwner, readsTables: boolean): string {
   const { outer, inner } = writerOf(owner);
   const role = quoteIdentifier(owner.name);
   const parameters = '(statement text, changes anyarray, written timestamptz[])';
@@ -29,9 +32,10 @@ function writerSql(owner: TableOwner): string {
   const settings = Object.entries(SESSION_SETTINGS).map(
     ([name, value]) => `PERFORM pg_catalog.set_config('${name}', '${value}', false);`,
   );
+  if (readsTables) settings.push(`PERFORM ${ONLY_TABLES};`);
   return `
     CREATE OR REPLACE FUNCTION ${inner}${parameters} RETURNS SETOF int LANGUAGE plpgsql SECURITY DEFINER
-      SET search_path = pg_catalog, pg_temp
+      SET search_path = pg_catalog, pg_temp ${readsTables ? MAY_READ_VIEWS : ''}
       AS $$ BEGIN RETURN QUERY EXECUTE statement USING changes, written; END $$;
     REVOKE ALL ON FUNCTION ${inner}(text, anyarray, timestamptz[]) FROM PUBLIC;
     GRANT EXECUTE ON FUNCTION ${inner}(text, anyarray, timestamptz[]) TO CURRENT_USER;
