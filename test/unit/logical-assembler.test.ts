@@ -56,6 +56,21 @@ function run(messages: readonly Buffer[], options: Partial<ConstructorParameters
 }
 
 describe('transactions out of messages', () => {
+  it('pass over messages with a prefix longer than anybody means', () => {
+    const message = (prefix: string): Buffer =>
+      Buffer.concat([
+        Buffer.from('M\x01'),
+        int64(9n),
+        Buffer.from(`${prefix}\0`),
+        int32(2),
+        Buffer.from('hi'),
+      ]);
+    const { parts } = run([begin, message('a'.repeat(65_537)), message('short'), commit]);
+    expect(parts.flatMap(({ changes }) => changes)).toEqual([
+      { kind: 'message', prefix: 'short', content: Buffer.from('hi') },
+    ]);
+  });
+
   it('are whole when they commit', () => {
     const { parts, assembler } = run([begin, relation, insert('1', 'a'), insert('2', 'b'), commit]);
     expect(parts).toMatchObject([

@@ -110,9 +110,9 @@ describe('a message that gives a part', () => {
   it('is read by who has its key, and is none when somebody else wrote it', () => {
     const key = randomBytes(32);
     const grant = { table: 'public.stock', key: '\u0000\u0001', column: 'quantity', to: 1, amount: '5' };
-    expect(readGrant(formatGrant(grant, key), key)).toEqual(grant);
-    expect(readGrant(formatGrant(grant, randomBytes(32)), key)).toBeNull();
+    expect(readGrant(Buffer.from(formatGrant(grant, key)), key)).toEqual(grant);
+    expect(readGrant(Buffer.from(formatGrant(grant, randomBytes(32))), key)).toBeNull();
     // Nor is it one that says how much is held.
-    expect(readHeld(formatGrant(grant, key), key)).toBeNull();
+    expect(readHeld(Buffer.from(formatGrant(grant, key)), key)).toBeNull();
   });
 });

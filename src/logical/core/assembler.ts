@@ -19,6 +19,7 @@ const MESSAGE = 0x4d;
 const KEY_TUPLE = 0x4b;
 const OLD_TUPLE = 0x4f;
 const NEW_TUPLE = 0x4e;
+const MAX_PREFIX_BYTES = 65_536;
 const IDENTITIES: Readonly<Record<string, ReplicaIdentity>> = {
   d: 'default',
   n: 'nothing',
@@ -196,6 +197,9 @@ export class Assembler {
   #readMessage(buffer: Buffer, at: number, end: number): TransactionPart | null {
     // Those outside of a transaction belong to no position that could be acknowledged.
     if (this.#head === null || ((buffer[at] as number) & 1) === 0) return null;
+    // Whoever may connect may write a prefix of more bytes than a string holds.
+    const stop = buffer.indexOf(0, at + 9);
+    if (stop - at - 9 > MAX_PREFIX_BYTES) return null;
     const prefix = readName(buffer, at + 9, end);
     const length = buffer.readUInt32BE(prefix.next);
     const content = buffer.subarray(prefix.next + 4, prefix.next + 4 + length);

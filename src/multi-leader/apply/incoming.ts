@@ -29,7 +29,8 @@ export interface IncomingChanges {
   readonly changes: readonly IncomingChange[];
   /** Tables that it emptied, and when. */
   readonly emptied: readonly EmptiedTable[];
-  readonly messages: readonly { readonly prefix: string; readonly content: string }[];
+  /** Those with a prefix of ours: anybody may have written them, and as many bytes as PostgreSQL takes. */
+  readonly messages: readonly { readonly prefix: string; readonly content: Buffer }[];
 }
 
 /** Turns what a publisher sent into changes of this region's tables. */
@@ -52,11 +53,11 @@ export class IncomingReader {
     };
     const changes: IncomingChange[] = [];
     const emptied: EmptiedTable[] = [];
-    const messages: { prefix: string; content: string }[] = [];
+    const messages: { prefix: string; content: Buffer }[] = [];
     for (const change of part.changes) {
-      if (change.kind === 'message')
-        messages.push({ prefix: change.prefix, content: change.content.toString('utf8') });
-      else if (change.kind === 'truncate')
+      if (change.kind === 'message') {
+        if (change.prefix.startsWith('lockstep.')) messages.push(change);
+      } else if (change.kind === 'truncate')
         for (const relation of change.relations)
           emptied.push({ table: this.#shapeOf(relation).name, version, after: changes.length });
       else this.#readRow(change, version, changes);

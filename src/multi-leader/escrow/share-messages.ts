@@ -37,12 +37,12 @@ export function formatHeld(held: HeldMessage, key: Buffer): string {
 }
 
 /** Null for a message that the region itself did not write. */
-export function readGrant(message: string, key: Buffer): GrantMessage | null {
+export function readGrant(message: Buffer, key: Buffer): GrantMessage | null {
   const content = openMessage(GRANT, message, key);
   return content === null ? null : GrantMessage.parse(JSON.parse(content));
 }
 
-export function readHeld(message: string, key: Buffer): HeldMessage | null {
+export function readHeld(message: Buffer, key: Buffer): HeldMessage | null {
   const content = openMessage(HELD, message, key);
   return content === null ? null : HeldMessage.parse(JSON.parse(content));
 }

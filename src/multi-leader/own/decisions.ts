@@ -47,7 +47,7 @@ export async function tellDecision(client: pg.Client, decision: Decision, key: B
 }
 
 /** Null for a message that is not a region's own. */
-export function readDecision(message: string, key: Buffer): Decision | null {
+export function readDecision(message: Buffer, key: Buffer): Decision | null {
   const content = openMessage(DECISION, message, key);
   return content === null ? null : Message.parse(JSON.parse(content));
 }

@@ -22,6 +22,8 @@ import { versionParameters } from '../tables/versions.ts';
 import { PROMISE, readPromise } from './promises.ts';
 
 export const BARRIER = 'lockstep.barrier';
+/** Of a UUID as text. */
+const ID_BYTES = 36;
 
 export interface OwnReaderOptions {
   readonly url: string;
@@ -129,7 +131,7 @@ export class OwnReader {
         removed.push(...this.#removedWith(table, version));
       }
       for (const { prefix, content } of messages) {
-        if (prefix === BARRIER) barriers.push(content);
+        if (prefix === BARRIER && content.length === ID_BYTES) barriers.push(content.toString('latin1'));
         else if (prefix === PROMISE) {
           const timeUs = readPromise(content, this.#options.promiseKey);
           if (timeUs !== null) promises.push(timeUs);

@@ -39,7 +39,7 @@ export function formatPromise(timeUs: number, key: Buffer): string {
 }
 
 /** Null for a message that the region itself did not write. */
-export function readPromise(message: string, key: Buffer): number | null {
+export function readPromise(message: Buffer, key: Buffer): number | null {
   const content = openMessage(PROMISE, message, key);
   return content === null ? null : Number(content);
 }
