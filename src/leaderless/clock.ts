@@ -4,7 +4,7 @@ import { RULES } from './core/rules.ts';
 import type { Rules } from './core/rules.ts';
 import type { Runtime } from './runtime.ts';
 
-/** This process's hybrid clock: never falls below a time that anybody may know, and moves past every time that was read. */
+/** This process's hybrid clock: never falls below a time that anybody may know, and moves past every believable one that was read. */
 export class HybridClock {
   readonly #runtime: Runtime;
   readonly #maxAheadMs: number;
@@ -27,7 +27,7 @@ export class HybridClock {
     return this.#writer;
   }
 
-  /** A time later than all before. Throws CLOCK_SKEW when what was read is too far ahead of this machine's clock. */
+  /** A time later than all before. Throws CLOCK_SKEW when this machine's clock was set back too far since. */
   next(): number {
     const nowMs = this.#runtime.nowMs();
     const isTooFar = (time: number): boolean => isTooFarAhead(time, nowMs, this.#maxAheadMs);
@@ -37,7 +37,7 @@ export class HybridClock {
       if (isTooFar(at)) {
         throw new LockstepError(
           'CLOCK_SKEW',
-          `This machine's clock is more than ${this.#maxAheadMs} ms behind values that it read or wrote before; set it (NTP). Nothing was written.`,
+          `This machine's clock is more than ${this.#maxAheadMs} ms behind what it wrote before; set it (NTP). Nothing was written.`,
           { details: { maxClockAheadMs: this.#maxAheadMs } },
         );
       }
@@ -48,8 +48,18 @@ export class HybridClock {
     return at;
   }
 
-  /** What is written from now on is later than `at`. */
+  /**
+   * What is written from now on is later than `at`, which was read; but for a time so far ahead that no server takes one: a
+   * single server that is wrong would stop every write of this process.
+   */
   observe(at: number): void {
+    const isBelievable =
+      Number.isSafeInteger(at) && !isTooFarAhead(at, this.#runtime.nowMs(), this.#maxAheadMs);
+    if (isBelievable) this.keep(at);
+  }
+
+  /** The same for a time of this process's own, which some server may have taken. */
+  keep(at: number): void {
     this.#known = Math.max(this.#known, at);
     this.#last = Math.max(this.#last, at);
   }

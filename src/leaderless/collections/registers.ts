@@ -43,10 +43,10 @@ export async function writeFields(
       options.level ?? 'quorum',
       options.deadlineMs ?? limits.deadlineMs,
     );
-    clock.observe(at);
+    clock.keep(at);
     return { version: versionOf({ at, writer }), answeredBy };
   } catch (error) {
-    if (!(error instanceof LockstepError) || error.outcome !== 'not-applied') clock.observe(at);
+    if (!(error instanceof LockstepError) || error.outcome !== 'not-applied') clock.keep(at);
     throw error;
   }
 }
