@@ -4,6 +4,7 @@ import { removeOlder } from '../../src/multi-leader/apply/emptying.ts';
 import { compareRegions } from '../../src/multi-leader/compare.ts';
 import { openSession } from '../../src/multi-leader/sessions.ts';
 import { readShapes } from '../../src/multi-leader/tables/shape.ts';
+import { prepareWriters } from '../../src/multi-leader/setup/writers.ts';
 import { prepareMetadata } from '../../src/multi-leader/setup/metadata.ts';
 import { until } from './fixture.ts';
 import { RegionServers } from './region-servers.ts';
@@ -103,6 +104,38 @@ describe('what a region writes in tables of other owners', () => {
     await until('the later one stands', async () => (await ids()) === '[[1,2,12],[1,2,12]]');
     await write('eu', 'DELETE FROM goods WHERE id = 12');
     await until('the earlier one is back', async () => (await ids()) === '[[1,2,11],[1,2,11]]');
+  });
+
+  it('is written by functions that no owner of a table reaches', async () => {
+    const { client, url } = servers.at('eu');
+    const { rows } = await client.query<{ name: string }>(
+      `SELECT p.oid::regprocedure::text AS name FROM pg_proc p WHERE p.proname LIKE 'write_as_%'`,
+    );
+    expect(rows).toHaveLength(1);
+    // As people are told to, who are to read the log of conflicts.
+    await client.query(`GRANT USAGE ON SCHEMA lockstep_regions TO shopkeeper;
+      GRANT SELECT ON lockstep_regions.conflicts TO shopkeeper`);
+    await expect(write('eu', `ALTER FUNCTION ${rows[0]?.name} SECURITY INVOKER`)).rejects.toThrow(
+      'permission denied for schema lockstep_writers',
+    );
+    const session = await openSession(url, 'test');
+    try {
+      const shapes = [...(await readShapes(session, {})).values()];
+      await client.query(
+        `CREATE ROLE curious NOINHERIT; GRANT curious TO shopkeeper; ALTER ROLE shopkeeper NOINHERIT`,
+      );
+      for (const role of ['PUBLIC', 'curious']) {
+        await client.query(`GRANT USAGE ON SCHEMA lockstep_writers TO ${role}`);
+        await expect(prepareWriters(session, shapes), role).rejects.toMatchObject({
+          code: 'CONFIG_INVALID',
+          message: expect.stringContaining('"shopkeeper"'),
+        });
+        await client.query(`REVOKE ALL ON SCHEMA lockstep_writers FROM ${role}`);
+      }
+      await prepareWriters(session, shapes);
+    } finally {
+      await session.end();
+    }
   });
 
   it('is not read by name where a view has taken its place', async () => {

@@ -142,14 +142,17 @@ SELECT r.rolname AS owner FROM (
 ) o JOIN pg_catalog.pg_roles r ON r.oid = o.owner
 WHERE r.rolname <> current_user AND NOT r.rolsuper ORDER BY 1`;
 
-/** What another role has made in the schema, as triggers, views or functions, would run with our rights. */
-async function checkOwner(client: pg.Client): Promise<void> {
-  const { rows } = await client.query<{ owner: string }>(OTHERS_SQL, [SCHEMA]);
+/**
+ * What another role has made in a schema of ours, as triggers, views or functions, would run with our rights. Throws
+ * CONFIG_INVALID for one.
+ */
+export async function checkOwner(client: pg.Client, schema: string = SCHEMA): Promise<void> {
+  const { rows } = await client.query<{ owner: string }>(OTHERS_SQL, [schema]);
   const [row] = rows;
   if (row === undefined) return;
   throw new LockstepError(
     'CONFIG_INVALID',
-    `Log in to the region's database as "${row.owner}", to whom schema ${SCHEMA} or something in it belongs there, or drop the schema; what another role has made in it would run with this one's rights.`,
+    `Log in to the region's database as "${row.owner}", to whom schema ${schema} or something in it belongs there, or drop the schema; what another role has made in it would run with this one's rights.`,
   );
 }
 

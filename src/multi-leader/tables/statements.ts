@@ -6,6 +6,9 @@ import type { TableOwner, TableShape } from './shape.ts';
 /** Where regions keep what they know of each other's writes. */
 export const SCHEMA = 'lockstep_regions';
 
+/** Where the functions that write with the rights of tables' owners are, who own them: none of those may come in. */
+export const WRITERS_SCHEMA = 'lockstep_writers';
+
 /** Microseconds since 1970; exact, because extract() gives numeric. */
 export function microsOf(expression: string): string {
   return `(extract(epoch FROM ${expression}) * 1000000)::bigint`;
@@ -117,7 +120,7 @@ const ARGUMENTS = {
 export function writerOf({ oid }: TableOwner): { readonly outer: string; readonly inner: string } {
   return {
     outer: `${SCHEMA}.write_for_${oid}`,
-    inner: `${SCHEMA}.write_as_${oid}`,
+    inner: `${WRITERS_SCHEMA}.write_as_${oid}`,
   };
 }
 
