@@ -65,7 +65,11 @@ export async function replaceNode(
 
 /** What the server is to be called among the members. One that was made ready before keeps its name. */
 async function prepare({ name, url }: NamedNode, isWiped: boolean): Promise<string> {
-  const client = createUrlClient({ connectionString: url, application_name: 'lockstep leaderless node' });
+  const client = createUrlClient({
+    connectionString: url,
+    application_name: 'lockstep leaderless node',
+    options: '-c search_path=pg_catalog',
+  });
   try {
     await client.connect();
     const { id, isInRecovery } = await prepareToJoin(client, name, systemRuntime.uniqueName(), isWiped);

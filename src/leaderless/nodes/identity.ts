@@ -6,6 +6,21 @@ import { SCHEMA_SQL, SCHEMA_VERSION } from './schema.ts';
 /** Any number that nothing else locks: making the schema twice at once would fail. */
 const INSTALL_LOCK = 7_212_016;
 
+/** Of the schema: a role that is not to run code in our sessions. */
+const STRANGER_SQL = `
+SELECT r.rolname FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner
+ WHERE n.nspname = 'lockstep_leaderless' AND r.rolname <> current_user AND NOT r.rolsuper`;
+
+/** Throws CONFIG_INVALID where the schema is another role's: what that has made in it would run with our rights. */
+function checkOwner(stranger: string | null | undefined): void {
+  if (stranger == null) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `Log in to the server as "${stranger}", to whom schema lockstep_leaderless belongs there, or drop the schema; what another role has made in it would run with this one's rights.`,
+  );
+}
+
+/** Throws CONFIG_INVALID for one whose tables are another role's. */
 export async function inspectNode(client: pg.ClientBase): Promise<NodeIdentity> {
   const { rows } = await client.query<{
     id: string;
@@ -13,13 +28,15 @@ export async function inspectNode(client: pg.ClientBase): Promise<NodeIdentity> 
     timeline: string | null;
     fsync: boolean;
     present: boolean;
+    stranger: string | null;
   }>(
     `SELECT system_identifier::text AS id, pg_is_in_recovery() AS recovery,
        CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline, current_setting('fsync')::bool AS fsync,
-       to_regclass('lockstep_leaderless.node') IS NOT NULL AS present FROM pg_control_system()`,
+       to_regclass('lockstep_leaderless.node') IS NOT NULL AS present, (${STRANGER_SQL}) AS stranger FROM pg_control_system()`,
   );
   const server = rows[0];
   if (server === undefined) throw new TypeError('The server did not say who it is.');
+  checkOwner(server.stranger);
   const about = {
     systemIdentifier: server.id,
     id: server.id,
@@ -80,6 +97,10 @@ export async function installSchema(client: pg.ClientBase): Promise<void> {
     await client.query('SELECT pg_advisory_xact_lock($1)', [INSTALL_LOCK]);
     const { schemaVersion } = await inspectNode(client);
     if (schemaVersion === null || schemaVersion < SCHEMA_VERSION) {
+      // Checked once it is there: nobody can make it in between.
+      await client.query('CREATE SCHEMA IF NOT EXISTS lockstep_leaderless');
+      const { rows } = await client.query<{ rolname: string }>(STRANGER_SQL);
+      checkOwner(rows[0]?.rolname);
       await client.query(SCHEMA_SQL);
       await client.query(
         `INSERT INTO lockstep_leaderless.node (schema_version) VALUES ($1)

@@ -32,10 +32,11 @@ const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 1_000;
 
 /**
- * Whatever the statistics say, every statement goes by its key; and what is acknowledged is on disk, whatever
- * the role's defaults are.
+ * Whatever the statistics say, every statement goes by its key; what is acknowledged is on disk, whatever the role's
+ * defaults are; and no function or operator that somebody made in the database takes the place of PostgreSQL's.
  */
 const SESSION = [
+  'search_path=pg_catalog',
   'synchronous_commit=on',
   'enable_seqscan=off',
   'enable_hashjoin=off',
