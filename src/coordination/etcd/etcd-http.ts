@@ -107,6 +107,9 @@ export class EtcdHttp {
           const lines = (rest + chunk).split('\n');
           rest = lines.pop() ?? '';
           for (const line of lines) if (line.trim() !== '' && !signal.aborted) onLine(line);
+          if (rest.length <= MAX_ANSWER_BYTES) return;
+          rest = '';
+          end(`a line of more than ${MAX_ANSWER_BYTES} bytes`);
         });
         response.on('error', (error) => end(describe(error)));
         response.on('close', () => {
