@@ -2,11 +2,6 @@ import { bytesOf, exclusiveKey, laneOf, NodeFailure } from './requests.ts';
 import type { Lane, NodeReply, NodeRequest, NodeTransport } from './requests.ts';
 import type { Runtime } from '../runtime.ts';
 
-/** So few requests wait for the statement in flight, and leave together behind it: each statement costs as much as many keys in one. */
-const FEW = 16;
-/** No longer than that. */
-const FEW_WAIT_MS = 3;
-
 /** Called once, with what the node answered or why it did not. */
 export type Answer = (reply: NodeReply | NodeFailure) => void;
 
@@ -39,8 +34,6 @@ export class NodeQueue {
   #bytes = 0;
   #count = 0;
   #isScheduled = false;
-  #isWaiting = false;
-  #hasWaited = false;
   /** When the oldest statements in flight were sent, on the monotonic clock. */
   readonly #sentAt = new Set<{ readonly atMs: number }>();
 
@@ -100,22 +93,10 @@ export class NodeQueue {
   #pump(): void {
     if (!this.#transport.isUp) return this.#refuseAll();
     while (this.#inFlight < this.#limits.maxInFlight && this.#transport.idle > 0 && this.#lanes.size > 0) {
-      if (this.#inFlight > 0 && this.#count < FEW && !this.#hasWaited) return this.#waitForMore();
-      this.#hasWaited = false;
       const batch = this.#take();
       this.#inFlight += 1;
       void this.#send(batch);
     }
-  }
-
-  #waitForMore(): void {
-    if (this.#isWaiting) return;
-    this.#isWaiting = true;
-    this.#runtime.after(FEW_WAIT_MS, () => {
-      this.#isWaiting = false;
-      this.#hasWaited = true;
-      this.#pump();
-    });
   }
 
   #take(): readonly Waiting[] {
