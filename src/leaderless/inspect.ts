@@ -118,7 +118,7 @@ async function look(url: string, timeoutMs: number): Promise<Found> {
     query_timeout: timeoutMs,
     application_name: 'lockstep leaderless status',
     // The server gives up as well: whoever reloads a page often would leave it counting.
-    options: `-c search_path=pg_catalog -c statement_timeout=${timeoutMs}`,
+    options: `-c search_path=pg_catalog -c role=none -c statement_timeout=${timeoutMs}`,
   });
   try {
     await client.connect();

@@ -68,7 +68,7 @@ async function prepare({ name, url }: NamedNode, isWiped: boolean): Promise<stri
   const client = createUrlClient({
     connectionString: url,
     application_name: 'lockstep leaderless node',
-    options: '-c search_path=pg_catalog',
+    options: '-c search_path=pg_catalog -c role=none',
   });
   try {
     await client.connect();

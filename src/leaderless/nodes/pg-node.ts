@@ -33,10 +33,12 @@ const LAST_RETRY_MS = 1_000;
 
 /**
  * Whatever the statistics say, every statement goes by its key; what is acknowledged is on disk, whatever the role's
- * defaults are; and no function or operator that somebody made in the database takes the place of PostgreSQL's.
+ * defaults are; no function or operator that somebody made in the database takes the place of PostgreSQL's, and
+ * no role that somebody set for it that of who logs in.
  */
 const SESSION = [
   'search_path=pg_catalog',
+  'role=none',
   'synchronous_commit=on',
   'enable_seqscan=off',
   'enable_hashjoin=off',

@@ -24,7 +24,7 @@ const TRAPS = `CREATE ROLE app; CREATE TABLE public.seen (who text); GRANT ALL O
 it("calls none of a database's own functions in place of PostgreSQL's", async () => {
   const clients = await Promise.all(servers.servers.map(({ server }) => server.connect()));
   try {
-    for (const client of clients) await client.query(TRAPS);
+    for (const client of clients) await client.query(`${TRAPS}; ALTER DATABASE postgres SET role = app`);
     const opened = await servers.quorum();
     const names = opened.collection('names', lww<string>());
     await names.put('a', 'first');
@@ -34,6 +34,7 @@ it("calls none of a database's own functions in place of PostgreSQL's", async ()
     for (const client of clients)
       expect((await client.query('SELECT who FROM public.seen')).rows).toEqual([]);
   } finally {
+    for (const client of clients) await client.query('ALTER DATABASE postgres RESET role');
     await Promise.all(clients.map((client) => client.end()));
   }
 });
