@@ -7,6 +7,7 @@ import { runFollowersBench } from './followers/bench.ts';
 import { runFailoverBench } from './failover/bench.ts';
 import { keepResult } from './kept-result.ts';
 import { runLeaderlessBench } from './leaderless/bench.ts';
+import { runMultiLeaderBench } from './multi-leader/bench.ts';
 import { renderTable } from './result.ts';
 import type { BenchResult } from './result.ts';
 
@@ -37,6 +38,7 @@ const CAPABILITIES = {
   follow: { runs: 1, peerRuns: 0, minutes: 0, transactions: 0 },
   followers: { runs: 1, peerRuns: 0, minutes: 0, transactions: 0 },
   leaderless: { runs: 10, peerRuns: 0, minutes: 0, transactions: 0 },
+  'multi-leader': { runs: 5, peerRuns: 0, minutes: 0, transactions: 0 },
 } as const satisfies Readonly<Record<string, FullRun>>;
 
 type Capability = keyof typeof CAPABILITIES;
@@ -84,6 +86,7 @@ async function measure(capability: Capability, runs: number, flags: Flags): Prom
   if (capability === 'followers') return runFollowersBench({ ...options, share: flags.share });
   if (capability === 'client') return runClientBench(options);
   if (capability === 'leaderless') return runLeaderlessBench(options);
+  if (capability === 'multi-leader') return runMultiLeaderBench(options);
   return runFailoverBench({ ...options, peerRuns: flags.peerRuns, minutes: flags.minutes });
 }
 
