@@ -1,21 +1,8 @@
 import { z } from 'zod';
 import { LockstepError } from '../model/errors.ts';
-import type { ColumnRule } from './core/merge.ts';
+import type { TableRules } from './column-rules.ts';
 import type { OrphanRule } from './core/orphan-rule.ts';
-
-/** How the values of one column become one when several regions changed it. */
-export interface ColumnMerge {
-  readonly rule: ColumnRule | 'priority';
-  /** Of {@link regionPriority}: names of regions, the first one wins. */
-  readonly order?: readonly string[] | undefined;
-  /** Of {@link escrow}: what no region goes below. */
-  readonly min?: number | undefined;
-}
-
-/** By column; `*` for those that are not named, by default {@link lastWriteWins}. */
-export type TableRules<Row = Readonly<Record<string, unknown>>> = {
-  readonly [Column in Extract<keyof Row, string> | '*']?: ColumnMerge;
-};
+import type { TableResolver } from './resolve/row-conflict.ts';
 
 /**
  * What regions share and how, as {@link defineRegions} takes it. `Schema` has a row type for each table, such as Kysely's
@@ -23,10 +10,13 @@ export type TableRules<Row = Readonly<Record<string, unknown>>> = {
  */
 export interface RegionsDefinition<Schema = Readonly<Record<string, Readonly<Record<string, unknown>>>>> {
   /**
-   * Tables whose columns merge one by one, and whose conflicts are logged; they need REPLICA IDENTITY FULL. Of all other
-   * shared tables a row is one write, and the last one wins.
+   * Tables whose columns merge one by one, or whose conflicts a function decides, and whose conflicts are logged; they need
+   * REPLICA IDENTITY FULL. Of all other shared tables a row is one write, and the last one wins.
    */
-  readonly tables?: { readonly [Table in Extract<keyof Schema, string>]?: TableRules<Schema[Table]> };
+  readonly tables?: {
+    readonly [Table in Extract<keyof Schema, string>]?:
+      TableRules<Schema[Table]> | TableResolver<Schema[Table]>;
+  };
   /** Tables that stay each region's own, as `table` or `schema.table`; all others are shared. */
   readonly except?: readonly string[];
   /**
@@ -39,52 +29,6 @@ export interface RegionsDefinition<Schema = Readonly<Record<string, Readonly<Rec
   readonly maxSkewMs?: number;
 }
 
-/** Of two writes of the column the later one stays. */
-export function lastWriteWins(): ColumnMerge {
-  return { rule: 'last' };
-}
-
-/**
- * Differences add up: two regions that each add 1 make it 2 more. For integers and numeric. A difference that is older
- * than the row's last insert or delete goes with it.
- */
-export function counter(): ColumnMerge {
-  return { rule: 'counter' };
-}
-
-/** What any region added to an array is in it, and what it took out is not, by the later of the two. */
-export function set(): ColumnMerge {
-  return { rule: 'set' };
-}
-
-/** The largest value that any region wrote stays. For integers and numeric. */
-export function max(): ColumnMerge {
-  return { rule: 'max' };
-}
-
-/** The smallest value that any region wrote stays. For integers and numeric. */
-export function min(): ColumnMerge {
-  return { rule: 'min' };
-}
-
-/**
- * A number of which each region holds a part, such as what is in stock: its column has this region's part, and what the
- * app does with it, such as `SET quantity = quantity - 1 WHERE quantity > 0`, never touches another region's. Regions that
- * have more give to those that have less. For integers. `min`: what no region gives below; default 0.
- */
-export function escrow(options: { readonly min?: number } = {}): ColumnMerge {
-  return { rule: 'escrow', min: options.min ?? 0 };
-}
-
-/**
- * Of two writes of the column of which neither had seen the other, that of the region that comes first in the list stays,
- * whichever was later; those that are not named come last. A write that had seen the other one is no conflict. Until every
- * region has promised to send nothing older the later write is to be seen.
- */
-export function regionPriority(order: readonly string[]): ColumnMerge {
-  return { rule: 'priority', order };
-}
-
 const REGION_NAME = /^[a-z][a-z0-9]{0,15}$/;
 /** Each takes every 16th number of a sequence. */
 const MAX_REGIONS = 16;
@@ -93,7 +37,7 @@ const MAX_REGIONS = 16;
 export function defineRegions<Schema = Readonly<Record<string, Readonly<Record<string, unknown>>>>>(
   definition: RegionsDefinition<Schema>,
 ): RegionsDefinition {
-  return definition as RegionsDefinition;
+  return definition as unknown as RegionsDefinition;
 }
 
 /** Throws CONFIG_INVALID for names that could not be those of slots, and for too few or too many. */
@@ -111,20 +55,28 @@ export function parseRegionNames(names: readonly string[]): readonly string[] {
   return names;
 }
 
+const Columns: z.ZodType<TableRules> = z.record(
+  z.string(),
+  z.strictObject({
+    rule: z.enum(['last', 'counter', 'set', 'max', 'min', 'escrow', 'priority']),
+    min: z.number().int().optional(),
+    order: z.array(z.string()).min(1).optional(),
+  }),
+);
+const Resolver: z.ZodType<TableResolver> = z.strictObject({
+  resolve: z.custom<TableResolver['resolve']>((value) => typeof value === 'function'),
+  columns: Columns,
+});
+/** Not as a union, which would say no more than that it is neither. */
+const Table: z.ZodType<TableRules | TableResolver> = z.unknown().transform((value, context) => {
+  const hasResolver = typeof (value as TableRules | null)?.['resolve'] === 'function';
+  const parsed = (hasResolver ? Resolver : Columns).safeParse(value);
+  if (parsed.success) return parsed.data;
+  for (const { message, path } of parsed.error.issues) context.addIssue({ code: 'custom', message, path });
+  return z.NEVER;
+});
 const Definition: z.ZodType<RegionsDefinition> = z.strictObject({
-  tables: z
-    .record(
-      z.string(),
-      z.record(
-        z.string(),
-        z.strictObject({
-          rule: z.enum(['last', 'counter', 'set', 'max', 'min', 'escrow', 'priority']),
-          min: z.number().int().optional(),
-          order: z.array(z.string()).min(1).optional(),
-        }),
-      ),
-    )
-    .default({}),
+  tables: z.record(z.string(), Table).default({}),
   except: z.array(z.string()).default([]),
   foreignKeys: z.record(z.string(), z.enum(['restore-parent', 'delete-orphan'])).default({}),
   maxSkewMs: z.number().min(0).default(500),
@@ -138,4 +90,49 @@ export function parseDefinition(value: unknown, path: string): RegionsDefinition
     'CONFIG_INVALID',
     `${path} does not export a definition of regions; write "export default defineRegions({ … })" as in docs/multi-leader.md. ${z.prettifyError(parsed.error)}`,
   );
+}
+
+/** The rules of a table's columns; null where the last write of a row wins whole. */
+export function rulesFor({ tables = {} }: RegionsDefinition, table: string): TableRules | null {
+  const found = find(tables, table);
+  if (found === null) return null;
+  return isResolver(found) ? found.columns : found;
+}
+
+/** What decides a table's conflicts, by its name as `schema.table`. */
+export function findResolver(
+  { tables = {} }: RegionsDefinition,
+  table: string,
+): TableResolver['resolve'] | null {
+  const found = find(tables, table);
+  return found !== null && isResolver(found) ? found.resolve : null;
+}
+
+export function hasResolvers({ tables = {} }: RegionsDefinition): boolean {
+  return Object.values(tables).some((rules) => rules !== undefined && isResolver(rules));
+}
+
+function find(
+  tables: NonNullable<RegionsDefinition['tables']>,
+  table: string,
+): TableRules | TableResolver | null {
+  return Object.entries(tables).find(([name]) => name === table || `public.${name}` === table)?.[1] ?? null;
+}
+
+function isResolver(rules: TableRules | TableResolver): rules is TableResolver {
+  return typeof rules['resolve'] === 'function';
+}
+
+/** Everything by which regions decide, as one text: the same in all of them, or they would not agree in the end. */
+export function describeDefinition({
+  tables = {},
+  except = [],
+  foreignKeys = {},
+}: RegionsDefinition): string {
+  return JSON.stringify({ tables, except: except.toSorted(), foreignKeys }, (_, value: unknown) => {
+    // As its source has it, whatever the white space.
+    if (typeof value === 'function') return String(value).replace(/\s+/g, ' ');
+    if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
+    return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  });
 }

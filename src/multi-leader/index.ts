@@ -1,15 +1,10 @@
 /** `lockstep/multi-leader`: one writable leader a region, and they always agree in the end. */
-export {
-  counter,
-  defineRegions,
-  escrow,
-  lastWriteWins,
-  max,
-  min,
-  regionPriority,
-  set,
-} from './definition.ts';
-export type { ColumnMerge, RegionsDefinition, TableRules } from './definition.ts';
+export { counter, escrow, lastWriteWins, max, min, regionPriority, set } from './column-rules.ts';
+export type { ColumnMerge, TableRules } from './column-rules.ts';
+export { defineRegions } from './definition.ts';
+export type { RegionsDefinition } from './definition.ts';
+export { resolve } from './resolve/row-conflict.ts';
+export type { RowConflict, RowDecision, SelectedRow, TableResolver } from './resolve/row-conflict.ts';
 export type { ColumnRule } from './core/merge.ts';
 export type { OrphanRule } from './core/orphan-rule.ts';
 export { Region } from './region.ts';

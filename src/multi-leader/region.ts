@@ -12,9 +12,13 @@ import { promiseTime } from './own/promises.ts';
 import { Pruner } from './own/pruner.ts';
 import { openOriginSession, openSession } from './sessions.ts';
 import { carryOutDecisions } from './referee/pending-decisions.ts';
-import { isCut, readPromiseKey, setCut } from './setup/metadata.ts';
+import { isCut, readRegionWords, setCut } from './setup/metadata.ts';
 import { OWN_SLOT, prepareRegion } from './setup/region-setup.ts';
+import { describeDefinition, hasResolvers } from './definition.ts';
 import type { RegionsDefinition } from './definition.ts';
+import { ConflictResolver } from './resolve/conflict-resolver.ts';
+import { ResolverRunner } from './resolve/resolver-runner.ts';
+import { readShapes } from './tables/shape.ts';
 import type { TableShape } from './tables/shape.ts';
 import { SCHEMA } from './tables/statements.ts';
 
@@ -24,6 +28,8 @@ export interface RegionOptions {
   readonly regions: readonly { readonly name: string; readonly url: string }[];
   /** What they share and how; the same for all of them. */
   readonly definition?: RegionsDefinition;
+  /** The file that exports the definition; resolvers run in a thread that loads it anew. Needed where there are any. */
+  readonly definitionPath?: string | null;
   /** Told once about each thing that stops and is tried again. */
   readonly onProblem?: (problem: string) => void;
 }
@@ -41,6 +47,8 @@ export interface RegionStatus {
   readonly parked: number;
   /** Rows that came without the parent that a foreign key names, and wait for it or for what is decided. */
   readonly orphans: number;
+  /** Rows whose conflicts a resolver has not been asked about yet. */
+  readonly unresolved: number;
   /** Logged, since they were pruned last. */
   readonly conflicts: number;
   /** How old the newest time is below which nothing can come any more; null before every region has promised one. */
@@ -50,9 +58,18 @@ export interface RegionStatus {
 
 type Counts = Pick<
   RegionStatus,
-  'records' | 'tombstones' | 'operations' | 'parked' | 'orphans' | 'conflicts'
+  'records' | 'tombstones' | 'operations' | 'parked' | 'orphans' | 'unresolved' | 'conflicts'
 >;
 
+const NO_COUNTS: Counts = {
+  records: 0,
+  tombstones: 0,
+  operations: 0,
+  parked: 0,
+  orphans: 0,
+  unresolved: 0,
+  conflicts: 0,
+};
 const PROMISE_EVERY_MS = 1_000;
 const PRUNE_EVERY_MS = 2_000;
 const SHARE_EVERY_MS = 500;
@@ -95,12 +112,18 @@ export class Region {
   /** Makes the database ready and starts; resolves when the region writes into its log all that others need. */
   async start(): Promise<void> {
     const { name, regions, definition = {} } = this.#options;
+    if ((this.#options.definitionPath ?? null) === null && hasResolvers(definition)) {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        'Give the path of the file that exports the definition as definitionPath: it has a resolver, which runs in a thread that loads that file.',
+      );
+    }
     const client = await this.#openControl();
     const names = regions.map((region) => region.name);
-    const shapes = await prepareRegion(client, { name, names, definition });
-    const promiseKey = await readPromiseKey(client);
+    const shapes = new Map(await prepareRegion(client, { name, names, definition }));
+    const { promiseKey } = await readRegionWords(client);
     this.#work.push(
-      this.#keep('own reader', () => this.#readOwn(shapes, promiseKey)),
+      this.#keep('own reader', () => this.#readOwnAnew(shapes, promiseKey)),
       this.#keep('promises', () => this.#promise(promiseKey)),
       this.#keep('pruning', () => this.#prune(shapes)),
     );
@@ -110,6 +133,8 @@ export class Region {
       this.#work.push(this.#keep('region priority', () => this.#carryOut(shapes, promiseKey)));
     if ([...shapes.values()].some(({ held }) => held.length > 0))
       this.#work.push(this.#keep('parts', () => this.#keepShares(shapes, promiseKey)));
+    if ([...shapes.values()].some(({ resolves }) => resolves))
+      this.#work.push(this.#keep('resolvers', () => this.#resolve(shapes, promiseKey)));
     for (const [number, source] of regions.entries()) {
       if (number === this.#number) continue;
       const link = new Link(
@@ -117,6 +142,8 @@ export class Region {
           source: { ...source, number },
           own: { name, number: this.#number, url: this.#url },
           shapes,
+          refreshShapes: () => this.#refreshShapes(shapes),
+          definition: describeDefinition(definition),
           turns: this.#turns,
           passOwnLog: () => this.#passOwnLog(),
           onPromise: (timeUs) => this.#hear(number, timeUs),
@@ -171,13 +198,14 @@ export class Region {
               (SELECT count(*)::int FROM ${SCHEMA}.operations) AS operations,
               (SELECT count(*)::int FROM ${SCHEMA}.parked) AS parked,
               (SELECT count(*)::int FROM ${SCHEMA}.orphans) AS orphans,
+              (SELECT count(*)::int FROM ${SCHEMA}.open_conflicts) AS unresolved,
               (SELECT count(*)::int FROM ${SCHEMA}.conflicts) AS conflicts`,
     );
     const lowestUs = this.#lowest();
     return {
       name: this.#options.name,
       links: [...this.#links.values()].map((link) => link.status),
-      ...(rows[0] ?? { records: 0, tombstones: 0, operations: 0, parked: 0, orphans: 0, conflicts: 0 }),
+      ...(rows[0] ?? NO_COUNTS),
       settledAgoMs: lowestUs === null ? null : Math.round(Date.now() - lowestUs / 1_000),
       problem: this.#problems.size === 0 ? null : [...this.#problems.values()].join('; '),
     };
@@ -218,6 +246,22 @@ export class Region {
     if (problem === this.#problems.get(what)) return;
     this.#problems.set(what, problem);
     this.#options.onProblem?.(problem);
+  }
+
+  /** Tables as they are now, where people have changed them since; new ones are shared from the next start on. */
+  async #refreshShapes(shapes: Map<string, TableShape>): Promise<void> {
+    const { definition = {} } = this.#options;
+    for (const [name, shape] of await readShapes(await this.#openControl(), definition))
+      if (shapes.has(name)) shapes.set(name, shape);
+  }
+
+  async #readOwnAnew(shapes: Map<string, TableShape>, promiseKey: Buffer): Promise<void> {
+    try {
+      await this.#readOwn(shapes, promiseKey);
+    } catch (error) {
+      if ((error as { readonly code?: unknown }).code === 'CONFIG_INVALID') await this.#refreshShapes(shapes);
+      throw error;
+    }
   }
 
   async #readOwn(shapes: ReadonlyMap<string, TableShape>, promiseKey: Buffer): Promise<void> {
@@ -294,6 +338,31 @@ export class Region {
     const client = await openSession(this.#url, 'region priority');
     const parts = { client, shapes, region: this.#number, promiseKey };
     await this.#again(client, SHARE_EVERY_MS, () => carryOutDecisions(parts));
+  }
+
+  async #resolve(shapes: ReadonlyMap<string, TableShape>, promiseKey: Buffer): Promise<void> {
+    const runner = new ResolverRunner(this.#options.definitionPath ?? '');
+    try {
+      const client = await openSession(this.#url, 'resolvers');
+      const resolver = new ConflictResolver({
+        client,
+        shapes,
+        region: this.#number,
+        promiseKey,
+        ask: (shape, question) => runner.ask(shape, question),
+      });
+      await this.#again(client, SHARE_EVERY_MS, async () => {
+        await resolver.resolveAll();
+        this.#say('resolver', resolver.trouble);
+      });
+    } finally {
+      await runner.close();
+    }
+  }
+
+  #say(what: string, problem: string | null): void {
+    if (problem === null) this.#problems.delete(what);
+    else this.#tell(what, problem);
   }
 
   /** One turn after another until one fails or the region stops; ends the connection then. */

@@ -26,6 +26,11 @@ export class LogicalServers implements AsyncDisposable {
     return new LogicalServers(await ServerFixture.create(binaries));
   }
 
+  /** Where the data of one of them are, below a folder of its own. */
+  dataDir(name: string): string {
+    return this.#fixture.dataDir(name);
+  }
+
   async start(
     name: string,
   ): Promise<{ readonly url: string; readonly client: pg.Client; readonly server: PostgresServer }> {

@@ -5,6 +5,9 @@ import type { Comparison } from '../../src/multi-leader/compare.ts';
 import { Region } from '../../src/multi-leader/region.ts';
 import type { RegionsDefinition } from '../../src/multi-leader/definition.ts';
 import { readShapes } from '../../src/multi-leader/tables/shape.ts';
+import type { LinkStatus } from '../../src/multi-leader/apply/link.ts';
+import type { PostgresServer } from '../../src/postgres/server.ts';
+import { until } from './fixture.ts';
 import { builds, LogicalServers } from './logical-servers.ts';
 
 export interface TestRegion {
@@ -12,6 +15,15 @@ export interface TestRegion {
   readonly url: string;
   readonly client: pg.Client;
   readonly region: Region;
+  readonly server: PostgresServer;
+  readonly dataDir: string;
+}
+
+export interface RegionServersOptions {
+  /** The file that exports the definition, where it has resolvers. */
+  readonly definitionPath?: string;
+  /** Starts a server in surroundings of its own, such as a clock or a disk; `dataDir` is where its data will be. */
+  readonly around?: <T>(name: string, dataDir: string, start: () => Promise<T>) => Promise<T>;
 }
 
 /** Regions with a server each, the machine's PostgreSQL and the embedded one in turn. */
@@ -19,16 +31,20 @@ export class RegionServers implements AsyncDisposable {
   readonly #servers: LogicalServers[] = [];
   readonly regions: TestRegion[] = [];
   readonly problems: string[] = [];
+  readonly #clients: pg.Client[] = [];
+  #options: RegionServersOptions = {};
+  #places: readonly { readonly name: string; readonly url: string }[] = [];
   definition: RegionsDefinition = {};
 
   static async start(
     names: readonly string[],
     schema: string,
     definition: RegionsDefinition = {},
+    options: RegionServersOptions = {},
   ): Promise<RegionServers> {
     const all = new RegionServers();
     try {
-      await all.#start(names, schema, definition);
+      await all.#start(names, schema, definition, options);
       return all;
     } catch (error) {
       await all[Symbol.asyncDispose]();
@@ -36,27 +52,29 @@ export class RegionServers implements AsyncDisposable {
     }
   }
 
-  async #start(names: readonly string[], schema: string, definition: RegionsDefinition): Promise<void> {
+  async #start(
+    names: readonly string[],
+    schema: string,
+    definition: RegionsDefinition,
+    options: RegionServersOptions,
+  ): Promise<void> {
     this.definition = definition;
-    const places: { name: string; url: string; client: pg.Client }[] = [];
+    this.#options = options;
+    const { around = (_name, _dataDir, start) => start() } = options;
+    const places: Omit<TestRegion, 'region'>[] = [];
     for (const [index, name] of names.entries()) {
       const build = builds[index % builds.length];
       if (build === undefined) throw new Error('there is no PostgreSQL');
       const servers = await LogicalServers.create(build);
       this.#servers.push(servers);
-      const { url, client } = await servers.start(name);
+      const dataDir = servers.dataDir(name);
+      const { url, client, server } = await around(name, dataDir, () => servers.start(name));
+      client.on('error', () => undefined);
       await client.query(schema);
-      places.push({ name, url, client });
+      places.push({ name, url, client, server, dataDir });
     }
-    for (const place of places) {
-      const region = new Region({
-        name: place.name,
-        regions: places.map(({ name, url }) => ({ name, url })),
-        definition,
-        onProblem: (problem) => this.problems.push(`${place.name}: ${problem}`),
-      });
-      this.regions.push({ ...place, region });
-    }
+    this.#places = places.map(({ name, url }) => ({ name, url }));
+    for (const place of places) this.regions.push({ ...place, region: this.#createRegion(place.name) });
     await Promise.all(this.regions.map(({ region }) => region.start()));
   }
 
@@ -64,6 +82,41 @@ export class RegionServers implements AsyncDisposable {
     const found = this.regions.find((one) => one.name === name);
     if (found === undefined) throw new Error(`there is no region ${name}`);
     return found;
+  }
+
+  #createRegion(name: string): Region {
+    return new Region({
+      name,
+      regions: this.#places,
+      definition: this.definition,
+      definitionPath: this.#options.definitionPath ?? null,
+      onProblem: (problem) => this.problems.push(`${name}: ${problem}`),
+    });
+  }
+
+  /** Another process for the same region, and another connection to its server, which may be another one too. */
+  async startAnew(name: string): Promise<TestRegion> {
+    const before = this.at(name);
+    const region = this.#createRegion(name);
+    const client = new pg.Client(before.url);
+    client.on('error', () => undefined);
+    await client.connect();
+    this.#clients.push(client);
+    const after = { ...before, region, client };
+    this.regions.splice(this.regions.indexOf(before), 1, after);
+    await region.start();
+    return after;
+  }
+
+  /** Resolves once a link says so. */
+  async untilLink(from: string, to: string, isSo: (link: LinkStatus) => boolean): Promise<void> {
+    let last: LinkStatus | undefined;
+    await until(`the link from ${from} to ${to} says so`, async () => {
+      last = (await this.at(to).region.status()).links.find((link) => link.from === from);
+      return last !== undefined && isSo(last);
+    }).catch((error: unknown) => {
+      throw new Error(`${String(error)}: ${JSON.stringify(last)}`);
+    });
   }
 
   /** Both ways. */
@@ -103,6 +156,7 @@ export class RegionServers implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.regions.map(({ region }) => region.stop().catch(() => undefined)));
+    await Promise.all(this.#clients.map((client) => client.end().catch(() => undefined)));
     await Promise.all(this.#servers.map((servers) => servers[Symbol.asyncDispose]()));
   }
 }

@@ -35,7 +35,7 @@ describe.each(builds)('the journal of a row, on PostgreSQL $major', (build) => {
       'CREATE TABLE rows (id int PRIMARY KEY, v text); ALTER TABLE rows REPLICA IDENTITY FULL',
     );
     const definition = { tables: { rows: {} } };
-    await prepareMetadata(client, 'eu', ['eu', 'us']);
+    await prepareMetadata(client, { name: 'eu', names: ['eu', 'us'], definition });
     shape = [...(await readShapes(client, definition)).values()][0] as TableShape;
     [own, folding] = [new pg.Client(url), new pg.Client(url)];
     await Promise.all([own.connect(), folding.connect()]);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { counter } from '../../src/multi-leader/definition.ts';
+import { counter } from '../../src/multi-leader/index.ts';
 import { until } from './fixture.ts';
 import { RegionServers } from './region-servers.ts';
 

@@ -182,7 +182,8 @@ describe('what a region writes in tables of other owners', () => {
          ALTER FUNCTION lockstep_regions.write_for_1() OWNER TO shopkeeper`,
       ]) {
         await squatted.query(made);
-        await expect(prepareMetadata(squatted, 'eu', ['eu', 'us']), made).rejects.toMatchObject({
+        const place = { name: 'eu', names: ['eu', 'us'], definition: {} };
+        await expect(prepareMetadata(squatted, place), made).rejects.toMatchObject({
           code: 'CONFIG_INVALID',
           message: expect.stringContaining('"shopkeeper"'),
         });

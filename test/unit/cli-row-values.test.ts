@@ -13,6 +13,7 @@ const conflict: LoggedConflict = {
   key: HOSTILE,
   kind: 'update-update',
   decision: 'later-wins',
+  reason: null,
   earlier: null,
   later: { at: '2026-01-01T00:00:00Z', region: 'eu' },
   before: { name: 'cup' },

@@ -5,6 +5,7 @@ import { mayTakeValues } from '../../src/multi-leader/core/park-rule.ts';
 import { decideRow } from '../../src/multi-leader/core/row-rule.ts';
 import { compareVersions, supersedes } from '../../src/multi-leader/core/version.ts';
 import { judgeTombstone, lowestPromise } from '../../src/multi-leader/core/watermark.ts';
+import { judgePositions } from '../../src/multi-leader/core/position-rule.ts';
 import { parseDefinition, parseRegionNames } from '../../src/multi-leader/definition.ts';
 import { encodeRow, keyOfRecord, splitKey } from '../../src/multi-leader/tables/row-codec.ts';
 import type { TableShape } from '../../src/multi-leader/tables/shape.ts';
@@ -121,6 +122,7 @@ describe('keys', () => {
     uniqueOperators: [],
     writeAs: null,
     priority: null,
+    resolves: false,
     held: [],
     references: [],
     parentOf: 'none',
@@ -150,5 +152,21 @@ describe('a definition', () => {
     expect(parseRegionNames(['eu', 'us'])).toEqual(['eu', 'us']);
     for (const names of [['eu'], ['eu', 'eu'], ['EU', 'us'], ['eu', "u's"], ['eu', '']])
       expect(() => parseRegionNames(names)).toThrow(/2 to 16/);
+  });
+});
+
+describe('how far a link is', () => {
+  const positions = { isFounded: true, letGo: 5n, end: 9n, applied: 7n };
+  it.each([
+    ['goes on', 'go', {}],
+    ['goes on where all is let go of that was applied', 'go', { letGo: 7n }],
+    ['begins where its slot begins', 'go', { applied: 0n, letGo: 8n }],
+    ['lacks what was let go of', 'target-went-back', { letGo: 8n }],
+    ['has more than there is', 'source-went-back', { end: 6n }],
+    ['has more than there is, and no slot', 'source-went-back', { end: 6n, letGo: null }],
+    ['has lost its slot', 'slot-gone', { letGo: null }],
+    ['has no slot yet', 'not-ready', { letGo: null, isFounded: false, applied: 0n }],
+  ] as const)('%s: %s', (_what, verdict, change) => {
+    expect(judgePositions({ ...positions, ...change })).toBe(verdict);
   });
 });

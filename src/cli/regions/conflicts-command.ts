@@ -9,7 +9,9 @@ export interface LoggedConflict {
   readonly key: string;
   /** What each write did, the earlier one first. */
   readonly kind: string;
-  readonly decision: 'merged' | 'later-wins' | 'same';
+  readonly decision: keyof typeof SAID;
+  /** Why, where the rows do not say it: of one that is parked. */
+  readonly reason: string | null;
   readonly earlier: { readonly at: string; readonly region: string } | null;
   readonly later: { readonly at: string; readonly region: string };
   /** The row before the later write, as its writer saw it, as it wrote it, and as it became. */
@@ -19,7 +21,19 @@ export interface LoggedConflict {
   readonly result: LoggedRow;
 }
 
-type LoggedRow = Readonly<Record<string, string | null>> | null;
+/** By decision, what became of the two. */
+const SAID = {
+  merged: 'both are in the result',
+  'later-wins': 'the later one stands',
+  same: 'both did the same',
+  resolved: 'the resolver decided',
+  parked: 'parked, for a person to decide',
+  'region-priority': 'the first region stands',
+  'parent-restored': 'the parent came back',
+  'orphan-deleted': 'the row without its parent was deleted',
+} as const;
+
+export type LoggedRow = Readonly<Record<string, string | null>> | null;
 
 export interface ConflictsOptions {
   readonly state: string;
@@ -37,7 +51,7 @@ export async function readConflicts(options: ConflictsOptions): Promise<LoggedCo
     const moment = (column: string): string =>
       `to_char((timestamptz 'epoch' + ${column} * interval '1 microsecond') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
     const { rows } = await client.query<LoggedConflict>(
-      `SELECT table_name AS table, key, kind, decision,
+      `SELECT table_name AS table, key, kind, decision, reason,
          CASE WHEN earlier_us IS NOT NULL THEN json_build_object('at', ${moment('earlier_us')}, 'region', names[earlier_region + 1]) END AS earlier,
          json_build_object('at', ${moment('later_us')}, 'region', names[later_region + 1]) AS later,
          before_row AS before, seen_row AS seen, written_row AS written, result_row AS result
@@ -62,6 +76,7 @@ function renderConflict({
   key,
   kind,
   decision,
+  reason,
   earlier,
   later,
   before,
@@ -69,13 +84,9 @@ function renderConflict({
   written,
   result,
 }: LoggedConflict): string {
-  const said = {
-    merged: 'both are in the result',
-    'later-wins': 'the later one stands',
-    same: 'both did the same',
-  };
   const first = earlier === null ? 'an earlier write' : earlier.region;
-  const lines = [`${later.at}  ${table} ${key}  ${kind}  ${first} and ${later.region}: ${said[decision]}`];
+  const lines = [`${later.at}  ${table} ${key}  ${kind}  ${first} and ${later.region}: ${SAID[decision]}`];
+  if (reason !== null) lines.push(`  ${reason}`);
   const names = new Set([before, seen, written, result].flatMap((row) => Object.keys(row ?? {})));
   for (const name of names) {
     const show = (row: LoggedRow): string => (row === null ? '(no row)' : (row[name] ?? 'NULL'));

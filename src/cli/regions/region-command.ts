@@ -1,3 +1,4 @@
+import { resolve as resolvePath } from 'node:path';
 import { serveRegion } from '../../multi-leader/api.ts';
 import { Region } from '../../multi-leader/region.ts';
 import { createRegionSeal } from '../../multi-leader/seal.ts';
@@ -21,6 +22,7 @@ export async function runRegion(options: {
     name: place.name,
     regions: config.regions.map(({ name, url }) => ({ name, url })),
     definition: await loadDefinition(config.definition),
+    definitionPath: config.definition === null ? null : resolvePath(config.definition),
     onProblem: (problem) => print({ region: place.name, problem }),
   });
   await region.start();

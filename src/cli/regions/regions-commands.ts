@@ -7,6 +7,7 @@ import { readShapes } from '../../multi-leader/tables/shape.ts';
 import { askLink, askStatus } from './ask-region.ts';
 import { readConflicts, renderConflicts } from './conflicts-command.ts';
 import { runRegion } from './region-command.ts';
+import { renderReplay, replayConflicts } from './replay-command.ts';
 import { findRegion, loadDefinition, readRegions } from './regions-folder.ts';
 import type { RegionsConfig } from './regions-folder.ts';
 import { renderComparison, renderRegions } from './render.ts';
@@ -58,6 +59,27 @@ export function addRegionsCommands(program: Command, state: State): void {
       const conflicts = await readConflicts({ state: folder, limit, region, table });
       print(options, { conflicts }, () => renderConflicts(conflicts));
     });
+  regions
+    .command('test')
+    .description('decide the logged conflicts again by a changed definition; nothing is written')
+    .argument('[definition]', 'its file (default the one that the regions run with)')
+    .option(...state)
+    .option('--region <name>', 'whose log to read (default the first)')
+    .option('--table <name>', 'only of this table')
+    .option('--limit <n>', 'how many at most, the newest', Number, 1_000)
+    .option(...json)
+    .action(
+      async (
+        definition: string | undefined,
+        options: Options & { region?: string; table?: string; limit: number },
+      ) => {
+        const { state: folder, limit, region = null, table = null } = options;
+        const where = { state: folder, limit, region, table };
+        const replay = await replayConflicts({ ...where, definition: definition ?? null });
+        print(options, replay, () => renderReplay(replay));
+        if (replay.conflicts.some(({ isFault }) => isFault)) process.exitCode = 1;
+      },
+    );
   for (const verb of ['cut', 'heal'] as const) {
     regions
       .command(verb)

@@ -4,7 +4,6 @@ import { ChangeStream } from '../../logical/change-stream.ts';
 import type { TransactionPart } from '../../logical/core/change.ts';
 import type { Sequence } from '../../model/sequence.ts';
 import { LockstepError } from '../../model/errors.ts';
-import { parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { collapseChanges } from '../core/change.ts';
 import { GRANT, HELD, readGrant, readHeld } from '../escrow/share-messages.ts';
@@ -14,8 +13,7 @@ import { supersedes } from '../core/version.ts';
 import { DECISION, logDecisions, readDecision } from '../own/decisions.ts';
 import type { Decision } from '../own/decisions.ts';
 import { PROMISE, readPromise } from '../own/promises.ts';
-import { openOriginSession, openSession } from '../sessions.ts';
-import { readPromiseKey } from '../setup/metadata.ts';
+import { openOriginSession } from '../sessions.ts';
 import { nameFor, PUBLICATION } from '../setup/region-setup.ts';
 import type { TableShape } from '../tables/shape.ts';
 import { BatchApplier } from './batch-applier.ts';
@@ -23,12 +21,18 @@ import type { BatchEnd } from './batch-applier.ts';
 import { ClockBehind } from './clock-behind.ts';
 import { applyEmptying } from './emptying.ts';
 import { IncomingReader } from './incoming.ts';
+import { noteProgress, readProgress } from './progress.ts';
+import { askSource, checkSource } from './source-words.ts';
 import type { EmptiedTable, IncomingChange, IncomingChanges } from './incoming.ts';
 
 export interface LinkOptions {
   readonly source: { readonly name: string; readonly number: number; readonly url: string };
   readonly own: { readonly name: string; readonly number: number; readonly url: string };
   readonly shapes: ReadonlyMap<string, TableShape>;
+  /** Reads anew what this region's tables are, where people have changed them. */
+  readonly refreshShapes: () => Promise<void>;
+  /** How this region decides, as one text; the source must decide alike. */
+  readonly definition: string;
   /** Batches of all links into this region, one at a time: two never work on one key. */
   readonly turns: Sequence;
   readonly passOwnLog: () => Promise<void>;
@@ -65,6 +69,7 @@ interface Target {
 }
 
 const BATCH_CHANGES = 2_000;
+const NOTE_IDLE_EVERY_MS = 10_000;
 const RETRY_MS = 500;
 const RETRYABLE = new Set(['40P01', '40001']);
 
@@ -77,6 +82,7 @@ export class Link {
   #lost = 0;
   #lagMs: number | null = null;
   #promisedAtMs: number | null = null;
+  #notedAtMs = 0;
   #isCut = false;
   #stopping: AbortController = new AbortController();
   #stream: ChangeStream | null = null;
@@ -138,6 +144,7 @@ export class Link {
       } catch (error) {
         if (signal.aborted) return;
         this.#become('failed', describe(error));
+        if (error instanceof LockstepError) await this.#options.refreshShapes().catch(() => undefined);
         await delay(RETRY_MS, undefined, { signal }).catch(() => undefined);
       }
     }
@@ -146,16 +153,22 @@ export class Link {
   async #follow(signal: AbortSignal): Promise<void> {
     const { source, own, shapes, passOwnLog } = this.#options;
     const origin = nameFor(source.name);
-    const promiseKey = await askPromiseKey(source.url);
+    const words = await askSource(source, own.name);
+    const { promiseKey } = words;
     const client = await openOriginSession(own.url, `from ${source.name}`, origin);
     try {
+      const applied = await readProgress(client, origin);
+      const { definition } = this.#options;
+      checkSource(words, { source: source.name, own: own.name, definition, applied });
       const stream = await ChangeStream.open({
         from: source.url,
         slot: nameFor(own.name),
         publications: [PUBLICATION],
         origin: 'none',
         format: 'binary',
-        startLsn: await readProgress(client, origin),
+        startLsn: applied,
+        // Only what is noted here: so it shows when this region, or the source, was put back to an earlier state.
+        confirmsIdle: false,
         applicationName: `lockstep regions to ${own.name}`,
         signal,
       });
@@ -234,11 +247,20 @@ export class Link {
       await this.#apply(applier, changes, { until, grants, timeUs }, signal);
       this.#lagMs = Math.max(0, Date.now() - timeUs / 1_000);
     }
+    const isNoted = changes.length > 0 || grants.length > 0 || (await this.#noteIdle(client, until, timeUs));
     for (const promised of promises) {
       this.#promisedAtMs = promised / 1_000;
       this.#options.onPromise(promised);
     }
-    if (until > 0n) stream.acknowledge(until);
+    if (until > 0n && isNoted) stream.acknowledge(until);
+  }
+
+  /** Where nothing comes for this region, how far it is is noted now and then. */
+  async #noteIdle(client: pg.Client, until: Lsn, timeUs: number): Promise<boolean> {
+    if (until === 0n || performance.now() - this.#notedAtMs < NOTE_IDLE_EVERY_MS) return false;
+    this.#notedAtMs = performance.now();
+    await noteProgress(client, until, timeUs);
+    return true;
   }
 
   async #apply(
@@ -358,24 +380,6 @@ class Gathered {
     this.#grants = [];
     return taken;
   }
-}
-
-async function askPromiseKey(url: string): Promise<Buffer> {
-  const client = await openSession(url, 'promise key');
-  try {
-    return await readPromiseKey(client);
-  } finally {
-    await client.end().catch(() => undefined);
-  }
-}
-
-/** How far the origin's log was applied, as of the last durable commit. */
-async function readProgress(client: pg.Client, origin: string): Promise<Lsn> {
-  const { rows } = await client.query<{ lsn: string | null }>(
-    'SELECT pg_replication_origin_progress($1, true)::text AS lsn',
-    [origin],
-  );
-  return rows[0]?.lsn == null ? (0n as Lsn) : parseLsn(rows[0].lsn);
 }
 
 function describe(error: unknown): string {

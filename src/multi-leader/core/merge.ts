@@ -112,11 +112,11 @@ export function findConflicts(
   let previous: Operation | null = null;
   for (const operation of operations) {
     const result = applyOperation(before, operation, rules);
-    if (!isSameOrMergeable(operation.old, before, rules)) {
+    if (!hadSeen(operation, before, rules)) {
       conflicts.push({
         earlier: previous?.version ?? null,
         later: operation.version,
-        kind: `${nameOf(operation.old, before)}/${nameOf(operation.old, operation.row)}`,
+        kind: nameConflict(operation, before),
         decision: decisionOf(before, operation, result),
         before,
         seen: operation.old,
@@ -130,9 +130,15 @@ export function findConflicts(
   return conflicts;
 }
 
-function isSameOrMergeable(a: Image | null, b: Image | null, rules: readonly ColumnRule[]): boolean {
-  if (a === null || b === null) return a === b;
-  return a.every((value, column) => value === b[column] || (rules[column] ?? 'last') !== 'last');
+/** Whether an operation's writer saw what the writes before it have left, but for what counters and sets are for. */
+export function hadSeen({ old }: Operation, before: Image | null, rules: readonly ColumnRule[]): boolean {
+  if (old === null || before === null) return old === before;
+  return old.every((value, column) => value === before[column] || (rules[column] ?? 'last') !== 'last');
+}
+
+/** What the writes before an operation did to the row that its writer saw, and what it did. */
+export function nameConflict({ old, row }: Operation, before: Image | null): string {
+  return `${nameOf(old, before)}/${nameOf(old, row)}`;
 }
 
 function nameOf(from: Image | null, to: Image | null): string {

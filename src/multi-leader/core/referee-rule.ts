@@ -90,6 +90,14 @@ function withMergedOf(
   );
 }
 
+/** What was decided, on top of what was written since; a row that was deleted or written anew since stays as it is. */
+export function putOnTop(here: Image | null, settled: Image | null, decided: Image | null): Image | null {
+  if (isSameImage(here, settled)) return decided;
+  if (here === null || settled === null || decided === null) return here;
+  const version = { timeUs: 0, region: 0, lsn: 0n };
+  return applyOperation(here, { version, old: settled, row: decided }, []);
+}
+
 function rankOf(ranks: readonly number[], region: number): number {
   const rank = ranks.indexOf(region);
   return rank === -1 ? ranks.length : rank;

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { formatRecord, parseRecord } from '../core/image.ts';
+import { formatRecord, isSameImage, parseRecord } from '../core/image.ts';
 import type { Image } from '../core/image.ts';
 import { orderOperations } from '../core/merge.ts';
 import type { Conflict, Operation } from '../core/merge.ts';
@@ -77,12 +77,12 @@ export async function readJournals(
     const row = found.get(index + 1);
     return {
       isOpen: row?.isOpen === true,
-      base: toImage(row?.base ?? null),
+      base: toImage(shape, row?.base ?? null),
       operations: orderOperations(
         (row?.operations ?? []).map(([timeUs, region, lsn, old, next]) => ({
           version: { timeUs: Number(timeUs), region, lsn: parseLsn(lsn) },
-          old: toImage(old),
-          row: toImage(next),
+          old: toImage(shape, old),
+          row: toImage(shape, next),
         })),
       ),
     };
@@ -228,6 +228,25 @@ export async function readImages(
   return new Map(rows.map(({ n, image }) => [n, normalize(shape, image)]));
 }
 
+/**
+ * Makes a locked row, which is `here`, what is wanted. False when it is to be made, and somebody made one since: nothing
+ * is locked where no row is.
+ */
+export async function writeImage(
+  client: pg.Client,
+  shape: TableShape,
+  keyRows: Buffer,
+  { here, wanted }: { readonly here: Image | null; readonly wanted: Image | null },
+): Promise<boolean> {
+  if (isSameImage(wanted, here)) return true;
+  const sql = statementsFor(shape);
+  const { rowCount } =
+    wanted === null
+      ? await client.query(sql.removeDecided, [keyRows])
+      : await client.query(here === null ? sql.insertImages : sql.updateImages, [[fromImage(wanted)]]);
+  return rowCount === 1;
+}
+
 /** Rows of the table's row type as text images. */
 export async function textImages(client: pg.Client, shape: TableShape, rows: Buffer): Promise<Image[]> {
   const found = await client.query<{ image: string }>(
@@ -246,8 +265,11 @@ function normalize(shape: TableShape, text: string): Image {
   );
 }
 
-function toImage(text: string | null): Image | null {
-  return text === null ? null : parseRecord(text);
+/** What was noted before a column was added has nothing for it. */
+function toImage(shape: TableShape, text: string | null): Image | null {
+  if (text === null) return null;
+  const values = parseRecord(text);
+  return shape.columns.map((_, index) => values[index] ?? null);
 }
 
 export function fromImage(image: Image | null): string | null {

@@ -15,6 +15,8 @@ export interface Decision {
   readonly key: string;
   readonly kind: string;
   readonly decision: string;
+  /** Why, where that is not to be seen from the rows. */
+  readonly reason?: string | null | undefined;
   readonly earlier: { readonly timeUs: number; readonly region: number } | null;
   readonly later: { readonly timeUs: number; readonly region: number; readonly lsn: string };
   readonly before: NamedRow;
@@ -29,6 +31,7 @@ const Message: z.ZodType<Decision> = z.object({
   key: z.string(),
   kind: z.string(),
   decision: z.string(),
+  reason: z.string().nullish(),
   earlier: z.object({ timeUs: z.number().int(), region: z.number().int() }).nullable(),
   later: z.object({ timeUs: z.number().int(), region: z.number().int(), lsn: z.string() }),
   before: Row,
@@ -54,11 +57,12 @@ export function readDecision(message: Buffer, key: Buffer): Decision | null {
 
 /** As often as it is called: an entry that is there stays. */
 export async function logDecisions(client: pg.Client, decisions: readonly Decision[]): Promise<void> {
-  for (const { table, key, kind, decision, earlier, later, before, seen, written, result } of decisions) {
+  for (const one of decisions) {
+    const { table, key, kind, decision, reason, earlier, later, before, seen, written, result } = one;
     await client.query(
       `INSERT INTO ${SCHEMA}.conflicts (table_name, key, kind, decision, earlier_us, earlier_region, later_us,
-         later_region, later_lsn, before_row, seen_row, written_row, result_row)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING`,
+         later_region, later_lsn, before_row, seen_row, written_row, result_row, reason)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING`,
       [
         table,
         key,
@@ -73,6 +77,7 @@ export async function logDecisions(client: pg.Client, decisions: readonly Decisi
         seen,
         written,
         result,
+        reason ?? null,
       ],
     );
   }

@@ -5,6 +5,7 @@ import type { PresentRow } from '../core/row-rule.ts';
 import type { Version } from '../core/version.ts';
 import { settleTable } from '../merge/settler.ts';
 import { noteDecisions } from '../referee/pending-decisions.ts';
+import { noteOpenConflicts } from '../resolve/open-conflicts.ts';
 import { bringBackParked } from '../park/unpark.ts';
 import { encodeKeyRow, encodeKeys, encodeRows } from '../tables/row-codec.ts';
 import { SCHEMA, statementsFor } from '../tables/statements.ts';
@@ -60,7 +61,10 @@ export class Pruner {
                 shape,
                 lowestUs,
                 passOwnLog: this.#options.passOwnLog,
-                referee: (rows) => noteDecisions({ ...this.#options, shape }, rows),
+                referee: async (rows) => {
+                  await noteDecisions({ ...this.#options, shape }, rows);
+                  await noteOpenConflicts({ ...this.#options, shape }, rows);
+                },
               });
         await client.query('COMMIT');
       } catch (error) {

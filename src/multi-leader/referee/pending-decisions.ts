@@ -3,10 +3,9 @@ import { formatLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { isSameImage, parseRecord } from '../core/image.ts';
 import type { Image } from '../core/image.ts';
-import { applyOperation } from '../core/merge.ts';
-import { refereeByPriority, refereeOf } from '../core/referee-rule.ts';
+import { putOnTop, refereeByPriority, refereeOf } from '../core/referee-rule.ts';
 import type { Priorities } from '../core/referee-rule.ts';
-import { fromImage, namedRow, readImages, writtenKey } from '../merge/journal-store.ts';
+import { fromImage, namedRow, readImages, writeImage, writtenKey } from '../merge/journal-store.ts';
 import type { FoldedRow } from '../merge/settler.ts';
 import { tellDecision } from '../own/decisions.ts';
 import { encodeKeyRow, encodeKeys, encodeRows } from '../tables/row-codec.ts';
@@ -158,15 +157,15 @@ async function carryOut(
     text === null ? null : parseRecord(text),
   );
   const keyRows = encodeRows(shape, [encodeKeyRow(shape, key)]);
-  const sql = statementsFor(shape);
   // The app's triggers fired for the writes that it is about.
   await client.query('SET LOCAL session_replication_role = replica');
-  await client.query(sql.lock, [keyRows]);
+  await client.query(statementsFor(shape).lock, [keyRows]);
   const here = (await readImages(client, shape, keyRows)).get(1) ?? null;
-  const wanted = combine(here, settled ?? null, decided ?? null);
+  const wanted = putOnTop(here, settled ?? null, decided ?? null);
   if (isSameImage(wanted, here)) return;
-  if (wanted === null) await client.query(sql.removeDecided, [keyRows]);
-  else await client.query(here === null ? sql.insertImages : sql.updateImages, [[fromImage(wanted)]]);
+  // Somebody made the row meanwhile: the next turn sees it.
+  if (!(await writeImage(client, shape, keyRows, { here, wanted })))
+    throw new Error(`a row of ${shape.name} came back`);
   if (wanted !== null) {
     await client.query(
       `INSERT INTO ${SCHEMA}.carried_out (table_name, key, image, regions) VALUES ($1, $2, $3, $4)
@@ -191,11 +190,4 @@ async function carryOut(
     },
     promiseKey,
   );
-}
-
-/** What was decided, on top of what was written since; a row that was deleted or written anew since stays as it is. */
-function combine(here: Image | null, settled: Image | null, decided: Image | null): Image | null {
-  if (isSameImage(here, settled)) return decided;
-  if (here === null || settled === null || decided === null) return here;
-  return applyOperation(here, { version: { timeUs: 0, region: 0, lsn: 0n }, old: settled, row: decided }, []);
 }

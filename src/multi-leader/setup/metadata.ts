@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
+import { describeDefinition } from '../definition.ts';
+import type { RegionsDefinition } from '../definition.ts';
 import { SCHEMA } from '../tables/statements.ts';
 
 const METADATA_SQL = `
@@ -9,6 +11,8 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.regions (
   own text NOT NULL,
   names text[] NOT NULL
 );
+ALTER TABLE ${SCHEMA}.regions ADD COLUMN IF NOT EXISTS definition text,
+  ADD COLUMN IF NOT EXISTS is_founded boolean NOT NULL DEFAULT false;
 CREATE TABLE IF NOT EXISTS ${SCHEMA}.records (
   table_name text NOT NULL,
   key bytea NOT NULL,
@@ -68,6 +72,14 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.conflicts (
   result_row jsonb,
   noticed_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (table_name, key, later_us, later_region, later_lsn)
+);
+ALTER TABLE ${SCHEMA}.conflicts ADD COLUMN IF NOT EXISTS reason text;
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.open_conflicts (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  table_name text NOT NULL,
+  key bytea NOT NULL,
+  base text,
+  operations jsonb NOT NULL
 );
 CREATE TABLE IF NOT EXISTS ${SCHEMA}.removed_parents (
   table_name text NOT NULL,
@@ -132,6 +144,14 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.links (
   is_cut boolean NOT NULL DEFAULT false
 );`;
 
+/** What a region is among the others. */
+export interface RegionPlace {
+  readonly name: string;
+  /** All of them, in the order that they were founded in. */
+  readonly names: readonly string[];
+  readonly definition: RegionsDefinition;
+}
+
 /** Functions of tables' owners run with no more than their own rights: what `writerOf` names `inner`. */
 const OTHERS_SQL = `
 SELECT r.rolname AS owner FROM (
@@ -162,8 +182,7 @@ export async function checkOwner(client: pg.Client, schema: string = SCHEMA): Pr
  */
 export async function prepareMetadata(
   client: pg.Client,
-  own: string,
-  names: readonly string[],
+  { name: own, names, definition }: RegionPlace,
 ): Promise<void> {
   // Checked once it is there: nobody can make it in between.
   await client.query(`CREATE SCHEMA IF NOT EXISTS ${SCHEMA}`);
@@ -180,7 +199,12 @@ export async function prepareMetadata(
     `SELECT own, names FROM ${SCHEMA}.regions`,
   );
   const [known] = rows;
-  if (known?.own === own && known.names.join() === names.join()) return;
+  if (known?.own === own && known.names.join() === names.join()) {
+    await client.query(`UPDATE ${SCHEMA}.regions SET definition = $1 WHERE definition IS DISTINCT FROM $1`, [
+      describeDefinition(definition),
+    ]);
+    return;
+  }
   throw new LockstepError(
     'CONFIG_INVALID',
     `This database is region ${known?.own} of ${known?.names.join(', ')}, and was asked to be ${own} of ${names.join(', ')}. Give the regions in the order that they were founded in.`,
@@ -188,11 +212,27 @@ export async function prepareMetadata(
   );
 }
 
-/** By which a region's promises are known; of a region that was made ready. */
-export async function readPromiseKey(client: pg.Client): Promise<Buffer> {
+/** From now on a slot that is missing is one that was lost. */
+export async function markFounded(client: pg.Client): Promise<void> {
+  await client.query(`UPDATE ${SCHEMA}.regions SET is_founded = true WHERE NOT is_founded`);
+}
+
+/** What a region that was made ready says of itself. */
+export interface RegionWords {
+  /** By which its promises are known. */
+  readonly promiseKey: Buffer;
+  /** How it decides, as one text; null of one that has not said. */
+  readonly definition: string | null;
+  /** It has made a slot for each other region, once. */
+  readonly isFounded: boolean;
+}
+
+export async function readRegionWords(client: pg.Client): Promise<RegionWords> {
   await checkOwner(client);
-  const { rows } = await client.query<{ key: Buffer }>(`SELECT key FROM ${SCHEMA}.promise_key`);
-  if (rows[0] !== undefined) return rows[0].key;
+  const { rows } = await client.query<RegionWords>(
+    `SELECT p.key AS "promiseKey", r.definition, r.is_founded AS "isFounded" FROM ${SCHEMA}.promise_key p, ${SCHEMA}.regions r`,
+  );
+  if (rows[0] !== undefined) return rows[0];
   throw new LockstepError('CONFIG_INVALID', 'The other region is not ready yet.', { retryable: true });
 }
 

@@ -1,10 +1,10 @@
 import type pg from 'pg';
 import { quoteIdentifier, quoteLiteral } from '../../logical/core/quote.ts';
-import type { RegionsDefinition } from '../definition.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { quoteShape, readShapes } from '../tables/shape.ts';
 import type { TableShape } from '../tables/shape.ts';
-import { prepareMetadata } from './metadata.ts';
+import { markFounded, prepareMetadata, readRegionWords } from './metadata.ts';
+import type { RegionPlace } from './metadata.ts';
 import { spreadSequences } from './sequences.ts';
 import { prepareWriters } from './writers.ts';
 
@@ -15,14 +15,6 @@ export const OWN_SLOT = 'lockstep_own';
 /** The slot on a region that another one reads, and the replication origin of what comes from a region. */
 export function nameFor(region: string): string {
   return `lockstep_${region}`;
-}
-
-/** What a region is among the others. */
-export interface RegionPlace {
-  readonly name: string;
-  /** All of them, in the order that they were founded in. */
-  readonly names: readonly string[];
-  readonly definition: RegionsDefinition;
 }
 
 /**
@@ -36,10 +28,11 @@ export async function prepareRegion(
 ): Promise<ReadonlyMap<string, TableShape>> {
   await checkServer(client, place);
   const shapes = await readShapes(client, place.definition);
-  await prepareMetadata(client, place.name, place.names);
+  await prepareMetadata(client, place);
   await prepareWriters(client, [...shapes.values()]);
   await publish(client, [...shapes.values()]);
   const others = place.names.filter((name) => name !== place.name);
+  await checkSlots(client, place.name, others);
   for (const slot of [OWN_SLOT, ...others.map(nameFor)]) {
     await client.query(
       `SELECT pg_create_logical_replication_slot($1, 'pgoutput')
@@ -55,7 +48,24 @@ export async function prepareRegion(
     );
   }
   await spreadSequences(client, [...shapes.values()], place.names.indexOf(place.name));
+  await markFounded(client);
   return shapes;
+}
+
+/** A slot that is missing although it was made once is not made anew: what it kept would be lost in silence. */
+async function checkSlots(client: pg.Client, own: string, others: readonly string[]): Promise<void> {
+  const { isFounded } = await readRegionWords(client);
+  if (!isFounded) return;
+  const { rows } = await client.query<{ name: string }>(
+    `SELECT name FROM unnest($1::text[]) AS name WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = name)`,
+    [[OWN_SLOT, ...others.map(nameFor)]],
+  );
+  if (rows.length === 0) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `Found the regions anew, as docs/multi-leader.md says under "A region that was put back": replication slot ${rows.map(({ name }) => name).join(', ')} of region ${own} is gone. It was dropped, or the data were put back from a backup, or another server leads that does not have it; what it kept for the others cannot be had from the log any more.`,
+    { details: { slots: rows.map(({ name }) => name) } },
+  );
 }
 
 async function checkServer(client: pg.Client, place: RegionPlace): Promise<void> {

@@ -1,8 +1,10 @@
 import type pg from 'pg';
 import { quoteIdentifier } from '../../logical/core/quote.ts';
 import type { ColumnRule } from '../core/merge.ts';
-import { lastWriteWins } from '../definition.ts';
-import type { RegionsDefinition, TableRules } from '../definition.ts';
+import { lastWriteWins } from '../column-rules.ts';
+import type { TableRules } from '../column-rules.ts';
+import { findResolver, rulesFor } from '../definition.ts';
+import type { RegionsDefinition } from '../definition.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { readReferences } from './references.ts';
 import type { Reference } from './references.ts';
@@ -42,6 +44,8 @@ export interface TableShape {
   readonly merge: readonly ColumnRule[] | null;
   /** Of each column the regions whose write stays, the first one first; null where nothing is said of it, or of no column. */
   readonly priority: readonly (readonly string[] | null)[] | null;
+  /** Whether a function of the app's decides its conflicts. */
+  readonly resolves: boolean;
   /** Columns of which each region has its own part, by position, and what none goes below. */
   readonly held: readonly { readonly position: number; readonly min: number }[];
   /** Its foreign keys that regions look after. */
@@ -135,12 +139,9 @@ interface CatalogTable {
  */
 export async function readShapes(
   client: pg.Client,
-  {
-    except = [],
-    tables = {},
-    foreignKeys = {},
-  }: Pick<RegionsDefinition, 'except' | 'tables' | 'foreignKeys'>,
+  definition: Pick<RegionsDefinition, 'except' | 'tables' | 'foreignKeys'>,
 ): Promise<ReadonlyMap<string, TableShape>> {
+  const { except = [], tables = {}, foreignKeys = {} } = definition;
   const { rows } = await client.query<CatalogTable>(TABLES_SQL);
   const problems: string[] = [];
   const shapes = new Map<string, TableShape>();
@@ -148,10 +149,11 @@ export async function readShapes(
     const name = `${row.schema}.${row.table}`;
     const isNamed = (one: string): boolean => one === name || (row.schema === 'public' && one === row.table);
     if (except.some(isNamed)) continue;
-    const rules = Object.entries(tables).find(([one]) => isNamed(one))?.[1] ?? null;
-    const problem = findProblem(row) ?? (rules === null ? null : findMergeProblem(row, rules));
+    const rules = rulesFor(definition, name);
+    const resolves = findResolver(definition, name) !== null;
+    const problem = findProblem(row) ?? (rules === null ? null : findMergeProblem(row, rules, resolves));
     if (problem !== null) problems.push(`${name} ${problem}`);
-    else shapes.set(name, shapeOf(name, row, rules));
+    else shapes.set(name, { ...shapeOf(name, row, rules), resolves });
   }
   for (const one of [...except, ...Object.keys(tables)])
     if (
@@ -220,9 +222,11 @@ function findProblem(row: CatalogTable): string | null {
 
 const NUMBER_TYPES: ReadonlySet<string> = new Set(['int2', 'int4', 'int8', 'numeric']);
 
-function findMergeProblem(row: CatalogTable, rules: TableRules): string | null {
+function findMergeProblem(row: CatalogTable, rules: TableRules, resolves: boolean): string | null {
   if (row.identity !== 'f')
     return `merges by columns, for which each change must carry the row before it; run ALTER TABLE ${quoteShape(row)} REPLICA IDENTITY FULL`;
+  if (resolves && Object.values(rules).some((merge) => merge?.rule === 'priority'))
+    return 'has a resolver and regionPriority, which both decide about its conflicts; let the resolver do it';
   const key = keyNumbers(row);
   for (const [name, merge] of Object.entries(rules)) {
     if (name === '*' || merge === undefined) continue;
@@ -287,6 +291,7 @@ function shapeOf(name: string, row: CatalogTable, rules: TableRules | null): Tab
             return rule === 'priority' ? 'last' : rule;
           }),
     priority: priorityOf(row, rules),
+    resolves: false,
     held: row.columns.flatMap((column, position) => {
       const merge = rules?.[column.name];
       return merge?.rule === 'escrow' ? [{ position, min: merge.min ?? 0 }] : [];

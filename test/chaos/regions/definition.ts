@@ -1,5 +1,5 @@
-import { counter, defineRegions, lastWriteWins } from '../../../src/multi-leader/definition.ts';
-import type { RegionsDefinition } from '../../../src/multi-leader/definition.ts';
+import { counter, defineRegions, lastWriteWins } from '../../../src/multi-leader/index.ts';
+import type { RegionsDefinition } from '../../../src/multi-leader/index.ts';
 
 const definition: RegionsDefinition = defineRegions({
   tables: { counted: { '*': lastWriteWins(), n: counter() }, merged: { n: counter() } },

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { defineRegions, escrow } from '../../../src/multi-leader/definition.ts';
-import type { RegionsDefinition } from '../../../src/multi-leader/definition.ts';
+import { defineRegions, escrow } from '../../../src/multi-leader/index.ts';
+import type { RegionsDefinition } from '../../../src/multi-leader/index.ts';
 import { until } from '../../integration/fixture.ts';
 import type { RegionServers } from '../../integration/region-servers.ts';
 

@@ -3,6 +3,8 @@ import type { Operation } from '../../../src/multi-leader/core/merge.ts';
 import { isSameImage } from '../../../src/multi-leader/core/image.ts';
 import type { Image } from '../../../src/multi-leader/core/image.ts';
 import { laterVersion } from '../../../src/multi-leader/core/version.ts';
+import { noteDecisions } from './priority.ts';
+import { noteOpenConflicts } from './resolving.ts';
 import { COLUMN_RULES, isEarlier } from './world.ts';
 import type { Applying, RegionState, World } from './world.ts';
 
@@ -71,6 +73,9 @@ export function settle(world: World, region: RegionState, lowestUs: number): voi
     }
     const settled = world.rules.settle(journal.base, journal.operations, lowestUs, COLUMN_RULES);
     region.conflicts.push(...settled.conflicts);
+    const folded = journal.operations.slice(0, journal.operations.length - settled.rest.length);
+    noteOpenConflicts(world, region, { key, base: journal.base, operations: folded });
+    noteDecisions(world, region, { key, base: journal.base, operations: folded });
     journal.base = settled.base;
     journal.operations = [...settled.rest];
     if (settled.rest.length === 0) region.journal.delete(key);

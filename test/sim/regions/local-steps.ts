@@ -4,6 +4,7 @@ import { enterOperation, settle } from './journal.ts';
 import { bringBack, holdersOf, locksFor } from './parking.ts';
 import { breaksReference, keepRemoved, parentLocks } from './orphans.ts';
 import { forgetTruncate } from './truncate.ts';
+import { uniteTags } from './resolving.ts';
 import { clockOf, committedUs, log, regionAt, WHOLE_TABLE } from './world.ts';
 import type { LoggedChange, RegionState, Row, ScriptStep, World } from './world.ts';
 
@@ -19,7 +20,7 @@ export function begin(world: World, id: number): void {
       const change: LoggedChange = { kind: 'delete', key: step.key, old, row: null };
       if (old !== null && !breaksReference(world, region, change, changes)) changes.push(change);
     } else if (old !== null || !step.isUpdateOnly) {
-      const row = rowAfter(step, old);
+      const row = rowAfter(world, step, old);
       if (isTaken(world, region, step.key, row, changes)) continue;
       const change: LoggedChange = { kind: 'put', key: step.key, old, row };
       if (!breaksReference(world, region, change, changes)) changes.push(change);
@@ -31,7 +32,10 @@ export function begin(world: World, id: number): void {
     for (const lock of [key, ...locksFor(world, region, key, row), ...parentLocks(world, key, row)])
       region.locks.set(lock, `x${xid}`);
   if (changes[0]?.kind === 'truncate') for (const key of world.keys) region.locks.set(key, `x${xid}`);
-  region.open.push({ xid, changes, state: 'open', timeUs: 0 });
+  const known = world.regions.map((other) =>
+    other === region ? region.log.length : (region.positions.get(other.id) ?? 0),
+  );
+  region.open.push({ xid, changes, known, state: 'open', timeUs: 0 });
 }
 
 /** Somebody who writes is refused a value that is taken here, or gives up on one that is about to be. */
@@ -51,10 +55,11 @@ function isTaken(
   );
 }
 
-function rowAfter({ value, changesValue, changesBig, adds }: ScriptStep, old: Row | null): Row {
+function rowAfter(world: World, { value, changesValue, changesBig, adds }: ScriptStep, old: Row | null): Row {
   if (old === null) return [value, value, '10'];
   const [before = null, big = null, count = null] = old;
-  return [changesValue ? value : before, changesBig ? value : big, String(Number(count) + adds)];
+  const next = world.resolver === null ? value : uniteTags(before, value);
+  return [changesValue ? next : before, changesBig ? value : big, String(Number(count) + adds)];
 }
 
 /** Takes a local transaction one step on its way to being visible. */
@@ -68,7 +73,7 @@ export function advanceTransaction(world: World, id: number, index: number): voi
     transaction.state = 'stamped';
   } else if (transaction.state === 'stamped') {
     region.transactions.set(transaction.xid, { timeUs: transaction.timeUs, isApplied: false });
-    log(region, transaction.timeUs, false, transaction.changes);
+    log(region, transaction.timeUs, false, transaction.changes, transaction.known);
     transaction.state = 'logged';
   } else {
     region.open = region.open.filter((one) => one !== transaction);

@@ -1,7 +1,6 @@
 import type { Change } from '../../../src/multi-leader/core/change.ts';
-import { laterVersion } from '../../../src/multi-leader/core/version.ts';
 import { lowestOf } from './local-steps.ts';
-import { clockOf, committedUs, isEarlier, log, regionAt } from './world.ts';
+import { committedUs, isEarlier, regionAt, writeAtOnce } from './world.ts';
 import type { LogEntry, LoggedChange, RegionState, Row, World } from './world.ts';
 
 /** Of a row of key c… the key of its parent; null of a parent, and where there are none. */
@@ -103,24 +102,12 @@ export function judge(world: World, id: number, key: string): void {
   if (isOnItsWay(world, region, parent, key))
     world.violations.push(`region ${id} decided about ${key} while its parent was on its way`);
   if (world.orphanRule === 'delete-orphan')
-    write(world, region, { kind: 'delete', key, old: row, row: null });
+    writeAtOnce(world, region, { kind: 'delete', key, old: row, row: null });
   else {
     const restored = region.removed.get(parent)?.row ?? null;
     region.removed.delete(parent);
-    write(world, region, { kind: 'put', key: parent, old: null, row: restored });
+    writeAtOnce(world, region, { kind: 'put', key: parent, old: null, row: restored });
   }
-}
-
-function write(world: World, region: RegionState, change: LoggedChange): void {
-  world.now++;
-  const timeUs = clockOf(world, region);
-  const xid = region.nextXid++;
-  region.transactions.set(xid, { timeUs, isApplied: false });
-  log(region, timeUs, false, [change]);
-  if (change.row === null) region.rows.delete(change.key);
-  else region.rows.set(change.key, { row: change.row, xid });
-  const version = { timeUs, region: region.id, lsn: 0n };
-  region.shown.set(change.key, laterVersion(region.shown.get(change.key), version));
 }
 
 /** A write of the parent that came before the row's, and was not delivered here yet. */

@@ -5,6 +5,10 @@ import { clockLackUs, isBehindItself } from '../../../src/multi-leader/core/own-
 import { decideRow, isSurelyOlder } from '../../../src/multi-leader/core/row-rule.ts';
 import { judgeOrphan } from '../../../src/multi-leader/core/orphan-rule.ts';
 import { judgeAside, mayTakeValues } from '../../../src/multi-leader/core/park-rule.ts';
+import { decideGrants } from '../../../src/multi-leader/core/escrow-rule.ts';
+import type { EscrowRules } from './escrow.ts';
+import { putOnTop, refereeByPriority, refereeOf } from '../../../src/multi-leader/core/referee-rule.ts';
+import { resolveRow } from '../../../src/multi-leader/core/resolve-rule.ts';
 import { judgeTombstone, lowestPromise, mayForgetRecord } from '../../../src/multi-leader/core/watermark.ts';
 
 /**
@@ -65,6 +69,13 @@ export interface RegionRules {
   readonly keepsImages: boolean;
   /** A batch holds the parents of its rows. */
   readonly locksParents: boolean;
+  readonly resolveRow: typeof resolveRow;
+  readonly refereeByPriority: typeof refereeByPriority;
+  readonly putOnTop: typeof putOnTop;
+  readonly isReferee: (key: string, regionCount: number, region: number) => boolean;
+  /** Which values a referee wrote to carry out what it decided, and whose they are, is remembered. */
+  readonly remembersCarriedOut: boolean;
+  readonly escrow: EscrowRules;
   readonly truncateLeavesTombstone: boolean;
   /** Rows are looked at before a table's tombstone is forgotten. */
   readonly probesTable: boolean;
@@ -110,6 +121,12 @@ export const SHIPPED: RegionRules = {
   judgeOrphan,
   keepsImages: true,
   locksParents: true,
+  resolveRow,
+  refereeByPriority,
+  putOnTop,
+  isReferee: (key, regionCount, region) => refereeOf(key, regionCount) === region,
+  remembersCarriedOut: true,
+  escrow: { decideGrants, takesOff: true, looksWhenItGives: true, receives: 'with-position' },
   truncateLeavesTombstone: true,
   probesTable: true,
 };

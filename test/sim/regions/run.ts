@@ -1,13 +1,19 @@
 import { findConflicts, orderOperations, replay } from '../../../src/multi-leader/core/merge.ts';
 import type { Conflict } from '../../../src/multi-leader/core/merge.ts';
 import type { OrphanRule } from '../../../src/multi-leader/core/orphan-rule.ts';
+import type { Priorities } from '../../../src/multi-leader/core/referee-rule.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { createRandom } from '../../../src/testing/simulation/random.ts';
 import { lowestOf } from './local-steps.ts';
+import { runEscrow } from './escrow.ts';
+import type { EscrowRules } from './escrow.ts';
+import { SHIPPED } from './rules.ts';
 import type { RegionRules } from './rules.ts';
 import { possibleSteps, takeStep } from './steps.ts';
 import type { Step } from './steps.ts';
 import { findOrphans } from './orphans.ts';
+import { findWrongPriorities } from './priority.ts';
+import { findLostTags } from './resolving.ts';
 import { standingRows } from './parking.ts';
 import { COLUMN_RULES, createWorld, initialRow, WHOLE_TABLE } from './world.ts';
 import type { Row, ScriptStep, World } from './world.ts';
@@ -30,6 +36,11 @@ export interface Setup {
   readonly hasUniqueValues?: boolean;
   readonly hasTruncates?: boolean;
   readonly orphanRule?: OrphanRule;
+  readonly resolver?: 'unites' | 'grows';
+  readonly priorities?: Priorities;
+  /** Parts of one number, in place of rows; `escrow` replaces rules of it. */
+  readonly isEscrow?: boolean;
+  readonly escrow?: Partial<EscrowRules>;
   /** A clock that steps back shows an older version for a while, by design. */
   readonly mayGoBack?: boolean;
   readonly rules?: Partial<RegionRules>;
@@ -67,6 +78,8 @@ const WEIGHTS: Readonly<Record<Step['kind'], number>> = {
   'clock-back': 0.2,
   rewrite: 1,
   judge: 1,
+  resolve: 1,
+  'carry-out': 1,
 };
 const FAULTS: ReadonlySet<Step['kind']> = new Set(['promise', 'crash', 'clock-back']);
 const IDLE: ReadonlySet<Step['kind']> = new Set(['promise', 'end-promise', 'prune', 'tick', 'clock-back']);
@@ -74,6 +87,10 @@ const IDLE: ReadonlySet<Step['kind']> = new Set(['promise', 'end-promise', 'prun
 /** Takes regions through random writes, delays, crashes and clock steps, then lets them come to rest and compares. */
 export function runRegions(seed: number, setup: Setup, options: { hasTranscript?: boolean } = {}): RunResult {
   const random = createRandom(seed);
+  if (setup.isEscrow === true) {
+    const result = runEscrow({ random, rules: { ...SHIPPED.escrow, ...setup.escrow } });
+    return options.hasTranscript === true ? result : { ...result, transcript: [] };
+  }
   const world = createWorldFor(setup, random);
   const weigh = createWeights(world, random);
   const transcript: string[] = [];
@@ -155,7 +172,9 @@ function choose(steps: readonly Step[], weigh: (step: Step) => number, random: R
 
 /** Delivers everything, with promises and pruning thrice: also what pruning forgets must not be missed. */
 function comeToRest(world: World, take: (step: Step) => void): void {
-  for (let round = 0; round < 3; round++) {
+  const decides = world.resolver !== null || world.priorities !== null;
+  // What is decided is written, and settles in turn.
+  for (let round = 0; round < (decides ? 10 : 3); round++) {
     for (const region of world.regions) {
       if (region.promiseUnderWay === null) take({ kind: 'promise', region: region.id });
     }
@@ -193,8 +212,13 @@ function check(world: World, mayGoBack: boolean): string[] {
       ...findOrphans(world, region).map((key) => `region ${region.id} has ${key} without its parent`),
     );
   const isStuck =
-    world.applying.size > 0 || world.regions.some(({ open, script }) => open.length + script.length > 0);
+    world.applying.size > 0 ||
+    world.regions.some(
+      ({ open, script, openConflicts, priority }) =>
+        open.length + script.length + openConflicts.length + priority.pending.length > 0,
+    );
   if (isStuck) broken.push('it does not come to rest');
+  broken.push(...findLostTags(world), ...findWrongPriorities(world));
   return broken;
 }
 

@@ -1,6 +1,10 @@
 import { compareVersions } from '../../../src/multi-leader/core/version.ts';
 import { rowId } from '../../../src/multi-leader/core/change.ts';
 import type { Change } from '../../../src/multi-leader/core/change.ts';
+import { applyOperation, replay } from '../../../src/multi-leader/core/merge.ts';
+import { refereeByPriority } from '../../../src/multi-leader/core/referee-rule.ts';
+import { resolveRow } from '../../../src/multi-leader/core/resolve-rule.ts';
+import type { ResolvedRow } from '../../../src/multi-leader/core/resolve-rule.ts';
 import type { Setup } from './run.ts';
 
 /** More keys than values, which come back: rows take them from each other. */
@@ -9,6 +13,16 @@ const UNIQUE: Setup = { hasUniqueValues: true, valueCount: 3, keys: 4, transacti
 const TRUNCATES: Setup = { hasTruncates: true, keys: 3, transactions: 5 };
 
 const FAMILIES: Setup = { orphanRule: 'restore-parent', transactions: 5, isUpdateOnly: false };
+
+const RESOLVER: Setup = { mode: 'merge', resolver: 'unites', hasDeletes: false };
+
+/** Each region writes a row once, in another order than their priority. */
+const PRIORITY: Setup = {
+  mode: 'merge',
+  hasDeletes: false,
+  transactions: 1,
+  priorities: [[2, 0, 1], null, null],
+};
 
 /** Every one must converge with every seed. */
 export const SETUPS: Readonly<Record<string, Setup>> = {
@@ -28,6 +42,18 @@ export const SETUPS: Readonly<Record<string, Setup>> = {
   'orphans-are-deleted': { ...FAMILIES, orphanRule: 'delete-orphan', crashes: 2 },
   merge: { mode: 'merge', crashes: 3 },
   'merge-four-regions-one-key': { mode: 'merge', regions: 4, keys: 1, transactions: 3 },
+  resolver: { ...RESOLVER, crashes: 2 },
+  'resolver-and-deletes': { ...RESOLVER, hasDeletes: true },
+  'resolver-that-never-gives-the-same-twice': {
+    ...RESOLVER,
+    resolver: 'grows',
+    regions: 4,
+    keys: 1,
+    transactions: 3,
+  },
+  priority: { ...PRIORITY, crashes: 2 },
+  escrow: { isEscrow: true },
+  'priority-and-deletes': { ...PRIORITY, hasDeletes: true, transactions: 4 },
 };
 
 interface Mutant extends Setup {
@@ -205,11 +231,133 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     rules: { locksParents: false },
     firstSeed: 1_200,
   },
+  E1: { what: 'what is given is not taken off', isEscrow: true, escrow: { takesOff: false } },
+  E2: {
+    what: 'a part is added, and where the log was read in another transaction',
+    isEscrow: true,
+    escrow: { receives: 'before-position' },
+  },
+  E3: {
+    what: 'where the log was read is moved before a part is added',
+    isEscrow: true,
+    escrow: { receives: 'after-position' },
+  },
+  E4: {
+    what: 'what is given may be sold meanwhile',
+    isEscrow: true,
+    escrow: { looksWhenItGives: false },
+  },
+  E5: { what: 'nobody gives', isEscrow: true, escrow: { decideGrants: () => [] } },
+  E6: {
+    what: 'a region gives all that it has',
+    isEscrow: true,
+    escrow: {
+      decideGrants: (held, min, [other]) =>
+        other === undefined || held <= min ? [] : [{ to: other.region, amount: held - min }],
+    },
+  },
+  V1: { what: 'what a resolver decided is not written', ...RESOLVER, rules: { resolveRow: decideNothing } },
+  V2: {
+    what: 'each conflict is decided by the last writes, and not by the answer before',
+    ...RESOLVER,
+    rules: { resolveRow: forgetAnswers },
+  },
+  V3: {
+    what: 'what was decided is written over what was written meanwhile',
+    ...RESOLVER,
+    rules: {
+      resolveRow: (base, operations, rules) =>
+        resolveRow(base, operations, rules, replay(base, operations, rules)),
+    },
+  },
+  V4: {
+    what: 'every region asks its resolver',
+    ...RESOLVER,
+    resolver: 'grows',
+    rules: { isReferee: () => true },
+  },
+  V5: { what: 'no region asks its resolver', ...RESOLVER, rules: { isReferee: () => false } },
+  V6: {
+    what: 'an answer replaces what counters add up to',
+    ...RESOLVER,
+    rules: {
+      resolveRow: (base, operations, rules, here) =>
+        resolveRow(
+          base,
+          operations,
+          rules.map(() => 'last' as const),
+          here,
+        ),
+    },
+  },
+  P1: {
+    what: "the last region's write stays, not the first one's",
+    ...PRIORITY,
+    rules: {
+      refereeByPriority: (start, operations, rules, priorities, writersOf) =>
+        refereeByPriority(
+          start,
+          operations,
+          rules,
+          priorities.map((ranks) => ranks?.toReversed() ?? null),
+          writersOf,
+        ),
+    },
+  },
+  P2: { what: 'nobody decides by priority', ...PRIORITY, rules: { isReferee: () => false } },
+  P3: {
+    what: 'what is decided is not put on top of what was written meanwhile',
+    ...PRIORITY,
+    rules: { putOnTop: (here) => here },
+  },
+  P4: {
+    what: "what a referee writes counts as its own region's write",
+    ...PRIORITY,
+    rules: { remembersCarriedOut: false },
+    firstSeed: 800,
+  },
+  P5: {
+    what: 'counters are decided by priority too',
+    ...PRIORITY,
+    hasDeletes: true,
+    transactions: 4,
+    rules: {
+      refereeByPriority: (start, operations, rules, priorities, writersOf) =>
+        refereeByPriority(
+          start,
+          operations,
+          rules.map(() => 'last' as const),
+          priorities,
+          writersOf,
+        ),
+    },
+  },
   M47: {
     what: 'of a row changed twice in a batch the first change stands',
     rules: { collapse: keepFirst },
   },
 };
+
+function* decideNothing(
+  ...[base, operations, rules, here]: Parameters<typeof resolveRow>
+): ReturnType<typeof resolveRow> {
+  const { answered } = yield* resolveRow(base, operations, rules, here);
+  return { wanted: here, answered };
+}
+
+/** One conflict at a time, each from what the last writes have left. */
+function* forgetAnswers(
+  ...[base, operations, rules, here]: Parameters<typeof resolveRow>
+): ReturnType<typeof resolveRow> {
+  let resolved: ResolvedRow = { wanted: here, answered: [] };
+  let settled = base;
+  for (const operation of operations) {
+    const one = yield* resolveRow(settled, [operation], rules, here);
+    if (one.answered.length > 0) resolved = one;
+    settled = applyOperation(settled, operation, rules);
+  }
+  return resolved;
+}
 
 function keepFirst<Row>(changes: readonly Change<Row>[]): Change<Row>[] {
   const first = new Map<string, Change<Row>>();

@@ -10,6 +10,8 @@ import {
   rewrite,
 } from './local-steps.ts';
 import { judge, judgeableOrphans, parentsAreHeld } from './orphans.ts';
+import { carryOut, decidedKeys } from './priority.ts';
+import { resolvableKeys, resolveConflict } from './resolving.ts';
 import { empty, mayEmpty, mayTruncate, nextTruncate } from './truncate.ts';
 import { clockOf, linkId, regionAt, WHOLE_TABLE } from './world.ts';
 import type { RegionState, ScriptStep, World } from './world.ts';
@@ -21,7 +23,7 @@ export type Step =
   | { readonly kind: 'stamp' | 'log' | 'show'; readonly region: number; readonly index: number }
   | { readonly kind: 'wait' | 'lock'; readonly from: number; readonly to: number; readonly count: number }
   | { readonly kind: 'commit' | 'crash' | 'empty'; readonly from: number; readonly to: number }
-  | { readonly kind: 'judge'; readonly region: number; readonly key: string }
+  | { readonly kind: 'judge' | 'resolve' | 'carry-out'; readonly region: number; readonly key: string }
   | { readonly kind: 'tick'; readonly by: number };
 
 const PROMISE_LIMIT = 40;
@@ -65,6 +67,8 @@ function localSteps(world: World, region: RegionState, steps: Step[]): void {
   if (isFree && mayLook && (lowestOf(world, region) ?? -1) > region.lastPruned)
     steps.push({ kind: 'prune', region: id });
   for (const key of judgeableOrphans(world, region)) steps.push({ kind: 'judge', region: id, key });
+  for (const key of resolvableKeys(region)) steps.push({ kind: 'resolve', region: id, key });
+  for (const key of decidedKeys(region)) steps.push({ kind: 'carry-out', region: id, key });
   if (world.clockStepsLeft > 0) steps.push({ kind: 'clock-back', region: id });
   const [again] = region.rewrites;
   if (again !== undefined && clockOf(world, region) > again.afterUs && !region.locks.has(again.key))
@@ -142,6 +146,12 @@ export function takeStep(world: World, step: Step): void {
       break;
     case 'judge':
       judge(world, step.region, step.key);
+      break;
+    case 'resolve':
+      resolveConflict(world, step.region, step.key);
+      break;
+    case 'carry-out':
+      carryOut(world, step.region, step.key);
       break;
     case 'rewrite':
       rewrite(world, step.region);

@@ -4,6 +4,7 @@ import type { Image } from '../../../src/multi-leader/core/image.ts';
 import type { ColumnRule, Conflict, Operation } from '../../../src/multi-leader/core/merge.ts';
 import { laterVersion } from '../../../src/multi-leader/core/version.ts';
 import type { PresentRow } from '../../../src/multi-leader/core/row-rule.ts';
+import type { Priorities } from '../../../src/multi-leader/core/referee-rule.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { SHIPPED } from './rules.ts';
 import type { RegionRules } from './rules.ts';
@@ -38,6 +39,8 @@ export interface LogEntry {
   readonly timeUs: number;
   readonly isApplied: boolean;
   readonly changes: readonly LoggedChange[];
+  /** Of what somebody wrote, how far each region's log was known to who did; null of what was applied or decided. */
+  readonly known: readonly number[] | null;
 }
 
 /**
@@ -47,6 +50,7 @@ export interface LogEntry {
 export interface OpenTransaction {
   readonly xid: number;
   readonly changes: readonly LoggedChange[];
+  readonly known: readonly number[];
   state: 'open' | 'stamped' | 'logged';
   timeUs: number;
 }
@@ -70,6 +74,13 @@ export interface RegionState {
   /** In merge mode, what is not settled of each row. */
   readonly journal: Map<string, { base: Row | null; operations: Operation[] }>;
   readonly conflicts: Conflict[];
+  /** Rows that this region referees, with settled operations that its resolver is to be asked about. */
+  readonly openConflicts: {
+    readonly key: string;
+    readonly base: Row | null;
+    readonly operations: readonly Operation[];
+  }[];
+  readonly priority: PriorityState;
   /** How far the own reader is in the own log. */
   ownPosition: number;
   /** How far each other region's log is applied here. */
@@ -88,6 +99,24 @@ export interface RegionState {
   /** The highest version that a key has ever shown here. */
   readonly shown: Map<string, Version>;
 }
+
+/** What a region has to remember as the referee of rows by the regions' priority. */
+export interface PriorityState {
+  readonly known: Map<
+    string,
+    { readonly writers: Writers; readonly isOpen: boolean; readonly decided: Row | null }
+  >;
+  readonly pending: {
+    readonly key: string;
+    readonly settled: Row | null;
+    readonly decided: Row | null;
+    readonly writers: Writers;
+  }[];
+  readonly carriedOut: Map<string, { readonly row: Row; readonly writers: Writers }>;
+}
+
+/** By column, whose write stands; null where that is not known any more. */
+export type Writers = readonly (number | null)[];
 
 /** One batch on its way from a region into another. */
 export interface Applying {
@@ -124,6 +153,12 @@ export interface World {
   readonly hasUniqueValues: boolean;
   /** What becomes of a row, of key c…, without its parent, of key p…, which its first column names; null for no such rows. */
   readonly orphanRule: OrphanRule | null;
+  /** Rows have tags in the first column, and a resolver that unites them; a growing one never gives the same twice. */
+  readonly resolver: 'unites' | 'grows' | null;
+  /** Of the first column, the regions whose write stays, the first one first. */
+  readonly priorities: Priorities | null;
+  /** How often the resolver was asked. */
+  asked: number;
   /** Rows that only the look before pruning has put right. */
   repaired: number;
   decisions: number;
@@ -150,6 +185,8 @@ export interface WorldOptions {
   readonly valueCount?: number;
   readonly hasUniqueValues?: boolean;
   readonly orphanRule?: OrphanRule | null;
+  readonly resolver?: World['resolver'];
+  readonly priorities?: World['priorities'];
 }
 
 const SETTLED_XID = 0;
@@ -179,6 +216,8 @@ export function createWorld(options: WorldOptions): World {
     orphans: new Set(),
     journal: new Map(),
     conflicts: [],
+    openConflicts: [],
+    priority: { known: new Map(), pending: [], carriedOut: new Map() },
     ownPosition: 0,
     positions: new Map(),
     promised: new Map(),
@@ -207,6 +246,9 @@ export function createWorld(options: WorldOptions): World {
     valueCount: options.valueCount ?? 0,
     hasUniqueValues: options.hasUniqueValues ?? false,
     orphanRule: options.orphanRule ?? null,
+    resolver: options.resolver ?? null,
+    priorities: options.priorities ?? null,
+    asked: 0,
     repaired: 0,
     decisions: 0,
   };
@@ -227,8 +269,9 @@ export function log(
   timeUs: number,
   isApplied: boolean,
   changes: readonly LoggedChange[],
+  known: readonly number[] | null = null,
 ): void {
-  region.log.push({ lsn: region.log.length + 1, timeUs, isApplied, changes });
+  region.log.push({ lsn: region.log.length + 1, timeUs, isApplied, changes, known });
 }
 
 /** The later one of a key's tombstone and its table's. */
@@ -274,4 +317,17 @@ export function isEarlier(a: Version, b: Version): boolean {
   if (a.timeUs !== b.timeUs) return a.timeUs < b.timeUs;
   if (a.region !== b.region) return a.region < b.region;
   return a.lsn < b.lsn;
+}
+
+/** A region's own write in one step, of what it decided by itself. */
+export function writeAtOnce(world: World, region: RegionState, change: LoggedChange): void {
+  world.now++;
+  const timeUs = clockOf(world, region);
+  const xid = region.nextXid++;
+  region.transactions.set(xid, { timeUs, isApplied: false });
+  log(region, timeUs, false, [change]);
+  if (change.row === null) region.rows.delete(change.key);
+  else region.rows.set(change.key, { row: change.row, xid });
+  const version = { timeUs, region: region.id, lsn: 0n };
+  region.shown.set(change.key, laterVersion(region.shown.get(change.key), version));
 }

@@ -39,6 +39,9 @@ const DECISIONS = {
   merged: 'both are in the result',
   'later-wins': 'the later one stands',
   same: 'both did the same',
+  resolved: 'the resolver decided',
+  parked: 'parked, for a person to decide',
+  'region-priority': 'the first region stands',
 };
 
 /**
