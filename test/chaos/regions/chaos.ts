@@ -243,8 +243,8 @@ class ChaosRegions implements AsyncDisposable {
       const compare = (): Promise<Comparison> =>
         compareSettled(clients, [...shapes.values()], { patienceMs: PATIENCE_MS, pause: () => delay(300) });
       await compare();
-      // Once all has arrived it is decided about rows without their parent, which writes again.
-      await untilNoOrphans(clients).catch((error: unknown) => violations.push((error as Error).message));
+      // Once all has arrived it is decided about rows without their parent and about carts, which writes again.
+      await untilDecided(clients).catch((error: unknown) => violations.push((error as Error).message));
       const comparison = await compare();
       if (!comparison.isEqual) violations.push(`regions differ: ${JSON.stringify(comparison.differences)}`);
       for (const { name, client } of clients) {
@@ -255,7 +255,7 @@ class ChaosRegions implements AsyncDisposable {
         if (rows[0]?.counted !== rows[0]?.told)
           violations.push(`${name}: the counters say ${rows[0]?.counted}, and the history ${rows[0]?.told}`);
       }
-      violations.push(...(await this.#findLost(clients)));
+      violations.push(...(await this.#findLost(clients)), ...(await this.#findLostItems(clients)));
       return comparison.tables.reduce((sum, table) => sum + (table.rows['eu'] ?? 0), 0);
     } finally {
       await Promise.all(clients.map(({ client }) => client.end().catch(() => undefined)));
@@ -282,6 +282,19 @@ class ChaosRegions implements AsyncDisposable {
           (id) =>
             `${id}, acknowledged in ${place.name}, is lost: ${JSON.stringify(found.map(({ name, rows }) => [name, rows.get(id) ?? null]))}`,
         ),
+    );
+  }
+
+  /** Acknowledged items that are in no cart: a resolver unites carts, and nothing is ever taken out. */
+  async #findLostItems(clients: readonly { readonly client: pg.Client }[]): Promise<string[]> {
+    const { rows = [] } =
+      (await clients[0]?.client.query<{ item: string }>('SELECT unnest(items) AS item FROM public.carts')) ??
+      {};
+    const found = new Set(rows.map(({ item }) => item));
+    return this.#regions.flatMap(({ place, writer }) =>
+      writer.inCarts
+        .filter((item) => !found.has(item))
+        .map((item) => `${item}, put into a cart in ${place.name}, is in none`),
     );
   }
 
@@ -324,15 +337,16 @@ class ChaosRegions implements AsyncDisposable {
   }
 }
 
-async function untilNoOrphans(clients: readonly { readonly client: pg.Client }[]): Promise<void> {
+async function untilDecided(clients: readonly { readonly client: pg.Client }[]): Promise<void> {
   const sql = `SELECT (SELECT count(*)::int FROM public.items i WHERE NOT EXISTS (SELECT FROM public.orders WHERE id = i.order_id))
     + (SELECT count(*)::int FROM public.photos p WHERE NOT EXISTS (SELECT FROM public.albums WHERE id = p.album_id))
-    + (SELECT count(*)::int FROM lockstep_regions.orphans) AS orphans`;
+    + (SELECT count(*)::int FROM lockstep_regions.orphans) + (SELECT count(*)::int FROM lockstep_regions.open_conflicts)
+    + (SELECT count(*)::int FROM lockstep_regions.operations) AS open`;
   await until(
-    'no region has rows without their parent',
+    'nothing is left to decide in any region',
     async () => {
-      const all = await Promise.all(clients.map(({ client }) => client.query<{ orphans: number }>(sql)));
-      return all.every(({ rows }) => rows[0]?.orphans === 0);
+      const all = await Promise.all(clients.map(({ client }) => client.query<{ open: number }>(sql)));
+      return all.every(({ rows }) => rows[0]?.open === 0);
     },
     PATIENCE_MS,
   );

@@ -20,7 +20,10 @@ ALTER TABLE orders REPLICA IDENTITY FULL;
 CREATE TABLE items (id int PRIMARY KEY, order_id int NOT NULL REFERENCES orders, note text);
 CREATE TABLE albums (id int PRIMARY KEY, note text);
 CREATE TABLE photos (id int PRIMARY KEY, album_id int NOT NULL REFERENCES albums ON DELETE CASCADE);
+CREATE TABLE carts (id int PRIMARY KEY, items text[] NOT NULL, note text NOT NULL);
+ALTER TABLE carts REPLICA IDENTITY FULL;
 INSERT INTO counted SELECT g, 0 FROM generate_series(1, 20) g;
+INSERT INTO carts SELECT g, '{}', 'new' FROM generate_series(1, 40) g;
 `;
 
 const KEYS = 100;
@@ -33,6 +36,8 @@ export class RegionWriter {
   readonly #number: number;
   readonly #random: () => number;
   readonly acknowledged: string[] = [];
+  /** What was put into carts, each a word of its own. */
+  readonly inCarts: string[] = [];
   writes = 0;
   refused = 0;
   #isStopped = false;
@@ -119,6 +124,8 @@ export class RegionWriter {
         [below(60), below(20)],
       ],
       [0.5, 'DELETE FROM albums WHERE id = $1', [below(20)]],
+      [1, 'UPDATE carts SET note = $2 WHERE id = $1', [1 + below(40), text]],
+      [0.5, 'UPDATE carts SET items = items || $2::text WHERE id = $1', [1 + below(40), text]],
       [
         4,
         `WITH c AS (UPDATE counted SET n = n + $2 WHERE id = $1 RETURNING id)
@@ -133,6 +140,7 @@ export class RegionWriter {
       await client.query(statement, values);
       this.writes++;
       if (index === kinds.length - 1) this.acknowledged.push(id);
+      if (index === kinds.length - 2) this.inCarts.push(text);
     } catch (error) {
       if (!EXPECTED.has((error as pg.DatabaseError).code ?? '')) throw error;
       this.refused++;
