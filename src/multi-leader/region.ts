@@ -26,6 +26,8 @@ export interface RegionOptions {
   readonly name: string;
   /** All regions with their leaders, in the order that they were founded in. */
   readonly regions: readonly { readonly name: string; readonly url: string }[];
+  /** Names of those that have left for good; their places in the order stay. */
+  readonly left?: readonly string[];
   /** What they share and how; the same for all of them. */
   readonly definition?: RegionsDefinition;
   /** The file that exports the definition; resolvers run in a thread that loads it anew. Needed where there are any. */
@@ -83,6 +85,8 @@ const WELL_AFTER_MS = 5_000;
 export class Region {
   readonly #options: RegionOptions;
   readonly #number: number;
+  /** Numbers of the regions that have not left. */
+  readonly #present: readonly number[];
   readonly #url: string;
   readonly #turns = new Sequence();
   readonly #links = new Map<string, Link>();
@@ -107,6 +111,13 @@ export class Region {
         `There is no region ${options.name}; there are ${options.regions.map(({ name }) => name).join(', ')}.`,
       );
     }
+    const { left = [] } = options;
+    if (left.includes(options.name))
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `Region ${options.name} has left the others and is not run any more.`,
+      );
+    this.#present = options.regions.flatMap(({ name }, number) => (left.includes(name) ? [] : [number]));
   }
 
   /** Makes the database ready and starts; resolves when the region writes into its log all that others need. */
@@ -120,7 +131,9 @@ export class Region {
     }
     const client = await this.#openControl();
     const names = regions.map((region) => region.name);
-    const shapes = new Map(await prepareRegion(client, { name, names, definition }));
+    const shapes = new Map(
+      await prepareRegion(client, { name, names, left: this.#options.left ?? [], definition }),
+    );
     const { promiseKey } = await readRegionWords(client);
     this.#work.push(
       this.#keep('own reader', () => this.#readOwnAnew(shapes, promiseKey)),
@@ -136,7 +149,7 @@ export class Region {
     if ([...shapes.values()].some(({ resolves }) => resolves))
       this.#work.push(this.#keep('resolvers', () => this.#resolve(shapes, promiseKey)));
     for (const [number, source] of regions.entries()) {
-      if (number === this.#number) continue;
+      if (number === this.#number || !this.#present.includes(number)) continue;
       const link = new Link(
         {
           source: { ...source, number },
@@ -212,7 +225,7 @@ export class Region {
   }
 
   #lowest(): number | null {
-    return lowestPromise([...this.#options.regions.keys()], this.#promised);
+    return lowestPromise(this.#present, this.#promised);
   }
 
   #hear(region: number, timeUs: number): void {
@@ -308,6 +321,7 @@ export class Region {
       shapes,
       region: this.#number,
       names: this.#options.regions.map(({ name }) => name),
+      present: this.#present,
       passOwnLog: () => this.#passOwnLog(),
     });
     await this.#again(client, PRUNE_EVERY_MS, async () => {

@@ -34,6 +34,7 @@ export class RegionServers implements AsyncDisposable {
   readonly #clients: pg.Client[] = [];
   #options: RegionServersOptions = {};
   #places: readonly { readonly name: string; readonly url: string }[] = [];
+  #left: readonly string[] = [];
   definition: RegionsDefinition = {};
 
   static async start(
@@ -88,10 +89,22 @@ export class RegionServers implements AsyncDisposable {
     return new Region({
       name,
       regions: this.#places,
+      left: this.#left,
       definition: this.definition,
       definitionPath: this.#options.definitionPath ?? null,
       onProblem: (problem) => this.problems.push(`${name}: ${problem}`),
     });
+  }
+
+  /** Ends a region's process, and starts those of the others as after `lockstep regions remove`. */
+  async leave(name: string): Promise<void> {
+    await this.at(name).region.stop();
+    this.#left = [...this.#left, name];
+    this.regions.splice(this.regions.indexOf(this.at(name)), 1);
+    for (const other of this.regions.map((one) => one.name)) {
+      await this.at(other).region.stop();
+      await this.startAnew(other);
+    }
   }
 
   /** Another process for the same region, and another connection to its server, which may be another one too. */

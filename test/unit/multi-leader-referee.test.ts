@@ -139,7 +139,7 @@ describe('the priority of regions', () => {
       String.fromCharCode(0, 0, index >> 8, index & 255),
     );
     const counts = [0, 0, 0];
-    for (const key of keys) counts[refereeOf(key, 3)] = (counts[refereeOf(key, 3)] ?? 0) + 1;
+    for (const key of keys) counts[refereeOf(key, [0, 1, 2])] = (counts[refereeOf(key, [0, 1, 2])] ?? 0) + 1;
     expect(Math.min(...counts)).toBeGreaterThan(50);
   });
 });

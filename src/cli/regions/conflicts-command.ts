@@ -1,7 +1,7 @@
 import { SCHEMA } from '../../multi-leader/tables/statements.ts';
 import { openSession } from '../../multi-leader/sessions.ts';
 import { toPlainText } from '../screen/text-width.ts';
-import { findRegion, readRegions } from './regions-folder.ts';
+import { findRegion, presentRegions, readRegions } from './regions-folder.ts';
 
 /** One entry of the log, as `lockstep regions conflicts --json` has it; rows by column, values as text. */
 export interface LoggedConflict {
@@ -45,7 +45,7 @@ export interface ConflictsOptions {
 /** The newest conflicts first, from one region's log; all regions have the same ones once they have settled. */
 export async function readConflicts(options: ConflictsOptions): Promise<LoggedConflict[]> {
   const config = await readRegions(options.state);
-  const place = options.region === null ? config.regions[0] : findRegion(config, options.region);
+  const place = options.region === null ? presentRegions(config)[0] : findRegion(config, options.region);
   const client = await openSession(place?.url ?? '', 'conflicts');
   try {
     const moment = (column: string): string =>

@@ -21,6 +21,7 @@ export async function runRegion(options: {
   const region = new Region({
     name: place.name,
     regions: config.regions.map(({ name, url }) => ({ name, url })),
+    left: config.left ?? [],
     definition: await loadDefinition(config.definition),
     definitionPath: config.definition === null ? null : resolvePath(config.definition),
     onProblem: (problem) => print({ region: place.name, problem }),

@@ -7,8 +7,9 @@ import { readShapes } from '../../multi-leader/tables/shape.ts';
 import { askLink, askStatus } from './ask-region.ts';
 import { readConflicts, renderConflicts } from './conflicts-command.ts';
 import { runRegion } from './region-command.ts';
+import { removeRegion } from './remove-command.ts';
 import { renderReplay, replayConflicts } from './replay-command.ts';
-import { findRegion, loadDefinition, readRegions } from './regions-folder.ts';
+import { findRegion, loadDefinition, presentRegions, readRegions } from './regions-folder.ts';
 import type { RegionsConfig } from './regions-folder.ts';
 import { renderComparison, renderRegions } from './render.ts';
 import type { AnsweredRegion } from './render.ts';
@@ -97,6 +98,18 @@ export function addRegionsCommands(program: Command, state: State): void {
       });
   }
   regions
+    .command('remove')
+    .description('let a region leave for good, once the others have all that was written there')
+    .argument('<region>')
+    .option(...state)
+    .option('--patience <seconds>', 'how long to wait for what is under way', Number, 30)
+    .option(...json)
+    .action(async (name: string, options: Options & { patience: number }) => {
+      const others = await removeRegion(options.state, name, options.patience * 1_000);
+      const said = `${name} has left. Copy regions.json beside ${others.join(', ')}, start their processes again, and end that of ${name}: what is written there from now on reaches nobody.`;
+      print(options, { left: name, regions: others }, () => said);
+    });
+  regions
     .command('run')
     .description("run one region's process: beside its leader, until a signal")
     .argument('<region>')
@@ -113,7 +126,10 @@ function print(options: Options, document: unknown, render: () => string): void 
 
 async function askAll(config: RegionsConfig): Promise<AnsweredRegion[]> {
   return Promise.all(
-    config.regions.map(async (region) => ({ name: region.name, status: await askStatus(config, region) })),
+    presentRegions(config).map(async (region) => ({
+      name: region.name,
+      status: await askStatus(config, region),
+    })),
   );
 }
 
@@ -121,7 +137,10 @@ async function askAll(config: RegionsConfig): Promise<AnsweredRegion[]> {
 async function compareAll(config: RegionsConfig, patienceMs: number): Promise<Comparison> {
   const definition = await loadDefinition(config.definition);
   const regions = await Promise.all(
-    config.regions.map(async ({ name, url }) => ({ name, client: await openSession(url, 'compare') })),
+    presentRegions(config).map(async ({ name, url }) => ({
+      name,
+      client: await openSession(url, 'compare'),
+    })),
   );
   try {
     const [first] = regions;

@@ -26,6 +26,8 @@ export interface RegionsConfig {
   readonly token: string;
   /** In the order that they were founded in. */
   readonly regions: readonly RegionPlace[];
+  /** Names of those that have left for good: their places in the order stay. */
+  readonly left?: readonly string[] | undefined;
 }
 
 const RegionsFile: z.ZodType<RegionsConfig> = z.strictObject({
@@ -41,6 +43,7 @@ const RegionsFile: z.ZodType<RegionsConfig> = z.strictObject({
       }),
     )
     .min(2),
+  left: z.array(z.string()).optional(),
 });
 
 /** Reads the regions below a state folder. Throws CONFIG_INVALID with the remedy. */
@@ -75,12 +78,18 @@ export async function writeRegions(stateDir: string, config: RegionsConfig): Pro
   await replaceFile(join(folder, REGIONS_FILE), `${JSON.stringify(config, null, 2)}\n`, null);
 }
 
+/** Those that have not left. */
+export function presentRegions({ regions, left = [] }: RegionsConfig): readonly RegionPlace[] {
+  return regions.filter(({ name }) => !left.includes(name));
+}
+
 export function findRegion(config: RegionsConfig, name: string): RegionPlace {
-  const found = config.regions.find((region) => region.name === name);
+  const regions = presentRegions(config);
+  const found = regions.find((region) => region.name === name);
   if (found !== undefined) return found;
   throw new LockstepError(
     'CONFIG_INVALID',
-    `There is no region ${name}; there are ${config.regions.map((region) => region.name).join(', ')}.`,
+    `There is no region ${name}; there are ${regions.map((region) => region.name).join(', ')}.`,
   );
 }
 

@@ -13,7 +13,7 @@ import { LockstepError } from '../../model/errors.ts';
 import { toPlainText } from '../screen/text-width.ts';
 import { readConflicts } from './conflicts-command.ts';
 import type { ConflictsOptions, LoggedConflict, LoggedRow } from './conflicts-command.ts';
-import { findRegion, loadDefinition, readRegions } from './regions-folder.ts';
+import { findRegion, loadDefinition, presentRegions, readRegions } from './regions-folder.ts';
 
 /** A logged conflict, and what the definition that is tried makes of it; an entry of `lockstep regions test --json`. */
 export interface ReplayedConflict {
@@ -48,7 +48,7 @@ export async function replayConflicts(
       'Name the file of the definition to try: these regions have none.',
     );
   const definition = await loadDefinition(path);
-  const place = options.region === null ? config.regions[0] : findRegion(config, options.region);
+  const place = options.region === null ? presentRegions(config)[0] : findRegion(config, options.region);
   const client = await openSession(place?.url ?? '', 'replay');
   const runner = new ResolverRunner(resolve(path));
   try {

@@ -1,7 +1,7 @@
 import type { WorldSource } from '../../admin/world/world.ts';
 import { askLink, askStatus } from './ask-region.ts';
 import { readConflicts } from './conflicts-command.ts';
-import { findRegion } from './regions-folder.ts';
+import { findRegion, presentRegions } from './regions-folder.ts';
 import type { RegionsConfig } from './regions-folder.ts';
 
 const CONFLICTS = 20;
@@ -17,7 +17,7 @@ export function createWorldSource(
     async picture() {
       const [conflicts, ...answered] = await Promise.all([
         readConflicts({ state, region: null, table: null, limit: CONFLICTS }).catch(() => []),
-        ...config.regions.map(async (region) => ({
+        ...presentRegions(config).map(async (region) => ({
           name: region.name,
           status: await askStatus(config, region),
         })),

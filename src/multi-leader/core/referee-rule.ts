@@ -3,11 +3,16 @@ import type { Image } from './image.ts';
 import { applyOperation } from './merge.ts';
 import type { ColumnRule, Operation } from './merge.ts';
 
-/** The region that decides about a row's conflicts: every region names the same one, and no two decide about one row. */
-export function refereeOf(key: string, regionCount: number): number {
+/**
+ * The region that decides about a row's conflicts, one of those that are there: every region names the same one, and no two
+ * decide about one row. Throws RangeError without any.
+ */
+export function refereeOf(key: string, regions: readonly number[]): number {
   let hash = 2_166_136_261;
   for (let at = 0; at < key.length; at++) hash = Math.imul(hash ^ key.charCodeAt(at), 16_777_619) >>> 0;
-  return hash % regionCount;
+  const referee = regions[hash % regions.length];
+  if (referee === undefined) throw new RangeError('there is no region to decide');
+  return referee;
 }
 
 /** What a table's columns go by: the rank of each region, the first one wins; null for a column that has none. */

@@ -20,6 +20,8 @@ export interface PrunerOptions {
   readonly region: number;
   /** All regions' names, by number. */
   readonly names: readonly string[];
+  /** Numbers of those that have not left. */
+  readonly present: readonly number[];
   readonly passOwnLog: () => Promise<void>;
 }
 

@@ -19,6 +19,8 @@ export interface Referee {
   readonly region: number;
   /** All regions' names, by number. */
   readonly names: readonly string[];
+  /** Numbers of those that have not left. */
+  readonly present: readonly number[];
 }
 
 /**
@@ -26,11 +28,11 @@ export interface Referee {
  * the regions' priority has another row than the last writes.
  */
 export async function noteDecisions(
-  { client, shape, region, names }: Referee,
+  { client, shape, region, names, present }: Referee,
   rows: readonly FoldedRow[],
 ): Promise<void> {
   if (shape.priority === null) return;
-  const own = rows.filter(({ key }) => refereeOf(key, names.length) === region);
+  const own = rows.filter(({ key }) => refereeOf(key, present) === region);
   if (own.length === 0) return;
   const priorities: Priorities = shape.priority.map(
     (order) => order?.map((name) => names.indexOf(name)) ?? null,

@@ -38,19 +38,19 @@ export async function noteOpenConflicts(
     client,
     shape,
     region,
-    names,
+    present,
   }: {
     readonly client: pg.Client;
     readonly shape: TableShape;
     readonly region: number;
-    /** All regions' names, by number. */
-    readonly names: readonly string[];
+    /** Numbers of the regions that have not left. */
+    readonly present: readonly number[];
   },
   rows: readonly FoldedRow[],
 ): Promise<void> {
   if (!shape.resolves) return;
   for (const { key, base, operations } of rows) {
-    if (refereeOf(key, names.length) !== region) continue;
+    if (refereeOf(key, present) !== region) continue;
     const conflicts = findConflicts(base, operations, shape.merge ?? []);
     if (conflicts.length === 0) continue;
     const written = operations.map(({ version, old, row }): WrittenOperation => [

@@ -149,6 +149,8 @@ export interface RegionPlace {
   readonly name: string;
   /** All of them, in the order that they were founded in. */
   readonly names: readonly string[];
+  /** Those of them that have left for good. */
+  readonly left?: readonly string[];
   readonly definition: RegionsDefinition;
 }
 

@@ -31,7 +31,8 @@ export async function prepareRegion(
   await prepareMetadata(client, place);
   await prepareWriters(client, [...shapes.values()]);
   await publish(client, [...shapes.values()]);
-  const others = place.names.filter((name) => name !== place.name);
+  const { left = [] } = place;
+  const others = place.names.filter((name) => name !== place.name && !left.includes(name));
   await checkSlots(client, place.name, others);
   for (const slot of [OWN_SLOT, ...others.map(nameFor)]) {
     await client.query(
@@ -47,6 +48,11 @@ export async function prepareRegion(
       [origin],
     );
   }
+  // Nobody reads them any more, and they would keep the log for ever.
+  await client.query(
+    `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = ANY ($1) AND NOT active`,
+    [left.map(nameFor)],
+  );
   await spreadSequences(client, [...shapes.values()], place.names.indexOf(place.name));
   await markFounded(client);
   return shapes;

@@ -124,7 +124,7 @@ export const SHIPPED: RegionRules = {
   resolveRow,
   refereeByPriority,
   putOnTop,
-  isReferee: (key, regionCount, region) => refereeOf(key, regionCount) === region,
+  isReferee: (key, regionCount, region) => refereeOf(key, [...Array(regionCount).keys()]) === region,
   remembersCarriedOut: true,
   escrow: { decideGrants, takesOff: true, looksWhenItGives: true, receives: 'with-position' },
   truncateLeavesTombstone: true,
