@@ -156,7 +156,7 @@ describe('a definition', () => {
 });
 
 describe('how far a link is', () => {
-  const positions = { isFounded: true, letGo: 5n, end: 9n, applied: 7n };
+  const positions = { isFounded: true, wentBack: false, letGo: 5n, end: 9n, applied: 7n };
   it.each([
     ['goes on', 'go', {}],
     ['goes on where all is let go of that was applied', 'go', { letGo: 7n }],
@@ -164,6 +164,7 @@ describe('how far a link is', () => {
     ['lacks what was let go of', 'target-went-back', { letGo: 8n }],
     ['has more than there is', 'source-went-back', { end: 6n }],
     ['has more than there is, and no slot', 'source-went-back', { end: 6n, letGo: null }],
+    ['is of one that knows it was put back', 'source-went-back', { wentBack: true }],
     ['has lost its slot', 'slot-gone', { letGo: null }],
     ['has no slot yet', 'not-ready', { letGo: null, isFounded: false, applied: 0n }],
   ] as const)('%s: %s', (_what, verdict, change) => {

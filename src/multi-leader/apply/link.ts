@@ -159,7 +159,7 @@ export class Link {
     try {
       const applied = await readProgress(client, origin);
       const { definition } = this.#options;
-      checkSource(words, { source: source.name, own: own.name, definition, applied });
+      await checkSource(client, words, { source: source.name, own: own.name, definition, applied });
       const stream = await ChangeStream.open({
         from: source.url,
         slot: nameFor(own.name),

@@ -1,9 +1,10 @@
+import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { parseLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { judgePositions } from '../core/position-rule.ts';
 import { openSession } from '../sessions.ts';
-import { readRegionWords } from '../setup/metadata.ts';
+import { markWentBack, readRegionWords } from '../setup/metadata.ts';
 import type { RegionWords } from '../setup/metadata.ts';
 import { nameFor } from '../setup/region-setup.ts';
 
@@ -29,11 +30,15 @@ export async function askSource(source: { readonly url: string }, own: string): 
   }
 }
 
-/** Throws CONFIG_INVALID, with a sentence for people, where going on would lose something or let regions disagree. */
-export function checkSource(
-  { definition, isFounded, letGo, end }: SourceWords,
+/**
+ * Throws CONFIG_INVALID, with a sentence for people, where going on would lose something or let regions disagree. `client`: where
+ * this region notes that it was put back, so that the others know it whenever they ask.
+ */
+export async function checkSource(
+  client: pg.Client,
+  { definition, isFounded, wentBack, letGo, end }: SourceWords,
   link: { readonly source: string; readonly own: string; readonly definition: string; readonly applied: Lsn },
-): void {
+): Promise<void> {
   const { source, own, applied } = link;
   if (definition !== link.definition) {
     throw new LockstepError(
@@ -41,10 +46,11 @@ export function checkSource(
       `Start regions ${source} and ${own} with the same definition: they would not agree about what they both write. The changes wait until then.`,
     );
   }
-  const verdict = judgePositions({ isFounded, letGo, end, applied });
+  const verdict = judgePositions({ isFounded, wentBack, letGo, end, applied });
   if (verdict === 'go') return;
   if (verdict === 'not-ready')
     throw new LockstepError('CONFIG_INVALID', 'The other region is not ready yet.', { retryable: true });
+  if (verdict === 'target-went-back') await markWentBack(client);
   const remedy = 'Found the regions anew, as docs/multi-leader.md says under "A region that was put back"';
   const said = {
     'slot-gone': `${source} has no slot for ${own} any more: it was dropped, or given up because ${own} was away for too long, or the data of ${source} were put back from a backup. What ${source} wrote meanwhile cannot be had from its log`,

@@ -12,7 +12,8 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.regions (
   names text[] NOT NULL
 );
 ALTER TABLE ${SCHEMA}.regions ADD COLUMN IF NOT EXISTS definition text,
-  ADD COLUMN IF NOT EXISTS is_founded boolean NOT NULL DEFAULT false;
+  ADD COLUMN IF NOT EXISTS is_founded boolean NOT NULL DEFAULT false,
+  ADD COLUMN IF NOT EXISTS went_back boolean NOT NULL DEFAULT false;
 CREATE TABLE IF NOT EXISTS ${SCHEMA}.records (
   table_name text NOT NULL,
   key bytea NOT NULL,
@@ -227,12 +228,19 @@ export interface RegionWords {
   readonly definition: string | null;
   /** It has made a slot for each other region, once. */
   readonly isFounded: boolean;
+  /** It has found that it was put back to an earlier state. */
+  readonly wentBack: boolean;
+}
+
+export async function markWentBack(client: pg.Client): Promise<void> {
+  await client.query(`UPDATE ${SCHEMA}.regions SET went_back = true WHERE NOT went_back`);
 }
 
 export async function readRegionWords(client: pg.Client): Promise<RegionWords> {
   await checkOwner(client);
   const { rows } = await client.query<RegionWords>(
-    `SELECT p.key AS "promiseKey", r.definition, r.is_founded AS "isFounded" FROM ${SCHEMA}.promise_key p, ${SCHEMA}.regions r`,
+    `SELECT p.key AS "promiseKey", r.definition, r.is_founded AS "isFounded",
+       r.went_back AS "wentBack" FROM ${SCHEMA}.promise_key p, ${SCHEMA}.regions r`,
   );
   if (rows[0] !== undefined) return rows[0];
   throw new LockstepError('CONFIG_INVALID', 'The other region is not ready yet.', { retryable: true });
