@@ -150,7 +150,7 @@ export class ConflictResolver {
       kind: question.kind,
       decision: answer.kind === 'parked' ? 'parked' : 'resolved',
       reason: answer.kind === 'parked' ? answer.reason : null,
-      earlier,
+      earlier: earlier && { timeUs: earlier.timeUs, region: earlier.region },
       // Beside the entry that every region makes of the same writes, which has a place in the log here.
       later: {
         timeUs: last?.timeUs ?? 0,
