@@ -148,7 +148,7 @@ describe('what a region writes in tables of other owners', () => {
       await session.query(`CREATE TABLE public.seen (who text); GRANT ALL ON public.seen TO PUBLIC;
         CREATE TABLE public.taken (id int PRIMARY KEY); INSERT INTO public.taken VALUES (1);
         GRANT CREATE ON SCHEMA public TO shopkeeper; ALTER TABLE public.taken OWNER TO shopkeeper`);
-      await prepareMetadata(session, 'eu', ['eu', 'us']);
+      await prepareMetadata(session, { name: 'eu', names: ['eu', 'us'], definition: {} });
       const shapes = await readShapes(session, { except: ['seen'] });
       const shape = shapes.get('public.taken');
       if (shape === undefined) throw new Error('the table is not shared');

@@ -62,10 +62,13 @@ describe('a region that was put back to an earlier state', () => {
   it('does not start where its slots are gone, as after a backup was restored', async () => {
     const { region, client } = servers.at('ap');
     await region.stop();
+    // The other region's link reads from it.
+    await servers.at('us').region.setCut('ap', true);
     await until('the slot can be dropped', async () => {
       await client.query(`SELECT pg_drop_replication_slot('lockstep_us')`);
       return true;
     });
+    await servers.at('us').region.setCut('ap', false);
     await expect(servers.startAnew('ap')).rejects.toMatchObject({
       code: 'CONFIG_INVALID',
       message: expect.stringContaining('replication slot lockstep_us of region ap is gone'),
