@@ -16,7 +16,9 @@ describe('regions that write to the same keys', () => {
   it.each(Object.entries(SETUPS))('are put to the test in %s: changes meet', (_name, setup) => {
     let decisions = 0;
     for (let seed = 1; seed <= 50; seed++) decisions += runRegions(seed, setup).decisions;
-    expect(decisions / 50).toBeGreaterThan(10);
+    // There is less to decide where each region writes once, or only parts of a number go about.
+    const isScarce = setup.transactions === 1 || setup.isEscrow === true;
+    expect(decisions / 50).toBeGreaterThan(isScarce ? 4 : 10);
   });
 
   it('run the same for the same seed', () => {
