@@ -110,7 +110,7 @@ describe('the session of a superuser in the database of an app', () => {
   it("finds none of the app's functions and operators in place of PostgreSQL's", async () => {
     const { port, heard } = await impostor(CLEARTEXT);
     await expect(LOGINS['a rescue']?.(port)).rejects.toThrow();
-    expect(heard()).toContain('options\0-c search_path=pg_catalog\0');
+    expect(heard()).toContain('options\0-c search_path=pg_catalog -c role=none\0');
     const texts: string[] = [];
     await prepareSession(answering({ is_superuser: 'on', set: 'view, foreign-table' }, texts));
     expect(texts.join(';').match(/search_path = [^;]*/g)).toEqual(['search_path = pg_catalog']);
