@@ -2,8 +2,8 @@ import { expect, it } from 'vitest';
 import { NodeQueue } from '../../src/leaderless/nodes/node-queue.ts';
 import { NodeFailure } from '../../src/leaderless/nodes/requests.ts';
 import type { NodeReply, NodeRequest } from '../../src/leaderless/nodes/requests.ts';
-import type { Runtime } from '../../src/leaderless/runtime.ts';
 import { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
+import { runtimeOf } from './leaderless-runtime.ts';
 
 const LIMITS = { maxInFlight: 2, maxKeys: 100, maxBytes: 30_000 };
 
@@ -13,14 +13,7 @@ async function ask(requests: readonly NodeRequest[]): Promise<{
   readonly answers: readonly (NodeReply | NodeFailure)[];
 }> {
   const time = new VirtualTime();
-  const runtime: Runtime = {
-    nowMs: () => time.nowMs(),
-    monotonicMs: () => time.nowMs(),
-    after: (ms, run) => time.after(ms, run),
-    soon: (run) => void time.after(0, run),
-    random: () => 0.5,
-    uniqueName: () => 'a',
-  };
+  const runtime = runtimeOf(time);
   const statements: number[] = [];
   let idle = 2;
   const queue = new NodeQueue(

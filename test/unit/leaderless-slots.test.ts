@@ -5,9 +5,9 @@ import { toVersionedValue } from '../../src/leaderless/core/slot-value.ts';
 import { NodeQueue } from '../../src/leaderless/nodes/node-queue.ts';
 import type { NodeTransport } from '../../src/leaderless/nodes/requests.ts';
 import { Roster } from '../../src/leaderless/roster.ts';
-import type { Runtime } from '../../src/leaderless/runtime.ts';
 import { Slots } from '../../src/leaderless/slots/slots.ts';
 import { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
+import { runtimeOf } from './leaderless-runtime.ts';
 
 const ballot = { counter: 1, proposer: 'b' };
 const WRITTEN: AcceptorState = {
@@ -37,14 +37,7 @@ function holding(time: VirtualTime, first: AcceptorState, answersAfterMs: number
 
 it('a read of a value that one of two nodes lacks does not wait for a third that hangs', async () => {
   const time = new VirtualTime();
-  const runtime: Runtime = {
-    nowMs: () => time.nowMs(),
-    monotonicMs: () => time.nowMs(),
-    after: (ms, run) => time.after(ms, run),
-    soon: (run) => void time.after(0, run),
-    random: () => 0.5,
-    uniqueName: () => 'a',
-  };
+  const runtime = runtimeOf(time);
   const limits = { maxInFlight: 2, maxKeys: 10, maxBytes: 10_000 };
   const nodes = [
     holding(time, WRITTEN, 10_000),

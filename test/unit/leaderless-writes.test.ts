@@ -4,8 +4,8 @@ import { NodeFailure } from '../../src/leaderless/nodes/requests.ts';
 import type { NodeReply, NodeRequest, NodeTransport } from '../../src/leaderless/nodes/requests.ts';
 import { Replicas } from '../../src/leaderless/replicas.ts';
 import { Roster } from '../../src/leaderless/roster.ts';
-import type { Runtime } from '../../src/leaderless/runtime.ts';
 import { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
+import { runtimeOf } from './leaderless-runtime.ts';
 
 /** What a node says to the first request, to the second, and so on; the last to all others. */
 type Script = readonly { readonly afterMs: number; readonly says: NodeReply | NodeFailure }[];
@@ -38,14 +38,7 @@ function scripted(time: VirtualTime, script: Script): NodeTransport {
 /** How a write at `quorum` to three nodes ends. */
 async function write(...scripts: readonly Script[]): Promise<unknown> {
   const time = new VirtualTime();
-  const runtime: Runtime = {
-    nowMs: () => time.nowMs(),
-    monotonicMs: () => time.nowMs(),
-    after: (ms, run) => time.after(ms, run),
-    soon: (run) => void time.after(0, run),
-    random: () => 0.5,
-    uniqueName: () => 'a',
-  };
+  const runtime = runtimeOf(time);
   const limits = { maxInFlight: 2, maxKeys: 10, maxBytes: 10_000 };
   const nodes = scripts.map((script, index) => {
     const queue = new NodeQueue(`q${index + 1}`, scripted(time, script), runtime, limits);

@@ -1,4 +1,5 @@
 import { SCHEMA } from '../../multi-leader/tables/statements.ts';
+import { DECISIONS } from '../../admin/world/page/world-words.js';
 import { openSession } from '../../multi-leader/sessions.ts';
 import { toPlainText } from '../screen/text-width.ts';
 import { findRegion, presentRegions, readRegions } from './regions-folder.ts';
@@ -9,7 +10,7 @@ export interface LoggedConflict {
   readonly key: string;
   /** What each write did, the earlier one first. */
   readonly kind: string;
-  readonly decision: keyof typeof SAID;
+  readonly decision: keyof typeof DECISIONS;
   /** Why, where the rows do not say it: of one that is parked. */
   readonly reason: string | null;
   readonly earlier: { readonly at: string; readonly region: string } | null;
@@ -20,18 +21,6 @@ export interface LoggedConflict {
   readonly written: LoggedRow;
   readonly result: LoggedRow;
 }
-
-/** By decision, what became of the two. */
-const SAID = {
-  merged: 'both are in the result',
-  'later-wins': 'the later one stands',
-  same: 'both did the same',
-  resolved: 'the resolver decided',
-  parked: 'parked, for a person to decide',
-  'region-priority': 'the first region stands',
-  'parent-restored': 'the parent came back',
-  'orphan-deleted': 'the row without its parent was deleted',
-} as const;
 
 export type LoggedRow = Readonly<Record<string, string | null>> | null;
 
@@ -85,7 +74,9 @@ function renderConflict({
   result,
 }: LoggedConflict): string {
   const first = earlier === null ? 'an earlier write' : earlier.region;
-  const lines = [`${later.at}  ${table} ${key}  ${kind}  ${first} and ${later.region}: ${SAID[decision]}`];
+  const lines = [
+    `${later.at}  ${table} ${key}  ${kind}  ${first} and ${later.region}: ${DECISIONS[decision]}`,
+  ];
   if (reason !== null) lines.push(`  ${reason}`);
   const names = new Set([before, seen, written, result].flatMap((row) => Object.keys(row ?? {})));
   for (const name of names) {

@@ -35,13 +35,16 @@ export function pairsOf(world) {
   return [...pairs.values()];
 }
 
-const DECISIONS = {
+/** By decision, what became of the two; of the command `lockstep regions conflicts` too. */
+export const DECISIONS = {
   merged: 'both are in the result',
   'later-wins': 'the later one stands',
   same: 'both did the same',
   resolved: 'the resolver decided',
   parked: 'parked, for a person to decide',
   'region-priority': 'the first region stands',
+  'parent-restored': 'the parent came back',
+  'orphan-deleted': 'the row without its parent was deleted',
 };
 
 /**
