@@ -12,7 +12,7 @@ const { values } = parseArgs({
 const result = await runHang({
   hangMs: Number(values.minutes) * 60_000,
   callers: Number(values.callers),
-  maxQueueBytes: 16 * 1_048_576,
+  quorum: {},
   everyMs: 10_000,
   say: (what) => void process.stderr.write(`${what}\n`),
 });
@@ -21,6 +21,6 @@ const mb = (bytes: number): string => (bytes / 1_048_576).toFixed(1);
 process.stdout.write(
   values.json
     ? `${JSON.stringify(result, null, 2)}\n`
-    : `one of three hung for ${values.minutes} min: ${answers} answers, ${failures} failures, longest pause ${longestPauseMs.toFixed(0)} ms; ${mb(heapBefore)} MB held before, at most ${mb(Math.max(...heaps))} MB and ${mb(heaps.at(-1) ?? 0)} MB at the end; at most ${mostWaitingBytes} bytes waited for it; all ${isEqual ? 'equal' : 'NOT EQUAL'} afterwards\n`,
+    : `one of three hung for ${values.minutes} min: ${answers} answers, ${failures.length} failures${failures.length > 0 ? ` (the first: ${failures[0]})` : ''}, longest pause ${longestPauseMs.toFixed(0)} ms; ${mb(heapBefore)} MB held before, at most ${mb(Math.max(...heaps))} MB and ${mb(heaps.at(-1) ?? 0)} MB at the end; at most ${mostWaitingBytes} bytes waited for it; all ${isEqual ? 'equal' : 'NOT EQUAL'} afterwards\n`,
 );
-if (!isEqual || failures > 0) process.exitCode = 1;
+if (!isEqual || failures.length > 0) process.exitCode = 1;

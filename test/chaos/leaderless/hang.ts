@@ -3,21 +3,22 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import pg from 'pg';
 import { cart, cas, lww } from '../../../src/leaderless/index.ts';
-import type { Quorum } from '../../../src/leaderless/index.ts';
+import type { Quorum, QuorumOptions } from '../../../src/leaderless/index.ts';
 import { IndependentServers } from '../../integration/leaderless/servers.ts';
 import { suspended } from './faults.ts';
 
 export interface HangOptions {
   readonly hangMs: number;
   readonly callers: number;
-  readonly maxQueueBytes: number;
+  readonly quorum: Omit<QuorumOptions, 'nodes'>;
   readonly everyMs: number;
   readonly say: (what: string) => void;
 }
 
 export interface HangResult {
   readonly answers: number;
-  readonly failures: number;
+  /** The message of each call that failed. */
+  readonly failures: readonly string[];
   readonly longestPauseMs: number;
   /** The most that waited for the server that hung. */
   readonly mostWaitingBytes: number;
@@ -34,7 +35,7 @@ const KEYS = 2_000;
 export async function runHang(options: HangOptions): Promise<HangResult> {
   const { hangMs, callers, everyMs, say } = options;
   await using servers = await IndependentServers.start();
-  const opened = await servers.quorum({ maxQueueBytes: options.maxQueueBytes });
+  const opened = await servers.quorum(options.quorum);
   const load = startLoad(opened, callers);
   const heaps: number[] = [];
   let heapBefore = 0;
@@ -65,7 +66,7 @@ export async function runHang(options: HangOptions): Promise<HangResult> {
 
 interface Load {
   answers: number;
-  failures: number;
+  failures: string[];
   longestPauseMs: number;
   end(): Promise<void>;
 }
@@ -78,7 +79,7 @@ function startLoad(opened: Quorum, callers: number): Load {
   let isOver = false;
   const load: Load = {
     answers: 0,
-    failures: 0,
+    failures: [],
     longestPauseMs: 0,
     end: async () => {
       isOver = true;
@@ -95,7 +96,7 @@ function startLoad(opened: Quorum, callers: number): Load {
         () => seats.update(key, (count = 0) => count + 1),
         () => prefs.get(key),
       ][Math.floor(turn / callers) % 4];
-      await work?.().catch(() => (load.failures += 1));
+      await work?.().catch((error: unknown) => load.failures.push(String(error)));
       load.longestPauseMs = Math.max(load.longestPauseMs, performance.now() - startedAtMs);
       load.answers += 1;
     }
