@@ -9,6 +9,9 @@ export const PING_INTERVAL_MS = 50;
 /** A leader that writes nothing for so long stops pinging, in case it cannot hand over. */
 export const SILENT_AFTER_FAILING_MS = 4_000;
 
+/** A peer that was not heard for this long counts as unreachable. */
+export const PEER_SILENT_AFTER_MS = 1_000;
+
 /** A failing action is tried again, but not in a tight loop. */
 export const RETRY_MS = 1_000;
 

@@ -6,6 +6,7 @@ import type { NodeId } from '../../model/node.ts';
 import { agentUrl } from '../config/config.ts';
 import type { NodeConfig } from '../config/config.ts';
 import type { Ping } from '../core/support.ts';
+import { PEER_SILENT_AFTER_MS } from '../patience.ts';
 import type {
   FenceReply,
   FenceRequest,
@@ -14,9 +15,6 @@ import type {
   TakeoverReply,
   TakeoverRequest,
 } from '../report/status.ts';
-
-/** A peer that was not heard for this long counts as unreachable. */
-const SILENT_AFTER_MS = 1_000;
 
 /** Paths on an agent's HTTP server. */
 export const FENCE_PATH = '/v1/fence';
@@ -85,7 +83,7 @@ export class Peers {
       const heard = this.#heard.get(node.name);
       return {
         node,
-        isReachable: heard !== undefined && nowMs - heard.atMs < SILENT_AFTER_MS,
+        isReachable: heard !== undefined && nowMs - heard.atMs < PEER_SILENT_AFTER_MS,
         status: heard?.status ?? null,
         roundTripMs: this.#links.get(node.name)?.roundTripMs ?? null,
         distrust: this.#links.get(node.name)?.distrust ?? null,

@@ -1,6 +1,7 @@
 import type { ClusterState } from '../../../src/leader-follower/core/cluster-state.ts';
 import { isLeaderSuspected } from '../../../src/leader-follower/core/support.ts';
 import type { PeerView } from '../../../src/leader-follower/core/view.ts';
+import { PEER_SILENT_AFTER_MS } from '../../../src/leader-follower/patience.ts';
 import { parseTerm } from '../../../src/model/node.ts';
 import type { NodeId } from '../../../src/model/node.ts';
 import type { KnownRegister } from './coordination.ts';
@@ -11,8 +12,6 @@ import type { MutantName } from './rules.ts';
 export interface PeerStatus extends Omit<PeerView, 'isReachable'> {
   readonly hasLostLeader: boolean;
 }
-
-const SILENT_AFTER_MS = 1_500;
 
 /** What one agent last heard of the others. */
 export class HeardPeers {
@@ -87,6 +86,6 @@ export class HeardPeers {
   }
 
   #isRecent(atMs: number): boolean {
-    return this.#host.nowMs() - atMs < SILENT_AFTER_MS;
+    return this.#host.nowMs() - atMs < PEER_SILENT_AFTER_MS;
   }
 }
