@@ -8,7 +8,14 @@ const config: ViteUserConfig = defineConfig({
   test: {
     projects: [
       // Properties try thousands of cases, which takes seconds where other work is done besides.
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/*.test.ts'], testTimeout: 30_000 } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts', 'test/*.test.ts'],
+          setupFiles: ['test/unit/as-long-as-written.ts'],
+          testTimeout: 30_000,
+        },
+      },
       {
         test: {
           name: 'types',
