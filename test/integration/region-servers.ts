@@ -61,22 +61,38 @@ export class RegionServers implements AsyncDisposable {
   ): Promise<void> {
     this.definition = definition;
     this.#options = options;
-    const { around = (_name, _dataDir, start) => start() } = options;
     const places: Omit<TestRegion, 'region'>[] = [];
-    for (const [index, name] of names.entries()) {
-      const build = builds[index % builds.length];
-      if (build === undefined) throw new Error('there is no PostgreSQL');
-      const servers = await LogicalServers.create(build);
-      this.#servers.push(servers);
-      const dataDir = servers.dataDir(name);
-      const { url, client, server } = await around(name, dataDir, () => servers.start(name));
-      client.on('error', () => undefined);
-      await client.query(schema);
-      places.push({ name, url, client, server, dataDir });
-    }
+    for (const name of names) places.push(await this.addServer(name, schema));
     this.#places = places.map(({ name, url }) => ({ name, url }));
     for (const place of places) this.regions.push({ ...place, region: this.#createRegion(place.name) });
     await Promise.all(this.regions.map(({ region }) => region.start()));
+  }
+
+  /** One with these tables, of which no region is run. */
+  async addServer(name: string, schema: string): Promise<Omit<TestRegion, 'region'>> {
+    const { around = (_name, _dataDir, start) => start() } = this.#options;
+    const build = builds[this.#servers.length % builds.length];
+    if (build === undefined) throw new Error('there is no PostgreSQL');
+    const servers = await LogicalServers.create(build);
+    this.#servers.push(servers);
+    const dataDir = servers.dataDir(name);
+    const { url, client, server } = await around(name, dataDir, () => servers.start(name));
+    client.on('error', () => undefined);
+    await client.query(schema);
+    return { name, url, client, server, dataDir };
+  }
+
+  /** Runs a region that has joined, and starts the processes of the others with it. */
+  async runJoined(newcomer: Omit<TestRegion, 'region'>): Promise<void> {
+    const { name, url } = newcomer;
+    this.#places = [...this.#places, { name, url }];
+    const region = this.#createRegion(name);
+    await region.start();
+    this.regions.push({ ...newcomer, region });
+    for (const other of this.regions.map((one) => one.name).filter((one) => one !== name)) {
+      await this.at(other).region.stop();
+      await this.startAnew(other);
+    }
   }
 
   at(name: string): TestRegion {

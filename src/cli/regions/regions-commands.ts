@@ -4,6 +4,7 @@ import { compareSettled } from '../../multi-leader/compare.ts';
 import type { Comparison } from '../../multi-leader/compare.ts';
 import { openSession } from '../../multi-leader/sessions.ts';
 import { readShapes } from '../../multi-leader/tables/shape.ts';
+import { addRegion, giveUpRegion } from './add-command.ts';
 import { askLink, askStatus } from './ask-region.ts';
 import { readConflicts, renderConflicts } from './conflicts-command.ts';
 import { runRegion } from './region-command.ts';
@@ -19,6 +20,15 @@ type State = readonly [string, string, string];
 interface Options {
   readonly state: string;
   readonly json: boolean;
+}
+
+interface AddWords extends Options {
+  readonly url: string;
+  readonly host: string;
+  readonly apiPort: number;
+  readonly from?: string;
+  readonly patience: number;
+  readonly giveUp: boolean;
 }
 
 /** `lockstep regions …` */
@@ -97,6 +107,7 @@ export function addRegionsCommands(program: Command, state: State): void {
         print(options, { regions: [a, b], state: verb === 'cut' ? 'cut' : 'joined' }, () => said);
       });
   }
+  addJoinCommand(regions, state);
   regions
     .command('remove')
     .description('let a region leave for good, once the others have all that was written there')
@@ -118,6 +129,33 @@ export function addRegionsCommands(program: Command, state: State): void {
     .action((region: string, options: { state: string; untilStdinCloses: boolean }) =>
       runRegion({ ...options, region }),
     );
+}
+
+function addJoinCommand(regions: Command, state: State): void {
+  regions
+    .command('add')
+    .description('let an empty region join, while the others go on writing')
+    .argument('<region>', 'its name')
+    .requiredOption('--url <url>', 'its PostgreSQL, with the tables of the others and no rows')
+    .option('--host <host>', 'where its process will answer', '127.0.0.1')
+    .option('--api-port <port>', 'the port of that', Number, 7451)
+    .option(...state)
+    .option('--from <name>', 'whose rows are copied (default the first)')
+    .option('--patience <seconds>', 'how long to wait for what is under way', Number, 120)
+    .option('--give-up', 'undo what an interrupted one has left behind', false)
+    .option('--json', 'print one JSON document', false)
+    .action(async (name: string, options: AddWords) => {
+      const { state: folder, url, host, apiPort, from = null, patience, giveUp } = options;
+      const place = { name, url, host, apiPort };
+      if (giveUp) {
+        await giveUpRegion(folder, place);
+        print(options, { givenUp: name }, () => `${name} does not join; nothing of it is left behind.`);
+        return;
+      }
+      const others = await addRegion({ state: folder, place, from, patienceMs: patience * 1_000 });
+      const said = `${name} has all that the others have. Copy regions.json beside all of them, start ${name} with "lockstep regions run ${name}", and start the processes of ${others.join(', ')} again, one after the other: until then they forget nothing, and do not get what is written in ${name}.`;
+      print(options, { joined: name, regions: others }, () => said);
+    });
 }
 
 function print(options: Options, document: unknown, render: () => string): void {

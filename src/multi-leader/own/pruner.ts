@@ -1,6 +1,8 @@
 import type pg from 'pg';
 import { removeOlder } from '../apply/emptying.ts';
 import { judgeTombstone } from '../core/watermark.ts';
+import { mayForgetAnything } from '../join/core/join-rule.ts';
+import { readMembers } from '../join/members.ts';
 import type { PresentRow } from '../core/row-rule.ts';
 import type { Version } from '../core/version.ts';
 import { settleTable } from '../merge/settler.ts';
@@ -46,34 +48,56 @@ export class Pruner {
     this.#options = options;
   }
 
-  /** Below `lowestUs` nothing comes any more. Returns how many records and tombstones were forgotten. */
+  /**
+   * Below `lowestUs` nothing comes any more. Returns how many records and tombstones were forgotten: none while another region
+   * joins, which may need them.
+   */
   async prune(lowestUs: number): Promise<number> {
     const { client, shapes } = this.#options;
     let forgotten = 0;
+    if (!(await this.#mayForget())) return 0;
     for (const shape of shapes.values()) {
       // Before tombstones go: one may speak of a row that is aside.
       if (shape.unique.length > 0 && shape.merge === null) await bringBackParked({ ...this.#options, shape });
-      await client.query('BEGIN');
-      try {
-        forgotten +=
-          shape.merge === null
-            ? await this.#pruneTombstones(shape, lowestUs)
-            : await settleTable({
-                client,
-                shape,
-                lowestUs,
-                passOwnLog: this.#options.passOwnLog,
-                referee: async (rows) => {
-                  await noteDecisions({ ...this.#options, shape }, rows);
-                  await noteOpenConflicts({ ...this.#options, shape }, rows);
-                },
-              });
-        await client.query('COMMIT');
-      } catch (error) {
-        await client.query('ROLLBACK').catch(() => undefined);
-        throw error;
-      }
+      forgotten += await this.#within(() =>
+        shape.merge === null
+          ? this.#pruneTombstones(shape, lowestUs)
+          : settleTable({
+              client,
+              shape,
+              lowestUs,
+              passOwnLog: this.#options.passOwnLog,
+              referee: async (rows) => {
+                await noteDecisions({ ...this.#options, shape }, rows);
+                await noteOpenConflicts({ ...this.#options, shape }, rows);
+              },
+            }),
+      );
     }
+    return forgotten + (await this.#within(() => this.#pruneRecords(lowestUs)));
+  }
+
+  async #mayForget(): Promise<boolean> {
+    const members = await readMembers(this.#options.client);
+    return members !== null && mayForgetAnything(this.#options.names, members);
+  }
+
+  /** A transaction that forgets something; who lets another region join waits for its end. */
+  async #within(work: () => Promise<number>): Promise<number> {
+    const { client } = this.#options;
+    await client.query('BEGIN');
+    try {
+      const forgotten = (await this.#mayForget()) ? await work() : 0;
+      await client.query('COMMIT');
+      return forgotten;
+    } catch (error) {
+      await client.query('ROLLBACK').catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #pruneRecords(lowestUs: number): Promise<number> {
+    const { client, shapes } = this.#options;
     const { rowCount } = await client.query(
       `DELETE FROM ${SCHEMA}.records WHERE ctid = ANY (ARRAY(
          SELECT ctid FROM ${SCHEMA}.records r WHERE batch_us < $1 AND table_name <> ALL ($2::text[]) AND NOT EXISTS (
@@ -82,7 +106,7 @@ export class Pruner {
       // Which of two rows with one unique value is the later must be known however long ago they were written.
       [lowestUs, [...shapes.values()].filter(({ unique }) => unique.length > 0).map(({ name }) => name)],
     );
-    return forgotten + (rowCount ?? 0);
+    return rowCount ?? 0;
   }
 
   async #pruneTombstones(shape: TableShape, lowestUs: number): Promise<number> {

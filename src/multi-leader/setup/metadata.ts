@@ -13,7 +13,9 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.regions (
 );
 ALTER TABLE ${SCHEMA}.regions ADD COLUMN IF NOT EXISTS definition text,
   ADD COLUMN IF NOT EXISTS is_founded boolean NOT NULL DEFAULT false,
-  ADD COLUMN IF NOT EXISTS went_back boolean NOT NULL DEFAULT false;
+  ADD COLUMN IF NOT EXISTS went_back boolean NOT NULL DEFAULT false,
+  ADD COLUMN IF NOT EXISTS joining text,
+  ADD COLUMN IF NOT EXISTS is_joining boolean NOT NULL DEFAULT false;
 CREATE TABLE IF NOT EXISTS ${SCHEMA}.records (
   table_name text NOT NULL,
   key bytea NOT NULL,
@@ -153,6 +155,8 @@ export interface RegionPlace {
   /** Those of them that have left for good. */
   readonly left?: readonly string[];
   readonly definition: RegionsDefinition;
+  /** It joins the others, and is not open before it has what they have. */
+  readonly isJoining?: boolean;
 }
 
 /** Functions of tables' owners run with no more than their own rights: what `writerOf` names `inner`. */
@@ -185,23 +189,34 @@ export async function checkOwner(client: pg.Client, schema: string = SCHEMA): Pr
  */
 export async function prepareMetadata(
   client: pg.Client,
-  { name: own, names, definition }: RegionPlace,
+  { name: own, names, definition, isJoining = false }: RegionPlace,
 ): Promise<void> {
   // Checked once it is there: nobody can make it in between.
   await client.query(`CREATE SCHEMA IF NOT EXISTS ${SCHEMA}`);
   await checkOwner(client);
   await client.query(METADATA_SQL);
-  await client.query(`INSERT INTO ${SCHEMA}.regions (own, names) VALUES ($1, $2) ON CONFLICT DO NOTHING`, [
-    own,
-    names,
-  ]);
+  await client.query(
+    `INSERT INTO ${SCHEMA}.regions (own, names, is_joining) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+    [own, names, isJoining],
+  );
+  // Who was started with the newcomer's name counts its promises from now on.
+  await client.query(
+    `UPDATE ${SCHEMA}.regions SET names = names || joining, joining = NULL WHERE names || joining = $1`,
+    [names],
+  );
   await client.query(`INSERT INTO ${SCHEMA}.promise_key (key) VALUES ($1) ON CONFLICT DO NOTHING`, [
     randomBytes(32),
   ]);
-  const { rows } = await client.query<{ own: string; names: string[] }>(
-    `SELECT own, names FROM ${SCHEMA}.regions`,
+  const { rows } = await client.query<{ own: string; names: string[]; isJoining: boolean }>(
+    `SELECT own, names, is_joining AS "isJoining" FROM ${SCHEMA}.regions`,
   );
   const [known] = rows;
+  if (known?.isJoining === true && !isJoining) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Run "lockstep regions add ${known.own}" to its end first: region ${known.own} does not have yet what the others have.`,
+    );
+  }
   if (known?.own === own && known.names.join() === names.join()) {
     await client.query(`UPDATE ${SCHEMA}.regions SET definition = $1 WHERE definition IS DISTINCT FROM $1`, [
       describeDefinition(definition),
@@ -210,7 +225,7 @@ export async function prepareMetadata(
   }
   throw new LockstepError(
     'CONFIG_INVALID',
-    `This database is region ${known?.own} of ${known?.names.join(', ')}, and was asked to be ${own} of ${names.join(', ')}. Give the regions in the order that they were founded in.`,
+    `This database is region ${known?.own} of ${known?.names.join(', ')}, and was asked to be ${own} of ${names.join(', ')}. Give the regions in the order that they were founded in; another one joins them by "lockstep regions add".`,
     { details: { known, own, names } },
   );
 }

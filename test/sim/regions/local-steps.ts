@@ -208,8 +208,5 @@ export function prune(world: World, id: number): void {
 }
 
 export function lowestOf(world: World, region: RegionState): number | null {
-  return world.rules.lowestPromise(
-    world.regions.map(({ id }) => id),
-    region.promised,
-  );
+  return world.rules.lowestPromise(region.members, region.promised);
 }

@@ -3,6 +3,7 @@ import { collapseChanges } from '../../../src/multi-leader/core/change.ts';
 import { settleJournal } from '../../../src/multi-leader/core/merge.ts';
 import { clockLackUs, isBehindItself } from '../../../src/multi-leader/core/own-clock.ts';
 import { decideRow, isSurelyOlder } from '../../../src/multi-leader/core/row-rule.ts';
+import { hasPassed, versionToNote } from '../../../src/multi-leader/join/core/join-rule.ts';
 import { judgeOrphan } from '../../../src/multi-leader/core/orphan-rule.ts';
 import { judgeAside, mayTakeValues } from '../../../src/multi-leader/core/park-rule.ts';
 import { decideGrants } from '../../../src/multi-leader/core/escrow-rule.ts';
@@ -76,6 +77,17 @@ export interface RegionRules {
   /** Which values a referee wrote to carry out what it decided, and whose they are, is remembered. */
   readonly remembersCarriedOut: boolean;
   readonly escrow: EscrowRules;
+  readonly versionToNote: typeof versionToNote;
+  readonly hasPassed: typeof hasPassed;
+  /** Nobody prunes past a region that joins. */
+  readonly countsNewcomer: boolean;
+  /** What is in the log and not to be seen yet is copied too. */
+  readonly copiesExportedSnapshot: boolean;
+  /** The deletes that the copy shows have left their tombstones. */
+  readonly joinerWaitsForOwnReader: boolean;
+  readonly joinerWaitsForClock: boolean;
+  /** Where the newcomer reads the others' logs on from. */
+  readonly joinerStartsAt: 'as-copied' | 'as-opened';
   readonly truncateLeavesTombstone: boolean;
   /** Rows are looked at before a table's tombstone is forgotten. */
   readonly probesTable: boolean;
@@ -127,6 +139,13 @@ export const SHIPPED: RegionRules = {
   isReferee: (key, regionCount, region) => refereeOf(key, [...Array(regionCount).keys()]) === region,
   remembersCarriedOut: true,
   escrow: { decideGrants, takesOff: true, looksWhenItGives: true, receives: 'with-position' },
+  versionToNote,
+  hasPassed,
+  countsNewcomer: true,
+  copiesExportedSnapshot: true,
+  joinerWaitsForOwnReader: true,
+  joinerWaitsForClock: true,
+  joinerStartsAt: 'as-copied',
   truncateLeavesTombstone: true,
   probesTable: true,
 };

@@ -41,6 +41,8 @@ export interface Setup {
   /** Parts of one number, in place of rows; `escrow` replaces rules of it. */
   readonly isEscrow?: boolean;
   readonly escrow?: Partial<EscrowRules>;
+  /** The last region joins the others while they write. */
+  readonly joins?: boolean;
   /** A clock that steps back shows an older version for a while, by design. */
   readonly mayGoBack?: boolean;
   readonly rules?: Partial<RegionRules>;
@@ -80,6 +82,7 @@ const WEIGHTS: Readonly<Record<Step['kind'], number>> = {
   judge: 1,
   resolve: 1,
   'carry-out': 1,
+  join: 0.5,
 };
 const FAULTS: ReadonlySet<Step['kind']> = new Set(['promise', 'crash', 'clock-back']);
 const IDLE: ReadonlySet<Step['kind']> = new Set(['promise', 'end-promise', 'prune', 'tick', 'clock-back']);
@@ -176,7 +179,7 @@ function comeToRest(world: World, take: (step: Step) => void): void {
   // What is decided is written, and settles in turn.
   for (let round = 0; round < (decides ? 10 : 3); round++) {
     for (const region of world.regions) {
-      if (region.promiseUnderWay === null) take({ kind: 'promise', region: region.id });
+      if (region.isOpen && region.promiseUnderWay === null) take({ kind: 'promise', region: region.id });
     }
     for (let i = 0; i < 2_000; i++) {
       const [step] = possibleSteps(world).filter(({ kind }) => !FAULTS.has(kind) && kind !== 'prune');
@@ -184,7 +187,7 @@ function comeToRest(world: World, take: (step: Step) => void): void {
       take(step);
     }
     for (const region of world.regions)
-      if (lowestOf(world, region) !== null) take({ kind: 'prune', region: region.id });
+      if (region.isOpen && lowestOf(world, region) !== null) take({ kind: 'prune', region: region.id });
   }
 }
 
@@ -212,6 +215,7 @@ function check(world: World, mayGoBack: boolean): string[] {
       ...findOrphans(world, region).map((key) => `region ${region.id} has ${key} without its parent`),
     );
   const isStuck =
+    world.regions.some(({ isOpen }) => !isOpen) ||
     world.applying.size > 0 ||
     world.regions.some(
       ({ open, script, openConflicts, priority }) =>

@@ -24,6 +24,9 @@ const PRIORITY: Setup = {
   priorities: [[2, 0, 1], null, null],
 };
 
+/** The last region joins the others while they write. */
+const JOINS: Setup = { joins: true, transactions: 5 };
+
 /** Every one must converge with every seed. */
 export const SETUPS: Readonly<Record<string, Setup>> = {
   'three-regions': { crashes: 3 },
@@ -53,6 +56,11 @@ export const SETUPS: Readonly<Record<string, Setup>> = {
   },
   priority: { ...PRIORITY, crashes: 2 },
   escrow: { isEscrow: true },
+  'a-region-joins': { ...JOINS, crashes: 2 },
+  'a-fourth-region-joins': { ...JOINS, regions: 4, keys: 3, skew: 60 },
+  'a-region-joins-and-merges': { ...JOINS, mode: 'merge', crashes: 2 },
+  'a-region-joins-with-unique-values': { ...UNIQUE, joins: true, crashes: 2 },
+  'a-region-joins-and-tables-are-emptied': { ...TRUNCATES, joins: true },
   'priority-and-deletes': { ...PRIORITY, hasDeletes: true, transactions: 4 },
 };
 
@@ -331,6 +339,50 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
           writersOf,
         ),
     },
+  },
+  M23: {
+    what: 'the copy is made before the donor is where the slots begin',
+    ...JOINS,
+    rules: { hasPassed: () => true },
+    firstSeed: 1_300,
+  },
+  M24: {
+    what: 'rows are copied without their versions',
+    ...JOINS,
+    rules: { versionToNote: () => null },
+    firstSeed: 150,
+  },
+  M25: {
+    what: 'tombstones are copied before the own reader has passed the copy',
+    ...JOINS,
+    keys: 3,
+    transactions: 2,
+    skew: 60,
+    rules: { joinerWaitsForOwnReader: false },
+    firstSeed: 2_250,
+  },
+  M26: {
+    what: 'pruning does not count who joins',
+    ...JOINS,
+    rules: { countsNewcomer: false },
+    firstSeed: 1_350,
+  },
+  M33: {
+    what: 'a region that joins is opened while its clock is behind what it has',
+    ...JOINS,
+    rules: { joinerWaitsForClock: false },
+  },
+  M36: {
+    what: 'what is in the log and not to be seen yet is not copied',
+    ...JOINS,
+    rules: { copiesExportedSnapshot: false },
+    firstSeed: 150,
+  },
+  M45: {
+    what: 'a region that joins goes on from where the donor is by then',
+    ...JOINS,
+    rules: { joinerStartsAt: 'as-opened' },
+    firstSeed: 200,
   },
   M47: {
     what: 'of a row changed twice in a batch the first change stands',

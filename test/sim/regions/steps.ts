@@ -9,6 +9,7 @@ import {
   readOwn,
   rewrite,
 } from './local-steps.ts';
+import { mayJoin, takeJoinStep } from './joining.ts';
 import { judge, judgeableOrphans, parentsAreHeld } from './orphans.ts';
 import { carryOut, decidedKeys } from './priority.ts';
 import { resolvableKeys, resolveConflict } from './resolving.ts';
@@ -24,6 +25,7 @@ export type Step =
   | { readonly kind: 'wait' | 'lock'; readonly from: number; readonly to: number; readonly count: number }
   | { readonly kind: 'commit' | 'crash' | 'empty'; readonly from: number; readonly to: number }
   | { readonly kind: 'judge' | 'resolve' | 'carry-out'; readonly region: number; readonly key: string }
+  | { readonly kind: 'join' }
   | { readonly kind: 'tick'; readonly by: number };
 
 const PROMISE_LIMIT = 40;
@@ -33,13 +35,17 @@ const TRANSACTION_STEP = { open: 'stamp', stamped: 'log', logged: 'show' } as co
 export function possibleSteps(world: World): Step[] {
   const steps: Step[] = [];
   let clockWait = 0;
+  const joins = mayJoin(world);
+  if (joins === true) steps.push({ kind: 'join' });
+  else clockWait = joins;
   for (const region of world.regions) {
+    if (!region.isOpen) continue;
     localSteps(world, region, steps);
     const [next] = region.rewrites;
     if (next !== undefined && clockOf(world, region) <= next.afterUs)
       clockWait = Math.max(clockWait, next.afterUs - clockOf(world, region) + 1);
     for (const other of world.regions) {
-      if (other === region) continue;
+      if (other === region || !other.isOpen) continue;
       clockWait = Math.max(clockWait, linkSteps(world, other, region, steps));
     }
   }
@@ -124,6 +130,9 @@ export function takeStep(world: World, step: Step): void {
     case 'tick':
       world.now += step.by;
       break;
+    case 'join':
+      takeJoinStep(world);
+      break;
     case 'begin':
       begin(world, step.region);
       break;
@@ -181,7 +190,7 @@ export function takeStep(world: World, step: Step): void {
 
 /** Readers pass applied commits by their origin, and learn the promises they come past. */
 function skipApplied(world: World): void {
-  for (const region of world.regions) {
+  for (const region of world.regions.filter(({ isOpen }) => isOpen)) {
     while (region.log[region.ownPosition]?.isApplied === true) {
       if (world.rules.rewritesBehindItself === 'own-past')
         region.highestUs = Math.max(region.highestUs, region.log[region.ownPosition]?.timeUs ?? 0);

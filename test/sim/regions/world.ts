@@ -6,6 +6,8 @@ import { laterVersion } from '../../../src/multi-leader/core/version.ts';
 import type { PresentRow } from '../../../src/multi-leader/core/row-rule.ts';
 import type { Priorities } from '../../../src/multi-leader/core/referee-rule.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
+import { createJoin } from './joining.ts';
+import type { JoinState } from './joining.ts';
 import { SHIPPED } from './rules.ts';
 import type { RegionRules } from './rules.ts';
 
@@ -57,6 +59,10 @@ export interface OpenTransaction {
 
 export interface RegionState {
   readonly id: number;
+  /** Its people may write; one that joins is not open before it has all that the others have. */
+  isOpen: boolean;
+  /** Whose promises its pruning counts. */
+  readonly members: number[];
   nextXid: number;
   /** Its clock, against the others'. */
   offset: number;
@@ -159,6 +165,8 @@ export interface World {
   readonly priorities: Priorities | null;
   /** How often the resolver was asked. */
   asked: number;
+  /** Of a region that joins while the others write; null where all are there from the beginning. */
+  readonly join: JoinState | null;
   /** Rows that only the look before pruning has put right. */
   repaired: number;
   decisions: number;
@@ -187,6 +195,8 @@ export interface WorldOptions {
   readonly orphanRule?: OrphanRule | null;
   readonly resolver?: World['resolver'];
   readonly priorities?: World['priorities'];
+  /** The last region joins the others. */
+  readonly joins?: boolean;
 }
 
 const SETTLED_XID = 0;
@@ -202,11 +212,18 @@ export function initialRow(
 
 export function createWorld(options: WorldOptions): World {
   const { keys } = options;
+  const newcomer = options.joins === true ? options.regions - 1 : null;
+  const founders = Array.from({ length: options.regions }, (_, id) => id).filter((id) => id !== newcomer);
   const regions = Array.from({ length: options.regions }, (_, id): RegionState => ({
     id,
+    isOpen: id !== newcomer,
+    members: id === newcomer ? [] : [...founders],
     nextXid: 1,
     offset: options.offsets[id] ?? 0,
-    rows: new Map(keys.map((key) => [key, { row: initialRow(options, key), xid: SETTLED_XID }])),
+    rows:
+      id === newcomer
+        ? new Map()
+        : new Map(keys.map((key) => [key, { row: initialRow(options, key), xid: SETTLED_XID }])),
     transactions: new Map(),
     log: [],
     records: new Map(),
@@ -249,6 +266,7 @@ export function createWorld(options: WorldOptions): World {
     resolver: options.resolver ?? null,
     priorities: options.priorities ?? null,
     asked: 0,
+    join: newcomer === null ? null : createJoin(newcomer),
     repaired: 0,
     decisions: 0,
   };
