@@ -29,6 +29,7 @@ export class Servers implements LeaseSource {
   readonly monitor: TopologyMonitor;
   readonly notifications: Notifications;
   readonly observer: ExchangeObserver | null;
+  readonly holdsTransactions: boolean = false;
   readonly #options: ResolvedOptions;
   readonly #max: number;
   readonly #emitter: EventEmitter;

@@ -67,6 +67,7 @@ function readAsPg(options: LockstepPoolOptions): PgAccount {
 export class SingleServerSource implements LeaseSource {
   /** pg's pool keeps to it itself. */
   readonly waitLimitMs: number = Number.POSITIVE_INFINITY;
+  readonly holdsTransactions: boolean = false;
   readonly #connect: () => Promise<PoolClient>;
   readonly #observer: ExchangeObserver | null;
   readonly #clock: Clock;

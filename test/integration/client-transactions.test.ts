@@ -1,7 +1,7 @@
-import type pg from 'pg';
+import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { connect } from '../../src/index.ts';
-import type { LockstepOptions, LockstepPool } from '../../src/index.ts';
+import { connect, LockstepPool } from '../../src/index.ts';
+import type { LockstepOptions } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
 
@@ -167,5 +167,83 @@ describe('a transaction of statements known in advance', () => {
       code: 'CONFIG_INVALID',
     });
     expect((await pool.leader.query('SELECT FROM item WHERE id = 126')).rowCount).toBe(0);
+  });
+});
+
+describe('a transaction that is begun and ended by query()', () => {
+  const refused = { code: 'CONFIG_INVALID', outcome: 'not-applied', retryable: false };
+  const rowsOf = async (id: number): Promise<number> =>
+    (await pool.leader.query('SELECT id FROM item WHERE id = $1', [id])).rows.length;
+
+  it.each([
+    'BEGIN',
+    'START TRANSACTION ISOLATION LEVEL SERIALIZABLE',
+    '/* all or nothing */ commit;',
+    'END',
+    'ROLLBACK',
+    'ABORT',
+    'SAVEPOINT a',
+    'RELEASE a',
+    'ROLLBACK TO a',
+    "PREPARE TRANSACTION 'a'",
+  ])('is refused at %s, since what is between would commit by itself', async (text) => {
+    const calls = [
+      pool.query(text),
+      pool.query({ text, durability: 'sync' }),
+      pool.leader.query(text),
+      pool.follower.query(text),
+      pool.session().query(text),
+      pool.withSession({}, () => pool.query(text)),
+      new Promise((resolve, reject) => {
+        pool.query(text, (error: Error | undefined) => (error ? reject(error) : resolve(null)));
+      }),
+      pool.query(new pg.Query(text) as never),
+    ];
+    for (const call of calls) {
+      const message = expect.stringMatching(/^Use pool\.transaction\(\), or a client of pool\.connect\(\)/);
+      await expect(call).rejects.toMatchObject({ ...refused, message });
+    }
+  });
+
+  it('is refused also where the URL has one host', async () => {
+    const one = connect(cluster.nodes[0]?.dsn);
+    try {
+      await expect(one.query('BEGIN')).rejects.toMatchObject(refused);
+    } finally {
+      await one.end();
+    }
+  });
+
+  it('may stand whole in one text, and two-phase commit ends alone', async () => {
+    await pool.query('BEGIN; INSERT INTO item VALUES (140); COMMIT');
+    await pool.query('BEGIN; INSERT INTO item VALUES (141); ROLLBACK');
+    expect([await rowsOf(140), await rowsOf(141)]).toEqual([1, 0]);
+    for (const verb of ['COMMIT', 'ROLLBACK'])
+      await expect(pool.query(`${verb} PREPARED 'none'`)).rejects.toMatchObject({ code: '42704' });
+  });
+
+  it('works on a client, savepoints included', async () => {
+    const client = await pool.connect();
+    try {
+      for (const text of ['BEGIN', 'SAVEPOINT a', 'INSERT INTO item VALUES (142)', 'ROLLBACK TO a'])
+        await client.query(text);
+      for (const text of ['INSERT INTO item VALUES (143)', 'COMMIT']) await client.query(text);
+    } finally {
+      client.release();
+    }
+    expect([await rowsOf(142), await rowsOf(143)]).toEqual([0, 1]);
+  });
+
+  it('is pg’s own for one server, as `new LockstepPool()` promises', async () => {
+    const name = await cluster.leader();
+    const connectionString = cluster.nodes.find((node) => node.name === name)?.dsn;
+    const single = new LockstepPool({ connectionString, max: 1 });
+    try {
+      for (const text of ['BEGIN', 'INSERT INTO item VALUES (144)', 'ROLLBACK']) await single.query(text);
+      await expect(single.session().query('BEGIN')).rejects.toMatchObject(refused);
+    } finally {
+      await single.end();
+    }
+    expect(await rowsOf(144)).toBe(0);
   });
 });

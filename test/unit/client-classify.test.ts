@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { canFollowOwnStatement, classify, isUndecided } from '../../src/client/classify/core/classify.ts';
+import {
+  canFollowOwnStatement,
+  classify,
+  controlsTransaction,
+  isUndecided,
+} from '../../src/client/classify/core/classify.ts';
 import type { StatementKind } from '../../src/client/classify/core/classify.ts';
 import { readCatalog } from '../../src/client/classify/core/catalog-names.ts';
 
@@ -305,5 +310,40 @@ describe('classify with what the catalog tells', () => {
     expect(classify('/* lockstep: follower */ SELECT * FROM logging_view', known).mayUseFollower).toBe(true);
     expect(classify('/* lockstep: follower */ SELECT * FROM activity', known).mayUseFollower).toBe(false);
     expect(classify('/* lockstep: follower */ SELECT * FROM locking_view', known).mayUseFollower).toBe(false);
+  });
+});
+
+describe('controlsTransaction', () => {
+  it.each([
+    'BEGIN',
+    'begin isolation level serializable;',
+    '-- now\n START TRANSACTION READ ONLY',
+    'COMMIT',
+    'COMMIT AND CHAIN',
+    'END',
+    'ROLLBACK',
+    'ABORT WORK',
+    'SAVEPOINT a',
+    'RELEASE a',
+    'RELEASE SAVEPOINT a',
+    'ROLLBACK TO a',
+    'ROLLBACK WORK TO SAVEPOINT a',
+    "PREPARE TRANSACTION 'x'",
+  ])('holds for %s', (sql) => {
+    expect(controlsTransaction(classify(sql))).toBe(true);
+  });
+
+  it.each([
+    'SELECT 1',
+    'BEGIN; INSERT INTO t VALUES (1); COMMIT',
+    "COMMIT PREPARED 'x'",
+    "ROLLBACK PREPARED 'x'",
+    'PREPARE p AS SELECT 1',
+    'SET LOCAL work_mem = 1000',
+    'DO $$ BEGIN COMMIT; END $$',
+    'CALL commit()',
+    'INSERT INTO savepoint VALUES (1)',
+  ])('does not hold for %s', (sql) => {
+    expect(controlsTransaction(classify(sql))).toBe(false);
   });
 });

@@ -88,6 +88,14 @@ export function poolSaturated(waiting: number, awaited: 'a connection' | 'a lead
   );
 }
 
+/** Sent all the same, it would have no effect on the statements around it, which commit one by one. */
+export function aloneInTransaction(): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    'Use pool.transaction(), or a client of pool.connect(): what begins or ends a transaction has no effect on other calls of query(), which may run on any connection; it was not sent.',
+  );
+}
+
 /** The server rolls a transaction back when its connection ends before COMMIT. */
 export function transactionLost(node: string, cause: unknown): LockstepError {
   return new LockstepError(

@@ -5,6 +5,8 @@ import type { Lease } from '../../wire/contract.ts';
 export interface LeaseSource {
   /** How long the app wants to wait for a connection at most: `connectionTimeoutMillis`; infinite without it. */
   readonly waitLimitMs: number;
+  /** Whether statements one after another get the same connection while a transaction is open in it. */
+  readonly holdsTransactions: boolean;
   /** A connection that is there at once; null when it takes waiting for a place or connecting. */
   tryAcquire(node: NodeKey): Lease | null;
   /** Null when the node went down while the caller waited for a place: another one is to be chosen. */

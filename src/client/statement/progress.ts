@@ -1,8 +1,9 @@
 import type { QueryResult } from 'pg';
 import type { DurabilityLevels } from '../../model/durability.ts';
 import type { Classifier } from '../classify/classifier.ts';
-import { isUndecided, mayWrite } from '../classify/core/classify.ts';
+import { controlsTransaction, isUndecided, mayWrite } from '../classify/core/classify.ts';
 import { checkStaleness } from '../app/checks.ts';
+import { aloneInTransaction } from '../app/failures.ts';
 import type { NodeKey } from '../../model/node.ts';
 import { refuseManyStatements, resolveCommitWait } from './durability.ts';
 import type { StatementConfig } from './queryable.ts';
@@ -54,6 +55,7 @@ export function begin(
   reject: Progress['reject'],
 ): Progress {
   const classification = parts.classifier.classify(request.statement.text);
+  if (!source.holdsTransactions && controlsTransaction(classification)) throw aloneInTransaction();
   const { durabilities, limits, clock } = parts;
   const name = parts.prepared.nameFor(request.statement, classification);
   const { level, limitMs } = resolveCommitWait(request.statement, durabilities, limits.durabilityTimeoutMs);

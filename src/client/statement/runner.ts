@@ -84,9 +84,7 @@ export class StatementRunner {
   /** Whether a query object that sends itself may write: nothing can be asked behind it. */
   mayWriteItself(query: object): boolean {
     const text = textOfSubmitted(query);
-    if (text === null) return true;
-    const { kind } = this.parts.classifier.classify(text);
-    return kind !== 'read' && kind !== 'leader-read';
+    return text === null || mayWrite(this.parts.classifier.classify(text));
   }
 
   /** Its next try is prepared for that one time. */

@@ -1,7 +1,10 @@
 import type { PoolClient, QueryResult, Submittable } from 'pg';
+import { aloneInTransaction } from '../app/failures.ts';
+import { controlsTransaction } from '../classify/core/classify.ts';
 import type { LeaseSource } from '../cluster/lease-source.ts';
 import { learnFromSubmitted } from '../session/leader-answers.ts';
 import type { SessionState } from '../session/session-state.ts';
+import { textOfSubmitted } from './queryable.ts';
 import type { StatementRunner } from './runner.ts';
 
 /**
@@ -14,7 +17,9 @@ export async function submitOnLeader(
   current: SessionState | null,
   query: Submittable,
 ): Promise<QueryResult> {
-  const { monitor, limits, clock } = runner.parts;
+  const { monitor, limits, clock, classifier } = runner.parts;
+  const text = textOfSubmitted(query);
+  if (text !== null && controlsTransaction(classifier.classify(text))) throw aloneInTransaction();
   const deadlineMs = clock.nowMs() + limits.failoverTimeoutMs;
   const session = runner.mayWriteItself(query) ? current : null;
   const lease = await runner.finder.acquireLeader(source, null, deadlineMs);

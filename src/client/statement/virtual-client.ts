@@ -70,6 +70,7 @@ export class VirtualClient extends EventEmitter {
     this.#source = {
       // It is connected: what it waits for now is a failover.
       waitLimitMs: Number.POSITIVE_INFINITY,
+      holdsTransactions: true,
       tryAcquire: (node) => this.#tryBind(node),
       acquire: (node) => this.#bind(node),
       release: (lease, error, state) => this.#keep(lease, error, state),

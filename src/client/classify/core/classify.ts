@@ -209,7 +209,11 @@ function judgeFirstWords(tokens: readonly SqlToken[]): Verdict {
       return delimits(next === 'prepared' ? 'write' : 'commit');
     case 'rollback':
     case 'abort':
-      return delimits(next === 'prepared' || hasWord(tokens, 'to') ? 'write' : 'rollback');
+      if (hasWord(tokens, 'to')) return SAVEPOINT;
+      return delimits(next === 'prepared' ? 'write' : 'rollback');
+    case 'savepoint':
+    case 'release':
+      return SAVEPOINT;
     case 'set':
       return judgeSet(next);
     case 'reset':
@@ -231,6 +235,8 @@ function judgeFirstWords(tokens: readonly SqlToken[]): Verdict {
       return judgeCommand(word === '' ? 'unknown statement' : word.toUpperCase());
   }
 }
+
+const SAVEPOINT: Verdict = { kind: 'write', form: 'savepoint', reason: 'savepoint' };
 
 function delimits(kind: StatementKind): Verdict {
   return { kind, form: 'other', reason: 'transaction' };
@@ -312,4 +318,13 @@ export function canFollowOwnStatement({ kind, form, isSingle }: Classification):
 /** Whether it has to be taken for a write. */
 export function mayWrite({ kind }: Pick<Classification, 'kind'>): boolean {
   return kind !== 'read' && kind !== 'leader-read';
+}
+
+/**
+ * Whether it begins or ends a transaction, or sets a place in one: alone it means nothing, or something else than
+ * among the statements it was written for.
+ */
+export function controlsTransaction({ kind, form }: Pick<Classification, 'kind' | 'form'>): boolean {
+  if (kind === 'begin' || kind === 'commit' || kind === 'rollback') return true;
+  return form === 'savepoint' || form === 'prepare-transaction';
 }

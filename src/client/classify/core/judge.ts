@@ -12,7 +12,7 @@ export type StatementKind = 'read' | 'leader-read' | 'write' | 'session' | 'begi
  * What routing needs to know of a statement beyond its kind. `unknown-call`, `volatile-call`: a query against
  * which nothing speaks but a function or view of which nothing is known, or that may write. `own-server`: what
  * it tells or does depends on the server that runs it. `row-change`: changes or locks rows, which any
- * transaction may do.
+ * transaction may do. `savepoint`: sets, leaves or goes back to a place in the transaction around it.
  */
 export type StatementForm =
   | 'query'
@@ -23,6 +23,7 @@ export type StatementForm =
   | 'copy'
   | 'set'
   | 'prepare-transaction'
+  | 'savepoint'
   | 'empty'
   | 'other';
 
