@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { LockstepPool } from '../../src/client/pool.ts';
+import { connect, LockstepPool } from '../../src/client/pool.ts';
+import { resolveOptions } from '../../src/client/resolve-options.ts';
 import { resolvePoolOptions } from '../../src/client/single-server.ts';
 import { hasStatementOptions } from '../../src/client/statement/queryable.ts';
 
@@ -25,6 +26,19 @@ describe('resolvePoolOptions', () => {
     expect(fromUrl.limits.failoverTimeoutMs).toBe(100);
     const socket = resolvePoolOptions({ host: '/var/run/postgresql', port: 5433 });
     expect(socket.hosts).toMatchObject([{ host: '/var/run/postgresql', port: 5433 }]);
+  });
+
+  it('takes the URLs of one server that only pg takes, and connect() does not', () => {
+    const urls = [
+      ['postgresql://app@one.example/shop?schema=public', 'one.example'],
+      ['postgresql:///shop?host=/var/run/postgresql', '/var/run/postgresql'],
+    ] as const;
+    for (const [connectionString, host] of urls) {
+      const single = resolvePoolOptions({ connectionString });
+      expect(single).toMatchObject({ isSingleServer: true, hosts: [{ host }] });
+      expect(() => connect(connectionString)).toThrow(/URL/);
+    }
+    expect(resolveOptions('postgresql://app@one.example/shop').isSingleServer).toBeUndefined();
   });
 
   it('takes hosts, and several of them in a URL, as a cluster', () => {
