@@ -250,6 +250,15 @@ describe('pool.connect', () => {
     await client.query('ROLLBACK');
   });
 
+  it('waits for a place as long as it takes without connectionTimeoutMillis, as pg does', async () => {
+    await reopen({ max: 1, failoverTimeoutMs: 50 });
+    const client = await checkout();
+    const waiting = [pool.query('SELECT 7 AS v'), pool.transaction((tx) => tx.query('SELECT 7 AS v'))];
+    await client.query('SELECT pg_sleep(0.3)');
+    giveBack(client);
+    for (const { rows } of await Promise.all(waiting)) expect(rows).toEqual([{ v: 7 }]);
+  });
+
   it('delivers notifications', async () => {
     const client = await checkout();
     const heard = new Promise<pg.Notification>((resolve) => client.on('notification', resolve));
