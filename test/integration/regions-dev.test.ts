@@ -12,7 +12,7 @@ const run = promisify(execFile);
 const main = join(import.meta.dirname, '../../src/cli/main.ts');
 const prepare = `"${process.execPath}" "${join(import.meta.dirname, 'regions-prepare-program.ts')}"`;
 
-/** `lockstep dev --regions eu,us` in a folder of its own; process and folder are gone afterwards. */
+/** `lockstep dev --regions` in a folder of its own; process and folder are gone afterwards. */
 class RegionsRun implements AsyncDisposable {
   readonly #folder: string;
   #child: ReturnType<typeof spawn> | null = null;
@@ -28,9 +28,9 @@ class RegionsRun implements AsyncDisposable {
     return new RegionsRun(folder);
   }
 
-  async start(): Promise<void> {
+  async start(names: string): Promise<void> {
     const definition = join(import.meta.dirname, 'regions-definition.ts');
-    const words = ['--regions', 'eu,us', '--regions-definition', definition, '--prepare', prepare];
+    const words = ['--regions', names, '--regions-definition', definition, '--prepare', prepare];
     this.#output = '';
     const child = spawn(process.execPath, [main, 'dev', ...words, '--state', 'state'], {
       cwd: this.#folder,
@@ -88,7 +88,7 @@ interface Comparison {
 describe('lockstep dev --regions', () => {
   it('runs regions that agree after a cut and after a restart, and logs what met', async () => {
     await using regions = await RegionsRun.create();
-    await regions.start();
+    await regions.start('eu,us');
     await regions.query(
       'eu',
       `INSERT INTO things VALUES (1, 'one'); INSERT INTO notes (note) VALUES ('hello')`,
@@ -106,7 +106,7 @@ describe('lockstep dev --regions', () => {
     expect(cut.map(({ status }) => status.links.map(({ state }) => state))).toEqual([['cut'], ['cut']]);
     // A cut outlasts the processes.
     await regions.stop();
-    await regions.start();
+    await regions.start('eu,us');
     expect(await regions.query('eu', 'SELECT name, seen FROM things')).toEqual([{ name: 'eu', seen: 2 }]);
     await regions.json('heal', 'eu', 'us');
     const compared = await regions.json<Comparison>('compare');
@@ -125,5 +125,18 @@ describe('lockstep dev --regions', () => {
     expect(conflicts).toMatchObject([{ key: '1', kind: 'update/update', decision: 'later-wins' }]);
     await regions.query('us', `INSERT INTO notes (note) VALUES ('after')`);
     await until('eu has it', async () => (await regions.query('eu', 'SELECT FROM notes')).length === 2);
+    // One more is named, and joins.
+    await regions.stop();
+    await regions.start('eu,us,ap');
+    await regions.query(
+      'ap',
+      `INSERT INTO notes (note) VALUES ('from the third'); UPDATE things SET seen = seen + 1`,
+    );
+    await until('eu has it', async () => (await regions.query('eu', 'SELECT FROM notes')).length === 3);
+    expect((await regions.json<Comparison>('compare')).isEqual).toBe(true);
+    expect(await regions.query('us', 'SELECT name, seen FROM things')).toEqual([{ name: 'us', seen: 6 }]);
+    expect(await regions.query('ap', 'SELECT count(*)::int AS n FROM lockstep_regions.conflicts')).toEqual([
+      { n: 1 },
+    ]);
   }, 900_000);
 });

@@ -15,6 +15,7 @@ import type { ClusterFolder } from '../dev/cluster-folder.ts';
 import { choosePorts } from '../dev/ports.ts';
 import { Supervisor } from '../dev/supervisor.ts';
 import { startWorldServer } from '../../admin/world/world-server.ts';
+import { addRegion } from './add-command.ts';
 import { askStatus } from './ask-region.ts';
 import { createWorldSource } from './world-source.ts';
 import { startRegionProcess } from './region-process.ts';
@@ -86,11 +87,11 @@ class DevRegions {
     // Each region's tables must be there before its log is read, and the log before anything is written.
     if (prepare !== null)
       await Promise.all(this.#regions.map(({ folder, name }) => runOnce(prepare, folder.config, name)));
-    await this.#writeConfig();
-    for (const { name } of this.#regions) {
-      this.#processes.push(await startRegionProcess(state, name, (line) => this.#say(name, line)));
-    }
-    await this.#untilLinked();
+    const founders = await this.#findFounders();
+    await this.#writeConfig(founders);
+    await this.#startProcesses(founders);
+    await this.#untilLinked(founders);
+    await this.#letJoin(this.#regions.filter((region) => !founders.includes(region)));
     await this.#openWorld();
     this.#say(
       'dev',
@@ -170,19 +171,46 @@ class DevRegions {
     this.#say('dev', `dashboard: ${this.#world.url}`);
   }
 
-  async #writeConfig(): Promise<void> {
+  /** Those that were here before, where others are named behind them now; else all. */
+  async #findFounders(): Promise<readonly RunningRegion[]> {
+    const known = await readRegions(this.#options.state).catch(() => null);
+    const names = known?.regions.map(({ name }) => name) ?? [];
+    const isLonger = names.length > 0 && names.every((name, index) => this.#names[index] === name);
+    return isLonger ? this.#regions.slice(0, names.length) : this.#regions;
+  }
+
+  async #startProcesses(regions: readonly RunningRegion[]): Promise<void> {
+    const { state } = this.#options;
+    for (const { name } of regions)
+      this.#processes.push(await startRegionProcess(state, name, (line) => this.#say(name, line)));
+  }
+
+  /** Each copies what the others have, and then all are run with it. */
+  async #letJoin(newcomers: readonly RunningRegion[]): Promise<void> {
+    const { state } = this.#options;
+    for (const { name, place } of newcomers) {
+      this.#say(name, 'joins the others, and copies what they have');
+      await addRegion({ state, place, from: null, patienceMs: READY_TIMEOUT_MS });
+      await Promise.all(this.#processes.splice(0).map((process) => process.stop()));
+      const joined = this.#regions.slice(0, this.#regions.findIndex((region) => region.name === name) + 1);
+      await this.#startProcesses(joined);
+      await this.#untilLinked(joined);
+    }
+  }
+
+  async #writeConfig(founders: readonly RunningRegion[]): Promise<void> {
     const known = await readRegions(this.#options.state).catch(() => null);
     const definition = this.#options.definition;
     await writeRegions(this.#options.state, {
       definition: definition === null ? null : resolve(definition),
       token: known?.token ?? createToken(),
-      regions: this.#regions.map(({ place }) => place),
+      regions: founders.map(({ place }) => place),
     });
   }
 
-  async #untilLinked(): Promise<void> {
+  async #untilLinked(regions: readonly RunningRegion[]): Promise<void> {
     const config = await readRegions(this.#options.state);
-    for (const { place, name } of this.#regions) {
+    for (const { place, name } of regions) {
       await untilSo(`region ${name} is linked`, async () => {
         const status = await askStatus(config, place);
         return status?.links.every(({ state }) => state === 'streaming' || state === 'cut') === true;
