@@ -19,6 +19,7 @@ interface GuardedConnection extends NodeJS.EventEmitter {
 interface ClientInternals {
   _errorAllQueries(error: Error): void;
   _getActiveQuery(): OpenCursor | null;
+  _getPassword(proceed: () => void): void;
 }
 
 export interface GuardedClientConfig extends ClientConfig {
@@ -34,7 +35,8 @@ export const AUTH_REFUSED = 'EAUTH';
 /**
  * pg's Client for servers that may be none: what is not PostgreSQL's protocol ends the connection with the
  * error EPROTO, instead of filling the memory, stopping the process in pg's parser, or throwing out of it. A server that
- * would get a secret without having proved that it knows it, or was to prove so and did not, gets none: EAUTH.
+ * would get a secret without having proved that it knows it, or was to prove so and did not, gets none: EAUTH. Where
+ * it asks for a password and none is known, that is CONFIG_INVALID.
  */
 export class GuardedClient extends pg.Client {
   constructor(config?: GuardedClientConfig) {
@@ -49,6 +51,7 @@ export class GuardedClient extends pg.Client {
     else guardStream(connection.stream, guard);
     // pg leaves a stream open on which TLS was refused, and its server may go on sending.
     connection.on('error', () => connection.stream.destroy());
+    this.#requirePassword();
     this.#settleCursors();
   }
 
@@ -57,6 +60,17 @@ export class GuardedClient extends pg.Client {
     if (given !== SAFE_AUTH || this.password != null || this.host.startsWith('/')) return given;
     const { host, port, database = '', user = '' } = this;
     return isInPassFile({ host, port, database, user }) ? SCRAM_ONLY : given;
+  }
+
+  /** Without one, pg begins to authenticate all the same, and fails with an error that has no code. */
+  #requirePassword(): void {
+    const internals = this as unknown as ClientInternals;
+    const getPassword = internals._getPassword.bind(this);
+    internals._getPassword = (proceed): void =>
+      getPassword(() => {
+        if (typeof this.password === 'string' && this.password !== '') proceed();
+        else this.connection.emit('error', passwordMissing());
+      });
   }
 
   /** pg tells its queries in the next tick that the connection has ended; a cursor is to know a tick later. */
@@ -135,6 +149,13 @@ function notPostgres(fault: string): Error {
 
 function refusedAuth(fault: string): Error {
   return Object.assign(new Error(`The server is not trusted: ${fault}.`), { code: AUTH_REFUSED });
+}
+
+function passwordMissing(): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    'Give a password, as a text: in the URL (postgresql://user:password@…), as the option "password", by PGPASSWORD or in the pass file; the server asks for one.',
+  );
 }
 
 /** The error for an app, when all of its servers are refused. */

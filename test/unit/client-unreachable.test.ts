@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { connect, LockstepError } from '../../src/index.ts';
 import type { LockstepOptions, LockstepPool } from '../../src/index.ts';
 
@@ -35,6 +35,13 @@ async function listening(answer: (socket: Socket) => void): Promise<number> {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return (server.address() as AddressInfo).port;
+}
+
+/** AuthenticationSASL, for which the password is wanted. */
+function askForPassword(socket: Socket): void {
+  const mechanisms = Buffer.from('SCRAM-SHA-256\0\0');
+  const head = Buffer.from([0x52, 0, 0, 0, 8 + mechanisms.length, 0, 0, 0, 10]);
+  socket.once('data', () => socket.write(Buffer.concat([head, mechanisms])));
 }
 
 /** A port on which nobody listens. */
@@ -79,18 +86,48 @@ describe.each(USES)('%s, when no server of the list can be reached', (_name, use
   });
 
   it('says soon what password() threw', async () => {
-    const port = await listening((socket) => {
-      // AuthenticationSASL, for which the password is wanted.
-      const mechanisms = Buffer.from('SCRAM-SHA-256\0\0');
-      const head = Buffer.from([0x52, 0, 0, 0, 8 + mechanisms.length, 0, 0, 0, 10]);
-      socket.once('data', () => socket.write(Buffer.concat([head, mechanisms])));
-    });
+    const port = await listening(askForPassword);
     const refusal = new Error('The vault is sealed.');
     const password = (): Promise<string> => Promise.reject(refusal);
     const error = await errorOf(() => use(open({ hosts: [{ host: '127.0.0.1', port }], password })));
     expect(error.code).toBe('NO_LEADER');
     expect(error.message).toContain('The vault is sealed.');
     expect(error.cause).toBe(refusal);
+  });
+});
+
+describe.each(USES)('%s, when the servers ask for a password', (_name, use) => {
+  beforeEach(() => {
+    vi.stubEnv('PGPASSWORD', '');
+    vi.stubEnv('PGPASSFILE', '/nowhere/pgpass');
+  });
+
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  const missing = { code: 'CONFIG_INVALID', outcome: 'not-applied', retryable: false };
+
+  it.each([
+    ['there is none', undefined],
+    ['it is empty', ''],
+    ['password() gives none', (): Promise<string> => Promise.resolve(undefined as unknown as string)],
+    ['it is no text', 1234 as unknown as string],
+  ])('says at once that %s', async (_what, password) => {
+    const hosts = [
+      { host: '127.0.0.1', port: await listening(askForPassword) },
+      { host: '127.0.0.1', port: await listening(askForPassword) },
+    ];
+    const error = await errorOf(() => use(open({ hosts, password })));
+    expect(error).toMatchObject(missing);
+    expect(error.message).toMatch(/^Give a password/);
+    expect(error.message).not.toMatch(/reached|1234/);
+  });
+
+  it('says so also where another server is down', async () => {
+    const ports = [await closedPort(), await listening(askForPassword)];
+    const hosts = ports.map((port) => ({ host: '127.0.0.1', port }));
+    expect(await errorOf(() => use(open({ hosts, password: undefined })))).toMatchObject(missing);
   });
 });
 
