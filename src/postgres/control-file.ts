@@ -104,7 +104,7 @@ function parseControlFile(bytes: Buffer, path: string): ControlFile {
   if (!isKnown) {
     throw new LockstepError(
       'POSTGRES_FAILED',
-      `${path} is damaged or of a PostgreSQL that is not supported; clone this node anew.`,
+      `${path} is damaged or of a PostgreSQL that is not supported; "lockstep node reclone <node>" copies this node anew.`,
       {
         details: { path },
       },

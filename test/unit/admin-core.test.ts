@@ -262,6 +262,12 @@ describe('the headline says the worst thing first', () => {
   });
 });
 
+test('nobody waits for a delayed node to lead', () => {
+  const dead = node('n1', { state: 'unreachable' });
+  const nodes = [dead, node('n2'), node('n3'), node('n4', { kind: 'delayed', voter: false })];
+  expect(headline(topology({ leader: null, nodes }), 'n1').detail).toMatch(/Candidates: n2, n3\.$/);
+});
+
 test('a headline names what a failover lacks', () => {
   const obstacle = '1 of the 2 votes that an election needs: n3 does not answer';
   const away = topology({

@@ -114,6 +114,23 @@ describe('renderStatus', () => {
     ]);
   });
 
+  test('what is the matter is told below where the table has no room for it', () => {
+    const detail =
+      'waits for a majority of the votes; start the agents of n1, n3; its PostgreSQL answers reads';
+    const told = topology({ nodes: [node('n1', { role: 'leader', sync: false }), node('n2', { detail })] });
+    const lines = renderStatus(told, { columns: 60, color: false }).split('\n');
+    expect(lines.slice(2)).toEqual([
+      expect.stringMatching(/^ {3}NODE .* LAG/),
+      expect.stringMatching(/^★ {2}n1/),
+      expect.stringMatching(/^● {2}n2/),
+      'n2: waits for a majority of the votes; start the agents of',
+      '  n1, n3; its PostgreSQL answers reads',
+    ]);
+    const wide = renderStatus(told, { columns: 120, color: false });
+    expect(wide).toContain('ADDRESS');
+    expect(wide).toContain(`\nn2: ${detail}`);
+  });
+
   test('colours change nothing but colours', () => {
     const colored = renderStatus(mixed, { columns: 130, color: true });
     expect(colored).toContain('\u001b[');

@@ -1,4 +1,4 @@
-import { countVotes, electionState } from './votes.js';
+import { countVotes, electionState, isCandidate } from './votes.js';
 
 /** @typedef {import('../../model/topology.ts').Topology} Topology */
 /** @typedef {import('../../model/topology.ts').NodeTopology} NodeTopology */
@@ -64,7 +64,7 @@ export function headline(topology, lastLeader) {
  * @returns {Headline}
  */
 function withoutLeader(topology, lastLeader) {
-  const candidates = topology.nodes.filter((node) => node.state === 'running').map((node) => node.name);
+  const candidates = topology.nodes.filter(isCandidate).map((node) => node.name);
   const was = lastLeader === null ? '' : `${lastLeader} led before. `;
   const state = electionState(topology);
   if (state === 'no-majority') {
@@ -73,7 +73,7 @@ function withoutLeader(topology, lastLeader) {
     return {
       tone: 'bad',
       title: 'No majority',
-      detail: `${was}${answering.length} of the ${needed} votes that an election needs; nobody can write. Start ${names(away)}.`,
+      detail: `${was}${answering.length} of the ${needed} votes that an election needs; nobody can write. Start ${names(away)}${away.some((node) => node.detail !== null) ? ', or mend what is said of them' : ''}.`,
     };
   }
   if (state === 'no-candidate') {

@@ -2,7 +2,7 @@ import { s, setText } from './dom.js';
 import { lagText } from './format.js';
 import { layoutTopology } from './layout.js';
 import { standing } from './node-cards.js';
-import { countVotes, electionState, votes } from './votes.js';
+import { countVotes, electionState, isCandidate, votes } from './votes.js';
 
 /** @typedef {import('../../model/topology.ts').Topology} Topology */
 /** @typedef {import('../../model/topology.ts').NodeTopology} NodeTopology */
@@ -261,7 +261,7 @@ function createLink() {
       (other) => other.name === topology.leader && standing(other).tone === 'gone',
     );
     const tone = standing(node).tone;
-    const mayLead = electionState(topology) === 'election' && node.state === 'running';
+    const mayLead = electionState(topology) === 'election' && isCandidate(node);
     isDrawn = node.name !== topology.leader && tone !== 'gone' && (!electing || mayLead);
     element.setAttribute('data-tone', electing ? 'vote' : isLeaderAway ? 'gone' : tone);
     const text = !electing && !isLeaderAway && node.state === 'running' ? lagText(node) : '';

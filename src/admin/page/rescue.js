@@ -14,8 +14,8 @@ const key = readKey();
 const node = new URLSearchParams(location.search).get('node');
 /** @type {RescuePicture['phase'] | null} */
 let phase = null;
-/** @type {readonly RescueTransaction[]} */
-let transactions = [];
+/** @type {readonly RescueTransaction[] | null} null until the first answer */
+let transactions = null;
 
 /**
  * @param {Record<string, unknown>} command
@@ -150,6 +150,10 @@ async function refresh() {
 
 function showTransactions() {
   const all = /** @type {HTMLInputElement} */ (byId('all')).checked;
+  if (transactions === null) {
+    byId('transactions').replaceChildren(h('p', {}, 'Reading the log…'));
+    return;
+  }
   const shown = transactions.filter(({ dangers }) => all || dangers.length > 0).slice(-SHOWN);
   const lines = shown.toReversed().map(transactionLine);
   byId('transactions').replaceChildren(

@@ -29,5 +29,13 @@ export function electionState(topology) {
   if (topology.leader !== null) return 'none';
   const { answering, needed } = countVotes(topology);
   if (answering.length < needed) return 'no-majority';
-  return topology.nodes.some((node) => node.state === 'running') ? 'election' : 'no-candidate';
+  return topology.nodes.some(isCandidate) ? 'election' : 'no-candidate';
+}
+
+/**
+ * Whether a node may come to lead, as far as its kind and state tell.
+ * @param {NodeTopology} node
+ */
+export function isCandidate(node) {
+  return node.state === 'running' && node.kind !== 'delayed' && node.kind !== 'witness';
 }

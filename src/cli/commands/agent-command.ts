@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
@@ -48,6 +49,7 @@ async function runAgent(options: {
   });
   // Before anything is opened; the kernel lets it go when this process ends.
   await takeNodeFolder(options.data, parseNodeId(options.node), machineClock);
+  await warnOfReaders(options.config);
   const config = await withOwnNode(await readClusterConfig(options.config), options);
   const open = findNode(config, options.node).witness ? Witness.open : Agent.open;
   const agent = await open({ config, node: options.node, stateDir: options.data, clock: machineClock });
@@ -96,4 +98,13 @@ function describeNode(name: string, { nodes, leader, term }: Topology): string {
   const where = leader === null ? 'nobody leads' : leader === name ? 'it leads' : `${leader} leads`;
   const doing = node === undefined ? 'is no node yet' : `is ${node.detail ?? node.state}`;
   return `${name} ${doing}; ${where}, term ${term}`;
+}
+
+/** It holds every password of the cluster. */
+async function warnOfReaders(path: string): Promise<void> {
+  const { mode } = await stat(path).catch(() => ({ mode: 0 }));
+  if ((mode & 0o077) === 0) return;
+  process.stderr.write(
+    `Run chmod 600 on ${path}: other users of this machine may read the passwords in it.\n`,
+  );
 }

@@ -45,6 +45,7 @@ async function restartInTurn(config: ClusterConfig, wanted: readonly string[] | 
   const names = wanted ?? config.nodes.filter((node) => !node.witness).map((node) => node.name);
   const order = names.toSorted((a, b) => Number(a === leader) - Number(b === leader));
   for (const [index, name] of order.entries()) {
+    let isAsked = false;
     try {
       await untilReady(config, wanted === null ? names : []);
       if ((await fetchTopology(config)).leader === name) {
@@ -52,6 +53,7 @@ async function restartInTurn(config: ClusterConfig, wanted: readonly string[] | 
         print(`${name} handed over to ${to}; writes paused for ${pausedMs} ms.`);
         await untilReady(config, wanted === null ? names : [name]);
       }
+      isAsked = true;
       await askAgent(config, findNode(config, name), {
         path: '/v1/restart',
         body: {},
@@ -60,7 +62,7 @@ async function restartInTurn(config: ClusterConfig, wanted: readonly string[] | 
       await untilReady(config, [name]);
       print(`${name} was restarted and has caught up.`);
     } catch (error) {
-      throw withRest(error, name, order.slice(index + 1));
+      throw withRest(error, name, order.slice(isAsked ? index + 1 : index));
     }
   }
 }
@@ -114,10 +116,10 @@ async function findLacking(
   return names.length > 0 && !isReady ? 'no follower could take over' : null;
 }
 
-function withRest(error: unknown, name: string, rest: readonly string[]): unknown {
+function withRest(error: unknown, name: string, untouched: readonly string[]): unknown {
   if (!(error instanceof LockstepError)) return error;
-  const untouched = rest.length === 0 ? '' : ` Not restarted: ${rest.join(', ')}.`;
-  return new LockstepError(error.code, `Stopped at ${name}: ${error.message}${untouched}`, {
+  const rest = untouched.length === 0 ? '' : ` Not restarted: ${untouched.join(', ')}.`;
+  return new LockstepError(error.code, `Stopped at ${name}: ${error.message}${rest}`, {
     outcome: error.outcome,
     cause: error,
   });

@@ -101,6 +101,7 @@ class DevCluster {
   readonly failure: Promise<Error>;
   #fail: (error: Error) => void = () => undefined;
   #isReady = false;
+  readonly #startedAtMs = performance.now();
   #isStopping = false;
   #nodeChanges: Promise<void> = Promise.resolve();
   #admin: AdminServer | null = null;
@@ -191,8 +192,7 @@ class DevCluster {
 
   /** Waits until the cluster is whole, then starts the app. */
   async serve({ run: command, delayed }: Pick<DevOptions, 'run' | 'delayed'>): Promise<void> {
-    const startedAt = performance.now();
-    const watch = new StartWatch(this.#folder.dataRoot, startedAt, (message) => this.#note(message));
+    const watch = new StartWatch(this.#folder.dataRoot, performance.now(), (message) => this.#note(message));
     for (;;) {
       const topology = this.#source.topology();
       if (topology !== null && isWholeCluster(topology, 'switchover')) break;
@@ -202,7 +202,7 @@ class DevCluster {
     }
     this.#isReady = true;
     this.#note(
-      `cluster ready in ${((performance.now() - startedAt) / 1_000).toFixed(1)} s: dashboard ${this.#links.dashboardUrl}`,
+      `cluster ready in ${((performance.now() - this.#startedAtMs) / 1_000).toFixed(1)} s: dashboard ${this.#links.dashboardUrl}`,
     );
     if (!process.stdout.isTTY) process.stdout.write(`${this.#links.psql}\n`);
     if (command !== null && !this.#isStopping) this.#startApp(command);

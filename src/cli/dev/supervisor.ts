@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, constants } from 'node:fs';
+import { closeSync, constants, existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { findNode, nodeFolder } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../leader-follower/config/config.ts';
@@ -19,6 +20,9 @@ export interface SupervisorOptions {
   /** An agent ended although nobody asked this process: with its last words. No failure: its node was removed. */
   readonly onExit: (node: string, reason: string, isFailure: boolean) => void;
 }
+
+/** How often it is looked whether a PostgreSQL is down. */
+const LOOK_MS = 5;
 
 /** An agent's garbage is small and short-lived; by default V8 would let hundreds of megabytes of it lie. */
 const SMALL_HEAP = ['--max-semi-space-size=1', '--max-old-space-size=192'];
@@ -114,12 +118,24 @@ export class Supervisor {
     await signalProcessTree(this.#running(name).process.pid ?? 0, signal);
   }
 
-  /** Stops every node in order: followers first, so that the leader ships them all it has. */
+  /**
+   * Stops every node. The leader's PostgreSQL ends first, and ships all it has to the followers as it does; they are stopped as
+   * soon as it is down, before one of them is elected. The other way round, commits that wait for no follower would go
+   * on meanwhile, on a disk that need not be the next leader's.
+   */
   async stopAll(leader: string | null): Promise<void> {
-    const names = [...this.#children.keys()].toSorted((a, b) => Number(a === leader) - Number(b === leader));
-    const followers = names.filter((name) => name !== leader);
-    await Promise.all(followers.map((name) => this.#stop(name)));
-    if (leader !== null) await this.#stop(leader);
+    const followers = [...this.#children.keys()].filter((name) => name !== leader);
+    const leading = leader === null ? Promise.resolve() : this.#stop(leader);
+    if (leader !== null) await this.#serverEnded(leader);
+    await Promise.all([leading, ...followers.map((name) => this.#stop(name))]);
+  }
+
+  /** Resolves when a node's PostgreSQL is down, or its agent is. */
+  async #serverEnded(name: string): Promise<void> {
+    const node = this.#config.nodes.find((one) => one.name === name);
+    if (node === undefined) return;
+    const lockFile = join(nodeFolder(this.#options.dataRoot, node.name), 'data', 'postmaster.pid');
+    while (this.#children.has(name) && existsSync(lockFile)) await delay(LOOK_MS);
   }
 
   isRunning(name: string): boolean {

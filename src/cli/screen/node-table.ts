@@ -2,7 +2,7 @@ import { formatBytes, lagText, unmeantLag } from '../../admin/page/format.js';
 import type { NodeTopology, Topology } from '../../model/topology.ts';
 import { span } from './styled-line.ts';
 import type { Span, Style } from './styled-line.ts';
-import { textWidth } from './text-width.ts';
+import { textWidth, wrapText } from './text-width.ts';
 
 const BAR_CELLS = 6;
 const GAP = '  ';
@@ -45,30 +45,52 @@ const VERSION: Column = {
 
 const DETAIL: Column = { title: 'DETAIL', dropOrder: 4, cell: (node) => span(node.detail ?? '', 'warn') };
 
-/** The nodes as lines of spans: a heading, then one line each in order of names. Columns that do not fit are left out. */
+/**
+ * The nodes as lines of spans: a heading, then one line each in order of names. Columns that do not fit are left out; what
+ * is the matter with a node is told below then.
+ */
 export function layoutNodeTable(
   topology: Topology,
   columns: number,
   withBars: boolean,
 ): readonly (readonly Span[])[] {
-  const hasDetail = topology.nodes.some((node) => node.detail !== null);
-  let shown: readonly Column[] = [
+  const nodes = [...topology.nodes].sort((a, b) => a.name.localeCompare(b.name));
+  const all: readonly Column[] = [
     ...LEADING,
     ...(withBars ? [BAR] : []),
     ...TRAILING,
-    ...(topology.nodes.some((node) => node.postgresVersion != null) ? [VERSION] : []),
-    ...(hasDetail ? [DETAIL] : []),
+    ...(nodes.some((node) => node.postgresVersion != null) ? [VERSION] : []),
   ];
-  const nodes = [...topology.nodes].sort((a, b) => a.name.localeCompare(b.name));
+  const hasDetail = nodes.some((node) => node.detail !== null);
+  const withDetail = fitColumns(hasDetail ? [...all, DETAIL] : all, nodes, topology, columns);
+  const isTold = !hasDetail || withDetail.includes(DETAIL);
+  const shown = isTold ? withDetail : fitColumns(all, nodes, topology, columns);
+  const widths = shown.map((column) => columnWidth(column, nodes, topology));
+  const heading = shown.map((column) => span(column.title, 'dim'));
+  const rows = nodes.map((node) => shown.map((column) => column.cell(node, topology)));
+  const table = [heading, ...rows].map((cells) => alignCells(cells, widths));
+  return isTold ? table : [...table, ...nodes.flatMap((node) => detailLines(node, columns))];
+}
+
+function fitColumns(
+  all: readonly Column[],
+  nodes: readonly NodeTopology[],
+  topology: Topology,
+  columns: number,
+): readonly Column[] {
+  let shown = all;
   while (tableWidth(shown, nodes, topology) > columns) {
     const last = Math.max(...shown.map((column) => column.dropOrder));
     if (last === 0) break;
     shown = shown.filter((column) => column.dropOrder !== last);
   }
-  const widths = shown.map((column) => columnWidth(column, nodes, topology));
-  const heading = shown.map((column) => span(column.title, 'dim'));
-  const rows = nodes.map((node) => shown.map((column) => column.cell(node, topology)));
-  return [heading, ...rows].map((cells) => alignCells(cells, widths));
+  return shown;
+}
+
+function detailLines({ name, detail }: NodeTopology, columns: number): readonly (readonly Span[])[] {
+  if (detail === null) return [];
+  const lines = wrapText(`${name}: ${detail}`, columns, '  ');
+  return lines.map((line) => [span(line, 'warn')]);
 }
 
 /** `★` leads, `●` synchronous, `○` asynchronous, `◔` delayed, `◇` only votes, `◐` on its way, `✗` away. */

@@ -37,6 +37,21 @@ export function cutText(text: string, columns: number): string {
   return `${cut}…`;
 }
 
+/** The text in lines no wider than `columns`, broken at spaces; all but the first begin with `indent`. */
+export function wrapText(text: string, columns: number, indent: string): readonly string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of toPlainText(text).split(' ').filter(Boolean)) {
+    const longer = line === '' ? word : `${line}${line === indent ? '' : ' '}${word}`;
+    if (textWidth(longer) <= columns || line === '' || line === indent) line = longer;
+    else {
+      lines.push(line);
+      line = `${indent}${word}`;
+    }
+  }
+  return line === '' ? lines : [...lines, line];
+}
+
 function graphemeWidth(grapheme: string): number {
   if (INVISIBLE.test(grapheme)) return 0;
   return WIDE_PICTURE.test(grapheme) || WIDE_LETTER.test(grapheme) ? 2 : 1;
