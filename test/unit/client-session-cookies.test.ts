@@ -55,7 +55,7 @@ describe("a session's cookies", () => {
   });
 });
 
-/** Two tabs of one process's: an answer is overtaken by fewer others than there are slots. A token is a number here. */
+/** Two tabs at one process, where an answer is overtaken by half as many others as there are slots. A token is a number here. */
 class Browser {
   readonly #jar = new Map<string, string>();
   readonly #open: { carried: CarriedCookie[]; token: number; sinceTurn: number }[] = [];
@@ -75,7 +75,7 @@ class Browser {
   }
 
   answer(pick: number): void {
-    const isDue = this.#turn - (this.#open[0]?.sinceTurn ?? 0) >= COOKIE_SLOTS - 1;
+    const isDue = this.#turn - (this.#open[0]?.sinceTurn ?? 0) >= COOKIE_SLOTS / 2;
     const [request] = this.#open.splice(isDue ? 0 : pick % Math.max(1, this.#open.length), 1);
     if (request === undefined) return;
     const { token, carried } = request;
