@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  fenceRefusal,
   fencesNeeded,
   isLeaderSuspected,
   promiseUntilMs,
@@ -14,6 +15,31 @@ import { parseNodeId, parseTerm } from '../../src/model/node.ts';
 
 const n1 = parseNodeId('n1');
 const n2 = parseNodeId('n2');
+
+describe('a fence that a candidate asks for', () => {
+  const asked = { version: 7, isSuspicion: false, knownVersion: 7, isLeading: false, hasLostLeader: false };
+  const suspicion = { ...asked, isSuspicion: true, hasLostLeader: true };
+  it.each([
+    ['is granted at the version known here', asked, null],
+    ['is granted to who knows more', { ...asked, knownVersion: 6 }, null],
+    ['is refused to who knows less', { ...asked, knownVersion: 8 }, 'the register is at version 8 already'],
+    ['is refused by who leads', { ...asked, isLeading: true }, 'this node leads'],
+    ['is granted to a suspicion that this node shares', suspicion, null],
+    [
+      'is refused to one that it does not',
+      { ...suspicion, hasLostLeader: false },
+      'the leader was heard here',
+    ],
+    ['is refused to a suspicion by who leads', { ...suspicion, isLeading: true }, 'this node leads'],
+    [
+      'is refused to a suspicion of an old version',
+      { ...suspicion, knownVersion: 8 },
+      'the register is at version 8 already',
+    ],
+  ])('%s', (_, view, refusal) => {
+    expect(fenceRefusal(view)).toBe(refusal);
+  });
+});
 
 describe('support', () => {
   it('lets no suspicion quorum form beside enough supporters', () => {

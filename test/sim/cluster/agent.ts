@@ -1,6 +1,7 @@
 import { decide } from '../../../src/leader-follower/core/decide.ts';
 import type { Action } from '../../../src/leader-follower/core/action.ts';
 import type { SyncPolicy } from '../../../src/leader-follower/core/cluster-state.ts';
+import { fenceRefusal } from '../../../src/leader-follower/core/support.ts';
 import type { LocalPostgres, View } from '../../../src/leader-follower/core/view.ts';
 import { nextTimeline } from '../../../src/model/timeline.ts';
 import { parseTerm } from '../../../src/model/node.ts';
@@ -247,11 +248,14 @@ export class ModelAgent {
   /** A candidate asks: cut off from the leader it wants to replace, and tell the position. */
   fence(version: number, isSuspicion: boolean, answer: (reply: FenceReply) => void): void {
     const { leadership } = this;
-    const isRefused =
-      leadership.known.version > version ||
-      leadership.ownLease.kind !== 'none' ||
-      (isSuspicion && leadership.leaderLostForMs === 0);
-    if (isRefused) return answer({ kind: 'refused' });
+    const refusal = fenceRefusal({
+      version,
+      isSuspicion,
+      knownVersion: leadership.known.version,
+      isLeading: leadership.ownLease.kind !== 'none',
+      hasLostLeader: leadership.leaderLostForMs > 0,
+    });
+    if (refusal !== null) return answer({ kind: 'refused' });
     if (this.mutant !== 'no-cut-off') leadership.raiseFence(version);
     if (this.cluster.isKeptBack(this.host)) return answer({ kind: 'fenced', position: null });
     this.local.fencedPosition((position) => answer({ kind: 'fenced', position }));
