@@ -63,6 +63,11 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     ['clone from=n1 reason=it has no data yet'],
   ],
   [
+    'not from a leader whose lease ran out: another may lead already',
+    { ...expired, local: { kind: 'absent' }, localSystemIdentifier: null },
+    [],
+  ],
+  [
     'but not from a leader that is not heard',
     { local: { kind: 'absent' }, localSystemIdentifier: null, peers: [peer(n1, { isReachable: false })] },
     [],

@@ -67,6 +67,11 @@ describe('a leader that does not write', () => {
     ['is given up after one when somebody has suspended it', { suspendedForMs: 1_000 }, true],
     ['not after half of one', { suspendedForMs: 500 }, false],
     [
+      'leads on where one of those needed does not follow',
+      { suspendedForMs: 9_000, peers: [{ ...peer(n2), role: 'unknown' }, peer(n3)] },
+      false,
+    ],
+    [
       'leads on where nobody could take over',
       { suspendedForMs: 9_000, peers: [peer(n2, false), peer(n3)] },
       false,

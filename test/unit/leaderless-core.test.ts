@@ -5,10 +5,15 @@ import { cellId, covers, joinAll, joinCells, lackingIn } from '../../src/leaderl
 import type { Cell } from '../../src/leaderless/core/cells.ts';
 import { hlcOfMs, isTooFarAhead, msOfHlc, nextHlc } from '../../src/leaderless/core/hlc.ts';
 import { nodesNeeded } from '../../src/leaderless/core/levels.ts';
-import { extendLineage, judgeBallot } from '../../src/leaderless/core/lineage.ts';
-import { findMismatch, judgeMembership } from '../../src/leaderless/core/membership.ts';
-import type { NodeIdentity } from '../../src/leaderless/core/membership.ts';
-import { runCalls } from '../../src/leaderless/core/slot-batch.ts';
+import { extendLineage, judgeBallot, lineageAbove } from '../../src/leaderless/core/lineage.ts';
+import {
+  decidePlan,
+  findMismatch,
+  isSuccessor,
+  judgeMembership,
+} from '../../src/leaderless/core/membership.ts';
+import type { Membership, NodeIdentity } from '../../src/leaderless/core/membership.ts';
+import { judgeDoubts, MAX_CALLS, runCalls } from '../../src/leaderless/core/slot-batch.ts';
 import { toVersionedValue } from '../../src/leaderless/core/slot-value.ts';
 
 const register = fc
@@ -155,6 +160,32 @@ describe('a lineage', () => {
     );
   });
 
+  it('tells neither yes nor no of what may have been erased with the slot', () => {
+    const lineage = extendLineage(lineageAbove(5), { counter: 8, proposer: 'p' });
+    const judged = [4, 5, 6, 8].map((counter) => judgeBallot(lineage, { counter, proposer: 'p' }));
+    expect(judged).toEqual(['unknown', 'unknown', 'not-applied', 'applied']);
+  });
+
+  it.each([
+    ['one was chosen, whatever the others', [2, 8, 6], 'applied'],
+    ['one may have been', [6, 2], 'unknown'],
+    ['none was', [6, 7], 'not-applied'],
+  ])('settles doubts: %s', (_, counters, judged) => {
+    const current = toVersionedValue(1, '"x"', `${lineageAbove(5)},p:8-8`);
+    const doubts = counters.map((counter) => ({ counter, proposer: 'p' }));
+    expect(judgeDoubts(doubts, current)).toBe(judged);
+  });
+
+  it('gives a key that was erased versions that it never had', () => {
+    const ballot = { counter: 3, proposer: 'p' };
+    const call = { change: () => '"new"', doubts: [] };
+    const made = runCalls([call, call], toVersionedValue(0, null, lineageAbove(2)), ballot);
+    expect(made.proposal.version).toBe(2 * MAX_CALLS + 2);
+    expect(runCalls([call], made.proposal, { counter: 4, proposer: 'p' }).proposal.version).toBe(
+      2 * MAX_CALLS + 3,
+    );
+  });
+
   it('answers a call in doubt from its earlier proposal, and does not run it again', () => {
     const append = { change: () => '"again"', doubts: [] };
     const doubtful = { counter: 3, proposer: 'p' };
@@ -293,5 +324,35 @@ describe('a membership', () => {
     ).toContain('any more');
     expect(mismatchOf('1', { ...founded, timeline: '00000002' })).toContain('restored from a backup');
     expect(mismatchOf('1', { ...founded, isInRecovery: true })).toContain('follower');
+  });
+
+  it.each([
+    ['later members', { epoch: 2 }, true],
+    ['the same', { epoch: 1 }, false],
+    ['those of another quorum', { epoch: 2, cluster: 'd' }, false],
+    ['later ones, before it has its data', { epoch: 2, isFounded: false }, false],
+  ])('is succeeded by %s: %o is %s', (_, change, expected) => {
+    const known = { epoch: 1, cluster: 'c', members, next: null, addresses: {} };
+    expect(isSuccessor(node('1', { ...founded, ...change }).identity, known)).toBe(expected);
+  });
+});
+
+describe('the plan of a change of members', () => {
+  const old: Membership = { epoch: 4, cluster: 'c', members: ['1', '2'], next: null, addresses: {} };
+  const aim = { ...old, next: ['1', '3'] };
+  const ends = { ...old, members: ['1', '3'], next: null };
+  const stands = { ...aim, epoch: 5 };
+  const another = { ...old, next: ['2', '4'] };
+  it.each([
+    ['begins where none stands', null, aim, 4, stands],
+    ['follows one that ended', { ...old, epoch: 4 }, aim, 4, stands],
+    ['stays when another process goes on with it', stands, aim, 4, null],
+    ['is given another aim while it is under way', stands, another, 4, { ...another, epoch: 6 }],
+    ['is not, once others are the members', { ...stands, members: ['1', '9'] }, another, 4, null],
+    ['is not, once it ended', { ...stands, next: null }, another, 4, null],
+    ['ends from the plan whose keys were carried', stands, ends, 5, { ...ends, epoch: 6 }],
+    ['does not end from an older one', { ...stands, epoch: 6 }, ends, 5, null],
+  ])('%s', (_, before, proposed, epoch, after) => {
+    expect(decidePlan(before, proposed, epoch)).toEqual(after);
   });
 });
