@@ -7,8 +7,32 @@ import { unknownName } from './unknown-name.ts';
 
 const CLUSTER_URL = /^postgres(?:ql)?:\/\/(?:([^@/]*)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/;
 
-/** What a URL says, as options. Throws CONFIG_INVALID. */
+/** What a URL says, as options. Throws CONFIG_INVALID, in which no part of a password stands. */
 export function parseClusterUrl(url: string): LockstepOptions {
+  try {
+    return parseParts(url);
+  } catch (error) {
+    throw hasStrayAt(url) ? partsMixedUp() : error;
+  }
+}
+
+/**
+ * Whether an @ stands behind the place of the one that ends a password. A password with a plain @ or / in it moves
+ * that place, so that what is taken for a host, a database or a parameter may be a part of the password.
+ */
+function hasStrayAt(url: string): boolean {
+  const [, credentials, ...others] = CLUSTER_URL.exec(url) ?? [];
+  return credentials === undefined ? url.includes('@') : others.join('').includes('@');
+}
+
+function partsMixedUp(): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    "Percent-encode what is special in the URL's user and password (@ as %40, / as %2F, ? as %3F, # as %23, % as %25), and any other @ that does not end them; as it stands, its parts cannot be told apart.",
+  );
+}
+
+function parseParts(url: string): LockstepOptions {
   const match = CLUSTER_URL.exec(url);
   if (match === null) {
     throw new LockstepError(
@@ -17,9 +41,10 @@ export function parseClusterUrl(url: string): LockstepOptions {
     );
   }
   const [, credentials = '', authority = '', database = '', query = ''] = match;
+  if (`${authority}${database}`.includes('@')) throw partsMixedUp();
   const colon = credentials.indexOf(':');
   const user = decode(colon < 0 ? credentials : credentials.slice(0, colon));
-  const options: Record<string, unknown> = { hosts: authority.split(',').map(parseAuthority) };
+  const options: Record<string, unknown> = { hosts: authority.split(',').map(parseServer) };
   if (user !== '') options['user'] = user;
   if (colon >= 0) options['password'] = decode(credentials.slice(colon + 1));
   if (database !== '') options['database'] = decode(database);
@@ -34,13 +59,14 @@ function decode(text: string): string {
   }
 }
 
-function parseAuthority(text: string): HostAddress {
-  const match = /^(?:\[([^\]]+)\]|([^:]*))(?::(\d+))?$/.exec(text);
+/** Of one that is wrong only the place is told: where the host was forgotten, it is the password. */
+function parseServer(text: string, index: number, { length }: readonly string[]): HostAddress {
+  const match = /^(?:\[([^\]]+)\]|([^:]*))(?::(\d{1,5}))?$/.exec(text);
   const host = match?.[1] ?? match?.[2] ?? '';
   if (match === null || host === '') {
     throw new LockstepError(
       'CONFIG_INVALID',
-      `"${text}" in the URL is not a host with a port, like db1.example.com:5432.`,
+      `Server ${index + 1} of ${length} in the URL is not a host with a port, like db1.example.com:5432; it stands behind user:password@.`,
     );
   }
   return match[3] === undefined ? { host: decode(host) } : { host: decode(host), port: Number(match[3]) };

@@ -137,5 +137,37 @@ describe('resolveOptions', () => {
   it('never shows the password', () => {
     expect(message('postgresql://app:hunter2@a:99999/x')).not.toContain('hunter2');
     expect(message('mysql://app:hunter2@a/x')).not.toContain('hunter2');
+    expect(message('postgresql://app:hunter2')).not.toContain('hunter2');
+    expect(message('postgresql://app:1234567/x')).not.toContain('1234567');
+  });
+
+  it.each([
+    'p%40ss/w#rd',
+    'secret@',
+    'sec@ret',
+    'sec@re/t',
+    'sec@re?t',
+    '12345/secret',
+    '1@2?secret',
+    '1@2?sslmode=secret',
+    '1@2?statement_timeout=secret',
+    'sec#re/t',
+    'sec%ret/t',
+    '1,2/secret',
+    'sec,ret@',
+  ])('says how to write the password %s, and shows no part of it', (password) => {
+    for (const hosts of ['a', 'a:1,b:2']) {
+      const said = message(`postgresql://app:${password}@${hosts}/x`);
+      expect(said).toMatch(/^Percent-encode .* \(@ as %40, \/ as %2F/);
+      for (const part of password.match(/[a-z1-9]{3,}/g) ?? [])
+        expect(said.replace('password', '')).not.toContain(part);
+    }
+  });
+
+  it('takes a plain @ as a value of a parameter, and in a password what splits no URL', () => {
+    const { connection } = resolveOptions('postgresql://app:secret@a/x?application_name=me@home');
+    expect(connection).toMatchObject({ password: 'secret', application_name: 'me@home' });
+    const password = 's:e?c#r,e=t';
+    expect(resolveOptions(`postgresql://app:${password}@a/x`).connection).toMatchObject({ password });
   });
 });
