@@ -11,6 +11,7 @@ import { isSteady, pauseAfter, TICK_MS } from './core/pause.ts';
 import { answerFence } from './leadership/answer-fence.ts';
 import { LeaderPings } from './leadership/leader-pings.ts';
 import { EventLog } from './report/event-log.ts';
+import { AcknowledgementWatch } from './report/acknowledgement-watch.ts';
 import { LongWait } from './report/long-wait.ts';
 import { waitingFor } from './core/waiting.ts';
 import { Executor } from './executor.ts';
@@ -50,6 +51,7 @@ export class Agent {
   readonly #writeHealth: WriteHealth;
   readonly #rescue: Rescue | null;
   readonly #longWait: LongWait;
+  readonly #acknowledgement: AcknowledgementWatch;
   #last: Observation | null = null;
   #lastError = '';
 
@@ -142,6 +144,7 @@ export class Agent {
       plan: this.#planned.register,
     });
     this.#rescue = createRescue(parts);
+    this.#acknowledgement = new AcknowledgementWatch(clock);
     this.#longWait = new LongWait(clock, (text) => member.events.add('note', text));
   }
 
@@ -211,6 +214,7 @@ export class Agent {
       promotesFrom: this.#coming.promotesFrom,
       measures: this.#merits.own(),
       copies: this.#commands.copies,
+      acknowledgement: this.#acknowledgement.seen,
     };
   }
 
@@ -267,6 +271,7 @@ export class Agent {
     const seen = observation.view.register;
     if (seen !== null) this.#member.fenceEarlierLife(version, seen.version);
     this.#last = observation;
+    this.#acknowledgement.see(observation.probe, register.known.state?.sync.members ?? []);
     this.#longWait.see(waitingFor(observation.view));
     this.#member.publish(this.#sources());
     return observation;

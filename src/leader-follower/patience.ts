@@ -34,6 +34,8 @@ export const WRITE_CHECK_INTERVAL_MS = 500;
 
 /** A follower that stops streaming is kept this long: a reconnect takes less. */
 export const REMOVAL_DELAY_MS = 2_000;
+/** A follower that gets on with nothing for so long hangs, or is away: people are told. */
+export const SILENT_FOLLOWER_MS = 3_000;
 /**
  * After a reload, how long until every walsender surely works with the new names. They take a reload
  * before they read the next reply of their follower.

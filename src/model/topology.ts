@@ -77,7 +77,7 @@ export interface Topology {
   readonly leader: string | null;
   /**
    * Whether another node could take over right now, should the leader's machine be lost, without losing a synchronous
-   * commit. False for a moment after each promotion, while too few of the sync set run, and where the agents agree
+   * commit. False for a moment after each promotion, while too few of the sync set run or acknowledge, and where the agents agree
    * among themselves, while no majority of them could vote without the leader. It does not tell of a pause.
    */
   readonly isFailoverReady: boolean;
@@ -99,6 +99,11 @@ export interface Topology {
     readonly isDegraded: boolean;
     /** How many of the synchronous followers surely have every acknowledged synchronous commit. */
     readonly confirmedBy: number;
+    /**
+     * Whom synchronous commits wait for in vain: they are away, or have acknowledged nothing for seconds, and too few others
+     * do. Empty when all is well. Missing while nobody leads, and from older agents.
+     */
+    readonly waitsFor?: readonly string[];
   };
   readonly nodes: readonly NodeTopology[];
 }

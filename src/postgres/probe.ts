@@ -18,12 +18,17 @@ export interface Probe {
   /** Leader: flushed to its disk. Follower: the end of what it received and can replay. */
   readonly receivedLsn: Lsn;
   readonly replayedLsn: Lsn;
-  /** How long ago the newest replayed commit was made, 0 when everything received is replayed. */
+  /**
+   * How long ago the newest replayed commit was made; 0 when everything received is replayed while its leader is heard: of
+   * what one that hears nothing has not received, it cannot know.
+   */
   readonly replayAgeMs: number;
   /** The same, whatever is replayed; 0 on a leader, and before the first. */
   readonly lastCommitAgeMs: number;
   /** Whether a walreceiver streams, and from which port. */
   readonly isReceiving: boolean;
+  /** Since the last message to the walreceiver; null without one. Whoever leads writes something every second. */
+  readonly silentForMs: number | null;
   /** Whether a walreceiver process exists at all, also one that is only connecting. */
   readonly hasReceiver: boolean;
   /** It has streamed since its start, which it does only after replaying all that it held. */
@@ -43,6 +48,7 @@ interface ProbeRow {
   readonly segment_timeline: string | null;
   readonly receiver_timeline: number | null;
   readonly receiver_status: string | null;
+  readonly silent_ms: number | null;
   readonly age_ms: number;
   readonly has_streamed: boolean;
   readonly startup_wait: string | null;
@@ -50,6 +56,9 @@ interface ProbeRow {
   readonly standby_names: string;
   readonly followers: readonly { name: string; state: string; flush: string | null }[] | null;
 }
+
+/** A reconnect takes less, and between the messages of a leader lies less. */
+const HEARS_WITHIN_MS = 2_000;
 
 /**
  * The timeline of a follower without a walreceiver is read off the log segment that holds its last
@@ -76,6 +85,7 @@ SELECT in_recovery, received::text, replayed::text,
             ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS segment_timeline,
        (SELECT received_tli FROM pg_stat_wal_receiver) AS receiver_timeline,
        (SELECT status FROM pg_stat_wal_receiver) AS receiver_status,
+       (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time) * 1000 FROM pg_stat_wal_receiver)::float8 AS silent_ms,
        CASE WHEN NOT in_recovery THEN 0
             ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000, 0) END::float8 AS age_ms,
        in_recovery AND pg_last_wal_receive_lsn() IS NOT NULL AS has_streamed,
@@ -100,15 +110,19 @@ export async function probe(client: pg.Client): Promise<Probe> {
   const row = rows[0];
   if (row === undefined) throw new Error('the probe returned no row');
   const ageMs = Math.max(0, Math.round(row.age_ms));
+  const isReceiving = row.receiver_status === 'streaming';
+  const silentForMs = row.silent_ms === null ? null : Math.max(0, Math.round(row.silent_ms));
+  const isHearing = isReceiving && silentForMs !== null && silentForMs < HEARS_WITHIN_MS;
   const timeline = row.segment_timeline === null ? 1 : Number.parseInt(row.segment_timeline, 16);
   return {
     isInRecovery: row.in_recovery,
     timeline: parseTimeline(Math.max(timeline, row.in_recovery ? (row.receiver_timeline ?? 1) : 1)),
     receivedLsn: parseLsn(row.received),
     replayedLsn: parseLsn(row.replayed),
-    replayAgeMs: row.received === row.replayed ? 0 : ageMs,
+    replayAgeMs: isHearing && row.received === row.replayed ? 0 : ageMs,
     lastCommitAgeMs: ageMs,
-    isReceiving: row.receiver_status === 'streaming',
+    isReceiving,
+    silentForMs,
     hasReceiver: row.receiver_status !== null,
     hasStreamed: row.has_streamed,
     isAtLogEnd: row.startup_wait === 'RecoveryRetrieveRetryInterval',

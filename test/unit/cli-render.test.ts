@@ -59,6 +59,20 @@ describe('renderStatus', () => {
     ]);
   });
 
+  test('says whom synchronous commits wait for in vain', () => {
+    const syncPolicy = { followers: 'all', degradeAfterMs: null, isDegraded: false, confirmedBy: 1 } as const;
+    const lines = (waitsFor: readonly string[], leader: string | null = 'n2'): readonly string[] =>
+      renderStatus(
+        { ...mixed, leader, syncPolicy: { ...syncPolicy, waitsFor } },
+        { columns: 130, color: false },
+      ).split('\n');
+    expect(lines(['n1', 'n3'])[1]).toBe(
+      'synchronous commits wait for n1, n3: the policy is every follower that may lead, and too few acknowledge',
+    );
+    expect(lines([])[1]).toBe('');
+    expect(lines(['n1'], null).join()).not.toContain('commits wait');
+  });
+
   test('says what helps while nobody leads', () => {
     const nodes = [
       node('n1', { state: 'unreachable' }),

@@ -13,6 +13,7 @@ const seen: Probe = {
   replayAgeMs: 0,
   lastCommitAgeMs: 0,
   isReceiving: false,
+  silentForMs: null,
   hasReceiver: false,
   hasStreamed: false,
   isAtLogEnd: false,

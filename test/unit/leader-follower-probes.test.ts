@@ -105,6 +105,24 @@ describe('the health of a node', () => {
     expect(replicaObstacle(status({ isReceiving: false }), nobodyLeads, any)).toBeNull();
   });
 
+  it.each([
+    ['hears its leader', 900, 10 * MB, null],
+    ['is slow, and still receives', 0, 900 * MB, null],
+    ['has all that a leader has whose disk hangs', 60_000, 0, null],
+    ['was copied to no measure of the leader', 60_000, null, null],
+    ['hangs', 12_400, 1, 'it has received nothing for 12 s, and n1 has more'],
+  ])('a follower that %s', (_, silentForMs, unreceivedBytes, problem) => {
+    const seen = topology({ nodes: [node('n1'), node('n2', { unreceivedBytes })] });
+    const own = status({ silentForMs });
+    expect(judgeHealth(own, seen).problems).toEqual(problem === null ? [] : [problem]);
+    expect(replicaObstacle(own, seen, { bytes: null, ms: null })).toBe(problem);
+    const sources = { events: new Map(), process: { residentBytes: 5, cpuSeconds: 0.5 } };
+    const streams = /^lockstep_follower_streaming\{.*\} (\d)$/m.exec(
+      renderMetrics({ ...sources, status: own, topology: seen }),
+    )?.[1];
+    expect(streams).toBe(problem === null ? '1' : '0');
+  });
+
   it('measures a follower by the lag that is asked for', () => {
     const behind = topology({ nodes: [node('n1'), node('n2', { lagBytes: 2 * MB, lagMs: 700 })] });
     const unknown = topology({ nodes: [node('n1'), node('n2', { lagBytes: null, lagMs: null })] });

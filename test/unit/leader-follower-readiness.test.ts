@@ -30,7 +30,14 @@ const gone = { isReachable: false };
 const both = stateOf([n2, n3]);
 const onlyN2 = stateOf([n2]);
 
-const failovers: readonly [string, ClusterState, readonly Voter[], boolean, RegExp | null][] = [
+const failovers: readonly [
+  string,
+  ClusterState,
+  readonly Voter[],
+  boolean,
+  RegExp | null,
+  silent?: readonly Id[],
+][] = [
   ['succeeds when all is well', both, [leader, voter(n2), voter(n3)], true, null],
   [
     'needs every synchronous follower that may hold a commit alone',
@@ -90,11 +97,28 @@ const failovers: readonly [string, ClusterState, readonly Voter[], boolean, RegE
     true,
     /missing n3$/,
   ],
+  [
+    'does not come to be while no synchronous follower acknowledges, whatever they say of themselves',
+    both,
+    [leader, voter(n2), voter(n3)],
+    true,
+    /^0 of the 2 .* follow now; n1 gets no acknowledgement from n2, n3$/,
+    [n2, n3],
+  ],
+  [
+    'tells who hangs from who is away',
+    both,
+    [leader, voter(n2), voter(n3, gone)],
+    true,
+    /^0 of the 2 .*; missing n3; n1 gets no acknowledgement from n2$/,
+    [n2, n3],
+  ],
+  ['does not mind who is silent and not needed', onlyN2, [leader, voter(n2), voter(n3)], true, null, [n3]],
 ];
 
 describe('a failover now', () => {
-  it.each(failovers)('%s', (_, state, nodes, areAgentsVoters, expected) => {
-    const obstacle = failoverObstacle(state, nodes, areAgentsVoters);
+  it.each(failovers)('%s', (_, state, nodes, areAgentsVoters, expected, silent = []) => {
+    const obstacle = failoverObstacle(state, nodes, areAgentsVoters, silent);
     if (expected === null) expect(obstacle).toBeNull();
     else expect(obstacle).toMatch(expected);
   });
@@ -102,7 +126,7 @@ describe('a failover now', () => {
 
 describe('a switchover now', () => {
   it('has the vote of the leader, and needs the sync set alone', () => {
-    expect(successionObstacle(onlyN2, [leader, voter(n2), voter(n3, gone)])).toBeNull();
-    expect(successionObstacle(both, [leader, voter(n2), voter(n3, gone)])).not.toBeNull();
+    expect(successionObstacle(onlyN2, [leader, voter(n2), voter(n3, gone)], [])).toBeNull();
+    expect(successionObstacle(both, [leader, voter(n2), voter(n3, gone)], [])).not.toBeNull();
   });
 });

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { EMPTY_PLAN } from '../../src/leader-follower/plan/core/plan.ts';
 import { buildTopology } from '../../src/leader-follower/report/core/build-topology.ts';
 import type { NodeReport } from '../../src/leader-follower/report/core/build-topology.ts';
+import { parseNodeId } from '../../src/model/node.ts';
 import { stateOf } from './decide-views.ts';
 
 /** n1 leads term 3. */
@@ -28,19 +29,21 @@ const n1: NodeReport = {
   postgresVersion: '17.0',
   pendingRestart: [],
   voteObstacle: null,
+  acknowledgement: null,
+};
+
+const usual = {
+  cluster: 'c',
+  clusterId: 'id',
+  version: 1,
+  state: stateOf(),
+  plan: EMPTY_PLAN,
+  isLeaseExpired: false,
+  areAgentsVoters: true,
+  nodes: [n1],
 };
 
 describe('who leads', () => {
-  const usual = {
-    cluster: 'c',
-    clusterId: 'id',
-    version: 1,
-    state: stateOf(),
-    plan: EMPTY_PLAN,
-    isLeaseExpired: false,
-    areAgentsVoters: true,
-    nodes: [n1],
-  };
   it.each([
     ['the holder that serves', usual, 'n1'],
     ['nobody once its lease ran out', { ...usual, isLeaseExpired: true }, null],
@@ -54,5 +57,35 @@ describe('who leads', () => {
     expect(topology.leader).toBe(leader);
     expect(topology.nodes.map(({ role }) => role === 'leader')).toEqual([leader !== null]);
     expect(topology.timeline).toBe(leader === null ? null : 1);
+  });
+});
+
+describe('whom commits wait for', () => {
+  const n2: NodeReport = { ...n1, name: 'n2', role: 'follower', following: 'n1', replayAgeMs: 4_000 };
+  const state = stateOf({}, [parseNodeId('n2')]);
+  const seen = (silent: readonly string[], follower = n2): ReturnType<typeof buildTopology> => {
+    const acknowledgement = { required: 1, members: ['n2'], silent };
+    const nodes = [{ ...n1, acknowledgement }, follower];
+    return buildTopology({ ...usual, state, areAgentsVoters: false, nodes });
+  };
+
+  it('is what the leader tells, and so is who could take over', () => {
+    expect(seen([])).toMatchObject({ isFailoverReady: true, syncPolicy: { waitsFor: [] } });
+    expect(seen(['n2'])).toMatchObject({
+      isFailoverReady: false,
+      isSwitchoverReady: false,
+      syncPolicy: { waitsFor: ['n2'] },
+    });
+  });
+
+  it('is not known of an older leader, which is believed as before', () => {
+    const older = buildTopology({ ...usual, state, areAgentsVoters: false, nodes: [n1, n2] });
+    expect(older.isFailoverReady).toBe(true);
+    expect(older.syncPolicy).not.toHaveProperty('waitsFor');
+  });
+
+  it('does not make a follower late that has all that the leader has', () => {
+    expect(seen([]).nodes[1]?.lagMs).toBe(0);
+    expect(seen([], { ...n2, replayedLsn: '0/63' }).nodes[1]?.lagMs).toBe(4_000);
   });
 });

@@ -50,6 +50,7 @@ const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
       degradeAfterMs: z.number().nullable(),
       isDegraded: z.boolean(),
       confirmedBy: z.number(),
+      waitsFor: z.array(z.string()).max(1000).exactOptional(),
     })
     .exactOptional(),
   nodes: z.array(NODE).max(1000),

@@ -159,6 +159,17 @@ function planLines(topology: Topology | null): readonly Line[] {
     const count = syncPolicy.confirmedBy === 0 ? 'nobody' : `${syncPolicy.confirmedBy} only`;
     lines.push([span(`degraded by the policy: commits wait for ${count}`, 'warn')]);
   }
+  const waitsFor = (leader === null ? null : syncPolicy?.waitsFor) ?? [];
+  if (syncPolicy !== undefined && waitsFor.length > 0) {
+    const { followers } = syncPolicy;
+    const wanted = followers === 'all' ? 'every follower that may lead' : `${followers} of the followers`;
+    lines.push([
+      span(
+        `synchronous commits wait for ${waitsFor.join(', ')}: the policy is ${wanted}, and too few acknowledge`,
+        'warn',
+      ),
+    ]);
+  }
   if (leader !== null && failoverObstacle !== null && topology?.nodes.length !== 1) {
     lines.push([span(`no failover now: ${failoverObstacle}`, 'warn')]);
   }

@@ -159,6 +159,7 @@ export class DelayedNode {
       replayAgeMs:
         received === seen.replayedLsn ? 0 : (this.keeper.ageOf(seen.replayedLsn) ?? seen.lastCommitAgeMs),
       isReceiving: following !== null && this.keeper.streamingFrom === following,
+      silentForMs: null,
       hasReceiver: false,
       hasStreamed: true,
       isAtLogEnd: true,

@@ -32,6 +32,7 @@ export interface ReportSources {
   readonly promotesFrom?: NodeStatus['promotesFrom'];
   readonly measures: NodeStatus['measures'];
   readonly copies?: NodeStatus['copies'];
+  readonly acknowledgement?: NodeStatus['acknowledgement'];
 }
 
 /** This node's own vote; see OpenCoordination. */
@@ -62,6 +63,7 @@ export function describeSelf(sources: ReportSources, vote: OwnVoteReport): NodeS
     replayAgeMs: probe?.replayAgeMs ?? null,
     following: local?.following ?? null,
     isReceiving: probe?.isReceiving ?? false,
+    ...(probe === null ? {} : { silentForMs: probe.silentForMs }),
     version: register.known.version,
     hasLostLeader: sources.hasLostLeader,
     planVersion: sources.plan?.version ?? null,
@@ -71,6 +73,7 @@ export function describeSelf(sources: ReportSources, vote: OwnVoteReport): NodeS
     acceptor: vote.acceptor,
     ...(sources.measures === undefined ? {} : { measures: sources.measures }),
     ...(sources.copies === undefined ? {} : { copies: sources.copies }),
+    ...(sources.acknowledgement === undefined ? {} : { acknowledgement: sources.acknowledgement }),
   };
 }
 
@@ -115,6 +118,7 @@ export function describeCluster(
       postgresVersion: status?.facts?.version ?? null,
       pendingRestart: status?.facts?.pendingRestart ?? [],
       voteObstacle: status?.voteObstacle ?? null,
+      acknowledgement: status?.acknowledgement ?? null,
     };
   });
   const { version, state } = register.known;

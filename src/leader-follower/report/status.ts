@@ -3,6 +3,7 @@ import { formatLsn, parseLsn } from '../../model/lsn.ts';
 import { parseTimeline } from '../../model/timeline.ts';
 import type { TimelineHistory } from '../../model/timeline.ts';
 import type { NodeRole, NodeState } from '../../model/topology.ts';
+import type { Acknowledgement } from './core/acknowledgement.ts';
 import type { Measures } from '../core/candidate.ts';
 import type { LogEnd } from '../rejoin/log-end.ts';
 import type { FencedPosition } from '../core/elect.ts';
@@ -24,6 +25,10 @@ export interface NodeStatus {
   readonly replayAgeMs: number | null;
   readonly following: string | null;
   readonly isReceiving: boolean;
+  /** See Probe. Missing where an older release runs, and on a witness. */
+  readonly silentForMs?: number | null;
+  /** Of who leads. Missing on others, and where an older release runs. */
+  readonly acknowledgement?: Acknowledgement;
   /** The register's version it saw last. */
   readonly version: number;
   /** Missing where an older release runs. */

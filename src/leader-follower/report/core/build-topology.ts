@@ -2,6 +2,8 @@ import { lagBytes, parseLsn } from '../../../model/lsn.ts';
 import type { NodeTopology, Topology, TopologyFork } from '../../../model/topology.ts';
 import type { ClusterState } from '../../core/cluster-state.ts';
 import type { Plan } from '../../plan/core/plan.ts';
+import { waitedForInVain } from './acknowledgement.ts';
+import type { Acknowledgement } from './acknowledgement.ts';
 import { failoverObstacle, successionObstacle } from './readiness.ts';
 
 /** What is known of one node when a topology is put together. */
@@ -31,6 +33,8 @@ export interface NodeReport {
   readonly pendingRestart: readonly string[];
   /** Why its vote does not count now, else null. */
   readonly voteObstacle: string | null;
+  /** Of who leads; null on others, and where an older release runs. */
+  readonly acknowledgement: Acknowledgement | null;
 }
 
 /** A client needs those that happened while a session of its own was open. */
@@ -66,39 +70,44 @@ export function buildTopology(options: {
     timeline: leader?.timeline ?? null,
     forks: leader?.ancestors.slice(-MAX_FORKS) ?? [],
     leader: leader?.name ?? null,
-    ...(state === null ? {} : { syncPolicy: describePolicy(state) }),
+    ...(state === null ? {} : { syncPolicy: describePolicy(state, leader?.acknowledgement ?? null) }),
     maintenance: options.plan.maintenance,
     plannedSwitchover: options.plan.schedule && {
       at: options.plan.schedule.at,
       to: options.plan.schedule.to,
     },
-    ...describeReadiness(options, leader !== undefined),
+    ...describeReadiness(options, leader),
     nodes: options.nodes.map((node) => describeNode(node, leader, state)),
   };
 }
 
-function describePolicy({ policy, sync }: ClusterState): NonNullable<Topology['syncPolicy']> {
+function describePolicy(
+  { policy, sync }: ClusterState,
+  acknowledgement: Acknowledgement | null,
+): NonNullable<Topology['syncPolicy']> {
   return {
     followers: policy?.followers ?? sync.required,
     degradeAfterMs: policy?.degradeAfterMs ?? null,
     isDegraded: sync.isDegraded === true,
     confirmedBy: sync.members.length === 0 ? 0 : sync.required,
+    ...(acknowledgement === null ? {} : { waitsFor: waitedForInVain(acknowledgement) }),
   };
 }
 
 function describeReadiness(
   options: Pick<Parameters<typeof buildTopology>[0], 'state' | 'nodes' | 'areAgentsVoters'>,
-  hasLeader: boolean,
+  leader: NodeReport | undefined,
 ): Pick<Topology, 'isFailoverReady' | 'failoverObstacle' | 'isSwitchoverReady'> {
   const { state, nodes, areAgentsVoters } = options;
-  if (state === null || !hasLeader) {
+  if (state === null || leader === undefined) {
     return { isFailoverReady: false, failoverObstacle: 'nobody leads', isSwitchoverReady: false };
   }
-  const obstacle = failoverObstacle(state, nodes, areAgentsVoters);
+  const silent = leader.acknowledgement?.silent ?? [];
+  const obstacle = failoverObstacle(state, nodes, areAgentsVoters, silent);
   return {
     isFailoverReady: obstacle === null,
     failoverObstacle: obstacle,
-    isSwitchoverReady: successionObstacle(state, nodes) === null,
+    isSwitchoverReady: successionObstacle(state, nodes, silent) === null,
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Topology } from '../../../model/topology.ts';
 import { LOW_BYTES } from '../../local/core/room-alarm.ts';
+import { SILENT_FOLLOWER_MS } from '../../patience.ts';
 import type { NodeStatus } from '../status.ts';
 
 /** What a load balancer or a monitor asks an agent. */
@@ -31,7 +32,19 @@ function serverProblems(status: NodeStatus, topology: Topology): string[] {
   if (state !== 'running') return [`PostgreSQL is ${state}${detail === null ? '' : ` (${detail})`}`];
   if (role === 'unknown') return ['PostgreSQL runs and does not answer, or has no right to lead'];
   if (role === 'leader' || topology.leader === null) return [];
-  return status.isReceiving ? [] : [`it does not stream from ${topology.leader}`];
+  const obstacle = receivingObstacle(status, topology);
+  return obstacle === null ? [] : [obstacle];
+}
+
+/** Why a follower does not get the leader's log; null where it does, or nobody leads. A leader has to have more: one that hangs is silent, too. */
+export function receivingObstacle(status: NodeStatus, topology: Topology): string | null {
+  const { leader } = topology;
+  if (leader === null) return null;
+  if (!status.isReceiving) return `it does not stream from ${leader}`;
+  const isBehind = (ownNode(status, topology)?.unreceivedBytes ?? 0) > 0;
+  const silentForMs = status.silentForMs ?? 0;
+  if (!isBehind || silentForMs < SILENT_FOLLOWER_MS) return null;
+  return `it has received nothing for ${Math.floor(silentForMs / 1_000)} s, and ${leader} has more`;
 }
 
 function memberProblems({ voteObstacle, measures }: NodeStatus): string[] {
@@ -61,7 +74,8 @@ export function replicaObstacle(status: NodeStatus, topology: Topology, limit: L
   if (status.role !== 'follower' || status.state !== 'running') {
     return status.role === 'leader' ? 'it leads' : `PostgreSQL is ${status.state}`;
   }
-  if (topology.leader !== null && !status.isReceiving) return `it does not stream from ${topology.leader}`;
+  const obstacle = receivingObstacle(status, topology);
+  if (obstacle !== null) return obstacle;
   const node = ownNode(status, topology);
   return (
     exceeds('bytes', node?.lagBytes ?? null, limit.bytes) ?? exceeds('ms', node?.lagMs ?? null, limit.ms)

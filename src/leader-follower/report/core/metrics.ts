@@ -1,5 +1,6 @@
 import { parseLsn } from '../../../model/lsn.ts';
 import type { Topology } from '../../../model/topology.ts';
+import { receivingObstacle } from './health.ts';
 import type { NodeStatus } from '../status.ts';
 
 /** What this process uses of its machine. */
@@ -44,7 +45,11 @@ function nodeMetrics({ status, topology }: MetricSources): readonly Metric[] {
   const isFollower = status.role === 'follower';
   return [
     gauge('leader', 'Whether this node leads, with the right to.', status.role === 'leader'),
-    gauge('follower_streaming', 'Whether this node follows and receives.', isFollower && status.isReceiving),
+    gauge(
+      'follower_streaming',
+      'Whether this node follows and receives.',
+      isFollower && status.isReceiving && receivingObstacle(status, topology) === null,
+    ),
     gauge('follower_synchronous', 'Whether synchronous commits may count this node.', own?.sync ?? null),
     gauge(
       'postgres_running',
@@ -92,6 +97,11 @@ function clusterMetrics(topology: Topology): readonly Metric[] {
       'cluster_sync_confirmed_by',
       'How many followers surely have every acknowledged synchronous commit.',
       topology.syncPolicy?.confirmedBy ?? null,
+    ),
+    gauge(
+      'cluster_sync_waiting',
+      'Whether synchronous commits wait for followers that acknowledge nothing.',
+      topology.syncPolicy?.waitsFor === undefined ? null : topology.syncPolicy.waitsFor.length > 0,
     ),
     gauge('cluster_failover_ready', 'Whether a failover would succeed now.', topology.isFailoverReady),
     gauge(

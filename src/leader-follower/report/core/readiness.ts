@@ -16,9 +16,14 @@ export interface Voter {
 
 /**
  * Why enough of the sync set would not be heard in an election that the present leader takes no part in: some
- * acknowledged commit might be on none of them. Null when they would.
+ * acknowledged commit might be on none of them. Null when they would. Of `silent`, the leader hears no acknowledgement: one that
+ * hangs would not give its position either.
  */
-export function successionObstacle(state: ClusterState, nodes: readonly Voter[]): string | null {
+export function successionObstacle(
+  state: ClusterState,
+  nodes: readonly Voter[],
+  silent: readonly string[],
+): string | null {
   const members = state.sync.members as readonly string[];
   if (state.sync.isDegraded === true && members.length === 0)
     return 'no follower confirms, and by the policy commits do not wait, so that only the leader has them all';
@@ -28,7 +33,8 @@ export function successionObstacle(state: ClusterState, nodes: readonly Voter[])
     members.includes(node.name) &&
     node.isReachable &&
     node.role === 'follower' &&
-    node.timeline === state.leadership.timeline;
+    node.timeline === state.leadership.timeline &&
+    !silent.includes(node.name);
   const heard = nodes.filter(isHeard).map(({ name }) => name);
   const needed = electionQuorum(state.sync);
   if (heard.length >= needed) return null;
@@ -36,7 +42,16 @@ export function successionObstacle(state: ClusterState, nodes: readonly Voter[])
     return `no follower has passed the promotion of ${state.leadership.holder} yet`;
   }
   const missing = members.filter((name) => !heard.includes(name));
-  return `${heard.length} of the ${needed} synchronous followers needed follow now; missing ${missing.join(', ')}`;
+  const hangs = (name: string): boolean =>
+    silent.includes(name) && nodes.some((node) => node.name === name && node.isReachable);
+  const parts = [
+    { what: 'missing', names: missing.filter((name) => !hangs(name)) },
+    { what: `${state.leadership.holder} gets no acknowledgement from`, names: missing.filter(hangs) },
+  ];
+  const reasons = parts.flatMap(({ what, names }) =>
+    names.length === 0 ? [] : [`${what} ${names.join(', ')}`],
+  );
+  return `${heard.length} of the ${needed} synchronous followers needed follow now; ${reasons.join('; ')}`;
 }
 
 /**
@@ -47,8 +62,9 @@ export function failoverObstacle(
   state: ClusterState,
   nodes: readonly Voter[],
   areAgentsVoters: boolean,
+  silent: readonly string[],
 ): string | null {
-  const succession = successionObstacle(state, nodes);
+  const succession = successionObstacle(state, nodes, silent);
   if (succession !== null || !areAgentsVoters) return succession;
   const voters = nodes.filter((node) => node.voter);
   const others = voters.filter((node) => node.name !== state.leadership.holder);
