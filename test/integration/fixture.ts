@@ -28,10 +28,13 @@ export async function freePort(): Promise<number> {
   });
 }
 
-/** Polls until the condition gives a value that is not false or null; fails after the deadline. */
-export async function until<T>(
+/**
+ * Polls until the condition gives a value that is not false, null or undefined; fails after the deadline. What is not
+ * there (a field that nobody prints) is no yes.
+ */
+export async function until<T extends {}>(
   what: string,
-  condition: () => Promise<T | false | null> | T | false | null,
+  condition: () => Promise<T | false | null | undefined> | T | false | null | undefined,
   deadlineMs = 60_000,
 ): Promise<T> {
   const deadline = Date.now() + deadlineMs;
@@ -39,7 +42,7 @@ export async function until<T>(
   for (;;) {
     try {
       const value = await condition();
-      if (value !== false && value !== null) return value;
+      if (value !== false && value !== null && value !== undefined) return value;
       last = value;
     } catch (error) {
       last = error;

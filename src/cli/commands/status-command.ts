@@ -38,6 +38,7 @@ async function printStatus(
       leader,
       isFailoverReady,
       failoverObstacle = null,
+      isSwitchoverReady = null,
       maintenance = null,
       plannedSwitchover = null,
       syncPolicy = null,
@@ -51,7 +52,7 @@ async function printStatus(
       dsn: node.kind === 'witness' ? null : dsnOf(node),
     }));
     process.stdout.write(
-      `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, isFailoverReady, failoverObstacle, maintenance, plannedSwitchover, syncPolicy, nodes }, null, 2)}\n`,
+      `${JSON.stringify({ cluster, topology: topology.topology, term, timeline, leader, isFailoverReady, failoverObstacle, isSwitchoverReady, maintenance, plannedSwitchover, syncPolicy, nodes }, null, 2)}\n`,
     );
     return;
   }
