@@ -54,9 +54,15 @@ describe('an election', () => {
     expect(decideElection({ ...base, timeline: parseTimeline(2), positions }).kind).toBe('wait');
   });
 
-  it('lets only who led last lead while nothing was ever synchronous', () => {
-    const sync = { required: 1, members: [] };
-    expect(decideElection({ ...base, sync, positions: [at(n2, 10), at(n3, 10)] }).kind).toBe('wait');
+  it.each([
+    ['nothing was ever synchronous', {}],
+    ['a policy gave up waiting for the last follower', { isDegraded: true }],
+  ])('lets only who led last lead when %s', (_, how) => {
+    const sync = { required: 1, members: [], ...how };
+    expect(decideElection({ ...base, sync, positions: [at(n2, 10), at(n3, 10)] })).toEqual({
+      kind: 'wait',
+      reason: 'no follower is recorded as confirming commits, so only n1 surely has them all and may lead',
+    });
     expect(decideElection({ ...base, sync, self: n1, positions: [at(n1, 10)] }).kind).toBe('stand');
   });
 });

@@ -54,7 +54,7 @@ export function decideElection(view: ElectionView): ElectionDecision {
   if (view.sync.members.length === 0) {
     return {
       kind: 'wait',
-      reason: `no synchronous follower was ever recorded; only ${view.lastHolder} may lead`,
+      reason: `no follower is recorded as confirming commits, so only ${view.lastHolder} surely has them all and may lead`,
     };
   }
   const heard = view.positions.filter((position) => view.sync.members.includes(position.node));
