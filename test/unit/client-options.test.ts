@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { resolveOptions } from '../../src/client/resolve-options.ts';
+import { OWN_OPTIONS, resolveOptions } from '../../src/client/resolve-options.ts';
 import type { LockstepOptions } from '../../src/client/app/options.ts';
 
 const message = (input: unknown): string => {
@@ -170,4 +170,11 @@ describe('resolveOptions', () => {
     const password = 's:e?c#r,e=t';
     expect(resolveOptions(`postgresql://app:${password}@a/x`).connection).toMatchObject({ password });
   });
+});
+
+it('docs/client.md has a row for each option that pg does not know', () => {
+  const text = readFileSync(fileURLToPath(new URL('../../docs/client.md', import.meta.url)), 'utf8');
+  const [, table = ''] = /^## Options$(.*?)^#/ms.exec(text) ?? [];
+  const rows = [...table.matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name);
+  expect([...OWN_OPTIONS].filter((name) => !rows.includes(name))).toEqual([]);
 });
