@@ -65,7 +65,7 @@ export class Sessions {
   create(options: SessionOptions): Session {
     const { token, ignoreInvalidToken = false, maxStalenessMs = null } = options;
     checkStaleness(options.maxStalenessMs);
-    const texts = token === undefined ? [] : typeof token === 'string' ? [token] : token;
+    const texts = token === undefined ? [] : Array.isArray(token) ? (token as readonly unknown[]) : [token];
     const { tokens } = this;
     const state = new SessionState({
       token: tokens.read(texts, ignoreInvalidToken),

@@ -2,12 +2,23 @@ import { LockstepError } from '../model/errors.ts';
 
 /** The error for a name that is not known, with the nearest one that is. */
 export function unknownName(what: string, name: string, known: readonly string[]): LockstepError {
-  const near = known.filter((candidate) => editDistance(candidate.toLowerCase(), name.toLowerCase()) <= 2);
-  const remedy = near.length > 0 ? `did you mean "${near[0]}"?` : 'see docs/client.md for all of them.';
+  const near = nearestName(name, known);
+  const remedy = near === undefined ? 'see docs/client.md for all of them.' : `did you mean "${near}"?`;
   return new LockstepError('CONFIG_INVALID', `"${name}" is not a known ${what}; ${remedy}`, {
     details: { name },
   });
 }
+
+/** The first of the known names that differs by one or two characters, or in case alone. */
+export function nearestName(name: string, known: readonly string[]): string | undefined {
+  return known.find(
+    (candidate) =>
+      Math.abs(candidate.length - name.length) <= MOST_TYPOS &&
+      editDistance(candidate.toLowerCase(), name.toLowerCase()) <= MOST_TYPOS,
+  );
+}
+
+const MOST_TYPOS = 2;
 
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { connect, LockstepPool } from '../../src/client/pool.ts';
 import { resolveOptions } from '../../src/client/resolve-options.ts';
 import { resolvePoolOptions } from '../../src/client/single-server.ts';
-import { hasStatementOptions } from '../../src/client/statement/queryable.ts';
+import { hasStatementOptions, readStatement } from '../../src/client/statement/queryable.ts';
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -74,5 +74,71 @@ describe('a statement for one server', () => {
     expect(hasStatementOptions({ text: 'SELECT 1', maxStalenessMs: 2000 })).toBe(false);
     expect(hasStatementOptions({ text: 'SELECT 1', maxStalenessMs: undefined })).toBe(false);
     expect(hasStatementOptions('SELECT 1')).toBe(false);
+  });
+});
+
+describe.each([
+  ['one server', () => new LockstepPool({ host: '127.0.0.1', port: 1 })],
+  ['a cluster', () => connect({ hosts: [{ host: '127.0.0.1', port: 1 }], user: 'app' })],
+])('a misspelt option, for %s,', (_kind, open) => {
+  const text = 'INSERT INTO t VALUES (1)';
+  const refused = (remedy: string): object => ({
+    code: 'CONFIG_INVALID',
+    outcome: 'not-applied',
+    message: expect.stringContaining(remedy) as string,
+  });
+
+  it.each([
+    ['durabilty', 'durability'],
+    ['Durability', 'durability'],
+    ['durabilityTimeout', 'durabilityTimeoutMs'],
+    ['idempotency_key', 'idempotencyKey'],
+    ['maxStalenessMS', 'maxStalenessMs'],
+  ])('of a query is not left out without a word: %s', async (name, meant) => {
+    const pool = open();
+    const config = { text, [name]: 'sync' };
+    const calls = [
+      pool.query(config),
+      pool.query(config, []),
+      pool.leader.query(config),
+      pool.session().query(config),
+      pool.transaction([config]),
+    ];
+    for (const call of calls) await expect(call).rejects.toMatchObject(refused(`did you mean "${meant}"?`));
+    await pool.end();
+  });
+
+  it.each([
+    ['durabilty', 'did you mean "durability"?'],
+    ['readonly', 'did you mean "readOnly"?'],
+    ['isolationLevel', '"isolationLevel" is not a known option of transaction()'],
+  ])('of a transaction is not left out without a word: %s', async (name, remedy) => {
+    const pool = open();
+    for (const work of [[{ text }], async () => undefined])
+      await expect(pool.transaction(work as never, { [name]: 'x' })).rejects.toMatchObject(refused(remedy));
+    await pool.end();
+  });
+});
+
+describe('a query’s config', () => {
+  it('may have whatever else pg or a library puts there', () => {
+    const config = {
+      text: 'SELECT 1',
+      values: [],
+      name: 'one',
+      rowMode: 'array',
+      types: {},
+      callback: undefined,
+      binary: true,
+      portal: 'p',
+      rows: 10,
+      queryMode: 'extended',
+      query_timeout: 10,
+      options: {},
+      duration: 1,
+      stability: 1,
+    };
+    expect(hasStatementOptions(config)).toBe(false);
+    expect(readStatement(config, undefined)).toBe(config);
   });
 });

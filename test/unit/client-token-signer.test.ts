@@ -90,6 +90,25 @@ describe('a session of a pool with a tokenSecret', () => {
     expect(pool.stats().tokensRefused).toBe(5);
   });
 
+  it.each([
+    ['null', null],
+    ['a number', 7],
+    ['an object', {}],
+    ['a list with a gap', [undefined]],
+  ])('says what it takes where %s is given, and leaves that out when asked to', (_what, given) => {
+    const token = given as unknown as string;
+    for (const pool of [open(), open(SECRET)]) {
+      expect(() => pool.session({ token })).toThrowError(
+        expect.objectContaining({
+          code: 'CONFIG_INVALID',
+          message: expect.stringMatching(/^Pass a session's token as a text/),
+        }),
+      );
+      expect(pool.session({ token, ignoreInvalidToken: true }).token).toBeNull();
+      expect(pool.stats().tokensRefused).toBe(1);
+    }
+  });
+
   it('has plain tokens without a secret, and refuses secrets that are none', () => {
     expect(open().session({ token: '1-0/100' }).token).toBe('1-0/100');
     for (const secret of ['short', [], [SECRET, ''], [SECRET, 'short']]) {

@@ -37,7 +37,7 @@ export class SessionTokens {
    * The newest of several tokens. Throws CONFIG_INVALID for what is not one of this pool's, or counts it and
    * leaves it out.
    */
-  read(texts: readonly string[], ignoreInvalid: boolean): SessionToken | null {
+  read(texts: readonly unknown[], ignoreInvalid: boolean): SessionToken | null {
     let newest: SessionToken | null = null;
     for (const text of texts) {
       try {
@@ -51,7 +51,13 @@ export class SessionTokens {
     return newest;
   }
 
-  #verify(text: string): SessionToken {
+  #verify(text: unknown): SessionToken {
+    if (typeof text !== 'string') {
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `Pass a session's token as a text or a list of such, and leave "token" out where there is none; it is ${text === null ? 'null' : `of type ${typeof text}`}.`,
+      );
+    }
     if (this.#signer === null) return parseSessionToken(text);
     const verified = this.#signer.verify(text, Date.now());
     if (verified.kind === 'valid') return parseSessionToken(verified.token);

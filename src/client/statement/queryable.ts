@@ -3,6 +3,7 @@ import type { WireStatement } from '../../wire/contract.ts';
 import type { QueryArrayConfig, QueryArrayResult, QueryConfig, QueryResult, QueryResultRow } from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { isStaleness } from '../app/checks.ts';
+import { nearestName, unknownName } from '../unknown-name.ts';
 import type { CommitWait } from './durability.ts';
 
 /** What a single statement's config may carry besides pg's own. */
@@ -17,17 +18,41 @@ export interface StatementOptions extends CommitWait {
   readonly maxStalenessMs?: number | undefined;
 }
 
+const OWN_NAMES: readonly (keyof StatementOptions)[] = [
+  'durability',
+  'durabilityTimeoutMs',
+  'idempotencyKey',
+  'maxStalenessMs',
+];
+
+/** pg takes others too, and so may libraries that wrap it: those are let through. */
+const KNOWN_NAMES = new Set<string>([...OWN_NAMES, 'text', 'values', 'name', 'rowMode', 'types', 'callback']);
+
+/** What of a config is a misspelt option of ours, which would be left out without a word; undefined when none is. */
+function misspeltName(config: object): string | undefined {
+  return Object.keys(config).find(
+    (name) => !KNOWN_NAMES.has(name) && nearestName(name, OWN_NAMES) !== undefined,
+  );
+}
+
+/** Throws CONFIG_INVALID for a config with a misspelt option. */
+export function refuseMisspelt(config: object): void {
+  const name = misspeltName(config);
+  if (name !== undefined) throw unknownName('option of a query', name, OWN_NAMES);
+}
+
 /** What an app passes to `query` as a config. */
 export interface StatementConfig extends WireStatement, StatementOptions {}
 
 /**
- * Whether the config carries StatementOptions that matter also with one server, which is never stale: there
- * `maxStalenessMs` only has to be one.
+ * Whether the config carries StatementOptions, or what is misspelt of them, that matter also with one server, which
+ * is never stale: there `maxStalenessMs` only has to be one.
  */
 export function hasStatementOptions(config: unknown): boolean {
   if (typeof config !== 'object' || config === null) return false;
   if ('durability' in config || 'durabilityTimeoutMs' in config || 'idempotencyKey' in config) return true;
-  return 'maxStalenessMs' in config && !isStaleness((config as StatementOptions).maxStalenessMs);
+  if ('maxStalenessMs' in config && !isStaleness((config as StatementOptions).maxStalenessMs)) return true;
+  return !isSelfSubmitting(config) && misspeltName(config) !== undefined;
 }
 
 /** Runs SQL and answers with pg's results. `Extra` is what a config may carry beyond pg's. */
@@ -61,6 +86,7 @@ export function readStatement(textOrConfig: unknown, values: unknown): Statement
       'A query needs its text also when it is prepared under a name, since the text decides where it may run.',
     );
   }
+  refuseMisspelt(config);
   return values == null ? config : { ...config, values: values as unknown[] };
 }
 

@@ -6,7 +6,7 @@ import { isSerializationConflict, READ_ONLY_TRANSACTION } from '../statement/cor
 import type { OwnStatement } from '../../wire/batch.ts';
 import { resolveCommitWait } from '../statement/durability.ts';
 import type { CommitWait } from '../statement/durability.ts';
-import { keyRefused } from '../statement/queryable.ts';
+import { keyRefused, refuseMisspelt } from '../statement/queryable.ts';
 import type { StatementConfig } from '../statement/queryable.ts';
 import { createLocalDurability } from '../session/gate.ts';
 import { holdWrite } from '../session/session-state.ts';
@@ -14,6 +14,7 @@ import type { SessionState } from '../session/session-state.ts';
 import type { Lease } from '../../wire/contract.ts';
 import { keepableResult } from './outcome.ts';
 import { withCallersFrame } from '../app/failures.ts';
+import { unknownName } from '../unknown-name.ts';
 import type { KeyedCall } from './outcome.ts';
 import type { Queryable } from '../statement/queryable.ts';
 import type { StatementRequest } from '../statement/progress.ts';
@@ -117,6 +118,7 @@ export async function runBatch(
   for (const statement of statements) {
     const classification = classifier.classify(statement.text);
     refuseTransactionControl(classification);
+    refuseMisspelt(statement);
     refuseOwnCommitWait(statement);
     // It would be left out without a word, and the promise with it.
     if (statement.idempotencyKey !== undefined) throw keyRefused();
@@ -179,6 +181,7 @@ async function runAttempts<T>(
 ): Promise<T> {
   const { runner, source, session } = parts;
   const { durabilities, limits, clock } = runner.parts;
+  refuseUnknownOptions(options);
   const commitWait = resolveCommitWait(options, durabilities, limits.durabilityTimeoutMs);
   const opening = planOpening(options, commitWait.level);
   const deadlineMs = clock.nowMs() + limits.failoverTimeoutMs;
@@ -218,6 +221,24 @@ async function runAttempts<T>(
 async function settle(call: KeyedCall | null, error: unknown): Promise<void> {
   if (call === null) throw error;
   await call.afterFailure(error);
+}
+
+const OPTION_NAMES: readonly (keyof TransactionOptions)[] = [
+  'durability',
+  'durabilityTimeoutMs',
+  'isolation',
+  'readOnly',
+  'deferrable',
+  'retry',
+  'idempotencyKey',
+];
+
+/** What other libraries call `isolationLevel` would else be left out, and the transaction promise less. */
+function refuseUnknownOptions(options: TransactionOptions): void {
+  for (const name of Object.keys(options)) {
+    if (!(OPTION_NAMES as readonly string[]).includes(name))
+      throw unknownName('option of transaction()', name, OPTION_NAMES);
+  }
 }
 
 function retriesOf({ retry = true }: TransactionOptions): number {
