@@ -327,6 +327,7 @@ export class Region {
     await this.#again(client, PRUNE_EVERY_MS, async () => {
       const lowestUs = this.#lowest();
       if (lowestUs !== null) await this.#turns.run(() => pruner.prune(lowestUs));
+      this.#say('forgetting', pruner.trouble);
     });
   }
 

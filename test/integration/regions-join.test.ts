@@ -88,6 +88,11 @@ describe('a region that joins', () => {
       message: expect.stringContaining('eu has what the others wrote'),
     });
     await servers.at('eu').region.setCut('us', false);
+    await servers.at('us').client.query('BEGIN; SELECT pg_current_xact_id()');
+    await expect(add(1_500)).rejects.toMatchObject({
+      message: expect.stringContaining('the transactions that run in us end'),
+    });
+    await servers.at('us').client.query('ROLLBACK');
     // The new region's server loses its sessions in the middle.
     const writer = new pg.Client(newcomer.url);
     await writer.connect();
@@ -118,7 +123,15 @@ describe('a region that joins', () => {
     await servers
       .at('us')
       .client.query(`SELECT pg_create_logical_replication_slot('lockstep_ap', 'pgoutput')`);
+    await until('people are told', async () => {
+      const { problem } = await servers.at('us').region.status();
+      return problem?.includes('while ap joins') === true;
+    });
     await giveUpRegion(state, place);
+    await until('all is well again', async () => {
+      const { problem } = await servers.at('us').region.status();
+      return problem === null;
+    });
     const { rows } = await servers.at('us').client.query(SLOTS);
     expect(rows[0].all).toBe('lockstep_eu lockstep_own');
     // Of another one, which nobody has given up.

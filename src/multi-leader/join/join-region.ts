@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
 import { createSlot, dropSlot } from '../../logical/slots.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { parseLsn } from '../../model/lsn.ts';
@@ -122,6 +123,10 @@ async function checkParties(
       throw refusal(`region ${name} does not run as one of ${names.join(', ')}`);
     const isKnown = members.names.join() === names.join() || (hasIt && known?.isJoining === false);
     if (!isKnown) throw refusal(`region ${name} knows of ${members.names.join(', ')}`);
+    if (!(await hasFreeSlot(client, nameFor(newcomer.name))))
+      throw refusal(
+        `region ${name} has no free replication slot, and its max_replication_slots must be raised`,
+      );
     if (members.definition !== describeDefinition(definition))
       throw refusal(`region ${name} runs with another definition`);
   }
@@ -130,6 +135,15 @@ async function checkParties(
   checkTables(donor.name, await readShapes(donor.client, definition), shapes);
   await checkEmpty(newcomer.client, [...shapes.values()]);
   return [...shapes.values()];
+}
+
+async function hasFreeSlot(client: pg.Client, slot: string): Promise<boolean> {
+  const { rows } = await client.query<{ isFree: boolean }>(
+    `SELECT count(*) < current_setting('max_replication_slots')::int AS "isFree"
+     FROM pg_replication_slots WHERE slot_name <> $1`,
+    [slot],
+  );
+  return rows[0]?.isFree === true;
 }
 
 function refusal(why: string): LockstepError {
@@ -187,9 +201,12 @@ async function startFrom(
 ): Promise<JoinStart> {
   const times: number[] = [];
   const points = new Map<number, bigint>();
-  for (const { client, number } of others.filter((one) => one !== donor)) {
+  for (const party of others.filter((one) => one !== donor)) {
+    const { client, number } = party;
+    // Making a slot waits for them too, for as long as they run.
+    await passPatiently(party, signal);
     await client.query(`SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, [slot]);
-    times.push(await passRunning(client, signal));
+    times.push(await passPatiently(party, signal));
     const { rows } = await client.query<{ lsn: string }>(`SELECT pg_current_wal_insert_lsn()::text AS lsn`);
     points.set(number, parseLsn(rows[0]?.lsn ?? '0/0'));
     // Behind it, so that whoever reads on passes it, also where nobody writes.
@@ -201,7 +218,7 @@ async function startFrom(
       positions.set(party, await readProgress(donor.client, nameFor(party.name)));
     return hasPassed(points, new Map([...positions].map(([{ number }, lsn]) => [number, lsn])));
   });
-  times.push(await passRunning(donor.client, signal));
+  times.push(await passPatiently(donor, signal));
   return { positions, settledUs: Math.min(...times), latestUs: Math.max(...times) };
 }
 
@@ -217,14 +234,23 @@ async function untilOwnReaderPassed(donor: JoinParty, at: Lsn, signal: AbortSign
   });
 }
 
+async function passPatiently({ name, client }: JoinParty, signal: AbortSignal): Promise<number> {
+  return passRunning(client, signal).catch((error: unknown) => {
+    throw signal.aborted ? lackOfPatience(`the transactions that run in ${name} end`, error) : error;
+  });
+}
+
+function lackOfPatience(what: string, cause?: unknown): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    `Give the command again, with more --patience: waited in vain until ${what}. What it did is undone.`,
+    { cause },
+  );
+}
+
 async function untilSo(what: string, signal: AbortSignal, isSo: () => Promise<boolean>): Promise<void> {
   while (!(await isSo())) {
-    if (signal.aborted) {
-      throw new LockstepError(
-        'CONFIG_INVALID',
-        `Give the command again, with more --patience: waited in vain until ${what}. Nothing was done.`,
-      );
-    }
+    if (signal.aborted) throw lackOfPatience(what);
     await delay(POLL_MS);
   }
 }

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { openSession } from '../sessions.ts';
+import { checkOwner } from '../setup/metadata.ts';
 
 export interface JoinPlace {
   readonly name: string;
@@ -41,6 +42,7 @@ export async function withOthers(
     for (const [number, place] of regions.entries())
       if (!left.includes(place.name))
         parties.push({ ...place, number, client: await openSession(place.url, 'joining') });
+    for (const { client } of parties) await checkOwner(client);
     await work(parties);
   } finally {
     await Promise.all(parties.map(({ client }) => client.end().catch(() => undefined)));
@@ -54,6 +56,7 @@ export async function withNewcomer<T>(
 ): Promise<T> {
   const client = await openSession(newcomer.url, 'joining');
   try {
+    await checkOwner(client);
     const { rows } = await client.query<{ isAlone: boolean }>(
       `SELECT pg_try_advisory_lock(hashtextextended('lockstep join', 0)) AS "isAlone"`,
     );

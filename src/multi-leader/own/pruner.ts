@@ -43,9 +43,17 @@ const RECORDS_CHUNK = 20_000;
 /** Forgets versions and tombstones that nothing can come any more to be compared with. */
 export class Pruner {
   readonly #options: PrunerOptions;
+  #waitsFor: string | null = null;
 
   constructor(options: PrunerOptions) {
     this.#options = options;
+  }
+
+  /** Why nothing is forgotten, for people; null while it is. */
+  get trouble(): string | null {
+    return this.#waitsFor === null
+      ? null
+      : `nothing is forgotten while ${this.#waitsFor} joins: start this process again once it has, or give it up with "lockstep regions add ${this.#waitsFor} --give-up"`;
   }
 
   /**
@@ -79,6 +87,7 @@ export class Pruner {
 
   async #mayForget(): Promise<boolean> {
     const members = await readMembers(this.#options.client);
+    this.#waitsFor = members?.joining ?? null;
     return members !== null && mayForgetAnything(this.#options.names, members);
   }
 
