@@ -25,13 +25,22 @@ describe('lockstep node reclone', () => {
     await until('writes flow', () => writer.acknowledged.length > 20);
 
     const before = await stat(join(folder, 'data'));
-    const copied = run('reclone', name);
+    // Nobody else acknowledges here: the witness has no data.
+    expect(run('reclone', name)).toMatchObject({
+      status: 1,
+      said: expect.stringMatching(
+        /^lockstep: Start another follower first, .* until \S+ has its copy: .*, and 0 are left/,
+      ),
+    });
+    expect((await stat(join(folder, 'data'))).ino).toBe(before.ino);
+    const copied = run('reclone', name, '--force');
+    expect(copied.said).toContain(`synchronous commits wait until ${name} has its copy`);
     expect(copied).toMatchObject({ status: 0, said: expect.stringContaining(`${name} follows.`) });
     const after = await stat(join(folder, 'data'));
     expect(after.ino).not.toBe(before.ino);
     expect(after.uid).toBe(before.uid);
 
-    expect(run('reclone', name, '--discard-data')).toMatchObject({ status: 0 });
+    expect(run('reclone', name, '--discard-data', '--force')).toMatchObject({ status: 0 });
     expect((await stat(join(folder, 'data'))).ino).not.toBe(after.ino);
     expect(run('reclone', leader)).toMatchObject({
       status: 1,

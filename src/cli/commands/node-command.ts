@@ -9,6 +9,7 @@ import { LockstepError } from '../../model/errors.ts';
 import { parseNodeId } from '../../model/node.ts';
 import { askAgent, askForNodes } from './agent-request.ts';
 import { readRunFile } from '../dev/cluster-folder.ts';
+import { lackingWithout } from './core/waiting-writes.ts';
 import { fetchTopology } from './local-cluster.ts';
 import { print, readConfig } from './plan-commands.ts';
 import { choosePorts, parsePort } from '../dev/ports.ts';
@@ -29,6 +30,11 @@ interface AddOptions extends ClusterPlace {
   readonly vote: boolean;
   readonly delay?: string;
   readonly from?: string;
+}
+
+interface RecloneOptions extends ClusterPlace {
+  readonly discardData: boolean;
+  readonly force: boolean;
 }
 
 /** `node add`, `remove`, `list`, and who votes. They need agents only, not `lockstep dev`. */
@@ -77,9 +83,10 @@ export function addNodeCommands(program: Command): void {
     .description("copy the leader's data anew; the old data stays until the copy is whole")
     .argument('<name>', 'a node that follows, or should')
     .option('--discard-data', 'remove the old data first, where the disk has no room for both', false)
+    .option('--force', 'also where synchronous commits wait meanwhile', false)
     .option(...STATE)
     .option(...CONFIG)
-    .action((name: string, options: ClusterPlace & { discardData: boolean }) => recloneNode(name, options));
+    .action((name: string, options: RecloneOptions) => recloneNode(name, options));
   node
     .command('list')
     .description('all nodes, and which of them vote')
@@ -220,9 +227,19 @@ async function removeNode(name: string, place: ClusterPlace, isForced: boolean):
   print(`${name} was removed. Its data folder stays where it is, and its name is not given again.`);
 }
 
-async function recloneNode(name: string, options: ClusterPlace & { discardData: boolean }): Promise<void> {
+async function recloneNode(name: string, options: RecloneOptions): Promise<void> {
   const config = await readConfig(options);
   const node = findNode(config, name);
+  const lacking = lackingWithout(name, await fetchTopology(config));
+  if (lacking !== null) {
+    const waits = `synchronous commits wait until ${name} has its copy: the policy wants ${lacking.required} followers that acknowledge, and ${lacking.others} are left`;
+    if (!options.force)
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `Start another follower first, or pass --force: ${waits}. Nothing was changed.`,
+      );
+    process.stderr.write(`From now on ${waits}.\n`);
+  }
   const ask = (): Promise<NodeStatus> =>
     askAgent<NodeStatus>(config, node, { path: '/v1/status', timeoutMs: CHANGE_TIMEOUT_MS });
   const { copies: before = { done: 0, failed: 0 } } = await ask();

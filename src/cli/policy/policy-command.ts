@@ -1,13 +1,18 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
+import { findNode } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../leader-follower/config/config.ts';
+import { countedOthers } from '../../leader-follower/core/sync-policy.ts';
+import type { NodeStatus } from '../../leader-follower/report/status.ts';
 import { parseDuration } from '../../model/duration.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { Topology } from '../../model/topology.ts';
 import type { VersionedPlan } from '../../leader-follower/plan/plan-register.ts';
-import { askAnyAgent } from '../commands/agent-request.ts';
+import { askAgent, askAnyAgent } from '../commands/agent-request.ts';
 import { CONFIG, STATE } from '../commands/cluster-place.ts';
 import type { ClusterPlace } from '../commands/cluster-place.ts';
+import { missingFor, refusePolicy, tellOfPolicy } from '../commands/core/waiting-writes.ts';
+import type { WantedPolicy } from '../commands/core/waiting-writes.ts';
 import { fetchTopology } from '../commands/local-cluster.ts';
 import { changeNodes } from '../commands/node-command.ts';
 import { changePlan, print, readConfig } from '../commands/plan-commands.ts';
@@ -18,6 +23,7 @@ type PolicyKind = (typeof KINDS)[number];
 interface SetOptions extends ClusterPlace {
   readonly followers?: number;
   readonly degradeAfter?: number;
+  readonly force: boolean;
 }
 
 /** What a commit of an app waits for that does not say so itself. */
@@ -36,6 +42,7 @@ export function addPolicyCommands(program: Command): void {
       'when they have not confirmed for so long, wait for nobody until they do again (default: wait)',
       parsePatience,
     )
+    .option('--force', 'also where commits wait for a follower that is away', false)
     .option(...STATE)
     .option(...CONFIG)
     .action((kind: PolicyKind, options: SetOptions) => setPolicy(kind, options));
@@ -64,6 +71,7 @@ async function setPolicy(kind: PolicyKind, options: SetOptions): Promise<void> {
   }
   const followers = kind === 'sync' ? 'all' : (options.followers ?? 1);
   const policy = { followers, degradeAfterMs: options.degradeAfter ?? null } as const;
+  const warning = kind === 'async' ? null : await findWait(config, policy, options.force);
   await changeNodes(config, { kind: 'policy', policy });
   const isAsync = await isAsyncByDefault(config);
   const missed =
@@ -74,6 +82,35 @@ async function setPolicy(kind: PolicyKind, options: SetOptions): Promise<void> {
         : [];
   if (missed.length > 0) print(`${missed.join(', ')} will go by it once they answer.`);
   await showPolicy({ ...options, json: false });
+  if (warning !== null) print(warning);
+}
+
+/** What to tell of commits that will wait for who is away; null where none will. Throws CONFIG_INVALID where nobody insists. */
+async function findWait(
+  config: ClusterConfig,
+  policy: WantedPolicy,
+  isForced: boolean,
+): Promise<string | null> {
+  const topology = await fetchTopology(config);
+  if (topology.leader === null) return null;
+  const counted = countedOthers(config.nodes, findNode(config, topology.leader).name, policy);
+  const away = missingFor(policy, counted, topology);
+  if (away.length === 0) return null;
+  // Who has no data yet is not waited for either, until it has.
+  const empty = await Promise.all(away.map((name) => hasNoData(config, name)));
+  const withData = counted.filter((name) => empty[away.indexOf(name)] !== true);
+  const missing = missingFor(policy, withData, topology);
+  if (missing.length === 0) return null;
+  if (!isForced) throw new LockstepError('CONFIG_INVALID', refusePolicy(missing));
+  return tellOfPolicy(missing, topology);
+}
+
+async function hasNoData(config: ClusterConfig, name: string): Promise<boolean> {
+  const ask = { path: '/v1/status', timeoutMs: 1_000 };
+  return askAgent<NodeStatus>(config, findNode(config, name), ask).then(
+    ({ hasData }) => !hasData,
+    () => false,
+  );
 }
 
 async function isAsyncByDefault(config: ClusterConfig): Promise<boolean> {
