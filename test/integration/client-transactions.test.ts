@@ -222,6 +222,13 @@ describe('a transaction that is begun and ended by query()', () => {
       await expect(pool.query(`${verb} PREPARED 'none'`)).rejects.toMatchObject({ code: '42704' });
   });
 
+  it('that a text leaves open is undone, and the text refused', async () => {
+    const open = pool.query('BEGIN; INSERT INTO item VALUES (145)');
+    await expect(open).rejects.toMatchObject({ code: 'CONFIG_INVALID', outcome: 'unknown' });
+    await pool.query(new pg.Query('BEGIN; SET search_path = none') as unknown as pg.Submittable);
+    expect(await rowsOf(145)).toBe(0);
+  });
+
   it('works on a client, savepoints included', async () => {
     const client = await pool.connect();
     try {

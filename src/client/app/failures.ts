@@ -96,6 +96,15 @@ export function aloneInTransaction(): LockstepError {
   );
 }
 
+/** Of a text with several statements: those behind the last COMMIT in it were not applied, those before it were. */
+export function transactionLeftOpen(): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    'End the transaction in the same text, or use pool.transaction(): the text left one open, and what it did is rolled back.',
+    { outcome: 'unknown' },
+  );
+}
+
 /** The server rolls a transaction back when its connection ends before COMMIT. */
 export function transactionLost(node: string, cause: unknown): LockstepError {
   return new LockstepError(

@@ -11,7 +11,7 @@ import { exchange, startExchange, withoutName } from '../../wire/exchange.ts';
 import type { ExchangeReport, Lease } from '../../wire/contract.ts';
 import { textOfSubmitted } from './queryable.ts';
 import { toError } from '../../wire/hook-errors.ts';
-import { isAppsOwn } from '../app/failures.ts';
+import { isAppsOwn, transactionLeftOpen } from '../app/failures.ts';
 import { lostAnswer, refuseUnconfirmed } from '../session/commit-epilogue.ts';
 import { isGateMiss } from '../session/gate.ts';
 import type { Hedger } from '../route/hedge.ts';
@@ -230,8 +230,8 @@ export class StatementRunner {
       progress.source.release(lease, true, false);
       return refuseUnconfirmed(monitor, route.node, report, progress.commitWaitMs);
     }
-    const leavesState =
-      progress.classification.kind === 'session' || lease.client.getTransactionStatus() !== 'I';
+    const leavesTransaction = lease.client.getTransactionStatus() !== 'I';
+    const leavesState = progress.classification.kind === 'session' || leavesTransaction;
     progress.source.release(lease, report.isBroken ? (report.error ?? true) : undefined, leavesState);
     if (!report.isBroken) this.finder.answered(route.node);
     const { request, classification } = progress;
@@ -250,6 +250,9 @@ export class StatementRunner {
     switch (step.kind) {
       case 'resolve':
         this.#learn(progress, attempt, report);
+        // Its connection is gone, and the server undoes what was not committed.
+        if (leavesTransaction && !progress.source.holdsTransactions)
+          return this.#fail(progress, transactionLeftOpen());
         return this.#finish(progress, report.results[0] as QueryResult);
       case 'reject-unconfirmed':
         this.#learn(progress, attempt, report);

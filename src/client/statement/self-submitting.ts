@@ -19,7 +19,8 @@ export async function submitOnLeader(
 ): Promise<QueryResult> {
   const { monitor, limits, clock, classifier } = runner.parts;
   const text = textOfSubmitted(query);
-  if (text !== null && controlsTransaction(classifier.classify(text))) throw aloneInTransaction();
+  const said = text === null ? null : classifier.classify(text);
+  if (said !== null && controlsTransaction(said)) throw aloneInTransaction();
   const deadlineMs = clock.nowMs() + limits.failoverTimeoutMs;
   const session = runner.mayWriteItself(query) ? current : null;
   const lease = await runner.finder.acquireLeader(source, null, deadlineMs);
@@ -30,7 +31,8 @@ export async function submitOnLeader(
       isDone = true;
       lease.client.removeListener('end', lost);
       if (session !== null) learnFromSubmitted(session, monitor);
-      source.release(lease, error ?? undefined, false);
+      const leavesState = said?.kind === 'session' || lease.client.getTransactionStatus() !== 'I';
+      source.release(lease, error ?? undefined, leavesState);
       if (error) reject(error);
       else resolve(result as QueryResult);
     };
