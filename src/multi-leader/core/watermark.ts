@@ -21,7 +21,10 @@ export function lowestPromise(
   return lowest;
 }
 
-/** Whether the note of an applied row may go: then the row is settled, and everything that still comes is newer. */
+/**
+ * Whether the note of an applied row may go: then the row is settled, and everything that still comes is newer. The
+ * simulation goes by it; the region's own condition is in SQL (own/pruner.ts).
+ */
 export function mayForgetRecord(batchTimeUs: number, lowestUs: number): boolean {
   return batchTimeUs < lowestUs;
 }

@@ -109,7 +109,7 @@ export function readOwn(world: World, id: number): void {
       if (promise.position < entry.lsn) region.highestUs = Math.max(region.highestUs, promise.timeUs);
   }
   if (rules.rewritesBehindItself !== 'never') {
-    if (rules.isBehindItself({ highestUs: region.highestUs }, entry.timeUs))
+    if (entry.timeUs < region.highestUs)
       for (const { key } of entry.changes) region.rewrites.push({ key, afterUs: region.highestUs });
     region.highestUs = Math.max(region.highestUs, entry.timeUs);
   }

@@ -1,7 +1,7 @@
 import { BatchNotes } from '../../../src/multi-leader/core/batch-record.ts';
 import { collapseChanges } from '../../../src/multi-leader/core/change.ts';
 import { settleJournal } from '../../../src/multi-leader/core/merge.ts';
-import { clockLackUs, isBehindItself } from '../../../src/multi-leader/core/own-clock.ts';
+import { clockLackUs } from '../../../src/multi-leader/core/own-clock.ts';
 import { decideRow, isSurelyOlder } from '../../../src/multi-leader/core/row-rule.ts';
 import { hasPassed, versionToNote } from '../../../src/multi-leader/join/core/join-rule.ts';
 import { judgeOrphan } from '../../../src/multi-leader/core/orphan-rule.ts';
@@ -45,8 +45,11 @@ export interface RegionRules {
   readonly oneApplierPerKey: boolean;
   readonly promise: 'after-running-transactions' | 'at-once' | 'last-applied-time';
   readonly prunesBy: 'all-regions' | 'origin-only';
+  /**
+   * Whether rows of an own commit that came below the region's own past are written again once its clock is past. No
+   * release does so: it is tried here what a clock that steps back would need.
+   */
   readonly rewritesBehindItself: 'own-past' | 'own-commits' | 'never';
-  readonly isBehindItself: typeof isBehindItself;
   readonly settle: typeof settleJournal;
   /** Merging waits for the own reader with the rows locked. */
   readonly mergeWaitsForOwnReader: boolean;
@@ -117,7 +120,6 @@ export const SHIPPED: RegionRules = {
   promise: 'after-running-transactions',
   prunesBy: 'all-regions',
   rewritesBehindItself: 'never',
-  isBehindItself,
   settle: settleJournal,
   mergeWaitsForOwnReader: true,
   mergesInOrder: true,
