@@ -4,7 +4,9 @@ import type { Cell } from './cells.ts';
 
 /**
  * When what was deleted may be forgotten. Below its `sealed` time a node takes nothing new; below its `floor` it has forgotten
- * tombstones, so that a cell which it does not have is an old state of one of those. The SQL functions follow the same rules.
+ * tombstones, so that a cell which it does not have is an old state of one of those. A server does all this in SQL
+ * (nodes/schema.ts); the rules on single cells are called by the simulation's node, which `sql-rules.test.ts` compares with a
+ * server.
  */
 export interface Watermarks {
   readonly sealed: number;

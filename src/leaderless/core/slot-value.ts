@@ -28,7 +28,8 @@ export function fromProposal(register: VersionedValue): SlotValue {
 
 /**
  * The acceptor of a slot that a node does not have. The node may have erased it, and then promised and accepted no more than its
- * floor: so all ballots up to there are taken for promised.
+ * floor: so all ballots up to there are taken for promised. As `learnAccepted`, it is what the SQL of nodes/schema.ts does, written
+ * for the simulation's node; `sql-rules.test.ts` compares the two.
  */
 export function acceptorAbove(floor: number): AcceptorState {
   if (floor === 0) return EMPTY_ACCEPTOR;

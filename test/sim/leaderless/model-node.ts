@@ -1,18 +1,13 @@
 import { stepAcceptor } from '../../../src/consensus/acceptor.ts';
 import type { AcceptorState } from '../../../src/consensus/acceptor.ts';
 import { compareBallots } from '../../../src/consensus/ballot.ts';
-import { cellId, covers, keyId } from '../../../src/leaderless/core/cells.ts';
-import type { Cell, joinCells } from '../../../src/leaderless/core/cells.ts';
-import type {
-  isForgettable,
-  isForgotten,
-  isTooLate,
-  Watermarks,
-} from '../../../src/leaderless/core/collecting.ts';
+import { cellId, covers, joinCells, keyId } from '../../../src/leaderless/core/cells.ts';
+import type { Cell } from '../../../src/leaderless/core/cells.ts';
+import { isForgettable, isForgotten, isTooLate } from '../../../src/leaderless/core/collecting.ts';
+import type { Watermarks } from '../../../src/leaderless/core/collecting.ts';
 import { hlcOfMs } from '../../../src/leaderless/core/hlc.ts';
 import type { Membership } from '../../../src/leaderless/core/membership.ts';
-import type { acceptorAbove } from '../../../src/leaderless/core/slot-value.ts';
-import { fromProposal, learnAccepted } from '../../../src/leaderless/core/slot-value.ts';
+import { acceptorAbove, fromProposal, learnAccepted } from '../../../src/leaderless/core/slot-value.ts';
 import { NodeFailure } from '../../../src/leaderless/nodes/requests.ts';
 import type {
   ErasableSlot,
@@ -59,12 +54,26 @@ export interface NodeRules {
 export const OTHER_EPOCH = 'this node goes by other members';
 
 /** A slot is erased only when nobody promised or accepted more since every node agreed on it. */
-export function isStillErasable(known: AcceptorState, told: ErasableSlot): boolean {
+function isStillErasable(known: AcceptorState, told: ErasableSlot): boolean {
   return (
+    fromProposal(known.accepted).value === null &&
     compareBallots(known.acceptedBallot, told.accepted) === 0 &&
     compareBallots(known.promised, told.promised) === 0
   );
 }
+
+/** What a real server does; `sql-rules.test.ts` holds it to them. A mutant replaces one. */
+export const SERVER_RULES: NodeRules = {
+  join: joinCells,
+  isDurable: true,
+  isForgettable,
+  isForgotten,
+  isTooLate,
+  acceptorAbove,
+  isStillErasable,
+  fencesEpochs: true,
+  readsPastRunning: false,
+};
 
 /** One server. A statement takes effect at once, as its commit does, and survives a crash. */
 export class ModelNode {

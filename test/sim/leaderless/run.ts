@@ -2,8 +2,6 @@ import type { Cell } from '../../../src/leaderless/core/cells.ts';
 import { joinCells, keyId } from '../../../src/leaderless/core/cells.ts';
 import type { Membership } from '../../../src/leaderless/core/membership.ts';
 import { LockstepError } from '../../../src/model/errors.ts';
-import { isForgettable, isForgotten, isTooLate } from '../../../src/leaderless/core/collecting.ts';
-import { acceptorAbove } from '../../../src/leaderless/core/slot-value.ts';
 import type { Runtime } from '../../../src/leaderless/runtime.ts';
 import { createRandom } from '../../../src/testing/simulation/random.ts';
 import { VirtualTime } from '../../../src/testing/simulation/virtual-time.ts';
@@ -11,7 +9,7 @@ import { removedLines, runClient } from './clients.ts';
 import { Deletions } from './deletions.ts';
 import { Ledger } from './ledger.ts';
 import type { Wire } from './link.ts';
-import { isStillErasable, ModelNode } from './model-node.ts';
+import { ModelNode, SERVER_RULES } from './model-node.ts';
 import type { NodeRules } from './model-node.ts';
 import type { Setup } from './mutants.ts';
 import { SimulatedProcess } from './process.ts';
@@ -75,19 +73,12 @@ class World {
     this.#seed = seed;
     this.random = createRandom(seed);
     this.setup = setup;
-    const rules = {
+    this.#rules = {
+      ...SERVER_RULES,
       join: setup.join ?? joinCells,
       isDurable: setup.isDurable ?? true,
-      isForgettable,
-      isForgotten,
-      isTooLate,
-      acceptorAbove,
-      isStillErasable,
-      fencesEpochs: true,
-      readsPastRunning: false,
       ...setup.node,
     };
-    this.#rules = rules;
     this.changes = seed % 3 === 1;
     this.forgets = seed % 3 === 0;
     if (this.forgets) this.slowShare = 0.06;
