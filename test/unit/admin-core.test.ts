@@ -268,6 +268,15 @@ test('nobody waits for a delayed node to lead', () => {
   expect(headline(topology({ leader: null, nodes }), 'n1').detail).toMatch(/Candidates: n2, n3\.$/);
 });
 
+test('a headline says that commits wait in vain', () => {
+  const policy = { followers: 'all', degradeAfterMs: null, isDegraded: false, confirmedBy: 0 } as const;
+  const shown = { ...topology(), syncPolicy: { ...policy, waitsFor: ['n2', 'n3'] } };
+  expect(headline(shown, null)).toMatchObject({
+    tone: 'bad',
+    title: 'n1 leads, commits wait for n2, n3',
+  });
+});
+
 test('a headline names what a failover lacks', () => {
   const obstacle = '1 of the 2 votes that an election needs: n3 does not answer';
   const away = topology({

@@ -121,6 +121,15 @@ function withLeader(topology, leader) {
           : 'Some followers do not confirm in time, and the policy says not to wait for them.',
     };
   }
+  const waitsFor = topology.syncPolicy?.waitsFor ?? [];
+  if (waitsFor.length > 0) {
+    return {
+      tone: 'bad',
+      title: `${leader.name} leads, commits wait for ${waitsFor.join(', ')}`,
+      detail:
+        'Synchronous commits wait in vain: too few followers acknowledge what they get. Start them, or see what their disks and networks do.',
+    };
+  }
   if (away.length > 0) {
     return {
       tone: 'warn',
