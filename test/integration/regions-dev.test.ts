@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -11,6 +11,12 @@ import { until } from './fixture.ts';
 const run = promisify(execFile);
 const main = join(import.meta.dirname, '../../src/cli/main.ts');
 const prepare = `"${process.execPath}" "${join(import.meta.dirname, 'regions-prepare-program.ts')}"`;
+
+function wordsFor(names: string): string[] {
+  const definition = join(import.meta.dirname, 'regions-definition.ts');
+  const words = ['--regions', names, '--regions-definition', definition, '--prepare', prepare];
+  return [main, 'dev', ...words, '--state', 'state'];
+}
 
 /** `lockstep dev --regions` in a folder of its own; process and folder are gone afterwards. */
 class RegionsRun implements AsyncDisposable {
@@ -29,10 +35,8 @@ class RegionsRun implements AsyncDisposable {
   }
 
   async start(names: string): Promise<void> {
-    const definition = join(import.meta.dirname, 'regions-definition.ts');
-    const words = ['--regions', names, '--regions-definition', definition, '--prepare', prepare];
     this.#output = '';
-    const child = spawn(process.execPath, [main, 'dev', ...words, '--state', 'state'], {
+    const child = spawn(process.execPath, wordsFor(names), {
       cwd: this.#folder,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -60,6 +64,18 @@ class RegionsRun implements AsyncDisposable {
     const all = [main, 'regions', ...words, '--state', 'state', '--json'];
     const { stdout } = await run(process.execPath, all, { cwd: this.#folder });
     return JSON.parse(stdout) as T;
+  }
+
+  /** Rejects with what it says where it refuses to start. */
+  async runToEnd(names: string): Promise<void> {
+    await run(process.execPath, wordsFor(names), { cwd: this.#folder });
+  }
+
+  async addElsewhere(name: string): Promise<void> {
+    const path = join(this.#folder, 'state/regions.json');
+    const config = JSON.parse(await readFile(path, 'utf8')) as { regions: unknown[] };
+    const place = { name, url: 'postgresql://10.0.0.1/shop', host: '10.0.0.1', apiPort: 7_451 };
+    await writeFile(path, JSON.stringify({ ...config, regions: [...config.regions, place] }));
   }
 
   async query(region: string, text: string): Promise<Record<string, unknown>[]> {
@@ -138,5 +154,11 @@ describe('lockstep dev --regions', () => {
     expect(await regions.query('ap', 'SELECT count(*)::int AS n FROM lockstep_regions.conflicts')).toEqual([
       { n: 1 },
     ]);
+    // One that was added from elsewhere is not put in place by an empty server.
+    await regions.stop();
+    await regions.addElsewhere('sa');
+    await expect(regions.runToEnd('eu,us,ap,sa')).rejects.toThrow(
+      'sa of state/regions.json has its server elsewhere',
+    );
   }, 900_000);
 });

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { LockstepError } from '../../model/errors.ts';
@@ -82,6 +83,7 @@ class DevRegions {
 
   async start(): Promise<void> {
     const startedAt = performance.now();
+    await this.#checkFolders();
     await this.#startServers();
     const { prepare, run, state } = this.#options;
     // Each region's tables must be there before its log is read, and the log before anything is written.
@@ -169,6 +171,18 @@ class DevRegions {
     const source = createWorldSource(state, await readRegions(state), this.#appUrls);
     this.#world = await startWorldServer({ port, source });
     this.#say('dev', `dashboard: ${this.#world.url}`);
+  }
+
+  /** A region that joined from elsewhere has no server here, and an empty one in its place would let them disagree. */
+  async #checkFolders(): Promise<void> {
+    const { state } = this.#options;
+    const known = await readRegions(state).catch(() => null);
+    const foreign = known?.regions.find(({ name }) => !existsSync(regionFolder(state, name)));
+    if (foreign === undefined) return;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Run each region with "lockstep regions run" instead: ${foreign.name} of ${state}/regions.json has its server elsewhere. Nothing was started.`,
+    );
   }
 
   /** Those that were here before, where others are named behind them now; else all. */
