@@ -277,6 +277,14 @@ test('a headline says that commits wait in vain', () => {
   });
 });
 
+test('a headline does not call a follower in step that hangs', () => {
+  const nodes = [node('n1', { role: 'leader', sync: false }), node('n2'), node('n3', { lagMs: 60_000 })];
+  expect(headline(topology({ nodes }), null)).toMatchObject({
+    tone: 'warn',
+    title: 'n1 leads, n3 is far behind',
+  });
+});
+
 test('a headline names what a failover lacks', () => {
   const obstacle = '1 of the 2 votes that an election needs: n3 does not answer';
   const away = topology({

@@ -1,3 +1,4 @@
+import { lagText, unmeantLag } from './format.js';
 import { countVotes, electionState, isCandidate } from './votes.js';
 
 /** @typedef {import('../../model/topology.ts').Topology} Topology */
@@ -9,6 +10,9 @@ import { countVotes, electionState, isCandidate } from './votes.js';
  * @property {string} title
  * @property {string} detail
  */
+
+/** Nobody calls a follower that is so late in step. */
+const LONG_BEHIND_MS = 10_000;
 
 /**
  * The one thing a person must know now.
@@ -152,6 +156,14 @@ function withLeader(topology, leader) {
       tone: 'warn',
       title: `${leader.name} leads, no failover possible`,
       detail: topology.failoverObstacle ?? 'Nobody could take over safely right now.',
+    };
+  }
+  const behind = followers.filter((node) => (unmeantLag(node) ?? 0) >= LONG_BEHIND_MS);
+  if (behind.length > 0) {
+    return {
+      tone: 'warn',
+      title: `${leader.name} leads, ${names(behind)} ${behind.length === 1 ? 'is' : 'are'} far behind`,
+      detail: behind.map((node) => `${node.name}: ${lagText(node)}`).join(' · '),
     };
   }
   return {
