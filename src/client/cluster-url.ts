@@ -3,7 +3,7 @@ import type { PoolConfig } from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import type { AuthMethod } from '../wire/core/auth-guard.ts';
 import type { HostAddress, LockstepOptions } from './app/options.ts';
-import { unknownName } from './unknown-name.ts';
+import { unknownName } from './app/unknown-name.ts';
 
 const CLUSTER_URL = /^postgres(?:ql)?:\/\/(?:([^@/]*)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/;
 

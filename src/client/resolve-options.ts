@@ -15,7 +15,7 @@ import type {
   ResolvedOptions,
 } from './app/options.ts';
 import { lookupAll } from './cluster/members.ts';
-import { unknownName } from './unknown-name.ts';
+import { unknownName } from './app/unknown-name.ts';
 
 const DEFAULT_LIMITS: ClientLimits = {
   failoverTimeoutMs: 15_000,

@@ -3,7 +3,7 @@ import type { WireStatement } from '../../wire/contract.ts';
 import type { QueryArrayConfig, QueryArrayResult, QueryConfig, QueryResult, QueryResultRow } from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { isStaleness } from '../app/checks.ts';
-import { nearestName, unknownName } from '../unknown-name.ts';
+import { nearestName, unknownName } from '../app/unknown-name.ts';
 import type { CommitWait } from './durability.ts';
 
 /** What a single statement's config may carry besides pg's own. */

@@ -14,7 +14,7 @@ import type { SessionState } from '../session/session-state.ts';
 import type { Lease } from '../../wire/contract.ts';
 import { keepableResult } from './outcome.ts';
 import { withCallersFrame } from '../app/failures.ts';
-import { unknownName } from '../unknown-name.ts';
+import { unknownName } from '../app/unknown-name.ts';
 import type { KeyedCall } from './outcome.ts';
 import type { Queryable } from '../statement/queryable.ts';
 import type { StatementRequest } from '../statement/progress.ts';

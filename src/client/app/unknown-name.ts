@@ -1,4 +1,4 @@
-import { LockstepError } from '../model/errors.ts';
+import { LockstepError } from '../../model/errors.ts';
 
 /** The error for a name that is not known, with the nearest one that is. */
 export function unknownName(what: string, name: string, known: readonly string[]): LockstepError {
