@@ -169,7 +169,7 @@ describe('pool.query', () => {
     await reopen({ max: 1 });
     await pool.query(`SET application_name TO 'left behind'`);
     expect((await pool.query('SHOW application_name')).rows[0].application_name).not.toBe('left behind');
-    await pool.query('BEGIN; SELECT 1');
+    await expect(pool.query('BEGIN; SELECT 1')).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
     expect((await pool.leader.query('SELECT now() = statement_timestamp() AS fresh')).rows).toEqual([
       { fresh: true },
     ]);
