@@ -95,11 +95,19 @@ async function runContest(
   };
 }
 
-/** The target as the source was before the backlog; what it changed itself since is later. */
-async function reset({ source, target }: Sides, conflictingShare: number): Promise<void> {
+/**
+ * The target as the source was before the backlog, by `origin` and long ago, so that the backlog is later and no conflict; what it
+ * changed itself since is later still.
+ */
+async function reset({ source, target }: Sides, origin: string, conflictingShare: number): Promise<void> {
   const { client } = target;
   await client.query('TRUNCATE rows, marker');
+  await client.query('SELECT pg_replication_origin_session_setup($1)', [origin]);
+  await client.query('BEGIN');
+  await client.query(`SELECT pg_replication_origin_xact_setup('0/1', '2026-01-01')`);
   await client.query(FILL);
+  await client.query('COMMIT');
+  await client.query('SELECT pg_replication_origin_session_reset()');
   if (conflictingShare > 0)
     await client.query(`UPDATE rows SET status = 'mine' WHERE id % ${Math.round(1 / conflictingShare)} = 0`);
   await client.query('VACUUM ANALYZE rows');
@@ -131,7 +139,8 @@ async function applyWithRegion(sides: Sides, share: number, signal: AbortSignal)
   await target.client.query('DROP SCHEMA IF EXISTS lockstep_regions CASCADE');
   await onceIdle(target, `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots`);
   await onceIdle(target, `SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin`);
-  await reset(sides, share);
+  await target.client.query('SELECT pg_replication_origin_create($1)', [BASE_SLOT]);
+  await reset(sides, BASE_SLOT, share);
   await source.client.query('SELECT pg_copy_logical_replication_slot($1, $2)', [BASE_SLOT, nameFor('us')]);
   await prepareRegion(target.client, { name: 'us', names: NAMES, definition: {} });
   const regions = [source, target].map(({ name, url }) => ({ name, url }));
@@ -152,7 +161,6 @@ async function applyWithRegion(sides: Sides, share: number, signal: AbortSignal)
 /** From when it is enabled; of a row that both changed it takes the source's, and says so in the server's log. */
 async function applyWithSubscription(sides: Sides, share: number, signal: AbortSignal): Promise<number> {
   const { source, target } = sides;
-  await reset(sides, share);
   const slot = nameFor('us');
   await source.client.query('SELECT pg_copy_logical_replication_slot($1, $2)', [BASE_SLOT, slot]);
   const { hostname, port, username, password } = new URL(source.url);
@@ -160,6 +168,10 @@ async function applyWithSubscription(sides: Sides, share: number, signal: AbortS
     `CREATE SUBSCRIPTION theirs CONNECTION 'host=${hostname} port=${port} user=${username} password=${password} dbname=postgres'
      PUBLICATION ${PUBLICATION} WITH (enabled = false, create_slot = false, copy_data = false, slot_name = '${slot}', streaming = parallel)`,
   );
+  const { rows } = await target.client.query<{ origin: string }>(
+    `SELECT 'pg_' || oid AS origin FROM pg_subscription WHERE subname = 'theirs'`,
+  );
+  await reset(sides, rows[0]?.origin ?? '', share);
   const startedAtMs = performance.now();
   await target.client.query('ALTER SUBSCRIPTION theirs ENABLE');
   try {
