@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { runRegions } from './regions/run.ts';
 import { catchMutant } from './regions/seeds.ts';
 import { runRange } from './seeds.ts';
-import { MUTANTS, SETUPS } from './regions/setups.ts';
+import { MUTANTS } from './regions/mutants.ts';
+import { SETUPS } from './regions/setups.ts';
 
 const SEEDS = Number(process.env['SIM_REGION_SEEDS'] ?? 2_000);
 

@@ -2,24 +2,15 @@ import { describe, expect, it } from 'vitest';
 import { AcknowledgementWatch } from '../../src/leader-follower/report/acknowledgement-watch.ts';
 import { waitedForInVain } from '../../src/leader-follower/report/core/acknowledgement.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
-import { parseTimeline } from '../../src/model/timeline.ts';
 import type { Probe } from '../../src/postgres/probe.ts';
+import { LEADER_PROBE } from './leader-probe.ts';
 
 /** What the leader's PostgreSQL shows. A follower that is left out is not connected. */
 function probe(leaderLsn: number, flushed: Readonly<Record<string, number | null>>, names: string): Probe {
   return {
-    isInRecovery: false,
-    timeline: parseTimeline(1),
+    ...LEADER_PROBE,
     receivedLsn: BigInt(leaderLsn) as Lsn,
     replayedLsn: BigInt(leaderLsn) as Lsn,
-    replayAgeMs: 0,
-    lastCommitAgeMs: 0,
-    isReceiving: false,
-    silentForMs: null,
-    hasReceiver: false,
-    hasStreamed: false,
-    isAtLogEnd: false,
-    isReplayPaused: false,
     synchronousStandbyNames: names,
     followers: Object.entries(flushed).map(([name, lsn]) => ({
       name,

@@ -1,26 +1,7 @@
 import { expect, test } from 'vitest';
-import { parseLsn } from '../../src/model/lsn.ts';
-import { parseTimeline } from '../../src/model/timeline.ts';
 import { LeaderDuties } from '../../src/leader-follower/duties/leader-duty.ts';
 import type { LeaderDuty } from '../../src/leader-follower/duties/leader-duty.ts';
-import type { Probe } from '../../src/postgres/probe.ts';
-
-const seen: Probe = {
-  isInRecovery: false,
-  timeline: parseTimeline(1),
-  receivedLsn: parseLsn('0/3000000'),
-  replayedLsn: parseLsn('0/3000000'),
-  replayAgeMs: 0,
-  lastCommitAgeMs: 0,
-  isReceiving: false,
-  silentForMs: null,
-  hasReceiver: false,
-  hasStreamed: false,
-  isAtLogEnd: false,
-  isReplayPaused: false,
-  synchronousStandbyNames: '',
-  followers: [],
-};
+import { LEADER_PROBE } from './leader-probe.ts';
 
 /** Writes down what it is called for; `failsAt` is what it fails at. */
 function duty(name: string, calls: string[], failsAt = ''): LeaderDuty {
@@ -40,7 +21,7 @@ test('duties begin with a leadership, have a turn each round, and end once', asy
   const duties = new LeaderDuties([duty('a', calls), duty('b', calls)]);
   duties.stop();
   await duties.start({ standbyNames: ' ANY 1 (n2)' });
-  await duties.step(seen);
+  await duties.step(LEADER_PROBE);
   duties.stop();
   duties.stop();
   expect(calls).toEqual(['a start ANY 1 (n2)', 'b start ANY 1 (n2)', 'a step', 'b step', 'a stop', 'b stop']);
@@ -50,14 +31,14 @@ test('one that fails keeps no other from its turn, and the failure is told', asy
   const calls: string[] = [];
   const duties = new LeaderDuties([duty('a', calls, 'start'), duty('b', calls, 'step')]);
   await expect(duties.start({ standbyNames: '' })).rejects.toThrow('a failed');
-  await expect(duties.step(seen)).rejects.toThrow('b failed');
+  await expect(duties.step(LEADER_PROBE)).rejects.toThrow('b failed');
   expect(calls).toEqual(['a start', 'b start', 'a step', 'b step']);
 });
 
 test('a leadership that never began, or begins anew, starts them from nothing', async () => {
   const calls: string[] = [];
   const duties = new LeaderDuties([duty('a', calls)]);
-  await duties.step(seen);
+  await duties.step(LEADER_PROBE);
   await duties.start({ standbyNames: '' });
   expect(calls).toEqual(['a start', 'a step', 'a stop', 'a start']);
 });

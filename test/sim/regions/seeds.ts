@@ -1,5 +1,5 @@
 import { runRegions } from './run.ts';
-import { MUTANTS } from './setups.ts';
+import { MUTANTS } from './mutants.ts';
 
 /** The first seed that shows a mutant's fault, null when none of so many does. */
 export function catchMutant(

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { Simulation } from '../simulation.ts';
 import { runRegions } from './run.ts';
-import { MUTANTS, SETUPS } from './setups.ts';
+import { MUTANTS } from './mutants.ts';
+import { SETUPS } from './setups.ts';
 
 const NAMES = Object.keys(SETUPS);
 
