@@ -5,7 +5,8 @@ import type { AuthMethod } from '../wire/core/auth-guard.ts';
 import type { HostAddress, LockstepOptions } from './app/options.ts';
 import { unknownName } from './app/unknown-name.ts';
 
-const CLUSTER_URL = /^postgres(?:ql)?:\/\/(?:([^@/]*)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/;
+// A ? may stand in a password, and in nothing else before the @.
+const CLUSTER_URL = /^postgres(?:ql)?:\/\/(?:([^@/?:]*(?::[^@/]*)?)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/;
 
 /** What a URL says, as options. Throws CONFIG_INVALID, in which no part of a password stands. */
 export function parseClusterUrl(url: string): LockstepOptions {

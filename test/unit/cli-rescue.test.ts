@@ -62,6 +62,10 @@ describe('a rescue', () => {
     expect(await complaint('rescue', 'open', '--before', 'lunch')).toMatch(
       /"lunch" is no transaction \(81234\), position in the log \(0\/5000028\) or time/,
     );
+    for (const xid of ['1', '4294967296'])
+      expect(await complaint('rescue', 'open', '--before', xid)).toMatch(
+        `${xid} is no number of a transaction; "lockstep rescue list" shows them`,
+      );
     expect(await complaint('rescue', 'open')).toMatch(/--before/);
     expect(await complaint('rescue', 'list', '--since', 'yesterday')).toMatch(/--since/);
     expect(await complaint('rescue', 'diff')).toMatch(/missing required argument/);

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { parseClusterUrl } from '../../src/client/cluster-url.ts';
 import { OWN_OPTIONS, resolveOptions } from '../../src/client/resolve-options.ts';
 import type { LockstepOptions } from '../../src/client/app/options.ts';
 
@@ -167,6 +168,8 @@ describe('resolveOptions', () => {
   it('takes a plain @ as a value of a parameter, and in a password what splits no URL', () => {
     const { connection } = resolveOptions('postgresql://app:secret@a/x?application_name=me@home');
     expect(connection).toMatchObject({ password: 'secret', application_name: 'me@home' });
+    const { hosts } = parseClusterUrl('postgresql://db1,db2?application_name=me@home');
+    expect(hosts).toEqual([{ host: 'db1' }, { host: 'db2' }]);
     const password = 's:e?c#r,e=t';
     expect(resolveOptions(`postgresql://app:${password}@a/x`).connection).toMatchObject({ password });
   });

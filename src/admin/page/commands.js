@@ -48,7 +48,11 @@ export function commandButton(label, { key, path, body = {}, isArmedFirst = fals
         headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
         body: JSON.stringify(body),
       });
-      if (!answer.ok) onFailure((await answer.json()).message ?? `The answer was ${answer.status}.`);
+      if (answer.status === 401) {
+        // A key of a cluster that was here before: this tab may only look from now on.
+        sessionStorage.removeItem(STORED_AS);
+        onFailure('This tab has not the key of this cluster; open the address that "lockstep dev" printed.');
+      } else if (!answer.ok) onFailure((await answer.json()).message ?? `The answer was ${answer.status}.`);
     } catch {
       onFailure('The dashboard could not be reached; is "lockstep dev" still running?');
     } finally {

@@ -267,8 +267,18 @@ function parseSince(text: string): number {
   }
 }
 
+/** PostgreSQL's first own number of a transaction, and the last: it counts in 32 bits. */
+const FIRST_XID = 3;
+const LAST_XID = 2 ** 32 - 1;
+
 function parseBefore(text: string): RescueBefore {
-  if (/^\d+$/.test(text)) return { kind: 'xid', xid: Number(text) };
+  if (/^\d+$/.test(text)) {
+    const xid = Number(text);
+    if (xid >= FIRST_XID && xid <= LAST_XID) return { kind: 'xid', xid };
+    throw new InvalidArgumentError(
+      `${text} is no number of a transaction; "lockstep rescue list" shows them, from ${FIRST_XID} to ${LAST_XID}.`,
+    );
+  }
   if (/^[0-9A-Fa-f]{1,8}\/[0-9A-Fa-f]{1,8}$/.test(text)) return { kind: 'lsn', lsn: text.toUpperCase() };
   const atMs = Date.parse(text);
   if (!Number.isNaN(atMs)) return { kind: 'time', atMs };
