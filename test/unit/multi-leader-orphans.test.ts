@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { judgeOrphan } from '../../src/multi-leader/core/orphan-rule.ts';
-import { clockLackUs } from '../../src/multi-leader/core/own-clock.ts';
+import { clockLackUs } from '../../src/multi-leader/core/patience.ts';
 
 describe('a row without its parent', () => {
   const removed = { timeUs: 9, region: 0, lsn: 1n };

@@ -3,7 +3,7 @@ import { formatLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { BatchNotes } from '../core/batch-record.ts';
 import { highestTimeUs } from '../core/change.ts';
-import { clockLackUs } from '../core/own-clock.ts';
+import { clockLackUs } from '../core/patience.ts';
 import { decideRow } from '../core/row-rule.ts';
 import type { MissingRow, PresentRow, RowDecision } from '../core/row-rule.ts';
 import { encodeKeyRow, encodeKeys, encodeRows, encodeTimes } from '../tables/row-codec.ts';
@@ -26,6 +26,7 @@ import { noteOrphans } from '../orphans/orphan-notes.ts';
 import { applyCarefully } from '../park/careful-table.ts';
 import type { CarefulOutcome } from '../park/careful-table.ts';
 import { UNIQUE_VIOLATION } from '../park/parking.ts';
+import { beginPatiently } from './begin.ts';
 import { ClockBehind } from './clock-behind.ts';
 import type { IncomingChange } from './incoming.ts';
 
@@ -82,21 +83,30 @@ export class BatchApplier {
   }
 
   /**
-   * One transaction; `changes` has each key once, except of tables whose columns merge. Throws
+   * One transaction, which waits for a lock for `lockTimeoutMs` at most; `changes` has each key once, except of tables whose columns merge. Throws
    * ClockBehind, and PostgreSQL's errors, with nothing done.
    */
-  async apply(changes: readonly IncomingChange[], end: BatchEnd): Promise<BatchReport> {
+  async apply(
+    changes: readonly IncomingChange[],
+    end: BatchEnd,
+    lockTimeoutMs: number,
+  ): Promise<BatchReport> {
     try {
-      return await this.#try(changes, end, false);
+      return await this.#try(changes, end, lockTimeoutMs, false);
     } catch (error) {
       if ((error as pg.DatabaseError).code !== UNIQUE_VIOLATION) throw error;
-      return this.#try(changes, end, true);
+      return this.#try(changes, end, lockTimeoutMs, true);
     }
   }
 
-  async #try(changes: readonly IncomingChange[], end: BatchEnd, isCareful: boolean): Promise<BatchReport> {
+  async #try(
+    changes: readonly IncomingChange[],
+    end: BatchEnd,
+    lockTimeoutMs: number,
+    isCareful: boolean,
+  ): Promise<BatchReport> {
     try {
-      return await this.#applyWithin(changes, end, isCareful);
+      return await this.#applyWithin(changes, end, lockTimeoutMs, isCareful);
     } catch (error) {
       await this.#options.client.query('ROLLBACK').catch(() => undefined);
       throw error;
@@ -106,6 +116,7 @@ export class BatchApplier {
   async #applyWithin(
     changes: readonly IncomingChange[],
     { until, grants, timeUs }: BatchEnd,
+    lockTimeoutMs: number,
     isCareful: boolean,
   ): Promise<BatchReport> {
     const { client, region } = this.#options;
@@ -119,7 +130,7 @@ export class BatchApplier {
     const isOneByOne = ({ shape }: TableWork): boolean => isCareful && shape.unique.length > 0;
     const clock = client.query<{ now: string }>(`SELECT ${microsOf('clock_timestamp()')} AS now`);
     const [, now] = await settleAll([
-      client.query('BEGIN'),
+      client.query(beginPatiently(lockTimeoutMs)),
       clock,
       ...work.filter((table) => !isOneByOne(table)).flatMap((table) => this.#tryAtOnce(table, batch)),
     ]);

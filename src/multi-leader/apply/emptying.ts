@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { clockLackUs } from '../core/own-clock.ts';
+import { clockLackUs } from '../core/patience.ts';
 import type { Version } from '../core/version.ts';
 import { quoteIdentifier } from '../../logical/core/quote.ts';
 import { encodeKeyRow, encodeRows, keyOfRecord } from '../tables/row-codec.ts';
@@ -7,6 +7,7 @@ import { quoteShape } from '../tables/shape.ts';
 import type { TableShape } from '../tables/shape.ts';
 import { microsOf, SCHEMA, statementsFor, timeOf, WRITE_TOMBSTONES } from '../tables/statements.ts';
 import { versionParameters } from '../tables/versions.ts';
+import { beginPatiently } from './begin.ts';
 import { ClockBehind } from './clock-behind.ts';
 
 const CHUNK = 2_000;
@@ -24,10 +25,13 @@ export interface Emptying {
 
 /**
  * Applies a TRUNCATE: a delete of each row that is not later than it, and a tombstone for the table against those that
- * are yet to come. Throws ClockBehind with nothing done. Returns how many rows went.
+ * are yet to come. Throws ClockBehind, and PostgreSQL's errors, with nothing done. Returns how many rows went.
  */
-export async function applyEmptying({ client, shape, region, version }: Emptying): Promise<number> {
-  await client.query('BEGIN');
+export async function applyEmptying(
+  { client, shape, region, version }: Emptying,
+  lockTimeoutMs: number,
+): Promise<number> {
+  await client.query(beginPatiently(lockTimeoutMs));
   try {
     const { rows } = await client.query<{ now: string }>(`SELECT ${microsOf('clock_timestamp()')} AS now`);
     const lackUs = clockLackUs(Number(rows[0]?.now), version.timeUs);

@@ -6,24 +6,21 @@ import type { Sequence } from '../../model/sequence.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import { collapseChanges } from '../core/change.ts';
-import { GRANT, HELD, readGrant, readHeld } from '../escrow/share-messages.ts';
-import type { GrantMessage, HeldMessage } from '../escrow/share-messages.ts';
+import { lockTimeoutMs, mayGoTogether } from '../core/patience.ts';
 import { noteShares } from '../escrow/shares.ts';
-import { supersedes } from '../core/version.ts';
-import { DECISION, logDecisions, readDecision } from '../own/decisions.ts';
-import type { Decision } from '../own/decisions.ts';
-import { PROMISE, readPromise } from '../own/promises.ts';
+import { logDecisions } from '../own/decisions.ts';
 import { openOriginSession } from '../sessions.ts';
 import { nameFor, PUBLICATION } from '../setup/region-setup.ts';
 import type { TableShape } from '../tables/shape.ts';
 import { BatchApplier } from './batch-applier.ts';
-import type { BatchEnd } from './batch-applier.ts';
+import type { BatchEnd, BatchReport } from './batch-applier.ts';
 import { ClockBehind } from './clock-behind.ts';
 import { applyEmptying } from './emptying.ts';
+import { Gathered } from './gathered.ts';
 import { IncomingReader } from './incoming.ts';
-import { noteProgress, readProgress } from './progress.ts';
+import { noteProgress, readDeadlockTimeout, readProgress } from './progress.ts';
 import { askSource, checkSource } from './source-words.ts';
-import type { EmptiedTable, IncomingChange, IncomingChanges } from './incoming.ts';
+import type { EmptiedTable, IncomingChange } from './incoming.ts';
 
 export interface LinkOptions {
   readonly source: { readonly name: string; readonly number: number; readonly url: string };
@@ -53,6 +50,8 @@ export interface LinkStatus {
   readonly applied: number;
   /** Changes that lost to a later write here. */
   readonly lost: number;
+  /** Batches that let go of their rows, because a local writer held one, and were tried again. */
+  readonly gaveWay: number;
   /** From the commit there to the commit here, of the last batch; null before the first. */
   readonly lagMs: number | null;
   /** By the source's clock: everything that it committed up to then is here; null before that is known. */
@@ -65,13 +64,16 @@ interface Target {
   readonly applier: BatchApplier;
   /** Of the source. */
   readonly promiseKey: Buffer;
+  /** Of this region's server: who waits for so long looks for a circle. */
+  readonly deadlockTimeoutMs: number;
   readonly signal: AbortSignal;
 }
 
 const BATCH_CHANGES = 2_000;
 const NOTE_IDLE_EVERY_MS = 10_000;
 const RETRY_MS = 500;
-const RETRYABLE = new Set(['40P01', '40001']);
+/** A lock that was not to be had in time, a circle, a row that was written meanwhile. */
+const GIVES_WAY = new Set(['55P03', '40P01', '40001']);
 
 /** Brings one other region's changes into this one, in batches, until it is stopped; starts anew after a failure. */
 export class Link {
@@ -80,6 +82,7 @@ export class Link {
   #detail: string | null = null;
   #applied = 0;
   #lost = 0;
+  #gaveWay = 0;
   #lagMs: number | null = null;
   #promisedAtMs: number | null = null;
   #notedAtMs = 0;
@@ -102,6 +105,7 @@ export class Link {
       detail: this.#detail,
       applied: this.#applied,
       lost: this.#lost,
+      gaveWay: this.#gaveWay,
       lagMs: this.#lagMs,
       promisedAtMs: this.#promisedAtMs,
     };
@@ -177,7 +181,8 @@ export class Link {
       const reader = new IncomingReader(shapes, source.number);
       const applier = new BatchApplier({ client, shapes, region: own.number, passOwnLog });
       try {
-        await this.#pump(stream, reader, { client, applier, promiseKey, signal });
+        const deadlockTimeoutMs = await readDeadlockTimeout(client);
+        await this.#pump(stream, reader, { client, applier, promiseKey, deadlockTimeoutMs, signal });
       } finally {
         stream.close();
       }
@@ -222,7 +227,7 @@ export class Link {
     gathered.pass(part, messages);
   }
 
-  async #empty({ table, version }: EmptiedTable, { client, signal }: Target): Promise<void> {
+  async #empty({ table, version }: EmptiedTable, target: Target): Promise<void> {
     const { shapes, own } = this.#options;
     const shape = shapes.get(table);
     if (shape === undefined || shape.merge !== null) {
@@ -231,20 +236,21 @@ export class Link {
         `${table} was truncated there, and its columns merge, for which each row that goes is an operation. Empty it with DELETE instead, here too, and see docs/multi-leader.md.`,
       );
     }
-    this.#applied += await this.#patiently(
-      () => applyEmptying({ client, shape, region: own.number, version }),
-      signal,
+    const { client } = target;
+    this.#applied += await this.#patiently(target, (timeoutMs) =>
+      applyEmptying({ client, shape, region: own.number, version }, timeoutMs),
     );
   }
 
-  async #flush(gathered: Gathered, { client, applier, signal }: Target, stream: ChangeStream): Promise<void> {
+  async #flush(gathered: Gathered, target: Target, stream: ChangeStream): Promise<void> {
+    const { client } = target;
     const { changes, until, promises, decisions, shares, timeUs } = gathered.take();
     const grants = gathered.takeGrants(this.#options.own.number);
     // First: what is applied is not read again.
     await logDecisions(client, decisions);
     await noteShares(client, this.#options.source.number, shares);
     if (changes.length > 0 || grants.length > 0) {
-      await this.#apply(applier, changes, { until, grants, timeUs }, signal);
+      await this.#apply(target, changes, { until, grants, timeUs });
       this.#lagMs = Math.max(0, Date.now() - timeUs / 1_000);
     }
     const isNoted = changes.length > 0 || grants.length > 0 || (await this.#noteIdle(client, until, timeUs));
@@ -263,30 +269,61 @@ export class Link {
     return true;
   }
 
-  async #apply(
-    applier: BatchApplier,
+  async #apply(target: Target, changes: readonly IncomingChange[], end: BatchEnd): Promise<void> {
+    const isMerging = ({ table }: IncomingChange): boolean => this.#options.shapes.get(table)?.merge != null;
+    const rows = collapseChanges(changes.filter((change) => !isMerging(change))) as IncomingChange[];
+    const merging = changes.filter(isMerging);
+    try {
+      await this.#applyTogether(target, [...rows, ...merging], end, mayGoTogether);
+    } catch (error) {
+      if (!isGivingWay(error)) throw error;
+      // Who holds one row alone is in nobody's circle, and may wait for it.
+      for (const row of rows)
+        await this.#applyTogether(target, [row], {
+          until: 0n as Lsn,
+          grants: [],
+          timeUs: row.version.timeUs,
+        });
+      await this.#applyTogether(target, merging, end);
+    }
+  }
+
+  async #applyTogether(
+    target: Target,
     changes: readonly IncomingChange[],
     end: BatchEnd,
-    signal: AbortSignal,
+    mayGoOn: (timesGivenWay: number) => boolean = () => true,
   ): Promise<void> {
-    const isMerging = ({ table }: IncomingChange): boolean => this.#options.shapes.get(table)?.merge != null;
-    const whole = changes.filter((change) => !isMerging(change));
-    const collapsed = [...(collapseChanges(whole) as IncomingChange[]), ...changes.filter(isMerging)];
-    const { applied, lost } = await this.#patiently(() => applier.apply(collapsed, end), signal);
+    const apply = (timeoutMs: number): Promise<BatchReport> => target.applier.apply(changes, end, timeoutMs);
+    const { applied, lost } = await this.#patiently(target, apply, mayGoOn);
     this.#applied += applied;
     this.#lost += lost;
   }
 
-  /** In its turn, and again for as long as the clock is behind it or somebody else's lock in its way. */
-  async #patiently<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    for (;;) {
+  /**
+   * In its turn, and again for as long as the clock is behind it or somebody else's lock in its way; `mayGoOn` says for how
+   * many times of the latter.
+   */
+  async #patiently<T>(
+    { signal, deadlockTimeoutMs }: Target,
+    work: (lockTimeoutMs: number) => Promise<T>,
+    mayGoOn: (timesGivenWay: number) => boolean = () => true,
+  ): Promise<T> {
+    for (let timesGivenWay = 0; ;) {
       try {
-        const done = await this.#options.turns.run(work);
+        const done = await this.#options.turns.run(() =>
+          work(lockTimeoutMs(timesGivenWay, deadlockTimeoutMs)),
+        );
         if (this.#state === 'held') this.#become('streaming', null);
         return done;
       } catch (error) {
+        signal.throwIfAborted();
         if (error instanceof ClockBehind) await this.#waitForClock(error.lackUs, signal);
-        else if (!RETRYABLE.has((error as pg.DatabaseError).code ?? '')) throw error;
+        else if (!isGivingWay(error)) throw error;
+        else {
+          this.#gaveWay++;
+          if (!mayGoOn(++timesGivenWay)) throw error;
+        }
       }
     }
   }
@@ -305,81 +342,8 @@ export class Link {
   }
 }
 
-/** Changes that wait to be applied as one batch. */
-class Gathered {
-  changes: IncomingChange[] = [];
-  #until: Lsn = 0n as Lsn;
-  #promises: number[] = [];
-  #decisions: Decision[] = [];
-  #shares: HeldMessage[] = [];
-  #grants: GrantMessage[] = [];
-  /** Of the transaction that is not whole yet: taken with it, so that they are neither lost nor given twice. */
-  #openGrants: GrantMessage[] = [];
-  readonly #promiseKey: Buffer;
-  #timeUs = 0;
-
-  constructor(promiseKey: Buffer) {
-    this.#promiseKey = promiseKey;
-  }
-
-  add(changes: readonly IncomingChange[]): void {
-    for (const change of changes) this.changes.push(change);
-  }
-
-  /** What is not later than the emptying of its table need not be applied any more. */
-  forget({ table, version }: EmptiedTable): void {
-    this.changes = this.changes.filter(
-      (change) => change.table !== table || !supersedes(version, change.version),
-    );
-  }
-
-  pass(part: TransactionPart, messages: IncomingChanges['messages']): void {
-    for (const { prefix, content } of messages) {
-      const timeUs = prefix === PROMISE ? readPromise(content, this.#promiseKey) : null;
-      if (timeUs !== null) this.#promises.push(timeUs);
-      const decision = prefix === DECISION ? readDecision(content, this.#promiseKey) : null;
-      if (decision !== null) this.#decisions.push(decision);
-      const share = prefix === HELD ? readHeld(content, this.#promiseKey) : null;
-      if (share !== null) this.#shares.push(share);
-      const grant = prefix === GRANT ? readGrant(content, this.#promiseKey) : null;
-      if (grant !== null) this.#openGrants.push(grant);
-    }
-    this.#timeUs = Number(part.committedAtMicros);
-    if (!part.isLast) return;
-    this.#until = part.endLsn;
-    this.#grants.push(...this.#openGrants);
-    this.#openGrants = [];
-  }
-
-  take(): {
-    readonly changes: readonly IncomingChange[];
-    readonly until: Lsn;
-    readonly promises: readonly number[];
-    readonly decisions: readonly Decision[];
-    readonly shares: readonly HeldMessage[];
-    readonly timeUs: number;
-  } {
-    const taken = {
-      changes: this.changes,
-      until: this.#until,
-      promises: this.#promises,
-      decisions: this.#decisions,
-      shares: this.#shares,
-      timeUs: this.#timeUs,
-    };
-    this.changes = [];
-    this.#promises = [];
-    this.#decisions = [];
-    this.#shares = [];
-    return taken;
-  }
-
-  /** What whole transactions gave to a region. */
-  takeGrants(to: number): readonly GrantMessage[] {
-    const taken = this.#grants.filter((grant) => grant.to === to);
-    this.#grants = [];
-    return taken;
-  }
+function isGivingWay(error: unknown): boolean {
+  return GIVES_WAY.has((error as pg.DatabaseError).code ?? '');
 }
 
 function describe(error: unknown): string {

@@ -28,3 +28,11 @@ export async function noteProgress(client: pg.Client, until: Lsn, timeUs: number
     throw error;
   }
 }
+
+/** After how long of waiting PostgreSQL looks for a circle. */
+export async function readDeadlockTimeout(client: pg.Client): Promise<number> {
+  const { rows } = await client.query<{ ms: string }>(
+    `SELECT setting AS ms FROM pg_settings WHERE name = 'deadlock_timeout'`,
+  );
+  return Number(rows[0]?.ms);
+}

@@ -5,7 +5,7 @@ import { LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
 import type { BatchRecord } from '../core/batch-record.ts';
-import { clockLackUs } from '../core/own-clock.ts';
+import { clockLackUs } from '../core/patience.ts';
 import { openOriginSession, openSession } from '../sessions.ts';
 import { nameFor } from '../setup/region-setup.ts';
 import { readSequences, restartAfter } from '../setup/sequences.ts';

@@ -1,7 +1,7 @@
 import { BatchNotes } from '../../../src/multi-leader/core/batch-record.ts';
 import { collapseChanges } from '../../../src/multi-leader/core/change.ts';
 import { settleJournal } from '../../../src/multi-leader/core/merge.ts';
-import { clockLackUs } from '../../../src/multi-leader/core/own-clock.ts';
+import { clockLackUs } from '../../../src/multi-leader/core/patience.ts';
 import { decideRow, isSurelyOlder } from '../../../src/multi-leader/core/row-rule.ts';
 import { hasPassed, versionToNote } from '../../../src/multi-leader/join/core/join-rule.ts';
 import { judgeOrphan } from '../../../src/multi-leader/core/orphan-rule.ts';
