@@ -69,9 +69,10 @@ export async function compareRegions(
   };
 }
 
+/** By format(), which writes a value as its type does: a cast of its owner's to text would run with the rights of who compares. */
 function keyText(shape: TableShape): string {
   const columns = shape.key.map(
-    (position) => `t.${quoteIdentifier(shape.columns[position]?.name ?? '')}::text`,
+    (position) => `format('%s', t.${quoteIdentifier(shape.columns[position]?.name ?? '')})`,
   );
   return `ARRAY[${columns.join(', ')}]`;
 }

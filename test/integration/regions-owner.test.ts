@@ -2,6 +2,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { removeOlder } from '../../src/multi-leader/apply/emptying.ts';
 import { compareRegions } from '../../src/multi-leader/compare.ts';
+import { counter, defineRegions } from '../../src/multi-leader/index.ts';
 import { openSession } from '../../src/multi-leader/sessions.ts';
 import { readShapes } from '../../src/multi-leader/tables/shape.ts';
 import { prepareWriters } from '../../src/multi-leader/setup/writers.ts';
@@ -35,13 +36,31 @@ CREATE TABLE moods (m mood PRIMARY KEY, n int);
 GRANT ALL ON moods TO shopkeeper;
 CREATE FUNCTION differ(mood, mood) RETURNS boolean LANGUAGE sql AS 'SELECT false';
 CREATE OPERATOR public.= (LEFTARG = mood, RIGHTARG = mood, FUNCTION = differ);
+CREATE TABLE tallies (id int PRIMARY KEY, n int NOT NULL);
+CREATE TABLE stalls (id int PRIMARY KEY, name text);
+CREATE TABLE wares (id int PRIMARY KEY, stall_id int REFERENCES stalls);
+ALTER TABLE tallies OWNER TO shopkeeper; ALTER TABLE stalls OWNER TO shopkeeper; ALTER TABLE wares OWNER TO shopkeeper;
+ALTER TABLE tallies REPLICA IDENTITY FULL; ALTER TABLE stalls REPLICA IDENTITY FULL;
+CREATE TABLE casts_run (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text, who text);
+GRANT ALL ON casts_run TO PUBLIC;
 `;
+const definition = defineRegions({
+  tables: { tallies: { n: counter() } },
+  foreignKeys: { 'wares.stall_id': 'restore-parent' },
+  except: ['casts_run'],
+});
+
+/** How the owner of a type has it written as text, by whoever asks: noted with the role whose rights it has. */
+const castOf = (type: string, text: string): string =>
+  `CREATE FUNCTION tell_${type}(public.${type}) RETURNS text LANGUAGE plpgsql AS
+     $$ BEGIN INSERT INTO public.casts_run (what, who) VALUES ('${type}', current_user); RETURN ${text}; END $$;
+   CREATE CAST (${type} AS text) WITH FUNCTION tell_${type};`;
 
 describe('what a region writes in tables of other owners', () => {
   let servers: RegionServers;
   const shops = new Map<string, pg.Client>();
   beforeAll(async () => {
-    servers = await RegionServers.start(['eu', 'us'], SCHEMA);
+    servers = await RegionServers.start(['eu', 'us'], SCHEMA, definition);
     for (const { name, url } of servers.regions) {
       const address = new URL(url);
       address.username = 'shopkeeper';
@@ -104,6 +123,40 @@ describe('what a region writes in tables of other owners', () => {
     await until('the later one stands', async () => (await ids()) === '[[1,2,12],[1,2,12]]');
     await write('eu', 'DELETE FROM goods WHERE id = 12');
     await until('the earlier one is back', async () => (await ids()) === '[[1,2,11],[1,2,11]]');
+  });
+
+  it('is read as text by no cast of theirs', async () => {
+    await write('eu', `INSERT INTO tallies VALUES (1, 1)`);
+    await write('eu', `INSERT INTO stalls VALUES (1, 'lamps')`);
+    const both = async (sql: string): Promise<string> =>
+      JSON.stringify(
+        await Promise.all(servers.regions.map(async ({ client }) => (await client.query(sql)).rows)),
+      );
+    const stalls = 'SELECT id, name FROM stalls';
+    await until('the stall is there', async () => !(await both(stalls)).includes('[]'));
+    for (const { client } of servers.regions) {
+      for (const type of ['goods', 'tallies', 'stalls', 'wares'])
+        await client.query(castOf(type, 'ROW($1.*)::text'));
+      await client.query(castOf('mood', `format('%s', $1)`));
+    }
+    await servers.setCut('eu', 'us', true);
+    await write('eu', `INSERT INTO goods VALUES (21, 'eu', 'again@x')`);
+    await write('us', `INSERT INTO goods VALUES (22, 'us', 'again@x')`);
+    await write('eu', 'UPDATE tallies SET n = n + 2');
+    await write('us', 'UPDATE tallies SET n = n + 3');
+    await write('eu', 'DELETE FROM stalls');
+    await write('us', 'INSERT INTO wares VALUES (1, 1)');
+    await servers.setCut('eu', 'us', false);
+    const wanted = JSON.stringify([{ n: 6, ids: [1, 2, 11, 22], name: 'lamps', ware: 1 }]);
+    await until(
+      'all has merged',
+      async () =>
+        (await both(`SELECT (SELECT n FROM tallies), (SELECT json_agg(id ORDER BY id) FROM goods) AS ids,
+          (SELECT name FROM stalls), (SELECT id FROM wares) AS ware`)) === `[${wanted},${wanted}]`,
+      30_000,
+    );
+    expect(await servers.compare()).toMatchObject({ isEqual: true });
+    expect(await both('SELECT what, who FROM casts_run')).toBe('[[],[]]');
   });
 
   it('is written by functions that no owner of a table reaches', async () => {

@@ -250,7 +250,7 @@ export async function writeImage(
 /** Rows of the table's row type as text images. */
 export async function textImages(client: pg.Client, shape: TableShape, rows: Buffer): Promise<Image[]> {
   const found = await client.query<{ image: string }>(
-    `SELECT unnest($1::${quoteShape(shape)}[])::text AS image`,
+    `SELECT ROW(u.*)::text AS image FROM unnest($1::${quoteShape(shape)}[]) AS u`,
     [rows],
   );
   return found.rows.map(({ image }) => normalize(shape, image));

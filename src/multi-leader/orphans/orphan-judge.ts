@@ -142,7 +142,7 @@ export class OrphanJudge {
       keys.map((key) => encodeKeyRow(shape, key)),
     );
     const { rows: found } = await this.#options.client.query<FoundRow>(
-      `SELECT u.n::int, t::text AS image, ${microsOf('pg_xact_commit_timestamp(t.xmin)')} AS "committedUs",
+      `SELECT u.n::int, ROW(t.*)::text AS image, ${microsOf('pg_xact_commit_timestamp(t.xmin)')} AS "committedUs",
          CASE WHEN ${column} IS NOT NULL THEN encode(record_send(ROW(${column})), 'hex') END AS "parentKey",
          EXISTS (SELECT FROM ${quoteShape(parent)} p WHERE p.${quoteIdentifier(reference.parentKey)} = ${column}) AS "hasParent"
        FROM ${quoteShape(shape)} t JOIN ${numberedRows(shape)} ${lock}`,

@@ -166,7 +166,7 @@ export class Parking {
     const claims = shape.unique.map((positions, index) => isSame(positions, shape.uniqueOperators[index]));
     const key = shape.key.map((position) => `t.${column(position)}`).join(', ');
     const { rows } = await this.#client.query<Omit<Holder, keyof VersionRow>>(
-      `SELECT t::text AS image, encode(record_send(ROW(${key})), 'hex') AS key,
+      `SELECT ROW(t.*)::text AS image, encode(record_send(ROW(${key})), 'hex') AS key,
          ${microsOf('pg_xact_commit_timestamp(t.xmin)')} AS "committedUs",
          coalesce((pg_xact_commit_timestamp_origin(t.xmin)).roident, 0) <> 0 AS "isApplied"
        FROM ${quoteShape(shape)} t, (SELECT $1::${quoteShape(shape)} AS r) u

@@ -94,7 +94,7 @@ export function statementsFor(shape: TableShape): TableStatements {
       r.time_us AS "timeUs", r.region, r.lsn::text AS lsn
       FROM ${table} t JOIN ${rows(', $2::bytea[]', ', key')} ON ${same}
       LEFT JOIN ${SCHEMA}.records r ON r.table_name = $3 AND r.key = u.key`,
-    images: `SELECT u.n::int, t::text AS image FROM ${table} t JOIN ${plain} ON ${same}`,
+    images: `SELECT u.n::int, ROW(t.*)::text AS image FROM ${table} t JOIN ${plain} ON ${same}`,
     updateImages: as(
       'texts',
       `UPDATE ${table} t SET ${(set.length > 0 ? set : shape.key)
