@@ -9,7 +9,18 @@ type Row = readonly unknown[];
 const SCHEMA = 'lockstep_leaderless';
 /** The end of a value that has none. */
 const NEVER = '9223372036854775807';
+/** Any number that nothing else locks: one session at a time takes names out. */
+const TRIM_LOCK = 7_212_019;
 const HORIZON = 'horizon AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest)';
+
+/** Rows that changed from a number on; ordered by their change, they are found one after another. */
+const CHANGED: Readonly<Record<Store, string>> = {
+  registers: `${SCHEMA}.changed_registers l CROSS JOIN unnest(l.collections, l.keys, l.fields) AS u(c, k, f)
+          JOIN ${SCHEMA}.registers r ON r.collection = coalesce(u.c, l.collections[1]) AND r.key = u.k AND r.field = coalesce(u.f, l.fields[1])
+            AND r.change = l.change
+        WHERE l.change >= $1::text::xid8 AND l.change < (SELECT oldest FROM horizon)`,
+  tallies: `${SCHEMA}.tallies r WHERE r.change >= $1::text::xid8 AND r.change < (SELECT oldest FROM horizon)`,
+};
 
 /** What a listing tells of each row, besides its collection. */
 const LISTED: Readonly<Record<Store, readonly string[]>> = {
@@ -33,8 +44,7 @@ export function changesStatement({ store, from, limit }: Request<'changes'>): St
   return {
     name: `lockstep_changes_${store}`,
     text: `WITH ${HORIZON}, page AS (
-        SELECT r.* FROM ${SCHEMA}.${store} r
-        WHERE r.change >= $1::text::xid8 AND r.change < (SELECT oldest FROM horizon)
+        SELECT r.* FROM ${CHANGED[store]}
         ORDER BY r.change FETCH FIRST $2 ROWS WITH TIES)
       SELECT min(h.oldest::text::bigint), p.collection, min(c.kind), max(p.change::text::bigint), ${columns.map((column) => `array_agg(p.${column})`).join(', ')}
       FROM horizon h LEFT JOIN page p ON true LEFT JOIN ${SCHEMA}.collections c ON c.name = p.collection GROUP BY p.collection`,
@@ -73,13 +83,49 @@ export function digestStatement({ store, from, limit, seed }: Request<'digest'>)
   return {
     name: `lockstep_digest_${store}`,
     text: `WITH ${HORIZON}, page AS (
-        SELECT hash_record_extended(ROW(${STATE[store]}), $3) AS hash FROM ${SCHEMA}.${store} r
-        WHERE r.change >= $1::text::xid8 AND r.change < (SELECT oldest FROM horizon) ORDER BY r.change LIMIT $2)
+        SELECT hash_record_extended(ROW(${STATE[store]}), $3) AS hash FROM ${CHANGED[store]}
+        ORDER BY r.change LIMIT $2)
       SELECT (SELECT oldest FROM horizon)::text::bigint, count(*), sum(hash)::text FROM page`,
     values: [String(from), limit + 1, seed],
     decode: ([row]) => {
       const [next, count, sum] = (row ?? []) as readonly [number, number, string | null];
       return [{ kind: 'digest', count, digest: count > limit ? null : `${count} ${sum}`, next }];
+    },
+  };
+}
+
+/** Takes out names of registers that changed again or are gone: those that are left by a later change are named by that one. */
+export function trimStatement({ from, limit }: Request<'trim'>): Statement {
+  const left = (column: string): string => `array_agg(r.${column}) FILTER (WHERE r.key IS NOT NULL)`;
+  return {
+    name: 'lockstep_trim',
+    text: `WITH horizon AS MATERIALIZED (
+        SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest WHERE pg_try_advisory_xact_lock(${TRIM_LOCK})), page AS MATERIALIZED (
+        SELECT l.ctid AS id, l.* FROM ${SCHEMA}.changed_registers l
+        WHERE l.change >= $1::text::xid8 AND l.change < (SELECT oldest FROM horizon) ORDER BY l.change LIMIT $2), named AS MATERIALIZED (
+        SELECT p.id, p.change, count(*) AS names, count(r.key) AS kept,
+          ${left('collection')} AS collections, ${left('key')} AS keys, ${left('field')} AS fields
+        FROM page p CROSS JOIN unnest(p.collections, p.keys, p.fields) AS u(c, k, f)
+        LEFT JOIN ${SCHEMA}.registers r ON r.collection = coalesce(u.c, p.collections[1]) AND r.key = u.k
+          AND r.field = coalesce(u.f, p.fields[1]) AND r.change = p.change
+        GROUP BY p.id, p.change), gone AS (
+        DELETE FROM ${SCHEMA}.changed_registers l USING named n WHERE l.ctid = n.id AND n.kept = 0), cut AS (
+        UPDATE ${SCHEMA}.changed_registers l SET collections = n.collections, keys = n.keys, fields = n.fields FROM named n
+        WHERE l.ctid = n.id AND n.kept > 0 AND n.kept < n.names)
+      SELECT count(*), sum(names)::bigint, sum(kept)::bigint, max(change::text::bigint) FROM named`,
+    values: [String(from), limit],
+    decode([row]) {
+      const [count, names, kept, last] = (row ?? []) as readonly (number | null)[];
+      const isWhole = (count ?? 0) < limit;
+      return [
+        {
+          kind: 'trimmed',
+          names: names ?? 0,
+          kept: kept ?? 0,
+          next: last == null ? from : last + 1,
+          isWhole,
+        },
+      ];
     },
   };
 }

@@ -62,8 +62,7 @@ export function purgeStatement({ beforeMs, limit }: Request<'purge'>): Statement
     name: 'lockstep_purge',
     // By the node's own clock too: that of whoever asks may be ahead.
     text: `WITH ended AS (SELECT collection, key, field FROM ${SCHEMA}.registers
-        WHERE expires_at_ms IS NOT NULL AND value IS NOT NULL AND expires_at_ms < ${ENDED_BEFORE}
-        ORDER BY expires_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED), purged AS (
+        WHERE ends_at_ms < ${ENDED_BEFORE} ORDER BY ends_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED), purged AS (
         UPDATE ${SCHEMA}.registers r SET value = NULL FROM ended e
         WHERE r.collection = e.collection AND r.key = e.key AND r.field = e.field AND r.expires_at_ms < ${ENDED_BEFORE} RETURNING 1)
       SELECT count(*) FROM purged`,

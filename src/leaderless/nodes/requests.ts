@@ -2,6 +2,7 @@ import type { ConsensusMessage, ConsensusReply, VersionedValue } from '../../con
 import type { Ballot } from '../../consensus/ballot.ts';
 import { keyId } from '../core/cells.ts';
 import type { Cell, Store } from '../core/cells.ts';
+import type { TrimmedPage } from '../core/trimming.ts';
 import type { Membership } from '../core/membership.ts';
 import { fromProposal } from '../core/slot-value.ts';
 
@@ -74,6 +75,8 @@ export type NodeRequest =
     }
   /** Frees values whose life ended before a time. */
   | { readonly kind: 'purge'; readonly beforeMs: number; readonly limit: number }
+  /** Takes out names of registers that changed again, from a change on; `limit` counts transactions. */
+  | { readonly kind: 'trim'; readonly from: number; readonly limit: number }
   | { readonly kind: 'hint'; readonly hint: Hint }
   /** The oldest hints for a node. */
   | { readonly kind: 'take-hints'; readonly target: string; readonly limit: number }
@@ -171,6 +174,7 @@ export type NodeReply =
   | { readonly kind: 'keys'; readonly keys: readonly string[]; readonly isWhole: boolean }
   | { readonly kind: 'mark'; readonly mark: string }
   | { readonly kind: 'purged'; readonly count: number }
+  | ({ readonly kind: 'trimmed' } & TrimmedPage)
   /** Everything that was taken before is numbered below `next`. */
   | { readonly kind: 'sealed'; readonly at: number; readonly next: number }
   | { readonly kind: 'forgotten'; readonly count: number }
@@ -221,6 +225,7 @@ export function laneOf(request: NodeRequest): Lane {
     case 'consensus':
       return `${request.message.kind} ${request.epoch}`;
     case 'purge':
+    case 'trim':
     case 'hint':
     case 'drop-hints':
     case 'seal':
@@ -245,6 +250,7 @@ export function laneOf(request: NodeRequest): Lane {
 const ONE_AT_A_TIME: ReadonlySet<NodeRequest['kind']> = new Set([
   'keys',
   'purge',
+  'trim',
   'take-hints',
   'changes',
   'lacking',
@@ -289,6 +295,7 @@ export function bytesOf(request: NodeRequest): number {
     case 'keys':
     case 'mark':
     case 'purge':
+    case 'trim':
     case 'hint':
     case 'take-hints':
     case 'changes':

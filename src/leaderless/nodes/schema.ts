@@ -1,10 +1,7 @@
-/** Goes up when a table or function below changes; a node with a newer one is left as it is. */
-export const SCHEMA_VERSION = 5;
+import { MERGE_SQL, NODE_LOCK } from './merge-functions.ts';
 
-/** Any number that nothing else locks. */
-const NODE_LOCK = 7_212_017;
-const TOO_LATE =
-  'the write is older than deletions that this node may have forgotten: the clock of its writer is far behind, or it waited too long';
+/** Goes up when a table or function below changes; a node with a newer one is left as it is. */
+export const SCHEMA_VERSION = 6;
 
 /**
  * Everything a node keeps. `change` is the transaction that changed a row last: the node's change counter, to be read only below the
@@ -44,13 +41,34 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.registers (
   at bigint NOT NULL,
   writer text COLLATE "C" NOT NULL,
   expires_at_ms bigint,
-  change xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  change xid8 NOT NULL,
   PRIMARY KEY (collection, key, field)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
-CREATE INDEX IF NOT EXISTS registers_change ON lockstep_leaderless.registers (change);
-CREATE INDEX IF NOT EXISTS registers_expiry ON lockstep_leaderless.registers (expires_at_ms)
-  WHERE expires_at_ms IS NOT NULL AND value IS NOT NULL;
-CREATE INDEX IF NOT EXISTS registers_deleted ON lockstep_leaderless.registers (at) WHERE value IS NULL OR expires_at_ms IS NOT NULL;
+-- What indexes hold of a register besides its name: none of it changes with a value that is there and lives for ever, so that such
+-- changes stay on their page.
+ALTER TABLE lockstep_leaderless.registers
+  ADD COLUMN IF NOT EXISTS ends_at_ms bigint GENERATED ALWAYS AS (CASE WHEN value IS NOT NULL THEN expires_at_ms END) STORED,
+  ADD COLUMN IF NOT EXISTS passes_at bigint GENERATED ALWAYS AS (CASE WHEN value IS NULL OR expires_at_ms IS NOT NULL THEN at END) STORED;
+DROP INDEX IF EXISTS lockstep_leaderless.registers_expiry, lockstep_leaderless.registers_deleted;
+CREATE INDEX IF NOT EXISTS registers_ends ON lockstep_leaderless.registers (ends_at_ms) WHERE ends_at_ms IS NOT NULL;
+CREATE INDEX IF NOT EXISTS registers_passes ON lockstep_leaderless.registers (passes_at) WHERE passes_at IS NOT NULL;
+-- Finds registers by their change: each is named in a row of its change. A row may name others that have changed again since.
+CREATE TABLE IF NOT EXISTS lockstep_leaderless.changed_registers (
+  change xid8 NOT NULL,
+  collections text[] NOT NULL,
+  keys text[] NOT NULL,
+  fields text[] NOT NULL
+) WITH (toast_tuple_target = 4096, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX IF NOT EXISTS changed_registers_change ON lockstep_leaderless.changed_registers (change);
+DO $$ BEGIN
+  IF to_regclass('lockstep_leaderless.registers_change') IS NOT NULL THEN
+    -- Also, a function of an older release that waits for this fails then: it would name nothing here.
+    ALTER TABLE lockstep_leaderless.registers ALTER COLUMN change DROP DEFAULT;
+    INSERT INTO lockstep_leaderless.changed_registers
+      SELECT change, array_agg(collection), array_agg(key), array_agg(field) FROM lockstep_leaderless.registers GROUP BY change;
+    DROP INDEX lockstep_leaderless.registers_change;
+  END IF;
+END $$;
 CREATE TABLE IF NOT EXISTS lockstep_leaderless.tallies (
   collection text COLLATE "C" NOT NULL,
   key text COLLATE "C" NOT NULL,
@@ -144,70 +162,7 @@ BEGIN
   RETURN QUERY SELECT c.name, c.kind FROM lockstep_leaderless.collections c WHERE c.name = ANY (names);
 END $$;
 
-CREATE OR REPLACE FUNCTION lockstep_leaderless.merge_registers(
-  wanted int, max_ahead_ms bigint, is_repair boolean, collections text[], keys text[], fields text[], vals text[], ats bigint[],
-  writers text[], expiries bigint[]
-) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  own record;
-  times record;
-BEGIN
-  own := lockstep_leaderless.enter(wanted);
-  SELECT max(a) AS last, min(a) AS first INTO times FROM unnest(ats) a;
-  IF times.last / 2048 > extract(epoch FROM clock_timestamp()) * 1000 + max_ahead_ms THEN
-    RAISE EXCEPTION 'the writer''s clock is too far ahead of this node''s' USING ERRCODE = 'LS002';
-  END IF;
-  IF NOT is_repair AND times.first <= own.sealed AND EXISTS (
-    SELECT FROM unnest(collections, keys, fields, ats, writers) AS u(c, k, f, a, w) WHERE u.a <= own.sealed AND NOT EXISTS (
-      SELECT FROM lockstep_leaderless.registers r
-      WHERE r.collection = coalesce(u.c, collections[1]) AND r.key = u.k AND r.field = coalesce(u.f, fields[1])
-        AND (r.at, r.writer) >= (u.a, coalesce(u.w, writers[1]) COLLATE "C"))
-  ) THEN RAISE EXCEPTION '${TOO_LATE}' USING ERRCODE = 'LS003'; END IF;
-  INSERT INTO lockstep_leaderless.registers AS r (collection, key, field, value, at, writer, expires_at_ms)
-    SELECT u.c, u.k, u.f, u.v, u.a, u.w, u.e
-    FROM (SELECT coalesce(c, collections[1]) AS c, k, coalesce(f, fields[1]) AS f, v, a, coalesce(w, writers[1]) AS w, e
-      FROM unnest(collections, keys, fields, vals, ats, writers, expiries) AS n(c, k, f, v, a, w, e)) u
-    WHERE u.a > own.floor OR EXISTS (
-      SELECT FROM lockstep_leaderless.registers r WHERE r.collection = u.c AND r.key = u.k AND r.field = u.f)
-    ORDER BY u.c COLLATE "C", u.k COLLATE "C", u.f COLLATE "C"
-  ON CONFLICT (collection, key, field) DO UPDATE SET value = excluded.value, at = excluded.at, writer = excluded.writer,
-    expires_at_ms = excluded.expires_at_ms, change = excluded.change
-  WHERE (r.at, r.writer, coalesce(r.expires_at_ms, 9223372036854775807))
-    < (excluded.at, excluded.writer, coalesce(excluded.expires_at_ms, 9223372036854775807));
-END $$;
-
-CREATE OR REPLACE FUNCTION lockstep_leaderless.merge_tallies(
-  wanted int, max_ahead_ms bigint, is_repair boolean, collections text[], keys text[], items text[], actors text[], addeds bigint[],
-  removeds bigint[], borns bigint[]
-) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  own record;
-  times record;
-BEGIN
-  own := lockstep_leaderless.enter(wanted);
-  SELECT max(b) AS last, min(b) AS first INTO times FROM unnest(borns) b;
-  IF times.last / 2048 > extract(epoch FROM clock_timestamp()) * 1000 + max_ahead_ms THEN
-    RAISE EXCEPTION 'the writer''s clock is too far ahead of this node''s' USING ERRCODE = 'LS002';
-  END IF;
-  -- What takes something out was read somewhere, and is as good as a repair.
-  IF NOT is_repair AND times.first <= own.sealed AND EXISTS (
-    SELECT FROM unnest(collections, keys, items, actors, addeds, removeds, borns) AS u(c, k, i, a, n, r, b)
-    WHERE u.b <= own.sealed AND coalesce(u.r, removeds[1]) = 0 AND NOT EXISTS (
-      SELECT FROM lockstep_leaderless.tallies t
-      WHERE t.collection = coalesce(u.c, collections[1]) AND t.key = u.k AND t.item = u.i AND t.actor = u.a AND t.added >= u.n)
-  ) THEN RAISE EXCEPTION '${TOO_LATE}' USING ERRCODE = 'LS003'; END IF;
-  INSERT INTO lockstep_leaderless.tallies AS t (collection, key, item, actor, added, removed, born_at)
-    SELECT u.c, u.k, u.i, u.a, u.n, u.r, u.b
-    FROM (SELECT coalesce(c, collections[1]) AS c, k, i, a, n, coalesce(r, removeds[1]) AS r, b
-      FROM unnest(collections, keys, items, actors, addeds, removeds, borns) AS n(c, k, i, a, n, r, b)) u
-    WHERE u.b > own.floor OR EXISTS (
-      SELECT FROM lockstep_leaderless.tallies t WHERE t.collection = u.c AND t.key = u.k AND t.item = u.i AND t.actor = u.a)
-    ORDER BY u.c COLLATE "C", u.k COLLATE "C", u.i COLLATE "C", u.a COLLATE "C"
-  ON CONFLICT (collection, key, item, actor) DO UPDATE SET added = greatest(t.added, excluded.added),
-    removed = greatest(t.removed, excluded.removed), born_at = least(t.born_at, excluded.born_at), change = excluded.change
-  WHERE excluded.added > t.added OR excluded.removed > t.removed;
-END $$;
-
+${MERGE_SQL}
 CREATE OR REPLACE FUNCTION lockstep_leaderless.prepare(
   wanted int, collections text[], keys text[], ballots bigint[], proposers text[]
 ) RETURNS TABLE (ordinal bigint, is_promised boolean, ballot bigint, proposer text, version bigint, value text, lineage text)
@@ -305,8 +260,7 @@ BEGIN
   UPDATE lockstep_leaderless.node n SET floor = greatest(n.floor, least(wanted_floor, n.sealed)) RETURNING n.floor INTO known;
   DELETE FROM lockstep_leaderless.registers d WHERE d.ctid = ANY (ARRAY(
     SELECT r.ctid FROM lockstep_leaderless.registers r
-    WHERE r.at <= known AND (r.value IS NULL OR r.expires_at_ms IS NOT NULL)
-      AND (r.value IS NULL OR r.expires_at_ms <= known / 2048) AND r.change < confirmed_registers LIMIT most));
+    WHERE r.passes_at <= known AND (r.value IS NULL OR r.expires_at_ms <= known / 2048) AND r.change < confirmed_registers LIMIT most));
   GET DIAGNOSTICS registers = ROW_COUNT;
   DELETE FROM lockstep_leaderless.tallies d WHERE d.ctid = ANY (ARRAY(
     SELECT t.ctid FROM lockstep_leaderless.tallies t

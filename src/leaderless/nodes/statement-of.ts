@@ -4,6 +4,7 @@ import {
   lackingStatement,
   noteSeenStatement,
   seenStatement,
+  trimStatement,
 } from './catch-up-statements.ts';
 import {
   collectStatement,
@@ -42,6 +43,8 @@ export function statementOf(requests: readonly NodeRequest[], epoch: number, max
       return markStatement(requests as readonly Request<'mark'>[], first.store, epoch);
     case 'purge':
       return purgeStatement(first);
+    case 'trim':
+      return trimStatement(first);
     case 'hint':
       return hintStatement(requests as readonly Request<'hint'>[]);
     case 'take-hints':

@@ -1,11 +1,16 @@
+import { TRIMMING_BEGINS, trimOn } from '../core/trimming.ts';
+import type { Trimming } from '../core/trimming.ts';
 import type { NodeQueue } from '../nodes/node-queue.ts';
 import { NodeFailure } from '../nodes/requests.ts';
 import type { Roster } from '../roster.ts';
 import type { Runtime } from '../runtime.ts';
+import { ask } from './ask.ts';
 
 const EVERY_MS = 30_000;
 /** Values that one statement frees; what is beyond waits for the next. */
 const PAGE = 1_000;
+/** Transactions whose names one statement looks at. */
+const TRIM_PAGE = 200;
 /** Longer than two clocks of machines that are kept in time differ. */
 const MARGIN_MS = 60_000;
 
@@ -17,6 +22,7 @@ export class Expiry {
   readonly #roster: Roster;
   readonly #runtime: Runtime;
   readonly #marginMs: number;
+  readonly #trimmings = new Map<NodeQueue, Trimming>();
   #isClosed = false;
   #cancel: () => void = () => undefined;
   purged = 0;
@@ -29,7 +35,7 @@ export class Expiry {
 
   start(): void {
     this.#cancel = this.#runtime.after(EVERY_MS * (0.5 + this.#runtime.random()), () => {
-      void this.purge().finally(() => {
+      void this.#run().finally(() => {
         if (!this.#isClosed) this.start();
       });
     });
@@ -38,6 +44,11 @@ export class Expiry {
   close(): void {
     this.#isClosed = true;
     this.#cancel();
+  }
+
+  async #run(): Promise<void> {
+    await this.purge();
+    await this.trim();
   }
 
   /** Frees all that ended at the nodes that can be reached. */
@@ -55,6 +66,24 @@ export class Expiry {
         );
       });
       this.purged += freed;
+    }
+  }
+
+  /** Takes out what no register is found by any more, where its change is looked up, at the nodes that can be reached. */
+  async trim(): Promise<void> {
+    const { queues } = this.#roster;
+    for (const node of this.#trimmings.keys()) if (!queues.includes(node)) this.#trimmings.delete(node);
+    await Promise.all(queues.filter(({ isUp }) => isUp).map((node) => this.#trimAt(node)));
+  }
+
+  async #trimAt(node: NodeQueue): Promise<void> {
+    let isWhole = false;
+    while (!isWhole && !this.#isClosed) {
+      const trimming = this.#trimmings.get(node) ?? TRIMMING_BEGINS;
+      const page = await ask(node, { kind: 'trim', from: trimming.from, limit: TRIM_PAGE });
+      if (page?.kind !== 'trimmed') return;
+      ({ isWhole } = page);
+      this.#trimmings.set(node, trimOn(trimming, page));
     }
   }
 }

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { quorum } from '../../../src/leaderless/index.ts';
-import { IndependentServers } from '../../integration/leaderless/servers.ts';
+import { IndependentServers, insertRegisters } from '../../integration/leaderless/servers.ts';
 import { Partition } from './partition.ts';
 
 const { values } = parseArgs({
@@ -35,11 +35,11 @@ async function fill(at: readonly pg.Client[], count: number, step: number, value
     at.map(async (client) => {
       await client.query(`INSERT INTO ${SCHEMA}.collections VALUES ('prefs', 'lww') ON CONFLICT DO NOTHING`);
       await client.query(
-        `INSERT INTO ${SCHEMA}.registers AS r (collection, key, field, value, at, writer)
+        insertRegisters(`INSERT INTO ${SCHEMA}.registers AS r (collection, key, field, value, at, writer, change)
          SELECT 'prefs', 'key-' || (i * $2::int), '', to_jsonb($3::text || repeat('x', 100))::text,
-           $4::bigint * 2048 + CASE WHEN $3 = 'after' THEN 1 ELSE 0 END, 'w'
+           $4::bigint * 2048 + CASE WHEN $3 = 'after' THEN 1 ELSE 0 END, 'w', pg_current_xact_id()
          FROM generate_series(1, $1::int) i
-         ON CONFLICT (collection, key, field) DO UPDATE SET value = excluded.value, at = excluded.at, change = excluded.change`,
+         ON CONFLICT (collection, key, field) DO UPDATE SET value = excluded.value, at = excluded.at, change = excluded.change`),
         [count, step, value, filledAtMs],
       );
       await client.query(`VACUUM ANALYZE ${SCHEMA}.registers`);

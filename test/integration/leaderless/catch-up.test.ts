@@ -2,7 +2,7 @@ import pg from 'pg';
 import { expect, it } from 'vitest';
 import { cart, lww } from '../../../src/leaderless/index.ts';
 import { until } from '../fixture.ts';
-import { IndependentServers } from './servers.ts';
+import { IndependentServers, insertRegisters } from './servers.ts';
 
 const ROWS = 3_000;
 const DIFFERING = 200;
@@ -72,9 +72,9 @@ it('servers that hold the same are told by a digest, and only what differs is li
     const client = new pg.Client({ connectionString: url });
     await client.connect();
     await client.query(
-      `INSERT INTO lockstep_leaderless.registers (collection, key, field, value, at, writer, expires_at_ms)
-       SELECT 'prefs', 'new' || i, '', '"value"', i, CASE WHEN i % 2 = 0 THEN 'w' ELSE 'x' END, CASE WHEN i = 7 THEN 4102444800000 END
-       FROM generate_series(1, 40) i`,
+      insertRegisters(`INSERT INTO lockstep_leaderless.registers (collection, key, field, value, at, writer, expires_at_ms, change)
+        SELECT 'prefs', 'new' || i, '', '"value"', i, CASE WHEN i % 2 = 0 THEN 'w' ELSE 'x' END, CASE WHEN i = 7 THEN 4102444800000 END,
+          pg_current_xact_id() FROM generate_series(1, 40) i`),
     );
     await client.end();
   }
@@ -105,8 +105,8 @@ it('a change that got its number before others, and is committed after them, is 
   try {
     await late.query('BEGIN');
     await late.query(
-      `INSERT INTO lockstep_leaderless.registers (collection, key, field, value, at, writer)
-       VALUES ('prefs', 'late', '', '"late"', 1, 'w')`,
+      insertRegisters(`INSERT INTO lockstep_leaderless.registers (collection, key, field, value, at, writer, change)
+        VALUES ('prefs', 'late', '', '"late"', 1, 'w', pg_current_xact_id())`),
     );
     // Changes with later numbers are seen meanwhile, as far as they may be.
     for (let index = 0; index < 20; index++) await prefs.put(`k${index}`, 'value', { level: 'all' });

@@ -11,6 +11,13 @@ export interface IndependentServer {
   readonly server: PostgresServer;
 }
 
+/** A statement that writes registers by hand, `insert` without its end, and names them where their change is looked up. */
+export function insertRegisters(insert: string): string {
+  return `WITH made AS (${insert} RETURNING collection, key, field, change)
+    INSERT INTO lockstep_leaderless.changed_registers
+    SELECT change, array_agg(collection), array_agg(key), array_agg(field) FROM made GROUP BY change`;
+}
+
 /** Independent servers, and the quorums that were opened on them; all are ended with it. */
 export class IndependentServers implements AsyncDisposable {
   readonly #fixture: ServerFixture;

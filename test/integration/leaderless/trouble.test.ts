@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, open, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -211,7 +212,8 @@ describe.skipIf(process.getuid?.() !== 0 || process.platform !== 'linux')('a ful
         }),
       );
       await expect(
-        prefs.put('last', 'x'.repeat(500), { level: 'all', deadlineMs: 500 }),
+        // More than what is left on the pages that are there.
+        prefs.put('last', randomBytes(40_000).toString('hex'), { level: 'all', deadlineMs: 500 }),
       ).rejects.toMatchObject({
         code: 'QUORUM_NOT_REACHED',
         outcome: 'unknown',

@@ -165,6 +165,7 @@ export class ModelNode {
       case 'keys':
       case 'mark':
       case 'purge':
+      case 'trim':
         return true;
     }
   }
@@ -217,6 +218,7 @@ export class ModelNode {
       case 'keys':
       case 'mark':
       case 'purge':
+      case 'trim':
         throw new TypeError(`No simulated client asks for ${request.kind}.`);
       case 'hint': {
         const { target, store, collection, key } = request.hint;
