@@ -13,7 +13,7 @@ import { Pruner } from './own/pruner.ts';
 import { openOriginSession, openSession } from './sessions.ts';
 import { carryOutDecisions } from './referee/pending-decisions.ts';
 import { isCut, readRegionWords, setCut } from './setup/metadata.ts';
-import { OWN_SLOT, prepareRegion } from './setup/region-setup.ts';
+import { dropSlotsOf, OWN_SLOT, prepareRegion } from './setup/region-setup.ts';
 import { describeDefinition, hasResolvers } from './definition.ts';
 import type { RegionsDefinition } from './definition.ts';
 import { ConflictResolver } from './resolve/conflict-resolver.ts';
@@ -325,6 +325,7 @@ export class Region {
       passOwnLog: () => this.#passOwnLog(),
     });
     await this.#again(client, PRUNE_EVERY_MS, async () => {
+      await dropSlotsOf(client, this.#options.left ?? []);
       const lowestUs = this.#lowest();
       if (lowestUs !== null) await this.#turns.run(() => pruner.prune(lowestUs));
       this.#say('forgetting', pruner.trouble);

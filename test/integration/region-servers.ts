@@ -112,15 +112,16 @@ export class RegionServers implements AsyncDisposable {
     });
   }
 
-  /** Ends a region's process, and starts those of the others as after `lockstep regions remove`. */
-  async leave(name: string): Promise<void> {
-    await this.at(name).region.stop();
+  /** Starts the processes of the others as after `lockstep regions remove`, and hands over the one that has left, which runs. */
+  async leave(name: string): Promise<Region> {
+    const { region } = this.at(name);
     this.#left = [...this.#left, name];
     this.regions.splice(this.regions.indexOf(this.at(name)), 1);
     for (const other of this.regions.map((one) => one.name)) {
       await this.at(other).region.stop();
       await this.startAnew(other);
     }
+    return region;
   }
 
   /** Another process for the same region, and another connection to its server, which may be another one too. */

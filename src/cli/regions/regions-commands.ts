@@ -117,7 +117,7 @@ export function addRegionsCommands(program: Command, state: State): void {
     .option(...json)
     .action(async (name: string, options: Options & { patience: number }) => {
       const others = await removeRegion(options.state, name, options.patience * 1_000);
-      const said = `${name} has left. Copy regions.json beside ${others.join(', ')}, start their processes again, and end that of ${name}: what is written there from now on reaches nobody.`;
+      const said = `${name} has left: what is written there from now on reaches nobody. End its process first. Then copy regions.json beside ${others.join(', ')}, and start their processes again, one after the other.`;
       print(options, { left: name, regions: others }, () => said);
     });
   regions

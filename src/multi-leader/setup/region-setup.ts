@@ -48,14 +48,18 @@ export async function prepareRegion(
       [origin],
     );
   }
-  // Nobody reads them any more, and they would keep the log for ever.
+  await dropSlotsOf(client, left);
+  await spreadSequences(client, [...shapes.values()], place.names.indexOf(place.name));
+  await markFounded(client);
+  return shapes;
+}
+
+/** Nobody needs the slots of those that have left, which would keep the log for ever; one whose reader still runs stays. */
+export async function dropSlotsOf(client: pg.Client, left: readonly string[]): Promise<void> {
   await client.query(
     `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = ANY ($1) AND NOT active`,
     [left.map(nameFor)],
   );
-  await spreadSequences(client, [...shapes.values()], place.names.indexOf(place.name));
-  await markFounded(client);
-  return shapes;
 }
 
 /** A slot that is missing although it was made once is not made anew: what it kept would be lost in silence. */
