@@ -42,6 +42,8 @@ describe('decideRetry', () => {
     ['one that cannot do it teaches', { code: '0A000', role: 'follower' }, 'retry-on-leader, teach'],
     ['a conflict with replay does not', { code: '40001', role: 'follower' }, 'retry-on-leader'],
     ['a table may not have arrived yet', { code: '42P01', role: 'follower' }, 'retry-on-leader'],
+    ['its disk is its own', { code: '53100', role: 'follower' }, 'retry-on-leader'],
+    ["the leader's full disk is final", { code: '53100' }, 'give-up'],
     ['division by zero is the same everywhere', { code: '22012', role: 'follower' }, 'give-up'],
   ] as [string, Partial<Failure>, string][])('%s', (_, over, expected) => {
     expect(decide(over)).toBe(expected);
@@ -58,6 +60,8 @@ describe('decideRetry', () => {
       '57P03',
       '08006',
       '53300',
+      '53100',
+      '58030',
     ]) {
       expect(isTransient(code)).toBe(true);
     }

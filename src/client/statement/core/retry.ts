@@ -1,4 +1,4 @@
-import { isTransient } from '../../cluster/core/transient.ts';
+import { isDiskTrouble, isTransient } from '../../cluster/core/transient.ts';
 import type { StatementKind } from '../../classify/core/classify.ts';
 
 /**
@@ -57,13 +57,15 @@ function isRepeatable(kind: StatementKind): boolean {
 
 /**
  * A follower's refusal of the statement's form teaches; a conflict with replay (40001) or an object that
- * it may not know yet (class 42) is asked again of the leader, whose answer is final.
+ * it may not know yet (class 42) is asked again of the leader, whose answer is final. So is what only the follower's disk
+ * keeps it from.
  */
 function decideOnFollowerError(code: string): RetryDecision {
   if (code === READ_ONLY_TRANSACTION || code === FEATURE_NOT_SUPPORTED)
     return { kind: 'retry-on-leader', teach: true };
   const isConflictWithReplay = code === SERIALIZATION_FAILURE || code === DEADLOCK;
-  if (isConflictWithReplay || code.startsWith('42') || code.startsWith('3F')) {
+  const isItsOwn = isConflictWithReplay || isDiskTrouble(code);
+  if (isItsOwn || code.startsWith('42') || code.startsWith('3F')) {
     return { kind: 'retry-on-leader', teach: false };
   }
   return { kind: 'give-up' };
