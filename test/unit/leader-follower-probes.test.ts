@@ -8,7 +8,7 @@ import {
 } from '../../src/leader-follower/report/core/health.ts';
 import { renderMetrics } from '../../src/leader-follower/report/core/metrics.ts';
 import type { NodeStatus } from '../../src/leader-follower/report/status.ts';
-import { findDamage } from '../../src/postgres/server-log.ts';
+import { DamageReader } from '../../src/postgres/server-log.ts';
 import { node, topology } from './admin-fixtures.ts';
 
 const MB = 1_048_576;
@@ -200,10 +200,10 @@ describe('what a node notices of its disk', () => {
 
   it('is what PostgreSQL says of damage, one line of each kind', () => {
     const prefix = '2026-11-30 08:01:49.657 UTC [29963] ';
-    const damage = findDamage(
+    const damage = new DamageReader().read(
       [
         `${prefix}LOG:  incorrect resource manager data checksum in record at 0/18F4160`,
-        `${prefix}LOG:  incorrect resource manager data checksum in record at 0/18F4170`,
+        `${prefix}LOG:  incorrect resource manager data checksum in record at 0/18F4160`,
         `${prefix}WARNING:  page verification failed, calculated checksum 1 but expected 2`,
         `${prefix}LOG:  could not read from file "pg_wal/1": Input/output error ${'x'.repeat(1_000)}`,
         `${prefix}LOG:  invalid record length at 0/1802000: wanted 24, got 0`,
@@ -215,6 +215,16 @@ describe('what a node notices of its disk', () => {
       'LOG:  could not read from file "pg_wal/1": Input/output erro',
     ]);
     expect([...damage.values()].at(-1)).toHaveLength(300);
-    expect(findDamage('').size).toBe(0);
+    expect(new DamageReader().read('').size).toBe(0);
+  });
+
+  it('is not where the log ends after a crash, which each start tells once, also of the same place', () => {
+    const reader = new DamageReader();
+    const end = (process: number, place: string): string =>
+      `2026-11-30 08:01:49.657 UTC [${process}] LOG:  incorrect resource manager data checksum in record at ${place}`;
+    expect(reader.read([end(1, '0/18F4160'), end(2, '0/18F4160')].join('\n')).size).toBe(0);
+    expect(reader.read(end(3, '0/18F4170')).size).toBe(0);
+    // Fetched from the leader, and still not to be read.
+    expect([...reader.read(end(3, '0/18F4170')).keys()]).toEqual(['its log has a damaged record']);
   });
 });

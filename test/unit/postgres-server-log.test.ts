@@ -14,7 +14,7 @@ describe("PostgreSQL's log", () => {
   it('is read for damage as it grows, which is told once a kind, and nothing of it is taken away at a start', async () => {
     const path = join(folder, 'postgres.log');
     const line = (text: string): string => `2026-01-01 00:00:00.000 UTC [1] ${text}\n`;
-    const damaged = line('LOG:  incorrect resource manager data checksum in record at 0/18F4160');
+    const damaged = line('LOG:  WAL contains references to invalid pages');
     // Of an earlier life: no news.
     writeFileSync(path, damaged);
     const told: string[] = [];
@@ -37,7 +37,7 @@ describe("PostgreSQL's log", () => {
       log.close();
     }
     expect(told).toEqual([
-      'PostgreSQL finds damage: its log has a damaged or cut off record (LOG:  incorrect resource manager data checksum in record at 0/18F4160)',
+      'PostgreSQL finds damage: its log does not fit its data (LOG:  WAL contains references to invalid pages)',
       'PostgreSQL finds damage: a page of its data is damaged (WARNING:  page verification failed, calculated checksum 1 but expected 2)',
       'PostgreSQL finds damage: its disk fails (LOG:  could not read file "x": Input/output error)',
     ]);
