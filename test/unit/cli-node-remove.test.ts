@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { describeLastFailover } from '../../src/cli/commands/node-command.ts';
+import { describeAdded, describeLastFailover } from '../../src/cli/commands/node-command.ts';
 import type { NodeConfig } from '../../src/leader-follower/config/config.ts';
 
 function nodes(...voters: readonly boolean[]): NodeConfig[] {
@@ -18,4 +18,14 @@ test.each([
   ['one of two, where there was no failover before', nodes(true, true), 'n2'],
 ])('%s goes without a warning', (_, all, name) => {
   expect(describeLastFailover(all, name)).toBeNull();
+});
+
+test('a delayed node is not to be added to what the app connects to, and not offered a vote', () => {
+  const place = { host: '10.0.0.5', port: 5432 };
+  const delayed = describeAdded('n5', place, { vote: false, delay: '2min' }).join('\n');
+  expect(delayed).toContain('not to what the app connects to');
+  expect(delayed).not.toContain('grant-vote');
+  const other = describeAdded('n5', place, { vote: false }).join('\n');
+  expect(other).toContain('names the servers of the app');
+  expect(other).toContain('grant-vote');
 });

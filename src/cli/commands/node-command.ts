@@ -127,20 +127,30 @@ export async function addNode(name: string, options: AddOptions): Promise<void> 
     if (options.vote) await changeVote('grant-vote', name, options);
     return;
   }
-  print(
-    [
-      `${name} was added at ${place.host}:${place.port}. On that machine:`,
-      `1. Install Lockstep, and PostgreSQL of the same major version.`,
-      `2. Copy cluster.json there as it is (mode 0600).`,
-      `3. Run: lockstep agent --config cluster.json --state <folder> --node ${name}`,
-      `It copies the leader and follows it; "lockstep status" shows how far it is.`,
-      `Then add it to cluster.json on every server, and to what names the servers of the app (DATABASE_URL, proxies, monitoring).`,
-      ...(options.vote
-        ? []
-        : ['It does not vote: where it takes a lost voter\'s place, run "lockstep node grant-vote" for it.']),
-      ...(options.vote ? [`Then, here: lockstep node grant-vote ${name}`] : []),
-    ].join('\n'),
-  );
+  print(describeAdded(name, place, options).join('\n'));
+}
+
+/** What is to do for a new node on servers of one's own. The app never asks a delayed one, and it is no spare for a voter. */
+export function describeAdded(
+  name: string,
+  { host, port }: Pick<NodeConfig, 'host' | 'port'>,
+  { vote, delay: behind }: Pick<AddOptions, 'vote' | 'delay'>,
+): readonly string[] {
+  const isDelayed = behind !== undefined;
+  return [
+    `${name} was added at ${host}:${port}. On that machine:`,
+    `1. Install Lockstep, and PostgreSQL of the same major version.`,
+    `2. Copy cluster.json there as it is (mode 0600).`,
+    `3. Run: lockstep agent --config cluster.json --state <folder> --node ${name}`,
+    `It copies the leader and follows it; "lockstep status" shows how far it is.`,
+    isDelayed
+      ? 'Then add it to cluster.json on every server, and to your monitoring; not to what the app connects to (DATABASE_URL, proxies): it shows the past.'
+      : 'Then add it to cluster.json on every server, and to what names the servers of the app (DATABASE_URL, proxies, monitoring).',
+    ...(vote || isDelayed
+      ? []
+      : ['It does not vote: where it takes a lost voter\'s place, run "lockstep node grant-vote" for it.']),
+    ...(vote ? [`Then, here: lockstep node grant-vote ${name}`] : []),
+  ];
 }
 
 type Place = Pick<NodeConfig, 'host' | 'port' | 'agentPort'>;

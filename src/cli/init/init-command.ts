@@ -7,6 +7,7 @@ import type { Command } from 'commander';
 import { openOwnFile } from '../../host/own-file.ts';
 import { dataNodes, parseClusterConfig, voters } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../leader-follower/config/config.ts';
+import { portProblem } from '../../leader-follower/members/core/node-list.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { isPresent } from '../../postgres/data-folder.ts';
 import { appUrl } from '../dev/cluster-folder.ts';
@@ -100,7 +101,7 @@ export function createClusterConfig(plan: {
       agentPort,
     }));
   const witness = plan.witness === null ? null : parseServer(plan.witness, ['agentPort']);
-  return parseClusterConfig(
+  const config = parseClusterConfig(
     {
       id: randomUUID(),
       name: plan.name,
@@ -125,6 +126,15 @@ export function createClusterConfig(plan: {
     },
     'The cluster as it was named',
   );
+  for (const [index, node] of config.nodes.entries()) {
+    const problem = portProblem(config.nodes.slice(0, index), node);
+    if (problem === null) continue;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${problem} Where ${node.name} is a machine of its own, name its own address. Nothing was written.`,
+    );
+  }
+  return config;
 }
 
 function secret(): string {

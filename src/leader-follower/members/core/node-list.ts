@@ -60,6 +60,21 @@ export function listedNode(node: ListedNode): ListedNode {
   };
 }
 
+/** Why a node cannot listen where it is to be, beside `others`; null when it can. */
+export function portProblem(others: readonly Place[], { name, host, port, agentPort }: Place): string | null {
+  if (port === agentPort)
+    return `PostgreSQL and the agent of ${name} cannot share port ${port}. Give them two.`;
+  for (const other of others) {
+    const taken = [other.port, other.agentPort].find(
+      (used) => other.host === host && (used === port || used === agentPort),
+    );
+    if (taken !== undefined) return `${host}:${taken} belongs to ${other.name}. Choose another port.`;
+  }
+  return null;
+}
+
+type Place = Pick<ListedNode, 'name' | 'host' | 'port' | 'agentPort'>;
+
 /** The state with one node more. Throws CONFIG_INVALID when it does not fit, with nothing changed. */
 export function addNode(seed: readonly SeedNode[], state: ClusterState, added: ListedNode): ClusterState {
   const nodes = presentNodes(seed, state);
@@ -80,15 +95,8 @@ export function addNode(seed: readonly SeedNode[], state: ClusterState, added: L
       `${name} was a node of this cluster before and was removed: its machine may come back under that name. Choose another one.`,
     );
   }
-  if (added.port === added.agentPort) {
-    refuse(`PostgreSQL and the agent of ${name} cannot share port ${added.port}. Give them two.`);
-  }
-  for (const node of nodes) {
-    const taken = [node.port, node.agentPort].find(
-      (port) => node.host === host && (port === added.port || port === added.agentPort),
-    );
-    if (taken !== undefined) refuse(`${host}:${taken} belongs to ${node.name}. Choose another port.`);
-  }
+  const clash = portProblem(nodes, added);
+  if (clash !== null) refuse(clash);
   if (isLoopback(host) && !nodes.every((node) => isLoopback(node.host))) {
     refuse(`${host} is each machine's own address. Name the one at which the others reach ${name}.`);
   }
