@@ -5,11 +5,20 @@ import type { AuthMethod } from '../wire/core/auth-guard.ts';
 import type { HostAddress, LockstepOptions } from './app/options.ts';
 import { unknownName } from './app/unknown-name.ts';
 
+const SCHEME = /^postgres(?:ql)?:\/\//;
 // A ? may stand in a password, and in nothing else before the @.
 const CLUSTER_URL = /^postgres(?:ql)?:\/\/(?:([^@/?:]*(?::[^@/]*)?)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/;
 
 /** What a URL says, as options. Throws CONFIG_INVALID, in which no part of a password stands. */
-export function parseClusterUrl(url: string): LockstepOptions {
+export function parseClusterUrl(given: string): LockstepOptions {
+  // A file that holds a secret mostly ends with a new line.
+  const url = given.trim();
+  if (!SCHEME.test(url)) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'Begin the URL with postgresql:// or postgres://, in lower case and without quotes: postgresql://user:password@host:port,host:port/database.',
+    );
+  }
   try {
     return parseParts(url);
   } catch (error) {

@@ -1,12 +1,15 @@
 import type pg from 'pg';
 import type { PoolClient, QueryResult, Submittable } from 'pg';
 import type { RouteExplanation } from './route/core/explain.ts';
+import { LockstepError } from '../model/errors.ts';
 import { withCallersFrame } from './app/failures.ts';
 import { OutcomeTable } from './transaction/outcome.ts';
 import { createClassifier } from './classify/leader-catalog.ts';
 import { checkOut, releaseOf } from './checkout.ts';
 import { NONE_EXCLUDED } from './route/node-finder.ts';
+import { checkListener } from './cluster/notifications.ts';
 import type { ListenOptions, Notification, Subscription } from './cluster/notifications.ts';
+import { refuseUnknownNames } from './app/unknown-name.ts';
 import { exportMetrics } from './observe/metrics.ts';
 import type { Meter } from './app/meter.ts';
 import type { ConnectionCount } from '../wire/contract.ts';
@@ -22,6 +25,7 @@ import {
   hasStatementOptions,
   isSelfSubmitting,
   readStatement,
+  refuseOptionsBeside,
   settleCallback,
 } from './statement/queryable.ts';
 import type { Queryable } from './statement/queryable.ts';
@@ -125,7 +129,13 @@ export class LockstepPool extends PgPool {
 
   static {
     defineQuery(this, function query(this: LockstepPool, textOrConfig, valuesOrCallback, maybeCallback) {
-      if (this.#isSingleServer && this.#sessions.current === null && !hasStatementOptions(textOrConfig))
+      const hasBeside = typeof maybeCallback === 'object' && maybeCallback !== null;
+      if (
+        this.#isSingleServer &&
+        this.#sessions.current === null &&
+        !hasBeside &&
+        !hasStatementOptions(textOrConfig)
+      )
         return PgPool.prototype.query.call(
           this,
           textOrConfig as never,
@@ -133,7 +143,7 @@ export class LockstepPool extends PgPool {
           maybeCallback as never,
         );
       const values = isFunction(valuesOrCallback) ? undefined : valuesOrCallback;
-      const answer = this.#query(textOrConfig, values);
+      const answer = this.#query(textOrConfig, values, maybeCallback);
       const callback = maybeCallback ?? (isFunction(valuesOrCallback) ? valuesOrCallback : undefined);
       const own = callback ?? (isFunction(textOrConfig) ? textOrConfig : callbackOf(textOrConfig));
       if (!isFunction(own)) return withCallersFrame(answer);
@@ -215,6 +225,7 @@ export class LockstepPool extends PgPool {
     options: ListenOptions = {},
   ): Promise<Subscription> {
     this.#requireOpen();
+    checkListener(handler, options);
     const { finder, parts } = this.#runner;
     const deadlineMs = parts.clock.nowMs() + parts.limits.failoverTimeoutMs;
     const excluded = NONE_EXCLUDED;
@@ -234,11 +245,10 @@ export class LockstepPool extends PgPool {
    * or may not take it. `String()` makes a text of it for people. Nothing is sent. Throws CONFIG_INVALID for
    * another pool's session.
    */
-  async explainRoute(
-    sql: string,
-    { session }: { readonly session?: Session } = {},
-  ): Promise<RouteExplanation> {
+  async explainRoute(sql: string, options: { readonly session?: Session } = {}): Promise<RouteExplanation> {
     this.#requireOpen();
+    refuseUnknownNames('explainRoute()', options, ['session']);
+    const { session } = options;
     const state = session === undefined ? this.#sessions.current : this.#sessions.stateOf(session);
     await this.#servers.monitor.whenAllAsked();
     return this.#runner.finder.explain(this.#runner.parts.classifier.classify(sql), state);
@@ -258,8 +268,9 @@ export class LockstepPool extends PgPool {
     });
   }
 
-  #query(textOrConfig: unknown, values: unknown): Promise<QueryResult> {
+  #query(textOrConfig: unknown, values: unknown, beside: unknown): Promise<QueryResult> {
     try {
+      refuseOptionsBeside(beside);
       if (isFunction(textOrConfig)) {
         throw new Error('Passing a function as the first parameter to pool.query is not supported');
       }
@@ -342,7 +353,16 @@ export class LockstepPool extends PgPool {
  * same as options. It opens no connection until it is used. Throws CONFIG_INVALID, also for `undefined`, which
  * is what an environment variable that nobody has set gives.
  */
-export function connect(urlOrOptions: string | LockstepOptions | undefined): LockstepPool {
+export function connect(urlOrOptions: string | LockstepOptions | undefined): LockstepPool;
+export function connect(
+  urlOrOptions: string | LockstepOptions | undefined,
+  ...others: readonly unknown[]
+): LockstepPool {
+  if (others.some((other) => other !== undefined))
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'Give one object that holds the URL too: connect({ connectionString, ...options }).',
+    );
   const options = resolveOptions(urlOrOptions ?? {});
   return new LockstepPool(options);
 }

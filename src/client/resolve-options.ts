@@ -165,11 +165,17 @@ function resolveHosts(
 }
 
 function checkHost(entry: HostAddress): Place {
+  if (typeof entry !== 'object' || entry === null) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      '"hosts" has an entry that is no object; expected { host, port } for each server.',
+    );
+  }
   const { host, port = 5432, zone = null, weight = 1 } = entry;
   if (typeof host !== 'string' || host === '' || !Number.isInteger(port) || port < 1 || port > 65_535) {
     throw new LockstepError(
       'CONFIG_INVALID',
-      `"hosts" has an entry with host "${String(host)}" and port ${String(port)}; expected a name and a port from 1 to 65535.`,
+      `"hosts" has an entry with host "${String(host)}" and port ${typeof port === 'string' ? `"${String(port)}"` : String(port)}; expected a name and a number as port from 1 to 65535.`,
     );
   }
   if (!Number.isFinite(weight) || weight < 0) {

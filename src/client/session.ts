@@ -1,6 +1,6 @@
 import type { QueryConfig, QueryResult } from 'pg';
 import { withCallersFrame } from './app/failures.ts';
-import { readStatement } from './statement/queryable.ts';
+import { readStatement, refuseOptionsBeside } from './statement/queryable.ts';
 import type { Queryable } from './statement/queryable.ts';
 import { holdWrite } from './session/session-state.ts';
 import type { SessionState } from './session/session-state.ts';
@@ -80,8 +80,9 @@ export function createQuery(
   sessionOf: () => SessionState | null,
   access: 'auto' | 'leader' | 'follower',
 ): Queryable['query'] {
-  const query = (textOrConfig: unknown, values?: unknown): Promise<QueryResult> => {
+  const query = (textOrConfig: unknown, values?: unknown, beside?: unknown): Promise<QueryResult> => {
     try {
+      refuseOptionsBeside(beside);
       const statement = readStatement(textOrConfig, values);
       return withCallersFrame(runStatement(context, sessionOf(), access, statement));
     } catch (error) {

@@ -1,4 +1,5 @@
 import { checkStaleness } from './app/checks.ts';
+import { refuseUnknownNames } from './app/unknown-name.ts';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { LockstepError } from '../model/errors.ts';
 import type { Consistency } from './app/options.ts';
@@ -30,6 +31,13 @@ export interface SessionOptions {
    */
   readonly log?: Log | undefined;
 }
+
+const OPTION_NAMES: readonly (keyof SessionOptions)[] = [
+  'token',
+  'ignoreInvalidToken',
+  'maxStalenessMs',
+  'log',
+];
 
 /** Makes a pool's sessions, and knows the one that is ambient where the caller stands. */
 export class Sessions {
@@ -64,6 +72,7 @@ export class Sessions {
 
   create(options: SessionOptions): Session {
     const { token, ignoreInvalidToken = false, maxStalenessMs = null } = options;
+    refuseUnknownNames('a session', options, OPTION_NAMES);
     checkStaleness(options.maxStalenessMs);
     const texts = token === undefined ? [] : Array.isArray(token) ? (token as readonly unknown[]) : [token];
     const { tokens } = this;

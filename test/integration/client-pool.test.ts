@@ -326,6 +326,27 @@ describe('pool.connect', () => {
   });
 });
 
+it('refuses options where it would leave them out without a word', async () => {
+  const refused = { code: 'CONFIG_INVALID', outcome: 'not-applied' };
+  const query = pool.query.bind(pool) as unknown as (...args: readonly unknown[]) => Promise<unknown>;
+  const beside = { ...refused, message: expect.stringMatching(/^Give "durability" in one object/) as string };
+  await expect(query('SELECT 1', [], { durability: 'applied' })).rejects.toMatchObject(beside);
+  const onLeader = pool.leader.query as unknown as typeof query;
+  await expect(onLeader('SELECT 1', [], { durability: 'applied' })).rejects.toMatchObject(beside);
+  const client = await pool.connect();
+  const onClient = client.query.bind(client) as unknown as typeof query;
+  await expect(async () => onClient('SELECT 1', [], { durability: 'applied' })).rejects.toMatchObject(beside);
+  client.release();
+  expect(() => pool.session({ tokn: 'x' } as never)).toThrow(/did you mean "token"/);
+  expect(() => pool.withSession({ tokn: 'x' } as never, () => 1)).toThrow(/did you mean "token"/);
+  await expect(pool.explainRoute('SELECT 1', { sesion: 1 } as never)).rejects.toThrow(/"session"/);
+  await expect(pool.listen('x', undefined as never)).rejects.toThrow(/^Give a function as handler/);
+  await expect(pool.listen('x', () => undefined, { onGapp: 1 } as never)).rejects.toThrow(/"onGap"/);
+  expect(() => (connect as (...args: readonly unknown[]) => unknown)(cluster.url, { max: 3 })).toThrow(
+    /^Give one object that holds the URL too/,
+  );
+});
+
 describe('pool.explainRoute', () => {
   it('tells where statements would go, and what holds the others back', async () => {
     // The agents tell the nodes' names a little after the servers were found.

@@ -74,12 +74,18 @@ describe('resolveOptions', () => {
     ['a port that is none', 'postgresql://a:99999/x', /port from 1 to 65535/],
     ['a port in words', 'postgresql://a:http/x', /is not a host with a port/],
     ['an empty server', 'postgresql://a:1,,b:1/x', /is not a host with a port/],
-    ['another scheme', 'mysql://a/x', /not one of a cluster/],
+    ['another scheme', 'mysql://app:p%40ss@a/x', /^Begin the URL with postgresql:/],
+    ['a scheme in capitals', 'POSTGRESQL://app:pw@a/x', /^Begin the URL with postgresql:/],
+    ['quotes around it', '"postgresql://app:pw@a/x"', /without quotes/],
+    ['no scheme', 'app:pw@a/x', /^Begin the URL with postgresql:/],
+    ['a number as text', { hosts: [{ host: 'a' }], max: '10' }, /"max" is the text "10"; expected a whole/],
+    ['a port as text', { hosts: [{ host: 'a', port: '1' }] }, /port "1"; expected a name and a number/],
+    ['a server as text', { hosts: ['a:1'] }, /expected \{ host, port \} for each/],
     ['a lone percent sign', 'postgresql://u:50%@a/x', /%25/],
     ['a negative limit', { host: 'a', gateWaitMs: -1 }, /"gateWaitMs" is -1/],
     ['a fraction of a connection', { host: 'a', max: 0.5 }, /"max" is 0.5/],
     ['a consistency that is none', { host: 'a', consistency: 'strong' }, /use "own-writes" or "eventual"/],
-    ['a hedge in words', { host: 'a', hedgeAfterMs: 'soon' }, /"hedgeAfterMs" is soon/],
+    ['a hedge in words', { host: 'a', hedgeAfterMs: 'soon' }, /"hedgeAfterMs" is the text "soon"/],
     ['a negative weight', { hosts: [{ host: 'a', weight: -1 }] }, /weight -1/],
     ['an authority that is not there', 'postgresql://a/x?sslrootcert=/nowhere.pem', /cannot be read/],
     ['a timeout that is none', 'postgresql://a/x?statement_timeout=soon', /Give statement_timeout/],
@@ -168,6 +174,7 @@ describe('resolveOptions', () => {
   it('takes a plain @ as a value of a parameter, and in a password what splits no URL', () => {
     const { connection } = resolveOptions('postgresql://app:secret@a/x?application_name=me@home');
     expect(connection).toMatchObject({ password: 'secret', application_name: 'me@home' });
+    expect(parseClusterUrl('postgresql://a/x\n')).toMatchObject({ database: 'x' });
     const { hosts } = parseClusterUrl('postgresql://db1,db2?application_name=me@home');
     expect(hosts).toEqual([{ host: 'db1' }, { host: 'db2' }]);
     const password = 's:e?c#r,e=t';

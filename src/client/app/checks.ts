@@ -5,7 +5,7 @@ export function checkCount(name: string, value: number | undefined, least: numbe
   if (value === undefined || (Number.isInteger(value) && value >= least)) return;
   throw new LockstepError(
     'CONFIG_INVALID',
-    `"${name}" is ${String(value)}; expected a whole number from ${least}.`,
+    `"${name}" is ${typeof value === 'string' ? `the text "${String(value)}"` : String(value)}; expected a whole number from ${least}.`,
     {
       details: { name, value },
     },

@@ -9,6 +9,12 @@ export function unknownName(what: string, name: string, known: readonly string[]
   });
 }
 
+/** Throws CONFIG_INVALID for an option that is none of these, which would be left out without a word. */
+export function refuseUnknownNames(of: string, options: object, known: readonly string[]): void {
+  const name = Object.keys(options).find((given) => !known.includes(given));
+  if (name !== undefined) throw unknownName(`option of ${of}`, name, known);
+}
+
 /** The first of the known names that differs by one or two characters, or in case alone. */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
   return known.find(

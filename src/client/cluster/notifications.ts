@@ -7,6 +7,7 @@ import type { NodeKey } from '../../model/node.ts';
 import type { Leadership } from './core/leadership.ts';
 import { toError } from '../../wire/hook-errors.ts';
 import { noLeader } from '../app/failures.ts';
+import { refuseUnknownNames } from '../app/unknown-name.ts';
 import { GuardedClient } from '../../wire/guarded-client.ts';
 
 /** One notification of `NOTIFY channel, 'payload'`. */
@@ -26,6 +27,19 @@ export interface ListenOptions {
   readonly onGap?: ((channel: string) => void) | undefined;
   /** Whether waiting for notifications keeps the process alive. Default false. */
   readonly keepAlive?: boolean | undefined;
+}
+
+const LISTEN_OPTIONS: readonly (keyof ListenOptions)[] = ['onGap', 'keepAlive'];
+
+/** Throws CONFIG_INVALID for a handler that is no function, which would end the process at the first notification. */
+export function checkListener(handler: unknown, options: ListenOptions): void {
+  refuseUnknownNames('listen()', options, LISTEN_OPTIONS);
+  for (const [name, value] of Object.entries({ handler, onGap: options.onGap }))
+    if (typeof value !== 'function' && !(name === 'onGap' && value === undefined))
+      throw new LockstepError(
+        'CONFIG_INVALID',
+        `Give a function as ${name}: listen(channel, (notification) => { … }).`,
+      );
 }
 
 /** What {@link LockstepPool.listen} gives. */

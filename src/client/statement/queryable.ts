@@ -41,6 +41,18 @@ export function refuseMisspelt(config: object): void {
   if (name !== undefined) throw unknownName('option of a query', name, OWN_NAMES);
 }
 
+/** Throws CONFIG_INVALID for options beside the text and its values, where they would be left out without a word. */
+export function refuseOptionsBeside(given: unknown): void {
+  if (typeof given !== 'object' || given === null) return;
+  const name = Object.keys(given).find((key) => nearestName(key, OWN_NAMES) !== undefined);
+  if (name === undefined) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    `Give "${name}" in one object with the text: query({ text, values, ${name} }).`,
+    { details: { name } },
+  );
+}
+
 /** What an app passes to `query` as a config. */
 export interface StatementConfig extends WireStatement, StatementOptions {}
 
@@ -101,6 +113,7 @@ export function readCall(
   valuesOrCallback: unknown,
   maybeCallback: unknown,
 ): QueryCall {
+  refuseOptionsBeside(maybeCallback);
   const values = typeof valuesOrCallback === 'function' ? undefined : valuesOrCallback;
   const statement = readStatement(textOrConfig, values);
   const beside = [maybeCallback, valuesOrCallback].find((value) => typeof value === 'function');

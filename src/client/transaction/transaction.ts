@@ -14,7 +14,7 @@ import type { SessionState } from '../session/session-state.ts';
 import type { Lease } from '../../wire/contract.ts';
 import { keepableResult } from './outcome.ts';
 import { withCallersFrame } from '../app/failures.ts';
-import { unknownName } from '../app/unknown-name.ts';
+import { refuseUnknownNames } from '../app/unknown-name.ts';
 import type { KeyedCall } from './outcome.ts';
 import type { Queryable } from '../statement/queryable.ts';
 import type { StatementRequest } from '../statement/progress.ts';
@@ -181,7 +181,8 @@ async function runAttempts<T>(
 ): Promise<T> {
   const { runner, source, session } = parts;
   const { durabilities, limits, clock } = runner.parts;
-  refuseUnknownOptions(options);
+  // What other libraries call `isolationLevel` would else be left out, and the transaction promise less.
+  refuseUnknownNames('transaction()', options, OPTION_NAMES);
   const commitWait = resolveCommitWait(options, durabilities, limits.durabilityTimeoutMs);
   const opening = planOpening(options, commitWait.level);
   const deadlineMs = clock.nowMs() + limits.failoverTimeoutMs;
@@ -232,14 +233,6 @@ const OPTION_NAMES: readonly (keyof TransactionOptions)[] = [
   'retry',
   'idempotencyKey',
 ];
-
-/** What other libraries call `isolationLevel` would else be left out, and the transaction promise less. */
-function refuseUnknownOptions(options: TransactionOptions): void {
-  for (const name of Object.keys(options)) {
-    if (!(OPTION_NAMES as readonly string[]).includes(name))
-      throw unknownName('option of transaction()', name, OPTION_NAMES);
-  }
-}
 
 function retriesOf({ retry = true }: TransactionOptions): number {
   if (typeof retry === 'boolean') return retry ? DEFAULT_MAX_RETRIES : 0;
