@@ -38,6 +38,10 @@ export interface TestClusterOptions {
   readonly coordination?: ClusterConfig['coordination'];
   /** As in cluster.json. */
   readonly switchoverWaitMs?: number;
+  /** As in cluster.json; longer where many nodes share few processors, and must not take over for that. */
+  readonly leaseTtlMs?: number;
+  /** As in cluster.json. */
+  readonly supportMs?: number;
   /** How long it may take until it is whole; a busy machine needs longer. Default 60,000. */
   readonly startDeadlineMs?: number;
 }
@@ -119,6 +123,8 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
       postgres: options.postgres ?? process.env['LOCKSTEP_TEST_POSTGRES'] ?? 'auto',
       ...(options.coordination === undefined ? {} : { coordination: options.coordination }),
       switchoverWaitMs: options.switchoverWaitMs,
+      leaseTtlMs: options.leaseTtlMs,
+      supportMs: options.supportMs,
       secrets: { superuser: randomUUID(), replication: randomUUID(), app: randomUUID(), agent: randomUUID() },
     },
     'the test cluster',

@@ -39,7 +39,7 @@ function seconds(ms: number | undefined): string {
 
 function describe({ mistake, rows, stepsMs, restoredMs, broken, note }: Undone): string {
   const steps = ['list', 'open', 'diff', 'restore', 'close'].map((step) => seconds(stepsMs[step]));
-  const verdict = broken.length > 0 ? `NO: ${broken.join('; ')}` : (note ?? 'yes');
+  const verdict = broken.length > 0 ? `NO: ${broken.join('; ')}` : note === null ? 'yes' : `yes; ${note}`;
   return `| ${[`\`${mistake}\``, rows, ...steps, seconds(restoredMs), verdict].join(' | ')} |`;
 }
 

@@ -128,7 +128,8 @@ class Desk {
     const names = mistake.tables.map(({ name }) => name);
     await step('diff', ...names);
     if (mistake.drops && !this.#hasDump) {
-      note.push(`the table was created by hand, as the command says: ${await this.#createByHand(names)}`);
+      note.push('there is no pg_dump, so the table was created by hand, as the command says');
+      broken.push(...(await this.#createByHand(names)));
     }
     const restored = await step<Restored>('restore', ...names, '--keep-newer', '--yes');
     const restoredMs = performance.now() - beganAtMs;
@@ -174,15 +175,15 @@ class Desk {
   }
 
   /** What the command says is missing, and the app's own migration, which makes the table again. */
-  async #createByHand(names: readonly string[]): Promise<string> {
-    const refusal = await this.#rescue('restore', ...names, '--yes').then(
+  async #createByHand(names: readonly string[]): Promise<readonly string[]> {
+    const said = await this.#rescue('restore', ...names, '--yes').then(
       () => 'it did not refuse',
-      (error: unknown) => (error as { stderr: string }).stderr.trim().split('\n').at(-1) ?? '',
+      (error: unknown) => (error as { stderr: string }).stderr.trim(),
     );
     const db = connect(this.#cluster.url);
     await createSchema(db);
     await db.end();
-    return refusal;
+    return said.includes('or create the table yourself') ? [] : [`a restore without pg_dump: ${said}`];
   }
 
   /** As pg_dump writes them; null where it is not there. */
