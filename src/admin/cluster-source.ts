@@ -105,6 +105,7 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
         clock: systemClock,
         onEvent: (event) => {
           const change = parseAgentMessage(event);
+          if (change !== null) hasWarned = false;
           if (change !== null && isCurrent()) hear(agentUrl, change);
           return change !== null;
         },
@@ -113,7 +114,6 @@ export function createClusterSource(options: ClusterSourceOptions): ClusterSourc
           hasWarned = true;
         },
         onLost: () => {
-          hasWarned = false;
           if (isCurrent()) lose(agentUrl);
         },
       });

@@ -1,3 +1,5 @@
+import { LineReader } from '../model/line-reader.ts';
+
 /** One event of an agent's stream: server-sent events with a field `signature`, which readers that know none skip. */
 export interface SignedEvent {
   /** `message` when the stream named none. */
@@ -7,50 +9,51 @@ export interface SignedEvent {
   readonly signature: string;
 }
 
-/** What is left of a stream after the events that were complete. */
-export interface EventsRead {
-  readonly events: readonly SignedEvent[];
-  /** Text of the event that is still arriving; goes in front of the next chunk. */
-  readonly rest: string;
-}
-
 /** `data` is JSON, and so has no line break in it. */
 export function formatEvent({ event, data, signature }: SignedEvent): string {
   return `event: ${event}\nsignature: ${signature}\ndata: ${data}\n\n`;
 }
 
 /**
- * Cuts the complete events off the front of `text`. Comments and events without data (heartbeats) yield nothing.
+ * The events of one stream, which arrives in chunks. Comments and events without data (heartbeats) yield nothing.
  * Source: WHATWG HTML, "Parsing an event stream"; `id` and `retry` are not used here.
  */
-export function readEvents(text: string): EventsRead {
-  // A lone \r at the very end may be the first half of \r\n: leave it for the next chunk.
-  const holdsBack = text.endsWith('\r');
-  const lines = (holdsBack ? text.slice(0, -1) : text).split(/\r\n|\n|\r/);
-  const unfinished = lines.pop() ?? '';
-  const events: SignedEvent[] = [];
-  let blockStart = 0;
-  for (const [index, line] of lines.entries()) {
-    if (line !== '') continue;
-    const event = readBlock(lines.slice(blockStart, index));
-    if (event !== null) events.push(event);
-    blockStart = index + 1;
-  }
-  const rest = [...lines.slice(blockStart), unfinished].join('\n');
-  return { events, rest: holdsBack ? `${rest}\r` : rest };
-}
+export class EventReader {
+  readonly #lines = new LineReader();
+  #event = 'message';
+  #signature = '';
+  #data: string[] = [];
+  #length = 0;
 
-function readBlock(lines: readonly string[]): SignedEvent | null {
-  let event = 'message';
-  let signature = '';
-  const data: string[] = [];
-  for (const line of lines) {
+  /** Characters of the event that is still arriving, also of fields that nobody reads. */
+  get pendingLength(): number {
+    return this.#length + this.#lines.pendingLength;
+  }
+
+  /** The events that are complete with this chunk. */
+  read(chunk: string): SignedEvent[] {
+    return this.#lines.read(chunk).flatMap((line) => this.#takeLine(line) ?? []);
+  }
+
+  #takeLine(line: string): SignedEvent | null {
+    if (line === '') return this.#endEvent();
+    this.#length += line.length;
     const colon = line.indexOf(':');
     const field = colon === -1 ? line : line.slice(0, colon);
     const value = colon === -1 ? '' : line.slice(colon + 1).replace(/^ /, '');
-    if (field === 'event') event = value === '' ? 'message' : value;
-    if (field === 'signature') signature = value;
-    if (field === 'data') data.push(value);
+    if (field === 'event') this.#event = value === '' ? 'message' : value;
+    if (field === 'signature') this.#signature = value;
+    if (field === 'data') this.#data.push(value);
+    return null;
   }
-  return data.length === 0 ? null : { event, signature, data: data.join('\n') };
+
+  #endEvent(): SignedEvent | null {
+    const data = this.#data;
+    const read = { event: this.#event, signature: this.#signature, data: data.join('\n') };
+    this.#event = 'message';
+    this.#signature = '';
+    this.#data = [];
+    this.#length = 0;
+    return data.length === 0 ? null : read;
+  }
 }

@@ -3,7 +3,8 @@ import type { ClientRequest, IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import type { Clock } from '../model/clock.ts';
 import { nextBackoffMs } from './core/backoff.ts';
-import { readEvents } from './event.ts';
+import { EventBudget } from './core/event-budget.ts';
+import { EventReader } from './event.ts';
 import type { SignedEvent } from './event.ts';
 import type { NewsVerifier } from './signature.ts';
 
@@ -12,8 +13,8 @@ const CONNECT_TIMEOUT_MS = 2000;
 /** Three times the agents' keep-alive: a stream that says nothing for so long would not bring news either. */
 const SILENCE_MS = 15_000;
 
-/** An event that never ends is not an agent's. */
-const MAX_EVENT_CHARACTERS = 1_000_000;
+/** An event that never ends is not an agent's: theirs have some 500 characters for each node. */
+const MAX_EVENT_CHARACTERS = 250_000;
 
 /** Whether an agent can be asked there: what others tell may be anything. */
 export function isAgentUrl(text: string): boolean {
@@ -28,7 +29,7 @@ export interface NewsStreamOptions {
   readonly clock: Clock;
   /** Told of each event that is signed; whether it was understood. */
   onEvent(event: SignedEvent): boolean;
-  /** An event was not signed, or not understood. */
+  /** An event was not understood, or not signed, which ends the connection. */
   onSkipped?(event: string): void;
   /** A connection ended, or could not be made. */
   onLost?(): void;
@@ -36,20 +37,25 @@ export interface NewsStreamOptions {
 
 /**
  * One agent's events (`GET /v1/events`), for as long as it is open: it connects again at once after a stream that brought
- * something, then ever slower. It keeps no process alive.
+ * something, then ever slower. It keeps no process alive. Whoever took the agent's port is left at the first event that is
+ * not signed; what the agent said once, which anybody can say again, is read no faster than agents speak.
  */
 export class NewsStream {
   readonly #url: URL;
   readonly #options: NewsStreamOptions;
+  readonly #budget: EventBudget;
   #request: ClientRequest | null = null;
   #callOff: (() => void) | null = null;
   #failures = 0;
   #hasHeard = false;
+  /** Who answers there is no agent of the cluster. */
+  #isForged = false;
   #isClosed = false;
 
   constructor(options: NewsStreamOptions) {
     this.#url = new URL('/v1/events', options.agentUrl);
     this.#options = options;
+    this.#budget = new EventBudget(options.clock.nowMs());
     this.#connect();
   }
 
@@ -88,30 +94,43 @@ export class NewsStream {
       response.destroy();
       return;
     }
-    let text = '';
+    const reader = new EventReader();
     this.#expectWithin(SILENCE_MS);
     response.setEncoding('utf8');
     response.on('error', () => undefined);
     response.on('data', (chunk: string) => {
       this.#expectWithin(SILENCE_MS);
-      const { events, rest } = readEvents(text + chunk);
-      text = rest;
-      for (const event of events) this.#hear(event);
-      if (text.length > MAX_EVENT_CHARACTERS) response.destroy();
+      const events = reader.read(chunk);
+      this.#isForged =
+        !events.every((event) => this.#hear(event)) || reader.pendingLength > MAX_EVENT_CHARACTERS;
+      if (this.#isForged) response.destroy();
+      else this.#slowDown(response, events.length);
     });
   }
 
-  #hear(event: SignedEvent): void {
-    if (this.#isClosed) return;
+  #slowDown(response: IncomingMessage, events: number): void {
+    const { clock } = this.#options;
+    const pauseMs = this.#budget.spend(events, clock.nowMs());
+    if (pauseMs === 0) return;
+    response.pause();
+    clock.after(pauseMs, () => response.resume());
+  }
+
+  /** Whether it is signed: nothing behind one that is not is looked at. */
+  #hear(event: SignedEvent): boolean {
+    if (this.#isClosed) return false;
     const { verify, onEvent, onSkipped } = this.#options;
-    if (verify(event.event, event.data, event.signature) && onEvent(event)) this.#hasHeard = true;
+    const isSigned = verify(event.event, event.data, event.signature);
+    if (isSigned && onEvent(event)) this.#hasHeard = true;
     else onSkipped?.(event.event);
+    return isSigned;
   }
 
   #retry(): void {
     this.#callOff?.();
-    this.#failures = this.#hasHeard ? 0 : this.#failures + 1;
+    this.#failures = this.#hasHeard && !this.#isForged ? 0 : this.#failures + 1;
     this.#hasHeard = false;
+    this.#isForged = false;
     if (this.#isClosed) return;
     this.#options.onLost?.();
     const pauseMs = nextBackoffMs(this.#failures, Math.random());

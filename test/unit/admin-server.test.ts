@@ -8,7 +8,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 
 import { createClusterSource } from '../../src/admin/cluster-source.ts';
 import type { PageMessage } from '../../src/admin/core/outbox.ts';
-import { formatEvent, readEvents } from '../../src/news/event.ts';
+import { EventReader, formatEvent } from '../../src/news/event.ts';
 import { createNewsSigner, createNewsVerifier } from '../../src/news/signature.ts';
 import { startAdminServer } from '../../src/admin/server.ts';
 import { clusterEvent, node, scriptedSource, topology } from './admin-fixtures.ts';
@@ -44,12 +44,10 @@ function command(url: string, source: ScriptedSource, body?: string): Promise<Re
 async function readStream(url: string, wanted: (messages: readonly PageMessage[]) => boolean) {
   const response = await fetch(url, { signal: AbortSignal.timeout(10_000) });
   const messages: PageMessage[] = [];
-  let text = '';
+  const reader = new EventReader();
   if (response.body === null) throw new Error('no stream');
   for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
-    const read = readEvents(text + chunk);
-    text = read.rest;
-    messages.push(...read.events);
+    messages.push(...reader.read(chunk));
     if (wanted(messages)) return messages;
   }
   throw new Error(`the stream ended after ${messages.map((message) => message.event).join(', ')}`);

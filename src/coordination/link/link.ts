@@ -6,6 +6,7 @@ import type { AgentSeal, LineSeal } from '../agent-seal.ts';
 import { every } from '../../clock/every.ts';
 import type { Clock } from '../../model/clock.ts';
 import { LockstepError } from '../../model/errors.ts';
+import { LineReader } from '../../model/line-reader.ts';
 import type { NodeId } from '../../model/node.ts';
 
 /**
@@ -39,13 +40,12 @@ export type LinkMessage<Status> =
 
 /** Calls `onLine` for each line that the other side sealed, and destroys a connection with something else. */
 export function readLines(socket: Socket, seal: LineSeal, onLine: (value: unknown) => void): void {
-  let rest = '';
+  const reader = new LineReader();
   // HTTP's sockets refuse setEncoding.
   const decoder = new StringDecoder('utf8');
   socket.on('data', (chunk: Buffer) => {
-    const lines = (rest + decoder.write(chunk)).split('\n');
-    rest = lines.pop() ?? '';
-    if (rest.length > LINE_LIMIT_BYTES) socket.destroy();
+    const lines = reader.read(decoder.write(chunk));
+    if (reader.pendingLength > LINE_LIMIT_BYTES) socket.destroy();
     try {
       for (const line of lines) onLine(JSON.parse(seal.open(line)));
     } catch {
