@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { nameFor, prepareRegion, PUBLICATION } from '../../src/multi-leader/setup/region-setup.ts';
+import { PUBLICATION } from '../../src/multi-leader/setup/publication.ts';
+import { nameFor, prepareRegion } from '../../src/multi-leader/setup/region-setup.ts';
 import { Region } from '../../src/multi-leader/region.ts';
 import { meetsBar, renderBar } from '../result.ts';
 import type { Bar, Row } from '../result.ts';

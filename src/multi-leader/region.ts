@@ -13,6 +13,7 @@ import { Pruner } from './own/pruner.ts';
 import { openOriginSession, openSession } from './sessions.ts';
 import { carryOutDecisions } from './referee/pending-decisions.ts';
 import { isCut, readRegionWords, setCut } from './setup/metadata.ts';
+import { findPublicationTrouble } from './setup/publication.ts';
 import { dropSlotsOf, OWN_SLOT, prepareRegion } from './setup/region-setup.ts';
 import { describeDefinition, hasResolvers } from './definition.ts';
 import type { RegionsDefinition } from './definition.ts';
@@ -326,6 +327,7 @@ export class Region {
     });
     await this.#again(client, PRUNE_EVERY_MS, async () => {
       await dropSlotsOf(client, this.#options.left ?? []);
+      this.#say('publication', await findPublicationTrouble(client, [...shapes.values()]));
       const lowestUs = this.#lowest();
       if (lowestUs !== null) await this.#turns.run(() => pruner.prune(lowestUs));
       this.#say('forgetting', pruner.trouble);

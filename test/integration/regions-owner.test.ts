@@ -5,6 +5,7 @@ import { compareRegions } from '../../src/multi-leader/compare.ts';
 import { counter, defineRegions } from '../../src/multi-leader/index.ts';
 import { openSession } from '../../src/multi-leader/sessions.ts';
 import { readShapes } from '../../src/multi-leader/tables/shape.ts';
+import { publish } from '../../src/multi-leader/setup/publication.ts';
 import { prepareWriters } from '../../src/multi-leader/setup/writers.ts';
 import { prepareMetadata } from '../../src/multi-leader/setup/metadata.ts';
 import { until } from './fixture.ts';
@@ -244,6 +245,89 @@ describe('what a region writes in tables of other owners', () => {
       }
     } finally {
       await squatted.end();
+    }
+  });
+
+  it('is not shared where values are checked by code of theirs, however deep in their type', async () => {
+    const { client, url } = servers.at('eu');
+    await client.query('CREATE DATABASE checked');
+    const address = new URL(url);
+    address.pathname = '/checked';
+    const session = await openSession(address.href, 'test');
+    const types = {
+      dom: 'dom',
+      doms: 'dom[]',
+      span: 'span',
+      spans: 'span[]',
+      multi: 'spans',
+      multis: 'spans[]',
+    };
+    try {
+      await session.query(`CREATE DOMAIN public.dom AS int CHECK (VALUE > 0);
+        CREATE TYPE public.span AS RANGE (subtype = public.dom, multirange_type_name = public.spans)`);
+      for (const [name, type] of Object.entries({ ...types, fine: 'int4multirange[]' })) {
+        const named = type.includes('4') ? type : `public.${type}`;
+        await session.query(`CREATE TABLE public.has_${name} (id int PRIMARY KEY, v ${named});
+          ALTER TABLE public.has_${name} OWNER TO shopkeeper`);
+      }
+      const problems = Object.keys(types).map((name) =>
+        expect.stringMatching(new RegExp(`^public.has_${name} .*whose values are checked`)),
+      );
+      await expect(readShapes(session, {})).rejects.toMatchObject({
+        details: { problems: expect.toSatisfy((all) => all.length === problems.length) },
+      });
+      await expect(readShapes(session, {})).rejects.toMatchObject({
+        details: { problems: expect.arrayContaining(problems) },
+      });
+    } finally {
+      await session.end();
+    }
+  });
+
+  it('is not published by what another role has made, and a change of that is told', async () => {
+    const { client, url } = servers.at('eu');
+    const trouble = async (): Promise<string> => (await servers.at('eu').region.status()).problem ?? '';
+    const said = (words: string): Promise<true> =>
+      until(`it says "${words}"`, async () => (await trouble()).includes(words));
+    for (const [change, words, back] of [
+      ['OWNER TO shopkeeper', 'belongs to "shopkeeper"', 'OWNER TO CURRENT_USER'],
+      [
+        `SET (publish = 'insert')`,
+        'does not publish just',
+        `SET (publish = 'insert, update, delete, truncate')`,
+      ],
+      ['DROP TABLE tallies', 'does not publish public.tallies whole', 'ADD TABLE tallies'],
+    ]) {
+      await client.query(`ALTER PUBLICATION lockstep_regions ${change}`);
+      await said(words ?? '');
+      await client.query(`ALTER PUBLICATION lockstep_regions ${back}`);
+      await until('all is well', async () => (await trouble()) === '');
+    }
+    await client.query('CREATE DATABASE premade');
+    const address = new URL(url);
+    address.pathname = '/premade';
+    const session = await openSession(address.href, 'test');
+    const published = async (): Promise<unknown[]> =>
+      (await session.query('SELECT tablename AS name, rowfilter FROM pg_publication_tables ORDER BY 1')).rows;
+    try {
+      await session.query(`CREATE TABLE public.a (id int PRIMARY KEY); CREATE TABLE public.b (id int PRIMARY KEY);
+        CREATE PUBLICATION lockstep_regions FOR TABLE public.a WHERE (id > 1);
+        ALTER PUBLICATION lockstep_regions OWNER TO shopkeeper`);
+      const shapes = [...(await readShapes(session, {})).values()];
+      await expect(publish(session, shapes)).rejects.toMatchObject({
+        code: 'CONFIG_INVALID',
+        message: expect.stringContaining('belongs to "shopkeeper"'),
+      });
+      await session.query('ALTER PUBLICATION lockstep_regions OWNER TO CURRENT_USER');
+      await publish(session, shapes);
+      expect(await published()).toEqual([
+        { name: 'a', rowfilter: null },
+        { name: 'b', rowfilter: null },
+      ]);
+      await session.query(`ALTER PUBLICATION lockstep_regions SET (publish = 'insert')`);
+      await expect(publish(session, shapes)).rejects.toThrow('does not publish just');
+    } finally {
+      await session.end();
     }
   });
 });

@@ -9,11 +9,11 @@ import { loadAssets } from '../assets.ts';
 import type { Asset } from '../assets.ts';
 import { toErrorAnswer } from '../core/error-answer.ts';
 import { isLoopbackHost, parseBearer } from '../core/guard.ts';
-import type { WorldSource } from './world.ts';
+import type { WorldPicture, WorldSource } from './world.ts';
 
 /**
- * Serves the picture of all regions on loopback: the page, `GET /api/world`, with the token also the conflicts in it, which
- * hold rows of the app's, and `POST /api/links/<a>/<b>/cut` and `/heal`. Requests whose Host header names anything but this machine are refused.
+ * Serves the picture of all regions on loopback: the page, `GET /api/world`, with the token also the conflicts and
+ * what went wrong, which hold values of the app's, and `POST /api/links/<a>/<b>/cut` and `/heal`. Requests whose Host header names anything but this machine are refused.
  */
 export async function startWorldServer(options: {
   readonly port: number;
@@ -59,8 +59,9 @@ function createApp(source: WorldSource, assets: ReadonlyMap<string, Asset>): Hon
   const isAllowed = (c: Context): boolean =>
     isToken(parseBearer(c.req.header('authorization')), source.token);
   app.get('/api/world', async (c) => {
-    const picture = await source.picture();
-    return c.json(isAllowed(c) ? picture : { ...picture, conflicts: [] });
+    const withRows = isAllowed(c);
+    const picture = await source.picture(withRows);
+    return c.json(withRows ? picture : withoutRows(picture));
   });
   app.post('/api/links/:a/:b/:verb{cut|heal}', async (c) => {
     if (!isAllowed(c)) {
@@ -69,7 +70,7 @@ function createApp(source: WorldSource, assets: ReadonlyMap<string, Asset>): Hon
     }
     const { a, b, verb } = c.req.param();
     await source.setLink(a, b, verb === 'cut' ? 'cut' : 'heal');
-    return c.json(await source.picture());
+    return c.json(await source.picture(true));
   });
   app.notFound((c) => c.json({ code: 'CONFIG_INVALID', message: 'There is no such page.' }, 404));
   app.onError((error, c) => {
@@ -77,6 +78,16 @@ function createApp(source: WorldSource, assets: ReadonlyMap<string, Asset>): Hon
     return c.json(body, status);
   });
   return app;
+}
+
+/** PostgreSQL's words about what went wrong hold values too. */
+function withoutRows({ regions }: WorldPicture): WorldPicture {
+  const quiet = regions.map((region) => ({
+    ...region,
+    problem: null,
+    links: region.links?.map((link) => ({ ...link, detail: null })) ?? null,
+  }));
+  return { regions: quiet, conflicts: [] };
 }
 
 function send(asset: Asset | undefined): Response {

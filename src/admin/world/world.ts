@@ -43,7 +43,8 @@ export interface WorldPicture {
 
 /** What the world page shows and does. */
 export interface WorldSource {
-  picture(): Promise<WorldPicture>;
+  /** Conflicts, which are rows of the app's, are read only with rows. */
+  picture(withRows: boolean): Promise<WorldPicture>;
   setLink(a: string, b: string, verb: 'cut' | 'heal'): Promise<void>;
   /** What a command needs; in the address that `lockstep dev --regions` prints. */
   readonly token: string;

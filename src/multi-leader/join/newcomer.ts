@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
-import { nameFor, OWN_SLOT, PUBLICATION } from '../setup/region-setup.ts';
+import { PUBLICATION } from '../setup/publication.ts';
+import { nameFor, OWN_SLOT } from '../setup/region-setup.ts';
 import { quoteShape } from '../tables/shape.ts';
 import type { TableShape } from '../tables/shape.ts';
 import { SCHEMA, WRITERS_SCHEMA } from '../tables/statements.ts';

@@ -1,14 +1,13 @@
 import type pg from 'pg';
-import { quoteIdentifier, quoteLiteral } from '../../logical/core/quote.ts';
 import { LockstepError } from '../../model/errors.ts';
-import { quoteShape, readShapes } from '../tables/shape.ts';
+import { readShapes } from '../tables/shape.ts';
 import type { TableShape } from '../tables/shape.ts';
 import { markFounded, prepareMetadata, readRegionWords } from './metadata.ts';
 import type { RegionPlace } from './metadata.ts';
+import { publish } from './publication.ts';
 import { spreadSequences } from './sequences.ts';
 import { prepareWriters } from './writers.ts';
 
-export const PUBLICATION = 'lockstep_regions';
 /** Read by the region itself. */
 export const OWN_SLOT = 'lockstep_own';
 
@@ -94,29 +93,4 @@ async function checkServer(client: pg.Client, place: RegionPlace): Promise<void>
     `The server of region ${place.name} is not set up for it: ${problems.join(', ')}. Change that, restart it, and try again.`,
     { details: { problems } },
   );
-}
-
-/** Before the slots: a change that was made before its publication cannot be decoded. */
-async function publish(client: pg.Client, shapes: readonly TableShape[]): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(
-    `SELECT schemaname || '.' || tablename AS name FROM pg_publication_tables WHERE pubname = ${quoteLiteral(PUBLICATION)} ORDER BY 1`,
-  );
-  const wanted = shapes.map(({ name }) => name).toSorted();
-  const found = await client.query(`SELECT FROM pg_publication WHERE pubname = ${quoteLiteral(PUBLICATION)}`);
-  const tables = shapes.map(quoteShape).join(', ');
-  const name = quoteIdentifier(PUBLICATION);
-  if (found.rowCount === 0) {
-    const { rows: version } = await client.query<{ server_version_num: string }>('SHOW server_version_num');
-    const isPublishing = Number(version[0]?.server_version_num) >= 180_000;
-    // From 18 on, a table of REPLICA IDENTITY FULL takes no updates while a column of it is not published.
-    const options = isPublishing ? ' WITH (publish_generated_columns = stored)' : '';
-    await client.query(`CREATE PUBLICATION ${name}${tables === '' ? '' : ` FOR TABLE ${tables}`}${options}`);
-  } else if (
-    tables !== '' &&
-    rows
-      .map((row) => row.name)
-      .toSorted()
-      .join() !== wanted.join()
-  )
-    await client.query(`ALTER PUBLICATION ${name} SET TABLE ${tables}`);
 }

@@ -75,6 +75,14 @@ const KEY_TYPES: ReadonlySet<string> = new Set([
   'macaddr',
 ]);
 
+/** Whether a domain or a composite type is in a type `t`, be it behind arrays and ranges: a value's check runs where that is read. */
+const IS_CHECKED = `WITH RECURSIVE parts AS (
+    SELECT t.oid AS part
+    UNION SELECT next.part FROM parts CROSS JOIN LATERAL (
+      SELECT e.typelem FROM pg_type e WHERE e.oid = parts.part AND e.typelem <> 0
+      UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE parts.part IN (r.rngtypid, r.rngmultitypid)) AS next(part))
+  SELECT coalesce(bool_or(k.typtype IN ('d', 'c')), false) AS is_so FROM parts JOIN pg_type k ON k.oid = parts.part`;
+
 const TABLES_SQL = `
 SELECT n.nspname AS schema, c.relname AS table, c.reltype AS "rowType", c.relpersistence AS persistence,
        c.relkind AS kind, c.relreplident AS identity, i.indkey::text AS key,
@@ -91,13 +99,13 @@ SELECT n.nspname AS schema, c.relname AS table, c.reltype AS "rowType", c.relper
        c.relforcerowsecurity AS "isForcedToRows",
        json_agg(json_build_object('number', a.attnum, 'name', a.attname, 'type', a.atttypid::bigint,
                 'typeName', t.typname, 'category', t.typcategory, 'isEnum', t.typtype = 'e',
-                'isChecked', coalesce(l.typtype, t.typtype) IN ('d', 'c'), 'isGenerated', a.attgenerated <> '', 'isVirtual', a.attgenerated = 'v',
+                'isChecked', checked.is_so, 'isGenerated', a.attgenerated <> '', 'isVirtual', a.attgenerated = 'v',
                 'isDeterministic', coalesce(o.collisdeterministic, true)) ORDER BY a.attnum) AS columns
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_type l ON l.oid = t.typelem AND t.typcategory = 'A'
+CROSS JOIN LATERAL (${IS_CHECKED}) checked
 LEFT JOIN pg_collation o ON o.oid = a.attcollation
 LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
