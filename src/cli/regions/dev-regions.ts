@@ -45,6 +45,7 @@ const DEFAULT_DASHBOARD_PORT = 7400;
 const FIRST_AGENT_PORT = 7411;
 const FIRST_API_PORT = 7451;
 const READY_TIMEOUT_MS = 120_000;
+const SAME_SIGNAL_MS = 1_000;
 
 interface RunningRegion {
   readonly name: string;
@@ -56,8 +57,15 @@ interface RunningRegion {
 /** `lockstep dev --regions`: a cluster for each region on this machine, linked, and an app on each, until Ctrl-C. */
 export async function runDevRegions(options: DevRegionsOptions): Promise<void> {
   const dev = new DevRegions(options);
+  let stoppedAtMs: number | null = null;
   const stopped = new Promise<void>((done) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => done());
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+      process.on(signal, () => {
+        // What was started goes with this process. npm hands on what the terminal sends too, so that one Ctrl-C may come twice.
+        if (stoppedAtMs !== null && performance.now() - stoppedAtMs > SAME_SIGNAL_MS) process.exit(1);
+        stoppedAtMs ??= performance.now();
+        done();
+      });
   });
   try {
     await Promise.race([stopped, dev.start().then(() => stopped)]);
@@ -74,27 +82,43 @@ class DevRegions {
   readonly #apps: AppProcess[] = [];
   readonly #appUrls = new Map<string, string>();
   #world: { readonly url: string; close(): Promise<void> } | null = null;
-  #isStopping = false;
+  #starting: Promise<void> = Promise.resolve();
+  readonly #stopping = new AbortController();
 
   constructor(options: DevRegionsOptions) {
     this.#options = options;
     this.#names = parseRegionNames(options.regions);
   }
 
-  async start(): Promise<void> {
+  /** Resolves early when it is stopped. */
+  start(): Promise<void> {
+    this.#starting = this.#start();
+    return this.#starting;
+  }
+
+  async #start(): Promise<void> {
     const startedAt = performance.now();
     await this.#checkFolders();
     await this.#startServers();
-    const { prepare, run, state } = this.#options;
-    // Each region's tables must be there before its log is read, and the log before anything is written.
-    if (prepare !== null)
-      await Promise.all(this.#regions.map(({ folder, name }) => runOnce(prepare, folder.config, name)));
-    const founders = await this.#findFounders();
-    await this.#writeConfig(founders);
-    await this.#startProcesses(founders);
-    await this.#untilLinked(founders);
-    await this.#letJoin(this.#regions.filter((region) => !founders.includes(region)));
-    await this.#openWorld();
+    const { run, state } = this.#options;
+    let founders: readonly RunningRegion[] = [];
+    const steps = [
+      // Each region's tables must be there before its log is read, and the log before anything is written.
+      () => this.#prepareTables(),
+      async () => {
+        founders = await this.#findFounders();
+        await this.#writeConfig(founders);
+      },
+      () => this.#startProcesses(founders),
+      () => this.#untilLinked(founders),
+      () => this.#letJoin(this.#regions.filter((region) => !founders.includes(region))),
+      () => this.#openWorld(),
+    ];
+    for (const step of steps) {
+      if (this.#isStopping) return;
+      await step();
+    }
+    if (this.#isStopping) return;
     this.#say(
       'dev',
       `${this.#names.length} regions ready in ${((performance.now() - startedAt) / 1_000).toFixed(1)} s; "lockstep regions status" shows their links`,
@@ -104,9 +128,11 @@ class DevRegions {
   }
 
   async stop(): Promise<void> {
-    this.#isStopping = true;
-    await this.#world?.close();
+    this.#stopping.abort();
     await Promise.all(this.#apps.map((app) => app.stop()));
+    // What it opens is there to be closed then.
+    await this.#starting.catch(() => undefined);
+    await this.#world?.close();
     await Promise.all(this.#processes.map((process) => process.stop()));
     await Promise.all(
       this.#regions.map(async ({ supervisor, folder }) => {
@@ -117,6 +143,17 @@ class DevRegions {
         await supervisor.stopAll(leader);
       }),
     );
+  }
+
+  get #isStopping(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  async #prepareTables(): Promise<void> {
+    const { prepare } = this.#options;
+    if (prepare === null) return;
+    const { signal } = this.#stopping;
+    await Promise.all(this.#regions.map(({ folder, name }) => runOnce(prepare, folder.config, name, signal)));
   }
 
   async #startServers(): Promise<void> {
@@ -130,6 +167,7 @@ class DevRegions {
     const agentPorts = await choosePorts(FIRST_AGENT_PORT, count * nodes, { ...free, except: ports });
     const apiPorts = await choosePorts(FIRST_API_PORT, count, { ...free, except: [...ports, ...agentPorts] });
     for (const [index, name] of this.#names.entries()) {
+      if (this.#isStopping) return;
       const folder = await openClusterFolder({
         stateDir: regionFolder(state, name),
         nodes,
@@ -156,7 +194,7 @@ class DevRegions {
     }
     await Promise.all(
       this.#regions.map(({ folder, name }) =>
-        untilSo(
+        this.#untilSo(
           `region ${name} has a leader`,
           async () => (await fetchTopology(folder.config)).leader !== null,
         ),
@@ -195,14 +233,17 @@ class DevRegions {
 
   async #startProcesses(regions: readonly RunningRegion[]): Promise<void> {
     const { state } = this.#options;
-    for (const { name } of regions)
+    for (const { name } of regions) {
+      if (this.#isStopping) return;
       this.#processes.push(await startRegionProcess(state, name, (line) => this.#say(name, line)));
+    }
   }
 
   /** Each copies what the others have, and then all are run with it. */
   async #letJoin(newcomers: readonly RunningRegion[]): Promise<void> {
     const { state } = this.#options;
     for (const { name, place } of newcomers) {
+      if (this.#isStopping) return;
       this.#say(name, 'joins the others, and copies what they have');
       await addRegion({ state, place, from: null, patienceMs: READY_TIMEOUT_MS });
       await Promise.all(this.#processes.splice(0).map((process) => process.stop()));
@@ -225,7 +266,7 @@ class DevRegions {
   async #untilLinked(regions: readonly RunningRegion[]): Promise<void> {
     const config = await readRegions(this.#options.state);
     for (const { place, name } of regions) {
-      await untilSo(`region ${name} is linked`, async () => {
+      await this.#untilSo(`region ${name} is linked`, async () => {
         const status = await askStatus(config, place);
         return status?.links.every(({ state }) => state === 'streaming' || state === 'cut') === true;
       });
@@ -235,9 +276,10 @@ class DevRegions {
   /** One after the other: what the first fills its database with has reached the others before theirs begin. */
   async #startApps(command: string): Promise<void> {
     for (const [index, { name, folder }] of this.#regions.entries()) {
-      if (this.#isStopping) return;
       if (index === 1) await this.#untilCaughtUp();
+      if (this.#isStopping) return;
       const opened = new Promise<void>((resolve) => {
+        this.#stopping.signal.addEventListener('abort', () => resolve());
         this.#apps.push(
           startApp({
             command,
@@ -270,8 +312,7 @@ class DevRegions {
     const since = Date.now();
     const config = await readRegions(this.#options.state);
     for (const { place, name } of this.#regions) {
-      await untilSo(`region ${name} has caught up`, async () => {
-        if (this.#isStopping) return true;
+      await this.#untilSo(`region ${name} has caught up`, async () => {
         const status = await askStatus(config, place);
         return (
           status?.links.every(
@@ -279,6 +320,16 @@ class DevRegions {
           ) === true
         );
       });
+    }
+  }
+
+  /** Resolves also when all is stopped. */
+  async #untilSo(what: string, isSo: () => Promise<boolean>): Promise<void> {
+    const deadlineMs = performance.now() + READY_TIMEOUT_MS;
+    while (!this.#isStopping && !(await isSo().catch(() => false))) {
+      if (performance.now() > deadlineMs)
+        throw new LockstepError('NO_LEADER', `Waited ${READY_TIMEOUT_MS / 1_000} s in vain until ${what}.`);
+      await delay(100);
     }
   }
 
@@ -296,9 +347,15 @@ function superuserUrl(config: ClusterConfig): string {
   return `postgresql://${SUPERUSER}:${config.secrets.superuser}@${hosts.join(',')}/${config.database}`;
 }
 
-async function runOnce(command: string, config: ClusterConfig, region: string): Promise<void> {
+async function runOnce(
+  command: string,
+  config: ClusterConfig,
+  region: string,
+  signal: AbortSignal,
+): Promise<void> {
   const child = spawn(command, {
     shell: true,
+    signal,
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, DATABASE_URL: appUrl(config), LOCKSTEP_REGION: region },
   });
@@ -310,13 +367,4 @@ async function runOnce(command: string, config: ClusterConfig, region: string): 
     'CONFIG_INVALID',
     `"${command}" failed in region ${region}: ${words.trim().split('\n').at(-1) ?? `code ${code}`}`,
   );
-}
-
-async function untilSo(what: string, isSo: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + READY_TIMEOUT_MS;
-  while (!(await isSo().catch(() => false))) {
-    if (performance.now() > deadlineMs)
-      throw new LockstepError('NO_LEADER', `Waited ${READY_TIMEOUT_MS / 1_000} s in vain until ${what}.`);
-    await delay(100);
-  }
 }
