@@ -5,6 +5,8 @@ import type { GuardedClientConfig } from '../wire/guarded-client.ts';
 import { createUrlClient } from '../wire/url-client.ts';
 
 const URL_WITH_HOSTS = /^(postgres(?:ql)?:\/\/(?:[^@/?#]*@)?)([^@/?#]*)(\/[^@?#]*)?(\?[^@#]*)?$/;
+/** A host, a socket's folder or nothing, and a port. */
+const HOST = /^(?:\[[^\][]+\]|[^:\][]*)(?::\d{1,5})?$/;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Values as text must mean the same wherever they are read. PostgreSQL's own subscriptions set the same. */
 const TEXT_FORMAT = '-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3';
@@ -19,13 +21,21 @@ export function splitHosts(url: string): readonly string[] {
     );
   }
   const [, head = '', hosts = '', path = '', parameters = ''] = match;
-  return hosts.split(',').map((host) => `${head}${host}${path}${parameters}`);
+  return hosts.split(',').map((host, index, { length }) => {
+    if (HOST.test(host)) return `${head}${host}${path}${parameters}`;
+    // Where the host was forgotten, a password stands in its place.
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Server ${index + 1} of ${length} in the URL is not a host with a port, like db1.example.com:5432; it stands behind user:password@.`,
+    );
+  });
 }
 
 /** The database without its password, for people. */
 export function describeDatabase(url: string): string {
   const match = URL_WITH_HOSTS.exec(url);
-  return match === null ? 'a database' : `${match[2]}${match[3] ?? ''}`;
+  const isKnown = match?.[2]?.split(',').every((host) => HOST.test(host)) === true;
+  return match === null || !isKnown ? 'a database' : `${match[2]}${match[3] ?? ''}`;
 }
 
 export interface LoginOptions {

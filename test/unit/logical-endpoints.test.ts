@@ -28,6 +28,14 @@ describe('a database by its URL', () => {
     );
   });
 
+  it('is not told where its host was forgotten, and a password stands in its place', () => {
+    expect(describeDatabase('postgresql://app:SECRET/db')).toBe('a database');
+    const refusal = /^Server 2 of 2 in the URL is not a host with a port(?!.*SECRET)/;
+    expect(() => splitHosts('postgresql://h:1,app:SECRET/db')).toThrow(refusal);
+    expect(splitHosts('postgresql://u@[::1]:5432,%2Frun/db')).toHaveLength(2);
+    expect(splitHosts('postgresql:///db')).toEqual(['postgresql:///db']);
+  });
+
   it('is refused, with how to write it, where it cannot be told which is the host', () => {
     for (const url of [
       'postgresql://u:p@ss@h/db',
