@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { tryLockFolder } from '../../host/folder-lock.ts';
 import type { FolderLock } from '../../host/folder-lock.ts';
-import { LockstepError } from '../../model/errors.ts';
+import { codeOf, LockstepError } from '../../model/errors.ts';
 
 /** Ports that this process has taken, until it ends. */
 const taken = new Map<number, FolderLock>();
@@ -36,10 +36,16 @@ function canListen(port: number): Promise<boolean> {
 async function portFolder(port: number): Promise<string> {
   const user = process.geteuid?.() ?? 0;
   const root = join(tmpdir(), `lockstep-ports-${user}`);
-  const folder = join(root, String(port));
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  // Not the folder in it at once: where somebody put a link, that would be made behind it.
+  await mkdir(root, { mode: 0o700 }).catch((error: unknown) => {
+    if (codeOf(error) !== 'EEXIST') throw error;
+  });
   const found = await lstat(root);
-  if (found.isDirectory() && found.uid === user) return folder;
+  if (found.isDirectory() && found.uid === user) {
+    const folder = join(root, String(port));
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    return folder;
+  }
   throw new LockstepError('CONFIG_INVALID', `Remove ${root}: it is no folder of this user.`, {
     details: { root },
   });
