@@ -100,6 +100,8 @@ try {
 } catch (error) {
   // An error of ours is one sentence with its remedy; anything else is a bug and shows where.
   const text = error instanceof LockstepError ? error.message : ((error as Error).stack ?? String(error));
-  process.stderr.write(`lockstep: ${text}\n`);
+  // PostgreSQL's words may be anybody's.
+  const { toPlainText } = await import('./screen/text-width.ts');
+  process.stderr.write(`lockstep: ${text.split('\n').map(toPlainText).join('\n')}\n`);
   process.exitCode = 1;
 }

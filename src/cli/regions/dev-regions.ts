@@ -11,6 +11,7 @@ import type { ClusterConfig } from '../../leader-follower/config/config.ts';
 import { fetchTopology } from '../commands/local-cluster.ts';
 import { startApp } from '../dev/app-process.ts';
 import type { AppProcess } from '../dev/app-process.ts';
+import { toPlainText } from '../screen/text-width.ts';
 import { appUrl, openClusterFolder, psqlLine } from '../dev/cluster-folder.ts';
 import type { ClusterFolder } from '../dev/cluster-folder.ts';
 import { choosePorts } from '../dev/ports.ts';
@@ -334,7 +335,7 @@ class DevRegions {
   }
 
   #say(who: string, text: string): void {
-    process.stdout.write(`${who.padEnd(4)} ${text}\n`);
+    process.stdout.write(`${who.padEnd(4)} ${toPlainText(text)}\n`);
   }
 }
 

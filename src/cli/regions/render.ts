@@ -1,3 +1,4 @@
+import { toPlainText } from '../screen/text-width.ts';
 import type { Comparison } from '../../multi-leader/compare.ts';
 import type { RegionStatus } from '../../multi-leader/region.ts';
 
@@ -31,7 +32,7 @@ export function renderRegions(regions: readonly AnsweredRegion[]): string {
     const { parked, orphans, conflicts } = status;
     counts.push([name, ...[kept, parked, orphans, conflicts].map(String), settled]);
   }
-  return [...alignColumns(rows), '', ...alignColumns(counts), ...notes].join('\n');
+  return [...alignColumns(rows), '', ...alignColumns(counts), ...notes].map(toPlainText).join('\n');
 }
 
 export function renderComparison({ isEqual, tables, differences }: Comparison): string {
@@ -49,6 +50,7 @@ export function renderComparison({ isEqual, tables, differences }: Comparison): 
     ...Object.entries(rows).map(([name, row]) => `  ${name}: ${row ?? 'no such row'}`),
   ]);
   return [...alignColumns(rows), ...lines, isEqual ? 'All regions hold the same rows.' : '']
+    .map(toPlainText)
     .join('\n')
     .trimEnd();
 }

@@ -1,5 +1,6 @@
 import type { FollowLag, FollowStatus, TableStatus } from '../../logical/follow/status.ts';
 import { formatLsn } from '../../model/lsn.ts';
+import { toPlainText } from './text-width.ts';
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
 const BAR_WIDTH = 20;
@@ -33,7 +34,7 @@ export function renderFollowLine(status: FollowStatus): string {
 }
 
 function renderState({ state, message }: FollowStatus): string {
-  return message === null ? state : `${state}: ${message}`;
+  return message === null ? state : `${state}: ${toPlainText(message)}`;
 }
 
 export function renderLag({ lagBytes, lagMs, caughtUpInSeconds }: FollowLag): string {
@@ -49,7 +50,7 @@ function renderCopy({ table, state, copiedBytes, totalBytes, rows }: TableStatus
   const bar = '█'.repeat(Math.round(share * BAR_WIDTH)).padEnd(BAR_WIDTH, '·');
   const what =
     rows === null ? renderBytes(copiedBytes) : `${renderCount(rows)} rows, ${renderBytes(copiedBytes)}`;
-  return `  ${bar} ${table}: ${state === 'copied' ? `${what}, done` : what}`;
+  return `  ${bar} ${toPlainText(table)}: ${state === 'copied' ? `${what}, done` : what}`;
 }
 
 export function renderBytes(bytes: number): string {
