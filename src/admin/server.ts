@@ -14,7 +14,7 @@ import type { Asset } from './assets.ts';
 import { createCommandRoutes, refuse } from './commands.ts';
 import { toErrorAnswer } from './core/error-answer.ts';
 import { isLoopbackHost } from './core/guard.ts';
-import { createRescueRoutes } from './rescue/rescue-routes.ts';
+import { createRescueRoutes } from './rescue-routes.ts';
 import { createEventStreams } from './event-stream.ts';
 import type { EventStreams } from './event-stream.ts';
 import { createHistory } from './history.ts';

@@ -1,4 +1,4 @@
-import type { AdminRescue } from './rescue/rescue-source.ts';
+import type { AdminRescue } from './rescue-source.ts';
 import type { ClusterEvent, Topology } from '../model/topology.ts';
 import type { QuorumPicture } from './quorum.ts';
 

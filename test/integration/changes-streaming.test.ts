@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { changes, createSlot } from '../../src/logical/index.ts';
 import type { Transaction } from '../../src/logical/index.ts';
-import { parseTables } from '../../src/logical/follow/source.ts';
+import { parseTables } from '../../src/logical/tables.ts';
 import { until } from './fixture.ts';
 import { readRows, RunningFollow } from './following.ts';
 import { builds, LogicalServers } from './logical-servers.ts';

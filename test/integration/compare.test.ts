@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compareTables } from '../../src/logical/compare/compare.ts';
-import { parseTables } from '../../src/logical/follow/source.ts';
+import { parseTables } from '../../src/logical/tables.ts';
 import { readRows, RunningFollow } from './following.ts';
 import { builds, LogicalServers } from './logical-servers.ts';
 

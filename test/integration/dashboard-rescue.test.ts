@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { AdminRescue, RescuePicture } from '../../src/admin/rescue/rescue-source.ts';
+import type { AdminRescue, RescuePicture } from '../../src/admin/rescue-source.ts';
 import { startAdminServer } from '../../src/admin/server.ts';
 import type { AdminServer } from '../../src/admin/server.ts';
 import { LockstepError } from '../../src/model/errors.ts';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { parseTables } from '../../src/logical/follow/source.ts';
+import { parseTables } from '../../src/logical/tables.ts';
 import { connectToLeader } from '../../src/logical/endpoints.ts';
 import { SUPERUSER } from '../../src/postgres/settings.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseTables } from '../../src/logical/follow/source.ts';
+import { parseTables } from '../../src/logical/tables.ts';
 import { until } from './fixture.ts';
 import { RunningFollow } from './following.ts';
 import { builds, LogicalServers } from './logical-servers.ts';

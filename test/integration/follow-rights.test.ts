@@ -6,7 +6,7 @@ import { connectToLeader } from '../../src/logical/endpoints.ts';
 import { openSession } from '../../src/multi-leader/sessions.ts';
 import { openLink } from '../../src/logical/follow/initial-copy.ts';
 import { compareTables } from '../../src/logical/compare/compare.ts';
-import { parseTables } from '../../src/logical/follow/source.ts';
+import { parseTables } from '../../src/logical/tables.ts';
 import { parseLsn } from '../../src/model/lsn.ts';
 import { until } from './fixture.ts';
 import { killHard, readRows, RunningFollow } from './following.ts';

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseTables } from '../../src/logical/follow/source.ts';
+import { parseTables } from '../../src/logical/tables.ts';
 import { until } from './fixture.ts';
 import { readRows, RunningFollow } from './following.ts';
 import { builds, LogicalServers } from './logical-servers.ts';

@@ -2,9 +2,9 @@ import { readKey } from './commands.js';
 import { byId, h, setText } from './dom.js';
 import { bindTheme } from './theme.js';
 
-/** @typedef {import('../rescue/rescue-source.ts').RescuePicture} RescuePicture */
-/** @typedef {import('../rescue/rescue-source.ts').RescueDiff} RescueDiff */
-/** @typedef {import('../rescue/rescue-source.ts').RescueTransaction} RescueTransaction */
+/** @typedef {import('../rescue-source.ts').RescuePicture} RescuePicture */
+/** @typedef {import('../rescue-source.ts').RescueDiff} RescueDiff */
+/** @typedef {import('../rescue-source.ts').RescueTransaction} RescueTransaction */
 
 const ARMED_MS = 4_000;
 const LOOK_MS = 1_500;

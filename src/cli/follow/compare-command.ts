@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { compareTables } from '../../logical/compare/compare.ts';
 import type { TableComparison } from '../../logical/compare/compare.ts';
-import { parseTables } from '../../logical/follow/source.ts';
+import { parseTables } from '../../logical/tables.ts';
 import { fromOption, hideArguments, needUrl, toOption } from './ends.ts';
 import { toPlainText } from '../screen/text-width.ts';
 

@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { Follow } from '../../logical/follow/follow.ts';
-import { parseTables } from '../../logical/follow/source.ts';
+import { parseTables } from '../../logical/tables.ts';
 import type { FollowStatus } from '../../logical/follow/status.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { formatLsn } from '../../model/lsn.ts';

@@ -1,4 +1,4 @@
-import type { AdminRescue, RescueDiff, RescuePicture } from '../../admin/rescue/rescue-source.ts';
+import type { AdminRescue, RescueDiff, RescuePicture } from '../../admin/rescue-source.ts';
 import type { RescueList } from '../../leader-follower/delayed/rescue-log.ts';
 import type { RescueStatus } from '../../leader-follower/delayed/rescue.ts';
 import { labelOf } from '../../leader-follower/rescue/restore.ts';

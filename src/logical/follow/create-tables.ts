@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { quoteIdentifier, quoteTable } from '../core/quote.ts';
 import { isOneExpression } from './core/one-expression.ts';
-import type { TableName } from './source.ts';
+import type { TableName } from '../tables.ts';
 
 /** As the source has it; whatever a source says, it is not to become the target's SQL. */
 interface ColumnRow {

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { roleStatement } from '../apply/core/owners.ts';
 import { LET_READ_VIEWS } from '../../wire/only-tables.ts';
 import { quoteTable } from '../core/quote.ts';
-import type { TableName } from './source.ts';
+import type { TableName } from '../tables.ts';
 
 /** As the catalog reads it for writing: the owner, where the session's role is a superuser and another. */
 const OWNER_SQL = `

@@ -21,7 +21,8 @@ import { prepareFollow } from './prepare.ts';
 import type { FollowEnds, PreparedFollow } from './prepare.ts';
 import { checkFollowName, readFollowTables, removeFollow } from './registry.ts';
 import { dropOtherSlots, ensurePublication, readPublishedTables } from './source.ts';
-import type { PublishedTable, TableName } from './source.ts';
+import type { PublishedTable } from './source.ts';
+import type { TableName } from '../tables.ts';
 import type { FollowStatus } from './status.ts';
 
 const FIRST_RETRY_MS = 200;

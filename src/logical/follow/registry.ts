@@ -5,7 +5,7 @@ import type { Lsn } from '../../model/lsn.ts';
 import type { TimelineHistory } from '../../model/timeline.ts';
 import { OWN_SCHEMA } from '../apply/own-schema.ts';
 import { formatHistory, parseHistory } from './source-history.ts';
-import type { TableName } from './source.ts';
+import type { TableName } from '../tables.ts';
 import type { FollowLag, FollowStatus } from './status.ts';
 
 /** A follow as the target remembers it. */

@@ -6,12 +6,9 @@ import { quoteIdentifier, quoteLiteral, quoteTable } from '../core/quote.ts';
 import { readServerVersion } from '../endpoints.ts';
 import { dropSlot } from '../slots.ts';
 import { isSlotOf } from './core/slot-name.ts';
-import type { Relation, RelationColumn, ReplicaIdentity } from '../core/relation.ts';
-
-export interface TableName {
-  readonly schema: string;
-  readonly name: string;
-}
+import type { Relation } from '../core/relation.ts';
+import { IDENTITIES, KEY_OF_ATTRIBUTE } from '../tables.ts';
+import type { TableName } from '../tables.ts';
 
 /** A published table, with what is copied of it. */
 export interface PublishedTable {
@@ -25,25 +22,6 @@ export interface PublishedTable {
   readonly bytes: number;
   /** Of the table itself, without large values that are stored apart. */
   readonly pages: number;
-}
-
-/** `orders, shop.products` as names; `public` where no schema is given. Throws CONFIG_INVALID. */
-export function parseTables(text: string): readonly TableName[] {
-  const tables = text
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '')
-    .map((part) => {
-      const [first = '', second, ...rest] = part.split('.');
-      if (first === '' || second === '' || rest.length > 0) {
-        throw new LockstepError('CONFIG_INVALID', `"${part}" is not a table; write name or schema.name.`);
-      }
-      return second === undefined ? { schema: 'public', name: first } : { schema: first, name: second };
-    });
-  if (tables.length === 0) {
-    throw new LockstepError('CONFIG_INVALID', "Name the tables to follow, like --tables 'orders,products'.");
-  }
-  return tables;
 }
 
 /** Who the source is, and how far its log goes. */
@@ -132,19 +110,6 @@ export function isSame(a: TableName, b: TableName): boolean {
   return a.schema === b.schema && a.name === b.name;
 }
 
-const IDENTITIES: Readonly<Record<string, ReplicaIdentity>> = {
-  d: 'default',
-  n: 'nothing',
-  f: 'full',
-  i: 'index',
-};
-
-/** Behind attribute `a` of table `c`: whether it is part of the replica identity, as `k.is_key`. */
-const KEY_OF_ATTRIBUTE = `LEFT JOIN LATERAL (
-  SELECT true AS is_key FROM pg_index i
-   WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
-     AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END LIMIT 1) k ON true`;
-
 /** The tables of a publication as they would come in the stream. */
 export async function readPublishedTables(client: pg.Client, publication: string): Promise<PublishedTable[]> {
   const { rows } = await client.query<{
@@ -189,33 +154,6 @@ export async function readPublishedTables(client: pg.Client, publication: string
     bytes: Number(row.bytes),
     pages: row.pages,
   }));
-}
-
-/** Tables as they would come in a stream, whether they are published or not. Throws CONFIG_INVALID for one that is not there. */
-export async function readTables(client: pg.Client, tables: readonly TableName[]): Promise<Relation[]> {
-  const relations: Relation[] = [];
-  for (const { schema, name } of tables) {
-    const { rows } = await client.query<{ oid: string; identity: string; columns: RelationColumn[] }>(
-      `SELECT c.oid::int8::text AS oid, c.relreplident AS identity,
-              (SELECT json_agg(json_build_object('name', a.attname, 'typeOid', a.atttypid::int8,
-                        'typeModifier', a.atttypmod, 'isKey', coalesce(k.is_key, false)) ORDER BY a.attnum)
-                 FROM pg_attribute a ${KEY_OF_ATTRIBUTE}
-                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')`,
-      [schema, name],
-    );
-    const [row] = rows;
-    if (row === undefined) {
-      throw new LockstepError(
-        'CONFIG_INVALID',
-        `There is no table ${schema}.${name} at the source; name another.`,
-      );
-    }
-    const replicaIdentity = IDENTITIES[row.identity] ?? 'default';
-    relations.push({ oid: Number(row.oid), schema, name, replicaIdentity, columns: row.columns });
-  }
-  return relations;
 }
 
 /** What to read of a table, for COPY; `where` for some of its rows. */

@@ -1,8 +1,8 @@
 import { Hono } from 'hono';
 import { z } from 'zod';
-import { LockstepError } from '../../model/errors.ts';
-import { guardCommands } from '../commands.ts';
-import type { AdminSource } from '../source.ts';
+import { LockstepError } from '../model/errors.ts';
+import { guardCommands } from './commands.ts';
+import type { AdminSource } from './source.ts';
 import type { AdminRescue } from './rescue-source.ts';
 
 const node = z.string().max(100).exactOptional();
