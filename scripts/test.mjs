@@ -1,6 +1,6 @@
 // `npm test`: types, lint, format, then every vitest project. Arguments go to vitest, e.g. `npm test -- --project unit`.
 // The last line is `N passed, N failed, N skipped`.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -34,15 +34,11 @@ const checks = [
 let passed = 0;
 let failed = 0;
 let skipped = 0;
-if (args.length === 0) {
-  for (const [name, program, programArgs] of checks) {
-    const startedAt = Date.now();
-    const { status } = spawnSync(join(tools, program), programArgs, { cwd: root, env, stdio: 'inherit' });
-    if (status === 0) passed++;
-    else failed++;
-    console.log(`${status === 0 ? '✓' : '✗'} ${name} (${((Date.now() - startedAt) / 1000).toFixed(1)} s)`);
-  }
-}
+// At once, for formatting alone takes as long as the others and uses one core.
+if (args.length === 0)
+  await Promise.all(checks.map(([name, program, programArgs]) => check(name, program, programArgs)));
+// What agents load is kept only by a process that ends by itself, and the tests kill theirs.
+spawnSync(pinnedNode, [`${root}src/cli/main.ts`, '--help'], { cwd: root, env, stdio: 'ignore' });
 
 const folder = mkdtempSync(join(tmpdir(), 'lockstep-report-'));
 const report = join(folder, 'report.json');
@@ -75,4 +71,22 @@ process.exitCode = failed === 0 ? 0 : 1;
 /** Type checks and lint read the compat tests too; a run of other projects alone does without. */
 function needsCompat(vitestArgs) {
   return !vitestArgs.some((arg) => arg.startsWith('--project')) || vitestArgs.join(' ').includes('compat');
+}
+
+/** Prints what it said when it is done, so that two that run at once do not mix their lines. */
+function check(name, program, programArgs) {
+  const startedAt = Date.now();
+  const said = [];
+  return new Promise((resolve) => {
+    const child = spawn(join(tools, program), programArgs, { cwd: root, env });
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes) => said.push(bytes));
+    child.on('error', (error) => said.push(Buffer.from(`${error.message}\n`)));
+    child.on('close', (status) => {
+      if (status === 0) passed++;
+      else failed++;
+      process.stdout.write(Buffer.concat(said));
+      console.log(`${status === 0 ? '✓' : '✗'} ${name} (${((Date.now() - startedAt) / 1000).toFixed(1)} s)`);
+      resolve();
+    });
+  });
 }

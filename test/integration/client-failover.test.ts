@@ -3,6 +3,7 @@ import { connect, LockstepError } from '../../src/index.ts';
 import type { LockstepPool } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
+import { until } from './fixture.ts';
 
 let cluster: TestCluster | undefined;
 let pool: LockstepPool | undefined;
@@ -19,14 +20,6 @@ async function setUp(): Promise<{ cluster: TestCluster; pool: LockstepPool }> {
   await pool.query('CREATE TABLE item (id int PRIMARY KEY, by text)');
   await pool.topology();
   return { cluster, pool };
-}
-
-async function until(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 60_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) throw new Error(`Not reached within 60 s: ${what}.`);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
 }
 
 interface Load {

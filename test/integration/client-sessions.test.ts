@@ -4,6 +4,7 @@ import { connect } from '../../src/index.ts';
 import type { LockstepOptions, LockstepPool, StatementLogEntry } from '../../src/index.ts';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import type { TestCluster } from '../../src/testing/cluster.ts';
+import { until } from './fixture.ts';
 import { pauseReplay } from './replay-pause.ts';
 
 let cluster: TestCluster;
@@ -27,13 +28,6 @@ afterAll(async () => {
 /** What is read outside of the sessions in question is held to nothing. */
 function open(options: LockstepOptions = {}): LockstepPool {
   return connect({ connectionString: cluster.url, consistency: 'eventual', ...options });
-}
-
-async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 20_000;
-  while (!(await isTrue())) {
-    if (performance.now() > deadlineMs) throw new Error(`Not reached within 20 s: ${what}.`);
-  }
 }
 
 let nextId = 1_000_000;

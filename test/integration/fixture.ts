@@ -48,7 +48,7 @@ export async function until<T extends {}>(
       last = error;
     }
     if (Date.now() > deadline)
-      throw new Error(`not within ${deadlineMs} ms: ${what} (last: ${String(last)})`);
+      throw new Error(`not within ${deadlineMs} ms: ${what} (last: ${String(last)})`, { cause: last });
     await delay(20);
   }
 }

@@ -17,6 +17,7 @@ import type {
   EmbeddedCoordinationOptions,
 } from '../../src/coordination/embedded/embedded.ts';
 import { CONSENSUS_PATH, createHttpTransport } from '../../src/coordination/embedded/http-transport.ts';
+import type { Clock } from '../../src/model/clock.ts';
 import { LockstepError } from '../../src/model/errors.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
@@ -30,9 +31,11 @@ export class MemoryCluster implements ConformanceCluster {
   readonly participants: readonly [EmbeddedCoordination, EmbeddedCoordination, EmbeddedCoordination];
   readonly #states = new Map<NodeId, Map<string, AcceptorState>>(VOTERS.map((voter) => [voter, new Map()]));
   readonly #silent = new Set<NodeId>();
+  readonly #clock: Clock;
   readonly sent: { readonly from: NodeId; readonly to: NodeId; readonly message: ConsensusMessage }[] = [];
 
   constructor(options: Partial<EmbeddedCoordinationOptions> = {}) {
+    this.#clock = options.clock ?? systemClock;
     const [a, b, c] = VOTERS.map((self) => this.#participant(self, options));
     this.participants = [a!, b!, c!];
   }
@@ -57,7 +60,7 @@ export class MemoryCluster implements ConformanceCluster {
     await new Promise(setImmediate);
     if (!this.#silent.has(to))
       return this.handle(to, JSON.parse(JSON.stringify(message)) as ConsensusMessage);
-    return new Promise((_, reject) => setTimeout(() => reject(new Error('silent')), timeoutMs));
+    return new Promise((_, reject) => this.#clock.after(timeoutMs, () => reject(new Error('silent'))));
   }
 
   /** Gives a voter a message as if a proposer outside had sent it. */
