@@ -10,7 +10,8 @@ import { NodeFailure } from '../../../src/leaderless/nodes/requests.ts';
 import type { NodeReply, NodeRequest } from '../../../src/leaderless/nodes/requests.ts';
 import { statementOf } from '../../../src/leaderless/nodes/statement-of.ts';
 import { createRandom } from '../../../src/testing/simulation/random.ts';
-import { ModelNode, SERVER_RULES } from '../../sim/leaderless/model-node.ts';
+import { ModelNode } from '../../sim/leaderless/model-node.ts';
+import { SERVER_RULES } from '../../sim/leaderless/node-rules.ts';
 import { IndependentServers } from './servers.ts';
 
 let servers: IndependentServers;

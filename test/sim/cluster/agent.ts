@@ -3,7 +3,6 @@ import type { Action } from '../../../src/leader-follower/core/action.ts';
 import type { SyncPolicy } from '../../../src/leader-follower/core/cluster-state.ts';
 import { fenceRefusal } from '../../../src/leader-follower/core/support.ts';
 import type { LocalPostgres, View } from '../../../src/leader-follower/core/view.ts';
-import { nextTimeline } from '../../../src/model/timeline.ts';
 import { parseTerm } from '../../../src/model/node.ts';
 import type { NodeId } from '../../../src/model/node.ts';
 import { describe, isRoutine } from './actions.ts';
@@ -21,14 +20,13 @@ import { ModelLeadership } from './leadership.ts';
 import { ModelLocalNode } from './local-node.ts';
 import type { FencedEnd } from './local-node.ts';
 import type { ModelPostgres } from './postgres.ts';
+import { ModelPromotion, SYSTEM_IDENTIFIER } from './promotion.ts';
 import type { MutantName } from './rules.ts';
-import { SyncSetKeeper } from './sync-set-keeper.ts';
 import { ModelWatchdog } from './watchdog.ts';
 import { ModelWriteHealth } from './write-health.ts';
 import type { Cluster } from './world.ts';
 
 const SWITCHOVER_STOP_MS = 100;
-const SYSTEM_IDENTIFIER = 'cluster';
 const NOT_MODELLED = { from: null, suspendedForMs: 0, merits: [] };
 
 interface AskedTakeover {
@@ -48,13 +46,12 @@ export class ModelAgent {
   readonly cluster: Cluster;
   leadership!: ModelLeadership;
   local!: ModelLocalNode;
-  #syncSet!: SyncSetKeeper;
+  #promotion!: ModelPromotion;
   news!: ModelNews;
   #isTicking = false;
   #isWoken = false;
   #ticks = 0;
   #hasRewindFailed = false;
-  #failedPromotions = { term: parseTerm(0), count: 0 };
   #writeHealth!: ModelWriteHealth;
   #switchoverTo: NodeId | null = null;
   #takeover: AskedTakeover | null = null;
@@ -108,11 +105,10 @@ export class ModelAgent {
       wake: () => this.wake(),
     });
     this.local = new ModelLocalNode(host, cluster.network, this.server, this.watchdog, mutant);
-    this.#syncSet = new SyncSetKeeper(this, []);
+    this.#promotion = new ModelPromotion(this, (seen) => this.#observe(seen));
     this.news = new ModelNews(this);
     this.#isTicking = false;
     this.#hasRewindFailed = false;
-    this.#failedPromotions = { term: parseTerm(0), count: 0 };
     this.#switchoverTo = null;
     this.#takeover = null;
     this.#policy = null;
@@ -236,8 +232,7 @@ export class ModelAgent {
       peers: this.news.heard.views(),
       canRewind: true,
       hasRewindFailed: this.#hasRewindFailed,
-      failedPromotions:
-        this.#failedPromotions.term === register?.state?.leadership.term ? this.#failedPromotions.count : 0,
+      failedPromotions: this.#promotion.failedIn(register?.state?.leadership.term),
     };
   }
 
@@ -315,13 +310,13 @@ export class ModelAgent {
         return local.follow(action.leader, yes);
       case 'campaign':
         return campaign(this, view, action.ground, (isWon) => {
-          if (isWon && view.local.kind === 'follower') this.#promote(yes);
+          if (isWon && view.local.kind === 'follower') this.#promotion.promote(yes);
           else done(true);
         });
       case 'promote':
-        return this.#promote(yes);
+        return this.#promotion.promote(yes);
       case 'lead':
-        return this.#lead(view, yes);
+        return this.#promotion.lead(view, yes);
       case 'demote':
         leadership.drop();
         return local.stop('immediate', yes);
@@ -343,55 +338,12 @@ export class ModelAgent {
     }
   }
 
-  #promote(done: () => void): void {
-    const { leadership } = this;
-    const { state } = leadership.known;
-    if (state === null || leadership.ownLease.kind !== 'held') return done();
-    const names = state.sync.members.filter((name) => name !== this.host.name);
-    leadership.announce(nextTimeline(this.server.newestTimeline), (isAnnounced) => {
-      if (!isAnnounced) return done();
-      this.local.promote(names, state.sync.required, (isDone) => {
-        if (!isDone) {
-          const { term } = state.leadership;
-          const { count } = this.#failedPromotions.term === term ? this.#failedPromotions : { count: 0 };
-          this.#failedPromotions = { term, count: count + 1 };
-          return done();
-        }
-        this.news.promoted();
-        this.#syncSet = new SyncSetKeeper(this, names);
-        this.#observe(() => this.#recordPromotion(done));
-      });
-    });
-  }
-
-  #recordPromotion(done: () => void): void {
-    const { server } = this;
-    if (server.mode !== 'leader') return done();
-    const { timeline } = server.history;
-    this.leadership.update(
-      (state) => ({
-        ...state,
-        systemIdentifier: SYSTEM_IDENTIFIER,
-        leadership: { ...state.leadership, timeline, announcedTimeline: null },
-      }),
-      done,
-    );
-  }
-
-  #lead(view: View, done: () => void): void {
-    if (view.local.kind !== 'leader') return done();
-    const step = (): void => this.#syncSet.step(done);
-    const isRecorded = this.leadership.known.state?.leadership.timeline === view.local.history.timeline;
-    if (isRecorded) step();
-    else this.#recordPromotion(step);
-  }
-
   #runTakeover({ request, answer }: AskedTakeover, done: () => void): void {
     this.#takeover = null;
     takeOver(
       this,
       request,
-      (promoted) => this.#promote(promoted),
+      (promoted) => this.#promotion.promote(promoted),
       (reply) => {
         answer(reply);
         done();
@@ -415,7 +367,7 @@ export class ModelAgent {
     if (!this.cluster.handsOver) return giveUp();
     const leadOn = (): void =>
       // The old version is spent first: a successor that was told it can do nothing with it any more.
-      leadership.goOn((isHeld) => (isHeld ? local.start(() => this.#promote(done)) : done()));
+      leadership.goOn((isHeld) => (isHeld ? local.start(() => this.#promotion.promote(done)) : done()));
     handOver(this, to, { leadOn, giveUp, done });
   }
 }

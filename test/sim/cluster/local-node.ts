@@ -129,7 +129,7 @@ export class ModelLocalNode {
 
   setNames(names: readonly NodeId[], required: number, done: () => void): void {
     this.#change<void>(done, (end) => {
-      this.#server.setNames(names, required);
+      this.#server.sync.reload({ names, required });
       this.#after(2, end);
     });
   }

@@ -3,6 +3,7 @@ import { nextTimeline } from '../../../src/model/timeline.ts';
 import type { Timeline, TimelineHistory } from '../../../src/model/timeline.ts';
 import type { Lsn } from '../../../src/model/lsn.ts';
 import type { Host } from './host.ts';
+import { SyncSettings } from './sync-settings.ts';
 import { FIRST_TIMELINE, isInHistory } from './wal.ts';
 import type { Batch, Durability, Entry, Receiver, Surroundings, WalSender } from './wal.ts';
 import { WaitingCommits } from './waiting-commits.ts';
@@ -13,7 +14,6 @@ const KEEPALIVE_MS = 100;
 const RECEIVER_TIMEOUT_MS = 1_000;
 const SENDER_TIMEOUT_MS = 1_500;
 const MAX_BATCH = 64;
-const LONGEST_RELOAD_MS = 300;
 
 /**
  * PostgreSQL as far as replication goes: a log that is written, flushed and streamed, timelines that fork at a
@@ -32,13 +32,8 @@ export class ModelPostgres {
   mode: Mode = 'stopped';
   following: NodeId | null = null;
   stalledSinceMs: number | null = null;
-  /** Written to the settings; the walsenders go by {@link activeNames}, a moment later. */
-  names: readonly NodeId[] = [];
-  activeNames: readonly NodeId[] = [];
-  required = 1;
-  activeRequired = 1;
-  /** What a session that is asked shows. */
-  shown: { readonly names: readonly NodeId[]; readonly required: number } = { names: [], required: 1 };
+  /** What commits wait for. */
+  readonly sync: SyncSettings;
   onExit: () => void = () => undefined;
   /** All of its log is on its disk, and it wrote no more. */
   hasEndedInOrder = false;
@@ -55,6 +50,7 @@ export class ModelPostgres {
     this.host = host;
     this.#world = world;
     this.#commits = new WaitingCommits(this, world);
+    this.sync = new SyncSettings(host, () => this.#commits.release());
   }
 
   get history(): TimelineHistory {
@@ -132,9 +128,7 @@ export class ModelPostgres {
     this.hasEndedInOrder = false;
     this.mode = 'starting';
     this.following = null;
-    this.names = [];
-    this.activeNames = [];
-    this.shown = { names: [], required: 1 };
+    this.sync.forget();
     this.#onStarted = done;
     host.after(host.postgres, host.between(30, 150), () => {
       if (host.isDiskFull) return this.kill('no space on its disk');
@@ -232,11 +226,7 @@ export class ModelPostgres {
     const { host } = this;
     if (this.mode !== 'follower') return;
     this.detach();
-    this.names = names;
-    this.activeNames = names;
-    this.required = required;
-    this.activeRequired = required;
-    this.shown = { names, required };
+    this.sync.startWith({ names, required });
     this.mode = 'promoting';
     let timeline: Timeline | null = null;
     const finish = (): void => {
@@ -262,20 +252,6 @@ export class ModelPostgres {
       for (const index of this.#senders.keys()) this.#ship(index);
     };
     host.after(host.postgres, host.between(2, 60), finish);
-  }
-
-  /** New waits go by the settings, as they are then, within moments of the reload; sessions show them sooner or later. */
-  setNames(names: readonly NodeId[], required: number): void {
-    [this.names, this.required] = [names, required];
-    const { host } = this;
-    const takesMs = host.between(1, LONGEST_RELOAD_MS);
-    host.after(host.postgres, takesMs, () => {
-      [this.activeNames, this.activeRequired] = [this.names, this.required];
-      this.#commits.release();
-    });
-    host.after(host.postgres, LONGEST_RELOAD_MS + 1 - takesMs, () => {
-      this.shown = { names: this.names, required: this.required };
-    });
   }
 
   /** A client commits; false when it is not accepted. */

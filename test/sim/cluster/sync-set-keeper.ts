@@ -21,7 +21,11 @@ export class SyncSetKeeper {
     this.#agent = agent;
     const { host, cluster } = agent;
     const changedAtMs = Number.NEGATIVE_INFINITY;
-    this.#barrier = { names: namesOf(agent.server.required, initialNames), changedAtMs, lsn: null };
+    this.#barrier = {
+      names: namesOf(agent.server.sync.written.required, initialNames),
+      changedAtMs,
+      lsn: null,
+    };
     const sync = agent.leadership.known.state?.sync;
     for (const name of sync?.members ?? []) this.#lastStreamedAtMs.set(name, host.nowMs());
     const tell = (_: unknown, message: string): void => cluster.note(host, () => `  ${message}`);
@@ -46,7 +50,7 @@ export class SyncSetKeeper {
       .filter(({ name }) => candidates.includes(name));
     for (const { name, isStreaming } of followers) if (isStreaming) this.#lastStreamedAtMs.set(name, nowMs);
     const barrierLsn = this.#barrierLsn(nowMs);
-    const active = [...server.shown.names].sort();
+    const active = [...server.sync.shown.names].sort();
     const view = {
       self: host.name,
       recorded: sync,
@@ -60,7 +64,7 @@ export class SyncSetKeeper {
     if (policy === undefined) return this.#take(decideSyncSet({ ...view, active }), sync, done);
     const leaderLsn = BigInt(server.flushed) as Lsn;
     const onTime = this.#policy.observe({ policy, candidates, followers, leaderLsn });
-    const required = active.length === 0 ? 0 : server.shown.required;
+    const required = active.length === 0 ? 0 : server.sync.shown.required;
     const byPolicy: PolicyView = {
       ...view,
       policy,
@@ -113,7 +117,7 @@ export class SyncSetKeeper {
 
   #barrierLsn(nowMs: number): Lsn | null {
     const { server } = this.#agent;
-    const names = namesOf(server.shown.required, server.shown.names);
+    const names = namesOf(server.sync.shown.required, server.sync.shown.names);
     if (this.#barrier?.names !== names) this.#barrier = { names, changedAtMs: nowMs, lsn: null };
     if (nowMs - this.#barrier.changedAtMs < RELOAD_SETTLES_MS) return null;
     this.#barrier.lsn ??= BigInt(server.flushed) as Lsn;

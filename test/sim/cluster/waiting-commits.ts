@@ -27,8 +27,8 @@ export class WaitingCommits {
     while (this.#waiting.length > 0) {
       const { lsn, durability } = this.#waiting[0]!;
       if (lsn > server.flushed) return;
-      const isSync = durability === 'sync' && server.activeNames.length > 0;
-      if (isSync && this.#countHolders(lsn) < server.activeRequired) return this.#releaseAsync();
+      const isSync = durability === 'sync' && server.sync.active.names.length > 0;
+      if (isSync && this.#countHolders(lsn) < server.sync.active.required) return this.#releaseAsync();
       this.#waiting.shift();
       if (durability === 'sync' && !isSync) this.#world.listener.onUnconfirmed(server);
       this.#world.listener.onAcknowledged(server, server.log[lsn - 1]!, isSync ? 'sync' : 'async');
@@ -47,7 +47,7 @@ export class WaitingCommits {
 
   #countHolders(lsn: number): number {
     let count = 0;
-    for (const name of this.#server.activeNames)
+    for (const name of this.#server.sync.active.names)
       if ((this.#server.flushedAt(this.#world.serverOf(name)) ?? 0) >= lsn) count++;
     return count;
   }

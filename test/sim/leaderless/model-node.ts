@@ -1,13 +1,11 @@
 import { stepAcceptor } from '../../../src/consensus/acceptor.ts';
 import type { AcceptorState } from '../../../src/consensus/acceptor.ts';
-import { compareBallots } from '../../../src/consensus/ballot.ts';
-import { cellId, covers, joinCells, keyId } from '../../../src/leaderless/core/cells.ts';
+import { cellId, covers, keyId } from '../../../src/leaderless/core/cells.ts';
 import type { Cell } from '../../../src/leaderless/core/cells.ts';
-import { isForgettable, isForgotten, isTooLate } from '../../../src/leaderless/core/collecting.ts';
 import type { Watermarks } from '../../../src/leaderless/core/collecting.ts';
 import { hlcOfMs } from '../../../src/leaderless/core/hlc.ts';
 import type { Membership } from '../../../src/leaderless/core/membership.ts';
-import { acceptorAbove, fromProposal, learnAccepted } from '../../../src/leaderless/core/slot-value.ts';
+import { fromProposal, learnAccepted } from '../../../src/leaderless/core/slot-value.ts';
 import { NodeFailure } from '../../../src/leaderless/nodes/requests.ts';
 import type {
   ErasableSlot,
@@ -15,6 +13,7 @@ import type {
   NodeRequest,
   NotedHint,
 } from '../../../src/leaderless/nodes/requests.ts';
+import type { NodeRules } from './node-rules.ts';
 
 /** What a node has on disk: the model of the tables and functions in src/leaderless/nodes/schema.ts. */
 interface Disk {
@@ -35,45 +34,8 @@ interface SlotRow extends AcceptorState {
   readonly deletedAtMs: number | null;
 }
 
-export interface NodeRules {
-  readonly join: typeof joinCells;
-  /** Whether a commit is on disk before it is acknowledged. */
-  readonly isDurable: boolean;
-  readonly isForgettable: typeof isForgettable;
-  readonly isForgotten: typeof isForgotten;
-  readonly isTooLate: typeof isTooLate;
-  readonly acceptorAbove: typeof acceptorAbove;
-  readonly isStillErasable: typeof isStillErasable;
-  /** Whether a node that has gone on to other members refuses who goes by the old ones. */
-  readonly fencesEpochs: boolean;
-  /** Whether changes are told although transactions with lower numbers still run. */
-  readonly readsPastRunning: boolean;
-}
-
 /** As SQLSTATE LS001 says it. */
 export const OTHER_EPOCH = 'this node goes by other members';
-
-/** A slot is erased only when nobody promised or accepted more since every node agreed on it. */
-function isStillErasable(known: AcceptorState, told: ErasableSlot): boolean {
-  return (
-    fromProposal(known.accepted).value === null &&
-    compareBallots(known.acceptedBallot, told.accepted) === 0 &&
-    compareBallots(known.promised, told.promised) === 0
-  );
-}
-
-/** What a real server does; `sql-rules.test.ts` holds it to them. A mutant replaces one. */
-export const SERVER_RULES: NodeRules = {
-  join: joinCells,
-  isDurable: true,
-  isForgettable,
-  isForgotten,
-  isTooLate,
-  acceptorAbove,
-  isStillErasable,
-  fencesEpochs: true,
-  readsPastRunning: false,
-};
 
 /** One server. A statement takes effect at once, as its commit does, and survives a crash. */
 export class ModelNode {

@@ -3,7 +3,7 @@ import type { joinCells } from '../../../src/leaderless/core/cells.ts';
 import { hlcOfMs } from '../../../src/leaderless/core/hlc.ts';
 import { nodesNeeded } from '../../../src/leaderless/core/levels.ts';
 import { runCalls } from '../../../src/leaderless/core/slot-batch.ts';
-import type { NodeRules } from './model-node.ts';
+import type { NodeRules } from './node-rules.ts';
 import type { ProcessOptions } from './process.ts';
 
 /** What differs from what ships. */

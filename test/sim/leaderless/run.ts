@@ -9,8 +9,9 @@ import { removedLines, runClient } from './clients.ts';
 import { Deletions } from './deletions.ts';
 import { Ledger } from './ledger.ts';
 import type { Wire } from './link.ts';
-import { ModelNode, SERVER_RULES } from './model-node.ts';
-import type { NodeRules } from './model-node.ts';
+import { ModelNode } from './model-node.ts';
+import { SERVER_RULES } from './node-rules.ts';
+import type { NodeRules } from './node-rules.ts';
 import type { Setup } from './mutants.ts';
 import { SimulatedProcess } from './process.ts';
 
