@@ -2,6 +2,9 @@ import { bytesOf, exclusiveKey, laneOf, NodeFailure } from './requests.ts';
 import type { Lane, NodeReply, NodeRequest, NodeTransport } from './requests.ts';
 import type { Runtime } from '../runtime.ts';
 
+/** What waits behind a statement of its kind that carries more does so no longer than this: that one may hang. */
+const HELD_MS = 10;
+
 /** Called once, with what the node answered or why it did not. */
 export type Answer = (reply: NodeReply | NodeFailure) => void;
 
@@ -34,8 +37,9 @@ export class NodeQueue {
   #bytes = 0;
   #count = 0;
   #isScheduled = false;
-  /** When the oldest statements in flight were sent, on the monotonic clock. */
-  readonly #sentAt = new Set<{ readonly atMs: number }>();
+  /** Statements in flight: when each was sent, on the monotonic clock, and how many requests of which lane it carries. */
+  readonly #sent = new Set<{ readonly atMs: number; readonly lane: Lane; readonly requests: number }>();
+  #isWaking = false;
 
   constructor(name: string, transport: NodeTransport, runtime: Runtime, limits: QueueLimits) {
     this.name = name;
@@ -56,7 +60,7 @@ export class NodeQueue {
   /** For how long the oldest statement in flight has not been answered. */
   silentMs(): number {
     let oldest: number | null = null;
-    for (const { atMs } of this.#sentAt) oldest = oldest === null ? atMs : Math.min(oldest, atMs);
+    for (const { atMs } of this.#sent) oldest = oldest === null ? atMs : Math.min(oldest, atMs);
     return oldest === null ? 0 : this.#runtime.monotonicMs() - oldest;
   }
 
@@ -92,15 +96,41 @@ export class NodeQueue {
 
   #pump(): void {
     if (!this.#transport.isUp) return this.#refuseAll();
-    while (this.#inFlight < this.#limits.maxInFlight && this.#transport.idle > 0 && this.#lanes.size > 0) {
-      const batch = this.#take();
+    while (this.#inFlight < this.#limits.maxInFlight && this.#transport.idle > 0) {
+      const ready = this.#ready();
+      if (ready === null) return;
+      const batch = this.#take(...ready);
       this.#inFlight += 1;
-      void this.#send(batch);
+      void this.#send(ready[0], batch);
     }
   }
 
-  #take(): readonly Waiting[] {
-    const [lane, waiting] = this.#lanes.entries().next().value ?? ['', []];
+  /**
+   * Whose turn it is: who waits longest, but for those behind a statement of their lane that carries more than they are. Each
+   * statement costs as much as many requests in one, and most of the callers in flight ask again with its answer.
+   */
+  #ready(): readonly [Lane, readonly Waiting[]] | null {
+    const nowMs = this.#runtime.monotonicMs();
+    for (const [lane, waiting] of this.#lanes) {
+      let leftMs = 0;
+      for (const { atMs, lane: other, requests } of this.#sent)
+        if (other === lane && requests > waiting.length) leftMs = Math.max(leftMs, atMs + HELD_MS - nowMs);
+      if (leftMs <= 0) return [lane, waiting];
+      this.#wakeAfter(leftMs);
+    }
+    return null;
+  }
+
+  #wakeAfter(delayMs: number): void {
+    if (this.#isWaking) return;
+    this.#isWaking = true;
+    this.#runtime.after(delayMs, () => {
+      this.#isWaking = false;
+      this.#pump();
+    });
+  }
+
+  #take(lane: Lane, waiting: readonly Waiting[]): readonly Waiting[] {
     this.#lanes.delete(lane);
     const { batch, rest } = cutBatch(waiting, this.#limits.maxKeys);
     // Behind the other lanes.
@@ -110,9 +140,9 @@ export class NodeQueue {
     return batch;
   }
 
-  async #send(batch: readonly Waiting[]): Promise<void> {
-    const sent = { atMs: this.#runtime.monotonicMs() };
-    this.#sentAt.add(sent);
+  async #send(lane: Lane, batch: readonly Waiting[]): Promise<void> {
+    const sent = { atMs: this.#runtime.monotonicMs(), lane, requests: batch.length };
+    this.#sent.add(sent);
     let replies: readonly (NodeReply | NodeFailure)[];
     try {
       replies = await this.#transport.send(batch.map(({ request }) => request));
@@ -126,9 +156,10 @@ export class NodeQueue {
             });
       replies = batch.map(() => failure);
     }
-    this.#sentAt.delete(sent);
+    this.#sent.delete(sent);
     this.#inFlight -= 1;
-    this.#pump();
+    // With what those who are answered now ask next.
+    this.#schedule();
     batch.forEach(({ answer }, index) => {
       answer(replies[index] ?? new NodeFailure(`${this.name} left a request unanswered`, { wasSent: true }));
     });
