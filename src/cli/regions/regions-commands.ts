@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { compareSettled } from '../../multi-leader/compare.ts';
 import type { Comparison } from '../../multi-leader/compare.ts';
@@ -136,7 +137,11 @@ function addJoinCommand(regions: Command, state: State): void {
     .command('add')
     .description('let an empty region join, while the others go on writing')
     .argument('<region>', 'its name')
-    .requiredOption('--url <url>', 'its PostgreSQL, with the tables of the others and no rows')
+    .addOption(
+      new Option('--url <url>', 'its PostgreSQL, with the tables of the others and no rows')
+        .env('LOCKSTEP_URL')
+        .makeOptionMandatory(),
+    )
     .option('--host <host>', 'where its process will answer', '127.0.0.1')
     .option('--api-port <port>', 'the port of that', Number, 7451)
     .option(...state)
