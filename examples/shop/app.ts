@@ -95,7 +95,9 @@ async function answerError(error: Error, c: Context, onError: AppOptions['onErro
   const title =
     status === 503 ? 'One moment, please' : status === 404 ? 'There is nothing here' : 'That did not work';
   const link =
-    status === 503 ? { href: c.req.path, label: 'Try again' } : { href: '/', label: 'Back to the shop' };
+    status === 503
+      ? { href: `/${c.req.path.replace(/^[/\\]+/, '')}`, label: 'Try again' }
+      : { href: '/', label: 'Back to the shop' };
   const body = renderNotice(title, message, link);
   return c.html(await renderPage({ title, account: null, cartCount: 0, body }), status);
 }

@@ -1,3 +1,6 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock/system-clock.ts';
 import { OutcomeTable } from '../../src/client/transaction/outcome.ts';
@@ -39,6 +42,25 @@ afterEach(async () => {
 
 function open(options: LockstepOptions = {}): LockstepPool {
   return connect({ connectionString: proxy.url, ...options });
+}
+
+async function asSuperuser(text: string): Promise<void> {
+  const file = await readFile(join(cluster.folder, 'cluster.json'), 'utf8');
+  const { secrets } = JSON.parse(file) as { readonly secrets: { readonly superuser: string } };
+  const [node] = cluster.nodes;
+  const client = new pg.Client({
+    host: node?.host,
+    port: node?.port,
+    user: 'lockstep',
+    password: secrets.superuser,
+    database: new URL(cluster.url).pathname.slice(1),
+  });
+  await client.connect();
+  try {
+    await client.query(text);
+  } finally {
+    await client.end();
+  }
 }
 
 const WRITE = `INSERT INTO effect AS e VALUES ($1, 1) ON CONFLICT (id) DO UPDATE SET count = e.count + 1
@@ -283,6 +305,28 @@ describe('a key', () => {
       direct.transaction(async (transaction) => transaction.query('SELECT 1'), { idempotencyKey: 'both' }),
     ]);
   });
+});
+
+it('runs no code of a role that made the table first', async () => {
+  await direct.query('DROP SCHEMA IF EXISTS lockstep CASCADE');
+  await asSuperuser(`CREATE ROLE mallory; CREATE SCHEMA lockstep AUTHORIZATION mallory;
+    CREATE TABLE lockstep.outcome (key text PRIMARY KEY, attempt text NOT NULL, result json,
+      repeats int NOT NULL DEFAULT 0, created_at timestamptz NOT NULL DEFAULT now());
+    ALTER TABLE lockstep.outcome OWNER TO mallory;
+    GRANT USAGE ON SCHEMA lockstep TO app; GRANT ALL ON lockstep.outcome TO app`);
+  await using fresh = new AsyncDisposableStack();
+  const other = fresh.adopt(connect(cluster.url), (opened) => opened.end());
+  const call = (): Promise<unknown> =>
+    other.transaction(async (transaction) => transaction.query('SELECT 1'), { idempotencyKey: 'trap' });
+  try {
+    await expect(call()).rejects.toMatchObject({ code: 'CONFIG_INVALID', outcome: 'not-applied' });
+    await asSuperuser('ALTER SCHEMA lockstep OWNER TO CURRENT_USER');
+    await expect(call()).rejects.toMatchObject({ code: 'CONFIG_INVALID', outcome: 'not-applied' });
+    await asSuperuser('ALTER TABLE lockstep.outcome OWNER TO CURRENT_USER');
+    await call();
+  } finally {
+    await asSuperuser('DROP SCHEMA lockstep CASCADE; DROP ROLE mallory');
+  }
 });
 
 describe('transaction()', () => {

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { connectToLeader } from '../../src/logical/endpoints.ts';
+import { ensurePublication } from '../../src/logical/follow/source.ts';
 import { openSession } from '../../src/multi-leader/sessions.ts';
 import { openLink } from '../../src/logical/follow/initial-copy.ts';
 import { compareTables } from '../../src/logical/compare/compare.ts';
@@ -27,6 +28,19 @@ afterAll(async () => servers[Symbol.asyncDispose]());
 
 const follow = (name: string, tables: string): RunningFollow =>
   new RunningFollow({ from: source.url, to: target.url, name, tables: parseTables(tables) });
+
+it('takes no publication of another role, who could leave tables out', async () => {
+  await source.client.query(`CREATE TABLE planted (id int PRIMARY KEY); CREATE ROLE planter;
+    CREATE PUBLICATION planted_by_another`);
+  const ensure = (): Promise<void> =>
+    ensurePublication(source.client, 'planted_by_another', parseTables('planted'));
+  const { rows } = await source.client.query<{ name: string }>('SELECT current_database() AS name');
+  await source.client.query(`GRANT CREATE ON DATABASE "${rows[0]?.name}" TO planter`);
+  await source.client.query('ALTER PUBLICATION planted_by_another OWNER TO planter');
+  await expect(ensure()).rejects.toMatchObject({ code: 'CONFIG_INVALID', details: { owner: 'planter' } });
+  await source.client.query('ALTER PUBLICATION planted_by_another OWNER TO CURRENT_USER');
+  await ensure();
+});
 
 it("writes as a superuser with the rights of the tables' owner", async () => {
   await source.client.query('CREATE TABLE owned (id int PRIMARY KEY, n int, tags text[], note text)');

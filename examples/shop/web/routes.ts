@@ -242,18 +242,18 @@ async function handleSignUp(c: ShopContext): Promise<Response> {
   const { session } = c.get('visitor');
   const form = await c.req.parseBody();
   const next = readNext(form['next']);
-  const refuse = (problem: string): Promise<Response> => {
+  const refuse = (problem: string, status: 400 | 409 = 400): Promise<Response> => {
     const typed = { next, email: String(form['email'] ?? ''), name: String(form['name'] ?? '') };
     return show(c, {
       title: 'Create an account',
       body: renderSignInPage('sign-up', { ...typed, problem }),
-      status: 400,
+      status,
     });
   };
   const input = accountInput.safeParse(form);
   if (!input.success) return refuse(describeProblems(input.error));
   const account = await createAccount(session, input.data);
-  if (account === null) return refuse('There is an account with this address already. Sign in instead.');
+  if (account === null) return refuse('There is an account with this address already. Sign in instead.', 409);
   rememberSignIn(c, await signIn(session, account.id));
   return c.redirect(next, 303);
 }

@@ -39,6 +39,19 @@ const CREATE_TABLE_SQL = `DO $$ BEGIN
       created_at timestamptz NOT NULL DEFAULT now());
     CREATE INDEX outcome_created_at ON lockstep.outcome USING brin (created_at);
   END IF;
+  -- A trigger of whoever owns it would run as this role.
+  IF EXISTS (
+    SELECT FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (VALUES (c.relowner), (n.nspowner)) AS of(owner)
+    JOIN pg_catalog.pg_roles AS r ON r.oid = of.owner
+    JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
+    WHERE n.nspname = 'lockstep' AND c.relname = 'outcome' AND NOT r.rolsuper
+      AND r.oid NOT IN (d.datdba, 'pg_database_owner'::pg_catalog.regrole::pg_catalog.oid)
+      AND r.rolname <> CURRENT_USER)
+  THEN RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+    MESSAGE = 'schema or table lockstep.outcome belongs to another role';
+  END IF;
 END $$`;
 
 const SWEEP_BATCH = 1000;
@@ -65,6 +78,7 @@ export class OutcomeTable {
   readonly #prefix = randomUUID();
   readonly clock: Clock;
   #attempts = 0;
+  #isTrusted = false;
   #lastSweepMs: number;
 
   constructor(retentionMs: number, clock: Clock, runOnLeader: RunOnLeader) {
@@ -84,10 +98,16 @@ export class OutcomeTable {
     return `${this.#prefix}/${this.#attempts}`;
   }
 
-  /** Throws CONFIG_INVALID when the role may not create it. */
+  /** Before this pool's first claim: what another role has made would run that role's code. Throws as `create()`. */
+  async trust(): Promise<void> {
+    if (!this.#isTrusted) await this.create();
+  }
+
+  /** Throws CONFIG_INVALID when the role may not create it, and when another role owns it. */
   async create(): Promise<void> {
     try {
       await this.#runOnLeader(CREATE_TABLE_SQL);
+      this.#isTrusted = true;
     } catch (error) {
       if (codeOf(error) === INSUFFICIENT_PRIVILEGE) throw tableRefused(error);
       // Another pool has just created it: a server process that waited for the lock may still remember that
@@ -245,7 +265,7 @@ export function keepableResult(result: QueryResult | null): QueryResult {
 function tableRefused(cause: unknown): LockstepError {
   return new LockstepError(
     'CONFIG_INVALID',
-    'An idempotencyKey needs the table lockstep.outcome, and this role may not create or use it; let an owner run the SQL of docs/client.md, "Commit outcomes".',
+    'An idempotencyKey needs the table lockstep.outcome, owned by this role, a superuser or the database\'s owner, that this role may use; let an owner run the SQL of docs/client.md, "Commit outcomes".',
     { cause },
   );
 }

@@ -91,6 +91,7 @@ async function runKeyed(
   }
   const { limits, traffic } = parts.runner.parts;
   const call = parts.outcomes.call(key, limits.failoverTimeoutMs);
+  await parts.outcomes.trust();
   const attempt = async (active: ActiveTransaction): Promise<unknown> => {
     const claim = call.readClaim(await withCallersFrame(active.claim(call.claimStatements())));
     const value = claim.kind === 'own' ? await fn(active) : claim.value;

@@ -83,8 +83,21 @@ export async function ensurePublication(
   publication: string,
   tables: readonly TableName[],
 ): Promise<void> {
-  const known = await client.query('SELECT FROM pg_publication WHERE pubname = $1', [publication]);
   const name = quoteIdentifier(publication);
+  const known = await client.query<{ owner: string | null }>(
+    `SELECT (SELECT rolname FROM pg_roles r WHERE r.oid = p.pubowner AND NOT r.rolsuper
+                AND r.rolname <> current_user) AS owner
+       FROM pg_publication p WHERE pubname = $1`,
+    [publication],
+  );
+  const owner = known.rows[0]?.owner ?? null;
+  if (owner !== null) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Drop publication ${name} of the source, or give it to the user of --from: it belongs to "${owner}", who could take tables out of it without a word.`,
+      { details: { publication, owner } },
+    );
+  }
   if (known.rowCount === 0) {
     // From 18 on, a full replica identity with a generated column that is not published makes updates fail.
     const isNew = (await readServerVersion(client)) >= GENERATED_COLUMNS_VERSION;
