@@ -132,9 +132,11 @@ export class Region {
     }
     const client = await this.#openControl();
     const names = regions.map((region) => region.name);
-    const shapes = new Map(
-      await prepareRegion(client, { name, names, left: this.#options.left ?? [], definition }),
-    );
+    const { left = [] } = this.#options;
+    const prepared = prepareRegion(client, { name, names, left, definition });
+    // Its connection would keep a process that has nothing to run.
+    prepared.catch(() => client.end().catch(() => undefined));
+    const shapes = new Map(await prepared);
     const { promiseKey } = await readRegionWords(client);
     this.#work.push(
       this.#keep('own reader', () => this.#readOwnAnew(shapes, promiseKey)),

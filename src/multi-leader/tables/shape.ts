@@ -163,23 +163,33 @@ export async function readShapes(
     if (problem !== null) problems.push(`${name} ${problem}`);
     else shapes.set(name, { ...shapeOf(name, row, rules), resolves });
   }
-  for (const one of [...except, ...Object.keys(tables)])
-    if (
+  const unknown = [...except, ...Object.keys(tables)].filter(
+    (one) =>
       !rows.some(
         ({ schema, table }) => one === `${schema}.${table}` || (schema === 'public' && one === table),
-      )
-    )
-      problems.push(`${one} is in the definition, and no table has that name`);
+      ),
+  );
   const references = await readReferences(client, foreignKeys, new Set(shapes.keys()));
-  problems.push(...references.problems);
-  if (problems.length > 0) {
-    throw new LockstepError(
-      'CONFIG_INVALID',
-      `These tables cannot be shared by regions; change them, or name them in "except": ${problems.join('; ')}.`,
-      { details: { problems } },
-    );
-  }
+  refuse(problems, [
+    ...unknown.map((one) => `${one} is in the definition, and no table has that name`),
+    ...references.problems,
+  ]);
   return linkShapes(shapes, references.byTable);
+}
+
+/** What is wrong with a table and what is wrong with a definition have remedies of their own. */
+function refuse(tables: readonly string[], definition: readonly string[]): void {
+  if (tables.length + definition.length === 0) return;
+  const sentences: string[] = [];
+  if (tables.length > 0)
+    sentences.push(
+      `These tables cannot be shared by regions; change them, or name them in "except": ${tables.join('; ')}.`,
+    );
+  if (definition.length > 0)
+    sentences.push(`Correct the definition, or what it names: ${definition.join('; ')}.`);
+  throw new LockstepError('CONFIG_INVALID', sentences.join(' '), {
+    details: { problems: [...tables, ...definition] },
+  });
 }
 
 function linkShapes(
