@@ -52,6 +52,13 @@ function checkPlace(config: RegionsConfig, place: RegionPlace): RegionsConfig {
     throw new LockstepError('CONFIG_INVALID', `Give the new region another name: ${place.name} ${has}.`);
   }
   parseRegionNames([...names, place.name]);
+  const twin = presentRegions(config).find((one) => one.host === place.host && one.apiPort === place.apiPort);
+  if (twin !== undefined) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Give the new region another --api-port or --host: ${twin.name} answers at ${place.host}:${place.apiPort}.`,
+    );
+  }
   const wanted = { ...config, regions: [...config.regions, place] };
   return parseRegions(JSON.stringify(wanted), 'regions.json with the new region');
 }

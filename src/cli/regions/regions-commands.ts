@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { compareSettled } from '../../multi-leader/compare.ts';
 import type { Comparison } from '../../multi-leader/compare.ts';
 import { openSession } from '../../multi-leader/sessions.ts';
 import { readShapes } from '../../multi-leader/tables/shape.ts';
+import { parsePort } from '../dev/ports.ts';
 import { addRegion, giveUpRegion } from './add-command.ts';
 import { askLink, askStatus } from './ask-region.ts';
 import { readConflicts, renderConflicts } from './conflicts-command.ts';
@@ -51,7 +52,7 @@ export function addRegionsCommands(program: Command, state: State): void {
     .command('compare')
     .description('compare the shared tables of all regions row by row')
     .option(...state)
-    .option('--patience <seconds>', 'how long to wait for what is under way', Number, 10)
+    .option('--patience <seconds>', 'how long to wait for what is under way', parseAmount, 10)
     .option(...json)
     .action(async (options: Options & { patience: number }) => {
       const comparison = await compareAll(await readRegions(options.state), options.patience * 1_000);
@@ -64,7 +65,7 @@ export function addRegionsCommands(program: Command, state: State): void {
     .option(...state)
     .option('--region <name>', 'whose log to read (default the first)')
     .option('--table <name>', 'only of this table')
-    .option('--limit <n>', 'how many at most', Number, 20)
+    .option('--limit <n>', 'how many at most', parseAmount, 20)
     .option(...json)
     .action(async (options: Options & { region?: string; table?: string; limit: number }) => {
       const { state: folder, limit, region = null, table = null } = options;
@@ -78,7 +79,7 @@ export function addRegionsCommands(program: Command, state: State): void {
     .option(...state)
     .option('--region <name>', 'whose log to read (default the first)')
     .option('--table <name>', 'only of this table')
-    .option('--limit <n>', 'how many at most, the newest', Number, 1_000)
+    .option('--limit <n>', 'how many at most, the newest', parseAmount, 1_000)
     .option(...json)
     .action(
       async (
@@ -143,10 +144,10 @@ function addJoinCommand(regions: Command, state: State): void {
         .makeOptionMandatory(),
     )
     .option('--host <host>', 'where its process will answer', '127.0.0.1')
-    .option('--api-port <port>', 'the port of that', Number, 7451)
+    .option('--api-port <port>', 'the port of that', parsePort, 7451)
     .option(...state)
     .option('--from <name>', 'whose rows are copied (default the first)')
-    .option('--patience <seconds>', 'how long to wait for what is under way', Number, 120)
+    .option('--patience <seconds>', 'how long to wait for what is under way', parseAmount, 120)
     .option('--give-up', 'undo what an interrupted one has left behind', false)
     .option('--json', 'print one JSON document', false)
     .action(async (name: string, options: AddWords) => {
@@ -161,6 +162,14 @@ function addJoinCommand(regions: Command, state: State): void {
       const said = `${name} has all that the others have. Copy regions.json beside all of them, start ${name} with "lockstep regions run ${name}", and start the processes of ${others.join(', ')} again, one after the other: until then they forget nothing, and do not get what is written in ${name}.`;
       print(options, { joined: name, regions: others }, () => said);
     });
+}
+
+const MOST = 1_000_000;
+
+function parseAmount(text: string): number {
+  const amount = Number(text);
+  if (/^\d+$/.test(text) && amount >= 1 && amount <= MOST) return amount;
+  throw new InvalidArgumentError(`It is a whole number from 1 to ${MOST}.`);
 }
 
 function print(options: Options, document: unknown, render: () => string): void {

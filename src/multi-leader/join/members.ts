@@ -46,7 +46,7 @@ export async function countNewcomer(client: pg.Client, name: string): Promise<vo
     if (row !== undefined && row.joining !== name) {
       throw new LockstepError(
         'CONFIG_INVALID',
-        `Let ${row.joining} join first, or give it up with "lockstep regions add ${row.joining} --give-up": region ${row.own} waits for it.`,
+        `Let ${row.joining} join first, or give it up with "lockstep regions add ${row.joining} --url <its URL> --give-up": region ${row.own} waits for it.`,
       );
     }
     await client.query('COMMIT');

@@ -53,7 +53,7 @@ export class Pruner {
   get trouble(): string | null {
     return this.#waitsFor === null
       ? null
-      : `nothing is forgotten while ${this.#waitsFor} joins: start this process again once it has, or give it up with "lockstep regions add ${this.#waitsFor} --give-up"`;
+      : `nothing is forgotten while ${this.#waitsFor} joins: start this process again once it has, or give it up with "lockstep regions add ${this.#waitsFor} --url <its URL> --give-up"`;
   }
 
   /**
