@@ -297,7 +297,7 @@ export class Region {
     });
     this.#own = own;
     try {
-      await own.run();
+      if (!this.#stopping.signal.aborted) await own.run();
     } finally {
       this.#own = null;
       await Promise.all([client, marks].map((one) => one.end().catch(() => undefined)));

@@ -56,6 +56,7 @@ export class OwnReader {
   readonly #reader: IncomingReader;
   readonly #waiting = new Map<string, { resolve(): void; reject(error: Error): void }>();
   #stream: ChangeStream | null = null;
+  #isClosed = false;
 
   constructor(options: OwnReaderOptions) {
     this.#options = options;
@@ -74,6 +75,8 @@ export class OwnReader {
       applicationName: 'lockstep regions own reader',
     });
     this.#stream = stream;
+    // It was told to end while the stream was being opened.
+    if (this.#isClosed) stream.close();
     const open: TransactionPart[] = [];
     try {
       for (;;) {
@@ -91,6 +94,7 @@ export class OwnReader {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#stream?.close();
   }
 
