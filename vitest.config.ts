@@ -3,7 +3,7 @@ import { defineConfig, type ViteUserConfig } from 'vitest/config';
 /** By itself vitest would leave one core idle, which is half of a small machine. */
 const TWO_AT_ONCE = { maxWorkers: 2 };
 
-/** Those that start PostgreSQL wait for it a good deal, but three files at once took a small machine no less time in all. */
+/** Those that start PostgreSQL wait for it a good deal, but three files at once crowd a small machine, and calls there run out of their time. */
 const WITH_POSTGRES = { ...TWO_AT_ONCE, sequence: { groupOrder: 1 } };
 
 /** One project per kind of test. */
