@@ -100,7 +100,8 @@ export class OutcomeTable {
 
   /** Before this pool's first claim: what another role has made would run that role's code. Throws as `create()`. */
   async trust(): Promise<void> {
-    if (!this.#isTrusted) await this.create();
+    // One that appeared while it was being created has not been looked at yet.
+    for (let look = 0; look < 2 && !this.#isTrusted; look += 1) await this.create();
   }
 
   /** Throws CONFIG_INVALID when the role may not create it, and when another role owns it. */
