@@ -1,10 +1,13 @@
+import { execFile } from 'node:child_process';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { startTestCluster } from '../../src/testing/cluster.ts';
 import { until } from './fixture.ts';
 import { expectWritesToOutlive, giveNewVote, untilOnlyAVoteIsMissing } from './missing-vote.ts';
 import { onLeader } from './numbered-writes.ts';
+import { CLI } from './server-machine.ts';
 
 describe('a node whose folder was lost', () => {
   it('follows again without a vote, and a person says what is true when a majority lost theirs', async () => {
@@ -25,6 +28,17 @@ describe('a node whose folder was lost', () => {
     await cluster.kill(other);
     await until('nobody leads', async () => (await cluster.status()).leader === null);
     expect(await readFile(join(folder, 'consensus.json'), 'utf8')).toContain('"isAdmitted":false');
+    for (const words of [
+      ['restart', lost],
+      ['node', 'remove', lost],
+    ]) {
+      const asked = promisify(execFile)(process.execPath, [CLI, ...words, '--state', cluster.folder]);
+      await expect(asked).rejects.toMatchObject({
+        stderr: expect.stringMatching(
+          /^lockstep: Do what "lockstep status" says.*nobody leads.*Nothing was changed\.$/m,
+        ),
+      });
+    }
 
     // Of three, two have lost their votes now: only a person can say that what the third knows is the truth.
     await rm(join(cluster.folder, 'nodes', other), { recursive: true });

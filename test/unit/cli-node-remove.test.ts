@@ -1,5 +1,9 @@
 import { expect, test } from 'vitest';
-import { describeAdded, describeLastFailover } from '../../src/cli/commands/node-command.ts';
+import {
+  describeAdded,
+  describeLastFailover,
+  describeOpenRescue,
+} from '../../src/cli/commands/node-command.ts';
 import type { NodeConfig } from '../../src/leader-follower/config/config.ts';
 
 function nodes(...voters: readonly boolean[]): NodeConfig[] {
@@ -18,6 +22,14 @@ test.each([
   ['one of two, where there was no failover before', nodes(true, true), 'n2'],
 ])('%s goes without a warning', (_, all, name) => {
   expect(describeLastFailover(all, name)).toBeNull();
+});
+
+test('a node whose rescue is on stays, and is told how to end that first', () => {
+  expect(describeOpenRescue({ node: 'n4', phase: 'open' })).toMatch(
+    /^Close the rescue on n4 first \("lockstep rescue close --node n4"\), or pass --force: .*Nothing was changed\.$/,
+  );
+  expect(describeOpenRescue({ node: 'n4', phase: 'held' })).toContain('a rescue is held there');
+  expect(describeOpenRescue({ node: 'n4', phase: 'idle' })).toBeNull();
 });
 
 test('a delayed node is not to be added to what the app connects to, and not offered a vote', () => {

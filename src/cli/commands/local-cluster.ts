@@ -1,4 +1,5 @@
 import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { readClusterConfig } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig } from '../../leader-follower/config/config.ts';
 import { LockstepError } from '../../model/errors.ts';
@@ -7,6 +8,10 @@ import type { Topology } from '../../model/topology.ts';
 import { askAgent } from './agent-request.ts';
 import { appUrl, readRunFile } from '../dev/cluster-folder.ts';
 import { DEFAULT_STATE_DIR } from './cluster-place.ts';
+
+/** A failover is over by then. */
+const LEADER_WAIT_MS = 10_000;
+const LOOK_MS = 100;
 
 /** A cluster that `lockstep dev` runs on this machine. */
 export interface LocalCluster {
@@ -98,4 +103,28 @@ export async function fetchTopology(config: ClusterConfig): Promise<Topology> {
     `None of ${config.nodes.map(({ name }) => name).join(', ')} answers for cluster ${config.name}. Start their agents ("npm start", "lockstep dev", or the service on their servers); nodes that were added later must be in this cluster.json to be found.`,
     { retryable: true },
   );
+}
+
+/**
+ * The picture while somebody leads; waits for a failover that is under way. Throws NO_LEADER where nobody comes to lead;
+ * `why` says what a leader is wanted for.
+ */
+export async function topologyWithLeader(
+  config: ClusterConfig,
+  why: string,
+): Promise<Topology & { readonly leader: string }> {
+  const deadline = performance.now() + LEADER_WAIT_MS;
+  for (;;) {
+    const topology = await fetchTopology(config);
+    const { leader } = topology;
+    if (leader !== null) return { ...topology, leader };
+    if (performance.now() > deadline) {
+      throw new LockstepError(
+        'NO_LEADER',
+        `Do what "lockstep status" says, and try again: nobody leads, ${why}. Nothing was changed.`,
+        { retryable: true },
+      );
+    }
+    await delay(LOOK_MS);
+  }
 }

@@ -4,14 +4,16 @@ import type { Command } from 'commander';
 import { findNode, readClusterConfig } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/config.ts';
 import type { NodeCommand } from '../../leader-follower/members/node-keeper.ts';
+import type { RescueStatus } from '../../leader-follower/delayed/rescue.ts';
 import type { NodeStatus } from '../../leader-follower/report/status.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { parseNodeId } from '../../model/node.ts';
 import { askAgent, askForNodes } from './agent-request.ts';
 import { readRunFile } from '../dev/cluster-folder.ts';
 import { lackingWithout } from './core/waiting-writes.ts';
-import { fetchTopology } from './local-cluster.ts';
+import { fetchTopology, topologyWithLeader } from './local-cluster.ts';
 import { print, readConfig } from './plan-commands.ts';
+import { rescueStatus } from '../rescue/rescue-node.ts';
 import { choosePorts, parsePort } from '../dev/ports.ts';
 import { CONFIG, configPathOf, STATE, stateDirOf } from './cluster-place.ts';
 import type { ClusterPlace } from './cluster-place.ts';
@@ -72,7 +74,7 @@ export function addNodeCommands(program: Command): void {
     .command('remove')
     .description('one node less; its PostgreSQL is stopped, and its data folder stays')
     .argument('<name>', 'it may be dead')
-    .option('--force', 'also where no failover would be possible without it', false)
+    .option('--force', 'also where no failover would be possible without it, or its rescue is open', false)
     .option(...STATE)
     .option(...CONFIG)
     .action((name: string, options: ClusterPlace & { force: boolean }) =>
@@ -213,10 +215,25 @@ export function describeLastFailover(nodes: readonly NodeConfig[], name: string)
   return `Give another node a vote first ("lockstep node grant-vote"), or pass --force: without ${name}, ${votes} left (${left.map((node) => node.name).join(', ')}), and no failover is possible.`;
 }
 
+/** Why a node whose rescue is on is not removed; null where none is. */
+export function describeOpenRescue({ node, phase }: Pick<RescueStatus, 'node' | 'phase'>): string | null {
+  if (phase === 'idle') return null;
+  return `Close the rescue on ${node} first ("lockstep rescue close --node ${node}"), or pass --force: a rescue is ${phase} there, and what it shows is gone with the node. Nothing was changed.`;
+}
+
+/** Of a node that does not answer nothing is known, and nobody reads a past there. */
+async function whyStays(config: ClusterConfig, name: string): Promise<string | null> {
+  const nodes = (await askForNodes(config)) ?? config.nodes;
+  const node = nodes.find((candidate) => candidate.name === name);
+  const rescue = node?.delay === undefined ? null : await rescueStatus(config, node).catch(() => null);
+  return (rescue && describeOpenRescue(rescue)) ?? describeLastFailover(nodes, name);
+}
+
 async function removeNode(name: string, place: ClusterPlace, isForced: boolean): Promise<void> {
   const config = await readConfig(place);
-  const warning = describeLastFailover((await askForNodes(config)) ?? config.nodes, name);
-  if (warning !== null && !isForced) throw new LockstepError('CONFIG_INVALID', warning);
+  await topologyWithLeader(config, `who could take ${name} out of the list`);
+  const obstacle = isForced ? null : await whyStays(config, name);
+  if (obstacle !== null) throw new LockstepError('CONFIG_INVALID', obstacle);
   if (config.nodes.find((node) => node.name === name)?.voter === true)
     await changeNodes(config, { kind: 'revoke-vote', name });
   if (config.nodes.find((node) => node.name === name)?.isLeaving !== true)

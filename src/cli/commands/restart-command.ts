@@ -6,7 +6,7 @@ import type { NodeStatus } from '../../leader-follower/report/status.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { Topology } from '../../model/topology.ts';
 import { askAgent } from './agent-request.ts';
-import { fetchTopology } from './local-cluster.ts';
+import { fetchTopology, topologyWithLeader } from './local-cluster.ts';
 import { print, readConfig } from './plan-commands.ts';
 import { handOver } from './switchover-command.ts';
 import { CONFIG, STATE } from './cluster-place.ts';
@@ -17,6 +17,7 @@ const RESTART_TIMEOUT_MS = 180_000;
 const CATCH_UP_TIMEOUT_MS = 300_000;
 /** Whoever waits longer is told for what. */
 const TELL_AFTER_MS = 3_000;
+const WHY_LEADER = 'and what is restarted could not catch up with anyone';
 /** As close as a switchover wants its successor. */
 const CLOSE_BYTES = 1_048_576;
 
@@ -41,7 +42,7 @@ export function addRestartCommand(program: Command): void {
 
 /** Followers first, then the leader, which hands over before. Stops at the first failure. */
 async function restartInTurn(config: ClusterConfig, wanted: readonly string[] | null): Promise<void> {
-  const { leader } = await fetchTopology(config);
+  const { leader } = await topologyWithLeader(config, WHY_LEADER);
   const names = wanted ?? config.nodes.filter((node) => !node.witness).map((node) => node.name);
   const order = names.toSorted((a, b) => Number(a === leader) - Number(b === leader));
   for (const [index, name] of order.entries()) {
@@ -67,13 +68,12 @@ async function restartInTurn(config: ClusterConfig, wanted: readonly string[] | 
   }
 }
 
-/** Resolves when somebody leads, and each of `names` leads or streams from there and is close. */
+/** Resolves when each of `names` leads or streams from there and is close. Throws NO_LEADER where nobody comes to lead. */
 async function untilReady(config: ClusterConfig, names: readonly string[]): Promise<void> {
   const startedAtMs = performance.now();
   let told = '';
   for (;;) {
-    const topology = await fetchTopology(config).catch(() => null);
-    const lacking = topology === null ? 'no agent answers' : await findLacking(config, topology, names);
+    const lacking = await findLacking(config, await topologyWithLeader(config, WHY_LEADER), names);
     if (lacking === null) return;
     const waitedMs = performance.now() - startedAtMs;
     if (waitedMs > TELL_AFTER_MS && lacking !== told) {
@@ -95,7 +95,6 @@ async function findLacking(
   topology: Topology,
   names: readonly string[],
 ): Promise<string | null> {
-  if (topology.leader === null) return 'nobody leads';
   for (const name of names) {
     if (name === topology.leader) continue;
     const status: NodeStatus | null = await askAgent<NodeStatus>(config, findNode(config, name), {
