@@ -16,11 +16,14 @@ const UNITS: Readonly<Record<string, number>> = {
 export function parseDuration(text: string, what: string): number {
   const match = /^(\d{1,10})\s*(ms|s|m|min|h|d)$/.exec(text.trim());
   if (match === null) {
-    throw new LockstepError(
-      'CONFIG_INVALID',
-      `"${text}" is no duration for ${what}; write a number with a unit, like 30s, 10min, 1h or 2d.`,
-      { details: { text } },
-    );
+    const digits = /^\d{1,10}$/.exec(text.trim())?.[0];
+    const remedy =
+      digits === undefined
+        ? 'write a number with a unit, like 30s, 10min, 1h or 2d.'
+        : `write its unit: ${digits}s, ${digits}min or ${digits}h.`;
+    throw new LockstepError('CONFIG_INVALID', `"${text}" is no duration for ${what}; ${remedy}`, {
+      details: { text },
+    });
   }
   return Number(match[1]) * (UNITS[match[2] ?? ''] ?? 0);
 }

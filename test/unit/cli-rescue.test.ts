@@ -1,5 +1,7 @@
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
+import { addNodeCommands } from '../../src/cli/commands/node-command.ts';
+import { addDevCommand } from '../../src/cli/dev/dev-command.ts';
 import { addPolicyCommands } from '../../src/cli/policy/policy-command.ts';
 import { addRescueCommands } from '../../src/cli/rescue/rescue-commands.ts';
 import { delayedNode } from '../../src/cli/rescue/rescue-node.ts';
@@ -38,6 +40,8 @@ async function complaint(...words: readonly string[]): Promise<string> {
     .configureOutput({ writeErr: (text) => (said += text), writeOut: () => undefined });
   addRescueCommands(program);
   addPolicyCommands(program);
+  addNodeCommands(program);
+  addDevCommand(program);
   // Commands do not inherit these once they are made.
   for (const command of [program, ...program.commands, ...program.commands.flatMap((one) => one.commands)])
     command.exitOverride().configureOutput({ writeErr: (text) => (said += text), writeOut: () => undefined });
@@ -69,6 +73,13 @@ describe('a rescue', () => {
     expect(await complaint('rescue', 'open')).toMatch(/--before/);
     expect(await complaint('rescue', 'list', '--since', 'yesterday')).toMatch(/--since/);
     expect(await complaint('rescue', 'diff')).toMatch(/missing required argument/);
+    for (const words of [
+      ['dev', '--delayed', '10'],
+      ['node', 'add', 'n4', '--delay', '10'],
+    ])
+      expect(await complaint(...words)).toContain(
+        'is invalid. "10" is no duration for the delay; write its unit: 10s, 10min or 10h.\n',
+      );
   });
 });
 

@@ -15,6 +15,7 @@ import { fetchTopology, topologyWithLeader } from './local-cluster.ts';
 import { print, readConfig } from './plan-commands.ts';
 import { rescueStatus } from '../rescue/rescue-node.ts';
 import { choosePorts, parsePort } from '../dev/ports.ts';
+import { parseDelay } from './parse-delay.ts';
 import { CONFIG, configPathOf, STATE, stateDirOf } from './cluster-place.ts';
 import type { ClusterPlace } from './cluster-place.ts';
 
@@ -50,7 +51,11 @@ export function addNodeCommands(program: Command): void {
     .option('--port <port>', "PostgreSQL's port there", parsePort)
     .option('--agent-port <port>', "the agent's port there", parsePort)
     .option('--priority <n>', 'failoverPriority: 0 never leads', parsePriority, 1)
-    .option('--delay <duration>', 'stays so far behind on purpose (1h): to undo mistakes from, never to lead')
+    .option(
+      '--delay <duration>',
+      'stays so far behind on purpose (1h): to undo mistakes from, never to lead',
+      parseDelay,
+    )
     .option('--from <node>', "copies this follower, and follows it while that gets the leader's log")
     .option('--vote', 'give it a vote once it follows', false)
     .option(...STATE)

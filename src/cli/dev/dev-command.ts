@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { STATE } from '../commands/cluster-place.ts';
+import { parseDelay } from '../commands/parse-delay.ts';
 import { runDevRegions } from '../regions/dev-regions.ts';
 import { runDev } from './dev.ts';
 import { parsePort } from './ports.ts';
@@ -13,7 +14,11 @@ export function addDevCommand(program: Command): void {
     .option(...STATE)
     .option('--nodes <n>', 'how many nodes (default 3)', parseCount)
     .option('--witness', 'a node more that only votes, so that two with data suffice', false)
-    .option('--delayed <duration>', 'a node more that stays so far behind, to undo mistakes from, e.g. 10min')
+    .option(
+      '--delayed <duration>',
+      'a node more that stays so far behind, to undo mistakes from, e.g. 10min',
+      parseDelay,
+    )
     .option('--pg-port <port>', "PostgreSQL's first port (default 5441, else the next free ones)", parsePort)
     .option(
       '--dashboard-port <port>',
