@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { escapeIdentifier } from 'pg';
-import { LockstepError } from '../../model/errors.ts';
+import { codeOf, LockstepError } from '../../model/errors.ts';
 import { pipeCopy } from '../../postgres/copy/copy-pipe.ts';
 import { asOwner } from './as-owner.ts';
 import { findTable } from './tables.ts';
@@ -53,7 +53,7 @@ function rowText(alias: string, columns: readonly string[]): string {
  * Compares a table row by row, by its primary key; a table without one by whole rows, which can only be missing then.
  * Writes nothing but a temporary table on the delayed node. Which rows are the mistake's doing is told by PostgreSQL's
  * own marks: a row of the past carries the transaction that changed or removed it, though that never committed there.
- * Throws CONFIG_INVALID when the past has no such table.
+ * Throws CONFIG_INVALID when the past has no such table, or PostgreSQL does not understand `where`.
  */
 export async function compareTable(
   sides: RescueSides,
@@ -142,10 +142,18 @@ async function chooseRows(
     await past.query('COMMIT');
   } catch (error) {
     await past.query('ROLLBACK').catch(() => undefined);
-    throw error;
+    if (!OF_THE_CONDITION.includes(codeOf(error).slice(0, 2))) throw error;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Correct --where, of which PostgreSQL says: ${(error as Error).message}. Nothing was changed.`,
+      { cause: error },
+    );
   }
   return chosen;
 }
+
+/** Of SQLSTATE: what is not supported, cardinality, data, and syntax or access rules. Source: PostgreSQL documentation, "PostgreSQL Error Codes". */
+const OF_THE_CONDITION: readonly string[] = ['0A', '21', '22', '42'];
 
 /** `key`, `writer` and a hash of each row. */
 function fingerprints({ sql }: TableShape, key: readonly string[], columns: readonly string[]): string {
