@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { renderList } from '../../src/cli/rescue/rescue-text.ts';
 import { DangerJudge } from '../../src/leader-follower/delayed/core/danger.ts';
 import type { CatalogTable } from '../../src/leader-follower/delayed/core/danger.ts';
+import type { LogGap } from '../../src/leader-follower/delayed/log-arrival.ts';
 import { RowGrowth } from '../../src/leader-follower/delayed/core/row-growth.ts';
 import { TransactionReading } from '../../src/leader-follower/delayed/core/transactions.ts';
 import type { LoggedTransaction } from '../../src/leader-follower/delayed/core/transactions.ts';
@@ -190,6 +191,7 @@ describe('what looks like a mistake', () => {
       {
         node: 'n4',
         isCutOff: false,
+        gap: null,
         transactions: [late, held, ahead, { ...ahead, replaysAt: '2030-02-02T09:21:00Z' }],
       },
       Date.parse('2030-01-31T07:21:00Z'),
@@ -199,5 +201,15 @@ describe('what looks like a mistake', () => {
     expect(lines[2]).toMatch(/ on hold /);
     expect(lines[3]).toMatch(/ 9min 12s .*!! drops orders$/);
     expect(lines[4]).toMatch(/ 2d 2h /);
+  });
+
+  it('are not said to be none while more may come', () => {
+    const list = { node: 'n4', isCutOff: false, transactions: [] };
+    const text = (gap: LogGap | null): string | undefined => renderList({ ...list, gap }, 0).split('\n')[1];
+    expect(text(null)).toBe('Nothing was committed in that time.');
+    expect(text({ receivedLsn: '0/3000028', leaderLsn: '0/5000028' })).toMatch(
+      /^There is more to come: n4 has the log up to 0\/3000028, of 0\/5000028 on the leader\./,
+    );
+    expect(text({ receivedLsn: '0/3000028', leaderLsn: null })).toMatch(/^There may be more: .*nobody leads/);
   });
 });

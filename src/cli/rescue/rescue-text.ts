@@ -1,5 +1,6 @@
 import { formatDelay } from '../../model/duration.ts';
 import type { JudgedTransaction } from '../../leader-follower/delayed/core/danger.ts';
+import type { LogGap } from '../../leader-follower/delayed/log-arrival.ts';
 import type { RescueList } from '../../leader-follower/delayed/rescue-log.ts';
 import type { RescueStatus } from '../../leader-follower/delayed/rescue.ts';
 import type { TableComparison } from '../../leader-follower/rescue/compare.ts';
@@ -34,8 +35,16 @@ export function renderList(list: RescueList, nowMs: number): string {
     ...alignTable([['TIME (UTC)', 'TRANSACTION', 'TIME LEFT', 'ROWS', ''], ...lines]),
     ...(left > 0 ? [`… and ${left} more that look harmless; --json has them all.`] : []),
     ...(list.isCutOff ? ['The oldest are left out; narrow it with --since.'] : []),
-    ...(transactions.length === 0 ? ['Nothing was committed in that time.'] : []),
+    ...(list.gap === null ? [] : [describeGap(node, list.gap)]),
+    ...(transactions.length === 0 && list.gap === null ? ['Nothing was committed in that time.'] : []),
   ].join('\n');
+}
+
+function describeGap(node: string, { receivedLsn, leaderLsn }: LogGap): string {
+  const reach = `${node} has the log up to ${receivedLsn ?? 'nowhere'}`;
+  return leaderLsn === null
+    ? `There may be more: ${reach}, and nobody leads who could say whether that is all. See "lockstep status", and list again.`
+    : `There is more to come: ${reach}, of ${leaderLsn} on the leader. See "lockstep status", and list again.`;
 }
 
 /** Until the delayed node shows it, too. */

@@ -58,8 +58,9 @@ export function serveRescue(rescue: Rescue, betweenRounds: BetweenRounds): Rescu
     command: async (command) => {
       switch (command.kind) {
         case 'list':
-          return rescue.list(command.sinceMs);
+          return rescue.log.list(command.sinceMs);
         case 'open':
+          await rescue.log.untilAny();
           await betweenRounds.ask(() => rescue.open(command.before));
           return rescue.status();
         case 'close':

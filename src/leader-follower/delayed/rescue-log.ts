@@ -11,6 +11,8 @@ import type { CountWanted } from './core/row-growth.ts';
 import { NewestTransactions, TransactionReading } from './core/transactions.ts';
 import type { LoggedTransaction } from './core/transactions.ts';
 import type { DelayedNode } from './delayed-node.ts';
+import { untilAnyLog, untilArrived } from './log-arrival.ts';
+import type { LogGap } from './log-arrival.ts';
 import { canListLog, readCatalogs, readTransactions } from './log-reading.ts';
 import type { LogRange } from './log-reading.ts';
 import type { RescueBefore } from './rescue-command.ts';
@@ -28,6 +30,8 @@ export interface RescueList {
   readonly transactions: readonly JudgedTransaction[];
   /** There were too many: the oldest are left out. */
   readonly isCutOff: boolean;
+  /** More may have been committed before it was asked for; null when not. */
+  readonly gap: LogGap | null;
 }
 
 export interface RescueOptions {
@@ -49,6 +53,11 @@ export class RescueLog {
     this.#options = options;
   }
 
+  /** To be awaited before a rescue is opened, which no rounds go on beside: a node that was just copied anew has no log for a moment. */
+  untilAny(): Promise<boolean> {
+    return untilAnyLog({ ...this.#options, keeper: this.#options.delayed.keeper });
+  }
+
   /** What committed in the last `sinceMs`, or all that is kept. Throws as {@link readTransactions} does. */
   async list(sinceMs: number | null): Promise<RescueList> {
     const { node, local, delayed } = this.#options;
@@ -59,6 +68,7 @@ export class RescueLog {
       growth.add(transaction);
       if (transaction.atMs >= startMs && doesAnything(transaction)) newest.add(transaction);
     });
+    const gap = await this.#untilArrived();
     const range = await this.#range(startMs);
     await readTransactions({ range, ...local.programs, reading });
     const shown = await readCatalogs((database) => local.server.connect(database)).catch(() => []);
@@ -75,6 +85,7 @@ export class RescueLog {
     const delayMs = kind === 'delayed' ? delayed.delayMs : null;
     return {
       node: node.name,
+      gap,
       isCutOff: newest.isCutOff,
       transactions: newest.all.map((transaction) => {
         const isReplayed = kind !== 'apart' && parseLsn(transaction.lsn) < replayed;
@@ -120,9 +131,14 @@ export class RescueLog {
     await readTransactions({ range: rest, ...local.programs, reading }).catch(() => undefined);
   }
 
+  #untilArrived(): Promise<LogGap | null> {
+    return untilArrived({ ...this.#options, keeper: this.#options.delayed.keeper });
+  }
+
   /** Where to stop. Throws CONFIG_INVALID when there is no such point, or it has been passed. */
   async find(before: RescueBefore): Promise<RescueTarget> {
     const { node, local } = this.#options;
+    const gap = await this.#untilArrived();
     const range = await this.#range(0);
     const replayed = await this.#replayedUntil();
     if (before.kind === 'lsn') {
@@ -142,10 +158,10 @@ export class RescueLog {
     if (found === null) {
       if (before.kind === 'time')
         throw invalid(
-          `Nothing was committed at or after ${new Date(before.atMs).toISOString()} that ${node.name} has heard of; nothing was changed. See "lockstep rescue list".`,
+          `Nothing was committed at or after ${new Date(before.atMs).toISOString()} that ${node.name} has heard of${reach(gap)}; nothing was changed. See "lockstep rescue list".`,
         );
       throw invalid(
-        `There is no committed transaction ${before.xid} in the log that ${node.name} keeps; nothing was changed. See "lockstep rescue list".`,
+        `There is no committed transaction ${before.xid} in the log that ${node.name} keeps${reach(gap)}; nothing was changed. See "lockstep rescue list".`,
       );
     }
     if (parseLsn(found.lsn) < replayed) throw this.#passed(what);
@@ -189,7 +205,9 @@ export class RescueLog {
     const history = keeper.timeline === null ? null : ((await archive?.history(keeper.timeline)) ?? null);
     const [first] = segments;
     if (archive === null || history === null || first === undefined || keeper.flushedLsn === null) {
-      throw invalid(`${node.name} has received no log yet; see "lockstep status", and try again.`);
+      throw invalid(
+        `See in "lockstep status" whether ${node.name} follows, and try again: it has received no log yet. Nothing was changed.`,
+      );
     }
     let from = first.startLsn;
     for (const segment of segments) {
@@ -243,6 +261,13 @@ function atPosition(lsn: string, found: LoggedTransaction | null): RescueTarget 
     onlyUpdated: changed.map(({ file }) => Number(file.split('/')[1])),
     setting: { name: 'recovery_target_lsn', value: lsn },
   };
+}
+
+function reach(gap: LogGap | null): string {
+  if (gap === null) return '';
+  return gap.leaderLsn === null
+    ? `, which reaches ${gap.receivedLsn} while nobody leads`
+    : `, which reaches ${gap.receivedLsn} of ${gap.leaderLsn}`;
 }
 
 function invalid(message: string): LockstepError {

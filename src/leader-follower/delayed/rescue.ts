@@ -10,7 +10,7 @@ import { RESCUE_ROLE } from './delayed-node.ts';
 import { PastFork, rejoin } from './past-fork.ts';
 import type { RescueBefore } from './rescue-command.ts';
 import { RescueLog } from './rescue-log.ts';
-import type { RescueList, RescueOptions } from './rescue-log.ts';
+import type { RescueOptions } from './rescue-log.ts';
 import { readRescue, writeRescue } from './rescue-file.ts';
 import { connectAsSuperuser } from './superuser.ts';
 import type { RescuePhase, RescueTarget, SavedRescue } from './rescue-file.ts';
@@ -45,7 +45,7 @@ export interface RescueStatus {
  */
 export class Rescue {
   readonly #options: RescueOptions;
-  readonly #log: RescueLog;
+  readonly log: RescueLog;
   readonly #fork: PastFork;
   #saved: SavedRescue | null = null;
   #isLoaded = false;
@@ -54,7 +54,7 @@ export class Rescue {
 
   constructor(options: RescueOptions) {
     this.#options = options;
-    this.#log = new RescueLog(options);
+    this.log = new RescueLog(options);
     this.#fork = new PastFork(options);
   }
 
@@ -99,11 +99,6 @@ export class Rescue {
     events.add('started', 'PostgreSQL reads on in the new timeline of the log');
   }
 
-  /** See {@link RescueLog.list}. */
-  list(sinceMs: number | null): Promise<RescueList> {
-    return this.#log.list(sinceMs);
-  }
-
   /**
    * Stands still at once, and then rolls forward to just before the mistake; resolves when that has begun. Throws
    * CONFIG_INVALID with everything as it was when there is no such point, or it has been passed.
@@ -119,7 +114,7 @@ export class Rescue {
     let target: RescueTarget;
     try {
       await this.#hold();
-      target = await this.#log.find(before);
+      target = await this.log.find(before);
     } catch (error) {
       if (saved === null) await this.#letGo();
       const obstacle = await this.#fullDisk(error);
