@@ -17,6 +17,7 @@ import { waitingFor } from './core/waiting.ts';
 import { Executor } from './executor.ts';
 import { chooseKernelWatchdog } from './local/choose-kernel-watchdog.ts';
 import { LeadershipHold } from './leadership/leadership-hold.ts';
+import { failureWords } from './local/core/room-alarm.ts';
 import { LocalNode } from './local/local-node.ts';
 import { Member } from './member.ts';
 import type { MemberOptions, MemberWork } from './member.ts';
@@ -244,7 +245,7 @@ export class Agent {
     } catch (error) {
       if (error instanceof LockstepError && (error.code === 'CONFIG_INVALID' || error.code === 'INVARIANT'))
         throw error;
-      const message = (error as Error).message;
+      const message = failureWords((error as Error).message, this.#local.dataDir);
       if (message !== this.#lastError && !this.#member.isClosing) events.add('error', message);
       this.#lastError = message;
       return RETRY_MS;

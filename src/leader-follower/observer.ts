@@ -123,7 +123,10 @@ async function describeLocal(
 ): Promise<LocalPostgres> {
   if (systemIdentifier === null) return { kind: 'absent' };
   if (!local.server.isRunning) return { kind: 'stopped' };
-  if (probe === null) return { kind: 'silent' };
+  if (probe === null) {
+    const { isSuspended, isFrozen } = local.server;
+    return { kind: 'silent', isSuspended: isSuspended && !isFrozen };
+  }
   const history = await local.history(probe);
   if (!probe.isInRecovery) return { kind: 'leader', history, flushLsn: probe.receivedLsn };
   const { following } = local;

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
 import { expect, it } from 'vitest';
@@ -27,6 +28,11 @@ async function receiverPid(node: TestNode): Promise<number> {
   } finally {
     await client.end();
   }
+}
+
+async function postmasterPid(cluster: TestCluster, { name }: TestNode): Promise<number> {
+  const text = await readFile(join(cluster.folder, 'nodes', name, 'data/postmaster.pid'), 'utf8');
+  return Number.parseInt(text, 10);
 }
 
 it('tells that nobody acknowledges when the followers hang, and says nothing of an idle cluster', async () => {
@@ -79,4 +85,16 @@ it('tells that nobody acknowledges when the followers hang, and says nothing of 
   });
   for (const node of followers)
     await until(`${node.name} is well`, async () => (await codes(node)).every((code) => code === 200));
+
+  const [suspended] = followers as [TestNode, ...TestNode[]];
+  const pid = await postmasterPid(cluster, suspended);
+  process.kill(pid, 'SIGSTOP');
+  try {
+    const remedy = 'let its PostgreSQL go on (kill -CONT): somebody has suspended it';
+    await until('status says who is suspended', () => statusText(cluster).includes(remedy));
+    const log = join(cluster.folder, 'nodes', suspended.name, 'agent.log');
+    await until('its log has it', async () => (await readFile(log, 'utf8')).includes(remedy));
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
 });

@@ -193,7 +193,7 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     'the holder whose disk takes no writes hands over',
     {
       self: n1,
-      local: { kind: 'silent' },
+      local: { kind: 'silent', isSuspended: false },
       ownLease: held,
       writeFailingForMs: 3_100,
       peers: [peer(n2), peer(n3)],
@@ -259,7 +259,7 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
   ],
   ['and one within it goes on', { register: null, local: lead, ownLease: held }, []],
   ['and a follower waits', { register: null }, []],
-  ['a server that does not answer is left alone', { local: { kind: 'silent' } }, []],
+  ['a server that does not answer is left alone', { local: { kind: 'silent', isSuspended: false } }, []],
 ];
 
 describe('decide', () => {

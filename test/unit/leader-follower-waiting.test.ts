@@ -18,6 +18,16 @@ const table: readonly (readonly [string, Partial<View>, string | null])[] = [
     { ownLease: { kind: 'held', term: parseTerm(3) }, peers: [silent1, silent3], register: null },
     null,
   ],
+  [
+    'a suspended PostgreSQL is to go on',
+    { local: { kind: 'silent', isSuspended: true }, peers: [leads, peer(n3)] },
+    'let its PostgreSQL go on (kill -CONT): somebody has suspended it',
+  ],
+  [
+    'one that is slow to answer needs nothing',
+    { local: { kind: 'silent', isSuspended: false }, peers: [leads, peer(n3)] },
+    null,
+  ],
   ['nor one that is about to follow', { peers: [leads, peer(n3)] }, null],
   [
     'without a majority it names who is away',

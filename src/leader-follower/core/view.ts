@@ -9,7 +9,11 @@ export type LocalPostgres =
   | { readonly kind: 'absent' }
   | { readonly kind: 'stopped' }
   /** It runs and does not answer. */
-  | { readonly kind: 'silent' }
+  | {
+      readonly kind: 'silent';
+      /** Somebody other than its watchdog has suspended it. */
+      readonly isSuspended: boolean;
+    }
   | { readonly kind: 'leader'; readonly history: TimelineHistory; readonly flushLsn: Lsn }
   | {
       readonly kind: 'follower';

@@ -3,10 +3,12 @@ import { mayLead, meritOf } from './candidate.ts';
 import type { View } from './view.ts';
 
 /**
- * What a node waits for that has no leader to follow and does not lead, with what helps; null where it has one, or is one. For people: no
- * decision goes by it.
+ * What a node waits for that has no leader to follow and does not lead, or whose PostgreSQL cannot do either, with what helps; null
+ * where it has a leader, or is one. For people: no decision goes by it.
  */
 export function waitingFor(view: View): string | null {
+  if (view.local.kind === 'silent' && view.local.isSuspended)
+    return 'let its PostgreSQL go on (kill -CONT): somebody has suspended it';
   const isRunning = view.local.kind === 'leader' || view.local.kind === 'follower';
   if (view.ownLease.kind === 'held' || (view.local.kind === 'follower' && view.local.isReceiving))
     return null;

@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { every } from '../../clock/every.ts';
 import type { Clock } from '../../model/clock.ts';
-import { judgeRoom } from './core/room-alarm.ts';
+import { judgeRoom, lackOfRoom } from './core/room-alarm.ts';
 import type { Room } from './core/room-alarm.ts';
 
 const INTERVAL_MS = 500;
@@ -55,11 +55,8 @@ export class DiskRoom {
     const room = judgeRoom(this.#room, this.freeBytes);
     if (room === this.#room) return;
     this.#room = room;
+    const [folder = ''] = this.#folders;
     const free = `${Math.floor((this.freeBytes ?? 0) / 1_048_576)} MB free`;
-    const message =
-      room === 'low'
-        ? `free some space on the disk of ${this.#folders[0]}: ${free}, and PostgreSQL stops when there is none`
-        : `the disk of ${this.#folders[0]} has room again: ${free}`;
-    this.#onTurn(message, room);
+    this.#onTurn(lackOfRoom(folder, this.freeBytes) ?? `the disk of ${folder} has room again: ${free}`, room);
   }
 }

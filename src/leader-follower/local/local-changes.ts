@@ -1,5 +1,6 @@
 import { Sequence } from '../../model/sequence.ts';
 import type { NodeState } from '../../model/topology.ts';
+import { failureWords } from './core/room-alarm.ts';
 
 /** Of what is told of a failure. */
 const LONGEST_FAILURE = 500;
@@ -10,16 +11,26 @@ export interface Activity {
   readonly detail: string | null;
 }
 
+interface ChangedNode {
+  readonly dataDir: string;
+  readonly server: { readonly isRunning: boolean };
+}
+
 /** Changes to the local PostgreSQL, run one after the other whoever asks, and what people see meanwhile. */
 export class LocalChanges {
-  readonly #isRunning: () => boolean;
+  readonly #node: ChangedNode;
   readonly #changes = new Sequence();
   activity: Activity = { state: 'stopped', detail: null };
   /** Why the last change failed; told until one succeeds, also while it is tried again. */
   #failure: string | null = null;
 
-  constructor(isRunning: () => boolean) {
-    this.#isRunning = isRunning;
+  constructor(node: ChangedNode) {
+    this.#node = node;
+  }
+
+  /** PostgreSQL ended by itself. */
+  ended(reason: string): void {
+    this.activity = { state: 'stopped', detail: failureWords(reason, this.#node.dataDir) };
   }
 
   /** `state` is shown while it lasts; null for what is over in a moment. */
@@ -32,10 +43,10 @@ export class LocalChanges {
         this.#failure = null;
         return result;
       } catch (error) {
-        this.#failure = failureOf(error);
+        this.#failure = failureOf(error, this.#node.dataDir);
         throw error;
       } finally {
-        const isRunning = this.#isRunning();
+        const isRunning = this.#node.server.isRunning;
         this.activity = {
           state: isRunning ? 'running' : 'stopped',
           detail: isRunning ? null : this.#failure,
@@ -52,7 +63,7 @@ export class LocalChanges {
 }
 
 /** What was given up on purpose did not fail. */
-function failureOf(error: unknown): string | null {
+function failureOf(error: unknown, folder: string): string | null {
   if (!(error instanceof Error) || error.name === 'AbortError') return null;
-  return error.message.slice(0, LONGEST_FAILURE);
+  return failureWords(error.message, folder).slice(0, LONGEST_FAILURE);
 }

@@ -54,7 +54,7 @@ export class LocalNode {
   /** What changes here counts once it is written; see {@link applySettings}. */
   readonly role: RoleSettings;
   /** Whatever changes PostgreSQL here goes through it. */
-  readonly changes: LocalChanges = new LocalChanges(() => this.#server.isRunning);
+  readonly changes: LocalChanges = new LocalChanges(this);
   #hasEndedByItself = false;
   /** Null on a node that is not delayed. */
   readonly delayed: DelayedNode | null;
@@ -76,7 +76,7 @@ export class LocalNode {
       superuserPassword: options.config.secrets.superuser,
       onUnexpectedExit: (reason, wasKilled) => {
         this.#hasEndedByItself = !wasKilled;
-        this.changes.activity = { state: 'stopped', detail: reason };
+        this.changes.ended(reason);
         options.onUnexpectedExit(reason);
       },
       onFrozen: options.onFrozen,

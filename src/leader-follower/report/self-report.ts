@@ -12,6 +12,7 @@ import type { RegisterReader } from '../leadership/register-reader.ts';
 import type { Observation } from '../observer.ts';
 import type { PeerReport } from '../peers/peers.ts';
 import type { VersionedPlan } from '../plan/plan-register.ts';
+import { lackOfRoom } from '../local/core/room-alarm.ts';
 import type { ServerFacts } from '../local/server-facts.ts';
 import { encodeHistory } from './status.ts';
 import type { LocalPort } from '../ports.ts';
@@ -47,6 +48,7 @@ export function describeSelf(sources: ReportSources, vote: OwnVoteReport): NodeS
   const { view, probe } = last ?? { view: null, probe: null };
   const { state, detail } = local?.activity ?? { state: 'running', detail: null };
   const note = local?.delayed?.note ?? null;
+  const room = local && lackOfRoom(local.dataDir, sources.measures?.freeBytes ?? null);
   const history =
     view?.local.kind === 'leader' || view?.local.kind === 'follower' ? view.local.history : null;
   return {
@@ -54,7 +56,7 @@ export function describeSelf(sources: ReportSources, vote: OwnVoteReport): NodeS
     node: self,
     role: roleOf(sources),
     state,
-    detail: detail ?? note ?? (view && waitingFor(view)),
+    detail: detail ?? note ?? room ?? (view && waitingFor(view)),
     hasData: view?.localSystemIdentifier != null,
     term: register.known.state?.leadership.term ?? 0,
     history: history === null ? null : encodeHistory(history),

@@ -50,7 +50,8 @@ export class ModelLocalNode {
     if (!server.hasData) return done({ kind: 'absent' });
     if (!server.isRunning) return done({ kind: 'stopped' });
     if (!this.#host.postgres.isRunning || server.mode === 'starting' || server.mode === 'stopping') {
-      const isAnswering = (): void => done(this.#host.postgres.isRunning ? this.#look() : { kind: 'silent' });
+      const isAnswering = (): void =>
+        done(this.#host.postgres.isRunning ? this.#look() : { kind: 'silent', isSuspended: false });
       return this.#after(this.#host.postgres.isRunning ? 20 : PROBE_TIMEOUT_MS, isAnswering);
     }
     this.#after(this.#host.between(0.5, 3), () => done(this.#look()));
@@ -63,7 +64,8 @@ export class ModelLocalNode {
     if (!server.isRunning) return { kind: 'stopped' };
     if (server.mode === 'leader')
       return { kind: 'leader', history: server.history, flushLsn: server.shownLsn };
-    if (server.mode !== 'follower' && server.mode !== 'promoting') return { kind: 'silent' };
+    if (server.mode !== 'follower' && server.mode !== 'promoting')
+      return { kind: 'silent', isSuspended: false };
     return {
       kind: 'follower',
       history: server.history,

@@ -11,3 +11,15 @@ export function judgeRoom(before: Room, freeBytes: number | null): Room {
   if (freeBytes < LOW_BYTES) return 'low';
   return freeBytes >= WELL_BYTES ? 'well' : before;
 }
+
+/** What people are told while the disk of this folder is about to be full, or is; null while there is room. */
+export function lackOfRoom(folder: string, freeBytes: number | null): string | null {
+  if (freeBytes === null || freeBytes >= LOW_BYTES) return null;
+  return `free some space on the disk of ${folder}: ${Math.floor(freeBytes / 1_048_576)} MB are left, and PostgreSQL stops when there are none`;
+}
+
+/** What people are told of a failure. Where a disk is full the remedy comes first: Node.js and PostgreSQL name the folder at best. */
+export function failureWords(failure: string, folder: string): string {
+  const isFull = /no space left on device/i.test(failure);
+  return isFull ? `free some space on the disk of ${folder}: ${failure}` : failure;
+}
