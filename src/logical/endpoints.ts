@@ -3,8 +3,9 @@ import { LockstepError } from '../model/errors.ts';
 import type { Timeline } from '../model/timeline.ts';
 import type { GuardedClientConfig } from '../wire/guarded-client.ts';
 import { createUrlClient } from '../wire/url-client.ts';
+import { refuseParameter, unknownParameter } from './core/url-parameters.ts';
 
-const URL_WITH_HOSTS = /^(postgres(?:ql)?:\/\/(?:[^@/?#]*@)?)([^@/?#]*)(\/[^@?#]*)?(\?[^@#]*)?$/;
+const URL_WITH_HOSTS = /^(postgres(?:ql)?:\/\/(?:[^@/?#]*@)?)([^@/?#]*)(\/[^@?#]*)?(\?[^#]*)?$/;
 /** A host, a socket's folder or nothing, and a port. */
 const HOST = /^(?:\[[^\][]+\]|[^:\][]*)(?::\d{1,5})?$/;
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -13,14 +14,15 @@ const TEXT_FORMAT = '-c datestyle=ISO -c intervalstyle=postgres -c extra_float_d
 
 /** One connection string for each host of `postgresql://user:password@a:5432,b:5432/db`. Throws CONFIG_INVALID. */
 export function splitHosts(url: string): readonly string[] {
-  const match = URL_WITH_HOSTS.exec(url);
-  if (match === null) {
+  const parts = partsOf(url);
+  if (parts === null) {
     throw new LockstepError(
       'CONFIG_INVALID',
       'Give a database as postgresql://user:password@host:port/database; in a user name or a password, write "@" as %40, "/" as %2F, "?" as %3F and "#" as %23.',
     );
   }
-  const [, head = '', hosts = '', path = '', parameters = ''] = match;
+  const { head, hosts, path, parameters, unknown } = parts;
+  if (unknown !== null) throw refuseParameter(unknown);
   return hosts.split(',').map((host, index, { length }) => {
     if (HOST.test(host)) return `${head}${host}${path}${parameters}`;
     // Where the host was forgotten, a password stands in its place.
@@ -31,11 +33,26 @@ export function splitHosts(url: string): readonly string[] {
   });
 }
 
+/** Null where it cannot be told which is the host: what seems to be a parameter, and has an @, may be the rest of a password. */
+function partsOf(url: string): {
+  readonly head: string;
+  readonly hosts: string;
+  readonly path: string;
+  readonly parameters: string;
+  readonly unknown: string | null;
+} | null {
+  const match = URL_WITH_HOSTS.exec(url);
+  if (match === null) return null;
+  const [, head = '', hosts = '', path = '', parameters = ''] = match;
+  const unknown = unknownParameter(parameters);
+  return unknown !== null && parameters.includes('@') ? null : { head, hosts, path, parameters, unknown };
+}
+
 /** The database without its password, for people. */
 export function describeDatabase(url: string): string {
-  const match = URL_WITH_HOSTS.exec(url);
-  const isKnown = match?.[2]?.split(',').every((host) => HOST.test(host)) === true;
-  return match === null || !isKnown ? 'a database' : `${match[2]}${match[3] ?? ''}`;
+  const parts = partsOf(url);
+  const isKnown = parts?.hosts.split(',').every((host) => HOST.test(host)) === true;
+  return parts === null || !isKnown ? 'a database' : `${parts.hosts}${parts.path}`;
 }
 
 export interface LoginOptions {
@@ -80,6 +97,7 @@ export async function connectToLeader(url: string, options: LoginOptions): Promi
 
 /** Logs in to one server. */
 async function connect(url: string, options: LoginOptions): Promise<pg.Client> {
+  const parameters = new URLSearchParams(url.split('?', 2)[1]);
   const config: GuardedClientConfig & { connectionString: string; replication?: string } = {
     connectionString: url,
     application_name: options.applicationName,
@@ -87,6 +105,7 @@ async function connect(url: string, options: LoginOptions): Promise<pg.Client> {
     // A server that vanished without a word must not be waited for for ever.
     keepAlive: true,
     keepAliveInitialDelayMillis: 5_000,
+    enableChannelBinding: !['disable', null].includes(parameters.get('channel_binding')),
     ...(options.replication === true ? { replication: 'database', options: TEXT_FORMAT } : {}),
   };
   const client = createUrlClient(config);

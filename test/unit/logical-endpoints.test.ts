@@ -10,6 +10,20 @@ describe('a database by its URL', () => {
     ]);
   });
 
+  it('may have an @ in a parameter, and none that is not known', () => {
+    const url = 'postgresql://u:p@a:1/shop?application_name=a@b&sslmode=require';
+    expect(splitHosts(url)).toEqual([url]);
+    expect(describeDatabase(url)).toBe('a:1/shop');
+    expect(() => splitHosts('postgresql://u:p@a:1/shop?sslmod=require')).toThrow(
+      'Write "sslmode" in the URL: "sslmod" is none that is known here.',
+    );
+    expect(() => splitHosts('postgresql://u:p@a:1/shop?colour=red')).toThrow(
+      'Take the parameter "colour" out of the URL: "colour" is none that is known here.',
+    );
+    // A numeric beginning of a password looks like a port.
+    expect(describeDatabase('postgresql://u:12?34@h/db')).toBe('a database');
+  });
+
   it('is shown without its login, also where a character of the password was not encoded', () => {
     expect(describeDatabase('postgresql://u:secret@a:1,b:2/shop?password=secret')).toBe('a:1,b:2/shop');
     const special = fc.string({ unit: fc.constantFrom('@', '/', '?', '#', ':', '%', 'x'), maxLength: 8 });

@@ -3,7 +3,8 @@ import type { WireStatement } from '../../wire/contract.ts';
 import type { QueryArrayConfig, QueryArrayResult, QueryConfig, QueryResult, QueryResultRow } from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { isStaleness } from '../app/checks.ts';
-import { nearestName, unknownName } from '../app/unknown-name.ts';
+import { nearestName } from '../../model/nearest-name.ts';
+import { unknownName } from '../app/unknown-name.ts';
 import type { CommitWait } from './durability.ts';
 
 /** What a single statement's config may carry besides pg's own. */
