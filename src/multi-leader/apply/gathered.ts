@@ -20,12 +20,26 @@ export class Gathered {
   #openGrants: GrantMessage[] = [];
   readonly #promiseKey: Buffer;
   #timeUs = 0;
+  #isWhole = true;
+  #hasMore = false;
 
   constructor(promiseKey: Buffer) {
     this.#promiseKey = promiseKey;
   }
 
+  /** No transaction has been begun and not been gathered to its end. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+
+  /** Something was passed since it was last taken. */
+  get hasMore(): boolean {
+    return this.#hasMore;
+  }
+
+  /** Of a part, which is passed once all that it brings was added. */
   add(changes: readonly IncomingChange[]): void {
+    this.#isWhole = false;
     for (const change of changes) this.changes.push(change);
   }
 
@@ -48,6 +62,8 @@ export class Gathered {
       if (grant !== null) this.#openGrants.push(grant);
     }
     this.#timeUs = Number(part.committedAtMicros);
+    this.#isWhole = part.isLast;
+    this.#hasMore = true;
     if (!part.isLast) return;
     this.#until = part.endLsn;
     this.#grants.push(...this.#openGrants);
@@ -70,6 +86,7 @@ export class Gathered {
       shares: this.#shares,
       timeUs: this.#timeUs,
     };
+    this.#hasMore = false;
     this.changes = [];
     this.#promises = [];
     this.#decisions = [];

@@ -13,10 +13,12 @@ import { openOriginSession } from '../sessions.ts';
 import { PUBLICATION } from '../setup/publication.ts';
 import { nameFor } from '../setup/region-setup.ts';
 import type { TableShape } from '../tables/shape.ts';
+import { FIND_ROWS_BY_KEY } from './begin.ts';
 import { BatchApplier } from './batch-applier.ts';
 import type { BatchEnd, BatchReport } from './batch-applier.ts';
 import { ClockBehind } from './clock-behind.ts';
 import { applyEmptying } from './emptying.ts';
+import { Flushes } from './flushes.ts';
 import { Gathered } from './gathered.ts';
 import { IncomingReader } from './incoming.ts';
 import { noteProgress, readDeadlockTimeout, readProgress } from './progress.ts';
@@ -162,6 +164,7 @@ export class Link {
     const { promiseKey } = words;
     const client = await openOriginSession(own.url, `from ${source.name}`, origin);
     try {
+      await client.query(FIND_ROWS_BY_KEY);
       const applied = await readProgress(client, origin);
       const { definition } = this.#options;
       await checkSource(client, words, { source: source.name, own: own.name, definition, applied });
@@ -192,35 +195,51 @@ export class Link {
     }
   }
 
+  /** Gathers the next batch while one is being applied: one after the other, in the order of the source's log. */
   async #pump(stream: ChangeStream, reader: IncomingReader, target: Target): Promise<void> {
-    const { shapes } = this.#options;
     const gathered = new Gathered(target.promiseKey);
-    for (;;) {
-      const parts = await stream.take();
-      if (parts.length === 0) return;
-      for (const part of parts) {
-        await this.#gather(reader, part, gathered, target);
-        // Where columns merge, a transaction's changes of a row are one operation in every region.
-        const maySplit =
-          part.isLast || !gathered.changes.some(({ table }) => shapes.get(table)?.merge != null);
-        if (gathered.changes.length >= BATCH_CHANGES && maySplit) await this.#flush(gathered, target, stream);
+    const flushes = new Flushes(() => this.#flush(gathered, target, stream));
+    // What failed while more was waited for ends the waiting.
+    flushes.onFailure = () => stream.close();
+    flushes.onDone = () => {
+      if (gathered.isWhole && gathered.hasMore) flushes.begin();
+    };
+    try {
+      for (;;) {
+        const parts = await stream.take();
+        if (parts.length === 0) return await flushes.settled();
+        for (const part of parts) {
+          await this.#gather(reader, part, { gathered, flushes, target });
+          while (this.#isFull(gathered)) {
+            flushes.begin();
+            if (this.#isFull(gathered)) await flushes.turn();
+          }
+        }
+        if (gathered.isWhole && gathered.hasMore) flushes.begin();
+        if (target.signal.aborted) return await flushes.settled();
       }
-      if (parts.at(-1)?.isLast === true) await this.#flush(gathered, target, stream);
-      if (target.signal.aborted) return;
+    } finally {
+      await flushes.close();
     }
+  }
+
+  #isFull({ changes, isWhole }: Gathered): boolean {
+    if (changes.length < BATCH_CHANGES) return false;
+    // Where columns merge, a transaction's changes of a row are one operation in every region.
+    return isWhole || !changes.some(({ table }) => this.#options.shapes.get(table)?.merge != null);
   }
 
   async #gather(
     reader: IncomingReader,
     part: TransactionPart,
-    gathered: Gathered,
-    target: Target,
+    { gathered, flushes, target }: { gathered: Gathered; flushes: Flushes; target: Target },
   ): Promise<void> {
     const { changes, emptied, messages } = reader.read(part);
     let from = 0;
     for (const one of emptied) {
       gathered.add(changes.slice(from, one.after));
       gathered.forget(one);
+      await flushes.settled();
       await this.#empty(one, target);
       from = one.after;
     }

@@ -30,7 +30,7 @@ export interface TableStatements {
   readonly updateDecided: string;
   readonly remove: string;
   readonly removeDecided: string;
-  /** Where no row has the key; gives the numbers of those that were put in. */
+  /** Where no row has the key; gives the numbers of those that were put in. By a hashed list: a link's session joins in loops. */
   readonly insert: string;
   readonly lock: string;
   /** Of locked rows (`$2` their keys, `$3` the table's name): what stands there. */
@@ -62,6 +62,7 @@ export function statementsFor(shape: TableShape): TableStatements {
   const same = shape.key.map((position) => `t.${column(position)} = u.c${position}`).join(' AND ');
   const older = `coalesce(pg_xact_commit_timestamp(t.xmin), '-infinity') < u.written`;
   const key = shape.key.map(column).join(', ');
+  const keyValues = shape.key.map((position) => `u.c${position}`).join(', ');
   const texts = `(SELECT r::${table} AS r FROM unnest($1::text[]) AS s(r) OFFSET 0) u`;
   const sameText = shape.key.map((position) => `t.${column(position)} = (u.r).${column(position)}`);
   const names = stored.map(column).join(', ');
@@ -86,7 +87,7 @@ export function statementsFor(shape: TableShape): TableStatements {
       `WITH u AS MATERIALIZED (SELECT * FROM ${plain}), t AS (
       INSERT INTO ${table} (${names}) OVERRIDING SYSTEM VALUE SELECT ${stored.map((position) => entered(position, `c${position}`)).join(', ')}
       FROM u ORDER BY n ON CONFLICT (${key}) DO NOTHING RETURNING ${key})
-      SELECT u.n::int FROM u JOIN t ON ${same}`,
+      SELECT u.n::int FROM u WHERE ((${keyValues}) IN (SELECT ${key} FROM t)) IS TRUE`,
     ),
     lock: `SELECT u.n::int FROM ${table} t JOIN ${plain} ON ${same} FOR NO KEY UPDATE OF t`,
     read: `SELECT u.n::int, ${microsOf('pg_xact_commit_timestamp(t.xmin)')} AS "committedUs",
