@@ -49,6 +49,7 @@ export class GuardedClient extends pg.Client {
     // With TLS, a first byte of another kind comes before, and the messages arrive on another stream.
     if (connection.ssl) connection.on('sslconnect', () => guardStream(connection.stream, guard));
     else guardStream(connection.stream, guard);
+    connection.prependListener('error', tellOfMissingTls);
     // pg leaves a stream open on which TLS was refused, and its server may go on sending.
     connection.on('error', () => connection.stream.destroy());
     this.#requirePassword();
@@ -149,6 +150,13 @@ function notPostgres(fault: string): Error {
 
 function refusedAuth(fault: string): Error {
   return Object.assign(new Error(`The server is not trusted: ${fault}.`), { code: AUTH_REFUSED });
+}
+
+/** pg's own words have no code, so that the server would pass for one that cannot be reached, and be asked again and again. */
+function tellOfMissingTls(error: Error): void {
+  if (error.message !== 'The server does not support SSL connections') return;
+  error.message = `Turn TLS on at the server (ssl = on), or give sslmode=disable where the network is trusted: ${error.message}.`;
+  Object.assign(error, { code: AUTH_REFUSED });
 }
 
 function passwordMissing(): LockstepError {

@@ -51,7 +51,8 @@ describe('pool.transaction', () => {
     expect((await pool.leader.query('SELECT id FROM item WHERE id > 99')).rows).toEqual([{ id: 100 }]);
 
     let runs = 0;
-    const isolation = 'serializable' as const;
+    // As other libraries write it.
+    const isolation = 'SERIALIZABLE' as 'serializable';
     await pool.transaction(
       async (transaction) => {
         runs += 1;

@@ -131,6 +131,37 @@ describe.each(USES)('%s, when the servers ask for a password', (_name, use) => {
   });
 });
 
+/** As a PostgreSQL does that has `ssl = off`. */
+function refuseTls(socket: Socket): void {
+  socket.once('data', () => socket.write('N'));
+}
+
+it.each(USES)('%s says at once that the servers have no TLS', async (_name, use) => {
+  const ports = [await listening(refuseTls), await listening(refuseTls)];
+  const connectionString = `postgresql://127.0.0.1:${ports.join(',127.0.0.1:')}/app?sslmode=require`;
+  const error = await errorOf(() => use(open({ connectionString })));
+  expect(error).toMatchObject({ code: 'CONFIG_INVALID', outcome: 'not-applied', retryable: false });
+  expect(error.message).toMatch(/^Turn TLS on at the server \(ssl = on\), or give sslmode=disable/);
+});
+
+const MISUSES: readonly (readonly [string, (pool: LockstepPool) => Promise<unknown>, RegExp])[] = [
+  ['LISTEN alone', (pool) => pool.query('LISTEN news'), /^Use pool\.listen\(channel, handler\)/],
+  ['and on the leader', (pool) => pool.leader.query('listen "x"'), /^Use pool\.listen/],
+  [
+    'transaction() of nothing',
+    (pool) => pool.transaction(undefined as never),
+    /^Give transaction\(\) a func/,
+  ],
+  ['of a text', (pool) => pool.transaction('SELECT 1' as never), /^Give transaction\(\) a function/],
+  ['of texts', (pool) => pool.session().transaction(['SELECT 1'] as never), /each as { text, values }/],
+];
+
+it.each(MISUSES)('%s is refused before any server is asked', async (_name, use, remedy) => {
+  const error = await errorOf(() => use(open({ hosts: [{ host: '127.0.0.1', port: 1 }] })));
+  expect(error).toMatchObject({ code: 'CONFIG_INVALID', outcome: 'not-applied' });
+  expect(error.message).toMatch(remedy);
+});
+
 describe('connectionTimeoutMillis', () => {
   it.each(USES.slice(0, 3))('holds for %s when a server accepts and says nothing', async (_name, use) => {
     const port = await listening(() => undefined);

@@ -96,6 +96,14 @@ export function aloneInTransaction(): LockstepError {
   );
 }
 
+/** Sent all the same, nobody would hear of what comes: the connection is closed with what was set in it. */
+export function listensAlone(): LockstepError {
+  return new LockstepError(
+    'CONFIG_INVALID',
+    'Use pool.listen(channel, handler), which follows the leader, or a client of pool.connect(): one call of query() listens on a connection that nobody hears; it was not sent.',
+  );
+}
+
 /** Of a text with several statements: those behind the last COMMIT in it were not applied, those before it were. */
 export function transactionLeftOpen(): LockstepError {
   return new LockstepError(

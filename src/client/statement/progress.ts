@@ -1,10 +1,10 @@
 import type { QueryResult } from 'pg';
 import type { DurabilityLevels } from '../../model/durability.ts';
 import type { Classifier } from '../classify/classifier.ts';
-import { controlsTransaction, isUndecided, mayWrite } from '../classify/core/classify.ts';
+import { isUndecided, mayWrite } from '../classify/core/classify.ts';
 import { checkStaleness } from '../app/checks.ts';
-import { aloneInTransaction } from '../app/failures.ts';
 import type { NodeKey } from '../../model/node.ts';
+import { refuseAlone } from './alone.ts';
 import { refuseManyStatements, resolveCommitWait } from './durability.ts';
 import type { StatementConfig } from './queryable.ts';
 import type { Hedger } from '../route/hedge.ts';
@@ -55,7 +55,7 @@ export function begin(
   reject: Progress['reject'],
 ): Progress {
   const classification = parts.classifier.classify(request.statement.text);
-  if (!source.holdsTransactions && controlsTransaction(classification)) throw aloneInTransaction();
+  if (!source.holdsTransactions) refuseAlone(classification);
   const { durabilities, limits, clock } = parts;
   const name = parts.prepared.nameFor(request.statement, classification);
   const { level, limitMs } = resolveCommitWait(request.statement, durabilities, limits.durabilityTimeoutMs);

@@ -1,9 +1,8 @@
 import type { PoolClient, QueryResult, Submittable } from 'pg';
-import { aloneInTransaction } from '../app/failures.ts';
-import { controlsTransaction } from '../classify/core/classify.ts';
 import type { LeaseSource } from '../cluster/lease-source.ts';
 import { learnFromSubmitted } from '../session/leader-answers.ts';
 import type { SessionState } from '../session/session-state.ts';
+import { refuseAlone } from './alone.ts';
 import { textOfSubmitted } from './queryable.ts';
 import type { StatementRunner } from './runner.ts';
 
@@ -20,7 +19,7 @@ export async function submitOnLeader(
   const { monitor, limits, clock, classifier } = runner.parts;
   const text = textOfSubmitted(query);
   const said = text === null ? null : classifier.classify(text);
-  if (said !== null && controlsTransaction(said)) throw aloneInTransaction();
+  if (said !== null) refuseAlone(said);
   const deadlineMs = clock.nowMs() + limits.failoverTimeoutMs;
   const session = runner.mayWriteItself(query) ? current : null;
   const lease = await runner.finder.acquireLeader(source, null, deadlineMs);

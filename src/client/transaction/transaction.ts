@@ -113,6 +113,7 @@ export async function runBatch(
   statements: readonly StatementConfig[],
   options: TransactionOptions,
 ): Promise<QueryResult[]> {
+  refuseOtherWork(statements);
   if (statements.length === 0) return [];
   if (options.idempotencyKey !== undefined) return runKeyedBatch(parts, statements, options);
   const { classifier } = parts.runner.parts;
@@ -130,6 +131,16 @@ export async function runBatch(
     );
   }
   return withCallersFrame(runAttempts(parts, options, (active) => active.runWhole(statements)));
+}
+
+function refuseOtherWork(statements: readonly StatementConfig[]): void {
+  const isStatement = (one: unknown): boolean =>
+    typeof one === 'object' && one !== null && 'text' in one && typeof one.text === 'string';
+  if (Array.isArray(statements) && statements.every(isStatement)) return;
+  throw new LockstepError(
+    'CONFIG_INVALID',
+    'Give transaction() a function that runs its statements, as in transaction((tx) => tx.query(…)), or a list of statements, each as { text, values }; nothing was sent.',
+  );
 }
 
 /** Statements with a key are answered one by one, since what they answer is kept for a repeat. */
@@ -257,12 +268,14 @@ async function ledElsewhere(
 
 /** BEGIN and what must hold from the start. */
 function planOpening(options: TransactionOptions, level: SynchronousCommit | null): readonly OwnStatement[] {
-  const { isolation, readOnly, deferrable } = options;
+  const { readOnly, deferrable } = options;
+  // As PostgreSQL reads it, and other libraries write it.
+  const isolation = options.isolation === undefined ? undefined : String(options.isolation).toLowerCase();
   if (isolation !== undefined && !ISOLATIONS.has(isolation)) {
     const known = [...ISOLATIONS].join(', ');
     throw new LockstepError(
       'CONFIG_INVALID',
-      `"${String(isolation)}" is not an isolation; use one of ${known}.`,
+      `"${String(options.isolation)}" is not an isolation; use one of ${known}.`,
     );
   }
   const isolationSql = isolation === undefined ? '' : ` ISOLATION LEVEL ${isolation.toUpperCase()}`;

@@ -218,11 +218,12 @@ function judgeFirstWords(tokens: readonly SqlToken[]): Verdict {
       return judgeSet(next);
     case 'reset':
     case 'discard':
-    case 'listen':
     case 'unlisten':
     case 'deallocate':
     case 'load':
       return leavesState(word.toUpperCase());
+    case 'listen':
+      return { ...leavesState('LISTEN'), form: 'listen' };
     case 'prepare':
       return next === 'transaction'
         ? { kind: 'write', form: 'prepare-transaction', reason: 'PREPARE TRANSACTION' }

@@ -24,6 +24,7 @@ export type StatementForm =
   | 'set'
   | 'prepare-transaction'
   | 'savepoint'
+  | 'listen'
   | 'empty'
   | 'other';
 
