@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { PoolConfig } from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import type { AuthMethod } from '../wire/core/auth-guard.ts';
+import { passwordFrom } from '../wire/pass-file.ts';
 import type { HostAddress, LockstepOptions } from './app/options.ts';
 import { unknownName } from './app/unknown-name.ts';
 
@@ -58,7 +59,29 @@ function parseParts(url: string): LockstepOptions {
   if (user !== '') options['user'] = user;
   if (colon >= 0) options['password'] = decode(credentials.slice(colon + 1));
   if (database !== '') options['database'] = decode(database);
-  return { ...(options as LockstepOptions), ...parseUrlParameters(new URLSearchParams(query)) };
+  const parameters = new URLSearchParams(query);
+  const passFile = parameters.get('passfile');
+  if (passFile !== null && colon < 0) Object.assign(options, readPassword(passFile, options));
+  return { ...(options as LockstepOptions), ...parseUrlParameters(parameters) };
+}
+
+/** As libpq, which goes on without one where the file has none; but for all servers one. */
+function readPassword(
+  path: string,
+  { hosts = [], user = '', database = '' }: LockstepOptions,
+): LockstepOptions {
+  const found = hosts.map(({ host, port = 5432 }) =>
+    passwordFrom(path, { host, port, user, database: database === '' ? user : database }),
+  );
+  const passwords = new Set(found.filter((password) => password !== null));
+  if (passwords.size > 1) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Give the password itself: passfile "${path}" has several for the servers of the URL.`,
+    );
+  }
+  const [password] = passwords;
+  return password === undefined ? {} : { password };
 }
 
 function decode(text: string): string {
@@ -117,7 +140,7 @@ const isOn = (value: string): boolean => value === 'true' || value === '1' || va
 
 /** libpq's and pg's, of which the client needs nothing, since it does that itself or Node.js does. */
 const IGNORED_PARAMETERS = new Set(
-  `load_balance_hosts keepalives_interval keepalives_count tcp_user_timeout gssencmode sslcompression sslsni
+  `passfile load_balance_hosts keepalives_interval keepalives_count tcp_user_timeout gssencmode sslcompression sslsni
    uselibpqcompat`.split(/\s+/),
 );
 

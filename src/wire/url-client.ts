@@ -3,6 +3,7 @@ import { AUTH_METHODS, SAFE_AUTH, SCRAM_ONLY } from './core/auth-guard.ts';
 import type { AuthMethod } from './core/auth-guard.ts';
 import { GuardedClient } from './guarded-client.ts';
 import type { GuardedClientConfig } from './guarded-client.ts';
+import { passwordFrom } from './pass-file.ts';
 
 const HAS_PASSWORD = /^[a-z]+:\/\/[^/?@]*:[^/?@]+@/i;
 
@@ -14,18 +15,24 @@ const HAS_PASSWORD = /^[a-z]+:\/\/[^/?@]*:[^/?@]+@/i;
 export function createUrlClient(
   config: GuardedClientConfig & { readonly connectionString: string },
 ): GuardedClient {
-  const client = new GuardedClient({ ...config, requireAuth: authOf(config.connectionString) });
+  const parameters = new URLSearchParams(config.connectionString.split('?', 2)[1] ?? '');
+  const client = new GuardedClient({ ...config, requireAuth: authOf(config.connectionString, parameters) });
+  const passFile = parameters.get('passfile');
+  if (passFile !== null) {
+    const { host, port, database = '', user = '' } = client;
+    client.password ??= passwordFrom(passFile, { host, port, database, user }) ?? undefined;
+  }
   // Whoever waits for an answer is told; without a listener, a connection that breaks would end the process.
   client.on('error', () => undefined);
   return client;
 }
 
-function authOf(url: string): readonly AuthMethod[] {
-  const parameters = new URLSearchParams(url.split('?', 2)[1] ?? '');
+function authOf(url: string, parameters: URLSearchParams): readonly AuthMethod[] {
   const given = parameters.get('require_auth');
   if (given === null) {
     const hasPassword =
-      HAS_PASSWORD.test(url) || Boolean(parameters.get('password') ?? process.env['PGPASSWORD']);
+      HAS_PASSWORD.test(url) ||
+      Boolean(parameters.get('password') ?? parameters.get('passfile') ?? process.env['PGPASSWORD']);
     return hasPassword ? SCRAM_ONLY : SAFE_AUTH;
   }
   const names = given.split(',').map((name) => name.trim());

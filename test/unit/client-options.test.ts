@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { parseClusterUrl } from '../../src/client/cluster-url.ts';
 import { OWN_OPTIONS, resolveOptions } from '../../src/client/resolve-options.ts';
 import type { LockstepOptions } from '../../src/client/app/options.ts';
@@ -14,6 +17,35 @@ const message = (input: unknown): string => {
   }
   throw new Error('It was accepted.');
 };
+
+describe('a pass file that the URL names', () => {
+  async function passFile(text: string, mode = 0o600): Promise<string> {
+    const folder = await mkdtemp(join(tmpdir(), 'lockstep-passfile-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const path = join(folder, 'pass');
+    await writeFile(path, text, { mode });
+    return path;
+  }
+
+  it('gives the password of its servers', async () => {
+    const path = await passFile('db1:5432:shop:app:one\ndb2:*:*:*:one\ndb3:*:*:*:two\n');
+    const password = (hosts: string): unknown =>
+      resolveOptions(`postgresql://app@${hosts}/shop?passfile=${encodeURIComponent(path)}`).connection
+        .password;
+    expect(password('db1,db2')).toBe('one');
+    expect(password('db4')).toBeUndefined();
+    expect(() => password('db1,db3')).toThrow(/^Give the password itself: passfile ".*" has several/);
+    expect(parseClusterUrl(`postgresql://app:mine@db1/shop?passfile=${path}`).password).toBe('mine');
+  });
+
+  it('is refused where it cannot be read, or others may', async () => {
+    expect(() => parseClusterUrl('postgresql://a@db/x?passfile=/nowhere/p')).toThrow(
+      /^Name a pass file .*ENOENT/,
+    );
+    const open = await passFile('*:*:*:*:one', 0o644);
+    expect(() => parseClusterUrl(`postgresql://a@db/x?passfile=${open}`)).toThrow(/^Run chmod 600 on/);
+  });
+});
 
 describe('resolveOptions', () => {
   it('reads a URL with several servers', () => {

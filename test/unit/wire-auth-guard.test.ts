@@ -8,7 +8,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { connect } from '../../src/client/pool.ts';
 import { AuthGuard } from '../../src/wire/core/auth-guard.ts';
 import type { AuthMethod } from '../../src/wire/core/auth-guard.ts';
-import { hasPassword } from '../../src/wire/core/pass-file.ts';
+import { findPassword } from '../../src/wire/core/pass-file.ts';
 import { GuardedClient } from '../../src/wire/guarded-client.ts';
 import { createUrlClient } from '../../src/wire/url-client.ts';
 
@@ -222,22 +222,22 @@ describe('a password in the pass file', () => {
   });
 
   it.each([
-    ['db:5432:shop:app:secret', true],
-    ['db:5432:shop:app:', true],
-    ['*:*:*:*:x', true],
-    ['#db:5432:shop:app:secret', false],
-    ['db:5432:shop:app', false],
-    ['db:5432:sh:op:app:secret', false],
-    ['', false],
-    ['other:5432:shop:app:x\r\ndb:5432:shop:app:x', true],
+    ['db:5432:shop:app:secret', 'secret'],
+    ['db:5432:shop:app:', ''],
+    ['*:*:*:*:x', 'x'],
+    ['#db:5432:shop:app:secret', null],
+    ['db:5432:shop:app', null],
+    ['db:5432:sh:op:app:secret', null],
+    ['', null],
+    ['other:5432:shop:app:x\r\ndb:5432:shop:app:x', 'x'],
   ])('is read as libpq reads it: %j', (text, expected) => {
     const key = { host: 'db', port: 5432, database: 'shop', user: 'app' };
-    expect(hasPassword(text, key)).toBe(expected);
+    expect(findPassword(text, key)).toBe(expected);
   });
 
   it('may have names with a colon and a backslash', () => {
     const key = { host: 'db', port: 5432, database: 'sh:op', user: 'a\\p' };
-    expect(hasPassword('db:5432:sh\\:op:a\\\\p:x', key)).toBe(true);
+    expect(findPassword('db:5432:sh\\:op:a\\\\p:x\\:y', key)).toBe('x:y');
   });
 });
 

@@ -2,7 +2,8 @@ import { LockstepError } from '../../model/errors.ts';
 import { nearestName } from '../../model/nearest-name.ts';
 
 /** What a connection here goes by. Source: node-postgres documentation, "Connecting"; docs/sessions.md for `require_auth`. */
-const HEEDED: readonly string[] = `application_name fallback_application_name options user password host port
+const HEEDED: readonly string[] =
+  `application_name fallback_application_name options user password passfile host port
   ssl sslmode sslcert sslkey sslrootcert sslnegotiation uselibpqcompat require_auth channel_binding
   client_encoding statement_timeout lock_timeout query_timeout
   idle_in_transaction_session_timeout`.split(/\s+/);

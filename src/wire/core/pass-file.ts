@@ -7,17 +7,17 @@ export interface PassFileKey {
 }
 
 /**
- * Whether a pass file has a password for this server. Source: PostgreSQL documentation, libpq, "The Password File": lines of
+ * The password for this server in a pass file; null where it has none. Source: PostgreSQL documentation, libpq, "The Password File": lines of
  * `hostname:port:database:username:password`, `*` matches anything, a backslash escapes `:` and itself.
  */
-export function hasPassword(passFile: string, { host, port, database, user }: PassFileKey): boolean {
+export function findPassword(passFile: string, { host, port, database, user }: PassFileKey): string | null {
   const wanted = [host, String(port), database, user];
-  return passFile.split(/\r?\n/).some((line) => {
-    const fields = line.startsWith('#') ? [] : fieldsOf(line);
-    return (
-      fields.length > wanted.length && wanted.every((value, i) => fields[i] === '*' || fields[i] === value)
-    );
-  });
+  const lines = passFile.split(/\r?\n/).map((line) => (line.startsWith('#') ? [] : fieldsOf(line)));
+  const found = lines.find(
+    (fields) =>
+      fields.length > wanted.length && wanted.every((value, i) => fields[i] === '*' || fields[i] === value),
+  );
+  return found?.[wanted.length] ?? null;
 }
 
 function fieldsOf(line: string): readonly string[] {
