@@ -78,7 +78,7 @@ describe('a cluster of real processes', () => {
     const inTheWay = join(follower!.folder, 'consensus.json.next');
     await mkdir(inTheWay);
     await rm(join(follower!.folder, 'consensus.json'));
-    const told = `1 of the 2 votes that an election needs: ${follower!.name} cannot vote (`;
+    const told = `1 of the 2 votes that an election needs: the vote of ${follower!.name} does not count (`;
     await until('the voter tells', async () => (await obstacle()).startsWith(told));
     expect(await cluster.status()).toMatchObject({ isFailoverReady: false, isSwitchoverReady: true });
     await rm(inTheWay, { recursive: true });

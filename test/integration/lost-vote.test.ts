@@ -24,6 +24,16 @@ describe('a node whose folder was lost', () => {
       (await readFile(join(folder, 'agent.log'), 'utf8')).includes('This node does not vote'),
     );
 
+    const said = `the vote of ${lost} does not count (it does not vote yet, or has lost its vote)`;
+    const command = (...words: readonly string[]): Promise<{ stdout: string }> =>
+      promisify(execFile)(process.execPath, [CLI, ...words, '--state', cluster.folder]);
+    expect((await command('node', 'list')).stdout).toContain(`votes  ${said}`);
+    await expect(command('node', 'grant-vote', lost)).rejects.toMatchObject({
+      stderr: expect.stringContaining(
+        `${lost} has a vote already, and ${said}. Where it is lost for good, revoke`,
+      ),
+    });
+
     // Its vote would make a majority with the leader's.
     await cluster.kill(other);
     await until('nobody leads', async () => (await cluster.status()).leader === null);
@@ -32,8 +42,7 @@ describe('a node whose folder was lost', () => {
       ['restart', lost],
       ['node', 'remove', lost],
     ]) {
-      const asked = promisify(execFile)(process.execPath, [CLI, ...words, '--state', cluster.folder]);
-      await expect(asked).rejects.toMatchObject({
+      await expect(command(...words)).rejects.toMatchObject({
         stderr: expect.stringMatching(
           /^lockstep: Do what "lockstep status" says.*nobody leads.*Nothing was changed\.$/m,
         ),

@@ -16,7 +16,8 @@ export async function untilOnlyAVoteIsMissing(cluster: TestCluster, node: string
     async () => {
       const topology = await cluster.status();
       const { isFailoverReady, failoverObstacle, isSwitchoverReady } = topology;
-      const isAllElseThere = isFailoverReady || failoverObstacle?.includes(`${node} cannot vote`) === true;
+      const isAllElseThere =
+        isFailoverReady || failoverObstacle?.includes(`the vote of ${node} does not count`) === true;
       return isAllElseThere && doAllFollow(topology) && isSwitchoverReady === true;
     },
     60_000,

@@ -69,7 +69,7 @@ describe('the health of a node', () => {
     [
       status({ voteObstacle: 'its disk does not answer' }),
       topology(),
-      'its vote does not count: its disk does not answer',
+      'the vote of n2 does not count (its disk does not answer)',
     ],
     [status(), nobodyLeads, 'nobody leads this cluster'],
     [

@@ -58,7 +58,7 @@ const failovers: readonly [
     onlyN2,
     [leader, voter(n2), voter(n3, full)],
     true,
-    /n3 cannot vote \(ENOSPC/,
+    /the vote of n3 does not count \(ENOSPC/,
   ],
   ['needs no vote of the agents with etcd', onlyN2, [leader, voter(n2), voter(n3, full)], false, null],
   ['does not come to be with two voters', onlyN2, [leader, voter(n2)], true, /one of two is no majority/],

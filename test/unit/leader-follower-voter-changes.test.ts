@@ -99,6 +99,12 @@ describe('votes that come and go', () => {
   it.each([
     ['a node that is none', 'n9', fine, /There is no node "n9"; there are n1, n2, n3, n4/],
     ['a voter', n2, fine, /n2 votes already/],
+    [
+      'a voter that lost its vote',
+      n2,
+      except(report(n2, { obstacle: 'it is lost' })),
+      /n2 has a vote already, and the vote of n2 does not count \(it is lost\)\. Where it is lost for good, revoke/,
+    ],
     ['a node that does not answer', n4, except(report(n4, { isReachable: false })), /n4 does not answer/],
     ['a node that is copied', n4, except(report(n4, { isFollowing: false })), /n4 does not follow yet/],
     [
@@ -111,7 +117,7 @@ describe('votes that come and go', () => {
       'one that could not make a majority',
       n4,
       except(report(n2, { isReachable: false }), report(n3, { obstacle: 'lost its vote' })),
-      /Of 4 voters 3 would have to agree, and n2 does not answer, n3 cannot vote \(lost its vote\)/,
+      /Of 4 voters 3 would have to agree, and n2 does not answer, the vote of n3 does not count \(lost its vote\)/,
     ],
   ] as const)('are not granted to %s', (_, name, reports, message) => {
     expect(() => grantVote(seed, withFourth, name, reports)).toThrow(message);

@@ -3,6 +3,7 @@ import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { findNode, readClusterConfig } from '../../leader-follower/config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../../leader-follower/config/config.ts';
+import { voteDoesNotCount } from '../../leader-follower/members/core/vote-words.ts';
 import type { NodeCommand } from '../../leader-follower/members/node-keeper.ts';
 import type { RescueStatus } from '../../leader-follower/delayed/rescue.ts';
 import type { NodeStatus } from '../../leader-follower/report/status.ts';
@@ -23,6 +24,7 @@ const CHANGE_TIMEOUT_MS = 10_000;
 /** A removal waits until commits rest on others; a new node on this machine, for its copy. */
 const REMOVE_TIMEOUT_MS = 30_000;
 const FOLLOW_TIMEOUT_MS = 600_000;
+const LIST_TIMEOUT_MS = 1_000;
 const LOOK_MS = 100;
 
 interface AddOptions extends ClusterPlace {
@@ -110,7 +112,9 @@ export function addNodeCommands(program: Command): void {
         );
         process.exitCode = 1;
       }
-      print(options.json ? JSON.stringify(nodes, null, 2) : nodes.map(describeNode).join('\n'));
+      const obstacles = await Promise.all(nodes.map((node) => voteObstacle(seed, node)));
+      const listed = nodes.map((node, index) => ({ ...node, voteObstacle: obstacles[index] ?? null }));
+      print(options.json ? JSON.stringify(listed, null, 2) : listed.map(describeNode).join('\n'));
     });
 }
 
@@ -341,7 +345,14 @@ async function untilFollowing(config: ClusterConfig, name: string): Promise<void
   print(`${name} follows.`);
 }
 
-function describeNode(node: NodeConfig): string {
+/** Of a voter that answers. */
+async function voteObstacle(config: ClusterConfig, node: NodeConfig): Promise<string | null> {
+  if (!node.voter) return null;
+  const asked = askAgent<NodeStatus>(config, node, { path: '/v1/status', timeoutMs: LIST_TIMEOUT_MS });
+  return asked.then((status) => status.voteObstacle ?? null).catch(() => null);
+}
+
+function describeNode(node: NodeConfig & { readonly voteObstacle: string | null }): string {
   const parts = [
     `${node.name}  ${node.witness ? `${node.host}, agent ${node.agentPort}` : `${node.host}:${node.port}, agent ${node.agentPort}`}`,
     node.witness
@@ -351,6 +362,7 @@ function describeNode(node: NodeConfig): string {
         : `${node.delay} behind`,
     ...(node.from === undefined ? [] : [`follows ${node.from}`]),
     node.voter ? 'votes' : 'does not vote',
+    ...(node.voteObstacle === null ? [] : [voteDoesNotCount(node.name, node.voteObstacle)]),
     ...(node.isLeaving === true ? ['leaving'] : []),
   ];
   return parts.join('  ');

@@ -1,6 +1,7 @@
 import type { AgentVoterSet } from '../../../coordination/embedded/agent-voters.ts';
 import { LockstepError } from '../../../model/errors.ts';
 import type { NodeId } from '../../../model/node.ts';
+import { voteDoesNotCount } from './vote-words.ts';
 import { mayLead } from '../../core/candidate.ts';
 import type { ClusterState, ListedNode } from '../../core/cluster-state.ts';
 import { listedNode, presentNodes } from './node-list.ts';
@@ -47,6 +48,12 @@ export function grantVote(
 ): ClusterState {
   const node = find(seed, state, name);
   const report = reports.find((candidate) => candidate.name === node.name);
+  if (node.voter && report?.obstacle != null) {
+    refuse(
+      name,
+      `${name} has a vote already, and ${voteDoesNotCount(name, report.obstacle)}. Where it is lost for good, revoke it first ("lockstep node revoke-vote ${name}"), then grant it anew.`,
+    );
+  }
   if (node.voter) refuse(name, `${name} votes already.`);
   if (node.isLeaving === true) refuse(name, `${name} is being removed.`);
   if (presentNodes(seed, state).filter(({ voter }) => voter).length >= MAX_VOTERS) {
@@ -115,7 +122,7 @@ function checkMajority(nodes: readonly ListedNode[], name: string, reports: read
     const report = reports.find((candidate) => candidate.name === voter.name);
     if (report?.isReachable !== true) return [`${voter.name} does not answer`];
     const isNew = voter.name === name;
-    return report.obstacle === null || isNew ? [] : [`${voter.name} cannot vote (${report.obstacle})`];
+    return report.obstacle === null || isNew ? [] : [voteDoesNotCount(voter.name, report.obstacle)];
   });
   if (voters.length - lacking.length >= needed) return;
   refuse(

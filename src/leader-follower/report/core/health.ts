@@ -1,4 +1,5 @@
 import type { Topology } from '../../../model/topology.ts';
+import { voteDoesNotCount } from '../../members/core/vote-words.ts';
 import { LOW_BYTES } from '../../local/core/room-alarm.ts';
 import { SILENT_FOLLOWER_MS } from '../../patience.ts';
 import type { NodeStatus } from '../status.ts';
@@ -47,9 +48,9 @@ export function receivingObstacle(status: NodeStatus, topology: Topology): strin
   return `it has received nothing for ${Math.floor(silentForMs / 1_000)} s, and ${leader} has more`;
 }
 
-function memberProblems({ voteObstacle, measures }: NodeStatus): string[] {
+function memberProblems({ node, voteObstacle, measures }: NodeStatus): string[] {
   const problems: string[] = [];
-  if (voteObstacle != null) problems.push(`its vote does not count: ${voteObstacle}`);
+  if (voteObstacle != null) problems.push(voteDoesNotCount(node, voteObstacle));
   const freeBytes = measures?.freeBytes ?? null;
   if (freeBytes !== null && freeBytes < LOW_BYTES) {
     problems.push(`its disk is nearly full: ${Math.floor(freeBytes / 1_048_576)} MB free`);

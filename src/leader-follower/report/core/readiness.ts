@@ -1,6 +1,7 @@
 import type { NodeRole } from '../../../model/topology.ts';
 import { electionQuorum } from '../../core/cluster-state.ts';
 import type { ClusterState } from '../../core/cluster-state.ts';
+import { voteDoesNotCount } from '../../members/core/vote-words.ts';
 
 /** What an election would find of a node. */
 export interface Voter {
@@ -70,7 +71,7 @@ export function failoverObstacle(
   const others = voters.filter((node) => node.name !== state.leadership.holder);
   const lacking = others.flatMap((node) => {
     if (!node.isReachable) return [`${node.name} does not answer`];
-    return node.voteObstacle === null ? [] : [`${node.name} cannot vote (${node.voteObstacle})`];
+    return node.voteObstacle === null ? [] : [voteDoesNotCount(node.name, node.voteObstacle)];
   });
   const needed = Math.floor(voters.length / 2) + 1;
   const votes = others.length - lacking.length;
