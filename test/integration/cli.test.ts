@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
+import { connect } from '../../src/index.ts';
+import { connectToLeader } from '../../src/logical/endpoints.ts';
 import { freePort, until } from './fixture.ts';
 
 const run = promisify(execFile);
@@ -114,6 +116,32 @@ describe('the commands', () => {
     await client.connect();
     await client.query('CREATE TABLE kept (id int); INSERT INTO kept VALUES (42)');
     await client.end();
+    // What a superuser makes in psql is the app's to find, though a schema has the superuser's name.
+    const { secrets } = JSON.parse(await readFile(join(dev.folder, '.lockstep/cluster.json'), 'utf8')) as {
+      secrets: { superuser: string };
+    };
+    const asSuperuser = new URL(leader?.dsn ?? '');
+    Object.assign(asSuperuser, { username: 'lockstep', password: secrets.superuser });
+    const psql = new pg.Client({ connectionString: asSuperuser.href });
+    await psql.connect();
+    await psql.query('CREATE SCHEMA lockstep; CREATE TABLE found (id int)');
+    const place = await psql.query(
+      `SELECT relnamespace::regnamespace::text AS schema FROM pg_class WHERE relname = 'found'`,
+    );
+    expect(place.rows).toEqual([{ schema: 'public' }]);
+    await psql.end();
+    // Without the password it names a file that has it, which all here take.
+    const { nodes } = JSON.parse(await lockstep(dev.folder, 'status', '--json')) as typeof status;
+    const plain = nodes.find((node) => node.role === 'leader')?.dsn ?? '';
+    expect(plain).toContain('?passfile=');
+    const pool = connect(plain);
+    try {
+      expect((await pool.query('SELECT id FROM kept')).rows).toEqual([{ id: 42 }]);
+    } finally {
+      await pool.end();
+    }
+    const session = await connectToLeader(plain, { applicationName: 'test' });
+    await session.end();
     expect(await lockstep(dev.folder, 'status')).toContain('★');
     expect((await fetch(`http://127.0.0.1:${dashboard}/`)).status).toBe(200);
 
