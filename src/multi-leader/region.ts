@@ -9,6 +9,8 @@ import { ShareKeeper } from './escrow/shares.ts';
 import { OrphanJudge } from './orphans/orphan-judge.ts';
 import { OwnReader } from './own/own-reader.ts';
 import { promiseTime } from './own/promises.ts';
+import { countKept } from './own/kept-counts.ts';
+import type { KeptCounts } from './own/kept-counts.ts';
 import { Pruner } from './own/pruner.ts';
 import { openOriginSession, openSession } from './sessions.ts';
 import { carryOutDecisions } from './referee/pending-decisions.ts';
@@ -21,7 +23,6 @@ import { ConflictResolver } from './resolve/conflict-resolver.ts';
 import { ResolverRunner } from './resolve/resolver-runner.ts';
 import { readShapes } from './tables/shape.ts';
 import type { TableShape } from './tables/shape.ts';
-import { SCHEMA } from './tables/statements.ts';
 
 export interface RegionOptions {
   readonly name: string;
@@ -38,41 +39,14 @@ export interface RegionOptions {
 }
 
 /** Part of `lockstep regions status --json`. */
-export interface RegionStatus {
+export interface RegionStatus extends KeptCounts {
   readonly name: string;
   readonly links: readonly LinkStatus[];
-  /** Rows that were applied, and whose version is still kept. */
-  readonly records: number;
-  readonly tombstones: number;
-  /** Changes of merging rows that are not settled. */
-  readonly operations: number;
-  /** Rows that stand aside, because a later row of another key holds one of their unique values. */
-  readonly parked: number;
-  /** Rows that came without the parent that a foreign key names, and wait for it or for what is decided. */
-  readonly orphans: number;
-  /** Rows whose conflicts a resolver has not been asked about yet. */
-  readonly unresolved: number;
-  /** Logged, since they were pruned last. */
-  readonly conflicts: number;
   /** How old the newest time is below which nothing can come any more; null before every region has promised one. */
   readonly settledAgoMs: number | null;
   readonly problem: string | null;
 }
 
-type Counts = Pick<
-  RegionStatus,
-  'records' | 'tombstones' | 'operations' | 'parked' | 'orphans' | 'unresolved' | 'conflicts'
->;
-
-const NO_COUNTS: Counts = {
-  records: 0,
-  tombstones: 0,
-  operations: 0,
-  parked: 0,
-  orphans: 0,
-  unresolved: 0,
-  conflicts: 0,
-};
 const PROMISE_EVERY_MS = 1_000;
 const PRUNE_EVERY_MS = 2_000;
 const SHARE_EVERY_MS = 500;
@@ -208,20 +182,11 @@ export class Region {
 
   async status(): Promise<RegionStatus> {
     const client = await this.#openControl();
-    const { rows } = await client.query<Counts>(
-      `SELECT (SELECT count(*)::int FROM ${SCHEMA}.records) AS records,
-              (SELECT count(*)::int FROM ${SCHEMA}.tombstones) AS tombstones,
-              (SELECT count(*)::int FROM ${SCHEMA}.operations) AS operations,
-              (SELECT count(*)::int FROM ${SCHEMA}.parked) AS parked,
-              (SELECT count(*)::int FROM ${SCHEMA}.orphans) AS orphans,
-              (SELECT count(*)::int FROM ${SCHEMA}.open_conflicts) AS unresolved,
-              (SELECT count(*)::int FROM ${SCHEMA}.conflicts) AS conflicts`,
-    );
     const lowestUs = this.#lowest();
     return {
       name: this.#options.name,
       links: [...this.#links.values()].map((link) => link.status),
-      ...(rows[0] ?? NO_COUNTS),
+      ...(await countKept(client)),
       settledAgoMs: lowestUs === null ? null : Math.round(Date.now() - lowestUs / 1_000),
       problem: this.#problems.size === 0 ? null : [...this.#problems.values()].join('; '),
     };

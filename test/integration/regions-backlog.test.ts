@@ -52,6 +52,28 @@ describe('a backlog', () => {
     expect((await servers.compare()).differences).toEqual([]);
   });
 
+  it('is compared with what was written meanwhile, row by row, also where one transaction is several batches', async () => {
+    const [eu, us] = [servers.at('eu').client, servers.at('us').client];
+    await servers.setCut('eu', 'us', true);
+    await us.query(`UPDATE rows SET note = 'before' WHERE id % 3 = 0`);
+    await eu.query(`UPDATE rows SET note = 'all'`);
+    await us.query(`UPDATE rows SET note = 'after' WHERE id % 5 = 0`);
+    await eu.query(`UPDATE rows SET note = 'last' WHERE id % 7 = 0`);
+    await servers.setCut('eu', 'us', false);
+    expect((await servers.compare()).differences).toEqual([]);
+    const { rows } = await us.query<{ note: string; n: number }>(
+      `SELECT note, count(*)::int AS n FROM rows WHERE note IS NOT NULL GROUP BY 1 ORDER BY 1`,
+    );
+    const ids = Array.from({ length: ROWS }, (_, index) => index + 1);
+    const last = ids.filter((id) => id % 7 === 0).length;
+    const after = ids.filter((id) => id % 5 === 0 && id % 7 !== 0).length;
+    expect(rows).toEqual([
+      { note: 'after', n: after },
+      { note: 'all', n: ROWS - after - last },
+      { note: 'last', n: last },
+    ]);
+  });
+
   it('goes on where it was when the connection that applies it is lost', async () => {
     const { client: writer } = servers.at('us');
     await writer.query('BEGIN');

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { noteOf, stampAfter } from '../../src/multi-leader/core/batch-record.ts';
 import { collapseChanges } from '../../src/multi-leader/core/change.ts';
 import { mayTakeValues } from '../../src/multi-leader/core/park-rule.ts';
 import { decideRow } from '../../src/multi-leader/core/row-rule.ts';
@@ -14,6 +15,30 @@ const version = fc.record({
   timeUs: fc.integer({ min: 0, max: 5 }),
   region: fc.integer({ min: 0, max: 2 }),
   lsn: fc.bigInt({ min: 0n, max: 3n }),
+});
+
+describe('what batches noted', () => {
+  const noted = (timeUs: number, batchTimeUs: number) => ({
+    version: { timeUs, region: 0, lsn: 0n },
+    batchTimeUs,
+  });
+
+  it('is told by the time of the batch that wrote the row, and of two with one time the later counts', () => {
+    const notes = [noted(3, 5), noted(1, 4), noted(4, 5), noted(7, 8)];
+    expect(noteOf(notes, 5)?.timeUs).toBe(4);
+    expect(noteOf(notes, 4)?.timeUs).toBe(1);
+    expect(noteOf(notes, 6)).toBeNull();
+    expect(noteOf(notes, null)).toBeNull();
+  });
+
+  it('has a time of its own for each part of a large transaction, never below what is in it', () => {
+    const first = stampAfter(null, 9);
+    const second = stampAfter(first, 9);
+    const third = stampAfter(second, 9);
+    expect([first, second, third].map(({ stampUs }) => stampUs)).toEqual([9, 10, 11]);
+    expect(stampAfter(third, 8).stampUs).toBe(8);
+    expect(stampAfter(third, 12).stampUs).toBe(12);
+  });
 });
 
 describe('versions', () => {

@@ -1,21 +1,16 @@
 import type pg from 'pg';
 import { formatLsn } from '../../model/lsn.ts';
 import type { Lsn } from '../../model/lsn.ts';
-import { BatchNotes } from '../core/batch-record.ts';
+import { BatchNotes, stampAfter } from '../core/batch-record.ts';
+import type { BatchStamp } from '../core/batch-record.ts';
 import { highestTimeUs } from '../core/change.ts';
 import { clockLackUs } from '../core/patience.ts';
 import { decideRow } from '../core/row-rule.ts';
 import type { MissingRow, PresentRow, RowDecision } from '../core/row-rule.ts';
+import { writeRecords } from '../tables/batch-records.ts';
 import { encodeKeyRow, encodeKeys, encodeRows, encodeTimes } from '../tables/row-codec.ts';
 import type { TableShape } from '../tables/shape.ts';
-import {
-  microsOf,
-  READ_TOMBSTONES,
-  statementsFor,
-  timeOf,
-  WRITE_RECORDS,
-  WRITE_TOMBSTONES,
-} from '../tables/statements.ts';
+import { microsOf, READ_TOMBSTONES, statementsFor, timeOf, WRITE_TOMBSTONES } from '../tables/statements.ts';
 import type { TableStatements } from '../tables/statements.ts';
 import { versionFrom, versionParameters } from '../tables/versions.ts';
 import type { VersionRow } from '../tables/versions.ts';
@@ -77,6 +72,7 @@ const MAX_ROUNDS = 20;
 export class BatchApplier {
   readonly #options: BatchApplierOptions;
   readonly #statements = new Map<string, TableStatements>();
+  #lastStamp: BatchStamp | null = null;
 
   constructor(options: BatchApplierOptions) {
     this.#options = options;
@@ -121,7 +117,8 @@ export class BatchApplier {
   ): Promise<BatchReport> {
     const { client, region } = this.#options;
     const highestUs = grants.length > 0 ? Math.max(timeUs, highestTimeUs(changes)) : highestTimeUs(changes);
-    const batch = new OpenBatch(new BatchNotes(highestUs));
+    const stamp = stampAfter(this.#lastStamp, highestUs);
+    const batch = new OpenBatch(new BatchNotes(stamp.stampUs));
     const tables = this.#groupByTable(changes);
     const work = tables.filter(({ shape }) => shape.merge === null);
     const merges = tables
@@ -134,7 +131,7 @@ export class BatchApplier {
       clock,
       ...work.filter((table) => !isOneByOne(table)).flatMap((table) => this.#tryAtOnce(table, batch)),
     ]);
-    const lackUs = clockLackUs(Number((now as Awaited<typeof clock>).rows[0]?.now), highestUs);
+    const lackUs = clockLackUs(Number((now as Awaited<typeof clock>).rows[0]?.now), stamp.stampUs);
     if (lackUs > 0) throw new ClockBehind(lackUs);
     for (const table of work) {
       const { shape, changes: some } = table;
@@ -148,6 +145,7 @@ export class BatchApplier {
     await receiveGrants(client, this.#options.shapes, grants);
     await noteOrphans(client, this.#options.shapes, changes);
     await this.#finish(work, batch, until);
+    this.#lastStamp = stamp;
     const merged = merges.reduce((sum, { count }) => sum + count, 0);
     return { applied: batch.applied + merged, lost: batch.lost };
   }
@@ -297,9 +295,7 @@ export class BatchApplier {
         formatLsn(until),
         commitTimeUs,
       ]),
-      ...(records.length === 0
-        ? []
-        : [client.query(WRITE_RECORDS, [...versionParameters(records), commitTimeUs])]),
+      writeRecords(client, this.#options.shapes, records, commitTimeUs),
       ...(tombstones.length === 0 ? [] : [client.query(WRITE_TOMBSTONES, versionParameters(tombstones))]),
       // Last: a row whose commit was under way, and locked nothing, may be visible by now.
       ...work.flatMap((table) => {

@@ -5,7 +5,14 @@ import { quoteIdentifier } from '../../logical/core/quote.ts';
 import { encodeKeyRow, encodeRows, keyOfRecord } from '../tables/row-codec.ts';
 import { quoteShape } from '../tables/shape.ts';
 import type { TableShape } from '../tables/shape.ts';
-import { microsOf, SCHEMA, statementsFor, timeOf, WRITE_TOMBSTONES } from '../tables/statements.ts';
+import {
+  COMMITTED_US,
+  joinRecord,
+  microsOf,
+  statementsFor,
+  timeOf,
+  WRITE_TOMBSTONES,
+} from '../tables/statements.ts';
 import { versionParameters } from '../tables/versions.ts';
 import { beginPatiently } from './begin.ts';
 import { ClockBehind } from './clock-behind.ts';
@@ -71,18 +78,17 @@ export async function removeOlder(
   const columns = shape.key.map((position) => `t.${quoteIdentifier(shape.columns[position]?.name ?? '')}`);
   // Of each key column its length and bytes, as keys are written; a record has 4 bytes before, and 4 before each column.
   const key = columns.map((column) => `substring(record_send(ROW(${column})) FROM 9)`).join(' || ');
-  const committed = microsOf('pg_xact_commit_timestamp(t.xmin)');
   const isApplied = `coalesce((pg_xact_commit_timestamp_origin(t.xmin)).roident, 0) <> 0`;
   const noted =
     when === 'applied'
-      ? `r.key IS NULL OR (r.time_us, r.region) <= ($2, $3)`
+      ? `r.time_us IS NULL OR (r.time_us, r.region) <= ($2, $3)`
       : `(r.time_us, r.region) < ($2, $3)`;
   const written =
-    when === 'applied' ? `(${committed}, $4::int) <= ($2, $3)` : `(${committed}, $4::int) < ($2, $3)`;
+    when === 'applied' ? `(${COMMITTED_US}, $4::int) <= ($2, $3)` : `(${COMMITTED_US}, $4::int) < ($2, $3)`;
   const { rows } = await client.query<{ key: Buffer }>(
     `SELECT record_send(ROW(${columns.join(', ')})) AS key FROM ${quoteShape(shape)} t
-     LEFT JOIN ${SCHEMA}.records r ON r.table_name = $1 AND r.key = ${key}
-     WHERE coalesce(${committed} < $2::bigint, true)
+     ${joinRecord('$1::text', key)}
+     WHERE coalesce(${COMMITTED_US} < $2::bigint, true)
        OR CASE WHEN ${isApplied} THEN ${noted} ELSE ${written} END
      LIMIT ${CHUNK} FOR UPDATE OF t`,
     [shape.name, version.timeUs, version.region, region],

@@ -10,6 +10,36 @@ export interface BatchRecord {
   readonly version: Version;
 }
 
+/** What a batch of this highest version is stamped with. */
+export interface BatchStamp {
+  readonly highestUs: number;
+  readonly stampUs: number;
+}
+
+/**
+ * Its highest version, or a moment more where the batch before has the same one, as the parts of a large transaction have: versions
+ * are found by the stamp, and it is to name those of one batch. More than the highest version is safe as
+ * {@link BatchNotes.commitTimeUs} is.
+ */
+export function stampAfter(last: BatchStamp | null, highestUs: number): BatchStamp {
+  return { highestUs, stampUs: last?.highestUs === highestUs ? last.stampUs + 1 : highestUs };
+}
+
+/** A version that a batch noted, and what the batch was stamped with. */
+export interface BatchNote {
+  readonly version: Version;
+  readonly batchTimeUs: number;
+}
+
+/**
+ * Of what was noted for a row: the version at which the batch left it that wrote what stands there, by that batch's stamp. The
+ * simulation goes by it; the region's own condition is in SQL (`recordOf` in tables/statements.ts).
+ */
+export function noteOf(notes: readonly BatchNote[], committedUs: number | null): Version | null {
+  const own = notes.filter(({ batchTimeUs }) => batchTimeUs === committedUs);
+  return own.reduce<Version | null>((latest, { version }) => laterVersion(latest, version), null);
+}
+
 /** Gathers what a batch did, for the transaction that does it. */
 export class BatchNotes {
   readonly #versions = new Map<string, BatchRecord>();

@@ -4,7 +4,7 @@ import type { PresentRow } from '../core/row-rule.ts';
 import { keyOfRecord } from '../tables/row-codec.ts';
 import { quoteShape } from '../tables/shape.ts';
 import type { TableShape } from '../tables/shape.ts';
-import { microsOf, SCHEMA } from '../tables/statements.ts';
+import { COMMITTED_US, joinRecord, SCHEMA } from '../tables/statements.ts';
 import { versionFrom } from '../tables/versions.ts';
 import type { VersionRow } from '../tables/versions.ts';
 
@@ -48,13 +48,15 @@ export async function* readDonorRows(
   const column = (position: number): string => `t.${quoteIdentifier(shape.columns[position]?.name ?? '')}`;
   const columns = shape.columns.map((_, position) => column(position)).join(', ');
   const key = `record_send(ROW(${shape.key.map(column).join(', ')}))`;
+  const noteKey = shape.key
+    .map((position) => `substring(record_send(ROW(${column(position)})) FROM 9)`)
+    .join(' || ');
   const query = `SELECT ${key} AS key, ROW(${columns})::text AS image,
-      ${microsOf('pg_xact_commit_timestamp(t.xmin)')} AS "committedUs",
+      ${COMMITTED_US} AS "committedUs",
       coalesce((pg_xact_commit_timestamp_origin(t.xmin)).roident, 0) <> 0 AS "isApplied",
       r.time_us AS "timeUs", r.region, r.lsn::text AS lsn
-    FROM ${quoteShape(shape)} t LEFT JOIN ${SCHEMA}.records r
-      ON r.table_name = ${quoteLiteral(shape.name)}
-      AND r.key = ${shape.key.map((position) => `substring(record_send(ROW(${column(position)})) FROM 9)`).join(' || ')}`;
+    FROM ${quoteShape(shape)} t
+    ${joinRecord(quoteLiteral(shape.name), noteKey)}`;
   for await (const rows of readPages<FoundRow>(client, query))
     yield rows.map((row) => ({
       key: keyOfRecord(row.key),

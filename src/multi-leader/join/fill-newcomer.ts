@@ -85,7 +85,8 @@ async function fill(options: FillOptions, source: pg.Client, target: pg.Client):
 /** What the copy is stamped with: no version in it is above. */
 async function readStamp(source: pg.Client): Promise<number> {
   const { rows } = await source.query<{ now: string }>(
-    `SELECT greatest(${microsOf('clock_timestamp()')}, (SELECT max(batch_us) FROM ${SCHEMA}.records)) AS now`,
+    `SELECT greatest(${microsOf('clock_timestamp()')}, (SELECT max(batch_us) FROM ${SCHEMA}.records),
+       (SELECT max(batch_us) FROM ${SCHEMA}.batch_records)) AS now`,
   );
   return Number(rows[0]?.now);
 }

@@ -107,15 +107,25 @@ export class Pruner {
 
   async #pruneRecords(lowestUs: number): Promise<number> {
     const { client, shapes } = this.#options;
+    // Which of two rows with one unique value is the later must be known however long ago they were written.
+    const unique = [...shapes.values()].filter((shape) => shape.unique.length > 0);
+    const settled = [lowestUs, unique.map(({ name }) => name)];
     const { rowCount } = await client.query(
       `DELETE FROM ${SCHEMA}.records WHERE ctid = ANY (ARRAY(
          SELECT ctid FROM ${SCHEMA}.records r WHERE batch_us < $1 AND table_name <> ALL ($2::text[]) AND NOT EXISTS (
            SELECT FROM ${SCHEMA}.tombstones t WHERE (t.table_name, t.key) = (r.table_name, r.key))
          LIMIT ${RECORDS_CHUNK}))`,
-      // Which of two rows with one unique value is the later must be known however long ago they were written.
-      [lowestUs, [...shapes.values()].filter(({ unique }) => unique.length > 0).map(({ name }) => name)],
+      settled,
     );
-    return rowCount ?? 0;
+    const { rows } = await client.query<{ count: number }>(
+      `DELETE FROM ${SCHEMA}.batch_records WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM ${SCHEMA}.batch_records b WHERE batch_us < $1 AND table_name <> ALL ($2::text[]) AND NOT EXISTS (
+           SELECT FROM ${SCHEMA}.tombstones t WHERE t.table_name = b.table_name AND t.key = ANY (b.keys))
+         LIMIT ${RECORDS_CHUNK}))
+       RETURNING cardinality(keys) AS count`,
+      settled,
+    );
+    return rows.reduce((sum, { count }) => sum + count, rowCount ?? 0);
   }
 
   async #pruneTombstones(shape: TableShape, lowestUs: number): Promise<number> {

@@ -9,7 +9,7 @@ import type { Version } from '../core/version.ts';
 import { encodeKeyRow, encodeKeys, encodeRows, keyOfRecord } from '../tables/row-codec.ts';
 import { quoteShape } from '../tables/shape.ts';
 import type { TableShape } from '../tables/shape.ts';
-import { microsOf, SCHEMA, statementsFor } from '../tables/statements.ts';
+import { COMMITTED_US, recordOf, SCHEMA, statementsFor } from '../tables/statements.ts';
 import { quoteIdentifier } from '../../logical/core/quote.ts';
 import { versionFrom } from '../tables/versions.ts';
 import type { VersionRow } from '../tables/versions.ts';
@@ -167,7 +167,7 @@ export class Parking {
     const key = shape.key.map((position) => `t.${column(position)}`).join(', ');
     const { rows } = await this.#client.query<Omit<Holder, keyof VersionRow>>(
       `SELECT ROW(t.*)::text AS image, encode(record_send(ROW(${key})), 'hex') AS key,
-         ${microsOf('pg_xact_commit_timestamp(t.xmin)')} AS "committedUs",
+         ${COMMITTED_US} AS "committedUs",
          coalesce((pg_xact_commit_timestamp_origin(t.xmin)).roident, 0) <> 0 AS "isApplied"
        FROM ${quoteShape(shape)} t, (SELECT $1::${quoteShape(shape)} AS r) u
        WHERE (${claims.join(' OR ')}) AND NOT ${isSame(shape.key)} FOR UPDATE OF t`,
@@ -175,9 +175,14 @@ export class Parking {
     );
     const holders = rows.map((row) => ({ ...row, key: keyOfRecord(Buffer.from(row.key, 'hex')) }));
     const { rows: noted } = await this.#client.query<VersionRow & { key: Buffer }>(
-      `SELECT key, time_us AS "timeUs", region, lsn::text AS lsn FROM ${SCHEMA}.records
-       WHERE table_name = $1 AND key = ANY ($2::bytea[])`,
-      [shape.name, encodeKeys(holders.map((holder) => holder.key))],
+      `SELECT u.key, r.time_us AS "timeUs", r.region, r.lsn::text AS lsn
+       FROM unnest($2::bytea[], $3::bigint[]) AS u(key, committed_us)
+       CROSS JOIN LATERAL (${recordOf('$1::text', 'u.key', 'u.committed_us')}) r`,
+      [
+        shape.name,
+        encodeKeys(holders.map((holder) => holder.key)),
+        holders.map((holder) => holder.committedUs),
+      ],
     );
     const records = new Map(noted.map((row) => [row.key.toString('latin1'), versionFrom(row)]));
     return holders.map((holder) => ({

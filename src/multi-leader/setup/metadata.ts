@@ -25,6 +25,15 @@ CREATE TABLE IF NOT EXISTS ${SCHEMA}.records (
   batch_us bigint NOT NULL,
   PRIMARY KEY (table_name, key)
 );
+CREATE TABLE IF NOT EXISTS ${SCHEMA}.batch_records (
+  table_name text NOT NULL,
+  batch_us bigint NOT NULL,
+  keys bytea[] NOT NULL,
+  times_us bigint[] NOT NULL,
+  regions smallint[] NOT NULL,
+  lsns pg_lsn[] NOT NULL
+) WITH (toast_tuple_target = 8160);
+CREATE INDEX IF NOT EXISTS batch_records_time ON ${SCHEMA}.batch_records (table_name, batch_us);
 CREATE TABLE IF NOT EXISTS ${SCHEMA}.tombstones (
   table_name text NOT NULL,
   key bytea NOT NULL,

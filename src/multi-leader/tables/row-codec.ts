@@ -118,18 +118,34 @@ export function encodeArray(elementOid: number, elements: readonly (Buffer | nul
   return array;
 }
 
+/** An array of values of one length, each put where it belongs by `write`. */
+export function encodeFixed(
+  elementOid: number,
+  bytes: number,
+  count: number,
+  write: (array: Buffer, at: number, index: number) => void,
+): Buffer {
+  const array = Buffer.allocUnsafe(count === 0 ? 12 : ARRAY_HEADER_BYTES + count * (4 + bytes));
+  array.writeInt32BE(count === 0 ? 0 : 1, 0);
+  array.writeInt32BE(0, 4);
+  array.writeUInt32BE(elementOid, 8);
+  if (count === 0) return array;
+  array.writeInt32BE(count, 12);
+  array.writeInt32BE(1, 16);
+  for (let index = 0, at = ARRAY_HEADER_BYTES; index < count; index++, at += 4 + bytes) {
+    array.writeInt32BE(bytes, at);
+    write(array, at + 4, index);
+  }
+  return array;
+}
+
 export function encodeRows(shape: TableShape, rows: readonly Buffer[]): Buffer {
   return encodeArray(shape.rowTypeOid, rows);
 }
 
 export function encodeTimes(timesUs: readonly number[]): Buffer {
-  return encodeArray(
-    TIMESTAMPTZ_OID,
-    timesUs.map((timeUs) => {
-      const bytes = Buffer.alloc(8);
-      bytes.writeBigInt64BE(BigInt(timeUs - POSTGRES_EPOCH_US));
-      return bytes;
-    }),
+  return encodeFixed(TIMESTAMPTZ_OID, 8, timesUs.length, (array, at, index) =>
+    array.writeBigInt64BE(BigInt((timesUs[index] ?? 0) - POSTGRES_EPOCH_US), at),
   );
 }
 

@@ -19,6 +19,28 @@ export function timeOf(expression: string): string {
   return `(timestamptz 'epoch' + ${expression} * interval '1 microsecond')`;
 }
 
+/** What the server recorded for who wrote row `t`. */
+export const COMMITTED_US: string = microsOf('pg_xact_commit_timestamp(t.xmin)');
+
+/**
+ * What was noted of a row, as a subquery of one row or none, with time_us, region and lsn; from SQL for the table's name, the key
+ * and the commit time that the server has recorded for the row, which no function may give: it would be asked for each note.
+ */
+export function recordOf(table: string, key: string, committedUs: string): string {
+  return `SELECT time_us, region, lsn FROM (
+      SELECT r.time_us, r.region, r.lsn FROM ${SCHEMA}.records r WHERE r.table_name = ${table} AND r.key = ${key}
+      UNION ALL
+      SELECT b.times_us[i], b.regions[i], b.lsns[i] FROM ${SCHEMA}.batch_records b, array_position(b.keys, ${key}) AS i
+      WHERE b.table_name = ${table} AND b.batch_us = ${committedUs} AND b.keys[1] <= ${key} AND i IS NOT NULL) noted
+    ORDER BY time_us DESC, region DESC, lsn DESC LIMIT 1`;
+}
+
+/** Joins `r`, what was noted of row `t`, or nulls. */
+export function joinRecord(table: string, key: string): string {
+  return `CROSS JOIN LATERAL (SELECT ${key} AS key, ${COMMITTED_US} AS committed_us) w
+    LEFT JOIN LATERAL (${recordOf(table, 'w.key', 'w.committed_us')}) r ON true`;
+}
+
 /**
  * The statements that a batch runs for one table. Each takes all its rows as one array of the table's row type (`$1`), and
  * `$2` the commit times; `u.n` numbers them from 1.
@@ -90,11 +112,11 @@ export function statementsFor(shape: TableShape): TableStatements {
       SELECT u.n::int FROM u WHERE ((${keyValues}) IN (SELECT ${key} FROM t)) IS TRUE`,
     ),
     lock: `SELECT u.n::int FROM ${table} t JOIN ${plain} ON ${same} FOR NO KEY UPDATE OF t`,
-    read: `SELECT u.n::int, ${microsOf('pg_xact_commit_timestamp(t.xmin)')} AS "committedUs",
+    read: `SELECT u.n::int, ${COMMITTED_US} AS "committedUs",
       coalesce((pg_xact_commit_timestamp_origin(t.xmin)).roident, 0) <> 0 AS "isApplied",
       r.time_us AS "timeUs", r.region, r.lsn::text AS lsn
       FROM ${table} t JOIN ${rows(', $2::bytea[]', ', key')} ON ${same}
-      LEFT JOIN ${SCHEMA}.records r ON r.table_name = $3 AND r.key = u.key`,
+      ${joinRecord('$3::text', 'u.key')}`,
     images: `SELECT u.n::int, ROW(t.*)::text AS image FROM ${table} t JOIN ${plain} ON ${same}`,
     updateImages: as(
       'texts',

@@ -16,9 +16,14 @@ export function versionFrom(row: VersionRow): Version | null {
   return { timeUs: Number(row.timeUs), region: row.region, lsn: parseLsn(row.lsn) };
 }
 
-/** The five parameters that write records and tombstones, sorted so that two writers cannot block each other. */
+/** In one order, so that two writers cannot block each other. */
+export function sortRecords(records: readonly BatchRecord[]): BatchRecord[] {
+  return records.toSorted((a, b) => compareText(a.table, b.table) || compareText(a.key, b.key));
+}
+
+/** The five parameters that write records and tombstones. */
 export function versionParameters(records: readonly BatchRecord[]): unknown[] {
-  const sorted = records.toSorted((a, b) => compareText(a.table, b.table) || compareText(a.key, b.key));
+  const sorted = sortRecords(records);
   return [
     sorted.map(({ table }) => table),
     encodeKeys(sorted.map(({ key }) => key)),

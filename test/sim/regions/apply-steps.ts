@@ -1,5 +1,6 @@
 import { highestTimeUs } from '../../../src/multi-leader/core/change.ts';
 import type { Change } from '../../../src/multi-leader/core/change.ts';
+import { stampAfter } from '../../../src/multi-leader/core/batch-record.ts';
 import type { BatchNotes } from '../../../src/multi-leader/core/batch-record.ts';
 import { isSameImage } from '../../../src/multi-leader/core/image.ts';
 import type { Operation } from '../../../src/multi-leader/core/merge.ts';
@@ -9,7 +10,19 @@ import type { Version } from '../../../src/multi-leader/core/version.ts';
 import { commitOperations } from './journal.ts';
 import { noteOrphans } from './orphans.ts';
 import { commitCarefully, locksFor, meetsTakenValue, tombstoneOf } from './parking.ts';
-import { clockOf, committedUs, isEarlier, linkId, log, regionAt, show, TABLE, WHOLE_TABLE } from './world.ts';
+import {
+  clockOf,
+  committedUs,
+  isEarlier,
+  linkId,
+  log,
+  note,
+  noteFor,
+  regionAt,
+  show,
+  TABLE,
+  WHOLE_TABLE,
+} from './world.ts';
 import type { Applying, LoggedChange, RegionState, Row, World } from './world.ts';
 
 /** The next `count` commits of `from` that `to` lacks, as changes. */
@@ -46,7 +59,8 @@ export function mayBegin(world: World, from: RegionState, to: RegionState, count
   const { changes } = takeBatch(world, from, to, count);
   if (to.locks.has(WHOLE_TABLE)) return 0;
   if (rules.clockIsChecked === 'before-statements') {
-    const lack = rules.clockLack(clockOf(world, to), highestTimeUs(changes));
+    const { stampUs } = stampAfter(to.batchStamps.get(from.id) ?? null, highestTimeUs(changes));
+    const lack = rules.clockLack(clockOf(world, to), stampUs);
     if (lack > 0) return lack;
   }
   for (const change of changes) {
@@ -140,7 +154,9 @@ export function commitBatch(world: World, fromId: number, toId: number): void {
   const batch = world.applying.get(link);
   if (batch === undefined) return;
   const { rules } = world;
-  const notes = rules.createNotes(batch.highestUs);
+  const batchStamp = stampAfter(to.batchStamps.get(fromId) ?? null, batch.highestUs);
+  to.batchStamps.set(fromId, batchStamp);
+  const notes = rules.createNotes(batchStamp.stampUs);
   const xid = to.nextXid++;
   const written = new Set<string>();
   if (world.mode === 'merge') commitOperations(world, to, batch, xid);
@@ -155,7 +171,7 @@ export function commitBatch(world: World, fromId: number, toId: number): void {
   const lowest = versions.reduce<Version | null>((a, b) => (a === null || isEarlier(b, a) ? b : a), null);
   for (const { key, version } of notes.records) {
     const noted = { 'of-row': version, 'highest-of-batch': highest, 'lowest-of-batch': lowest };
-    to.records.set(key, { version: noted[rules.versionInRecord] ?? version, batchTimeUs: stamp });
+    note(to, key, noted[rules.versionInRecord] ?? version, stamp);
   }
   if (rules.writesTombstones)
     for (const { key, version } of notes.tombstones)
@@ -241,7 +257,7 @@ function decide(
   if (rules.hasFastPath && (!isOwnWrite || rules.passesOwnWrites)) {
     if (rules.isSurelyOlder(committed, change.version)) return { kind: change.kind };
   }
-  const record = to.records.get(key)?.version ?? null;
+  const record = noteFor(world, to, key, committed);
   const present: PresentRow = { kind: 'present', committedUs: committed, isApplied, record };
   return rules.decide(change, present, to.id);
 }

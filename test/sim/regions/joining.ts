@@ -1,5 +1,5 @@
 import type { Version } from '../../../src/multi-leader/core/version.ts';
-import { clockOf, log, presentRow, regionAt } from './world.ts';
+import { clockOf, log, note, presentRow, regionAt } from './world.ts';
 import type { RegionState, World } from './world.ts';
 
 /** How far a region is that joins the others while they write; they copy it from the first one. */
@@ -108,11 +108,11 @@ function copyRows(world: World, join: JoinState, donor: RegionState, newcomer: R
   const keepsAll = world.hasUniqueValues && rules.keepsRecordsOfUnique;
   for (const [key, { row }] of view.rows) {
     newcomer.rows.set(key, { row, xid });
-    const present = presentRow(view, key);
+    const present = presentRow(world, view, key);
     const version =
       present === null ? null : rules.versionToNote(present, { donor: donor.id, settledUs, keepsAll });
     if (version === null) continue;
-    newcomer.records.set(key, { version, batchTimeUs: stampUs });
+    note(newcomer, key, version, stampUs);
     newcomer.shown.set(key, version);
   }
   for (const [key, one] of donor.aside) newcomer.aside.set(key, one);

@@ -5,7 +5,7 @@ import { bringBack, holdersOf, locksFor } from './parking.ts';
 import { breaksReference, keepRemoved, parentLocks } from './orphans.ts';
 import { forgetTruncate } from './truncate.ts';
 import { uniteTags } from './resolving.ts';
-import { clockOf, committedUs, log, regionAt, WHOLE_TABLE } from './world.ts';
+import { clockOf, committedUs, log, noteFor, regionAt, WHOLE_TABLE } from './world.ts';
 import type { LoggedChange, RegionState, Row, ScriptStep, World } from './world.ts';
 
 const UNKNOWN_LSN = 0n;
@@ -188,7 +188,7 @@ export function prune(world: World, id: number): void {
             kind: 'present',
             committedUs: committedUs(region, here.xid),
             isApplied: region.transactions.get(here.xid)?.isApplied === true,
-            record: region.records.get(key)?.version ?? null,
+            record: noteFor(world, region, key, committedUs(region, here.xid)),
           },
       limitFor(version.region),
       id,
@@ -202,9 +202,14 @@ export function prune(world: World, id: number): void {
   }
   if (!rules.bringsBackApart) commitAside?.();
   if (world.hasUniqueValues && rules.keepsRecordsOfUnique) return;
-  for (const [key, { version, batchTimeUs }] of region.records)
-    if (!busy.has(key) && rules.mayForgetRecord(batchTimeUs, limitFor(version.region)))
-      region.records.delete(key);
+  for (const [key, notes] of region.records) {
+    if (busy.has(key)) continue;
+    const kept = notes.filter(
+      ({ version, batchTimeUs }) => !rules.mayForgetRecord(batchTimeUs, limitFor(version.region)),
+    );
+    if (kept.length === 0) region.records.delete(key);
+    else region.records.set(key, kept);
+  }
 }
 
 export function lowestOf(world: World, region: RegionState): number | null {

@@ -43,6 +43,10 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     what: 'a batch notes its lowest version for all rows',
     rules: { versionInRecord: 'lowest-of-batch' },
   },
+  M49: {
+    what: "a row's version is read from whichever batch has noted one",
+    rules: { noteOf: ([first]) => first?.version ?? null },
+  },
   M07: { what: "a batch is stamped with the session's last commit time", rules: { stamp: 'stale' } },
   M11: {
     what: 'there are no tombstones',

@@ -4,7 +4,7 @@ import { versionOf } from '../../../src/multi-leader/core/row-rule.ts';
 import type { MissingRow } from '../../../src/multi-leader/core/row-rule.ts';
 import { compareVersions, laterVersion } from '../../../src/multi-leader/core/version.ts';
 import type { Version } from '../../../src/multi-leader/core/version.ts';
-import { clockOf, log, presentRow, TABLE, tombstoneFor } from './world.ts';
+import { clockOf, log, note, presentRow, TABLE, tombstoneFor } from './world.ts';
 import type { Applying, RegionState, Row, World } from './world.ts';
 
 /** Of rows in a world with unique values, the first column is unique. */
@@ -41,7 +41,7 @@ interface Placing {
 function place({ world, region, xid, placed }: Placing, key: string, row: Row, version: Version): boolean {
   const holders = holdersOf(region, key, row);
   const versions = holders.map((holder) => {
-    const there = presentRow(region, holder);
+    const there = presentRow(world, region, holder);
     return placed.get(holder) ?? (there === null ? null : versionOf(there, region.id)) ?? SETTLED;
   });
   const { whoLoses } = world.rules;
@@ -85,7 +85,7 @@ export function commitCarefully(
   const inserted: Change<Row>[] = [];
   for (const change of batch.changes.toSorted((a, b) => compareVersions(a.version, b.version))) {
     const { key, version } = change;
-    const row = presentRow(region, key);
+    const row = presentRow(world, region, key);
     const missing: MissingRow = {
       kind: 'missing',
       tombstone: rules.asideCounts ? (aside.get(key) ?? null) : null,
@@ -127,7 +127,7 @@ export function bringBack(world: World, region: RegionState): () => void {
   for (const [key, { row, version }] of rules.looksAtAllAside ? rows : rows.slice(0, 1)) {
     const isBusy = [key, ...locksFor(world, region, key, row)].some((lock) => region.locks.has(lock));
     const tombstone = tombstoneFor(region, key);
-    if (rules.judgeAside(version, presentRow(region, key), tombstone, region.id) === 'forget')
+    if (rules.judgeAside(version, presentRow(world, region, key), tombstone, region.id) === 'forget')
       region.aside.delete(key);
     else if (!isBusy && rules.bringsBack) place(placing, key, row, version);
   }
@@ -138,7 +138,7 @@ export function bringBack(world: World, region: RegionState): () => void {
     const stamp = Math.max(clockOf(world, region), notes.commitTimeUs);
     world.now++;
     region.transactions.set(xid, { timeUs: stamp, isApplied: true });
-    for (const { key, version } of notes.records) region.records.set(key, { version, batchTimeUs: stamp });
+    for (const { key, version } of notes.records) note(region, key, version, stamp);
     log(region, stamp, true, []);
   };
 }

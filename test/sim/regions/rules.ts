@@ -1,4 +1,4 @@
-import { BatchNotes } from '../../../src/multi-leader/core/batch-record.ts';
+import { BatchNotes, noteOf } from '../../../src/multi-leader/core/batch-record.ts';
 import { collapseChanges } from '../../../src/multi-leader/core/change.ts';
 import { settleJournal } from '../../../src/multi-leader/core/merge.ts';
 import { clockLackUs } from '../../../src/multi-leader/core/patience.ts';
@@ -25,6 +25,7 @@ export interface RegionRules {
   readonly mayForgetRecord: typeof mayForgetRecord;
   readonly lowestPromise: typeof lowestPromise;
   readonly createNotes: (highestUs: number) => BatchNotes;
+  readonly noteOf: typeof noteOf;
   /** Whether a statement decides what it can before rows are read one by one. */
   readonly hasFastPath: boolean;
   /** Whether what the batch has written itself, which shows no commit time, passes the fast path. */
@@ -105,6 +106,7 @@ export const SHIPPED: RegionRules = {
   mayForgetRecord,
   lowestPromise,
   createNotes: (highestUs) => new BatchNotes(highestUs),
+  noteOf,
   hasFastPath: true,
   passesOwnWrites: false,
   decidesByValue: false,

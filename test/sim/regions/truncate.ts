@@ -32,7 +32,7 @@ export function empty(world: World, fromId: number, toId: number): void {
   const version = nextTruncate(regionAt(world, fromId), to);
   if (version === null) return;
   for (const key of to.rows.keys()) {
-    const row = presentRow(to, key);
+    const row = presentRow(world, to, key);
     if (row === null) continue;
     const change = { kind: 'delete', table: TABLE, key, version, row: null } as const;
     const isOlder =
@@ -55,7 +55,7 @@ export function forgetTruncate(world: World, region: RegionState, limitUs: numbe
   const keys = rules.probesTable ? [...region.rows.keys()] : [];
   if (keys.some((key) => region.locks.has(key))) return false;
   for (const key of keys) {
-    const row = presentRow(region, key);
+    const row = presentRow(world, region, key);
     if (row === null || rules.judgeTombstone(version, row, limitUs, region.id) !== 'delete-row') continue;
     region.rows.delete(key);
     world.repaired++;

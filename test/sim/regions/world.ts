@@ -1,3 +1,4 @@
+import type { BatchNote, BatchStamp } from '../../../src/multi-leader/core/batch-record.ts';
 import type { Change } from '../../../src/multi-leader/core/change.ts';
 import type { OrphanRule } from '../../../src/multi-leader/core/orphan-rule.ts';
 import type { Image } from '../../../src/multi-leader/core/image.ts';
@@ -69,7 +70,10 @@ export interface RegionState {
   readonly rows: Map<string, { readonly row: Row; readonly xid: number }>;
   readonly transactions: Map<number, { readonly timeUs: number; readonly isApplied: boolean }>;
   readonly log: LogEntry[];
-  readonly records: Map<string, { readonly version: Version; readonly batchTimeUs: number }>;
+  /** By key, all that were noted and not forgotten. */
+  readonly records: Map<string, readonly BatchNote[]>;
+  /** What the last batch from each region was stamped with. */
+  readonly batchStamps: Map<number, BatchStamp>;
   readonly tombstones: Map<string, Version>;
   /** Rows that a later row keeps out of the table, by a value that is unique. */
   readonly aside: Map<string, { readonly row: Row; readonly version: Version }>;
@@ -227,6 +231,7 @@ export function createWorld(options: WorldOptions): World {
     transactions: new Map(),
     log: [],
     records: new Map(),
+    batchStamps: new Map(),
     tombstones: new Map(),
     aside: new Map(),
     removed: new Map(),
@@ -304,7 +309,7 @@ export function linkId(from: number, to: number): string {
 }
 
 /** As a statement finds it; null for none. */
-export function presentRow(region: RegionState, key: string): PresentRow | null {
+export function presentRow(world: World, region: RegionState, key: string): PresentRow | null {
   const here = region.rows.get(key);
   if (here === undefined) return null;
   const isApplied = region.transactions.get(here.xid)?.isApplied === true;
@@ -312,8 +317,22 @@ export function presentRow(region: RegionState, key: string): PresentRow | null 
     kind: 'present',
     committedUs: committedUs(region, here.xid),
     isApplied,
-    record: region.records.get(key)?.version ?? null,
+    record: noteFor(world, region, key, committedUs(region, here.xid)),
   };
+}
+
+/** The version that stands noted of a row which the transaction of this time has written; null for none. */
+export function noteFor(
+  { rules }: World,
+  { records }: RegionState,
+  key: string,
+  timeUs: number | null,
+): Version | null {
+  return rules.noteOf(records.get(key) ?? [], timeUs);
+}
+
+export function note({ records }: RegionState, key: string, version: Version, batchTimeUs: number): void {
+  records.set(key, [...(records.get(key) ?? []), { version, batchTimeUs }]);
 }
 
 /** Null for a row that was there before all. */
