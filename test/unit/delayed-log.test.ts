@@ -3,11 +3,13 @@ import { describe, expect, it } from 'vitest';
 import { addArrival, oldestUnreplayedMs } from '../../src/leader-follower/delayed/core/arrivals.ts';
 import { checkDelay } from '../../src/leader-follower/delayed/core/delay.ts';
 import { decideLogStart, isWithin } from '../../src/leader-follower/delayed/core/log-start.ts';
+import { untilArrived } from '../../src/leader-follower/delayed/log-arrival.ts';
 import { piecesOf } from '../../src/leader-follower/delayed/log-reading.ts';
+import type { Clock } from '../../src/model/clock.ts';
 import { formatDelay, parseDuration } from '../../src/model/duration.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
 import { parseTimeline } from '../../src/model/timeline.ts';
-import type { TimelineHistory } from '../../src/model/timeline.ts';
+import type { Timeline, TimelineHistory } from '../../src/model/timeline.ts';
 
 const SEGMENT = 0x40_0000n;
 
@@ -146,5 +148,62 @@ describe('the log by timelines', () => {
       [2, 150n, 200n],
       [3, 200n, 300n],
     ]);
+  });
+});
+
+describe('what a rescue is asked about', () => {
+  /** A node that receives what is next each time that somebody waits. */
+  function receiving(...next: readonly (readonly [timeline: number, lsn: bigint])[]): {
+    readonly clock: Clock;
+    readonly keeper: Parameters<typeof untilArrived>[1];
+    readonly waits: () => number;
+  } {
+    let nowMs = 0;
+    let waits = 0;
+    const at = (): readonly [number, bigint] | undefined => next[Math.min(waits, next.length) - 1];
+    return {
+      clock: {
+        nowMs: () => nowMs,
+        after: () => () => undefined,
+        sleep: async (ms) => {
+          nowMs += ms;
+          waits += 1;
+        },
+      },
+      keeper: {
+        get timeline() {
+          return (at()?.[0] ?? null) as Timeline | null;
+        },
+        get flushedLsn() {
+          return (at()?.[1] ?? null) as Lsn | null;
+        },
+      },
+      waits: () => waits,
+    };
+  }
+
+  const written = { timeline: 2, lsn: 0x500n as Lsn };
+
+  it("is waited for until it is here, on the leader's timeline", async () => {
+    const { clock, keeper, waits } = receiving([1, 0x400n], [1, 0x600n], [2, 0x480n], [2, 0x500n]);
+    expect(await untilArrived(clock, keeper, written)).toBeNull();
+    expect(waits()).toBe(4);
+  });
+
+  it('is waited for no longer than it is worth, and what is missing is told', async () => {
+    const { clock, keeper } = receiving([2, 0x400n]);
+    expect(await untilArrived(clock, keeper, written)).toEqual({ receivedLsn: '0/400', leaderLsn: '0/500' });
+    expect(clock.nowMs()).toBeLessThan(60_000);
+    const empty = receiving();
+    expect(await untilArrived(empty.clock, empty.keeper, null)).toEqual({
+      receivedLsn: null,
+      leaderLsn: null,
+    });
+  });
+
+  it('is the first log that comes where no leader can be asked', async () => {
+    const { clock, keeper, waits } = receiving([2, 0x400n]);
+    expect(await untilArrived(clock, keeper, null)).toEqual({ receivedLsn: '0/400', leaderLsn: null });
+    expect(waits()).toBe(1);
   });
 });

@@ -16,22 +16,25 @@ export interface LogGap {
   readonly leaderLsn: string | null;
 }
 
-interface ArrivalOptions {
-  readonly clock: Clock;
-  readonly config: ClusterConfig;
-  readonly keeper: Pick<LogKeeper, 'timeline' | 'flushedLsn'>;
-  readonly leader: () => NodeConfig | null;
+/** Where a leader's log ends. */
+export interface WrittenEnd {
+  readonly timeline: number;
+  readonly lsn: Lsn;
 }
 
+type Arriving = Pick<LogKeeper, 'timeline' | 'flushedLsn'>;
+
 /**
- * Waits a while until all is here that the leader had on disk when this was called: a mistake that was just made is in what a node
- * stays behind by, and not yet in its log. Null once it is, else what is missing.
+ * Waits a while until all is here that the leader had on disk (null where none could be asked): a mistake that was just made is not
+ * yet in the log of a node that stays behind. Null once it is, else what is missing.
  */
-export async function untilArrived(options: ArrivalOptions): Promise<LogGap | null> {
-  const { keeper } = options;
-  const written = await readEnd(options).catch(() => null);
+export async function untilArrived(
+  clock: Clock,
+  keeper: Arriving,
+  written: WrittenEnd | null,
+): Promise<LogGap | null> {
   const isHere = await untilTrue(
-    options.clock,
+    clock,
     () =>
       keeper.timeline !== null &&
       keeper.flushedLsn !== null &&
@@ -44,11 +47,6 @@ export async function untilArrived(options: ArrivalOptions): Promise<LogGap | nu
   };
 }
 
-/** Waits a while for the first of the log; false where none came. */
-export function untilAnyLog({ clock, keeper }: Pick<ArrivalOptions, 'clock' | 'keeper'>): Promise<boolean> {
-  return untilTrue(clock, () => keeper.timeline !== null && keeper.flushedLsn !== null);
-}
-
 async function untilTrue(clock: Clock, isTrue: () => boolean): Promise<boolean> {
   const deadlineMs = clock.nowMs() + ARRIVAL_TIMEOUT_MS;
   while (!isTrue()) {
@@ -58,13 +56,9 @@ async function untilTrue(clock: Clock, isTrue: () => boolean): Promise<boolean> 
   return true;
 }
 
-async function readEnd({
-  config,
-  leader,
-}: ArrivalOptions): Promise<{ readonly timeline: number; readonly lsn: Lsn } | null> {
-  const upstream = leader();
-  if (upstream === null) return null;
-  const client = await connectAsSuperuser(config, upstream, 'postgres');
+/** What this leader has on disk. Rejects as pg does. */
+export async function readWrittenEnd(config: ClusterConfig, leader: NodeConfig): Promise<WrittenEnd | null> {
+  const client = await connectAsSuperuser(config, leader, 'postgres');
   try {
     const { rows } = await client.query<{ lsn: string; file: string }>(
       'SELECT lsn::text, pg_walfile_name(lsn) AS file FROM pg_current_wal_flush_lsn() AS lsn',

@@ -11,7 +11,7 @@ import type { CountWanted } from './core/row-growth.ts';
 import { NewestTransactions, TransactionReading } from './core/transactions.ts';
 import type { LoggedTransaction } from './core/transactions.ts';
 import type { DelayedNode } from './delayed-node.ts';
-import { untilAnyLog, untilArrived } from './log-arrival.ts';
+import { readWrittenEnd, untilArrived } from './log-arrival.ts';
 import type { LogGap } from './log-arrival.ts';
 import { canListLog, readCatalogs, readTransactions } from './log-reading.ts';
 import type { LogRange } from './log-reading.ts';
@@ -54,8 +54,8 @@ export class RescueLog {
   }
 
   /** To be awaited before a rescue is opened, which no rounds go on beside: a node that was just copied anew has no log for a moment. */
-  untilAny(): Promise<boolean> {
-    return untilAnyLog({ ...this.#options, keeper: this.#options.delayed.keeper });
+  async untilAny(): Promise<void> {
+    await untilArrived(this.#options.clock, this.#options.delayed.keeper, null);
   }
 
   /** What committed in the last `sinceMs`, or all that is kept. Throws as {@link readTransactions} does. */
@@ -131,8 +131,11 @@ export class RescueLog {
     await readTransactions({ range: rest, ...local.programs, reading }).catch(() => undefined);
   }
 
-  #untilArrived(): Promise<LogGap | null> {
-    return untilArrived({ ...this.#options, keeper: this.#options.delayed.keeper });
+  async #untilArrived(): Promise<LogGap | null> {
+    const { clock, config, delayed, leader } = this.#options;
+    const upstream = leader();
+    const written = upstream && (await readWrittenEnd(config, upstream).catch(() => null));
+    return untilArrived(clock, delayed.keeper, written);
   }
 
   /** Where to stop. Throws CONFIG_INVALID when there is no such point, or it has been passed. */
