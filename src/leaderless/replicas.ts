@@ -80,14 +80,14 @@ export class Replicas {
    * Sends the cells of one key to every node; done when as many have them on disk as the level says. Throws QUORUM_NOT_REACHED
    * when that cannot be reached in time, `not-applied` only when no node can have got them.
    */
-  async write(
+  write(
     collection: CollectionName,
     cells: readonly Cell[],
     level: WriteLevel,
     deadlineMs: number,
   ): Promise<WriteResult> {
     const store = cells[0]?.store;
-    if (store === undefined) return { answeredBy: [] };
+    if (store === undefined) return Promise.resolve({ answeredBy: [] });
     const request: MergeRequest = { kind: 'merge', collection, store, cells };
     return new Promise((resolve, reject) => {
       new Write(request, {
@@ -217,19 +217,24 @@ interface WriteOptions {
   reject(error: LockstepError): void;
 }
 
+/** What seldom happens to a write. It is made with the first failure: most writes have none. */
+interface Trouble {
+  readonly failures: Map<string, string>;
+  /** Failed nodes that are asked again. */
+  readonly pending: Map<NodeQueue, number>;
+  readonly refusals: Set<NodeQueue>;
+  refusal: NodeFailure | null;
+  mayBeApplied: boolean;
+}
+
 /** One write under way. It goes on after it is done: until each node has it, or is known to have missed it. */
 class Write {
   readonly #request: MergeRequest;
   readonly #options: WriteOptions;
   readonly #answered: NodeQueue[] = [];
-  readonly #failures = new Map<string, string>();
   /** Nodes that may still do it: asked, for the first time or again, and silent so far. */
-  readonly #asked = new Set<NodeQueue>();
-  /** Failed nodes that are asked again. */
-  readonly #pending = new Map<NodeQueue, number>();
-  readonly #refusals = new Set<NodeQueue>();
-  #refusal: NodeFailure | null = null;
-  #mayBeApplied = false;
+  readonly #asked: NodeQueue[] = [];
+  #trouble: Trouble | null = null;
   #isDone = false;
   #cancelDeadline: () => void = () => undefined;
 
@@ -245,9 +250,10 @@ class Write {
   }
 
   #send(node: NodeQueue): void {
-    this.#asked.add(node);
+    this.#asked.push(node);
     node.ask(this.#request, (reply) => {
-      this.#asked.delete(node);
+      const place = this.#asked.indexOf(node);
+      if (place >= 0) this.#asked.splice(place, 1);
       if (reply instanceof NodeFailure) this.#onFailure(node, reply);
       else this.#onAnswer(node);
     });
@@ -255,33 +261,40 @@ class Write {
 
   #onAnswer(node: NodeQueue): void {
     this.#answered.push(node);
-    this.#failures.delete(node.name);
-    this.#pending.delete(node);
+    this.#trouble?.failures.delete(node.name);
+    this.#trouble?.pending.delete(node);
     const { roster, level } = this.#options;
     if (this.#isDone || !roster.isEnough(level, this.#answered)) return;
     this.#isDone = true;
     this.#cancelDeadline();
     this.#options.resolve({ answeredBy: this.#answered.map(({ name }) => name) });
-    for (const pending of this.#pending.keys()) this.#miss(pending);
+    this.#missPending();
   }
 
   #onFailure(node: NodeQueue, failure: NodeFailure): void {
-    this.#failures.set(node.name, failure.message);
-    this.#mayBeApplied ||= failure.wasSent;
+    this.#trouble ??= {
+      failures: new Map(),
+      pending: new Map(),
+      refusals: new Set(),
+      refusal: null,
+      mayBeApplied: false,
+    };
+    const { failures, pending, refusals } = this.#trouble;
+    failures.set(node.name, failure.message);
+    this.#trouble.mayBeApplied ||= failure.wasSent;
     if (this.#isDone) return this.#miss(node);
     if (failure.refusal !== null) {
-      this.#refusal = failure;
-      this.#refusals.add(node);
-      this.#pending.set(node, 0);
+      this.#trouble.refusal = failure;
+      refusals.add(node);
+      pending.set(node, 0);
       // Each of the others might still do it, also one that failed and is asked again.
-      const isLeft = (other: NodeQueue): boolean =>
-        !this.#answered.includes(other) && !this.#refusals.has(other);
+      const isLeft = (other: NodeQueue): boolean => !this.#answered.includes(other) && !refusals.has(other);
       if (!this.#options.roster.queues.some(isLeft)) this.#giveUp();
       return;
     }
     // The very same cells again: they cannot count twice.
-    const times = this.#pending.get(node) ?? 0;
-    this.#pending.set(node, times + 1);
+    const times = pending.get(node) ?? 0;
+    pending.set(node, times + 1);
     const delayMs = Math.min(LAST_REPEAT_MS, FIRST_REPEAT_MS * 2 ** times);
     this.#options.runtime.after(delayMs, () => {
       if (this.#isDone) return;
@@ -289,7 +302,7 @@ class Write {
       if (queues.includes(node) && !this.#answered.includes(node)) this.#send(node);
       // Members that came meanwhile.
       for (const other of queues)
-        if (!this.#answered.includes(other) && !this.#asked.has(other) && !this.#pending.has(other))
+        if (!this.#answered.includes(other) && !this.#asked.includes(other) && !pending.has(other))
           this.#send(other);
     });
   }
@@ -299,20 +312,26 @@ class Write {
     this.#isDone = true;
     this.#cancelDeadline();
     const { roster, level } = this.#options;
-    const mayBeApplied = this.#answered.length > 0 || this.#mayBeApplied || this.#asked.size > 0;
+    const trouble = this.#trouble;
+    const mayBeApplied =
+      this.#answered.length > 0 || trouble?.mayBeApplied === true || this.#asked.length > 0;
     const outcome = mayBeApplied ? 'unknown' : 'not-applied';
     const answeredBy = this.#answered.map(({ name }) => name);
     this.#options.reject(
       notReached(
         level,
         outcome,
-        this.#failures,
+        trouble?.failures ?? new Map(),
         answeredBy,
         roster.needed(level),
-        this.#refusal ?? undefined,
+        trouble?.refusal ?? undefined,
       ),
     );
-    if (this.#answered.length > 0) for (const pending of this.#pending.keys()) this.#miss(pending);
+    if (this.#answered.length > 0) this.#missPending();
+  }
+
+  #missPending(): void {
+    if (this.#trouble !== null) for (const node of this.#trouble.pending.keys()) this.#miss(node);
   }
 
   #miss(node: NodeQueue): void {

@@ -70,13 +70,12 @@ export class Roster {
   }
 
   isEnough(level: WriteLevel, nodes: readonly NodeQueue[]): boolean {
-    return this.#rules
-      .setsThatCount(this.#sets)
-      .every(
-        (set) =>
-          set.filter(({ queue }) => nodes.includes(queue)).length >=
-          this.#rules.nodesNeeded(level, set.length),
-      );
+    for (const set of this.#rules.setsThatCount(this.#sets)) {
+      let count = 0;
+      for (const { queue } of set) if (nodes.includes(queue)) count += 1;
+      if (count < this.#rules.nodesNeeded(level, set.length)) return false;
+    }
+    return true;
   }
 
   /** Whether the level can still be reached when these nodes do not answer. */

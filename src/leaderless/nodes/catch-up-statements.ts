@@ -1,6 +1,7 @@
 import type { Cell, Store } from '../core/cells.ts';
 import type { CollectionName, KindName, NodeReply, NodeRequest } from './requests.ts';
-import { decodeCell, registerColumns, tallyColumns } from './statements.ts';
+import { registerColumns, tallyColumns } from './merge-statement.ts';
+import { decodeCell } from './statements.ts';
 import type { Statement } from './statements.ts';
 
 type Request<K extends NodeRequest['kind']> = Extract<NodeRequest, { kind: K }>;

@@ -63,7 +63,7 @@ export function purgeStatement({ beforeMs, limit }: Request<'purge'>): Statement
     // By the node's own clock too: that of whoever asks may be ahead.
     text: `WITH ended AS (SELECT collection, key, field FROM ${SCHEMA}.registers
         WHERE ends_at_ms < ${ENDED_BEFORE} ORDER BY ends_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED), purged AS (
-        UPDATE ${SCHEMA}.registers r SET value = NULL FROM ended e
+        UPDATE ${SCHEMA}.registers r SET value = NULL, ends_at_ms = NULL FROM ended e
         WHERE r.collection = e.collection AND r.key = e.key AND r.field = e.field AND r.expires_at_ms < ${ENDED_BEFORE} RETURNING 1)
       SELECT count(*) FROM purged`,
     values: [Math.floor(beforeMs), limit],

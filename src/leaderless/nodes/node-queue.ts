@@ -181,18 +181,21 @@ function cutBatch(
   maxKeys: number,
 ): { readonly batch: readonly Waiting[]; readonly rest: Waiting[] } {
   const batch: Waiting[] = [];
-  const rest: Waiting[] = [];
+  const skipped: Waiting[] = [];
   const keys = new Set<string>();
   let size = 0;
-  for (const entry of waiting) {
+  let next = 0;
+  while (next < waiting.length && size < maxKeys) {
+    const entry = waiting[next++] as Waiting;
     const key = exclusiveKey(entry.request);
-    if (size >= maxKeys || (key !== null && keys.has(key))) {
-      rest.push(entry);
+    if (key !== null && keys.has(key)) {
+      skipped.push(entry);
       continue;
     }
     if (key !== null) keys.add(key);
     size += entry.request.kind === 'merge' ? entry.request.cells.length : 1;
     batch.push(entry);
   }
-  return { batch, rest };
+  const behind = waiting.slice(next);
+  return { batch, rest: skipped.length === 0 ? behind : [...skipped, ...behind] };
 }

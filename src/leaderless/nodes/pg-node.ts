@@ -5,7 +5,7 @@ import type { NodeIdentity } from '../core/membership.ts';
 import type { Runtime } from '../runtime.ts';
 import { inspectNode } from './identity.ts';
 import { collectionOf, NodeFailure } from './requests.ts';
-import type { NodeReply, NodeRequest, NodeTransport } from './requests.ts';
+import type { CollectionName, NodeReply, NodeRequest, NodeTransport } from './requests.ts';
 import { statementOf } from './statement-of.ts';
 
 export interface PgNodeOptions {
@@ -51,6 +51,7 @@ const SESSION = [
 /** The node goes by other members, or its tables are gone: it is looked at anew. */
 const LOOK_AGAIN: ReadonlySet<string> = new Set(['LS001', '3F000', '42P01', '42883']);
 
+const NO_MISMATCHES: ReadonlyMap<NodeRequest, NodeFailure> = new Map();
 const INT8 = 20;
 const parserOf = pg.types.getTypeParser as (oid: number, format?: 'text' | 'binary') => unknown;
 
@@ -202,11 +203,24 @@ export class PgNode implements NodeTransport {
     this.#enter({ kind: 'up' });
   }
 
+  /** Whether this node has confirmed the kinds of all these collections. */
+  #areOpened(requests: readonly NodeRequest[]): boolean {
+    let last: CollectionName | null = null;
+    for (const request of requests) {
+      const collection = collectionOf(request);
+      if (collection === null || collection === last) continue;
+      if (this.#opened.get(collection.name) !== collection.kind) return false;
+      last = collection;
+    }
+    return true;
+  }
+
   /** Makes sure that this node knows the collections by the same kinds. */
   async #openCollections(
     client: pg.Client,
     requests: readonly NodeRequest[],
   ): Promise<ReadonlyMap<NodeRequest, NodeFailure>> {
+    if (this.#areOpened(requests)) return NO_MISMATCHES;
     const unknown = new Map<string, string>();
     for (const request of requests) {
       const collection = collectionOf(request);

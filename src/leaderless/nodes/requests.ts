@@ -214,11 +214,16 @@ export class NodeFailure extends Error {
 /** Requests that one statement can answer share a lane. */
 export type Lane = string;
 
+/** Whole texts: to put them together for every request would cost more than to find the lane. */
+const MERGE_LANES: Readonly<Record<Store, Lane>> = { registers: 'merge registers', tallies: 'merge tallies' };
+const READ_LANES: Readonly<Record<Store, Lane>> = { registers: 'read registers', tallies: 'read tallies' };
+
 export function laneOf(request: NodeRequest): Lane {
   switch (request.kind) {
     case 'merge':
-      return `${request.kind} ${request.store}${request.isRepair === true ? ' repair' : ''}`;
+      return request.isRepair === true ? `repair ${request.store}` : MERGE_LANES[request.store];
     case 'read':
+      return READ_LANES[request.store];
     case 'keys':
     case 'mark':
       return `${request.kind} ${request.store}`;
@@ -281,7 +286,7 @@ export function collectionOf(request: NodeRequest): CollectionName | null {
 export function bytesOf(request: NodeRequest): number {
   switch (request.kind) {
     case 'merge':
-      return request.cells.reduce((sum, cell) => sum + 150 + sizeOfCell(cell), 200);
+      return bytesOfCells(request.cells);
     case 'consensus': {
       const { message } = request;
       const value = message.kind === 'accept' ? (fromProposal(message.proposal).value?.length ?? 0) : 0;
@@ -316,6 +321,12 @@ export function bytesOf(request: NodeRequest): number {
     case 'erase':
       return 200 + 300 * request.slots.length;
   }
+}
+
+function bytesOfCells(cells: readonly Cell[]): number {
+  let bytes = 200;
+  for (const cell of cells) bytes += 150 + sizeOfCell(cell);
+  return bytes;
 }
 
 function sizeOfCell(cell: Cell): number {

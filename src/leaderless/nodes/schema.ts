@@ -1,7 +1,7 @@
 import { MERGE_SQL, NODE_LOCK } from './merge-functions.ts';
 
 /** Goes up when a table or function below changes; a node with a newer one is left as it is. */
-export const SCHEMA_VERSION = 6;
+export const SCHEMA_VERSION = 7;
 
 /**
  * Everything a node keeps. `change` is the transaction that changed a row last: the node's change counter, to be read only below the
@@ -44,11 +44,14 @@ CREATE TABLE IF NOT EXISTS lockstep_leaderless.registers (
   change xid8 NOT NULL,
   PRIMARY KEY (collection, key, field)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
--- What indexes hold of a register besides its name: none of it changes with a value that is there and lives for ever, so that such
--- changes stay on their page.
+-- What indexes hold of a register besides its name, written with it: expires_at_ms where there is a value, and at where there is none or
+-- it ends. None of it changes with a value that is there and lives for ever, so that such changes stay on their page.
+ALTER TABLE lockstep_leaderless.registers ADD COLUMN IF NOT EXISTS ends_at_ms bigint, ADD COLUMN IF NOT EXISTS passes_at bigint;
+-- Version 6 had PostgreSQL compute them, which copied each row twice; the versions before had none.
 ALTER TABLE lockstep_leaderless.registers
-  ADD COLUMN IF NOT EXISTS ends_at_ms bigint GENERATED ALWAYS AS (CASE WHEN value IS NOT NULL THEN expires_at_ms END) STORED,
-  ADD COLUMN IF NOT EXISTS passes_at bigint GENERATED ALWAYS AS (CASE WHEN value IS NULL OR expires_at_ms IS NOT NULL THEN at END) STORED;
+  ALTER COLUMN ends_at_ms DROP EXPRESSION IF EXISTS, ALTER COLUMN passes_at DROP EXPRESSION IF EXISTS;
+UPDATE lockstep_leaderless.registers SET ends_at_ms = CASE WHEN value IS NOT NULL THEN expires_at_ms END, passes_at = at
+  WHERE passes_at IS NULL AND (value IS NULL OR expires_at_ms IS NOT NULL);
 DROP INDEX IF EXISTS lockstep_leaderless.registers_expiry, lockstep_leaderless.registers_deleted;
 CREATE INDEX IF NOT EXISTS registers_ends ON lockstep_leaderless.registers (ends_at_ms) WHERE ends_at_ms IS NOT NULL;
 CREATE INDEX IF NOT EXISTS registers_passes ON lockstep_leaderless.registers (passes_at) WHERE passes_at IS NOT NULL;

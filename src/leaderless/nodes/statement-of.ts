@@ -12,6 +12,7 @@ import {
   eraseStatement,
   sealStatement,
 } from './collect-statements.ts';
+import { mergeStatement } from './merge-statement.ts';
 import { adoptStatement, learnStatement, slotsStatement } from './member-statements.ts';
 import { keysStatement, markStatement, purgeStatement } from './key-statements.ts';
 import type { NodeRequest } from './requests.ts';
@@ -19,7 +20,6 @@ import {
   consensusStatement,
   dropHintsStatement,
   hintStatement,
-  mergeStatement,
   readStatement,
   takeHintsStatement,
 } from './statements.ts';

@@ -1,8 +1,8 @@
 import type { ConsensusMessage, ConsensusReply } from '../../consensus/acceptor.ts';
-import { cellId, joinCells, keyId } from '../core/cells.ts';
+import { keyId } from '../core/cells.ts';
 import type { Cell, Store } from '../core/cells.ts';
 import { fromProposal, toVersionedValue } from '../core/slot-value.ts';
-import { bigintArray, bigintColumn, textArray, textColumn } from './arrays.ts';
+import { bigintArray, textArray, textColumn } from './arrays.ts';
 import { NodeFailure } from './requests.ts';
 import type { Hint, KindName, NodeReply, NodeRequest } from './requests.ts';
 
@@ -20,60 +20,6 @@ type Request<K extends NodeRequest['kind']> = Extract<NodeRequest, { kind: K }>;
 const SCHEMA = 'lockstep_leaderless';
 const DONE: NodeReply = { kind: 'done' };
 const ACCEPTED: NodeReply = { kind: 'consensus', reply: { kind: 'accepted' } };
-
-export function mergeStatement(
-  requests: readonly Request<'merge'>[],
-  store: Store,
-  epoch: number,
-  maxAheadMs: number,
-): Statement {
-  // ON CONFLICT refuses to touch a row twice.
-  const joined = new Map<string, Cell>();
-  for (const { cells } of requests) {
-    for (const cell of cells) {
-      const id = `${keyId(cell.collection, cell.key)}\u0000${cellId(cell)}`;
-      const known = joined.get(id);
-      joined.set(id, known === undefined ? cell : joinCells(known, cell));
-    }
-  }
-  const cells = [...joined.values()];
-  const isRepair = requests[0]?.isRepair === true;
-  const columns =
-    store === 'registers'
-      ? registerColumns(cells.filter((cell) => cell.store === 'registers'))
-      : tallyColumns(cells.filter((cell) => cell.store === 'tallies'));
-  return {
-    name: `lockstep_merge_${store}`,
-    text: `SELECT ${SCHEMA}.merge_${store}($1, $2, $3, ${columns.map((_, index) => `$${index + 4}`).join(', ')})`,
-    values: [epoch, maxAheadMs, isRepair, ...columns],
-    decode: () => requests.map(() => DONE),
-  };
-}
-
-export function registerColumns(cells: readonly Extract<Cell, { store: 'registers' }>[]): readonly Buffer[] {
-  return [
-    textColumn(cells.map((cell) => cell.collection)),
-    textArray(cells.map((cell) => cell.key)),
-    textColumn(cells.map((cell) => cell.field)),
-    textArray(cells.map((cell) => cell.value)),
-    bigintArray(cells.map((cell) => cell.at)),
-    textColumn(cells.map((cell) => cell.writer)),
-    // What an array lacks is null there.
-    bigintArray(cells.some((cell) => cell.expiresAtMs !== null) ? cells.map((cell) => cell.expiresAtMs) : []),
-  ];
-}
-
-export function tallyColumns(cells: readonly Extract<Cell, { store: 'tallies' }>[]): readonly Buffer[] {
-  return [
-    textColumn(cells.map((cell) => cell.collection)),
-    textArray(cells.map((cell) => cell.key)),
-    textArray(cells.map((cell) => cell.item)),
-    textArray(cells.map((cell) => cell.actor)),
-    bigintArray(cells.map((cell) => cell.added)),
-    bigintColumn(cells.map((cell) => cell.removed)),
-    bigintArray(cells.map((cell) => cell.bornAt)),
-  ];
-}
 
 /** A row as it is stored: collection, key and what the store keeps beside them, without its change. */
 export function decodeCell(store: Store, row: Row): Cell {

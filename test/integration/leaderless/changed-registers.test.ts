@@ -22,6 +22,14 @@ const BACK_TO_5 = `DROP TABLE lockstep_leaderless.changed_registers;
   CREATE INDEX registers_expiry ON lockstep_leaderless.registers (expires_at_ms) WHERE expires_at_ms IS NOT NULL AND value IS NOT NULL;
   CREATE INDEX registers_deleted ON lockstep_leaderless.registers (at) WHERE value IS NULL OR expires_at_ms IS NOT NULL;
   UPDATE lockstep_leaderless.node SET schema_version = 5`;
+/** Version 6 had PostgreSQL compute two columns. */
+const BACK_TO_6 = `ALTER TABLE lockstep_leaderless.registers DROP COLUMN ends_at_ms, DROP COLUMN passes_at;
+  ALTER TABLE lockstep_leaderless.registers
+    ADD COLUMN ends_at_ms bigint GENERATED ALWAYS AS (CASE WHEN value IS NOT NULL THEN expires_at_ms END) STORED,
+    ADD COLUMN passes_at bigint GENERATED ALWAYS AS (CASE WHEN value IS NULL OR expires_at_ms IS NOT NULL THEN at END) STORED;
+  CREATE INDEX registers_ends ON lockstep_leaderless.registers (ends_at_ms) WHERE ends_at_ms IS NOT NULL;
+  CREATE INDEX registers_passes ON lockstep_leaderless.registers (passes_at) WHERE passes_at IS NOT NULL;
+  UPDATE lockstep_leaderless.node SET schema_version = 6`;
 
 let servers: IndependentServers;
 let clients: readonly pg.Client[];
@@ -116,7 +124,7 @@ it('tables of the version before are brought on, and their registers are found b
   await q.repair();
   for (const client of clients) {
     expect(await first(`SELECT schema_version FROM lockstep_leaderless.node`, client)).toEqual({
-      schema_version: 6,
+      schema_version: 7,
     });
     const { names, found } = await first<{ names: number; found: number }>(NAMES, client);
     expect(found).toBe(names);
@@ -133,4 +141,37 @@ it('tables of the version before are brought on, and their registers are found b
       ),
     ).toEqual({ ends: 1, passes: 2, alone: 1 });
   }
+});
+
+it('tables of version 6 are brought on: what indexes hold of a register is written with it from then on', async () => {
+  const before = await servers.quorum();
+  const lives = before.collection('lives', lww<string>());
+  await lives.put('stays', 'value', { level: 'all' });
+  await lives.put('ends', 'value', { level: 'all', ttl: '1h' });
+  await lives.put('gone', 'value', { level: 'all' });
+  await lives.delete('gone', { level: 'all' });
+  await before.close();
+  for (const client of clients) await client.query(BACK_TO_6);
+  const held = async (client: pg.Client): Promise<string> => {
+    const { rows } = await client.query<{ key: string; ends: boolean; passes: boolean }>(
+      `SELECT key, ends_at_ms IS NOT DISTINCT FROM expires_at_ms AND value IS NOT NULL AND ends_at_ms IS NOT NULL AS ends,
+         passes_at IS NOT DISTINCT FROM at AS passes FROM lockstep_leaderless.registers WHERE collection = 'lives' ORDER BY key`,
+    );
+    return rows
+      .map(({ key, ends, passes }) => `${key} ${ends ? 'ends' : '-'} ${passes ? 'passes' : '-'}`)
+      .join(', ');
+  };
+  const q = await servers.quorum();
+  const after = q.collection('lives', lww<string>());
+  expect((await after.get('ends')).value).toBe('value');
+  for (const client of clients) expect(await held(client)).toBe('ends ends passes, gone - passes, stays - -');
+  // Alone and beside others, since values that live for ever have a way of their own.
+  await Promise.all([
+    after.put('stays', 'other', { level: 'all', ttl: '1h' }),
+    after.put('gone', 'back', { level: 'all' }),
+  ]);
+  await after.put('ends', 'for ever', { level: 'all' });
+  for (const client of clients) expect(await held(client)).toBe('ends - -, gone - -, stays ends passes');
+  await after.delete('stays', { level: 'all' });
+  for (const client of clients) expect(await held(client)).toBe('ends - -, gone - -, stays - passes');
 });

@@ -215,7 +215,9 @@ class RandomRequests {
   }
 
   #merge(store: Cell['store']): NodeRequest {
-    const cells = Array.from({ length: 1 + this.whole(3) }, () => this.#cell(store));
+    // What one process puts into one collection, for ever, is merged in a way of its own.
+    const areAlike = this.whole(2) === 0;
+    const cells = Array.from({ length: 1 + this.whole(3) }, () => this.#cell(store, areAlike));
     // A statement joins what it carries twice before the node sees it.
     const once = new Map(cells.map((cell) => [`${cell.key} ${cellId(cell)}`, cell]));
     const collection = { name: `model ${store}`, kind: store === 'registers' ? 'lww' : 'cart' } as const;
@@ -223,7 +225,7 @@ class RandomRequests {
     return { kind: 'merge', collection, store, cells: [...once.values()], ...isRepair };
   }
 
-  #cell(store: Cell['store']): Cell {
+  #cell(store: Cell['store'], isLikeOthers: boolean): Cell {
     const named = { collection: `model ${store}`, key: this.#key() };
     const tick = Math.max(1, this.#now - this.whole(25));
     if (store === 'tallies') {
@@ -238,10 +240,11 @@ class RandomRequests {
         bornAt: tick * TICK,
       };
     }
-    const writer = 'vw'[this.whole(2)] ?? '';
+    const writer = isLikeOthers ? 'v' : ('vw'[this.whole(2)] ?? '');
     const value = tick % 3 === 0 ? null : `"${tick} ${writer}"`;
-    const expiresAtMs = this.whole(2) === 0 ? null : Math.floor((tick + this.whole(20)) / 2);
-    return { store, ...named, field: 'fg'[this.whole(2)] ?? '', value, at: tick * TICK, writer, expiresAtMs };
+    const expiresAtMs = isLikeOthers || this.whole(2) === 0 ? null : Math.floor((tick + this.whole(20)) / 2);
+    const field = isLikeOthers ? 'f' : ('fg'[this.whole(2)] ?? '');
+    return { store, ...named, field, value, at: tick * TICK, writer, expiresAtMs };
   }
 }
 
