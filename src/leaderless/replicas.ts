@@ -1,4 +1,3 @@
-import type { LockstepError } from '../model/errors.ts';
 import { Asking } from './ask-nodes.ts';
 import type { NodeAnswer, Question } from './ask-nodes.ts';
 import { joinAll } from './core/cells.ts';
@@ -9,15 +8,12 @@ import { RULES } from './core/rules.ts';
 import type { Rules } from './core/rules.ts';
 import type { NodeQueue } from './nodes/node-queue.ts';
 import { NodeFailure } from './nodes/requests.ts';
-import type { CollectionName, NodeRequest } from './nodes/requests.ts';
+import type { CollectionName } from './nodes/requests.ts';
 import { notReached } from './not-reached.ts';
 import type { Roster } from './roster.ts';
 import type { Runtime } from './runtime.ts';
-
-export interface WriteResult {
-  /** Nodes that had it on disk when the call was done. */
-  readonly answeredBy: readonly string[];
-}
+import { Write } from './write.ts';
+import type { MissedKey, WriteContext, WriteResult } from './write.ts';
 
 export interface ReadResult {
   readonly cells: CellMap;
@@ -27,19 +23,6 @@ export interface ReadResult {
   readonly repaired: readonly string[];
 }
 
-/** Told of keys that a node may lack although they were written. */
-export type MissedKey = (missed: {
-  readonly node: NodeQueue;
-  /** Has it on disk, so that the hint is kept there; null when none is known to. */
-  readonly holder: NodeQueue | null;
-  readonly collection: CollectionName;
-  readonly store: Store;
-  readonly key: string;
-}) => void;
-
-const FIRST_REPEAT_MS = 10;
-const LAST_REPEAT_MS = 160;
-
 /** After so long a repair goes to all nodes. */
 const SPARE_MS = 20;
 
@@ -48,14 +31,15 @@ interface LackingNode {
   readonly lacking: readonly Cell[];
 }
 
-type MergeRequest = Extract<NodeRequest, { kind: 'merge' }>;
-
 /** Writes cells to, and reads them from, all nodes. */
 export class Replicas {
   readonly #runtime: Runtime;
-  readonly #onMissed: MissedKey;
   readonly #rules: Rules;
   readonly #roster: Roster;
+  readonly #context: WriteContext;
+  /** What this turn of the event loop has written so far. */
+  #gathering: Write | null = null;
+  #isStartScheduled = false;
   #turn = 0;
   #repairs = 0;
 
@@ -63,7 +47,7 @@ export class Replicas {
     this.#rules = rules;
     this.#roster = roster;
     this.#runtime = runtime;
-    this.#onMissed = onMissed;
+    this.#context = { roster, runtime, onMissed };
   }
 
   /** How many nodes are a quorum. */
@@ -88,18 +72,44 @@ export class Replicas {
   ): Promise<WriteResult> {
     const store = cells[0]?.store;
     if (store === undefined) return Promise.resolve({ answeredBy: [] });
-    const request: MergeRequest = { kind: 'merge', collection, store, cells };
-    return new Promise((resolve, reject) => {
-      new Write(request, {
-        roster: this.#roster,
-        runtime: this.#runtime,
-        level,
-        deadlineMs,
-        onMissed: this.#onMissed,
-        resolve,
-        reject,
-      }).start();
+    const write = new Write({ collection, store, level, deadlineMs }, this.#context);
+    const done = write.add(cells);
+    write.start();
+    return done;
+  }
+
+  /**
+   * As {@link write}, for cells that are new: those of one turn of the event loop leave as one request, and share what becomes of it. Each
+   * request costs as much as many cells in one.
+   */
+  writeNew(
+    collection: CollectionName,
+    cells: readonly Cell[],
+    level: WriteLevel,
+    deadlineMs: number,
+  ): Promise<WriteResult> {
+    const store = cells[0]?.store;
+    if (store === undefined) return Promise.resolve({ answeredBy: [] });
+    const aim = { collection, store, level, deadlineMs };
+    if (this.#gathering?.hasRoomFor(aim, cells) !== true) {
+      this.#startGathered();
+      this.#gathering = new Write(aim, this.#context);
+      if (!this.#isStartScheduled) this.#scheduleStart();
+    }
+    return this.#gathering.add(cells);
+  }
+
+  #scheduleStart(): void {
+    this.#isStartScheduled = true;
+    this.#runtime.soon(() => {
+      this.#isStartScheduled = false;
+      this.#startGathered();
     });
+  }
+
+  #startGathered(): void {
+    this.#gathering?.start();
+    this.#gathering = null;
   }
 
   /**
@@ -204,139 +214,5 @@ export class Replicas {
       });
       for (const each of behind) send(each);
     });
-  }
-}
-
-interface WriteOptions {
-  readonly roster: Roster;
-  readonly runtime: Runtime;
-  readonly level: WriteLevel;
-  readonly deadlineMs: number;
-  readonly onMissed: MissedKey;
-  resolve(result: WriteResult): void;
-  reject(error: LockstepError): void;
-}
-
-/** What seldom happens to a write. It is made with the first failure: most writes have none. */
-interface Trouble {
-  readonly failures: Map<string, string>;
-  /** Failed nodes that are asked again. */
-  readonly pending: Map<NodeQueue, number>;
-  readonly refusals: Set<NodeQueue>;
-  refusal: NodeFailure | null;
-  mayBeApplied: boolean;
-}
-
-/** One write under way. It goes on after it is done: until each node has it, or is known to have missed it. */
-class Write {
-  readonly #request: MergeRequest;
-  readonly #options: WriteOptions;
-  readonly #answered: NodeQueue[] = [];
-  /** Nodes that may still do it: asked, for the first time or again, and silent so far. */
-  readonly #asked: NodeQueue[] = [];
-  #trouble: Trouble | null = null;
-  #isDone = false;
-  #cancelDeadline: () => void = () => undefined;
-
-  constructor(request: MergeRequest, options: WriteOptions) {
-    this.#request = request;
-    this.#options = options;
-  }
-
-  start(): void {
-    const { roster, runtime, deadlineMs } = this.#options;
-    this.#cancelDeadline = runtime.after(deadlineMs, () => this.#giveUp());
-    for (const node of roster.queues) this.#send(node);
-  }
-
-  #send(node: NodeQueue): void {
-    this.#asked.push(node);
-    node.ask(this.#request, (reply) => {
-      const place = this.#asked.indexOf(node);
-      if (place >= 0) this.#asked.splice(place, 1);
-      if (reply instanceof NodeFailure) this.#onFailure(node, reply);
-      else this.#onAnswer(node);
-    });
-  }
-
-  #onAnswer(node: NodeQueue): void {
-    this.#answered.push(node);
-    this.#trouble?.failures.delete(node.name);
-    this.#trouble?.pending.delete(node);
-    const { roster, level } = this.#options;
-    if (this.#isDone || !roster.isEnough(level, this.#answered)) return;
-    this.#isDone = true;
-    this.#cancelDeadline();
-    this.#options.resolve({ answeredBy: this.#answered.map(({ name }) => name) });
-    this.#missPending();
-  }
-
-  #onFailure(node: NodeQueue, failure: NodeFailure): void {
-    this.#trouble ??= {
-      failures: new Map(),
-      pending: new Map(),
-      refusals: new Set(),
-      refusal: null,
-      mayBeApplied: false,
-    };
-    const { failures, pending, refusals } = this.#trouble;
-    failures.set(node.name, failure.message);
-    this.#trouble.mayBeApplied ||= failure.wasSent;
-    if (this.#isDone) return this.#miss(node);
-    if (failure.refusal !== null) {
-      this.#trouble.refusal = failure;
-      refusals.add(node);
-      pending.set(node, 0);
-      // Each of the others might still do it, also one that failed and is asked again.
-      const isLeft = (other: NodeQueue): boolean => !this.#answered.includes(other) && !refusals.has(other);
-      if (!this.#options.roster.queues.some(isLeft)) this.#giveUp();
-      return;
-    }
-    // The very same cells again: they cannot count twice.
-    const times = pending.get(node) ?? 0;
-    pending.set(node, times + 1);
-    const delayMs = Math.min(LAST_REPEAT_MS, FIRST_REPEAT_MS * 2 ** times);
-    this.#options.runtime.after(delayMs, () => {
-      if (this.#isDone) return;
-      const { queues } = this.#options.roster;
-      if (queues.includes(node) && !this.#answered.includes(node)) this.#send(node);
-      // Members that came meanwhile.
-      for (const other of queues)
-        if (!this.#answered.includes(other) && !this.#asked.includes(other) && !pending.has(other))
-          this.#send(other);
-    });
-  }
-
-  #giveUp(): void {
-    if (this.#isDone) return;
-    this.#isDone = true;
-    this.#cancelDeadline();
-    const { roster, level } = this.#options;
-    const trouble = this.#trouble;
-    const mayBeApplied =
-      this.#answered.length > 0 || trouble?.mayBeApplied === true || this.#asked.length > 0;
-    const outcome = mayBeApplied ? 'unknown' : 'not-applied';
-    const answeredBy = this.#answered.map(({ name }) => name);
-    this.#options.reject(
-      notReached(
-        level,
-        outcome,
-        trouble?.failures ?? new Map(),
-        answeredBy,
-        roster.needed(level),
-        trouble?.refusal ?? undefined,
-      ),
-    );
-    if (this.#answered.length > 0) this.#missPending();
-  }
-
-  #missPending(): void {
-    if (this.#trouble !== null) for (const node of this.#trouble.pending.keys()) this.#miss(node);
-  }
-
-  #miss(node: NodeQueue): void {
-    const { collection, store, cells } = this.#request;
-    const key = cells[0]?.key ?? '';
-    this.#options.onMissed({ node, holder: this.#answered[0] ?? null, collection, store, key });
   }
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { WriteLevel } from '../../src/leaderless/core/levels.ts';
 import { NodeQueue } from '../../src/leaderless/nodes/node-queue.ts';
 import { NodeFailure } from '../../src/leaderless/nodes/requests.ts';
 import type { NodeReply, NodeRequest, NodeTransport } from '../../src/leaderless/nodes/requests.ts';
@@ -77,5 +78,78 @@ describe('a write that a server refuses', () => {
       code: 'CONFIG_INVALID',
       outcome: 'not-applied',
     });
+  });
+});
+
+describe('new cells', () => {
+  /** Writes of one turn, to two nodes that take all and one that is away: what the first one was asked, and whose keys were missed. */
+  async function writeAtOnce(
+    keys: readonly string[],
+    levels: readonly WriteLevel[],
+  ): Promise<{
+    readonly asked: readonly (readonly string[])[];
+    readonly missed: readonly string[];
+    readonly ends: readonly unknown[];
+  }> {
+    const time = new VirtualTime();
+    const runtime = runtimeOf(time);
+    const asked: string[][] = [];
+    const nodes = ['q1', 'q2', 'q3'].map((name) => {
+      const transport: NodeTransport = {
+        idle: 2,
+        isUp: true,
+        onChange: () => undefined,
+        send: async (requests) => {
+          await time.sleep(1);
+          if (name === 'q3') throw AWAY;
+          for (const request of requests)
+            if (name === 'q1' && request.kind === 'merge') asked.push(request.cells.map(({ key }) => key));
+          return requests.map(() => DONE);
+        },
+      };
+      const queue = new NodeQueue(name, transport, runtime, { maxInFlight: 2, maxKeys: 256, maxBytes: 1e6 });
+      return { queue, id: () => name };
+    });
+    const missed: string[] = [];
+    const replicas = new Replicas(new Roster(1, [nodes]), runtime, ({ node, key }) => {
+      if (node.name === 'q3') missed.push(key);
+    });
+    const collection = { name: 'prefs', kind: 'lww' } as const;
+    const ends: unknown[] = [];
+    keys.forEach((key, index) => {
+      const cell = {
+        collection: 'prefs',
+        key,
+        field: '',
+        value: '1',
+        at: index + 1,
+        writer: 'w',
+        expiresAtMs: null,
+      };
+      const level = levels[index % levels.length] ?? 'quorum';
+      void replicas.writeNew(collection, [{ store: 'registers', ...cell }], level, 1_000).then(
+        (result) => ends.push(result),
+        (error: unknown) => ends.push(error),
+      );
+    });
+    await time.settleUntil(5_000, () => ends.length === keys.length && missed.length === keys.length);
+    return { asked, missed, ends };
+  }
+
+  it('of one turn and level share a request, and each of their keys is noted for a node that missed it', async () => {
+    const { asked, missed, ends } = await writeAtOnce(['a', 'b', 'c'], ['quorum']);
+    expect(asked).toEqual([['a', 'b', 'c']]);
+    expect(missed).toEqual(['a', 'b', 'c']);
+    expect(ends).toEqual(Array.from({ length: 3 }, () => ({ answeredBy: ['q1', 'q2'] })));
+    const mixed = await writeAtOnce(['a', 'b', 'c'], ['quorum', 'one']);
+    expect(mixed.asked).toEqual([['a'], ['b'], ['c']]);
+    expect(mixed.ends).toHaveLength(3);
+  });
+
+  it('share no request that is large', async () => {
+    const keys = Array.from({ length: 130 }, (_, index) => `k${index}`);
+    const { asked, missed } = await writeAtOnce(keys, ['quorum']);
+    expect(asked.map(({ length }) => length)).toEqual([64, 64, 2]);
+    expect(missed).toHaveLength(130);
   });
 });

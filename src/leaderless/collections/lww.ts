@@ -35,7 +35,7 @@ export class LwwCollection<T> extends ReadableCollection<Got<T | undefined>> {
       this.#schema === undefined
         ? encodeJson(value, maxValueBytes)
         : await encodeValue(value, this.#schema, maxValueBytes);
-    return writeFields(this.context, key, [{ field: '', value: text }], options);
+    return await writeFields(this.context, key, [{ field: '', value: text }], options);
   }
 
   /**

@@ -37,7 +37,7 @@ export async function writeFields(
     expiresAtMs: value === null ? null : expiresAtMs,
   }));
   try {
-    const { answeredBy } = await replicas.write(
+    const { answeredBy } = await replicas.writeNew(
       collection,
       cells,
       options.level ?? 'quorum',

@@ -20,6 +20,8 @@ interface Waiting {
   readonly request: NodeRequest;
   readonly answer: Answer;
   readonly bytes: number;
+  /** Keys that it names, as the limit of a statement counts them. */
+  readonly keys: number;
 }
 
 /**
@@ -37,8 +39,8 @@ export class NodeQueue {
   #bytes = 0;
   #count = 0;
   #isScheduled = false;
-  /** Statements in flight: when each was sent, on the monotonic clock, and how many requests of which lane it carries. */
-  readonly #sent = new Set<{ readonly atMs: number; readonly lane: Lane; readonly requests: number }>();
+  /** Statements in flight: when each was sent, on the monotonic clock, and how many keys of which lane it carries. */
+  readonly #sent = new Set<{ readonly atMs: number; readonly lane: Lane; readonly keys: number }>();
   #isWaking = false;
 
   constructor(name: string, transport: NodeTransport, runtime: Runtime, limits: QueueLimits) {
@@ -78,9 +80,10 @@ export class NodeQueue {
     this.#bytes += bytes;
     this.#count += 1;
     const lane = laneOf(request);
+    const keys = request.kind === 'merge' ? request.cells.length : 1;
     const waiting = this.#lanes.get(lane);
-    if (waiting === undefined) this.#lanes.set(lane, [{ request, answer, bytes }]);
-    else waiting.push({ request, answer, bytes });
+    if (waiting === undefined) this.#lanes.set(lane, [{ request, answer, bytes, keys }]);
+    else waiting.push({ request, answer, bytes, keys });
     this.#schedule();
   }
 
@@ -113,8 +116,8 @@ export class NodeQueue {
     const nowMs = this.#runtime.monotonicMs();
     for (const [lane, waiting] of this.#lanes) {
       let leftMs = 0;
-      for (const { atMs, lane: other, requests } of this.#sent)
-        if (other === lane && requests > waiting.length) leftMs = Math.max(leftMs, atMs + HELD_MS - nowMs);
+      for (const { atMs, lane: other, keys } of this.#sent)
+        if (other === lane && isLess(waiting, keys)) leftMs = Math.max(leftMs, atMs + HELD_MS - nowMs);
       if (leftMs <= 0) return [lane, waiting];
       this.#wakeAfter(leftMs);
     }
@@ -141,7 +144,11 @@ export class NodeQueue {
   }
 
   async #send(lane: Lane, batch: readonly Waiting[]): Promise<void> {
-    const sent = { atMs: this.#runtime.monotonicMs(), lane, requests: batch.length };
+    const sent = {
+      atMs: this.#runtime.monotonicMs(),
+      lane,
+      keys: batch.reduce((sum, { keys }) => sum + keys, 0),
+    };
     this.#sent.add(sent);
     let replies: readonly (NodeReply | NodeFailure)[];
     try {
@@ -175,7 +182,17 @@ export class NodeQueue {
   }
 }
 
-/** The first requests, up to `maxKeys`, each exclusive key once. */
+/** Whether all of these name less than so many keys. */
+function isLess(waiting: readonly Waiting[], most: number): boolean {
+  let sum = 0;
+  for (const { keys } of waiting) {
+    sum += keys;
+    if (sum >= most) return false;
+  }
+  return true;
+}
+
+/** The first requests, up to `maxKeys` or one that has more, each exclusive key once. */
 function cutBatch(
   waiting: readonly Waiting[],
   maxKeys: number,
@@ -185,15 +202,17 @@ function cutBatch(
   const keys = new Set<string>();
   let size = 0;
   let next = 0;
-  while (next < waiting.length && size < maxKeys) {
-    const entry = waiting[next++] as Waiting;
+  while (next < waiting.length) {
+    const entry = waiting[next] as Waiting;
+    if (size > 0 && size + entry.keys > maxKeys) break;
+    next += 1;
     const key = exclusiveKey(entry.request);
     if (key !== null && keys.has(key)) {
       skipped.push(entry);
       continue;
     }
     if (key !== null) keys.add(key);
-    size += entry.request.kind === 'merge' ? entry.request.cells.length : 1;
+    size += entry.keys;
     batch.push(entry);
   }
   const behind = waiting.slice(next);

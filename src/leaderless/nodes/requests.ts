@@ -323,7 +323,8 @@ export function bytesOf(request: NodeRequest): number {
   }
 }
 
-function bytesOfCells(cells: readonly Cell[]): number {
+/** About how much memory a request with these cells takes. */
+export function bytesOfCells(cells: readonly Cell[]): number {
   let bytes = 200;
   for (const cell of cells) bytes += 150 + sizeOfCell(cell);
   return bytes;

@@ -2,7 +2,7 @@ import { keyId } from '../core/cells.ts';
 import type { NodeQueue } from '../nodes/node-queue.ts';
 import { NodeFailure } from '../nodes/requests.ts';
 import type { Hint, NotedHint } from '../nodes/requests.ts';
-import type { MissedKey } from '../replicas.ts';
+import type { MissedKey } from '../write.ts';
 import type { Roster } from '../roster.ts';
 import type { Runtime } from '../runtime.ts';
 import { ask } from './ask.ts';
