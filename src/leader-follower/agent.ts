@@ -18,6 +18,7 @@ import { Executor } from './executor.ts';
 import { chooseKernelWatchdog } from './local/choose-kernel-watchdog.ts';
 import { LeadershipHold } from './leadership/leadership-hold.ts';
 import { failureWords } from './local/core/room-alarm.ts';
+import type { KnownRegister } from './leadership/register-reader.ts';
 import { LocalNode } from './local/local-node.ts';
 import { Member } from './member.ts';
 import type { MemberOptions, MemberWork } from './member.ts';
@@ -125,7 +126,8 @@ export class Agent {
       nodes: this.#nodes,
       merits: this.#merits,
       coming: this.#coming,
-      onPromoted: async () => void (await this.#observe()),
+      // Clients wait to hear of it, and this node has written the register itself.
+      onPromoted: async () => void (await this.#observe(member.register.known)),
     });
     this.#commands = new AgentCommands({ ...parts, executor: this.#executor });
     this.#planned = new PlannedWork({
@@ -252,10 +254,11 @@ export class Agent {
     }
   }
 
-  async #observe(): Promise<Observation> {
+  async #observe(written: KnownRegister | null = null): Promise<Observation> {
     const { self, config, register, peers, fence, promise } = this.#member;
     const { version } = register.known;
     const observation = await observe({
+      written,
       self,
       config,
       register,

@@ -25,6 +25,8 @@ export interface Observation {
 
 /** Builds a {@link View} from coordination, the local PostgreSQL and the peers. */
 export async function observe(options: {
+  /** The register as this node has just written it; null to ask for it. */
+  readonly written: KnownRegister | null;
   readonly self: NodeId;
   readonly config: ClusterConfig;
   readonly register: RegisterReader;
@@ -40,7 +42,7 @@ export async function observe(options: {
 }): Promise<Observation> {
   const { register, local } = options;
   const [known, probe, localSystemIdentifier] = await Promise.all([
-    register.refresh().catch(() => null),
+    options.written ?? register.refresh().catch(() => null),
     local.probe(),
     local.systemIdentifier(),
   ]);

@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process';
-import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import {
-  access,
   chmod,
   chown,
   lstat,
@@ -187,20 +186,15 @@ export async function readTimelineHistory(dataDir: string, timeline: Timeline): 
  * The newest timeline that PostgreSQL counts on from when it is promoted: it takes the first number from its own on
  * that has no history file (findNewestTimeLine in its timeline.c).
  */
-export async function newestTimeline(dataDir: string, own: Timeline): Promise<Timeline> {
+export function newestTimeline(dataDir: string, own: Timeline): Timeline {
   let newest = own;
-  while (await hasHistory(dataDir, parseTimeline(newest + 1))) newest = parseTimeline(newest + 1);
+  while (hasHistory(dataDir, parseTimeline(newest + 1))) newest = parseTimeline(newest + 1);
   return newest;
 }
 
-async function hasHistory(dataDir: string, timeline: Timeline): Promise<boolean> {
-  try {
-    await access(historyFile(dataDir, timeline));
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw error;
-  }
+/** At once: a promotion waits for it. */
+function hasHistory(dataDir: string, timeline: Timeline): boolean {
+  return statSync(historyFile(dataDir, timeline), { throwIfNoEntry: false }) !== undefined;
 }
 
 function historyFile(dataDir: string, timeline: Timeline): string {

@@ -211,7 +211,7 @@ export class PostgresServer {
     const deadline = machineClock.nowMs() + timeoutMs;
     while (machineClock.nowMs() < deadline) {
       if (!(await isInRecovery())) return;
-      await machineClock.sleep(5);
+      await machineClock.sleep(2);
     }
     throw new LockstepError(
       'POSTGRES_FAILED',
@@ -270,7 +270,7 @@ export class PostgresServer {
       if (alive.length === 0) return;
       killProcesses(alive);
       for (const pid of alive) killed.add(pid);
-      await machineClock.sleep(5);
+      await machineClock.sleep(2);
     }
   }
 

@@ -1,12 +1,15 @@
 import { appendFile, copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Client } from 'pg';
 import { describe, expect, it } from 'vitest';
 import { takeBaseBackup } from '../../src/postgres/copy/base-backup.ts';
 import { reachableBinaries, resolveAccount } from '../../src/postgres/account.ts';
 import { findPostgres } from '../../src/postgres/binaries.ts';
 import { newestTimeline, readSystemIdentifier, readTimelineHistory } from '../../src/postgres/data-folder.ts';
 import { machineClock } from '../../src/clock/machine-clock.ts';
+import { untilNewProcess } from '../../src/postgres/new-process.ts';
 import { probe } from '../../src/postgres/probe.ts';
+import type { PostgresServer } from '../../src/postgres/server.ts';
 import { rewindDataFolder } from '../../src/postgres/copy/rewind.ts';
 import { advanceSlot, createSlot, dropSlot, readSlots } from '../../src/postgres/slots.ts';
 import { formatLsn } from '../../src/model/lsn.ts';
@@ -31,6 +34,7 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     await clientA.query('CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 1000)');
     const onLeader = await probe(clientA);
     expect(onLeader).toMatchObject({ isInRecovery: false, timeline: 2, replayAgeMs: 0 });
+    await expectToldToAll(a, portA);
 
     const progress: number[] = [];
     await takeBaseBackup({
@@ -90,7 +94,7 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     await first.promote(10_000);
     const { timeline, receivedLsn } = await probe(await first.connect());
     const dataDir = fixture.dataDir('a');
-    expect(await newestTimeline(dataDir, timeline)).toBe(timeline);
+    expect(newestTimeline(dataDir, timeline)).toBe(timeline);
     await first.stop('immediate');
     // All that a promotion leaves that ended right after its first step.
     const begun = join(dataDir, 'pg_wal', '00000003.history');
@@ -100,7 +104,7 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     const again = await fixture.start('a', port);
     const client = await again.connect();
     await until('the end of the log', async () => (await probe(client)).isAtLogEnd);
-    const announced = nextTimeline(await newestTimeline(dataDir, (await probe(client)).timeline));
+    const announced = nextTimeline(newestTimeline(dataDir, (await probe(client)).timeline));
     expect(announced).toBe(4);
     await again.promote(10_000);
     expect((await probe(client)).timeline).toBe(announced);
@@ -187,3 +191,22 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     expect(await readFile(join(fixture.root, 'b', 'postgres.log'), 'utf8')).toContain('could not bind');
   });
 });
+
+/** Settings that one session knows of are known to all once PostgreSQL has made a process. */
+async function expectToldToAll(server: PostgresServer, port: number): Promise<void> {
+  const clients = await Promise.all(Array.from({ length: 20 }, () => server.connect()));
+  const [first, ...others] = clients as [Client, ...Client[]];
+  await first.query("ALTER SYSTEM SET work_mem = '12345kB'");
+  server.reload();
+  const tells = async (client: Client): Promise<boolean> => {
+    const { rows } = await client.query("SELECT current_setting('work_mem') = '12345kB' AS is_told");
+    return (rows[0] as { is_told: boolean }).is_told;
+  };
+  await until('the first is told', () => tells(first));
+  await untilNewProcess({ host: '127.0.0.1', port }, 10_000);
+  expect(await Promise.all(others.map(tells))).toEqual(others.map(() => true));
+  await Promise.all(clients.map((client) => client.end()));
+  await expect(untilNewProcess({ host: '127.0.0.1', port: await freePort() }, 10_000)).rejects.toThrow(
+    'ECONNREFUSED',
+  );
+}

@@ -216,7 +216,7 @@ export class LeadershipHold {
     });
   }
 
-  /** After {@link holdStill}: renews at once, which also bars whoever was told the old version. */
+  /** Renews at once, also after {@link holdStill}, and next when it is due from now. Bars whoever was told the old version. */
   async goOn(): Promise<boolean> {
     const isHeld = await this.update((current) => current);
     if (isHeld) this.#startRenewing();

@@ -18,7 +18,7 @@ export async function readTimelines(
   seen: Probe,
 ): Promise<Pick<LogEnd, 'history' | 'newestTimeline'>> {
   const newest = newestTimeline(dataDir, seen.timeline);
-  return { history: await readTimelineHistory(dataDir, seen.timeline), newestTimeline: await newest };
+  return { history: await readTimelineHistory(dataDir, seen.timeline), newestTimeline: newest };
 }
 
 const LOOK_MS = 5;
@@ -56,5 +56,5 @@ export async function promotionTimeline(
   announced: Timeline | null,
 ): Promise<Timeline | null> {
   const own = announced === null ? (await local.probe())?.timeline : parseTimeline(announced - 1);
-  return own === undefined ? null : nextTimeline(await newestTimeline(local.dataDir, own));
+  return own === undefined ? null : nextTimeline(newestTimeline(local.dataDir, own));
 }

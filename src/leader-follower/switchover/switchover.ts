@@ -55,12 +55,14 @@ export async function switchOver(
   const beganAtMs = clock.nowMs();
   await checkpoint(options);
   const checkedAtMs = clock.nowMs();
+  // No renewal is due in the pause then, which would move the version that the others were told.
+  await hold.goOn();
   const preparation = await peers.prepare(successor, PREPARE_TIMEOUT_MS);
   if (preparation?.kind !== 'ready') {
     throw refusal(successor.name, preparation?.reason ?? 'its agent did not answer');
   }
-  const startedAtMs = clock.nowMs();
-  await endTransactions(options);
+  const preparedAtMs = clock.nowMs();
+  const startedAtMs = await endTransactions(options);
   const endedTransactionsAtMs = clock.nowMs();
   const stopping = stopWriting(options);
   const early = { version: register.known.version, nodes: whoLetsGoFirst(options, successor) };
@@ -93,7 +95,7 @@ export async function switchOver(
   const endedAtMs = clock.nowMs();
   const pausedMs = Math.round(endedAtMs - startedAtMs);
   const parts = [
-    `checkpoints ${Math.round(checkedAtMs - beganAtMs)} ms and preparation ${Math.round(startedAtMs - checkedAtMs)} ms before`,
+    `checkpoints ${Math.round(checkedAtMs - beganAtMs)} ms and preparation ${Math.round(preparedAtMs - checkedAtMs)} ms before`,
     `transactions ${Math.round(endedTransactionsAtMs - startedAtMs)} ms`,
     `stop ${Math.round(stoppedAtMs - endedTransactionsAtMs)} ms`,
     `takeover ${Math.round(endedAtMs - stoppedAtMs)} ms`,
@@ -206,15 +208,17 @@ async function checkpoint({ local }: ExecutorOptions): Promise<void> {
   });
 }
 
-/** Whatever goes wrong here, the switchover goes on, or new transactions write again. */
-async function endTransactions({ local, config, events, clock }: ExecutorOptions): Promise<void> {
+/** Returns since when writes are held. Whatever goes wrong here, the switchover goes on, or new transactions write again. */
+async function endTransactions({ self, local, config, events, clock }: ExecutorOptions): Promise<number> {
   try {
-    const { open } = await letTransactionsEnd(local, clock, config.switchoverWaitMs);
+    const address = findNode(config, self);
+    const { open, heldSinceMs } = await letTransactionsEnd(local, address, clock, config.switchoverWaitMs);
     if (open > 0)
       events.add(
         'switchover',
         `${open} transactions that did not end in ${config.switchoverWaitMs} ms are rolled back`,
       );
+    return heldSinceMs;
   } catch (error) {
     await setHandingOver(local, false);
     throw error;

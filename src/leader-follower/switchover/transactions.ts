@@ -1,7 +1,10 @@
+import type pg from 'pg';
 import type { Clock } from '../../model/clock.ts';
+import { untilNewProcess } from '../../postgres/new-process.ts';
 import type { ExecutorOptions } from '../agent-parts.ts';
 
 const CHECK_MS = 2;
+const NEW_PROCESS_TIMEOUT_MS = 1_000;
 
 type Local = Pick<ExecutorOptions['local'], 'withClient' | 'role' | 'applySettings' | 'changes' | 'server'>;
 
@@ -9,6 +12,14 @@ type Local = Pick<ExecutorOptions['local'], 'withClient' | 'role' | 'applySettin
 export interface EndedTransactions {
   /** Those that did not end in time, and that PostgreSQL's end will roll back. */
   readonly open: number;
+  /** When writes began to be held, by the clock. */
+  readonly heldSinceMs: number;
+}
+
+/** Where the leader's PostgreSQL listens. */
+interface Address {
+  readonly host: string;
+  readonly port: number;
 }
 
 /**
@@ -18,14 +29,19 @@ export interface EndedTransactions {
  */
 export async function letTransactionsEnd(
   local: Local,
+  address: Address,
   clock: Clock,
   limitMs: number,
 ): Promise<EndedTransactions> {
-  if (limitMs === 0) return { open: 0 };
-  const isLate = lateAfter(clock, limitMs);
-  await setHandingOver(local, true);
-  const since = await untilInEffect(local, clock, isLate);
-  return since === null ? { open: 0 } : untilEnded(local, clock, isLate, since);
+  if (limitMs === 0) return { open: 0, heldSinceMs: clock.nowMs() };
+  // It logs in before writes are held: that takes as long as all the rest.
+  return local.withClient(async (client) => {
+    const heldSinceMs = clock.nowMs();
+    const isLate = lateAfter(clock, limitMs);
+    await setHandingOver(local, true);
+    const isInEffect = await untilInEffect(client, address, clock, isLate);
+    return { open: isInEffect ? await untilEnded(client, clock, isLate) : 0, heldSinceMs };
+  });
 }
 
 function lateAfter(clock: Clock, limitMs: number): () => boolean {
@@ -43,41 +59,54 @@ export function setHandingOver(local: Local, isHandingOver: boolean): Promise<vo
 }
 
 /**
- * The server's time as of which every transaction that begins only reads; null when that cannot be had, as where
- * the owner's own settings say otherwise. A process that PostgreSQL makes anew has the setting only once PostgreSQL
- * has told it to those that were there.
+ * Resolves once every transaction that begins only reads; with false when that cannot be had, as where the owner's own
+ * settings say otherwise. PostgreSQL tells its sessions one by one: this one may be the first of them, but a process that
+ * PostgreSQL makes from then on comes after the last.
  */
-async function untilInEffect(local: Local, clock: Clock, isLate: () => boolean): Promise<string | null> {
+async function untilInEffect(
+  client: pg.Client,
+  address: Address,
+  clock: Clock,
+  isLate: () => boolean,
+): Promise<boolean> {
   for (;;) {
-    const seen = await local.withClient(async (client) => {
-      const { rows } = await client.query<{ since: string | null; is_told: boolean }>(
-        `SELECT current_setting('lockstep.is_handing_over', true) = 'on' AS is_told,
-           CASE WHEN current_setting('default_transaction_read_only') = 'on'
-             THEN clock_timestamp()::text END AS since`,
-      );
-      return rows[0];
-    });
-    if (seen === undefined || seen.is_told || isLate()) return seen?.since ?? null;
+    const { rows } = await client.query<{ is_told: boolean; only_reads: boolean }>(
+      `SELECT current_setting('lockstep.is_handing_over', true) = 'on' AS is_told,
+         current_setting('default_transaction_read_only') = 'on' AS only_reads`,
+    );
+    const seen = rows[0];
+    // Without its answer somebody may not have been told, whose transaction ends with PostgreSQL then.
+    if (seen?.is_told === true) await untilNewProcess(address, NEW_PROCESS_TIMEOUT_MS).catch(() => undefined);
+    if (seen === undefined || seen.is_told || isLate()) return seen?.only_reads ?? false;
     await clock.sleep(CHECK_MS);
   }
 }
 
-async function untilEnded(
-  local: Local,
-  clock: Clock,
-  isLate: () => boolean,
-  since: string,
-): Promise<EndedTransactions> {
-  return local.withClient(async (client) => {
-    for (;;) {
-      const { rows } = await client.query<{ open: number }>(
-        `SELECT count(*)::int AS open FROM pg_stat_activity
-          WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start < $1::timestamptz`,
-        [since],
-      );
-      const open = rows[0]?.open ?? 0;
-      if (open === 0 || isLate()) return { open };
-      await clock.sleep(CHECK_MS);
-    }
-  });
+async function untilEnded(client: pg.Client, clock: Clock, isLate: () => boolean): Promise<number> {
+  let since: string | null = null;
+  for (;;) {
+    const seen = await countOpen(client, since);
+    if (seen.open === 0 || isLate()) return seen.open;
+    ({ since } = seen);
+    await clock.sleep(CHECK_MS);
+  }
+}
+
+interface Open {
+  readonly since: string;
+  readonly open: number;
+}
+
+/** How many sessions are in a transaction from before `since`, by default now. One that has just begun its statement may not show it yet. */
+async function countOpen(client: pg.Client, since: string | null): Promise<Open> {
+  const { rows } = await client.query<Open>(
+    `WITH moment AS MATERIALIZED (SELECT coalesce($1::timestamptz, clock_timestamp()) AS since)
+     SELECT since::text,
+       (SELECT count(*)::int FROM pg_stat_activity
+         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+           AND (xact_start < since OR (state = 'active' AND query_start < since))) AS open
+       FROM moment`,
+    [since],
+  );
+  return rows[0] as Open;
 }
