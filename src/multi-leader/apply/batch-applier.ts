@@ -8,10 +8,9 @@ import { clockLackUs } from '../core/patience.ts';
 import { decideRow } from '../core/row-rule.ts';
 import type { MissingRow, PresentRow, RowDecision } from '../core/row-rule.ts';
 import { writeRecords } from '../tables/batch-records.ts';
-import { encodeKeyRow, encodeKeys, encodeRows, encodeTimes } from '../tables/row-codec.ts';
+import { encodeKeyRow, encodeKeys, encodeRows } from '../tables/row-codec.ts';
 import type { TableShape } from '../tables/shape.ts';
-import { microsOf, READ_TOMBSTONES, statementsFor, timeOf, WRITE_TOMBSTONES } from '../tables/statements.ts';
-import type { TableStatements } from '../tables/statements.ts';
+import { microsOf, READ_TOMBSTONES, timeOf, WRITE_TOMBSTONES } from '../tables/statements.ts';
 import { versionFrom, versionParameters } from '../tables/versions.ts';
 import type { VersionRow } from '../tables/versions.ts';
 import type { GrantMessage } from '../escrow/share-messages.ts';
@@ -24,6 +23,8 @@ import { UNIQUE_VIOLATION } from '../park/parking.ts';
 import { beginPatiently } from './begin.ts';
 import { ClockBehind } from './clock-behind.ts';
 import type { IncomingChange } from './incoming.ts';
+import { encodePlain, encodeTimed, TableSorter } from './table-work.ts';
+import type { EncodedChanges, TableWork } from './table-work.ts';
 
 export interface BatchApplierOptions {
   /** In a session with the source's replication origin, pipelined. */
@@ -52,13 +53,6 @@ export interface BatchReport {
   readonly lost: number;
 }
 
-/** A table's part of a batch. */
-interface TableWork {
-  readonly shape: TableShape;
-  readonly sql: TableStatements;
-  readonly changes: readonly IncomingChange[];
-}
-
 type Numbered = { readonly n: number };
 type FoundRow = Numbered & VersionRow & { readonly committedUs: string | null; readonly isApplied: boolean };
 
@@ -71,11 +65,17 @@ const MAX_ROUNDS = 20;
  */
 export class BatchApplier {
   readonly #options: BatchApplierOptions;
-  readonly #statements = new Map<string, TableStatements>();
+  readonly #sorter: TableSorter;
   #lastStamp: BatchStamp | null = null;
 
   constructor(options: BatchApplierOptions) {
     this.#options = options;
+    this.#sorter = new TableSorter(options.shapes);
+  }
+
+  /** Makes a batch ready before its turn comes. */
+  prepare(changes: readonly IncomingChange[]): void {
+    this.#sorter.sort(changes);
   }
 
   /**
@@ -119,7 +119,7 @@ export class BatchApplier {
     const highestUs = grants.length > 0 ? Math.max(timeUs, highestTimeUs(changes)) : highestTimeUs(changes);
     const stamp = stampAfter(this.#lastStamp, highestUs);
     const batch = new OpenBatch(new BatchNotes(stamp.stampUs));
-    const tables = this.#groupByTable(changes);
+    const tables = this.#sorter.sort(changes);
     const work = tables.filter(({ shape }) => shape.merge === null);
     const merges = tables
       .filter(({ shape }) => shape.merge !== null)
@@ -150,62 +150,42 @@ export class BatchApplier {
     return { applied: batch.applied + merged, lost: batch.lost };
   }
 
-  #groupByTable(changes: readonly IncomingChange[]): TableWork[] {
-    const tables = new Map<string, IncomingChange[]>();
-    for (const change of changes) {
-      const list = tables.get(change.table);
-      if (list === undefined) tables.set(change.table, [change]);
-      else list.push(change);
-    }
-    const sorted = [...tables].toSorted(([a], [b]) => (a < b ? -1 : 1));
-    return sorted.map(([name, list]) => {
-      const shape = this.#options.shapes.get(name);
-      if (shape === undefined) throw new Error(`${name} is not shared`);
-      let sql = this.#statements.get(name);
-      if (sql === undefined) this.#statements.set(name, (sql = statementsFor(shape)));
-      // By key: rows are locked in one order by all. Of one key the order of the log stays.
-      return { shape, sql, changes: list.toSorted((a, b) => (a.key === b.key ? 0 : a.key < b.key ? -1 : 1)) };
-    });
-  }
-
   /** What one statement decides for all rows: those that are surely older here, and those that are not here. */
   #tryAtOnce(table: TableWork, batch: OpenBatch): Promise<unknown>[] {
-    const inserts = table.changes.filter(({ kind, isInsert }) => kind === 'put' && isInsert);
-    const updates = table.changes.filter(({ kind, isInsert }) => kind === 'put' && !isInsert);
-    const deletes = table.changes.filter(({ kind }) => kind === 'delete');
-    const replaced = async (changes: readonly IncomingChange[], sql: string): Promise<void> => {
-      for (const change of await this.#run(table, sql, changes, 'timed')) batch.did(change);
+    const { updates, deletes, inserts, sql } = table;
+    const replaced = async (encoded: EncodedChanges, text: string): Promise<void> => {
+      for (const change of await this.#runTimed(encoded, text)) batch.did(change);
     };
     return [
-      ...(updates.length === 0 ? [] : [replaced(updates, table.sql.update)]),
-      ...(deletes.length === 0 ? [] : [replaced(deletes, table.sql.remove)]),
-      ...(inserts.length === 0 ? [] : [this.#insert(table, inserts, batch)]),
+      ...(updates.changes.length === 0 ? [] : [replaced(updates, sql.update)]),
+      ...(deletes.changes.length === 0 ? [] : [replaced(deletes, sql.remove)]),
+      ...(inserts.changes.length === 0 ? [] : [this.#insert(inserts, sql.insert, batch)]),
     ];
   }
 
-  async #insert(table: TableWork, changes: readonly IncomingChange[], batch: OpenBatch): Promise<void> {
-    for (const change of await this.#run(table, table.sql.insert, changes, 'plain')) batch.didInsert(change);
+  async #insert(inserts: EncodedChanges, text: string, batch: OpenBatch): Promise<void> {
+    for (const change of await this.#run(inserts, text)) batch.didInsert(change);
   }
 
   /** Runs a statement for the changes' rows and gives those that it returned the numbers of. */
-  async #run(
-    { shape }: TableWork,
-    text: string,
-    changes: readonly IncomingChange[],
-    times: 'timed' | 'plain',
-  ): Promise<IncomingChange[]> {
-    const rows = encodeRows(
-      shape,
-      changes.map(({ row, key }) => row ?? encodeKeyRow(shape, key)),
-    );
-    const values: unknown[] = [rows];
-    if (times === 'timed') values.push(encodeTimes(changes.map(({ version }) => version.timeUs)));
-    const result = await this.#options.client.query<Numbered>({ text, values });
-    return result.rows.flatMap(({ n }) => changes[n - 1] ?? []);
+  async #run({ changes, values }: EncodedChanges, text: string): Promise<readonly IncomingChange[]> {
+    const { rows } = await this.#options.client.query<Numbered>({ text, values: [...values] });
+    return rows.flatMap(({ n }) => changes[n - 1] ?? []);
+  }
+
+  /** Those that were older, of a statement that says which. */
+  async #runTimed({ changes, values }: EncodedChanges, text: string): Promise<readonly IncomingChange[]> {
+    const { rows } = await this.#options.client.query<{ done: readonly number[] | null }>({
+      text,
+      values: [...values],
+    });
+    const done = rows[0]?.done ?? null;
+    return done === null ? changes : done.flatMap((n) => changes[n - 1] ?? []);
   }
 
   /** Locks, reads and decides what is left, until nothing is. */
   async #settleRest(table: TableWork, batch: OpenBatch): Promise<void> {
+    const { shape, sql } = table;
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const rest = table.changes.filter((change) => !batch.isSettled(change));
       if (rest.length === 0) return;
@@ -226,13 +206,13 @@ export class BatchApplier {
         else batch.keepLocal(change);
       });
       await settleAll([
-        ...(puts.length === 0 ? [] : [this.#run(table, table.sql.updateDecided, puts, 'plain')]),
-        ...(removes.length === 0 ? [] : [this.#run(table, table.sql.removeDecided, removes, 'plain')]),
-        ...(missing.length === 0 ? [] : [this.#insert(table, missing, batch)]),
+        ...(puts.length === 0 ? [] : [this.#run(encodePlain(shape, puts), sql.updateDecided)]),
+        ...(removes.length === 0 ? [] : [this.#run(encodePlain(shape, removes), sql.removeDecided)]),
+        ...(missing.length === 0 ? [] : [this.#insert(encodePlain(shape, missing), sql.insert, batch)]),
       ]);
       for (const change of [...puts, ...removes]) batch.did(change);
     }
-    throw new Error(`rows of ${table.shape.name} come and go faster than they can be locked`);
+    throw new Error(`rows of ${shape.name} come and go faster than they can be locked`);
   }
 
   async #lockAndRead(
@@ -277,7 +257,7 @@ export class BatchApplier {
         const missing: MissingRow = { kind: 'missing', tombstone: tombstones.get(index + 1) ?? null };
         return decideRow(change, missing, this.#options.region).kind === 'keep';
       });
-      if (undone.length > 0) await this.#run(table, table.sql.removeDecided, undone, 'plain');
+      if (undone.length > 0) await this.#run(encodePlain(table.shape, undone), table.sql.removeDecided);
       for (const change of changes) {
         if (undone.includes(change)) batch.keepLocal(change);
         else batch.did(change);
@@ -295,12 +275,20 @@ export class BatchApplier {
         formatLsn(until),
         commitTimeUs,
       ]),
-      writeRecords(client, this.#options.shapes, records, commitTimeUs),
+      writeRecords(
+        client,
+        this.#options.shapes,
+        records,
+        commitTimeUs,
+        work.map((table) => table.records),
+      ),
       ...(tombstones.length === 0 ? [] : [client.query(WRITE_TOMBSTONES, versionParameters(tombstones))]),
       // Last: a row whose commit was under way, and locked nothing, may be visible by now.
       ...work.flatMap((table) => {
         const buried = table.changes.filter((change) => batch.buried.has(change));
-        return buried.length === 0 ? [] : [this.#run(table, table.sql.remove, buried, 'timed')];
+        return buried.length === 0
+          ? []
+          : [this.#runTimed(encodeTimed(table.shape, buried), table.sql.remove)];
       }),
       client.query('COMMIT'),
     ]);

@@ -4,8 +4,8 @@ import type { TransactionPart } from '../../logical/core/change.ts';
 import { LockstepError } from '../../model/errors.ts';
 import type { Change } from '../core/change.ts';
 import type { Version } from '../core/version.ts';
-import { encodeRow, keyOf, mapColumns, readFields } from '../tables/row-codec.ts';
-import type { ColumnMap, SentFields } from '../tables/row-codec.ts';
+import { encodeSent, keyOf, mapColumns, readSent } from '../tables/sent-row.ts';
+import type { ColumnMap, SentRow } from '../tables/sent-row.ts';
 import type { TableShape } from '../tables/shape.ts';
 
 /** A change of one row with the row as this region's table takes it. */
@@ -79,50 +79,31 @@ export class IncomingReader {
     const shape = this.#shapeOf(relation);
     let map = this.#maps.get(relation);
     if (map === undefined) this.#maps.set(relation, (map = mapColumns(shape, relation)));
-    const old = oldAt < 0 ? null : readFields(relation, buffer, oldAt);
+    const old = oldAt < 0 ? null : readSent(relation, buffer, oldAt);
     const table = shape.name;
     const oldKey = old === null ? null : keyOf(shape, map, old);
     const needsOld = shape.merge !== null || shape.parentOf === 'rows-that-come-back';
-    const oldRow = old === null || !needsOld ? null : encode(shape, map, this.#whole(change, old));
+    const oldRow = old === null || !needsOld ? null : encodeSent(shape, map, this.#whole(change, old));
     const remove = (key: string): void => {
       into.push({ kind: 'delete', table, key, version, row: null, isInsert: false, old: oldRow });
     };
     if (newAt < 0) return remove(oldKey ?? '');
-    const sent = readFields(relation, buffer, newAt);
-    const fields = change.isOldFull && old !== null ? fillFrom(sent, old) : sent;
-    const key = keyOf(shape, map, fields);
+    // What the update did not touch, and was not sent again, stands in the old row where that is sent whole.
+    const sent = readSent(relation, buffer, newAt, change.isOldFull ? old : null);
+    const key = keyOf(shape, map, sent);
     // Another primary key is another row: a delete and an insert at one version.
     const isMoved = oldKey !== null && oldKey !== key;
     if (isMoved) remove(oldKey);
-    const row = encode(shape, map, fields);
+    const row = encodeSent(shape, map, sent);
     const isInsert = change.kind === 'insert' || isMoved;
     into.push({ kind: 'put', table, key, version, row, isInsert, old: isMoved ? null : oldRow });
   }
 
-  #whole(change: RowChange, old: SentFields): SentFields {
+  #whole(change: RowChange, old: SentRow): SentRow {
     if (change.isOldFull) return old;
     throw new LockstepError(
       'CONFIG_INVALID',
       `${change.relation.schema}.${change.relation.name} merges by columns here, or gets deleted rows back, and its changes come without the row before them. Run ALTER TABLE … REPLICA IDENTITY FULL in every region.`,
     );
   }
-}
-
-/** What the update did not touch, and was not sent again, stands in the old row where that is sent whole. */
-function fillFrom(sent: SentFields, old: SentFields): SentFields {
-  return sent.map((value, index) => (value === undefined ? old[index] : value));
-}
-
-function encode(shape: TableShape, map: ColumnMap, fields: SentFields): Buffer {
-  return encodeRow(shape, (position) => {
-    const from = map[position] ?? -1;
-    if (from === -1) return null;
-    const value = fields[from];
-    if (value !== undefined) return value;
-    throw new LockstepError(
-      'CONFIG_INVALID',
-      `${shape.name}.${shape.columns[position]?.name} is large and was not sent, because the update did not touch it. Run ALTER TABLE ${shape.name} REPLICA IDENTITY FULL in every region.`,
-      { details: { table: shape.name } },
-    );
-  });
 }

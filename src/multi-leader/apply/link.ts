@@ -72,6 +72,15 @@ interface Target {
   readonly signal: AbortSignal;
 }
 
+/** A batch. */
+type Taken = Omit<ReturnType<Gathered['take']>, 'changes'> &
+  BatchEnd & {
+    /** One change each, of tables whose rows do not merge. */
+    readonly rows: readonly IncomingChange[];
+    readonly merging: readonly IncomingChange[];
+    readonly together: readonly IncomingChange[];
+  };
+
 const BATCH_CHANGES = 2_000;
 const NOTE_IDLE_EVERY_MS = 10_000;
 const RETRY_MS = 500;
@@ -198,11 +207,17 @@ export class Link {
   /** Gathers the next batch while one is being applied: one after the other, in the order of the source's log. */
   async #pump(stream: ChangeStream, reader: IncomingReader, target: Target): Promise<void> {
     const gathered = new Gathered(target.promiseKey);
-    const flushes = new Flushes(() => this.#flush(gathered, target, stream));
+    /** A full batch that waits for its turn. */
+    let ready: Taken | null = null;
+    const flushes = new Flushes(() => {
+      const batch = ready ?? this.#take(gathered, target);
+      ready = null;
+      return this.#flush(batch, target, stream);
+    });
     // What failed while more was waited for ends the waiting.
     flushes.onFailure = () => stream.close();
     flushes.onDone = () => {
-      if (gathered.isWhole && gathered.hasMore) flushes.begin();
+      if (ready !== null || (gathered.isWhole && gathered.hasMore)) flushes.begin();
     };
     try {
       for (;;) {
@@ -211,8 +226,9 @@ export class Link {
         for (const part of parts) {
           await this.#gather(reader, part, { gathered, flushes, target });
           while (this.#isFull(gathered)) {
+            if (ready !== null) await flushes.turn();
+            else ready = this.#take(gathered, target);
             flushes.begin();
-            if (this.#isFull(gathered)) await flushes.turn();
           }
         }
         if (gathered.isWhole && gathered.hasMore) flushes.begin();
@@ -262,18 +278,29 @@ export class Link {
     );
   }
 
-  async #flush(gathered: Gathered, target: Target, stream: ChangeStream): Promise<void> {
+  /** What was gathered, one change a row where columns do not merge, ready to be sent. */
+  #take(gathered: Gathered, { applier }: Target): Taken {
+    const { changes, ...rest } = gathered.take();
+    const isMerging = ({ table }: IncomingChange): boolean => this.#options.shapes.get(table)?.merge != null;
+    const rows = collapseChanges(changes.filter((change) => !isMerging(change))) as IncomingChange[];
+    const merging = changes.filter(isMerging);
+    const together = [...rows, ...merging];
+    applier.prepare(together);
+    return { ...rest, grants: gathered.takeGrants(this.#options.own.number), rows, merging, together };
+  }
+
+  async #flush(taken: Taken, target: Target, stream: ChangeStream): Promise<void> {
     const { client } = target;
-    const { changes, until, promises, decisions, shares, timeUs } = gathered.take();
-    const grants = gathered.takeGrants(this.#options.own.number);
+    const { together, until, promises, decisions, shares, grants, timeUs } = taken;
+    const isEmpty = together.length === 0 && grants.length === 0;
     // First: what is applied is not read again.
     await logDecisions(client, decisions);
     await noteShares(client, this.#options.source.number, shares);
-    if (changes.length > 0 || grants.length > 0) {
-      await this.#apply(target, changes, { until, grants, timeUs });
+    if (!isEmpty) {
+      await this.#apply(target, taken);
       this.#lagMs = Math.max(0, Date.now() - timeUs / 1_000);
     }
-    const isNoted = changes.length > 0 || grants.length > 0 || (await this.#noteIdle(client, until, timeUs));
+    const isNoted = !isEmpty || (await this.#noteIdle(client, until, timeUs));
     for (const promised of promises) {
       this.#promisedAtMs = promised / 1_000;
       this.#options.onPromise(promised);
@@ -289,12 +316,9 @@ export class Link {
     return true;
   }
 
-  async #apply(target: Target, changes: readonly IncomingChange[], end: BatchEnd): Promise<void> {
-    const isMerging = ({ table }: IncomingChange): boolean => this.#options.shapes.get(table)?.merge != null;
-    const rows = collapseChanges(changes.filter((change) => !isMerging(change))) as IncomingChange[];
-    const merging = changes.filter(isMerging);
+  async #apply(target: Target, { together, rows, merging, ...end }: Taken): Promise<void> {
     try {
-      await this.#applyTogether(target, [...rows, ...merging], end, mayGoTogether);
+      await this.#applyTogether(target, together, end, mayGoTogether);
     } catch (error) {
       if (!isGivingWay(error)) throw error;
       // Who holds one row alone is in nobody's circle, and may wait for it.

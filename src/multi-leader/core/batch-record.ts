@@ -1,4 +1,3 @@
-import { rowId } from './change.ts';
 import type { Change } from './change.ts';
 import { laterVersion } from './version.ts';
 import type { Version } from './version.ts';
@@ -42,8 +41,8 @@ export function noteOf(notes: readonly BatchNote[], committedUs: number | null):
 
 /** Gathers what a batch did, for the transaction that does it. */
 export class BatchNotes {
-  readonly #versions = new Map<string, BatchRecord>();
-  readonly #tombstones = new Map<string, BatchRecord>();
+  readonly #versions = new Map<string, Map<string, BatchRecord>>();
+  readonly #tombstones = new Map<string, Map<string, BatchRecord>>();
   #highestUs: number;
 
   /** `highestUs`: of all that came in, also of what lost. */
@@ -53,7 +52,7 @@ export class BatchNotes {
 
   /** A row now stands at this version. */
   put({ table, key }: Pick<Change<unknown>, 'table' | 'key'>, version: Version): void {
-    this.#versions.set(rowId({ table, key }), { table, key, version });
+    byKey(this.#versions, table).set(key, { table, key, version });
     this.#highestUs = Math.max(this.#highestUs, version.timeUs);
   }
 
@@ -64,19 +63,18 @@ export class BatchNotes {
 
   /** A row is gone at this version, whether it was here or not. */
   delete({ table, key, version }: Pick<Change<unknown>, 'table' | 'key' | 'version'>): void {
-    const id = rowId({ table, key });
-    this.#versions.delete(id);
-    const known = this.#tombstones.get(id)?.version;
-    this.#tombstones.set(id, { table, key, version: laterVersion(known, version) });
+    this.#versions.get(table)?.delete(key);
+    const tombstones = byKey(this.#tombstones, table);
+    tombstones.set(key, { table, key, version: laterVersion(tombstones.get(key)?.version, version) });
   }
 
   /** One for each row that the batch wrote: a version for all of a batch would lose to, or win over, the wrong ones. */
   get records(): readonly BatchRecord[] {
-    return [...this.#versions.values()];
+    return [...this.#versions.values()].flatMap((records) => [...records.values()]);
   }
 
   get tombstones(): readonly BatchRecord[] {
-    return [...this.#tombstones.values()];
+    return [...this.#tombstones.values()].flatMap((records) => [...records.values()]);
   }
 
   /**
@@ -86,4 +84,10 @@ export class BatchNotes {
   get commitTimeUs(): number {
     return this.#highestUs;
   }
+}
+
+function byKey(tables: Map<string, Map<string, BatchRecord>>, table: string): Map<string, BatchRecord> {
+  let records = tables.get(table);
+  if (records === undefined) tables.set(table, (records = new Map()));
+  return records;
 }

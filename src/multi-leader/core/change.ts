@@ -23,13 +23,15 @@ export function rowId(change: { readonly table: string; readonly key: string }):
  * handed back keep the version they had. Of equal versions the later one in the stream stands.
  */
 export function collapseChanges<Row>(changes: readonly Change<Row>[]): Change<Row>[] {
-  const last = new Map<string, Change<Row>>();
+  const tables = new Map<string, Map<string, Change<Row>>>();
   for (const change of changes) {
-    const id = rowId(change);
-    const other = last.get(id);
-    if (other === undefined || compareVersions(change.version, other.version) >= 0) last.set(id, change);
+    let last = tables.get(change.table);
+    if (last === undefined) tables.set(change.table, (last = new Map()));
+    const other = last.get(change.key);
+    if (other === undefined || compareVersions(change.version, other.version) >= 0)
+      last.set(change.key, change);
   }
-  return [...last.values()];
+  return [...tables.values()].flatMap((last) => [...last.values()]);
 }
 
 /** The highest commit time among them: what the clock must be past before they may be applied. */

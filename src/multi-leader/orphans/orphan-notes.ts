@@ -23,6 +23,7 @@ export async function noteOrphans(
   changes: readonly IncomingChange[],
 ): Promise<void> {
   for (const shape of shapes.values()) {
+    if (shape.parentOf === 'none' && shape.references.length === 0) continue;
     const some = changes.filter(({ table }) => table === shape.name);
     if (some.length === 0) continue;
     if (shape.parentOf !== 'none') await forgetRemoved(client, some);

@@ -1,10 +1,4 @@
-import type { Relation } from '../../logical/core/relation.ts';
-import { fieldBytes, firstField, nextField, UNCHANGED_FIELD } from '../../logical/core/tuple.ts';
-import { LockstepError } from '../../model/errors.ts';
 import type { TableShape } from './shape.ts';
-
-/** Where each column of this region's table is among the columns that a publisher sends; -1 where it is not. */
-export type ColumnMap = readonly number[];
 
 const POSTGRES_EPOCH_US = 946_684_800_000_000;
 const TIMESTAMPTZ_OID = 1184;
@@ -12,49 +6,7 @@ const BYTEA_OID = 17;
 const NULL_LENGTH = -1;
 const ARRAY_HEADER_BYTES = 20;
 
-/** Throws CONFIG_INVALID when a column that is stored on one side is not there on the other. */
-export function mapColumns(shape: TableShape, relation: Relation): ColumnMap {
-  const map = shape.columns.map(({ name }) => relation.columns.findIndex((column) => column.name === name));
-  const missing = shape.columns.filter(({ isGenerated }, index) => !isGenerated && map[index] === -1);
-  const extra = relation.columns.filter(({ name }) => shape.columns.every((column) => column.name !== name));
-  if (missing.length === 0 && extra.length === 0) return map;
-  const said = [
-    ...missing.map(({ name }) => `${name} is missing there`),
-    ...extra.map(({ name }) => `${name} is missing here`),
-  ];
-  throw new LockstepError(
-    'CONFIG_INVALID',
-    `${shape.name} differs between the regions: ${said.join(', ')}. Bring the schemas together; its changes wait.`,
-    { details: { table: shape.name } },
-  );
-}
-
-/** The values of a row as they were sent, by the publisher's order; undefined where one was left out as unchanged. */
-export type SentFields = readonly (Buffer | null | undefined)[];
-
-export function readFields(relation: Relation, buffer: Buffer, at: number): SentFields {
-  const fields: (Buffer | null | undefined)[] = [];
-  let field = firstField(at);
-  for (let index = 0; index < relation.columns.length; index++) {
-    fields.push(buffer[field] === UNCHANGED_FIELD ? undefined : fieldBytes(buffer, field));
-    field = nextField(buffer, field);
-  }
-  return fields;
-}
-
-/** The primary key's bytes, each value with its length before it, as a string of single bytes. */
-export function keyOf(shape: TableShape, map: ColumnMap, fields: SentFields): string {
-  const parts = shape.key.map((position) => {
-    const value = fields[map[position] ?? -1];
-    if (value == null) throw new RangeError(`a row of ${shape.name} came without its key`);
-    const length = Buffer.alloc(4);
-    length.writeInt32BE(value.length);
-    return Buffer.concat([length, value]);
-  });
-  return Buffer.concat(parts).toString('latin1');
-}
-
-/** The same, of a record of the key's columns as record_send gives it. */
+/** A key as of keyOf, of a record of the key's columns as record_send gives it. */
 export function keyOfRecord(record: Buffer): string {
   const parts: Buffer[] = [];
   for (let at = 4; at < record.length;) {

@@ -46,10 +46,11 @@ export function joinRecord(table: string, key: string): string {
  * `$2` the commit times; `u.n` numbers them from 1.
  */
 export interface TableStatements {
-  /** What is surely older is replaced; gives the numbers of those that were. */
+  /** What is surely older is replaced; gives the numbers of those that were as one array, or NULL where that are all (`$3`). */
   readonly update: string;
   /** Locked before, and decided. */
   readonly updateDecided: string;
+  /** As `update`. */
   readonly remove: string;
   readonly removeDecided: string;
   /** Where no row has the key; gives the numbers of those that were put in. By a hashed list: a link's session joins in loops. */
@@ -90,8 +91,11 @@ export function statementsFor(shape: TableShape): TableStatements {
   const names = stored.map(column).join(', ');
   const as = (kind: keyof typeof ARGUMENTS, statement: string): string =>
     shape.writeAs === null ? statement : callWriter(shape, shape.writeAs, kind, statement);
+  // One row says that all were meant; one for each would be most of the answer to a batch.
+  const counted = (kind: keyof typeof ARGUMENTS, statement: string): string =>
+    `WITH done(n) AS (${as(kind, statement)}) SELECT CASE WHEN count(*) < $3::int THEN coalesce(array_agg(n), '{}') END AS done FROM done`;
   return {
-    update: as(
+    update: counted(
       'timed',
       `UPDATE ${table} t SET ${assigned.join(', ')} FROM ${timed} WHERE ${same} AND ${older} RETURNING u.n::int`,
     ),
@@ -99,7 +103,7 @@ export function statementsFor(shape: TableShape): TableStatements {
       'plain',
       `UPDATE ${table} t SET ${assigned.join(', ')} FROM ${plain} WHERE ${same} RETURNING u.n::int`,
     ),
-    remove: as(
+    remove: counted(
       'timed',
       `DELETE FROM ${table} t USING ${timed} WHERE ${same} AND ${older} RETURNING u.n::int`,
     ),
