@@ -5,6 +5,8 @@ import type { ExecutorOptions } from '../agent-parts.ts';
 
 const CHECK_MS = 2;
 const NEW_PROCESS_TIMEOUT_MS = 1_000;
+/** For PostgreSQL's answers, besides what transactions may take. */
+const ANSWER_TIMEOUT_MS = 10_000;
 
 type Local = Pick<ExecutorOptions['local'], 'withClient' | 'role' | 'applySettings' | 'changes' | 'server'>;
 
@@ -34,14 +36,15 @@ export async function letTransactionsEnd(
   limitMs: number,
 ): Promise<EndedTransactions> {
   if (limitMs === 0) return { open: 0, heldSinceMs: clock.nowMs() };
-  // It logs in before writes are held: that takes as long as all the rest.
-  return local.withClient(async (client) => {
+  const hold = async (client: pg.Client): Promise<EndedTransactions> => {
     const heldSinceMs = clock.nowMs();
     const isLate = lateAfter(clock, limitMs);
     await setHandingOver(local, true);
     const isInEffect = await untilInEffect(client, address, clock, isLate);
     return { open: isInEffect ? await untilEnded(client, clock, isLate) : 0, heldSinceMs };
-  });
+  };
+  // It logs in before writes are held: that takes as long as all the rest.
+  return local.withClient(hold, 'postgres', limitMs + ANSWER_TIMEOUT_MS);
 }
 
 function lateAfter(clock: Clock, limitMs: number): () => boolean {
