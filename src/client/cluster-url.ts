@@ -65,7 +65,7 @@ function parseParts(url: string): LockstepOptions {
   return { ...(options as LockstepOptions), ...parseUrlParameters(parameters) };
 }
 
-/** As libpq, which goes on without one where the file has none; but for all servers one. */
+/** As libpq, which goes on without one where the file has none; but all servers get one, so that each must have it there. */
 function readPassword(
   path: string,
   { hosts = [], user = '', database = '' }: LockstepOptions,
@@ -74,14 +74,22 @@ function readPassword(
     passwordFrom(path, { host, port, user, database: database === '' ? user : database }),
   );
   const passwords = new Set(found.filter((password) => password !== null));
+  const [password] = passwords;
+  if (password === undefined) return {};
+  const unnamed = found.indexOf(null);
+  if (unnamed >= 0) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Add a line for each server of the URL to passfile "${path}", or give the password itself: the file has none for server ${unnamed + 1} of ${hosts.length}, which would get the password of another one.`,
+    );
+  }
   if (passwords.size > 1) {
     throw new LockstepError(
       'CONFIG_INVALID',
       `Give the password itself: passfile "${path}" has several for the servers of the URL.`,
     );
   }
-  const [password] = passwords;
-  return password === undefined ? {} : { password };
+  return { password };
 }
 
 function decode(text: string): string {

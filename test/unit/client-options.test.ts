@@ -35,6 +35,11 @@ describe('a pass file that the URL names', () => {
     expect(password('db1,db2')).toBe('one');
     expect(password('db4')).toBeUndefined();
     expect(() => password('db1,db3')).toThrow(/^Give the password itself: passfile ".*" has several/);
+    // Or the one that the file does not name would get the other's password.
+    for (const hosts of ['db1,db4', 'db4,db2,db1', 'db1,db1:5433'])
+      expect(() => password(hosts)).toThrow(
+        /^Add a line for each server of the URL to passfile .* for server [12] of [23],/,
+      );
     expect(parseClusterUrl(`postgresql://app:mine@db1/shop?passfile=${path}`).password).toBe('mine');
   });
 
