@@ -1,9 +1,14 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
 import {
   describeAdded,
   describeLastFailover,
   describeOpenRescue,
+  whyStays,
 } from '../../src/cli/commands/node-command.ts';
+import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
 import type { NodeConfig } from '../../src/leader-follower/config/config.ts';
 
 function nodes(...voters: readonly boolean[]): NodeConfig[] {
@@ -25,12 +30,50 @@ test.each([
 });
 
 test('a node whose rescue is on stays, and is told how to end that first', () => {
-  expect(describeOpenRescue({ node: 'n4', phase: 'open' })).toMatch(
+  expect(describeOpenRescue('n4', { phase: 'open' })).toMatch(
     /^Close the rescue on n4 first \("lockstep rescue close --node n4"\), or pass --force: .*Nothing was changed\.$/,
   );
-  expect(describeOpenRescue({ node: 'n4', phase: 'held' })).toContain('a rescue is held there');
-  expect(describeOpenRescue({ node: 'n4', phase: 'idle' })).toBeNull();
+  expect(describeOpenRescue('n4', { phase: 'held' })).toContain('a rescue is held there');
+  expect(describeOpenRescue('n4', { phase: 'idle' })).toBeNull();
 });
+
+test('a delayed node whose agent is silent stays: its PostgreSQL may show the past of an open rescue', async () => {
+  const port = await closedPort();
+  const config = parseClusterConfig(
+    {
+      id: 'test-cluster',
+      name: 'test',
+      nodes: [null, null, null, null, '1h'].map((delay, index) => ({
+        name: `n${index + 1}`,
+        host: '127.0.0.1',
+        port: 5_000 + index,
+        agentPort: port,
+        ...(delay === null ? {} : { delay }),
+      })),
+      secrets: {
+        superuser: 'a'.repeat(16),
+        replication: 'b'.repeat(16),
+        app: 'c'.repeat(16),
+        agent: 'd'.repeat(16),
+      },
+    },
+    'a test',
+  );
+  expect(await whyStays(config, 'n5')).toBe(
+    'Start the agent of n5, or pass --force: it did not say whether a rescue is open there, and what that shows is gone with the node. Nothing was changed.',
+  );
+  expect(await whyStays(config, 'n4')).toBeNull();
+});
+
+/** Nobody listens there any more. */
+async function closedPort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
 
 test('a delayed node is not to be added to what the app connects to, and not offered a vote', () => {
   const place = { host: '10.0.0.5', port: 5432 };

@@ -81,7 +81,11 @@ export function addNodeCommands(program: Command): void {
     .command('remove')
     .description('one node less; its PostgreSQL is stopped, and its data folder stays')
     .argument('<name>', 'it may be dead')
-    .option('--force', 'also where no failover would be possible without it, or its rescue is open', false)
+    .option(
+      '--force',
+      'also where no failover would be possible without it, or its rescue is open or not known',
+      false,
+    )
     .option(...STATE)
     .option(...CONFIG)
     .action((name: string, options: ClusterPlace & { force: boolean }) =>
@@ -224,18 +228,23 @@ export function describeLastFailover(nodes: readonly NodeConfig[], name: string)
   return `Give another node a vote first ("lockstep node grant-vote"), or pass --force: without ${name}, ${votes} left (${left.map((node) => node.name).join(', ')}), and no failover is possible.`;
 }
 
-/** Why a node whose rescue is on is not removed; null where none is. */
-export function describeOpenRescue({ node, phase }: Pick<RescueStatus, 'node' | 'phase'>): string | null {
-  if (phase === 'idle') return null;
-  return `Close the rescue on ${node} first ("lockstep rescue close --node ${node}"), or pass --force: a rescue is ${phase} there, and what it shows is gone with the node. Nothing was changed.`;
+/** Why a delayed node stays whose rescue is on, or did not answer whether it is (null); null where none is. */
+export function describeOpenRescue(name: string, rescue: Pick<RescueStatus, 'phase'> | null): string | null {
+  if (rescue === null)
+    return `Start the agent of ${name}, or pass --force: it did not say whether a rescue is open there, and what that shows is gone with the node. Nothing was changed.`;
+  if (rescue.phase === 'idle') return null;
+  return `Close the rescue on ${name} first ("lockstep rescue close --node ${name}"), or pass --force: a rescue is ${rescue.phase} there, and what it shows is gone with the node. Nothing was changed.`;
 }
 
-/** Of a node that does not answer nothing is known, and nobody reads a past there. */
-async function whyStays(config: ClusterConfig, name: string): Promise<string | null> {
+/** Why a node is not removed without --force. Of a silent agent PostgreSQL may serve on, and people may read the past there. */
+export async function whyStays(config: ClusterConfig, name: string): Promise<string | null> {
   const nodes = (await askForNodes(config)) ?? config.nodes;
   const node = nodes.find((candidate) => candidate.name === name);
-  const rescue = node?.delay === undefined ? null : await rescueStatus(config, node).catch(() => null);
-  return (rescue && describeOpenRescue(rescue)) ?? describeLastFailover(nodes, name);
+  const obstacle =
+    node?.delay === undefined
+      ? null
+      : describeOpenRescue(name, await rescueStatus(config, node).catch(() => null));
+  return obstacle ?? describeLastFailover(nodes, name);
 }
 
 async function removeNode(name: string, place: ClusterPlace, isForced: boolean): Promise<void> {
