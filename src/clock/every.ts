@@ -1,14 +1,14 @@
 import type { Clock } from '../model/clock.ts';
 
-/** Runs again and again, the first time after `ms`. Returns what ends it. */
-export function every(clock: Clock, ms: number, run: () => void): () => void {
+/** Runs again and again, the first time after `firstMs`, by default `ms`. Returns what ends it. */
+export function every(clock: Clock, ms: number, run: () => void, firstMs: number = ms): () => void {
   let callOff = (): void => undefined;
-  const next = (): void => {
-    callOff = clock.after(ms, () => {
-      next();
+  const next = (waitMs: number): void => {
+    callOff = clock.after(waitMs, () => {
+      next(ms);
       run();
     });
   };
-  next();
+  next(firstMs);
   return () => callOff();
 }

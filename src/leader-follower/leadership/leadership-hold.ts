@@ -216,10 +216,17 @@ export class LeadershipHold {
     });
   }
 
-  /** Renews at once, also after {@link holdStill}, and next when it is due from now. Bars whoever was told the old version. */
+  /** After {@link holdStill}: renews at once, which also bars whoever was told the old version. */
   async goOn(): Promise<boolean> {
     const isHeld = await this.update((current) => current);
     if (isHeld) this.#startRenewing();
+    return isHeld;
+  }
+
+  /** Renews at once, and then not before half of the lease is over: meanwhile the version stands as others are told it. */
+  async renewForLong(): Promise<boolean> {
+    const isHeld = await this.update((current) => current);
+    if (isHeld) this.#startRenewing(this.#options.ttlMs / 2);
     return isHeld;
   }
 
@@ -258,13 +265,10 @@ export class LeadershipHold {
     });
   }
 
-  #startRenewing(): void {
+  #startRenewing(firstMs?: number): void {
     this.#stopRenewing();
-    this.#endRenewing = every(
-      this.#clock,
-      this.#options.ttlMs / 4,
-      () => void this.update((current) => current).catch(() => undefined),
-    );
+    const renew = (): void => void this.update((current) => current).catch(() => undefined);
+    this.#endRenewing = every(this.#clock, this.#options.ttlMs / 4, renew, firstMs);
   }
 
   #stopRenewing(): void {

@@ -55,8 +55,8 @@ export async function switchOver(
   const beganAtMs = clock.nowMs();
   await checkpoint(options);
   const checkedAtMs = clock.nowMs();
-  // No renewal is due in the pause then, which would move the version that the others were told.
-  await hold.goOn();
+  // A renewal in the pause would move the version that the others are told.
+  if (!(await hold.renewForLong())) throw notRenewed(self);
   const preparation = await peers.prepare(successor, PREPARE_TIMEOUT_MS);
   if (preparation?.kind !== 'ready') {
     throw refusal(successor.name, preparation?.reason ?? 'its agent did not answer');
@@ -103,6 +103,14 @@ export async function switchOver(
   await ended;
   events.add('switchover', `${successor.name} leads; writes paused for ${pausedMs} ms (${parts.join(', ')})`);
   return { from: self, to: successor.name, pausedMs };
+}
+
+function notRenewed(self: NodeId): LockstepError {
+  return new LockstepError(
+    'NOT_LEADER',
+    `The switchover was not begun: ${self} could not renew its lease. See "lockstep status" and try again.`,
+    { retryable: true },
+  );
 }
 
 function bystanders({ self, config }: ExecutorOptions, successor: NodeConfig): readonly NodeConfig[] {

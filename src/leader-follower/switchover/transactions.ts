@@ -38,18 +38,13 @@ export async function letTransactionsEnd(
   if (limitMs === 0) return { open: 0, heldSinceMs: clock.nowMs() };
   const hold = async (client: pg.Client): Promise<EndedTransactions> => {
     const heldSinceMs = clock.nowMs();
-    const isLate = lateAfter(clock, limitMs);
+    const leftMs = (): number => heldSinceMs + limitMs - clock.nowMs();
     await setHandingOver(local, true);
-    const isInEffect = await untilInEffect(client, address, clock, isLate);
-    return { open: isInEffect ? await untilEnded(client, clock, isLate) : 0, heldSinceMs };
+    const isInEffect = await untilInEffect(client, address, clock, leftMs);
+    return { open: isInEffect ? await untilEnded(client, clock, leftMs) : 0, heldSinceMs };
   };
   // It logs in before writes are held: that takes as long as all the rest.
   return local.withClient(hold, 'postgres', limitMs + ANSWER_TIMEOUT_MS);
-}
-
-function lateAfter(clock: Clock, limitMs: number): () => boolean {
-  const deadlineMs = clock.nowMs() + limitMs;
-  return () => clock.nowMs() > deadlineMs;
 }
 
 /** Lets new transactions only read, or write again. */
@@ -70,7 +65,7 @@ async function untilInEffect(
   client: pg.Client,
   address: Address,
   clock: Clock,
-  isLate: () => boolean,
+  leftMs: () => number,
 ): Promise<boolean> {
   for (;;) {
     const { rows } = await client.query<{ is_told: boolean; only_reads: boolean }>(
@@ -79,17 +74,20 @@ async function untilInEffect(
     );
     const seen = rows[0];
     // Without its answer somebody may not have been told, whose transaction ends with PostgreSQL then.
-    if (seen?.is_told === true) await untilNewProcess(address, NEW_PROCESS_TIMEOUT_MS).catch(() => undefined);
-    if (seen === undefined || seen.is_told || isLate()) return seen?.only_reads ?? false;
+    if (seen?.is_told === true) {
+      const patienceMs = Math.max(1, Math.min(leftMs(), NEW_PROCESS_TIMEOUT_MS));
+      await untilNewProcess(address, patienceMs).catch(() => undefined);
+    }
+    if (seen === undefined || seen.is_told || leftMs() < 0) return seen?.only_reads ?? false;
     await clock.sleep(CHECK_MS);
   }
 }
 
-async function untilEnded(client: pg.Client, clock: Clock, isLate: () => boolean): Promise<number> {
+async function untilEnded(client: pg.Client, clock: Clock, leftMs: () => number): Promise<number> {
   let since: string | null = null;
   for (;;) {
     const seen = await countOpen(client, since);
-    if (seen.open === 0 || isLate()) return seen.open;
+    if (seen.open === 0 || leftMs() < 0) return seen.open;
     ({ since } = seen);
     await clock.sleep(CHECK_MS);
   }
