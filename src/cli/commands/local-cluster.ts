@@ -106,8 +106,8 @@ export async function fetchTopology(config: ClusterConfig): Promise<Topology> {
 }
 
 /**
- * The picture while somebody leads; waits for a failover that is under way. Throws NO_LEADER where nobody comes to lead;
- * `why` says what a leader is wanted for.
+ * A command's first look: the picture while somebody leads; waits for a failover that is under way. Throws NO_LEADER
+ * where nobody comes to lead, or no agent answers; `why` says what a leader is wanted for, and what was changed so far.
  */
 export async function topologyWithLeader(
   config: ClusterConfig,
@@ -121,7 +121,7 @@ export async function topologyWithLeader(
     if (performance.now() > deadline) {
       throw new LockstepError(
         'NO_LEADER',
-        `Do what "lockstep status" says, and try again: nobody leads, ${why}. Nothing was changed.`,
+        `Do what "lockstep status" says, and try again: nobody leads, ${why}`,
         { retryable: true },
       );
     }

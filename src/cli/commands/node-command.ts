@@ -249,7 +249,7 @@ export async function whyStays(config: ClusterConfig, name: string): Promise<str
 
 async function removeNode(name: string, place: ClusterPlace, isForced: boolean): Promise<void> {
   const config = await readConfig(place);
-  await topologyWithLeader(config, `who could take ${name} out of the list`);
+  await topologyWithLeader(config, `who could take ${name} out of the list. Nothing was changed.`);
   const obstacle = isForced ? null : await whyStays(config, name);
   if (obstacle !== null) throw new LockstepError('CONFIG_INVALID', obstacle);
   if (config.nodes.find((node) => node.name === name)?.voter === true)

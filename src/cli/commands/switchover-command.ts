@@ -49,12 +49,13 @@ export function addSwitchoverCommand(program: Command): void {
     });
 }
 
-/** Asks whoever leads to hand over. Throws NO_LEADER while nobody does, and what the leader's agent throws. */
+/** Asks whoever leads to hand over: `from`, where that is known. Throws NO_LEADER while nobody does, and what the leader's agent throws. */
 export async function handOver(
   config: ClusterConfig,
   to: string | null,
+  from: string | null = null,
 ): Promise<{ readonly from: string; readonly to: string; readonly pausedMs: number }> {
-  const { leader } = await fetchTopology(config);
+  const leader = from ?? (await fetchTopology(config)).leader;
   if (leader === null) {
     throw new LockstepError(
       'NO_LEADER',
