@@ -8,7 +8,11 @@ import type { AgentSeal } from './agent-seal.ts';
 const CONNECTIONS = new Agent({ keepAlive: true });
 
 /** More than any agent says. */
-const MAX_ANSWER_CHARACTERS = 4_000_000;
+const MAX_ANSWER_BYTES = 4_000_000;
+/** More than anyone is told without a seal. */
+const MAX_UNSEALED_BYTES = 65_536;
+/** A smaller piece counts as much, for each costs work: a stranger can send one byte at a time. */
+const LEAST_PIECE_BYTES = 256;
 
 export interface Asked {
   readonly to: NodeId;
@@ -17,6 +21,8 @@ export interface Asked {
   readonly path: string;
   /** JSON; none with GET. */
   readonly body?: unknown;
+  /** A longer answer is not listened to: whoever answers there, its seal is judged by all of it. */
+  readonly maxBytes?: number;
   readonly signal: AbortSignal;
 }
 
@@ -28,6 +34,12 @@ export interface SealedAnswer {
 
 interface Answer extends SealedAnswer {
   readonly seal: string | null;
+}
+
+interface Reading {
+  readonly maxBytes: number;
+  /** Nothing is read of an answer without a seal: its body is empty. */
+  readonly isToBeSealed: boolean;
 }
 
 /**
@@ -50,7 +62,10 @@ export async function askSealed(seal: AgentSeal, asked: Asked, challenge?: strin
     'content-type': 'application/json',
     'content-length': Buffer.byteLength(body),
   };
-  const answer = await exchange(`${url}${path}`, { method, headers, signal, agent: CONNECTIONS }, body);
+  const answer = await exchange(`${url}${path}`, { method, headers, signal, agent: CONNECTIONS }, body, {
+    maxBytes: asked.maxBytes ?? MAX_ANSWER_BYTES,
+    isToBeSealed: true,
+  });
   if (answer.status === 401) throw refusedBy(to);
   // What a proxy or a server that is overloaded says, no agent has sealed.
   if (answer.seal === null && answer.status >= 400)
@@ -61,38 +76,46 @@ export async function askSealed(seal: AgentSeal, asked: Asked, challenge?: strin
 
 /** What anyone is told, by whoever answers there: not to be believed. Throws what the connection or the signal says. */
 export async function askUnsealed(url: string, signal: AbortSignal): Promise<string> {
-  const answer = await exchange(url, { method: 'GET', signal, agent: CONNECTIONS }, '');
+  const answer = await exchange(url, { method: 'GET', signal, agent: CONNECTIONS }, '', {
+    maxBytes: MAX_UNSEALED_BYTES,
+    isToBeSealed: false,
+  });
   if (answer.status !== 200) throw new Error(`${url} answered ${answer.status}`);
   return answer.body;
 }
 
 /** Plain http, for fetch takes more than twice the processor time, and elections wait for it. */
-function exchange(url: string, options: RequestOptions, body: string): Promise<Answer> {
+function exchange(url: string, options: RequestOptions, body: string, reading: Reading): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const sent = request(url, options, (response) => {
-      readBody(response).then((text) => {
-        const seal = response.headers[SEAL_HEADER];
-        resolve({
-          status: response.statusCode ?? 0,
-          seal: (Array.isArray(seal) ? seal[0] : seal) ?? null,
-          body: text,
-        });
-      }, reject);
+      const header = response.headers[SEAL_HEADER];
+      const seal = (Array.isArray(header) ? header[0] : header) ?? null;
+      const status = response.statusCode ?? 0;
+      if (reading.isToBeSealed && seal === null) {
+        // Of a stranger's body there may be any amount.
+        response.destroy();
+        resolve({ status, seal, body: '' });
+      } else {
+        readBody(response, reading.maxBytes).then((text) => resolve({ status, seal, body: text }), reject);
+      }
     });
+    // No agent says that its answer is still to come; a stranger could say it without an end.
+    sent.on('information', () => sent.destroy(new Error('an answer that does not begin')));
     sent.on('error', reject);
     sent.end(body);
   });
 }
 
-function readBody(response: IncomingMessage): Promise<string> {
+function readBody(response: IncomingMessage, maxBytes: number): Promise<string> {
   return new Promise((resolve, reject) => {
-    let text = '';
-    response.setEncoding('utf8');
-    response.on('data', (chunk: string) => {
-      text += chunk;
-      if (text.length > MAX_ANSWER_CHARACTERS) response.destroy(new Error('an answer without an end'));
+    const pieces: Buffer[] = [];
+    let counted = 0;
+    response.on('data', (piece: Buffer) => {
+      counted += Math.max(piece.length, LEAST_PIECE_BYTES);
+      if (counted > maxBytes) response.destroy(new Error('an answer without an end'));
+      else pieces.push(piece);
     });
-    response.on('end', () => resolve(text));
+    response.on('end', () => resolve(Buffer.concat(pieces).toString('utf8')));
     response.on('error', reject);
   });
 }

@@ -10,6 +10,9 @@ import type { AcceptorTransport } from './embedded.ts';
 /** Path of the acceptor on an agent's HTTP server. */
 export const CONSENSUS_PATH = '/v1/consensus';
 
+/** What a register holds came to the others in a request, and they take no more than a million bytes of one. */
+const MAX_REPLY_BYTES = 1_004_096;
+
 /** Sends to the local acceptor directly and to the others as JSON over HTTP, sealed both ways. */
 export function createHttpTransport(options: {
   readonly self: NodeId;
@@ -29,6 +32,7 @@ export function createHttpTransport(options: {
         method: 'POST',
         path: CONSENSUS_PATH,
         body: message,
+        maxBytes: MAX_REPLY_BYTES,
         signal: AbortSignal.timeout(Math.ceil(timeoutMs)),
       });
     },

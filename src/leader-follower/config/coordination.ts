@@ -26,6 +26,7 @@ import { PLAN_KEY } from '../plan/plan-register.ts';
 import { voterSetOf } from '../members/core/voter-changes.ts';
 
 const ASK_TIMEOUT_MS = 1_000;
+const MAX_STANDING_BYTES = 65_536;
 
 /** Who makes this file in a node's folder says that the procedure for a lost vote was followed. */
 const VOTE_ANEW_FILE = 'vote-anew';
@@ -113,6 +114,7 @@ async function openEmbedded(options: CoordinationOptions): Promise<OpenCoordinat
       url: agentUrl(findNode(config, voter)),
       method: 'GET',
       path: STANDING_PATH,
+      maxBytes: MAX_STANDING_BYTES,
       signal: AbortSignal.any([AbortSignal.timeout(ASK_TIMEOUT_MS), closing.signal]),
     });
   const isToVote = (): boolean =>

@@ -22,6 +22,9 @@ export const PREPARE_PATH = '/v1/prepare';
 export const TAKE_OVER_PATH = '/v1/take-over';
 export const STATUS_PATH = '/v1/status';
 
+/** The longest that is posted for is a fence's position, with some 45 bytes for each timeline. */
+const MAX_REPLY_BYTES = 262_144;
+
 export interface PeerReport {
   readonly node: NodeConfig;
   readonly isReachable: boolean;
@@ -165,6 +168,7 @@ export class Peers {
       method: 'POST',
       path,
       body,
+      maxBytes: MAX_REPLY_BYTES,
       signal: AbortSignal.timeout(timeoutMs),
     }).catch(() => null);
   }
