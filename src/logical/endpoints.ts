@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import type { Timeline } from '../model/timeline.ts';
 import type { GuardedClientConfig } from '../wire/guarded-client.ts';
+import { parametersOf } from '../wire/core/query-part.ts';
 import { createUrlClient } from '../wire/url-client.ts';
 import { refuseParameter, unknownParameter } from './core/url-parameters.ts';
 
@@ -97,7 +98,7 @@ export async function connectToLeader(url: string, options: LoginOptions): Promi
 
 /** Logs in to one server. */
 async function connect(url: string, options: LoginOptions): Promise<pg.Client> {
-  const parameters = new URLSearchParams(url.split('?', 2)[1]);
+  const parameters = parametersOf(url);
   const config: GuardedClientConfig & { connectionString: string; replication?: string } = {
     connectionString: url,
     application_name: options.applicationName,

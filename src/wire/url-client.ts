@@ -1,11 +1,12 @@
 import { LockstepError } from '../model/errors.ts';
 import { AUTH_METHODS, SAFE_AUTH, SCRAM_ONLY } from './core/auth-guard.ts';
 import type { AuthMethod } from './core/auth-guard.ts';
+import { parametersOf } from './core/query-part.ts';
 import { GuardedClient } from './guarded-client.ts';
 import type { GuardedClientConfig } from './guarded-client.ts';
 import { passwordFrom } from './pass-file.ts';
 
-const HAS_PASSWORD = /^[a-z]+:\/\/[^/?@]*:[^/?@]+@/i;
+const HAS_PASSWORD = /^[a-z]+:\/\/[^/?#]*:[^/?#]+@/i;
 
 /**
  * A client for the server that a connection string names, which trusts as a pool does: with a password, a server must
@@ -15,7 +16,7 @@ const HAS_PASSWORD = /^[a-z]+:\/\/[^/?@]*:[^/?@]+@/i;
 export function createUrlClient(
   config: GuardedClientConfig & { readonly connectionString: string },
 ): GuardedClient {
-  const parameters = new URLSearchParams(config.connectionString.split('?', 2)[1] ?? '');
+  const parameters = parametersOf(config.connectionString);
   const client = new GuardedClient({ ...config, requireAuth: authOf(config.connectionString, parameters) });
   const passFile = parameters.get('passfile');
   if (passFile !== null) {
@@ -32,7 +33,8 @@ function authOf(url: string, parameters: URLSearchParams): readonly AuthMethod[]
   if (given === null) {
     const hasPassword =
       HAS_PASSWORD.test(url) ||
-      Boolean(parameters.get('password') ?? parameters.get('passfile') ?? process.env['PGPASSWORD']);
+      // Of several, pg takes the last.
+      [...parameters.getAll('password'), parameters.get('passfile'), process.env['PGPASSWORD']].some(Boolean);
     return hasPassword ? SCRAM_ONLY : SAFE_AUTH;
   }
   const names = given.split(',').map((name) => name.trim());

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
+import fc from 'fast-check';
 import type pg from 'pg';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ClusterConfig } from '../../src/leader-follower/config/config.ts';
@@ -11,6 +12,7 @@ import { prepareSession } from '../../src/leader-follower/rescue/tables.ts';
 import { connectToLeader } from '../../src/logical/endpoints.ts';
 import { openSession } from '../../src/multi-leader/sessions.ts';
 import { LogStream } from '../../src/postgres/log/log-stream.ts';
+import { parametersOf } from '../../src/wire/core/query-part.ts';
 import { readOnlyTables } from '../../src/wire/only-tables.ts';
 
 const PASSWORD = 'a-secret-of-the-test';
@@ -137,8 +139,45 @@ describe('require_auth in a connection string', () => {
     await expect(login).rejects.toThrow();
   });
 
+  it('is read also behind a parameter with a ? in its value', async () => {
+    const { port, heard } = await impostor(CLEARTEXT);
+    const parameters = '?application_name=a?b&require_auth=scram-sha-256,password';
+    const login = connectToLeader(urlOf(port, parameters), { applicationName: 'test' });
+    login.catch(() => undefined);
+    await expect.poll(heard).toMatch(PASSWORD_MESSAGE);
+    for (const socket of sockets) socket.destroy();
+    await expect(login).rejects.toThrow();
+  });
+
   it('is refused when there is no such way', async () => {
     const login = connectToLeader(urlOf(1, '?require_auth=scram'), { applicationName: 'test' });
     await expect(login).rejects.toThrow(/"require_auth" in the URL is not usable/);
+  });
+});
+
+describe('the parameters of a connection string', () => {
+  it.each([
+    `?application_name=a?b&password=${PASSWORD}`,
+    `?password=&password=${PASSWORD}`,
+    `?application_name=a?b&require_auth=scram-sha-256`,
+  ])('hold a server to what they say: %s', async (parameters) => {
+    const { port, heard } = await impostor(LET_IN);
+    const url = `postgresql://app@127.0.0.1:${port}/shop${parameters}`;
+    await expect(connectToLeader(url, { applicationName: 'test' })).rejects.toThrow(/for no password/);
+    expect(heard()).not.toContain('SELECT');
+  });
+
+  it('are those that pg finds', () => {
+    const text = fc.string({
+      unit: fc.constantFrom('?', '#', '&', '=', '@', '/', '%41', 'a', 'b'),
+      maxLength: 12,
+    });
+    fc.assert(
+      fc.property(text, (rest) => {
+        const url = `postgresql://u:p@h:1/db${rest}`;
+        expect([...parametersOf(url)]).toEqual([...new URL(url).searchParams]);
+      }),
+      { numRuns: 1_000, examples: [['??a=b']] },
+    );
   });
 });
