@@ -295,6 +295,7 @@ describe.skipIf(binaries.pgWaldump === null)('a mistake is undone while the shop
     for (const [where, said] of [
       ['custmer_id = 7', 'column "custmer_id" does not exist'],
       ['id = 6 OR', 'syntax error at or near ")"'],
+      ["repeat('x', 2000000000) = ''", 'requested length too large'],
       ["ship_to::int = 7 AND id = 'x'", 'invalid input syntax for type bigint: "x"'],
     ] as const)
       expect(await refusal('restore', 'orders', '--where', where, '--yes')).toBe(

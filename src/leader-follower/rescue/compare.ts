@@ -3,6 +3,7 @@ import { escapeIdentifier } from 'pg';
 import { codeOf, LockstepError } from '../../model/errors.ts';
 import { pipeCopy } from '../../postgres/copy/copy-pipe.ts';
 import { asOwner } from './as-owner.ts';
+import { isOfTheCondition } from './core/condition-error.ts';
 import { findTable } from './tables.ts';
 import type { TableShape } from './tables.ts';
 
@@ -142,7 +143,7 @@ async function chooseRows(
     await past.query('COMMIT');
   } catch (error) {
     await past.query('ROLLBACK').catch(() => undefined);
-    if (!OF_THE_CONDITION.includes(codeOf(error).slice(0, 2))) throw error;
+    if (!isOfTheCondition(codeOf(error))) throw error;
     throw new LockstepError(
       'CONFIG_INVALID',
       `Correct --where, of which PostgreSQL says: ${(error as Error).message}. Nothing was changed.`,
@@ -151,9 +152,6 @@ async function chooseRows(
   }
   return chosen;
 }
-
-/** Of SQLSTATE: what is not supported, cardinality, data, and syntax or access rules. Source: PostgreSQL documentation, "PostgreSQL Error Codes". */
-const OF_THE_CONDITION: readonly string[] = ['0A', '21', '22', '42'];
 
 /** `key`, `writer` and a hash of each row. */
 function fingerprints({ sql }: TableShape, key: readonly string[], columns: readonly string[]): string {
