@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { LockstepError } from '../model/errors.ts';
 import { STATE } from './commands/cluster-place.ts';
 
 interface CommandGroup {
@@ -98,10 +97,7 @@ function readVersion(): string {
 try {
   await program.parseAsync();
 } catch (error) {
-  // An error of ours is one sentence with its remedy; anything else is a bug and shows where.
-  const text = error instanceof LockstepError ? error.message : ((error as Error).stack ?? String(error));
-  // PostgreSQL's words may be anybody's.
-  const { toPlainText } = await import('./screen/text-width.ts');
-  process.stderr.write(`lockstep: ${text.split('\n').map(toPlainText).join('\n')}\n`);
+  const { renderError } = await import('./screen/error-text.ts');
+  process.stderr.write(`${renderError(error)}\n`);
   process.exitCode = 1;
 }

@@ -85,7 +85,8 @@ async function runAgent(options: {
   try {
     await agent.run();
   } catch (error) {
-    process.stderr.write(`${(error as Error).message.replaceAll('\n', ' ')}\n`);
+    const { toPlainText } = await import('../screen/text-width.ts');
+    process.stderr.write(`${toPlainText((error as Error).message)}\n`);
     process.exitCode = error instanceof RemovedError ? 0 : 1;
     close();
   }

@@ -16,6 +16,7 @@ import { fetchTopology, topologyWithLeader } from './local-cluster.ts';
 import { print, readConfig } from './plan-commands.ts';
 import { rescueStatus } from '../rescue/rescue-node.ts';
 import { choosePorts, parsePort } from '../dev/ports.ts';
+import { toPlainText } from '../screen/text-width.ts';
 import { parseDelay } from './parse-delay.ts';
 import { CONFIG, configPathOf, STATE, stateDirOf } from './cluster-place.ts';
 import type { ClusterPlace } from './cluster-place.ts';
@@ -301,7 +302,7 @@ async function recloneNode(name: string, options: RecloneOptions): Promise<void>
       );
     }
     if (now.done > before.done) break;
-    const text = `${name}: ${detail ?? state}`;
+    const text = toPlainText(`${name}: ${detail ?? state}`);
     if (text !== told) process.stderr.write(`${text}\n`);
     told = text;
     await delay(LOOK_MS);
@@ -339,7 +340,7 @@ async function untilFollowing(config: ClusterConfig, name: string): Promise<void
       (node.kind === 'delayed' || node.timeline === topology?.timeline)
     )
       break;
-    const text = node === undefined ? '' : `${name}: ${node.detail ?? node.state}`;
+    const text = node === undefined ? '' : toPlainText(`${name}: ${node.detail ?? node.state}`);
     if (text !== told && text !== '') process.stderr.write(`${text}\n`);
     told = text;
     if (performance.now() > deadline) {

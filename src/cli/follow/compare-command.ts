@@ -42,7 +42,7 @@ async function runCompare(flags: CompareFlags): Promise<void> {
     repairs: flags.repair,
     onProgress: (table, rows) => {
       if (process.stderr.isTTY)
-        process.stderr.write(`\r\u001b[K${table}: ${rows.toLocaleString('en-US')} rows`);
+        process.stderr.write(`\r\u001b[K${toPlainText(table)}: ${rows.toLocaleString('en-US')} rows`);
     },
   });
   if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
@@ -58,7 +58,7 @@ async function runCompare(flags: CompareFlags): Promise<void> {
 /** For people. */
 export function renderTable({ table, rows, differences, undecided, repaired }: TableComparison): string {
   const count = rows.toLocaleString('en-US');
-  if (differences.length === 0 && undecided === 0) return `${table}: ${count} rows, the same`;
+  if (differences.length === 0 && undecided === 0) return `${toPlainText(table)}: ${count} rows, the same`;
   const parts = [
     `${differences.length} differ`,
     ...(repaired > 0 ? [`${repaired} repaired`] : []),
@@ -68,5 +68,5 @@ export function renderTable({ table, rows, differences, undecided, repaired }: T
     .slice(0, SHOWN)
     .map(({ kind, key }) => `  ${kind}: ${toPlainText(key.join(', '))}`);
   const rest = differences.length > SHOWN ? [`  and ${differences.length - SHOWN} more; --json has all`] : [];
-  return [`${table}: ${count} rows, ${parts.join(', ')}`, ...shown, ...rest].join('\n');
+  return [`${toPlainText(table)}: ${count} rows, ${parts.join(', ')}`, ...shown, ...rest].join('\n');
 }

@@ -10,10 +10,9 @@ import { addFollowStateCommands } from './follow-state-commands.ts';
 import { parsePort } from '../dev/ports.ts';
 import { openMetricsPort } from './metrics-port.ts';
 import { fromOption, hideArguments, needUrl, toOption } from './ends.ts';
-import { renderFollow, renderFollowLine } from '../screen/follow-lines.ts';
+import { createFollowScreen } from './follow-screen.ts';
 
 const REPAINT_MS = 200;
-const LOG_EVERY_MS = 5_000;
 const DEFAULT_JOBS = 2;
 
 export interface FollowFlags {
@@ -78,7 +77,7 @@ export async function runFollow(flags: FollowFlags): Promise<void> {
   keepYoungMemorySmall();
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => stop.abort());
-  const screen = process.stderr.isTTY ? new FrameScreen() : new LineScreen();
+  const screen = createFollowScreen(process.stderr);
   const follow = new Follow({
     from: flags.from,
     to: flags.to,
@@ -102,7 +101,6 @@ export async function runFollow(flags: FollowFlags): Promise<void> {
   } finally {
     clearInterval(timer);
     screen.show(follow.status);
-    screen.close();
   }
   if (flags.json) process.stdout.write(`${JSON.stringify(toJson(follow.status), null, 2)}\n`);
   else
@@ -142,47 +140,4 @@ function parseSize(text: string): number {
   const [, count, unit = ''] = /^([1-9]\d{0,5})(MB|GB)$/.exec(text) ?? [];
   if (count === undefined) throw new InvalidArgumentError('Write a size like 500MB or 20GB, or 0.');
   return Number(count) * (SIZE_UNITS[unit] ?? 1);
-}
-
-/** On a terminal: one frame, kept up to date in place. */
-class FrameScreen {
-  #lines = 0;
-
-  show(status: FollowStatus): void {
-    const width = Math.max(20, (process.stderr.columns ?? 80) - 1);
-    const lines = renderFollow(status).map((line) => line.slice(0, width));
-    process.stderr.write(`${this.#back()}${lines.map((line) => `${line}\u001b[K\n`).join('')}\u001b[J`);
-    this.#lines = lines.length;
-  }
-
-  tell(sentence: string): void {
-    process.stderr.write(`${this.#back()}\u001b[J${sentence}\n`);
-    this.#lines = 0;
-  }
-
-  close(): void {}
-
-  #back(): string {
-    return this.#lines === 0 ? '' : `\u001b[${this.#lines}A\r`;
-  }
-}
-
-/** Elsewhere: a line now and then, and one whenever the state changes. */
-class LineScreen {
-  #state = '';
-  #saidAtMs = Number.NEGATIVE_INFINITY;
-
-  show(status: FollowStatus): void {
-    const isDue = performance.now() - this.#saidAtMs >= LOG_EVERY_MS;
-    if (status.state === this.#state && !isDue) return;
-    this.#state = status.state;
-    this.#saidAtMs = performance.now();
-    process.stderr.write(`${renderFollowLine(status)}\n`);
-  }
-
-  tell(sentence: string): void {
-    process.stderr.write(`${sentence}\n`);
-  }
-
-  close(): void {}
 }

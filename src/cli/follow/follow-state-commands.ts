@@ -85,11 +85,11 @@ async function printStatus(flags: StateFlags): Promise<void> {
     if (follows.length === 0) process.stdout.write('No follow writes to this database.\n');
     for (const { name, position, committedAt, lastReport, tables, quarantine } of follows) {
       const age = committedAt === null ? '' : `, committed ${committedAt.toISOString()}`;
-      process.stdout.write(`follow ${name} · up to ${position}${age}\n`);
+      process.stdout.write(`follow ${toPlainText(name)} · up to ${position}${age}\n`);
       if (lastReport !== null) process.stdout.write(`  ${renderReport(lastReport, Date.now())}\n`);
       for (const { table, isCopied, copiedRows } of tables)
         process.stdout.write(
-          `  ${table}: ${isCopied ? `copied (${copiedRows} rows), followed` : 'not copied yet'}\n`,
+          `  ${toPlainText(table)}: ${isCopied ? `copied (${copiedRows} rows), followed` : 'not copied yet'}\n`,
         );
       for (const kept of quarantine) process.stdout.write(`  in quarantine: ${renderKept(kept)}\n`);
     }
@@ -107,7 +107,7 @@ function renderReport({ reportedAt, lag }: FollowReport, nowMs: number): string 
 
 function renderKept(kept: Omit<KeptTransaction, 'position'> & { readonly position: string }): string {
   const { id, position, committedAt, tables, sqlState, error } = kept;
-  return `${id}, committed ${committedAt.toISOString()} at ${position}, on ${tables.join(', ')}: ${toPlainText(error)} (${sqlState})`;
+  return `${id}, committed ${committedAt.toISOString()} at ${position}, on ${toPlainText(`${tables.join(', ')}: ${error}`)} (${sqlState})`;
 }
 
 async function retry(flags: StateFlags): Promise<void> {

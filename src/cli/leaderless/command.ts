@@ -10,6 +10,7 @@ import { replaceNode } from '../../leaderless/members/replace.ts';
 import { LockstepError } from '../../model/errors.ts';
 import { nodeDsn } from '../dev/cluster-folder.ts';
 import { hideArguments } from '../follow/ends.ts';
+import { toPlainText } from '../screen/text-width.ts';
 import { readLeaderlessConfig } from './folder.ts';
 
 /** `lockstep leaderless …`: the independent servers of a local cluster. */
@@ -92,17 +93,23 @@ async function repairLeaderless(options: { readonly state: string; readonly json
     const { nodes } = opened.status();
     const away = nodes.filter(({ state }) => state !== 'up').map(({ name, problem }) => ({ name, problem }));
     process.stdout.write(
-      options.json
-        ? `${JSON.stringify({ ...repaired, away }, null, 2)}\n`
-        : [
-            `${repaired.compared} changes compared, ${repaired.brought} cells brought`,
-            ...away.map(({ name, problem }) => `${name} was left out: ${problem ?? 'it does not answer'}`),
-            '',
-          ].join('\n'),
+      options.json ? `${JSON.stringify({ ...repaired, away }, null, 2)}\n` : renderRepaired(repaired, away),
     );
   } finally {
     await opened.close();
   }
+}
+
+/** A problem may be told in the words of a server. */
+export function renderRepaired(
+  { compared, brought }: { readonly compared: number; readonly brought: number },
+  away: readonly { readonly name: string; readonly problem: string | null }[],
+): string {
+  const lines = [
+    `${compared} changes compared, ${brought} cells brought`,
+    ...away.map(({ name, problem }) => `${name} was left out: ${problem ?? 'it does not answer'}`),
+  ];
+  return `${lines.map(toPlainText).join('\n')}\n`;
 }
 
 /** Throws CONFIG_INVALID, without the URL, for that may hold a password. */
@@ -132,7 +139,7 @@ async function replaceLeaderlessNode(
     ...by,
     deadlineMs: options.deadline * 1_000,
     onStep: (what) => {
-      if (!options.json) process.stderr.write(`${what}\n`);
+      if (!options.json) process.stderr.write(`${toPlainText(what)}\n`);
     },
   });
   process.stdout.write(
@@ -159,14 +166,15 @@ async function printLeaderlessStatus(options: {
   );
 }
 
-function renderLeaderless(found: InspectedQuorum, nodes: readonly ListedNode[]): string {
+/** A problem may be told in the words of a server. */
+export function renderLeaderless(found: InspectedQuorum, nodes: readonly Omit<ListedNode, 'dsn'>[]): string {
   const lines = nodes.map((node) => {
     const kept = node.cells === null ? '' : `  ${node.cells} cells, ${node.slots} compare-and-set keys`;
     const hints = Object.entries(node.hints).map(([target, count]) => `  ${count} hints for ${target}`);
     const problem = node.problem === null ? '' : `  ${node.problem}`;
     return `${node.name}  ${node.state.padEnd(7)}  ${node.host}:${node.port}${kept}${hints.join('')}${problem}`;
   });
-  return `${lines.join('\n')}\n${summaryOf(found)}\n`;
+  return `${lines.map(toPlainText).join('\n')}\n${summaryOf(found)}\n`;
 }
 
 /** What callers can count on now. */

@@ -13,7 +13,7 @@ import { toPlainText } from '../screen/text-width.ts';
 const SHOWN_TRANSACTIONS = 40;
 const SHOWN_TABLES = 4;
 
-/** The transactions as a table: all that look like a mistake, and the newest of the others. */
+/** The transactions as a table, in which names of tables are the app's: all that look like a mistake, and the newest of the others. */
 export function renderList(list: RescueList, nowMs: number): string {
   const { transactions, node } = list;
   const harmless = transactions.filter(({ dangers }) => dangers.length === 0);
@@ -72,11 +72,15 @@ function describeRows({ tables }: JudgedTransaction): string {
     return `${table} ${counts.join(' ')}`;
   });
   const more = tables.length - SHOWN_TABLES;
-  return toPlainText([...parts, ...(more > 0 ? [`${more} more tables`] : [])].join(', ') || 'definitions');
+  return [...parts, ...(more > 0 ? [`${more} more tables`] : [])].join(', ') || 'definitions';
 }
 
 /** How far a rescue is, in a line. */
 export function renderStatus(status: RescueStatus): string {
+  return toPlainText(describePhase(status));
+}
+
+function describePhase(status: RescueStatus): string {
   const before =
     status.target?.xid == null
       ? (status.target?.at ?? status.target?.lsn)
@@ -99,7 +103,7 @@ export function renderStatus(status: RescueStatus): string {
 
 export function renderCounts(counts: readonly TableCounts[]): string {
   const rows = counts.map(({ table, past, present }) => [
-    toPlainText(table),
+    table,
     past === null ? '–' : String(past),
     present === null ? 'gone' : String(present),
     past === present ? '' : describeDifference(past, present),
@@ -173,7 +177,8 @@ export function renderRestored(restored: readonly RestoredTable[]): string {
     .join('\n');
 }
 
-function alignTable(rows: readonly (readonly string[])[]): readonly string[] {
+function alignTable(all: readonly (readonly string[])[]): readonly string[] {
+  const rows = all.map((row) => row.map(toPlainText));
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => (row[column] ?? '').length)),
   );
