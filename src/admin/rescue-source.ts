@@ -1,4 +1,4 @@
-/** One committed transaction, as `lockstep rescue list --json` has it. */
+/** One committed transaction, as `lockstep rescue list --json` has it, and whether it took many rows. */
 export interface RescueTransaction {
   readonly xid: number;
   /** ISO time of its commit. */
@@ -11,6 +11,8 @@ export interface RescueTransaction {
   }[];
   /** What looks like a mistake, for people. */
   readonly dangers: readonly { readonly text: string }[];
+  /** It updated or deleted so many rows that it is always shown. */
+  readonly takesMany: boolean;
   /** The delayed node shows what it did already. */
   readonly isReplayed: boolean;
   /** ISO time at which it will; null when it does already, or while its delay is on hold. */

@@ -34,10 +34,25 @@ class ScriptedRescue implements AdminRescue {
 
   async list(): ReturnType<AdminRescue['list']> {
     const at = '2030-01-31T07:20:12.000Z';
-    const base = { at, lsn: '0/1', isReplayed: false, replaysAt: '2030-01-31T07:30:12.000Z' };
+    const base = {
+      at,
+      lsn: '0/1',
+      isReplayed: false,
+      replaysAt: '2030-01-31T07:30:12.000Z',
+      takesMany: false,
+    };
+    const orders = { database: 'shop', table: 'orders', inserted: 0, updated: 0, deleted: 2_998 };
+    const daily = Array.from({ length: 300 }, (_, index) => ({
+      ...base,
+      xid: 80_000 + index,
+      tables: [{ ...orders, deleted: 1 }],
+      dangers: [],
+    }));
     const items = { database: 'shop', table: 'order_items', inserted: 3, updated: 0, deleted: 0 };
     const products = { database: 'shop', table: 'products', inserted: 0, updated: 12_000, deleted: 0 };
     return [
+      { ...base, xid: 79_999, tables: [orders], dangers: [], takesMany: true },
+      ...daily,
       {
         ...base,
         xid: 81_100,
@@ -150,15 +165,19 @@ describe.skipIf(executablePath === undefined)('the page of a rescue in a browser
   test('a dropped table comes back, by keyboard alone', async () => {
     const page = await openPage('/#key=a-page-key-of-one-run');
     await page.getByRole('link', { name: 'Undo a mistake' }).click();
-    await expect.poll(() => page.locator('#transactions li').count(), TIMEOUT).toBe(3);
+    // Those that look like a mistake, and the one that took many rows.
+    await expect.poll(() => page.locator('#transactions li').count(), TIMEOUT).toBe(4);
+    expect(await page.locator('#transactions li').last().innerText()).toContain('orders -2998');
     // The newest first, those that are too late without a button.
     expect(await page.locator('#transactions li').first().innerText()).toContain(
       'updates every row of products',
     );
     expect(await page.locator('#transactions li').first().innerText()).toMatch(/until \d/);
-    expect(await page.locator('#transactions li').last().innerText()).toContain('too late');
+    expect(await page.locator('#transactions li').nth(2).innerText()).toContain('too late');
     await page.getByLabel('also those that look harmless').check();
-    expect(await page.locator('#transactions li').count()).toBe(4);
+    expect(await page.locator('#transactions li').count()).toBe(204);
+    expect(await page.locator('#transactions li').last().innerText()).toContain('orders -2998');
+    expect(await page.locator('#transactions').innerText()).toContain('and 101 more that look harmless');
     await picture(page, 'rescue-list');
 
     const before = page.locator('li', { hasText: 'drops orders' }).getByRole('button');
@@ -190,7 +209,7 @@ describe.skipIf(executablePath === undefined)('the page of a rescue in a browser
 
   test('on a phone nothing is wider than the screen, and a refusal is said', async () => {
     const page = await openPage('/rescue#key=a-page-key-of-one-run', 360);
-    await expect.poll(() => page.locator('#transactions li').count(), TIMEOUT).toBe(3);
+    await expect.poll(() => page.locator('#transactions li').count(), TIMEOUT).toBe(4);
     const button = page.locator('li', { hasText: 'products' }).getByRole('button');
     await button.click();
     await button.click();

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { renderList } from '../../src/cli/rescue/rescue-text.ts';
 import { DangerJudge } from '../../src/leader-follower/delayed/core/danger.ts';
-import type { CatalogTable } from '../../src/leader-follower/delayed/core/danger.ts';
+import type { CatalogTable, JudgedTransaction } from '../../src/leader-follower/delayed/core/danger.ts';
 import type { LogGap } from '../../src/leader-follower/delayed/log-arrival.ts';
 import { RowGrowth } from '../../src/leader-follower/delayed/core/row-growth.ts';
 import { TransactionReading } from '../../src/leader-follower/delayed/core/transactions.ts';
@@ -201,6 +201,29 @@ describe('what looks like a mistake', () => {
     expect(lines[2]).toMatch(/ on hold /);
     expect(lines[3]).toMatch(/ 9min 12s .*!! drops orders$/);
     expect(lines[4]).toMatch(/ 2d 2h /);
+  });
+
+  it('are all shown that took many rows, of however many', () => {
+    const judge = new DangerJudge({ past: [orders, products], present: null, counted: () => 50_000 });
+    const at = (xid: number, deleted: number, updated = 0): JudgedTransaction => {
+      const files = [
+        { file: '5/16390', inserted: 0, updated: 0, deleted },
+        { file: '5/16400', inserted: 0, updated, deleted: 0 },
+      ];
+      return judge.judge(transaction({ xid, files }), AHEAD);
+    };
+    const daily = Array.from({ length: 99 }, (_, index) => at(2_000 + index, index + 1));
+    const transactions = [at(1_001, 2_998), at(1_002, 60, 40), ...daily];
+    expect(transactions.flatMap(({ dangers }) => dangers)).toEqual([]);
+    const list = { node: 'n4', gap: null, transactions };
+    const whole = renderList({ ...list, isCutOff: false }, 0).split('\n');
+    expect(whole).toHaveLength(1 + 2 + 40 + 1);
+    expect(whole[1]).toMatch(/ 1001 .* -2998\b/);
+    expect(whole[2]).toMatch(/ 1002 .* -60, .* ~40$/);
+    expect(whole[3]).toMatch(/ 2059 .* orders -60\b/);
+    expect(whole.at(-1)).toBe('… and 59 more that look harmless; --json has them.');
+    const cut = renderList({ ...list, isCutOff: true }, 0).split('\n');
+    expect(cut.at(-1)).toMatch(/^There were too many: older ones are left out, of --json too, but for/);
   });
 
   it('are not said to be none while more may come', () => {

@@ -8,6 +8,7 @@ import { bindTheme } from './theme.js';
 
 const ARMED_MS = 4_000;
 const LOOK_MS = 1_500;
+/** Harmless ones beyond this are only counted. */
 const SHOWN = 200;
 
 const key = readKey();
@@ -154,8 +155,11 @@ function showTransactions() {
     byId('transactions').replaceChildren(h('p', {}, 'Reading the log…'));
     return;
   }
-  const shown = transactions.filter(({ dangers }) => all || dangers.length > 0).slice(-SHOWN);
+  const harmless = transactions.filter(({ dangers, takesMany }) => dangers.length === 0 && !takesMany);
+  const left = new Set(all ? harmless.slice(0, -SHOWN) : harmless);
+  const shown = transactions.filter((transaction) => !left.has(transaction));
   const lines = shown.toReversed().map(transactionLine);
+  if (all && left.size > 0) lines.push(h('p', {}, `… and ${left.size} more that look harmless.`));
   byId('transactions').replaceChildren(
     ...(lines.length > 0
       ? lines

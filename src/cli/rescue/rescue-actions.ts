@@ -1,4 +1,5 @@
 import type { AdminRescue, RescueDiff, RescuePicture } from '../../admin/rescue-source.ts';
+import { takesMany } from '../../leader-follower/delayed/core/danger.ts';
 import type { RescueList } from '../../leader-follower/delayed/rescue-log.ts';
 import type { RescueStatus } from '../../leader-follower/delayed/rescue.ts';
 import { labelOf } from '../../leader-follower/rescue/restore.ts';
@@ -21,7 +22,8 @@ export function rescueActions(place: ClusterPlace): AdminRescue {
     },
     list: async (sinceMs, name) => {
       const { config, node } = await find(name);
-      return (await askRescue<RescueList>(config, node, { kind: 'list', sinceMs })).transactions;
+      const { transactions } = await askRescue<RescueList>(config, node, { kind: 'list', sinceMs });
+      return transactions.map((transaction) => ({ ...transaction, takesMany: takesMany(transaction) }));
     },
     open: async (xid, name) => {
       const { config, node } = await find(name);

@@ -1,5 +1,7 @@
 import { formatDelay } from '../../model/duration.ts';
+import { takesMany } from '../../leader-follower/delayed/core/danger.ts';
 import type { JudgedTransaction } from '../../leader-follower/delayed/core/danger.ts';
+import { MANY_ROWS } from '../../leader-follower/delayed/core/transactions.ts';
 import type { LogGap } from '../../leader-follower/delayed/log-arrival.ts';
 import type { RescueList } from '../../leader-follower/delayed/rescue-log.ts';
 import type { RescueStatus } from '../../leader-follower/delayed/rescue.ts';
@@ -13,13 +15,15 @@ import { toPlainText } from '../screen/text-width.ts';
 const SHOWN_TRANSACTIONS = 40;
 const SHOWN_TABLES = 4;
 
-/** The transactions as a table, in which names of tables are the app's: all that look like a mistake, and the newest of the others. */
+/** The transactions as a table, in which names of tables are the app's: all that look like a mistake or took many rows, and the newest others. */
 export function renderList(list: RescueList, nowMs: number): string {
   const { transactions, node } = list;
-  const harmless = transactions.filter(({ dangers }) => dangers.length === 0);
-  const shown = new Set(harmless.slice(-SHOWN_TRANSACTIONS));
+  const harmless = transactions.filter(
+    (transaction) => transaction.dangers.length === 0 && !takesMany(transaction),
+  );
+  const left = new Set(harmless.slice(0, -SHOWN_TRANSACTIONS));
   const lines = transactions
-    .filter((transaction) => transaction.dangers.length > 0 || shown.has(transaction))
+    .filter((transaction) => !left.has(transaction))
     .map((transaction) => [
       transaction.at.slice(0, 19).replace('T', ' '),
       String(transaction.xid),
@@ -30,11 +34,14 @@ export function renderList(list: RescueList, nowMs: number): string {
         ...(transaction.isReplayed ? [`(replayed on ${node}: too late)`] : []),
       ].join('; '),
     ]);
-  const left = harmless.length - shown.size;
   return [
     ...alignTable([['TIME (UTC)', 'TRANSACTION', 'TIME LEFT', 'ROWS', ''], ...lines]),
-    ...(left > 0 ? [`… and ${left} more that look harmless; --json has them all.`] : []),
-    ...(list.isCutOff ? ['The oldest are left out; narrow it with --since.'] : []),
+    ...(left.size > 0 ? [`… and ${left.size} more that look harmless; --json has them.`] : []),
+    ...(list.isCutOff
+      ? [
+          `There were too many: older ones are left out, of --json too, but for those that drop or truncate something, or update or delete ${MANY_ROWS} rows of a table. "rescue open --before" takes a time as well.`,
+        ]
+      : []),
     ...(list.gap === null ? [] : [describeGap(node, list.gap)]),
     ...(transactions.length === 0 && list.gap === null ? ['Nothing was committed in that time.'] : []),
   ].join('\n');

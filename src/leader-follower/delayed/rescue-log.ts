@@ -28,7 +28,7 @@ const ARRIVAL_CHECK_MS = 20;
 export interface RescueList {
   readonly node: string;
   readonly transactions: readonly JudgedTransaction[];
-  /** There were too many: the oldest are left out. */
+  /** There were too many: the oldest are left out, but for those that took something as a whole, or many rows. */
   readonly isCutOff: boolean;
   /** More may have been committed before it was asked for; null when not. */
   readonly gap: LogGap | null;

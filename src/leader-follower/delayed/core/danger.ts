@@ -157,6 +157,11 @@ export class DangerJudge {
   }
 }
 
+/** So many rows that a person should see it, though it left others alone. */
+export function takesMany({ tables }: Pick<JudgedTransaction, 'tables'>): boolean {
+  return tables.reduce((rows, { updated, deleted }) => rows + updated + deleted, 0) >= MANY_ROWS;
+}
+
 /** One row alone is an app's daily work, also in a table that has no other. */
 export function mayBeEveryRow({ updated, deleted }: Pick<FileCounts, 'updated' | 'deleted'>): boolean {
   return updated + deleted >= 2;
