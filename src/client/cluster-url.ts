@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { PoolConfig } from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import type { AuthMethod } from '../wire/core/auth-guard.ts';
+import { parseChannelBinding } from '../wire/core/channel-binding.ts';
 import { passwordFrom } from '../wire/pass-file.ts';
 import type { HostAddress, LockstepOptions } from './app/options.ts';
 import { unknownName } from './app/unknown-name.ts';
@@ -157,7 +158,7 @@ const PLAIN_PARAMETERS: Readonly<Record<string, (value: string) => LockstepOptio
   options: (value) => ({ options: value }),
   connect_timeout: (value) => ({ connectionTimeoutMillis: readMs('connect_timeout', value) * 1000 }),
   require_auth: (value) => ({ requireAuth: value.split(',').map((name) => name.trim()) as AuthMethod[] }),
-  channel_binding: (value) => ({ enableChannelBinding: value !== 'disable' }),
+  channel_binding: (value) => ({ enableChannelBinding: parseChannelBinding(value) }),
   fallback_application_name: (value) => ({ fallback_application_name: value }),
   client_encoding: (value) => ({ client_encoding: value }),
   statement_timeout: (value) => ({ statement_timeout: readMs('statement_timeout', value) }),

@@ -2,7 +2,6 @@ import type pg from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import type { Timeline } from '../model/timeline.ts';
 import type { GuardedClientConfig } from '../wire/guarded-client.ts';
-import { parametersOf } from '../wire/core/query-part.ts';
 import { createUrlClient } from '../wire/url-client.ts';
 import { refuseParameter, unknownParameter } from './core/url-parameters.ts';
 
@@ -98,7 +97,6 @@ export async function connectToLeader(url: string, options: LoginOptions): Promi
 
 /** Logs in to one server. */
 async function connect(url: string, options: LoginOptions): Promise<pg.Client> {
-  const parameters = parametersOf(url);
   const config: GuardedClientConfig & { connectionString: string; replication?: string } = {
     connectionString: url,
     application_name: options.applicationName,
@@ -106,7 +104,6 @@ async function connect(url: string, options: LoginOptions): Promise<pg.Client> {
     // A server that vanished without a word must not be waited for for ever.
     keepAlive: true,
     keepAliveInitialDelayMillis: 5_000,
-    enableChannelBinding: !['disable', null].includes(parameters.get('channel_binding')),
     ...(options.replication === true ? { replication: 'database', options: TEXT_FORMAT } : {}),
   };
   const client = createUrlClient(config);

@@ -3,6 +3,7 @@ import type { ClientConfig } from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import { AuthGuard, SAFE_AUTH, SCRAM_ONLY } from './core/auth-guard.ts';
 import type { AuthMethod } from './core/auth-guard.ts';
+import type { ChannelBinding } from './core/channel-binding.ts';
 import { WireGuard } from './core/wire-guard.ts';
 import { isInPassFile } from './pass-file.ts';
 
@@ -22,11 +23,13 @@ interface ClientInternals {
   _getPassword(proceed: () => void): void;
 }
 
-export interface GuardedClientConfig extends ClientConfig {
+export interface GuardedClientConfig extends Omit<ClientConfig, 'enableChannelBinding'> {
   /** The longest message that is taken. Default: PostgreSQL's own limit of a gigabyte. */
   readonly maxMessageBytes?: number | undefined;
   /** How the server may authenticate. Default: SCRAM, or nothing at all where no password is known, in the pass file either. */
   readonly requireAuth?: readonly AuthMethod[] | undefined;
+  /** `require`: a server is refused with which SCRAM is not bound to TLS. Default: it is not bound. */
+  readonly enableChannelBinding?: ChannelBinding | undefined;
 }
 
 /** Code of the error with which a server is refused for how it authenticates; its message has the remedy. */
@@ -40,15 +43,23 @@ export const AUTH_REFUSED = 'EAUTH';
  */
 export class GuardedClient extends pg.Client {
   constructor(config?: GuardedClientConfig) {
-    super(config);
+    // pg asks only whether there is a value.
+    super(config as ClientConfig | undefined);
     const connection = this.connection as unknown as GuardedConnection;
-    const guard = new WireGuard(
-      config?.maxMessageBytes,
-      new AuthGuard(this.#allowedAuth(config?.requireAuth)),
+    const bound = connection.ssl ? 'required' : 'impossible';
+    const auth = new AuthGuard(
+      this.#allowedAuth(config?.requireAuth),
+      config?.enableChannelBinding === 'require' ? bound : 'optional',
     );
+    const guard = new WireGuard(config?.maxMessageBytes, auth);
     // With TLS, a first byte of another kind comes before, and the messages arrive on another stream.
     if (connection.ssl) connection.on('sslconnect', () => guardStream(connection.stream, guard));
     else guardStream(connection.stream, guard);
+    // Before pg answers: on a stream that is destroyed it writes nothing more.
+    connection.prependListener('authenticationSASL', ({ mechanisms }: { mechanisms: readonly string[] }) => {
+      const fault = auth.judgeMechanisms(mechanisms);
+      if (fault !== null) connection.stream.destroy(refusedAuth(fault));
+    });
     connection.prependListener('error', tellOfMissingTls);
     // pg leaves a stream open on which TLS was refused, and its server may go on sending.
     connection.on('error', () => connection.stream.destroy());

@@ -1,6 +1,7 @@
 import { LockstepError } from '../model/errors.ts';
 import { AUTH_METHODS, SAFE_AUTH, SCRAM_ONLY } from './core/auth-guard.ts';
 import type { AuthMethod } from './core/auth-guard.ts';
+import { parseChannelBinding } from './core/channel-binding.ts';
 import { parametersOf } from './core/query-part.ts';
 import { GuardedClient } from './guarded-client.ts';
 import type { GuardedClientConfig } from './guarded-client.ts';
@@ -17,7 +18,13 @@ export function createUrlClient(
   config: GuardedClientConfig & { readonly connectionString: string },
 ): GuardedClient {
   const parameters = parametersOf(config.connectionString);
-  const client = new GuardedClient({ ...config, requireAuth: authOf(config.connectionString, parameters) });
+  // Of several, the pool takes the last.
+  const binding = parameters.getAll('channel_binding').at(-1);
+  const client = new GuardedClient({
+    ...config,
+    requireAuth: authOf(config.connectionString, parameters),
+    enableChannelBinding: binding === undefined ? config.enableChannelBinding : parseChannelBinding(binding),
+  });
   const passFile = parameters.get('passfile');
   if (passFile !== null) {
     const { host, port, database = '', user = '' } = client;

@@ -152,7 +152,7 @@ describe('resolveOptions', () => {
     });
     expect(ssl(`sslmode=require&sslrootcert=${ca}`)).not.toHaveProperty('rejectUnauthorized');
     const { connection } = resolveOptions('postgresql://a/x?sslmode=verify-full&channel_binding=require');
-    expect(connection).toMatchObject({ enableChannelBinding: true, ssl: true });
+    expect(connection).toMatchObject({ enableChannelBinding: 'require', ssl: true });
   });
 
   it('takes what pg and libpq take', () => {

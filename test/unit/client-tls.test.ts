@@ -5,23 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock/system-clock.ts';
 import { connectionTo } from '../../src/client/cluster/members.ts';
 import { NodeProbe } from '../../src/client/cluster/node-probe.ts';
-
-/** Made for this test alone, for the name db.test, good until 2120. */
-const CERTIFICATE = `-----BEGIN CERTIFICATE-----
-MIIBWzCCAQGgAwIBAgIBATAKBggqhkjOPQQDAjASMRAwDgYDVQQDDAdkYi50ZXN0
-MCAXDTIwMDEwMTAwMDAwMFoYDzIxMjAwMTAxMDAwMDAwWjASMRAwDgYDVQQDDAdk
-Yi50ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEk24CbCCcHplZ3MapW4Xw
-pZFrP93wGVSofekRxQSogxUk13sStnjwuRZ/9+gg48pQRLHRFzggOG+YMS785gPM
-wKNGMEQwEgYDVR0RBAswCYIHZGIudGVzdDAPBgNVHRMBAf8EBTADAQH/MB0GA1Ud
-DgQWBBQLuG8EFUt5zyhpNsIrZyyBBa4kcDAKBggqhkjOPQQDAgNIADBFAiEA+mqu
-/7pN+EXigN2/A2Htn4Q9YYJvyZRJO5j5lRVZ4gwCIGiLncmnYcO20i84xz9TmpBX
-O8gUzKEs3GSePmiDcr+v
------END CERTIFICATE-----`;
-const KEY = `-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg00KkU3X0Ksx1ESWl
-cfMQ3QcFujgZxhu9beHZoXi/Yg+hRANCAASTbgJsIJwemVncxqlbhfClkWs/3fAZ
-VKh96RHFBKiDFSTXexK2ePC5Fn/36CDjylBEsdEXOCA4b5gxLvzmA8zA
------END PRIVATE KEY-----`;
+import { CERTIFICATE, KEY } from './tls-certificate.ts';
 
 const AUTHENTICATED = Buffer.from('R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I', 'latin1');
 

@@ -1,5 +1,6 @@
 import type { PoolConfig } from 'pg';
 import type { AuthMethod } from '../../wire/core/auth-guard.ts';
+import type { ChannelBinding } from '../../wire/core/channel-binding.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { Durability, DurabilityLevels } from '../../model/durability.ts';
 import type { Meter } from './meter.ts';
@@ -37,7 +38,10 @@ export type Consistency = 'own-writes' | 'eventual';
  * Options of {@link connect}: those of `pg.Pool` for every connection, the servers, and Lockstep's own
  * limits. `max` bounds the connections in use at once over all servers, and those open to each.
  */
-export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' | 'stream' | 'pipeline'> {
+export interface LockstepOptions extends Omit<
+  PoolConfig,
+  'Promise' | 'Client' | 'stream' | 'pipeline' | 'enableChannelBinding'
+> {
   /** All servers of the cluster in any order; which one leads is found out. */
   readonly hosts?: readonly HostAddress[] | undefined;
   /**
@@ -94,6 +98,11 @@ export interface LockstepOptions extends Omit<PoolConfig, 'Promise' | 'Client' |
    * know the password too; where none is known, in the pass file either, also `none`. A server that only agents named is always held to SCRAM.
    */
   readonly requireAuth?: readonly AuthMethod[] | undefined;
+  /**
+   * Whether SCRAM is bound to the TLS connection, against who stands in between: `true` where the server offers
+   * it, `'require'` always, and a server that does not, or has no TLS, is not used. Default false.
+   */
+  readonly enableChannelBinding?: ChannelBinding | undefined;
   /** The zone of this process: followers there are preferred for reads. */
   readonly zone?: string | undefined;
   /**

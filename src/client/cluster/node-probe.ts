@@ -1,5 +1,4 @@
 import pg from 'pg';
-import type { ClientConfig } from 'pg';
 import type { Clock } from '../../model/clock.ts';
 import { parseLsn } from '../../model/lsn.ts';
 import { codeOf } from '../../model/errors.ts';
@@ -93,7 +92,7 @@ export class NodeProbe {
   #connectedSinceMs = Number.POSITIVE_INFINITY;
   #wasInRecovery: boolean | null = null;
 
-  constructor(config: ClientConfig, clock: Clock) {
+  constructor(config: GuardedClientConfig, clock: Clock) {
     this.#clock = clock;
     this.#config = {
       ...config,

@@ -20,6 +20,11 @@ const SAID: Readonly<Record<AuthMethod, string>> = {
   none: 'for no password, so that it does not prove to be the server that knows it',
 };
 
+/** Whether SCRAM must be bound to the TLS connection; without TLS there is nothing to bind it to. */
+export type Binding = 'optional' | 'required' | 'impossible';
+
+const BOUND_MECHANISM = 'SCRAM-SHA-256-PLUS';
+
 /** Codes of PostgreSQL's authentication requests. Source: PostgreSQL documentation, "Message Formats". */
 const OK = 0;
 const CLEARTEXT = 3;
@@ -34,10 +39,12 @@ const SASL_FINAL = 12;
  */
 export class AuthGuard {
   readonly #allowed: readonly AuthMethod[];
+  readonly #binding: Binding;
   #stage: 'nothing' | 'sasl' | 'sasl-continue' | 'sasl-final' | 'password' | 'ok' = 'nothing';
 
-  constructor(allowed: readonly AuthMethod[]) {
+  constructor(allowed: readonly AuthMethod[], binding: Binding = 'optional') {
     this.#allowed = allowed;
+    this.#binding = binding;
   }
 
   /** Whether it has let the client in. */
@@ -72,7 +79,17 @@ export class AuthGuard {
     }
   }
 
+  /** Why none of the kinds of SCRAM that it offers may be taken; null when one may. */
+  judgeMechanisms(offered: readonly string[]): string | null {
+    if (this.#binding === 'optional' || offered.includes(BOUND_MECHANISM)) return null;
+    return `reach it with no proxy in between that ends TLS, or give channel_binding=prefer; it does not offer ${BOUND_MECHANISM}, which channel_binding=require demands`;
+  }
+
   #refuse(method: AuthMethod): string | null {
+    if (this.#binding === 'impossible')
+      return 'turn TLS on, as by sslmode=verify-full in the URL, or give channel_binding=prefer; channel_binding=require binds SCRAM to TLS, and there is none';
+    if (this.#binding === 'required' && method !== 'scram-sha-256')
+      return `have it ask for SCRAM (scram-sha-256 in its pg_hba.conf), or give channel_binding=prefer; it asks ${SAID[method]}, and channel_binding=require demands SCRAM`;
     if (this.#allowed.includes(method)) return null;
     return `it asks ${SAID[method]}. If it is to be trusted with that, allow "${method}" by the option requireAuth, or in the URL: require_auth=${[...this.#allowed, method].join(',')}`;
   }
