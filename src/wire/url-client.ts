@@ -25,6 +25,7 @@ export function createUrlClient(
     requireAuth: authOf(config.connectionString, parameters),
     enableChannelBinding: binding === undefined ? config.enableChannelBinding : parseChannelBinding(binding),
   });
+  if (config.options !== undefined) addOptions(client, config.options);
   const passFile = parameters.get('passfile');
   if (passFile !== null) {
     const { host, port, database = '', user = '' } = client;
@@ -33,6 +34,13 @@ export function createUrlClient(
   // Whoever waits for an answer is told; without a listener, a connection that breaks would end the process.
   client.on('error', () => undefined);
   return client;
+}
+
+/** To pg, the URL's options replace those of the config. Of two settings PostgreSQL takes the last. */
+function addOptions(client: GuardedClient, own: string): void {
+  const { connectionParameters } = client as unknown as { connectionParameters: { options?: string } };
+  const given = connectionParameters.options;
+  connectionParameters.options = given === undefined || given === own ? own : `${given} ${own}`;
 }
 
 function authOf(url: string, parameters: URLSearchParams): readonly AuthMethod[] {

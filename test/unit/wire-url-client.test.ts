@@ -181,3 +181,25 @@ describe('the parameters of a connection string', () => {
     );
   });
 });
+
+describe('options in a connection string', () => {
+  const OWN = '-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3';
+
+  it.each([
+    ['', OWN],
+    ['?options=', OWN],
+    ['?options=-c%20datestyle%3DGerman%20-c%20work_mem%3D8MB', `-c datestyle=German -c work_mem=8MB ${OWN}`],
+  ])('(%s) do not change the format in which changes are read', async (parameters, expected) => {
+    const { port, heard } = await impostor(CLEARTEXT);
+    const login = connectToLeader(urlOf(port, parameters), { applicationName: 'test', replication: true });
+    await expect(login).rejects.toThrow();
+    expect(heard()).toContain(`\0options\0${expected}\0`);
+  });
+
+  it('are all that is given where nothing is read as text', async () => {
+    const { port, heard } = await impostor(CLEARTEXT);
+    const login = connectToLeader(urlOf(port, '?options=-c%20work_mem%3D8MB'), { applicationName: 'test' });
+    await expect(login).rejects.toThrow();
+    expect(heard()).toContain('\0options\0-c work_mem=8MB\0');
+  });
+});
