@@ -34,6 +34,13 @@ describe('a node whose folder was lost', () => {
       ),
     });
 
+    // Neither another vote nor --force would help.
+    for (const words of [[leader], [leader, '--force']]) {
+      await expect(command('node', 'remove', ...words)).rejects.toMatchObject({
+        stderr: `lockstep: ${leader} leads. Hand the leadership over first ("lockstep switchover"), then remove it. Nothing was changed.\n`,
+      });
+    }
+
     // Its vote would make a majority with the leader's.
     await cluster.kill(other);
     await until('nobody leads', async () => (await cluster.status()).leader === null);

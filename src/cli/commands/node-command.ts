@@ -250,7 +250,15 @@ export async function whyStays(config: ClusterConfig, name: string): Promise<str
 
 async function removeNode(name: string, place: ClusterPlace, isForced: boolean): Promise<void> {
   const config = await readConfig(place);
-  await topologyWithLeader(config, `who could take ${name} out of the list. Nothing was changed.`);
+  const why = `who could take ${name} out of the list. Nothing was changed.`;
+  const { leader } = await topologyWithLeader(config, why);
+  // The leader would say so itself, but only after people were sent for another vote or --force, which do not help.
+  if (leader === name) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${name} leads. Hand the leadership over first ("lockstep switchover"), then remove it. Nothing was changed.`,
+    );
+  }
   const obstacle = isForced ? null : await whyStays(config, name);
   if (obstacle !== null) throw new LockstepError('CONFIG_INVALID', obstacle);
   if (config.nodes.find((node) => node.name === name)?.voter === true)
