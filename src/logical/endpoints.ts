@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { LockstepError } from '../model/errors.ts';
 import type { Timeline } from '../model/timeline.ts';
 import type { GuardedClientConfig } from '../wire/guarded-client.ts';
+import { refuseSecondAddress, secondAddress } from '../wire/core/query-part.ts';
 import { createUrlClient } from '../wire/url-client.ts';
 import { refuseParameter, unknownParameter } from './core/url-parameters.ts';
 
@@ -23,6 +24,7 @@ export function splitHosts(url: string): readonly string[] {
   }
   const { head, hosts, path, parameters, unknown } = parts;
   if (unknown !== null) throw refuseParameter(unknown);
+  refuseSecondAddress(url);
   return hosts.split(',').map((host, index, { length }) => {
     if (HOST.test(host)) return `${head}${host}${path}${parameters}`;
     // Where the host was forgotten, a password stands in its place.
@@ -52,7 +54,9 @@ function partsOf(url: string): {
 export function describeDatabase(url: string): string {
   const parts = partsOf(url);
   const isKnown = parts?.hosts.split(',').every((host) => HOST.test(host)) === true;
-  return parts === null || !isKnown ? 'a database' : `${parts.hosts}${parts.path}`;
+  return parts === null || !isKnown || secondAddress(url) !== null
+    ? 'a database'
+    : `${parts.hosts}${parts.path}`;
 }
 
 export interface LoginOptions {

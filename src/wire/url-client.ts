@@ -2,7 +2,7 @@ import { LockstepError } from '../model/errors.ts';
 import { AUTH_METHODS, SAFE_AUTH, SCRAM_ONLY } from './core/auth-guard.ts';
 import type { AuthMethod } from './core/auth-guard.ts';
 import { parseChannelBinding } from './core/channel-binding.ts';
-import { parametersOf } from './core/query-part.ts';
+import { parametersOf, refuseSecondAddress } from './core/query-part.ts';
 import { GuardedClient } from './guarded-client.ts';
 import type { GuardedClientConfig } from './guarded-client.ts';
 import { passwordFrom } from './pass-file.ts';
@@ -12,11 +12,12 @@ const HAS_PASSWORD = /^[a-z]+:\/\/[^/?#]*:[^/?#]+@/i;
 /**
  * A client for the server that a connection string names, which trusts as a pool does: with a password, a server must
  * prove by SCRAM that it knows it; the parameter `require_auth` allows other ways. Throws CONFIG_INVALID for one that
- * there is not.
+ * there is not, and for a string with two addresses.
  */
 export function createUrlClient(
   config: GuardedClientConfig & { readonly connectionString: string },
 ): GuardedClient {
+  refuseSecondAddress(config.connectionString);
   const parameters = parametersOf(config.connectionString);
   // Of several, the pool takes the last.
   const binding = parameters.getAll('channel_binding').at(-1);

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { describeDatabase, splitHosts } from '../../src/logical/endpoints.ts';
+import { createUrlClient } from '../../src/wire/url-client.ts';
 
 describe('a database by its URL', () => {
   it('is one connection string for each host', () => {
@@ -48,6 +49,23 @@ describe('a database by its URL', () => {
     expect(() => splitHosts('postgresql://h:1,app:SECRET/db')).toThrow(refusal);
     expect(splitHosts('postgresql://u@[::1]:5432,%2Frun/db')).toHaveLength(2);
     expect(splitHosts('postgresql:///db')).toEqual(['postgresql:///db']);
+  });
+
+  it('has one address', () => {
+    for (const name of ['host', 'port']) {
+      for (const server of ['a', 'u:p@a:1', 'u@a,b', '[::1]', '%2Frun', 'u@:1']) {
+        const url = `postgresql://${server}/db?sslmode=require&${name}=9`;
+        const refusal = `Take the parameter "${name}" out of the URL`;
+        expect(() => splitHosts(url)).toThrow(refusal);
+        expect(() => createUrlClient({ connectionString: url })).toThrow(refusal);
+        expect(describeDatabase(url)).toBe('a database');
+      }
+    }
+    for (const url of ['postgresql:///db?host=/run&port=9', 'postgresql://u:p@/db?host=/run&port=9']) {
+      expect(splitHosts(url)).toEqual([url]);
+      expect(createUrlClient({ connectionString: url })).toMatchObject({ host: '/run', port: 9 });
+      expect(describeDatabase(url)).toBe('/db');
+    }
   });
 
   it('is refused, with how to write it, where it cannot be told which is the host', () => {
