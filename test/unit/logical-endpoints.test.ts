@@ -43,6 +43,45 @@ describe('a database by its URL', () => {
     );
   });
 
+  it('is not told where an @ among the parameters may end a password', () => {
+    for (const url of [
+      'postgresql://app:123/x?options=a@host/db',
+      'postgresql://app:123/x?options=a@host',
+      'postgresql://app:123?options=a@host/db',
+      'postgresql://app/x:123?options=a@host/db',
+      'postgresql://u:12@34/x?options=a@host/db?sslmode=require',
+      'postgresql://app,b:123/x?user=a@host',
+    ])
+      expect(describeDatabase(url), url).toBe('a database');
+    for (const url of [
+      'postgresql://u:p@a:1/shop?application_name=a@b',
+      'postgresql://u:p@a:1,b:2/shop?user=a@b&sslrootcert=/etc/ca',
+      'postgresql://a:1/shop?sslrootcert=/etc/ca',
+    ])
+      expect(splitHosts(url).length, url).toBeGreaterThan(0);
+    expect(describeDatabase('postgresql://u:p@a:1,b:2/shop?application_name=a@b')).toBe('a:1,b:2/shop');
+    expect(describeDatabase('postgresql://a/shop?application_name=a@b')).toBe('a/shop');
+    expect(describeDatabase('postgresql://a:1/shop?sslrootcert=/etc/ca')).toBe('a:1/shop');
+    const part = fc.constantFrom(
+      '@',
+      '/',
+      ':',
+      '1',
+      'x',
+      '?options=',
+      '&user=',
+      '?application_name=',
+      'SECRET',
+    );
+    const password = fc.array(part, { maxLength: 8 }).map((parts) => `1${parts.join('')}`);
+    fc.assert(
+      fc.property(password, (text) => {
+        expect(describeDatabase(`postgresql://user:${text}@host/db`)).not.toContain('SECRET');
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
   it('is not told where its host was forgotten, and a password stands in its place', () => {
     expect(describeDatabase('postgresql://app:SECRET/db')).toBe('a database');
     const refusal = /^Server 2 of 2 in the URL is not a host with a port(?!.*SECRET)/;
