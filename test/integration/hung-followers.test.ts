@@ -92,6 +92,10 @@ it('tells that nobody acknowledges when the followers hang, and says nothing of 
   try {
     const remedy = 'let its PostgreSQL go on (kill -CONT): somebody has suspended it';
     await until('status says who is suspended', () => statusText(cluster).includes(remedy));
+    const head = '2 of 3 nodes running';
+    await until('its head line does not count it', () => statusText(cluster).includes(head));
+    const health = (await (await fetch(`${suspended.agentUrl}/health`)).json()) as { problems: string[] };
+    expect(health.problems).toContain(`PostgreSQL does not answer, or has no right to lead (${remedy})`);
     const log = join(cluster.folder, 'nodes', suspended.name, 'agent.log');
     await until('its log has it', async () => (await readFile(log, 'utf8')).includes(remedy));
   } finally {

@@ -285,6 +285,25 @@ test('a headline does not call a follower in step that hangs', () => {
   });
 });
 
+test('a headline does not count on a follower whose PostgreSQL is suspended, and tells what helps', () => {
+  const suspended = {
+    role: 'unknown',
+    receivedLsn: null,
+    detail: 'let its PostgreSQL go on (kill -CONT)',
+  } as const;
+  const [leader, ...followers] = topology().nodes;
+  const nodes = [leader!, followers[0]!, { ...followers[1]!, ...suspended }];
+  expect(headline(topology({ nodes }), null)).toEqual({
+    tone: 'warn',
+    title: 'n1 leads, n3 does not answer',
+    detail: 'n3: let its PostgreSQL go on (kill -CONT)',
+  });
+  const alone = [leader!, { ...followers[0]!, ...suspended }];
+  expect(headline(topology({ nodes: alone }), null).detail).toContain('No synchronous follower is running');
+  const witness = node('w1', { kind: 'witness', role: 'unknown', receivedLsn: null, sync: false });
+  expect(headline(topology({ nodes: [...topology().nodes, witness] }), null).tone).toBe('good');
+});
+
 test('a headline names what a failover lacks', () => {
   const obstacle = '1 of the 2 votes that an election needs: n3 does not answer';
   const away = topology({

@@ -85,6 +85,13 @@ describe('renderStatus', () => {
     );
   });
 
+  test('does not count a node as running whose PostgreSQL is suspended; a witness has none', () => {
+    const silent = { role: 'unknown', receivedLsn: null, sync: false } as const;
+    const nodes = [...topology().nodes, node('n4', silent), node('w1', { ...silent, kind: 'witness' })];
+    const text = renderStatus(topology({ nodes }), { columns: 130, color: false });
+    expect(text.split('\n')[0]).toContain('4 of 5 nodes running');
+  });
+
   test('a table for a person', () => {
     expect(renderStatus(mixed, { columns: 130, color: false })).toBe(
       [

@@ -59,7 +59,12 @@ describe('the health of a node', () => {
 
   it.each([
     [status({ isReceiving: false }), topology(), 'it does not stream from n1'],
-    [status({ role: 'unknown' }), topology(), 'PostgreSQL runs and does not answer, or has no right to lead'],
+    [status({ role: 'unknown' }), topology(), 'PostgreSQL does not answer, or has no right to lead'],
+    [
+      status({ role: 'unknown', detail: 'let its PostgreSQL go on (kill -CONT)' }),
+      topology(),
+      'PostgreSQL does not answer, or has no right to lead (let its PostgreSQL go on (kill -CONT))',
+    ],
     [
       status({ state: 'rejoining', detail: 'cloning 42%' }),
       topology(),

@@ -63,6 +63,15 @@ export function headline(topology, lastLeader) {
 }
 
 /**
+ * Its PostgreSQL is there and says nothing of itself, as one that somebody has suspended.
+ * @param {NodeTopology} node
+ * @returns {boolean}
+ */
+export function isSilent({ kind, state, role, receivedLsn }) {
+  return kind !== 'witness' && state === 'running' && role === 'unknown' && receivedLsn === null;
+}
+
+/**
  * @param {Topology} topology
  * @param {string | null} lastLeader
  * @returns {Headline}
@@ -99,7 +108,8 @@ function withLeader(topology, leader) {
   const followers = topology.nodes.filter((node) => node !== leader);
   const away = followers.filter((node) => node.state === 'stopped' || node.state === 'unreachable');
   const coming = followers.filter((node) => node.state === 'starting' || node.state === 'rejoining');
-  const sync = followers.filter((node) => node.sync && node.state === 'running');
+  const silent = followers.filter(isSilent);
+  const sync = followers.filter((node) => node.sync && node.state === 'running' && !isSilent(node));
   if (followers.length === 0) {
     return {
       tone: 'warn',
@@ -141,6 +151,15 @@ function withLeader(topology, leader) {
       detail: topology.isFailoverReady
         ? `Commits are safe on ${names(sync)}. Bring the rest back with lockstep start.`
         : `No failover possible now: ${topology.failoverObstacle ?? 'too few nodes answer'}. Bring the rest back with lockstep start.`,
+    };
+  }
+  if (silent.length > 0) {
+    return {
+      tone: 'warn',
+      title: `${leader.name} leads, ${names(silent)} ${silent.length === 1 ? 'does' : 'do'} not answer`,
+      detail: silent
+        .map((node) => `${node.name}: ${node.detail ?? 'its PostgreSQL says nothing of itself'}`)
+        .join(' · '),
     };
   }
   if (coming.length > 0) {

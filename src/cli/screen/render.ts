@@ -1,5 +1,5 @@
 import { formatClock } from '../../admin/page/format.js';
-import { headline } from '../../admin/page/headline.js';
+import { headline, isSilent } from '../../admin/page/headline.js';
 import type { ClusterEvent, Topology } from '../../model/topology.ts';
 import { layoutNodeTable } from './node-table.ts';
 import { renderLine, span, spansWidth, spreadLine } from './styled-line.ts';
@@ -122,7 +122,7 @@ function titleLine(options: RenderLiveOptions): Line {
 
 function clusterLine(topology: Topology | null): Line {
   if (topology === null) return [span('no agent of the cluster was heard yet', 'dim')];
-  const running = topology.nodes.filter((node) => node.state === 'running').length;
+  const running = topology.nodes.filter((node) => node.state === 'running' && !isSilent(node)).length;
   const leader: Line =
     topology.leader === null ? [span('no leader', 'bad')] : [span('leader '), span(topology.leader, 'lead')];
   const timeline = topology.timeline === null ? '' : ` · timeline ${topology.timeline}`;

@@ -31,7 +31,8 @@ export function judgeHealth(status: NodeStatus, topology: Topology): Health {
 function serverProblems(status: NodeStatus, topology: Topology): string[] {
   const { role, state, detail } = status;
   if (state !== 'running') return [`PostgreSQL is ${state}${detail === null ? '' : ` (${detail})`}`];
-  if (role === 'unknown') return ['PostgreSQL runs and does not answer, or has no right to lead'];
+  if (role === 'unknown')
+    return [`PostgreSQL does not answer, or has no right to lead${detail === null ? '' : ` (${detail})`}`];
   if (role === 'leader' || topology.leader === null) return [];
   const obstacle = receivingObstacle(status, topology);
   return obstacle === null ? [] : [obstacle];
