@@ -1,12 +1,14 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { parseClusterUrl } from '../../src/client/cluster-url.ts';
 import { OWN_OPTIONS, resolveOptions } from '../../src/client/resolve-options.ts';
 import type { LockstepOptions } from '../../src/client/app/options.ts';
+import { isInPassFile } from '../../src/wire/pass-file.ts';
 
 const message = (input: unknown): string => {
   try {
@@ -49,6 +51,31 @@ describe('a pass file that the URL names', () => {
     );
     const open = await passFile('*:*:*:*:one', 0o644);
     expect(() => parseClusterUrl(`postgresql://a@db/x?passfile=${open}`)).toThrow(/^Run chmod 600 on/);
+  });
+
+  it('may be a link, and is a regular file that is not too large', async () => {
+    const path = await passFile('*:*:*:*:one');
+    const [link, pipe] = [`${path}-link`, `${path}-pipe`];
+    await symlink(path, link);
+    execFileSync('mkfifo', ['-m', '600', pipe]);
+    const password = (file: string): unknown =>
+      parseClusterUrl(`postgresql://a@db/x?passfile=${file}`).password;
+    const isIn = (file: string): boolean => {
+      vi.stubEnv('PGPASSFILE', file);
+      onTestFinished(() => void vi.unstubAllEnvs());
+      return isInPassFile({ host: 'db', port: 5432, database: 'x', user: 'a' });
+    };
+    expect([password(link), isIn(link)]).toEqual(['one', true]);
+    // Nobody writes to it, so that whoever waits does so for ever.
+    expect(isIn(pipe)).toBe(false);
+    expect(() => password(pipe)).toThrow(/^Name a regular file .* is no regular file\.$/);
+    expect(() => password('/dev/zero')).toThrow(/is no regular file\.$/);
+    await truncate(path, 1_000_000);
+    expect(password(path)).toMatch(/^one/);
+    await truncate(path, 1_000_001);
+    expect(() => password(path)).toThrow(/^Name a regular file of at most 1000000 bytes: .* is larger\.$/);
+    // pg would look through it all.
+    expect(isIn(path)).toBe(true);
   });
 });
 
