@@ -14,19 +14,48 @@ const TOLD_EVERY_MS = 60_000;
 const LONGEST_LINE = 300;
 
 /**
+ * What stands before a message. Nobody but PostgreSQL begins a line: it puts a tab before the others of a text that has many,
+ * and a statement or a context is a line with a word of its own here.
+ */
+const HEAD = /^[^\t]*?\b([A-Z]+): {2}/;
+const SEVERITIES: ReadonlySet<string> = new Set(['LOG', 'WARNING', 'ERROR', 'FATAL', 'PANIC']);
+/** The process and its kind: see log_line_prefix in settings.ts. */
+const SENDER = / \[(\d+)\] (.*?) ?$/;
+/**
+ * The processes that run nobody's SQL, where RAISE can say anything; also those of a log without kinds. Those of a session find
+ * damage too.
+ */
+const PLAIN_PROCESSES: ReadonlySet<string> = new Set([
+  'postmaster',
+  'startup',
+  'checkpointer',
+  'background writer',
+  'walwriter',
+  'walreceiver',
+  'archiver',
+  'autovacuum launcher',
+  'io worker',
+  'walsummarizer',
+  '',
+]);
+const BY_SESSION = ', says a session, whose SQL may have made that up';
+
+/**
  * A record at which PostgreSQL stops to read its log. It says so once each time that it starts after a crash, as its log ends
  * in the middle of a record then, and fetches the rest from the leader. What was fetched and is damaged is complained of again
  * by the same process: see emode_for_corrupt_record in PostgreSQL's xlogrecovery.c.
  */
-const UNREADABLE = /\[(\d+)\].* incorrect resource manager data checksum in record at (\S+)/;
+const UNREADABLE = /^incorrect resource manager data checksum in record at (\S+)/;
 const DAMAGED_LOG = 'its log has a damaged record';
 
-/** What PostgreSQL says of files that are not as it wrote them. */
+/** How PostgreSQL begins what it says of files that are not as it wrote them. What a user wrote stands behind its own words. */
 const DAMAGE: readonly (readonly [pattern: RegExp, meaning: string])[] = [
-  [/page verification failed|invalid page in block/, 'a page of its data is damaged'],
-  [/WAL contains references to invalid pages/, 'its log does not fit its data'],
-  [/could not locate a valid checkpoint record/, 'its log is damaged where a start begins'],
-  [/: Input\/output error/, 'its disk fails'],
+  [/^page verification failed, |^invalid page in block \d/, 'a page of its data is damaged'],
+  [/^(?:zeroing out )?\d+ invalid pages among blocks /, 'a page of its data is damaged'],
+  [/^WAL contains references to invalid pages/, 'its log does not fit its data'],
+  [/^could not locate a valid checkpoint record/, 'its log is damaged where a start begins'],
+  // A name that a user chose ends with a quote.
+  [/^could not .*: Input\/output error$/, 'its disk fails'],
 ];
 
 /** Reads PostgreSQL's log for damage, a piece after the other. */
@@ -38,17 +67,27 @@ export class DamageReader {
   read(text: string): ReadonlyMap<string, string> {
     const found = new Map<string, string>();
     for (const line of text.split('\n')) {
-      const meaning = this.#meaningOf(line);
+      const [head, severity = ''] = HEAD.exec(line) ?? [''];
+      if (!SEVERITIES.has(severity)) continue;
+      const message = line.slice(head.length);
+      const meaning = this.#meaningOf(head.slice(0, -`${severity}:  `.length), message);
       if (meaning === undefined || found.has(meaning)) continue;
-      // Behind the time and the process: see log_line_prefix in settings.ts.
-      found.set(meaning, line.replace(/^.*? \[\d+\] /, '').slice(0, LONGEST_LINE));
+      found.set(meaning, `${severity}:  ${message}`.slice(0, LONGEST_LINE));
     }
     return found;
   }
 
-  #meaningOf(line: string): string | undefined {
-    const unreadable = UNREADABLE.exec(line)?.slice(1).join(' ');
-    if (unreadable === undefined) return DAMAGE.find(([pattern]) => pattern.test(line))?.[1];
+  #meaningOf(prefix: string, message: string): string | undefined {
+    const [, process = '', kind = null] = SENDER.exec(prefix) ?? [];
+    const isPlain = kind !== null && PLAIN_PROCESSES.has(kind);
+    const place = UNREADABLE.exec(message)?.[1];
+    if (place === undefined) {
+      const meaning = DAMAGE.find(([pattern]) => pattern.test(message))?.[1];
+      return meaning === undefined || isPlain ? meaning : meaning + BY_SESSION;
+    }
+    // Sessions do not read the log on from there.
+    if (!isPlain) return undefined;
+    const unreadable = `${process} ${place}`;
     const isAgain = unreadable === this.#unreadable;
     this.#unreadable = unreadable;
     return isAgain ? DAMAGED_LOG : undefined;
@@ -79,11 +118,15 @@ export class ServerLog {
     try {
       const { size } = fstatSync(log);
       // What was there before is no news; and it may have been put aside.
-      const from = Math.max(Math.min(this.#readUpTo ?? size, size), size - LOOK_BYTES);
+      const start = Math.min(this.#readUpTo ?? size, size);
+      const from = Math.max(start, size - LOOK_BYTES);
       const { bytesRead, buffer } = await readFile(log, Buffer.alloc(size - from), 0, size - from, from);
-      const text = buffer.subarray(0, bytesRead).toString('utf8');
-      this.#readUpTo = from + bytesRead;
-      this.#tell(this.#damage.read(text));
+      const piece = buffer.subarray(0, bytesRead);
+      // Whole lines alone: what begins in the middle of one could be a user's text.
+      const begin = from > start ? piece.indexOf('\n') + 1 : 0;
+      const end = piece.lastIndexOf('\n') + 1;
+      this.#readUpTo = from + end;
+      this.#tell(this.#damage.read(piece.subarray(begin, end).toString('utf8')));
     } finally {
       await closeFile(log);
     }

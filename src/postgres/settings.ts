@@ -47,7 +47,8 @@ export const REPLICATED_NODE_SETTINGS: Settings = {
   authentication_timeout: '10s',
   logging_collector: false,
   log_destination: 'stderr',
-  log_line_prefix: '%m [%p] ',
+  // With the kind of the process, for server-log.ts: a session may log what its SQL made up.
+  log_line_prefix: '%m [%p] %b ',
 };
 
 const SETTING_NAME = /^[A-Za-z_][A-Za-z0-9_$]*(?:\.[A-Za-z_][A-Za-z0-9_$]*)*$/;

@@ -1,4 +1,4 @@
-import { appendFile, copyFile, readFile } from 'node:fs/promises';
+import { appendFile, copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Client } from 'pg';
 import { describe, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import { machineClock } from '../../src/clock/machine-clock.ts';
 import { untilNewProcess } from '../../src/postgres/new-process.ts';
 import { probe } from '../../src/postgres/probe.ts';
 import type { PostgresServer } from '../../src/postgres/server.ts';
+import { DamageReader } from '../../src/postgres/server-log.ts';
 import { rewindDataFolder } from '../../src/postgres/copy/rewind.ts';
 import { advanceSlot, createSlot, dropSlot, readSlots } from '../../src/postgres/slots.ts';
 import { formatLsn } from '../../src/model/lsn.ts';
@@ -189,6 +190,46 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     await fixture.start('a', port);
     await expect(fixture.start('b', port)).rejects.toThrow(/Port \d+ is in use; stop what listens there/);
     expect(await readFile(join(fixture.root, 'b', 'postgres.log'), 'utf8')).toContain('could not bind');
+  });
+
+  it("tells a session's words of damage apart from its own", async () => {
+    await using fixture = await ServerFixture.create(binaries);
+    await fixture.initialize('a');
+    const a = await fixture.start('a', await freePort());
+    await a.promote(10_000);
+    const client = await a.connect();
+    const page = 'invalid page in block 1 of relation "x"';
+    const log = (): Promise<string> => readFile(join(fixture.root, 'a', 'postgres.log'), 'utf8');
+    const lies = [
+      `SELECT '${page}'::int`,
+      `SELECT 'x\nLOG:  ${page}'::int`,
+      `SELECT * FROM "LOG:  ${page.slice(0, 30)}"`,
+    ];
+    for (const lie of lies) await expect(client.query(lie)).rejects.toThrow();
+    await until('all are logged', async () => (await log()).includes('does not exist'));
+    expect([...new DamageReader().read(await log())]).toEqual([]);
+    await client.query(`DO $$ BEGIN RAISE WARNING '${page}'; END $$`);
+    await until('it is logged', async () => (await log()).includes('WARNING:  invalid page'));
+    expect([...new DamageReader().read(await log())]).toEqual([
+      ['a page of its data is damaged, says a session, whose SQL may have made that up', `WARNING:  ${page}`],
+    ]);
+    // What it finds for a session is no less told; a newer one's workers find it too.
+    await client.query('CREATE TABLE t AS SELECT 1 AS id; CHECKPOINT');
+    const { rows } = await client.query("SELECT pg_relation_filepath('t') AS path");
+    await client.end();
+    await a.stop('fast');
+    const { path } = rows[0] as { path: string };
+    await writeFile(join(fixture.dataDir('a'), path), Buffer.alloc(8192, 1));
+    const { length } = await log();
+    const again = await fixture.start('a', await freePort());
+    await expect((await again.connect()).query('SELECT * FROM t')).rejects.toThrow('invalid page in block 0');
+    await until('it is logged', async () => (await log()).slice(length).includes('ERROR:  invalid page'));
+    expect([...new DamageReader().read((await log()).slice(length)).keys()]).toContain(
+      'a page of its data is damaged, says a session, whose SQL may have made that up',
+    );
+    // Of a process of its own the kind is known.
+    expect(await log()).toMatch(/^\S+ \S+ \S+ \[\d+\] startup LOG: {2}/m);
+    expect(await log()).toMatch(/^\S+ \S+ \S+ \[\d+\] postmaster LOG: {2}/m);
   });
 });
 
