@@ -11,8 +11,16 @@ const SCHEME = /^postgres(?:ql)?:\/\//;
 // A ? may stand in a password, and in nothing else before the @.
 const CLUSTER_URL = /^postgres(?:ql)?:\/\/(?:([^@/?:]*(?::[^@/]*)?)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/;
 
-/** What a URL says, as options. Throws CONFIG_INVALID, in which no part of a password stands. */
-export function parseClusterUrl(given: string): LockstepOptions {
+/** Options that go before what the URL says. */
+interface Beside extends Pick<LockstepOptions, 'user' | 'database'> {
+  readonly hosts?: readonly Pick<HostAddress, 'host' | 'port'>[] | undefined;
+}
+
+/**
+ * What a URL says, as options; a pass file is asked about the servers and the login that are used in the end. Throws
+ * CONFIG_INVALID, in which no part of a password stands.
+ */
+export function parseClusterUrl(given: string, beside: Beside = {}): LockstepOptions {
   // A file that holds a secret mostly ends with a new line.
   const url = given.trim();
   if (!SCHEME.test(url)) {
@@ -22,7 +30,7 @@ export function parseClusterUrl(given: string): LockstepOptions {
     );
   }
   try {
-    return parseParts(url);
+    return parseParts(url, beside);
   } catch (error) {
     throw hasStrayAt(url) ? partsMixedUp() : error;
   }
@@ -44,7 +52,7 @@ function partsMixedUp(): LockstepError {
   );
 }
 
-function parseParts(url: string): LockstepOptions {
+function parseParts(url: string, beside: Beside): LockstepOptions {
   const match = CLUSTER_URL.exec(url);
   if (match === null) {
     throw new LockstepError(
@@ -62,15 +70,13 @@ function parseParts(url: string): LockstepOptions {
   if (database !== '') options['database'] = decode(database);
   const parameters = new URLSearchParams(query);
   const passFile = parameters.get('passfile');
-  if (passFile !== null && colon < 0) Object.assign(options, readPassword(passFile, options));
+  if (passFile !== null && colon < 0)
+    Object.assign(options, readPassword(passFile, { ...options, ...beside }));
   return { ...(options as LockstepOptions), ...parseUrlParameters(parameters) };
 }
 
 /** As libpq, which goes on without one where the file has none; but all servers get one, so that each must have it there. */
-function readPassword(
-  path: string,
-  { hosts = [], user = '', database = '' }: LockstepOptions,
-): LockstepOptions {
+function readPassword(path: string, { hosts = [], user = '', database = '' }: Beside): LockstepOptions {
   const found = hosts.map(({ host, port = 5432 }) =>
     passwordFrom(path, { host, port, user, database: database === '' ? user : database }),
   );
@@ -81,7 +87,7 @@ function readPassword(
   if (unnamed >= 0) {
     throw new LockstepError(
       'CONFIG_INVALID',
-      `Add a line for each server of the URL to passfile "${path}", or give the password itself: the file has none for server ${unnamed + 1} of ${hosts.length}, which would get the password of another one.`,
+      `Add a line for each server to passfile "${path}", or give the password itself: the file has none for server ${unnamed + 1} of ${hosts.length}, which would get the password of another one.`,
     );
   }
   if (passwords.size > 1) {

@@ -65,7 +65,11 @@ export function resolveOptions(input: string | LockstepOptions): ResolvedOptions
     if (!POOL_OPTIONS.has(name) && !OWN_OPTIONS.has(name))
       throw unknownName('option', name, [...POOL_OPTIONS, ...OWN_OPTIONS]);
   }
-  const fromUrl = given.connectionString === undefined ? {} : parseClusterUrl(given.connectionString);
+  const { connectionString: url, user, database } = given;
+  // Checked before, since a pass file is asked about them.
+  const own = given.hosts ? resolveHosts(given.hosts, undefined, undefined) : undefined;
+  const beside = { ...withoutUndefined({ user, database }), ...(own && { hosts: own }) };
+  const fromUrl = url === undefined ? {} : parseClusterUrl(url, beside);
   const { hosts, connectionString, host, port, ...rest } = { ...fromUrl, ...withoutUndefined(given) };
   void connectionString;
   const connection: Record<string, unknown> = {};

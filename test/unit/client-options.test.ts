@@ -40,9 +40,18 @@ describe('a pass file that the URL names', () => {
     // Or the one that the file does not name would get the other's password.
     for (const hosts of ['db1,db4', 'db4,db2,db1', 'db1,db1:5433'])
       expect(() => password(hosts)).toThrow(
-        /^Add a line for each server of the URL to passfile .* for server [12] of [23],/,
+        /^Add a line for each server to passfile .* for server [12] of [23],/,
       );
     expect(parseClusterUrl(`postgresql://app:mine@db1/shop?passfile=${path}`).password).toBe('mine');
+    // Options go before the URL, so that it is their servers and login that get the password.
+    const beside = (options: LockstepOptions): unknown =>
+      resolveOptions({ connectionString: `postgresql://app@db1/shop?passfile=${path}`, ...options })
+        .connection.password;
+    expect(beside({})).toBe('one');
+    expect(beside({ hosts: [{ host: 'db3' }] })).toBe('two');
+    expect(beside({ hosts: [{ host: 'db4' }] })).toBeUndefined();
+    expect(beside({ user: 'other' })).toBeUndefined();
+    expect(beside({ database: 'other' })).toBeUndefined();
   });
 
   it('is refused where it cannot be read, or others may', async () => {
