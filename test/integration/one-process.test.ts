@@ -33,16 +33,13 @@ describe('a folder', () => {
   it('of a local cluster has one "lockstep dev", also when run.json was removed', async () => {
     await using machine = await ServerMachine.create();
     const state = join(machine.folder, 'dev');
-    const words = async (): Promise<string[]> => {
-      const ports = ['--pg-port', String(await freePort()), '--dashboard-port', String(await freePort())];
-      return ['dev', '--nodes', '1', '--state', state, ...ports];
-    };
-    const first = machine.run(await words());
+    const words = ['dev', '--nodes', '1', '--state', state];
+    const first = machine.run(words);
     await until('it is ready', () => first.hasEnded || first.printed.includes('cluster ready'), 60_000);
     expect(first.printed).toContain('cluster ready');
     await rm(join(state, 'run.json'));
 
-    const second = machine.run(await words());
+    const second = machine.run(words);
     expect(await second.ended).toBe(1);
     expect(second.printed).toMatch(/This cluster runs already \(process \d+\)\. Stop it with Ctrl-C there/);
     expect(first.printed).not.toMatch(/n1 stopped/);

@@ -2,16 +2,16 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { freePort, until } from './fixture.ts';
+import { until } from './fixture.ts';
 import type { Running } from './server-machine.ts';
 import { ServerMachine } from './server-machine.ts';
 
 const SIGNAL_EVERY_MS = 1_200;
 
-async function startRegions(machine: ServerMachine, ...words: readonly string[]): Promise<Running> {
-  const ports = ['--pg-port', String(await freePort()), '--dashboard-port', String(await freePort())];
+/** It takes ports that are free. */
+function startRegions(machine: ServerMachine, ...words: readonly string[]): Running {
   const state = join(machine.folder, 'dev');
-  return machine.run(['dev', '--regions', 'eu,us', '--state', state, ...ports, ...words]);
+  return machine.run(['dev', '--regions', 'eu,us', '--state', state, ...words]);
 }
 
 async function untilThere(machine: ServerMachine, dev: Running, name: string): Promise<void> {
@@ -21,7 +21,7 @@ async function untilThere(machine: ServerMachine, dev: Running, name: string): P
 
 it('regions that are stopped while their tables are made end at once', async () => {
   await using machine = await ServerMachine.create();
-  const dev = await startRegions(machine, '--prepare', `touch ${machine.folder}/begun; exec sleep 3600`);
+  const dev = startRegions(machine, '--prepare', `touch ${machine.folder}/begun; exec sleep 3600`);
   await untilThere(machine, dev, 'begun');
   dev.process.kill('SIGINT');
   await until('it has ended', () => dev.hasEnded, 60_000);
@@ -30,7 +30,7 @@ it('regions that are stopped while their tables are made end at once', async () 
 
 it('regions that are stopped while their processes start open nothing after that', async () => {
   await using machine = await ServerMachine.create();
-  const dev = await startRegions(machine);
+  const dev = startRegions(machine);
   await untilThere(machine, dev, 'dev/regions.json');
   dev.process.kill('SIGINT');
   await until('it has ended', () => dev.hasEnded, 60_000);
@@ -48,7 +48,7 @@ it('a second signal ends what the first one cannot', async () => {
      await new Promise((done) => setTimeout(done, 3_600_000));
      export default {};`,
   );
-  const dev = await startRegions(machine, '--regions-definition', definition);
+  const dev = startRegions(machine, '--regions-definition', definition);
   await untilThere(machine, dev, 'loading');
   let signalledAtMs = -SIGNAL_EVERY_MS;
   await until('it has ended', () => {

@@ -16,7 +16,7 @@ import { connect } from '../../../src/index.ts';
 import type { LockstepPool } from '../../../src/index.ts';
 import { cart, quorum } from '../../../src/leaderless/index.ts';
 import type { Quorum } from '../../../src/leaderless/index.ts';
-import { freePort, until } from '../fixture.ts';
+import { until } from '../fixture.ts';
 
 const run = promisify(execFile);
 const main = join(import.meta.dirname, '../../../src/cli/main.ts');
@@ -48,23 +48,10 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'lockstep-leaderless-'));
   await chmod(folder, 0o755);
   const told = `"${process.execPath}" -e "console.log('APP SEES', process.env.DATABASE_URL, process.env.LEADERLESS_URLS)"`;
-  dev = spawn(
-    process.execPath,
-    [
-      main,
-      'dev',
-      '--leaderless',
-      '--nodes',
-      '1',
-      '--pg-port',
-      String(await freePort()),
-      '--dashboard-port',
-      String(await freePort()),
-      '--run',
-      told,
-    ],
-    { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] },
-  );
+  dev = spawn(process.execPath, [main, 'dev', '--leaderless', '--nodes', '1', '--run', told], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   for (const stream of [dev.stdout, dev.stderr])
     stream?.on('data', (chunk: Buffer) => (output += String(chunk)));
   const seen = await until(
