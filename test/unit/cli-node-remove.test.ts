@@ -8,8 +8,8 @@ import {
   describeOpenRescue,
   whyStays,
 } from '../../src/cli/commands/node-command.ts';
-import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
 import type { NodeConfig } from '../../src/leader-follower/config/config.ts';
+import { configWithDelays } from './config-with-delays.ts';
 
 function nodes(...voters: readonly boolean[]): NodeConfig[] {
   return voters.map((voter, index) => ({ name: `n${index + 1}`, voter }) as unknown as NodeConfig);
@@ -38,27 +38,7 @@ test('a node whose rescue is on stays, and is told how to end that first', () =>
 });
 
 test('a delayed node whose agent is silent stays: its PostgreSQL may show the past of an open rescue', async () => {
-  const port = await closedPort();
-  const config = parseClusterConfig(
-    {
-      id: 'test-cluster',
-      name: 'test',
-      nodes: [null, null, null, null, '1h'].map((delay, index) => ({
-        name: `n${index + 1}`,
-        host: '127.0.0.1',
-        port: 5_000 + index,
-        agentPort: port,
-        ...(delay === null ? {} : { delay }),
-      })),
-      secrets: {
-        superuser: 'a'.repeat(16),
-        replication: 'b'.repeat(16),
-        app: 'c'.repeat(16),
-        agent: 'd'.repeat(16),
-      },
-    },
-    'a test',
-  );
+  const config = configWithDelays(await closedPort(), null, '1h');
   expect(await whyStays(config, 'n5')).toBe(
     'Start the agent of n5, or pass --force: it did not say whether a rescue is open there, and what that shows is gone with the node. Nothing was changed.',
   );

@@ -8,29 +8,9 @@ import { delayedNode } from '../../src/cli/rescue/rescue-node.ts';
 import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
 import type { ClusterConfig, NodeConfig } from '../../src/leader-follower/config/config.ts';
 import { parseNodeCommand } from '../../src/leader-follower/members/node-keeper.ts';
+import { configWithDelays } from './config-with-delays.ts';
 
-function config(...delays: readonly (string | null)[]): ClusterConfig {
-  return parseClusterConfig(
-    {
-      id: 'test-cluster',
-      name: 'test',
-      nodes: [null, null, null, ...delays].map((delay, index) => ({
-        name: `n${index + 1}`,
-        host: '127.0.0.1',
-        port: 5_000 + index,
-        agentPort: 6_000 + index,
-        ...(delay === null ? {} : { delay }),
-      })),
-      secrets: {
-        superuser: 'a'.repeat(16),
-        replication: 'b'.repeat(16),
-        app: 'c'.repeat(16),
-        agent: 'd'.repeat(16),
-      },
-    },
-    'a test',
-  );
-}
+const config = (...delays: readonly (string | null)[]): ClusterConfig => configWithDelays(6_000, ...delays);
 
 /** What a command line is refused with, before anything is read or asked. */
 async function complaint(...words: readonly string[]): Promise<string> {
