@@ -193,6 +193,27 @@ describe.each(builds)('what an app has made never runs as superuser: PostgreSQL 
     expect(forced).toEqual([{ forced: true }]);
   });
 
+  it('when a trigger of the app refuses the rows: the leader is as it was', async () => {
+    const { present } = sides;
+    await present.query(`SET ROLE app; CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE 'not in the holidays'; END $$; DELETE FROM public.numbered WHERE id = 3;
+      CREATE TRIGGER refuse BEFORE INSERT ON public.numbered FOR EACH ROW EXECUTE FUNCTION public.refuse();
+      ALTER TABLE public.numbered ENABLE ALWAYS TRIGGER refuse; RESET ROLE`);
+    const tables = [await compareTable(sides, 'numbered', null)];
+    await expect(
+      restoreTables(sides, { dropped: null, tables, where: null, keepsNewer: true }),
+    ).rejects.toMatchObject({
+      code: 'POSTGRES_FAILED',
+      outcome: 'not-applied',
+      message: expect.stringMatching(/leader is as it was.*not in the holidays/),
+    });
+    const { rows } = await present.query('SELECT count(*)::int AS count FROM public.numbered');
+    expect(rows).toEqual([{ count: 2 }]);
+    await present.query(
+      'DROP TRIGGER refuse ON public.numbered; INSERT INTO public.numbered (id, other) VALUES (3, 3)',
+    );
+  });
+
   it('when a dropped table is filled again', async () => {
     const { past, present } = sides;
     await present.query('DROP TABLE public.gone; DELETE FROM public.seen');

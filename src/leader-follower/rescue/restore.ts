@@ -1,4 +1,4 @@
-import { escapeIdentifier, escapeLiteral } from 'pg';
+import { DatabaseError, escapeIdentifier, escapeLiteral } from 'pg';
 import type pg from 'pg';
 import { LockstepError } from '../../model/errors.ts';
 import { pipeCopy } from '../../postgres/copy/copy-pipe.ts';
@@ -36,14 +36,16 @@ const LOCK_TIMEOUT_MS = 10_000;
 
 /**
  * Brings rows, and before them dropped objects, back to the leader in one transaction of it. Rows that others write
- * meanwhile are never overwritten, unless that was asked for. Rejects with the leader as it was: with PostgreSQL's error,
- * or CONFIG_INVALID when rows would point at others that are not there.
+ * meanwhile are never overwritten, unless that was asked for. Rejects with the leader as it was: CONFIG_INVALID when rows would
+ * point at others that are not there, POSTGRES_FAILED when PostgreSQL refuses them. Only when the connection is lost at the commit
+ * is the outcome `unknown`.
  */
 export async function restoreTables(
   sides: RescueSides,
   plan: RestorePlan,
 ): Promise<readonly RestoredTable[]> {
   const { present } = sides;
+  let isCommitting = false;
   await present.query('BEGIN');
   try {
     await present.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
@@ -66,12 +68,31 @@ export async function restoreTables(
       await restoreSequences(sides, table);
       await checkReferences(present, table);
     }
+    isCommitting = true;
     await present.query('COMMIT');
     return restored;
   } catch (error) {
     await present.query('ROLLBACK').catch(() => undefined);
-    throw error;
+    throw failureOf(error, isCommitting);
   }
+}
+
+function failureOf(error: unknown, isCommitting: boolean): unknown {
+  if (error instanceof LockstepError) return error;
+  const { message, table } = error as pg.DatabaseError;
+  if (isCommitting && !(error instanceof DatabaseError)) {
+    return new LockstepError(
+      'POSTGRES_FAILED',
+      `Look with "lockstep rescue diff" whether the rows are back: the leader was lost while it committed them (${message}).`,
+      { outcome: 'unknown', cause: error },
+    );
+  }
+  const where = table === undefined ? '' : ` (table ${table})`;
+  return new LockstepError(
+    'POSTGRES_FAILED',
+    `The leader is as it was: it did not take the rows back${where}: ${message}. Mend what it says, as a trigger or a constraint of the app's, or choose other rows with --where.`,
+    { cause: error },
+  );
 }
 
 function isDropped({ dropped }: RestorePlan, { schema, name }: TableShape): boolean {
