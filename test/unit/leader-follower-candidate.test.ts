@@ -115,6 +115,7 @@ describe('ranking by merit', () => {
   });
 
   it.each<readonly [string, Merit, Merit, NodeId]>([
+    ['who is to be removed last', merit(n1, {}, { isLeaving: true }), merit(n2, { fsyncMs: 90 }), n2],
     ['latency first', merit(n1, { peerLatencyMs: 40 }), merit(n2, { fsyncMs: 30, cpuHeadroom: 0 }), n2],
     ['latency to clients counts alike', merit(n1, { clientLatencyMs: 40 }), merit(n2), n2],
     ['then the disk', merit(n1, { fsyncMs: 20 }), merit(n2, { cpuHeadroom: 0.1 }), n2],

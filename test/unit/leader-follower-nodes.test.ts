@@ -9,6 +9,9 @@ import {
   withoutNodes,
 } from '../../src/leader-follower/members/core/node-list.ts';
 import type { SeedNode } from '../../src/leader-follower/members/core/node-list.ts';
+import { mayLead } from '../../src/leader-follower/core/candidate.ts';
+import { decideElection } from '../../src/leader-follower/core/elect.ts';
+import { countedOthers } from '../../src/leader-follower/core/sync-policy.ts';
 import { decideSyncSet } from '../../src/leader-follower/core/sync-set.ts';
 import { parseNodeCommand } from '../../src/leader-follower/members/node-keeper.ts';
 import { createLiveConfig } from '../../src/leader-follower/config/live-config.ts';
@@ -16,6 +19,7 @@ import { parseClusterConfig } from '../../src/leader-follower/config/config.ts';
 import type { Lsn } from '../../src/model/lsn.ts';
 import { parseNodeId } from '../../src/model/node.ts';
 import type { NodeId } from '../../src/model/node.ts';
+import { parseTimeline } from '../../src/model/timeline.ts';
 import { n1, n2, n3, stateOf } from './decide-views.ts';
 
 const n4 = parseNodeId('n4');
@@ -109,6 +113,11 @@ describe('the nodes of a cluster', () => {
     const leaving = leaveNode(seed, withFourth, 'n4', n1);
     expect(presentNodes(seed, leaving).at(-1)).toMatchObject({ name: n4, failoverPriority: 0 });
     const recorded = { ...leaving, sync: { required: 1, members: [n2, n4] } };
+    // It may be the only one that has a commit then, and must lead if need be; as a leader it goes on until it has handed over.
+    const leads = { ...leaving, leadership: { ...leaving.leadership, holder: n4 } };
+    for (const needed of [recorded, leads])
+      expect(presentNodes(seed, needed).at(-1)).toMatchObject({ isLeaving: true, failoverPriority: 1 });
+    expect(countedOthers(presentNodes(seed, recorded), n1, undefined)).toEqual([n2, n3]);
     expect(nodesThatLeft(recorded, n1, [])).toEqual([]);
     expect(nodesThatLeft(leaving, n1, [n2, n4])).toEqual([]);
     expect(nodesThatLeft(leaving, n4, [n2])).toEqual([]);
@@ -177,13 +186,12 @@ describe('the sync set while nodes come and go', () => {
     }
 
     keep(streaming: readonly NodeId[]): void {
-      const nodes = presentNodes([voter(n1, 1)], this.state);
-      const candidates = nodes.filter(({ name, failoverPriority }) => name !== n1 && failoverPriority > 0);
+      const candidates = countedOthers(presentNodes([voter(n1, 1)], this.state), n1, undefined);
       const step = decideSyncSet({
         self: n1,
         recorded: this.state.sync,
         active: this.active,
-        followers: candidates.map(({ name }) => ({
+        followers: candidates.map((name) => ({
           name,
           isStreaming: streaming.includes(name),
           flushLsn: BigInt(this.has.get(name) ?? 0) as Lsn,
@@ -213,6 +221,26 @@ describe('the sync set while nodes come and go', () => {
         const holders = members.filter((name) => name === n1 || (this.has.get(name) ?? 0) >= commit);
         expect(holders.length).toBeGreaterThanOrEqual(required);
       }
+      this.#expectSuccessor();
+    }
+
+    /** The leader dies now, and all others are heard: one of them stands, with every acknowledged commit. */
+    #expectSuccessor(): void {
+      const nodes = presentNodes([voter(n1, 1)], this.state).filter(({ name }) => name !== n1);
+      const timeline = parseTimeline(1);
+      const positions = nodes.map(({ name }) => ({
+        node: name,
+        history: { timeline, ancestors: [] },
+        receivedLsn: BigInt(this.has.get(name) ?? 0) as Lsn,
+        newestTimeline: timeline,
+      }));
+      const neverLead = nodes.filter((node) => !mayLead(node)).map(({ name }) => name);
+      const { sync } = this.state;
+      const view = { sync, lastHolder: n1, timeline, announcedTimeline: null, positions, neverLead };
+      const stand = nodes.filter(({ name }) => decideElection({ ...view, self: name }).kind === 'stand');
+      expect(stand).not.toEqual([]);
+      for (const { name } of stand)
+        expect(this.has.get(name)).toBeGreaterThanOrEqual(this.acknowledged.at(-1) ?? 0);
     }
   }
 

@@ -1,6 +1,6 @@
 import type { ClusterConfig, NodeConfig } from './config.ts';
 import type { ClusterState } from '../core/cluster-state.ts';
-import { presentNodes } from '../members/core/node-list.ts';
+import { neededLeavers, presentNodes } from '../members/core/node-list.ts';
 
 /**
  * The configuration as it is at each moment: its `nodes` are those of the register that this agent saw last, or,
@@ -26,5 +26,5 @@ export function createLiveConfig(seed: ClusterConfig, state: () => ClusterState 
 }
 
 function textOf(state: ClusterState | null): string {
-  return JSON.stringify([state?.votersEpoch ?? 0, state?.nodes ?? null]);
+  return JSON.stringify([state?.votersEpoch ?? 0, state?.nodes ?? null, neededLeavers(state)]);
 }

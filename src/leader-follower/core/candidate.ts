@@ -30,6 +30,8 @@ export interface Merit {
   /** How many leaderships it lost lately, as far as they speak against it. */
   readonly losses: number;
   readonly measures: Measures;
+  /** It is to be removed, and leads only where nobody else can. */
+  readonly isLeaving?: boolean;
 }
 
 export const UNMEASURED: Measures = {
@@ -44,7 +46,7 @@ export function plainMerit(node: NodeId): Merit {
   return { node, failoverPriority: 1, losses: 0, measures: UNMEASURED };
 }
 
-/** Whether it may ever lead: a witness, a delayed node and one that leaves have priority 0, too. */
+/** Whether it may ever lead: a witness, a delayed node and one that has left have priority 0, too. */
 export function mayLead({ failoverPriority }: { readonly failoverPriority: number }): boolean {
   return failoverPriority > 0;
 }
@@ -78,7 +80,7 @@ function pathOf(history: TimelineHistory): readonly number[] {
 }
 
 /**
- * Best first, for candidates with the same data: who lost no leadership lately, the lowest latency to the
+ * Best first, for candidates with the same data: who stays, who lost no leadership lately, the lowest latency to the
  * other nodes and to the clients, the fastest disk, the most idle processors, the highest priority, the name.
  * Figures within a tolerance count as equal, and a figure that one of them lacks counts for none: else noise
  * would decide, and the order would depend on who is compared with whom.
@@ -104,6 +106,7 @@ function sortKey(merit: Merit, all: readonly Merit[]): readonly number[] {
   const fsyncMs = known((measures) => measures.fsyncMs);
   const headroom = known((measures) => measures.cpuHeadroom);
   return [
+    merit.isLeaving === true ? 1 : 0,
     merit.losses,
     // What one synchronous commit of a client takes on the way.
     bucket((peersMs ?? 0) + (clientsMs ?? 0), EQUAL_LATENCY_MS),

@@ -76,7 +76,7 @@ export function decidePolicyStep(view: PolicyView): SyncSetStep {
 }
 
 /**
- * The other nodes that commits may wait for: those that may lead. By a policy a cascading node is not counted, which the leader
+ * The other nodes that commits may wait for: those that may lead and stay. By a policy a cascading node is not counted, which the leader
  * does not hear of while it follows another, nor one that has no data yet.
  */
 export function countedOthers(
@@ -85,7 +85,7 @@ export function countedOthers(
   policy: SyncPolicy | undefined,
 ): readonly NodeId[] {
   return nodes
-    .filter((node) => mayLead(node) && node.name !== self)
+    .filter((node) => mayLead(node) && node.isLeaving !== true && node.name !== self)
     .filter(
       ({ name, from }) =>
         policy === undefined || (from === undefined && policy.joining?.includes(name) !== true),
@@ -97,6 +97,7 @@ interface CountableNode {
   readonly name: NodeId;
   readonly failoverPriority: number;
   readonly from?: NodeId | undefined;
+  readonly isLeaving?: boolean;
 }
 
 /** Null where nobody could be waited for: then all stays as it is. */

@@ -73,9 +73,10 @@ export class Merits {
     const nowMs = this.#clock.nowMs();
     this.#losses = observeLosses(this.#losses, state, nowMs);
     const told = new Map(this.#peers.reports().map(({ node, status }) => [node.name, status?.measures]));
-    return this.#config.nodes.map(({ name, failoverPriority }) => ({
+    return this.#config.nodes.map(({ name, failoverPriority, isLeaving }) => ({
       node: name,
       failoverPriority,
+      ...(isLeaving === true ? { isLeaving } : {}),
       losses: lossesOf(name, state, this.#losses, nowMs),
       measures: name === this.#self ? this.own() : (told.get(name) ?? UNMEASURED),
     }));

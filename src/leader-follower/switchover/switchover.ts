@@ -133,6 +133,8 @@ function askToLetGo({ peers }: ExecutorOptions, version: number, nodes: readonly
 /** Waits for a bounded time until one follower is close enough to take over at once. */
 async function chooseSuccessor(options: ExecutorOptions, to: NodeId | null): Promise<NodeId> {
   const { self, hold, local, config, clock } = options;
+  if (to !== null && findNode(config, to).isLeaving === true)
+    throw new LockstepError('CONFIG_INVALID', `Name another node: ${to} is being removed.`);
   if (to !== null && options.merits.neverLead.includes(to)) {
     const isDelayed = findNode(config, to).delay !== undefined;
     const why = isDelayed ? 'it stays behind on purpose' : 'its failoverPriority is 0';
@@ -175,7 +177,9 @@ async function weigh(
   const followers = await Promise.all(
     seen.followers
       .filter(({ name }) =>
-        config.nodes.some((node) => node.name === name && !merits.neverLead.includes(node.name)),
+        config.nodes.some(
+          (node) => node.name === name && node.isLeaving !== true && !merits.neverLead.includes(node.name),
+        ),
       )
       .map(async (follower) => {
         const node = findNode(config, follower.name);

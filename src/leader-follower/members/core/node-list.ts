@@ -22,9 +22,11 @@ const REMEMBERED_NAMES = 500;
 
 /**
  * All nodes: the seed's voters, and the register's others, once somebody changed them; all of the register's once voters
- * have changed. One that leaves never leads.
+ * have changed. One that leaves leads no more, unless it leads or commits rest on it: as long as it may be the only one that has
+ * one, it is the one that can save it.
  */
 export function presentNodes(seed: readonly SeedNode[], state: ClusterState | null): readonly SeedNode[] {
+  const needed = neededLeavers(state);
   const founders = state?.votersEpoch === undefined ? seed.filter((node) => node.voter) : [];
   const others = listedNodes(seed, state).filter(({ name }) =>
     founders.every((voter) => voter.name !== name),
@@ -33,11 +35,23 @@ export function presentNodes(seed: readonly SeedNode[], state: ClusterState | nu
     ...founders,
     ...others.map((node) => ({
       ...listedNode(node),
-      failoverPriority: node.isLeaving === true ? 0 : node.failoverPriority,
+      failoverPriority: node.isLeaving === true && !needed.includes(node.name) ? 0 : node.failoverPriority,
       witness: node.witness === true,
       voter: state?.votersEpoch !== undefined && node.voter === true,
     })),
   ];
+}
+
+/** Those that are to leave and cannot be done without yet. */
+export function neededLeavers(state: ClusterState | null): readonly NodeId[] {
+  if (state === null) return [];
+  const { nodes = [], sync, leadership } = state;
+  return nodes
+    .filter(({ name, isLeaving }) => {
+      const isNeeded = leadership.holder === name || sync.members.includes(name);
+      return isLeaving === true && isNeeded;
+    })
+    .map(({ name }) => name);
 }
 
 function listedNodes(seed: readonly SeedNode[], state: ClusterState | null): readonly ListedNode[] {
