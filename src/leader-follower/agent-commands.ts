@@ -20,6 +20,8 @@ export interface AgentCommandsOptions {
   readonly fence: Fence;
   readonly executor: Executor;
   readonly betweenRounds: BetweenRounds;
+  /** A rescue is on here: another start, or another copy, would take away what it shows. */
+  readonly isRescuing: () => boolean;
 }
 
 /** What people, and a leader that hands over, ask of an agent. It is done between two rounds of its own. */
@@ -51,7 +53,7 @@ export class AgentCommands {
       .finally(() => (this.#isSwitchingOver = false));
   }
 
-  /** Restarts PostgreSQL on a follower; see LocalNode.restart. Throws CONFIG_INVALID on the leader. */
+  /** Restarts PostgreSQL on a follower; see LocalNode.restart. Throws CONFIG_INVALID on the leader, and during a rescue. */
   restart(): Promise<void> {
     const { self, hold, local, events, executor, betweenRounds } = this.#options;
     return betweenRounds.ask(async () => {
@@ -61,6 +63,7 @@ export class AgentCommands {
           `${self} leads; hand the leadership over first ("lockstep restart ${self}" does).`,
         );
       }
+      this.#refuseInRescue();
       await local.restart();
       events.add('started', 'PostgreSQL was restarted as a follower, as asked');
       executor.tellRaised();
@@ -72,16 +75,20 @@ export class AgentCommands {
     return this.#copies;
   }
 
-  /** Begins a new copy of the leader and does not wait for it; see Executor.reclone. Throws CONFIG_INVALID on the leader. */
+  /** Begins a new copy of the leader and does not wait for it; see Executor.reclone. Throws CONFIG_INVALID on the leader, and during a rescue. */
   reclone(isDiscarding: boolean): void {
     const { self, hold, events, executor, betweenRounds } = this.#options;
     if (hold.ownLease.kind !== 'none') throw leads(self);
+    this.#refuseInRescue();
     if (this.#isRecloning) {
       throw new LockstepError('CONFIG_INVALID', `${self} is being copied already; see "lockstep status".`);
     }
     this.#isRecloning = true;
     betweenRounds
-      .ask(() => executor.reclone(isDiscarding))
+      .ask(async () => {
+        this.#refuseInRescue();
+        await executor.reclone(isDiscarding);
+      })
       .then(
         () => (this.#copies = { ...this.#copies, done: this.#copies.done + 1 }),
         (error: unknown) => {
@@ -90,6 +97,15 @@ export class AgentCommands {
         },
       )
       .finally(() => (this.#isRecloning = false));
+  }
+
+  #refuseInRescue(): void {
+    const { self, isRescuing } = this.#options;
+    if (!isRescuing()) return;
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `Close the rescue on ${self} first ("lockstep rescue close --node ${self}"): what it shows of the past would be gone. Nothing was changed.`,
+    );
   }
 
   /** As a switchover's successor; see Executor.takeOver. */

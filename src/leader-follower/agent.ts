@@ -129,7 +129,11 @@ export class Agent {
       // Clients wait to hear of it, and this node has written the register itself.
       onPromoted: async () => void (await this.#observe(member.register.known)),
     });
-    this.#commands = new AgentCommands({ ...parts, executor: this.#executor });
+    this.#commands = new AgentCommands({
+      ...parts,
+      executor: this.#executor,
+      isRescuing: () => this.#rescue?.isOn === true,
+    });
     this.#planned = new PlannedWork({
       ...parts,
       coordination: coordination.registers,

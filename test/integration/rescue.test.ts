@@ -217,10 +217,15 @@ describe.skipIf(binaries.pgWaldump === null)('a mistake is undone while the shop
     expect(await refusal('open', '--before', '4000000000')).toMatch(/no committed transaction 4000000000/);
 
     await rescue('open', '--before', String(xid));
-    const removal = [main, 'node', 'remove', 'n4', '--state', cluster.folder];
-    await expect(run(process.execPath, removal)).rejects.toMatchObject({
-      stderr: expect.stringContaining('Close the rescue on n4 first'),
-    });
+    for (const words of [
+      ['node', 'remove', 'n4'],
+      ['node', 'reclone', 'n4'],
+      ['restart', 'n4'],
+    ]) {
+      await expect(run(process.execPath, [main, ...words, '--state', cluster.folder])).rejects.toMatchObject({
+        stderr: expect.stringContaining('Close the rescue on n4 first'),
+      });
+    }
     expect(await rescue('browse')).toMatchObject({
       psql: expect.stringContaining('user=lockstep_rescue'),
       tables: expect.arrayContaining([{ table: 'orders', past: ORDERS, present: null }]),

@@ -56,3 +56,11 @@ export async function writeRescue(folder: string, rescue: SavedRescue | null): P
   if (rescue === null) await rm(path, { force: true });
   else await replaceFile(path, `${JSON.stringify(rescue)}\n`, null);
 }
+
+/** Where a rescue stops, for people, behind what is said of it; empty where that is nowhere yet. */
+export function describeTarget(target: RescueTarget | null): string {
+  if (target === null) return '';
+  const at = target.lsn === null ? '' : ` (${target.lsn})`;
+  if (target.xid !== null) return `, before transaction ${target.xid}${at}`;
+  return target.lsn === null ? `, at ${target.at}` : `, before ${target.lsn}`;
+}

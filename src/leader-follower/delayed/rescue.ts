@@ -11,7 +11,7 @@ import { PastFork, rejoin } from './past-fork.ts';
 import type { RescueBefore } from './rescue-command.ts';
 import { RescueLog } from './rescue-log.ts';
 import type { RescueOptions } from './rescue-log.ts';
-import { readRescue, writeRescue } from './rescue-file.ts';
+import { describeTarget, readRescue, writeRescue } from './rescue-file.ts';
 import { connectAsSuperuser } from './superuser.ts';
 import type { RescuePhase, RescueTarget, SavedRescue } from './rescue-file.ts';
 
@@ -63,6 +63,11 @@ export class Rescue {
     return this.#saved !== null || this.#fork.isActive;
   }
 
+  /** What PostgreSQL here has is people's to look at, or on the way there or back. */
+  get isOn(): boolean {
+    return this.#saved !== null;
+  }
+
   /** To be called once, before the first round. */
   async load(): Promise<void> {
     this.#saved = await readRescue(this.#options.delayed.folder);
@@ -108,7 +113,7 @@ export class Rescue {
     const saved = this.#saved;
     if (saved !== null && saved.phase !== 'held') {
       throw invalid(
-        `A rescue is ${saved.phase} on ${node.name} already${describe(saved.target)}. End it with "lockstep rescue close" first.`,
+        `A rescue is ${saved.phase} on ${node.name} already${describeTarget(saved.target)}. End it with "lockstep rescue close" first.`,
       );
     }
     let target: RescueTarget;
@@ -122,7 +127,7 @@ export class Rescue {
       const message = `${obstacle}. Nothing was changed.`;
       throw new LockstepError('POSTGRES_FAILED', message, { retryable: true, cause: error });
     }
-    events.add('rescue', `holds its delay, and rolls forward${describe(target)}`);
+    events.add('rescue', `holds its delay, and rolls forward${describeTarget(target)}`);
     await this.#save({ phase: 'rolling', target, problem: null });
     this.#begin(() => this.#roll(target));
   }
@@ -249,7 +254,7 @@ export class Rescue {
       );
       await this.#openToReaders(target);
     });
-    events.add('rescue', `can be read as it was${describe(target)}`);
+    events.add('rescue', `can be read as it was${describeTarget(target)}`);
   }
 
   async #untilApart(target: string | null): Promise<void> {
@@ -373,17 +378,10 @@ export class Rescue {
     const { delayed } = this.#options;
     const saved = this.#saved;
     if (saved === null) delayed.note = null;
-    else if (saved.phase === 'open') delayed.note = `rescue: open${describe(saved.target)}`;
+    else if (saved.phase === 'open') delayed.note = `rescue: open${describeTarget(saved.target)}`;
     else if (saved.phase === 'held') delayed.note = 'rescue: its delay is on hold';
     else delayed.note = `rescue: ${saved.phase}`;
   }
-}
-
-function describe(target: RescueTarget | null): string {
-  if (target === null) return '';
-  const at = target.lsn === null ? '' : ` (${target.lsn})`;
-  if (target.xid !== null) return `, before transaction ${target.xid}${at}`;
-  return target.lsn === null ? `, at ${target.at}` : `, before ${target.lsn}`;
 }
 
 function invalid(message: string): LockstepError {
