@@ -93,7 +93,10 @@ describe.each(builds)('one server of PostgreSQL $version ($source)', (binaries) 
     await fixture.initialize('a');
     const first = await fixture.start('a', port);
     await first.promote(10_000);
-    const { timeline, receivedLsn } = await probe(await first.connect());
+    const promoted = await first.connect();
+    // The one of the promotion comes by itself, and a timeline cannot begin before it.
+    await promoted.query('CHECKPOINT');
+    const { timeline, receivedLsn } = await probe(promoted);
     const dataDir = fixture.dataDir('a');
     expect(newestTimeline(dataDir, timeline)).toBe(timeline);
     await first.stop('immediate');
