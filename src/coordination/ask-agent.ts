@@ -87,7 +87,10 @@ export async function askUnsealed(url: string, signal: AbortSignal): Promise<str
 /** Plain http, for fetch takes more than twice the processor time, and elections wait for it. */
 function exchange(url: string, options: RequestOptions, body: string, reading: Reading): Promise<Answer> {
   return new Promise((resolve, reject) => {
+    // Node.js closes without a word where the other side changes the protocol, and the signal ends nothing from then on.
+    const endUnanswered = (): void => reject(new Error('an end without an answer'));
     const sent = request(url, options, (response) => {
+      sent.off('close', endUnanswered);
       const header = response.headers[SEAL_HEADER];
       const seal = (Array.isArray(header) ? header[0] : header) ?? null;
       const status = response.statusCode ?? 0;
@@ -102,6 +105,7 @@ function exchange(url: string, options: RequestOptions, body: string, reading: R
     // No agent says that its answer is still to come; a stranger could say it without an end.
     sent.on('information', () => sent.destroy(new Error('an answer that does not begin')));
     sent.on('error', reject);
+    sent.on('close', endUnanswered);
     sent.end(body);
   });
 }

@@ -160,6 +160,28 @@ test('an impostor on a dead node’s ports gets no secret, names no node and sto
   await cluster.untilWhole();
 });
 
+test('an impostor on a dead node’s port that only switches protocols holds nobody up for good', async () => {
+  const leader = await leading();
+  const [victim, other] = config.nodes.filter(({ name }) => name !== leader.name);
+  await cluster.kill(victim!.name);
+  {
+    await using impostor = new Impostor();
+    await impostor.switchProtocols(victim!.agentPort);
+    await withstand(async () => {
+      const isMet = (): boolean => impostor.asked.filter((line) => line === 'POST /v1/consensus').length > 20;
+      await until('the voters have met it', isMet, 60_000);
+    });
+    await cluster.kill(other!.name);
+    const askedBefore = impostor.asked.length;
+    await until('the leader is without a majority', () => impostor.asked.length > askedBefore + 20, 60_000);
+    // With this one there is a majority again, also while the impostor stays.
+    await cluster.start(other!.name);
+    await pool.query('INSERT INTO written DEFAULT VALUES');
+  }
+  await cluster.start(victim!.name);
+  await cluster.untilWhole();
+});
+
 test('floods of the leader’s agent fill no memory, hold no place and depose nobody', async () => {
   const leader = await leading();
   const before = await residentMegabytes(leader);

@@ -48,6 +48,17 @@ export class Impostor implements AsyncDisposable {
     await this.#listen(server, port);
   }
 
+  /** Answers everything with a change of protocol, upon which nothing comes. */
+  async switchProtocols(port: number): Promise<void> {
+    const server = createServer((socket) => {
+      socket.once('data', (chunk: Buffer) => {
+        this.asked.push(chunk.toString('latin1').split(' HTTP/', 1)[0] ?? '');
+        socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: none\r\n\r\n');
+      });
+    });
+    await this.#listen(server, port);
+  }
+
   #agree(request: IncomingMessage, response: ServerResponse, forged: Topology): void {
     const answer = request.url === '/v1/challenge' ? { challenge: 'abc-def' } : forged;
     response.setHeader('lockstep-seal', request.headers.authorization?.split(' ').at(-1) ?? '');

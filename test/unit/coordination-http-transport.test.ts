@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import type { ConsensusReply } from '../../src/consensus/acceptor.ts';
 import type { DurableAcceptor } from '../../src/coordination/embedded/acceptor-store.ts';
@@ -53,5 +56,21 @@ describe('HTTP transport', () => {
       await close(server);
     }
     await expect(transportTo(url).send(PEER, PEEK, 500)).rejects.toThrow();
+  });
+
+  test('rejects when whoever took the port of a peer changes the protocol', async () => {
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', () =>
+        socket.end('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: none\r\n\r\n'),
+      );
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      await expect(transportTo(url).send(PEER, PEEK, 500)).rejects.toThrow('an end without an answer');
+    } finally {
+      server.close();
+    }
   });
 });

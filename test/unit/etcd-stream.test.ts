@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { createServer as createTcpServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { expect, it } from 'vitest';
 import { systemClock } from '../../src/clock/system-clock.ts';
@@ -35,6 +36,28 @@ it('gives up a stream whose line does not end, and keeps no more of it', async (
   } finally {
     http.close();
     server.closeAllConnections();
+    server.close();
+  }
+});
+
+it('gives up a request and a stream upon which the other side changes the protocol', async () => {
+  const server = createTcpServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () =>
+      socket.end('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: none\r\n\r\n'),
+    );
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const http = new EtcdHttp({}, systemClock);
+  try {
+    const { port } = server.address() as AddressInfo;
+    const post = { endpoint: `http://127.0.0.1:${port}`, path: '/', body: {}, token: null, timeoutMs: 500 };
+    const reason = 'an end without an answer';
+    expect(await http.post(post)).toEqual({ kind: 'broken', reason, isTimeout: false });
+    expect(await http.stream(post, () => undefined, new AbortController().signal)).toBe(reason);
+  } finally {
+    http.close();
     server.close();
   }
 });

@@ -65,7 +65,9 @@ export class EtcdHttp {
       };
       const fail = (error: Error): void => end(sending.failure(error));
       request.on('error', fail);
+      const callOffEnd = onUnansweredEnd(request, fail);
       request.on('response', (response) => {
+        callOffEnd();
         collect(response).then(
           (text) => end({ kind: 'answer', status: response.statusCode ?? 0, text }),
           (error: Error) => {
@@ -99,8 +101,10 @@ export class EtcdHttp {
         this.#isSecureStale = true;
         end(describe(error));
       });
+      const callOffEnd = onUnansweredEnd(request, (error) => end(describe(error)));
       request.on('response', (response) => {
         callOff();
+        callOffEnd();
         let rest = '';
         response.setEncoding('utf8');
         response.on('data', (chunk: string) => {
@@ -190,6 +194,13 @@ export class EtcdHttp {
     });
     return this.#secure;
   }
+}
+
+/** Node.js closes without a word where the other side changes the protocol, and a time limit ends nothing from then on. */
+function onUnansweredEnd(request: ClientRequest, fail: (error: Error) => void): () => void {
+  const onClose = (): void => fail(new Error('an end without an answer'));
+  request.on('close', onClose);
+  return () => void request.off('close', onClose);
 }
 
 class TimeoutError extends Error {
