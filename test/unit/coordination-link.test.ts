@@ -105,6 +105,44 @@ function relayTo(port: number, change: (text: string) => string): Promise<Listen
 }
 
 describe('a link between agents', () => {
+  test('reads nothing of what a stranger says instead of opening it', async () => {
+    const poured: number[] = [];
+    const piece = Buffer.alloc(65_536, 'x');
+    const sockets = new Set<Socket>();
+    const server = createTcpServer((socket) => {
+      sockets.add(socket.on('error', () => undefined));
+      const pour = (): void => {
+        while (!socket.destroyed && socket.write(piece));
+        socket.once('drain', pour);
+      };
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n');
+        pour();
+      });
+      socket.once('close', () => poured.push(socket.bytesWritten));
+    });
+    await using stranger = await listen(server as unknown as Server, () => {
+      for (const socket of sockets) socket.destroy();
+    });
+    using opener = new Opener(stranger.port, sealOf(A));
+    await expect.poll(() => poured.length, { timeout: 20_000 }).toBeGreaterThan(1);
+    // What lay in the sockets' buffers.
+    expect(Math.max(...poured)).toBeLessThan(50_000_000);
+    expect(opener.statuses).toEqual([]);
+  });
+
+  test('is not opened by an answer that was said to be still to come', async () => {
+    await using other = await serveOther(sealOf(B));
+    let answers = 0;
+    await using relay = await relayTo(other.port, (text) => {
+      answers += text.startsWith('HTTP/1.1 101') ? 1 : 0;
+      return text.replace(/^HTTP/, 'HTTP/1.1 103 Early Hints\r\n\r\nHTTP');
+    });
+    using opener = new Opener(relay.port, sealOf(A));
+    await expect.poll(() => answers, { timeout: 20_000 }).toBeGreaterThan(2);
+    expect(opener.statuses).toEqual([]);
+  });
+
   test('carries pings, answers and the status', async () => {
     await using other = await serveOther(sealOf(B));
     using opener = new Opener(other.port, sealOf(A));

@@ -164,12 +164,15 @@ export class SealedLink<Ping, Status> {
         }
       });
       asked.on('response', (response) => {
-        response.resume();
+        // Of a stranger's body there may be any amount.
+        response.destroy();
         const isRefused = response.statusCode === 401;
         reject(
           isRefused ? refusedBy(name) : new Error(`the agent of ${name} answered ${response.statusCode}`),
         );
       });
+      // No agent says that its answer is still to come; a stranger could say it without an end.
+      asked.on('information', () => asked.destroy(new Error('an answer that does not begin')));
       asked.on('error', reject);
       asked.end();
     });
