@@ -53,24 +53,10 @@ function partsOf(url: string): {
 /** The database without its password, for people. */
 export function describeDatabase(url: string): string {
   const parts = partsOf(url);
-  if (parts === null || secondAddress(url) !== null || mayHoldPassword(parts)) return 'a database';
+  // Behind an @ among the parameters, what seems to be the host may be a part of a password.
+  if (parts === null || secondAddress(url) !== null || parts.parameters.includes('@')) return 'a database';
   const isKnown = parts.hosts.split(',').every((host) => HOST.test(host));
   return isKnown ? `${parts.hosts}${parts.path}` : 'a database';
-}
-
-/**
- * Whether what seems to be the host may be a part of a password with a plain / and ?, which an @ among the parameters
- * would end: where no login stands before it and a : does in it, or where what follows that @ may be a host and a database.
- */
-function mayHoldPassword({
-  head,
-  hosts,
-  path,
-  parameters,
-}: NonNullable<ReturnType<typeof partsOf>>): boolean {
-  if (!parameters.includes('@')) return false;
-  const seemsLogin = !head.endsWith('@') && `${hosts}${path}`.includes(':');
-  return seemsLogin || /@.*\//s.test(parameters);
 }
 
 export interface LoginOptions {

@@ -77,6 +77,8 @@ export class NewsStream {
     this.#expectWithin(CONNECT_TIMEOUT_MS);
     request.on('socket', (socket) => socket.unref());
     request.on('response', (response) => this.#read(response));
+    // No agent says that its answer is still to come; a stranger could say it without an end.
+    request.on('information', () => request.destroy());
     // Refused, reset or silent: all mean the same here.
     request.on('error', () => undefined);
     request.on('close', () => this.#retry());

@@ -237,4 +237,17 @@ describe('the news of an agent', () => {
     await expect.poll(() => agent.heard, { timeout: 10_000 }).toEqual(['1', '2', '3']);
     expect(agent.told).toEqual(['lost', 'lost']);
   });
+
+  test('are not waited for where an answer is said to be still to come', async () => {
+    const after: Clock['after'] = (ms, run) => systemClock.after(isDeadline(ms) ? 600_000 : ms, run);
+    await using stranger = await listen(
+      (response, connection) => {
+        if (connection > 1) response.write(signed('topology', String(connection)));
+        else response.socket!.write('HTTP/1.1 102 Processing\r\n\r\n');
+      },
+      { ...systemClock, after },
+    );
+    await expect.poll(() => stranger.heard, { timeout: 10_000 }).toEqual(['2']);
+    expect(stranger.told).toEqual(['lost']);
+  });
 });

@@ -1,5 +1,7 @@
 import { LockstepError } from '../../model/errors.ts';
 
+/** The parser of URLs leaves these out without a word. */
+const DROPPED = /^[\s\p{Cc}]|[\t\r\n]/u;
 const AUTHORITY = /^[a-z]+:\/\/(?:[^/?#]*@)?([^/?#]*)/i;
 
 /** The parameters of a connection string, where pg finds them too: a value may have a ? of its own, and a # ends them. */
@@ -17,8 +19,17 @@ export function secondAddress(url: string): 'host' | 'port' | null {
   return (['host', 'port'] as const).find((name) => parameters.has(name)) ?? null;
 }
 
-/** Throws CONFIG_INVALID for such a parameter: each message and each check would mean a server that is not asked. */
+/**
+ * Throws CONFIG_INVALID for such a parameter: each message and each check would mean a server that is not asked. And for
+ * what a URL's parser drops, behind which an address or a parameter would be seen by pg only.
+ */
 export function refuseSecondAddress(url: string): void {
+  if (DROPPED.test(url)) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      'Take the blanks before the URL, and tabs and line breaks within it, out: it begins with postgresql://.',
+    );
+  }
   const name = secondAddress(url);
   if (name === null) return;
   throw new LockstepError(
