@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 
 import { mergeEvents, mergeTopologies } from '../../src/admin/core/merge.ts';
 import type { AgentView } from '../../src/admin/core/merge.ts';
-import type { ClusterEvent } from '../../src/model/topology.ts';
+import type { ClusterEvent, NodeTopology } from '../../src/model/topology.ts';
 import { clusterEvent, node, topology } from './admin-fixtures.ts';
 
 const QUIET_MS = 3000;
@@ -55,13 +55,51 @@ describe('mergeTopologies', () => {
   });
 
   test('with no agent left every node is unreachable and nothing about it is claimed', () => {
-    const merged = mergeTopologies([view({ isConnected: false })], 1500, QUIET_MS);
-    expect(merged?.leader).toBeNull();
-    expect(merged?.nodes.map((one) => [one.name, one.state, one.role, one.lagMs, one.sync])).toEqual([
-      ['n1', 'unreachable', 'unknown', null, false],
-      ['n2', 'unreachable', 'unknown', null, false],
-      ['n3', 'unreachable', 'unknown', null, false],
+    const known: Required<NodeTopology> = {
+      ...node('n4', { kind: 'delayed' }),
+      detail: 'cloning 42%',
+      timeline: 3,
+      lagBytes: 9,
+      lagMs: 8,
+      delayMs: 600_000,
+      besidesMs: 7,
+      unreceivedBytes: 6,
+      follows: 'n1',
+      voter: false,
+      postgresVersion: '18.1',
+      pendingRestart: ['max_connections'],
+    };
+    const views = [view({ topology: topology({ nodes: [node('n1'), known] }), isConnected: false })];
+    const merged = mergeTopologies(views, 1500, QUIET_MS);
+    expect(merged).toMatchObject({ leader: null, isFailoverReady: false, isSwitchoverReady: false });
+    expect(merged?.nodes.map(({ name, state, role }) => [name, state, role])).toEqual([
+      ['n1', 'unreachable', 'unknown'],
+      ['n4', 'unreachable', 'unknown'],
     ]);
+    // All that a node can have, so that one that is new has to be judged here.
+    expect(merged?.nodes[1]).toEqual({
+      name: 'n4',
+      role: 'unknown',
+      state: 'unreachable',
+      detail: null,
+      host: known.host,
+      port: known.port,
+      agentUrl: known.agentUrl,
+      timeline: null,
+      receivedLsn: null,
+      replayedLsn: null,
+      lagBytes: null,
+      lagMs: null,
+      sync: false,
+      kind: 'delayed',
+      follows: null,
+      delayMs: 600_000,
+      besidesMs: null,
+      unreceivedBytes: null,
+      voter: false,
+      postgresVersion: null,
+      pendingRestart: [],
+    });
   });
 });
 

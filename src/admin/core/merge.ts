@@ -28,7 +28,7 @@ export function mergeTopologies(
   return last === null ? null : withoutAgents(last.topology);
 }
 
-/** The same cluster as nobody can see it any more: nothing known but names, places and versions. */
+/** The same cluster as nobody can see it any more: nothing known but names, places and what each is set to be. */
 export function withoutAgents(topology: Topology): Topology {
   return {
     ...topology,
@@ -94,16 +94,29 @@ function runningCount(topology: Topology): number {
   return topology.nodes.filter((node) => node.state === 'running').length;
 }
 
-function unreachableNode(node: NodeTopology): NodeTopology {
+/** Each field by name: what is added to a node later must not be claimed of one that nobody sees. */
+function unreachableNode({ name, host, port, agentUrl, kind, delayMs, voter }: NodeTopology): NodeTopology {
   return {
-    ...node,
+    name,
+    host,
+    port,
+    agentUrl,
+    kind,
+    ...(delayMs === undefined ? {} : { delayMs }),
+    ...(voter === undefined ? {} : { voter }),
     role: 'unknown',
     state: 'unreachable',
     detail: null,
+    timeline: null,
     receivedLsn: null,
     replayedLsn: null,
     lagBytes: null,
     lagMs: null,
+    besidesMs: null,
+    unreceivedBytes: null,
     sync: false,
+    follows: null,
+    postgresVersion: null,
+    pendingRestart: [],
   };
 }
