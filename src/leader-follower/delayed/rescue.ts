@@ -226,19 +226,29 @@ export class Rescue {
     await this.#save({ phase: 'held' });
     if (!local.server.isRunning) return;
     await local.withClient((client) => client.query('SELECT pg_wal_replay_pause()'));
-    await local.changes.run(null, null, () => local.applySettings());
-    local.server.reload();
+    await this.#useReplay('held');
   }
 
   /** Nothing was replayed that would not have been: the delay simply goes on. */
   async #letGo(): Promise<void> {
+    const { local } = this.#options;
+    try {
+      await this.#useReplay('delayed');
+      if (local.server.isRunning)
+        await local.withClient((client) => client.query('SELECT pg_wal_replay_resume()'));
+    } catch (error) {
+      // It is still told to be on hold, and so has to be: a PostgreSQL that hangs would go on with its delay later.
+      await this.#useReplay('held').catch(() => undefined);
+      throw error;
+    }
+    await this.#end('goes on with its delay');
+  }
+
+  async #useReplay(kind: 'delayed' | 'held'): Promise<void> {
     const { local, delayed } = this.#options;
-    delayed.replay = { kind: 'delayed' };
+    delayed.replay = { kind };
     await local.changes.run(null, null, () => local.applySettings());
     local.server.reload();
-    if (local.server.isRunning)
-      await local.withClient((client) => client.query('SELECT pg_wal_replay_resume()'));
-    await this.#end('goes on with its delay');
   }
 
   async #roll(target: RescueTarget): Promise<void> {
