@@ -1,4 +1,5 @@
 // `npm test`: types, lint, format, then every vitest project. Arguments go to vitest, e.g. `npm test -- --project unit`.
+// `npm run check` is the first three alone, with what knip finds unused.
 // The last line is `N passed, N failed, N skipped`.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -17,8 +18,10 @@ ensureInstalled();
 const tools = `${root}node_modules/.bin`;
 const env = { ...environment, PATH: `${tools}:${process.env.PATH}`, NODE_OPTIONS: '' };
 const args = process.argv.slice(2);
+const isCheck = args[0] === '--check';
 if (needsCompat(args)) ensureCompatInstalled();
-if (!args.some((arg) => arg.startsWith('--project')) || args.join(' ').includes('integration')) ensureEtcd();
+const isAll = !isCheck && !args.some((arg) => arg.startsWith('--project'));
+if (isAll || args.join(' ').includes('integration')) ensureEtcd();
 
 /** Static checks count as tests: each passes or fails as a whole. */
 const checks = [
@@ -35,38 +38,42 @@ let passed = 0;
 let failed = 0;
 let skipped = 0;
 // At once, for formatting alone takes as long as the others and uses one core.
-if (args.length === 0)
+if (args.length === 0 || isCheck)
   await Promise.all(checks.map(([name, program, programArgs]) => check(name, program, programArgs)));
-// What agents load is kept only by a process that ends by itself, and the tests kill theirs.
-spawnSync(pinnedNode, [`${root}src/cli/main.ts`, '--help'], { cwd: root, env, stdio: 'ignore' });
-
-const folder = mkdtempSync(join(tmpdir(), 'lockstep-report-'));
-const report = join(folder, 'report.json');
-const vitest = spawnSync(
-  pinnedNode,
-  [
-    `${root}node_modules/vitest/vitest.mjs`,
-    'run',
-    '--reporter=default',
-    '--reporter=json',
-    `--outputFile.json=${report}`,
-    ...args,
-  ],
-  { cwd: root, env, stdio: 'inherit' },
-);
-try {
-  const result = JSON.parse(readFileSync(report, 'utf8'));
-  passed += result.numPassedTests;
-  failed += result.numFailedTests;
-  skipped += result.numPendingTests + result.numTodoTests;
-} catch {
-  failed++;
-}
-rmSync(folder, { recursive: true, force: true });
-// A file that cannot even be loaded has no failed test, but vitest's exit code tells.
-if (vitest.status !== 0 && failed === 0) failed = 1;
+if (!isCheck) runVitest();
 console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
 process.exitCode = failed === 0 ? 0 : 1;
+
+function runVitest() {
+  // What agents load is kept only by a process that ends by itself, and the tests kill theirs.
+  spawnSync(pinnedNode, [`${root}src/cli/main.ts`, '--help'], { cwd: root, env, stdio: 'ignore' });
+
+  const folder = mkdtempSync(join(tmpdir(), 'lockstep-report-'));
+  const report = join(folder, 'report.json');
+  const vitest = spawnSync(
+    pinnedNode,
+    [
+      `${root}node_modules/vitest/vitest.mjs`,
+      'run',
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${report}`,
+      ...args,
+    ],
+    { cwd: root, env, stdio: 'inherit' },
+  );
+  try {
+    const result = JSON.parse(readFileSync(report, 'utf8'));
+    passed += result.numPassedTests;
+    failed += result.numFailedTests;
+    skipped += result.numPendingTests + result.numTodoTests;
+  } catch {
+    failed++;
+  }
+  rmSync(folder, { recursive: true, force: true });
+  // A file that cannot even be loaded has no failed test, but vitest's exit code tells.
+  if (vitest.status !== 0 && failed === 0) failed = 1;
+}
 
 /** Type checks and lint read the compat tests too; a run of other projects alone does without. */
 function needsCompat(vitestArgs) {

@@ -56,6 +56,8 @@ const WITH_CIRCLES = ['leader-follower', 'multi-leader', 'leaderless', 'cli'];
 
 /** One idea a file. Tests, benches and examples may list a little more of it. */
 const maxLines = (file: string): number => (file.startsWith('src/') ? 400 : 450);
+/** How long agents wait for what: nothing in it acts. */
+const NUMBERS_ALONE = 'src/leader-follower/patience.ts';
 /** Somebody new finds the file by its name among these. */
 const MAX_FILES_IN_ROOM = 15;
 /** What a browser loads: one small file for each thing on the page. */
@@ -139,6 +141,20 @@ describe('the house is tidy', () => {
     expect(circlesOf(new Map(own.map((file) => [file, importsOf(file)])))).toEqual([]);
   });
 
+  it('lets what decides use nothing but what decides: types aside, a core imports no other file', () => {
+    const isPure = (file: string): boolean =>
+      /^src\/((.*\/)?core|model|consensus)\//.test(file) || file === NUMBERS_ALONE;
+    const wrong = sources.filter(isPure).flatMap((file) => {
+      const text = readFileSync(join(root, file), 'utf8').replaceAll(/^(import|export) type [^;]*;/gm, '');
+      return [...text.matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)]
+        .map((match) => relative(root, resolve(root, dirname(file), match[1] ?? '')))
+        .filter((target) => !isPure(target))
+        .map((target) => `${file} imports ${target}`)
+        .concat(text.includes('new Date()') ? [`${file} reads the clock`] : []);
+    });
+    expect(wrong).toEqual([]);
+  });
+
   it('has no circle of rooms', () => {
     const folders = Object.keys(ALLOWED).filter((room) => !WITH_CIRCLES.includes(room));
     expect(folders.flatMap((room) => circlesOf(importsOfRooms(`src/${room}`)))).toEqual([]);
@@ -180,6 +196,29 @@ describe('the house is tidy', () => {
         .map((target) => `${file} imports ${target}`),
     );
     expect(missing).toEqual([]);
+  });
+
+  it('names each invariant in the code that keeps it and in a test, and only files that are there', () => {
+    const page = readFileSync(join(root, 'docs/internals/invariants.md'), 'utf8');
+    const rows = page.split('\n').filter((line) => /^\| I\d/.test(line));
+    expect(rows.length).toBeGreaterThan(7);
+    const namedIn = (folder: string, number: string): boolean =>
+      sources.some(
+        (file) =>
+          file.startsWith(folder) &&
+          new RegExp(`\\b${number}\\b`).test(readFileSync(join(root, file), 'utf8')),
+      );
+    const wrong = rows.flatMap((row) => {
+      const number = /I\d\w?/.exec(row)?.[0] ?? '';
+      const paths = [...row.matchAll(/`((?:[\w-]+\/)+[\w.-]+\.ts)`/g)].map((match) => match[1] ?? '');
+      return [
+        ...['src/', 'test/']
+          .filter((folder) => !namedIn(folder, number))
+          .map((folder) => `${number} in ${folder}`),
+        ...paths.filter((path) => !sources.some((file) => file.endsWith(path))),
+      ];
+    });
+    expect(wrong).toEqual([]);
   });
 
   it('leaves nothing unfinished', () => {

@@ -129,7 +129,7 @@ const rowsOf = async (ids: Iterable<number>): Promise<number> =>
   (await admin.query('SELECT FROM item WHERE id = ANY ($1)', [[...ids]])).rowCount ?? 0;
 
 describe('with both followers stopped', () => {
-  it('no way of committing takes a cancelled wait for a success', async () => {
+  it('no way of committing takes a cancelled wait for a success (I4)', async () => {
     const pool = open({ durabilityTimeoutMs: 0, max: 20 });
     await using _ = await stopFollowers();
     const commits = await commitInEveryWay(pool, { durability: 'sync' });

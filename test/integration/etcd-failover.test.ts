@@ -44,7 +44,7 @@ describe.skipIf(ETCD === null)('a cluster coordinated by etcd (needs the program
     expect(writer.longestGapMs()).toBeLessThan(1_000);
   });
 
-  it('keeps its leader without etcd while all members answer, and stops when one does not', async () => {
+  it('keeps its leader without etcd while all members answer, and stops when one does not (I6)', async () => {
     await using etcd = await EtcdCluster.start({ members: 3 });
     await using cluster = await startTestCluster({
       coordination: { kind: 'etcd', endpoints: etcd.endpoints, prefix: '/lockstep/' },

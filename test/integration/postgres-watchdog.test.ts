@@ -16,7 +16,7 @@ const hasDeathSignal = existsSync('/usr/bin/setpriv');
 const mayBeRealTime = spawnSync('chrt', ['--fifo', '1', 'true']).status === 0;
 const binaries = await reachableBinaries(await findPostgres(), await resolveAccount());
 
-describe('the watchdog', () => {
+describe('the watchdog (I8)', () => {
   it('ends PostgreSQL with its busy backends when the agent is killed', async () => {
     await using agent = await AgentProcess.start(60_000);
     const client = await agent.connect();

@@ -81,7 +81,11 @@ const table: readonly (readonly [string, Partial<View>, readonly string[]])[] = 
     },
     [],
   ],
-  ['a stopped node starts', { local: { kind: 'stopped' } }, ['start reason=a node starts as a follower']],
+  [
+    'a stopped node starts (I7)',
+    { local: { kind: 'stopped' } },
+    ['start reason=a node starts as a follower'],
+  ],
   [
     'an expired lease calls for a campaign',
     expired,

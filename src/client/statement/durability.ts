@@ -50,7 +50,7 @@ export function mayWaitForFollowers(level: SynchronousCommit | null): boolean {
 /**
  * Runs an exchange that may commit, and bounds its wait for followers. When the time is up the server is
  * asked what the commit waits for: in `SyncRep` it is applied on the leader, so the caller is told so and
- * the connection is given up. It is never cancelled, since PostgreSQL would then report success. Anything
+ * the connection is given up. It is never cancelled, since PostgreSQL would then report success (I4). Anything
  * else (a long statement, a lock) goes on. `finish` gets null when the wait was given up.
  * Source: PostgreSQL documentation, "Synchronous Replication", and table "Wait Events of Type IPC".
  */

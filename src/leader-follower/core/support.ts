@@ -104,7 +104,7 @@ export interface RightLimits {
   readonly failsafeUntilMs: number;
 }
 
-/** When PostgreSQL must be frozen, and when it must be gone. */
+/** When PostgreSQL must be frozen, and when it must be gone: what it acknowledges in between may be lost, if asynchronous (I2b). */
 export interface RightDeadlines {
   /** Past this, another may lead: nothing may be acknowledged. It may go on when the limits are moved in time. */
   readonly freezeAtMs: number;

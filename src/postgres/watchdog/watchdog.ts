@@ -1,5 +1,5 @@
 /**
- * The process between an agent and its PostgreSQL, so that the database never outlives the right to write:
+ * The process between an agent and its PostgreSQL, so that the database never outlives the right to write (I8):
  * it freezes PostgreSQL at one deadline that the agent gave last and lets it go on when that is moved, kills
  * it at the other, and at once when the agent is gone. It does so also when the agent hangs or is suspended.
  * Lines on standard input: `{"deadlines": {"freezeAtMs", "killAtMs"} | null}` on the monotonic clock of the
