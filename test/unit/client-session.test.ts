@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { UnconfirmedWrite } from '../../src/client/cluster/core/lost-write.ts';
 import type { SynchronousCommit } from '../../src/model/durability.ts';
-import { decideFreshness, endOfLastRecord, UNREACHED_LSN } from '../../src/client/session/core/session.ts';
+import {
+  decideFreshness,
+  endOfLastRecord,
+  judgeUnproven,
+  UNREACHED_LSN,
+} from '../../src/client/session/core/session.ts';
 import { advanceWatermark } from '../../src/client/cluster/core/watermark.ts';
 import { readFollowerAnswer, readLeaderAnswer } from '../../src/client/session/gate.ts';
 import { asksLeader, learnFromLeader, learnFromRefusal } from '../../src/client/session/leader-answers.ts';
@@ -21,6 +26,17 @@ const at = (
   observedAtMs,
 });
 const segment = 16 * 1024 * 1024;
+
+describe('judgeUnproven', () => {
+  it.each([
+    ['is true of a log that went past it', '3-0/200', 3, '0/200', 'true'],
+    ['is false of one that ends before it', '3-0/200', 3, '0/1FF', 'false'],
+    ['stays open by a former leader, on an older timeline', '3-0/200', 2, '0/900', 'open'],
+    ['is true by a later leader, which had all of it to become one', '2-0/200', 3, '0/1', 'true'],
+  ])('what a session is said to have seen %s', (_, seen, timeline, end, expected) => {
+    expect(judgeUnproven(parseToken(seen), timeline, parseLsn(end))).toBe(expected);
+  });
+});
 
 describe('decideFreshness', () => {
   it('needs no check without a token, or at or past it', () => {

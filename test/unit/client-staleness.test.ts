@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { addSample } from '../../src/client/cluster/core/freshness-clock.ts';
+import { addSample, seenBefore } from '../../src/client/cluster/core/freshness-clock.ts';
 import type { LeaderSample } from '../../src/client/cluster/core/freshness-clock.ts';
 import { createRouteTable, decideRoute } from '../../src/client/route/core/route.ts';
 import type { Leadership, Probe } from '../../src/client/cluster/core/leadership.ts';
@@ -131,5 +131,24 @@ describe('bounded staleness', () => {
     world.nowMs += 200;
     expect(world.read(250)).toBe('follower');
     expect(world.read(100)).toBe('leader');
+  });
+});
+
+describe('a position that the log surely had before', () => {
+  const samples = [
+    { lsn: 100n as Lsn, askedAtMs: 0 },
+    { lsn: 200n as Lsn, askedAtMs: 250 },
+    { lsn: 300n as Lsn, askedAtMs: 500 },
+  ];
+
+  it.each([
+    ['is none where nothing was asked', [], 300, null],
+    ['is none of the only answer, which may have come later', samples.slice(0, 1), 300, null],
+    ['is the answer before the last question, which may have been answered later', samples, 600, 200n],
+    ['is the same at the very moment of the question', samples, 500, 200n],
+    ['is an older one before that', samples, 499, 100n],
+    ['is none before the second question', samples, 249, null],
+  ])('%s', (_, seen, atMs, expected) => {
+    expect(seenBefore(seen, atMs)).toBe(expected);
   });
 });

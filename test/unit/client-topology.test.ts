@@ -208,6 +208,34 @@ describe('viewNodes', () => {
     expect(view.map(({ freshAsOfMs }) => freshAsOfMs)).toEqual([null, 200, 100, null, null]);
   });
 
+  it('dates nothing that a follower shows whose timeline is not proven to be the leader’s', () => {
+    const samples = [{ lsn: parseLsn('0/10'), askedAtMs: 100 }];
+    const freshOf = (timeline: number, followers: readonly Probe[]): readonly (number | null)[] => {
+      const nodes = probes(leader(timeline), ...followers);
+      const view = viewNodes(decide(NO_LEADERSHIP, nodes), nodes, samples);
+      return view.slice(1).map(({ freshAsOfMs }) => freshAsOfMs);
+    };
+    expect(freshOf(2, [follower(null, '0/20'), follower(2, '0/20')])).toEqual([null, 100]);
+    // Before the first failover there is one timeline alone, where a service hides them too.
+    expect(freshOf(1, [follower(null, '0/20')])).toEqual([100]);
+  });
+
+  it('measures lag against what was received while the leader is not promoted yet', () => {
+    const coming: Probe = {
+      kind: 'up',
+      isInRecovery: true,
+      server: null,
+      timeline: 1,
+      lsn: parseLsn('0/10'),
+      receivedLsn: parseLsn('0/30'),
+    };
+    const view = viewNodes(
+      { ...NO_LEADERSHIP, leader: 'n1', timeline: 1 },
+      probes(coming, follower(1, '0/20')),
+    );
+    expect(view[1]?.lagBytes).toBe(16);
+  });
+
   it('measures lag against the leader, and without one against what was received', () => {
     const nodes = probes(leader(1, '0/5000000'), follower(1, '0/4FFFFF0'), down);
     const view = viewNodes(decide(NO_LEADERSHIP, nodes), nodes);

@@ -86,6 +86,20 @@ describe('the data of two nodes', () => {
   });
 });
 
+describe('the data of two that were promoted side by side', () => {
+  it('is newer with the later number where their ways part, whatever came after', () => {
+    const on = (...timelines: readonly number[]): Position => {
+      const [timeline = 1, ...before] = timelines.toReversed();
+      const ancestors = before
+        .toReversed()
+        .map((number) => ({ timeline: parseTimeline(number), forkedAt: 10n as Lsn }));
+      return { history: { timeline: parseTimeline(timeline), ancestors }, receivedLsn: 50n as Lsn };
+    };
+    expect(comparePositions(on(1, 3), on(1, 2))).toBeGreaterThan(0);
+    expect(comparePositions(on(1, 3), on(1, 2, 4))).toBeGreaterThan(0);
+  });
+});
+
 describe('ranking by merit', () => {
   it('is one order, whatever order the candidates come in', () => {
     fc.assert(

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { judgeRoom } from '../../src/leader-follower/local/core/room-alarm.ts';
 import {
@@ -177,6 +179,57 @@ describe('the metrics of a node', () => {
     const types = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
     expect(new Set(types).size).toBe(types.length);
     for (const [, name] of text.matchAll(/^([a-z_]+)\{/gm)) expect(types).toContain(name);
+  });
+
+  it('have the value that was measured, each another one, and are those that the docs name', () => {
+    const measured = {
+      ...sources,
+      status: status({ receivedLsn: '0/10', replayedLsn: '0/8' }),
+      topology: topology({
+        leader: null,
+        term: 7,
+        isFailoverReady: true,
+        isSwitchoverReady: false,
+        nodes: [node('n1', { state: 'stopped' }), node('n2', { lagBytes: 11, lagMs: 1_300, sync: true })],
+        maintenance: null,
+        syncPolicy: { followers: 2, degradeAfterMs: 3_000, isDegraded: true, confirmedBy: 4, waitsFor: [] },
+      }),
+    };
+    const lines = renderMetrics(measured).matchAll(/^(\w+)\{cluster="\w+",node="n2",?(.*)\} (\S+)$/gm);
+    const told = [...lines].map(([, name, labels, value]) => `${name}{${labels}} ${value}`);
+    expect(told).toEqual([
+      'lockstep_leader{} 0',
+      'lockstep_follower_streaming{} 1',
+      'lockstep_follower_synchronous{} 1',
+      'lockstep_postgres_running{} 1',
+      'lockstep_timeline{} 1',
+      'lockstep_received_lsn_bytes{} 16',
+      'lockstep_replayed_lsn_bytes{} 8',
+      'lockstep_lag_bytes{} 11',
+      'lockstep_lag_seconds{} 1.3',
+      'lockstep_vote_counts{} 1',
+      `lockstep_disk_free_bytes{} ${900 * MB}`,
+      'lockstep_disk_fsync_seconds{} 0.0025',
+      'lockstep_restart_pending_settings{} 1',
+      'lockstep_cluster_has_leader{} 0',
+      'lockstep_cluster_term{} 7',
+      'lockstep_cluster_sync_degraded{} 1',
+      'lockstep_cluster_sync_confirmed_by{} 4',
+      'lockstep_cluster_sync_waiting{} 0',
+      'lockstep_cluster_failover_ready{} 1',
+      'lockstep_cluster_paused{} 0',
+      'lockstep_cluster_node_up{peer="n1"} 0',
+      'lockstep_cluster_node_up{peer="n2"} 1',
+      'lockstep_events_total{kind="elected"} 2',
+      'lockstep_postgres_info{version="17.4"} 1',
+      'process_resident_memory_bytes{} 5',
+      'process_cpu_seconds_total{} 0.5',
+    ]);
+    const page = readFileSync(join(import.meta.dirname, '../../docs/observability.md'), 'utf8');
+    const paragraph = /^`\/metrics` has, of this node:[^]*?\n\n/m.exec(page)?.[0] ?? '';
+    const named = (text: string): string[] =>
+      [...new Set([...text.matchAll(/\b(?:lockstep|process)_\w+/g)].map(([name]) => name))].sort();
+    expect(named(paragraph)).toEqual(named(told.join(' ')));
   });
 
   it('leave out what is not known', () => {

@@ -43,6 +43,18 @@ const usual = {
   nodes: [n1],
 };
 
+describe('where the leader’s history left older timelines', () => {
+  it('is told of the newest sixteen, and while somebody leads', () => {
+    const ancestors = Array.from({ length: 17 }, (_, index) => ({
+      timeline: index + 1,
+      forkedAt: `0/${index + 1}000`,
+    }));
+    const leads = { ...n1, timeline: 18, ancestors };
+    expect(buildTopology({ ...usual, nodes: [leads] }).forks).toEqual(ancestors.slice(1));
+    expect(buildTopology({ ...usual, nodes: [leads], isLeaseExpired: true }).forks).toEqual([]);
+  });
+});
+
 describe('who leads', () => {
   it.each([
     ['the holder that serves', usual, 'n1'],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Cell } from '../../src/leaderless/core/cells.ts';
-import { isForgettable, isForgotten, isTooLate } from '../../src/leaderless/core/collecting.ts';
+import { confirmedBy, isForgettable, isForgotten, isTooLate } from '../../src/leaderless/core/collecting.ts';
 import { hlcOfMs } from '../../src/leaderless/core/hlc.ts';
 
 const TEN = hlcOfMs(10_000);
@@ -52,5 +52,11 @@ describe('a cell that comes', () => {
     ['pieces put in after it', tally(2, 0, TEN + 1), undefined, false],
   ])('too late or not: %s', (_, cell, known, expected) => {
     expect(isTooLate(cell, known, TEN)).toBe(expected);
+  });
+});
+
+describe('what all the others have seen', () => {
+  it('is what the last of them has', () => {
+    expect(confirmedBy([9, 3, 7])).toBe(3);
   });
 });

@@ -111,6 +111,10 @@ describe('a row', () => {
     expect(judgeTombstone(at(5), passedBy, 5, 0)).toBe('keep');
     expect(judgeTombstone(at(5), { ...passedBy, committedUs: 6 }, 9, 0)).toBe('forget');
     expect(judgeTombstone(at(5), { kind: 'missing', tombstone: null }, 9, 0)).toBe('forget');
+    // Settled: its version is not known any more, and its recorded time says enough.
+    const settled = { ...passedBy, isApplied: true } as const;
+    expect(judgeTombstone(at(5), settled, 9, 0)).toBe('delete-row');
+    expect(judgeTombstone(at(5), { ...settled, committedUs: 5 }, 9, 0)).toBe('forget');
   });
 
   it('takes a unique value only from older ones', () => {
