@@ -85,7 +85,9 @@ export class Quorum {
     this.#roster = roster;
     this.#runtime = runtime;
     this.#hints = new Hints(roster, runtime);
-    this.#catchUp = new CatchUp(roster, runtime, settings.catchUpEveryMs);
+    this.#expiry = new Expiry(roster, runtime, settings.maxClockAheadMs);
+    // Keys that are written again and again are named often: each pair of servers would look up all those names.
+    this.#catchUp = new CatchUp(roster, runtime, settings.catchUpEveryMs, () => this.#expiry.trim());
     this.#collector = new Collector(roster, runtime, this.#catchUp, {
       keepMs: settings.keepDeletedMs,
       everyMs: Math.max(settings.catchUpEveryMs, settings.keepDeletedMs / 6),
@@ -104,7 +106,6 @@ export class Quorum {
       maxClockAheadMs: settings.maxClockAheadMs,
       closing: this.#closing.signal,
     };
-    this.#expiry = new Expiry(roster, runtime, settings.maxClockAheadMs);
     this.#hints.start();
     this.#catchUp.start();
     this.#expiry.start();

@@ -22,13 +22,21 @@ export class CatchUp {
   readonly #roster: Roster;
   readonly #runtime: Runtime;
   readonly #everyMs: number;
+  readonly #prepare: () => Promise<void>;
   readonly #wasUp = new Map<KnownNode, boolean>();
   #lastMs: number;
   #isClosed = false;
   #cancel: () => void = () => undefined;
   readonly counts: { compared: number; brought: number } = { compared: 0, brought: 0 };
 
-  constructor(roster: Roster, runtime: Runtime, everyMs: number) {
+  /** `prepare`: makes less of what there is to look through; awaited now and then, before all are looked at. */
+  constructor(
+    roster: Roster,
+    runtime: Runtime,
+    everyMs: number,
+    prepare: () => Promise<void> = () => Promise.resolve(),
+  ) {
+    this.#prepare = prepare;
     this.#roster = roster;
     this.#runtime = runtime;
     this.#everyMs = everyMs;
@@ -52,7 +60,10 @@ export class CatchUp {
   async #look(): Promise<void> {
     const nowMs = this.#runtime.monotonicMs();
     const isDue = nowMs - this.#lastMs >= this.#everyMs;
-    if (isDue) this.#lastMs = nowMs;
+    if (isDue) {
+      this.#lastMs = nowMs;
+      await this.#prepare();
+    }
     for (const target of this.#roster.nodes) {
       const { isUp } = target.queue;
       const isBack = isUp && this.#wasUp.get(target) === false;

@@ -23,6 +23,7 @@ export class Expiry {
   readonly #runtime: Runtime;
   readonly #marginMs: number;
   readonly #trimmings = new Map<NodeQueue, Trimming>();
+  #trimming: Promise<void> | null = null;
   #isClosed = false;
   #cancel: () => void = () => undefined;
   purged = 0;
@@ -71,6 +72,11 @@ export class Expiry {
 
   /** Takes out what no register is found by any more, where its change is looked up, at the nodes that can be reached. */
   async trim(): Promise<void> {
+    this.#trimming ??= this.#trimAll().finally(() => (this.#trimming = null));
+    await this.#trimming;
+  }
+
+  async #trimAll(): Promise<void> {
     const { queues } = this.#roster;
     for (const node of this.#trimmings.keys()) if (!queues.includes(node)) this.#trimmings.delete(node);
     await Promise.all(queues.filter(({ isUp }) => isUp).map((node) => this.#trimAt(node)));
