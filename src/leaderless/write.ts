@@ -101,6 +101,8 @@ export class Write {
 
   start(): void {
     const { roster, runtime } = this.#context;
+    // Once for all nodes: each sorts them anyway, and is soon done with what is sorted.
+    this.#cells.sort((a, b) => (a.key < b.key ? -1 : Number(a.key > b.key)));
     this.#cancelDeadline = runtime.after(this.#aim.deadlineMs, () => this.#giveUp());
     for (const node of roster.queues) this.#send(node);
   }

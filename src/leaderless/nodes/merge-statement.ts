@@ -9,7 +9,18 @@ type RegisterCell = Extract<Cell, { store: 'registers' }>;
 type TallyCell = Extract<Cell, { store: 'tallies' }>;
 
 const SCHEMA = 'lockstep_leaderless';
+const MERGE_VALUES = `SELECT ${SCHEMA}.merge_values($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`;
 const DONE: NodeReply = { kind: 'done' };
+
+/** The part of a statement that is the same at every node. */
+interface Encoded {
+  readonly name: string;
+  readonly text: string;
+  readonly columns: readonly unknown[];
+}
+
+/** A request goes to every node: it is encoded for the first one, and kept as long as itself. */
+const encodedRequests = new WeakMap<MergeRequest, Encoded>();
 
 /** One statement that joins the cells of all these requests into what a node has. */
 export function mergeStatement(
@@ -18,20 +29,23 @@ export function mergeStatement(
   epoch: number,
   maxAheadMs: number,
 ): Statement {
-  const cells = distinctCells(requests);
-  const isRepair = requests[0]?.isRepair === true;
-  const decode = (): readonly NodeReply[] => Array.from(requests, () => DONE);
+  const [first] = requests;
+  const isAlone = first !== undefined && requests.length === 1;
+  const known = isAlone ? encodedRequests.get(first) : undefined;
+  const encoded = known ?? encode(distinctCells(requests), store);
+  if (isAlone && known === undefined) encodedRequests.set(first, encoded);
+  return {
+    name: encoded.name,
+    text: encoded.text,
+    values: [epoch, maxAheadMs, first?.isRepair === true, ...encoded.columns],
+    decode: () => Array.from(requests, () => DONE),
+  };
+}
+
+function encode(cells: readonly Cell[], store: Store): Encoded {
   if (store === 'registers') {
-    const registers = cells as readonly RegisterCell[];
-    const values = valueParameters(registers);
-    if (values !== null) {
-      return {
-        name: 'lockstep_merge_values',
-        text: `SELECT ${SCHEMA}.merge_values($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-        values: [epoch, maxAheadMs, isRepair, ...values],
-        decode,
-      };
-    }
+    const columns = valueParameters(cells as readonly RegisterCell[]);
+    if (columns !== null) return { name: 'lockstep_merge_values', text: MERGE_VALUES, columns };
   }
   const columns =
     store === 'registers'
@@ -40,8 +54,7 @@ export function mergeStatement(
   return {
     name: `lockstep_merge_${store}`,
     text: `SELECT ${SCHEMA}.merge_${store}($1, $2, $3, ${columns.map((_, index) => `$${index + 4}`).join(', ')})`,
-    values: [epoch, maxAheadMs, isRepair, ...columns],
-    decode,
+    columns,
   };
 }
 
