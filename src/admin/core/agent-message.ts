@@ -6,6 +6,9 @@ import type { ClusterChange } from '../source.ts';
 
 const LSN = z.string().regex(/^[0-9A-Fa-f]{1,8}\/[0-9A-Fa-f]{1,8}$/);
 
+/** Every field, also those that older agents leave out: one that is new must not come through unchecked. */
+type Fields<T> = { readonly [Name in keyof Required<T>]: z.ZodType };
+
 const NODE: z.ZodType<NodeTopology> = z.looseObject({
   name: z.string(),
   role: z.enum(['leader', 'follower', 'unknown']),
@@ -28,7 +31,7 @@ const NODE: z.ZodType<NodeTopology> = z.looseObject({
   besidesMs: z.number().nullable().exactOptional(),
   unreceivedBytes: z.number().nullable().exactOptional(),
   voter: z.boolean().exactOptional(),
-});
+} satisfies Fields<NodeTopology>);
 
 const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
   cluster: z.string(),
@@ -54,7 +57,7 @@ const TOPOLOGY: z.ZodType<Topology> = z.looseObject({
     })
     .exactOptional(),
   nodes: z.array(NODE).max(1000),
-});
+} satisfies Fields<Topology>);
 
 const EVENT: z.ZodType<ClusterEvent> = z.looseObject({
   at: z.number(),
@@ -79,7 +82,7 @@ const EVENT: z.ZodType<ClusterEvent> = z.looseObject({
     'error',
   ]),
   message: z.string(),
-});
+} satisfies Fields<ClusterEvent>);
 
 /** What an agent's message says; null for names that are not known here and for data that does not fit the model. */
 export function parseAgentMessage(message: Pick<SignedEvent, 'event' | 'data'>): ClusterChange | null {
