@@ -9,6 +9,7 @@ import { CopyBoth } from '../wire/raw/copy-both.ts';
 import { Assembler } from './core/assembler.ts';
 import type { TransactionPart } from './core/change.ts';
 import { checkTimeline, connectToLeader, readServerVersion } from './endpoints.ts';
+import { pauseAfterRead } from './core/read-pause.ts';
 import { startCommand } from './core/start-command.ts';
 import { recordsOf } from './spool/spool.ts';
 import { spoolFailure, StreamedTransactions } from './spool/streamed-transactions.ts';
@@ -20,9 +21,6 @@ const WAL_DATA_HEADER_BYTES = 25;
 const POSTGRES_EPOCH_MS = 946_684_800_000;
 /** Well below the shortest wal_sender_timeout in use, and often enough to let the server recycle its log. */
 const STATUS_EVERY_MS = 1_000;
-/** Reading on every packet costs a processor more than the packets' content. */
-const COALESCE_MS = 1;
-const SMALL_READ_BYTES = 16_384;
 const PART_BYTES = 262_144;
 const MAX_SPOOL_BYTES = 64 * 1_073_741_824;
 const SLOT_IS_BUSY = '55006';
@@ -160,10 +158,7 @@ export class ChangeStream {
         startCommand({ ...options, streamsLarge: streamsLarge(options) }, version),
         {
           onData: (buffer, start, end) => stream.#receive(buffer, start, end),
-          // Where more waits it is read at once; where not, what comes in the next moment is waited for.
-          onRead: (bytes) => {
-            if (bytes < SMALL_READ_BYTES && stream.#holds.size === 0) stream.#coalesce();
-          },
+          onRead: (bytes) => stream.#afterRead(bytes),
           onEnd: (error) => stream.#end(error),
         },
       );
@@ -330,9 +325,13 @@ export class ChangeStream {
   }
 
   /** Lets what arrives in the next moment be read at once. */
-  #coalesce(): void {
+  #afterRead(bytes: number): void {
+    if (this.#holds.size > 0) return;
+    const isInStretch = this.#streamed?.isInStretch === true;
+    const pauseMs = pauseAfterRead({ bytes, waitingBytes: this.#copy?.waitingBytes ?? 0, isInStretch });
+    if (pauseMs === null) return;
     this.#hold('moment');
-    setTimeout(() => this.#release('moment'), COALESCE_MS);
+    setTimeout(() => this.#release('moment'), pauseMs);
   }
 
   #hold(why: Hold): void {

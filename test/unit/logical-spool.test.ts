@@ -116,6 +116,10 @@ describe('what is kept of a transaction in progress', () => {
       push('I', xid, Buffer.alloc(bytes));
       push('E');
     };
+    push('S', 1, Buffer.from([1]));
+    expect(streamed.isInStretch).toBe(true);
+    push('E');
+    expect(streamed.isInStretch).toBe(false);
     add(1, 400);
     add(2, 400);
     push('A', 1, 1);

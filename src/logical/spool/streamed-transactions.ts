@@ -51,6 +51,11 @@ export class StreamedTransactions {
     this.#options = options;
   }
 
+  /** A stretch has begun and not ended. */
+  get isInStretch(): boolean {
+    return this.#current !== null;
+  }
+
   /**
    * Takes a message if it is about a transaction in progress: `kept`, or the commit of one. Null: it is a message like
    * any other. Throws RangeError for what no server sends.

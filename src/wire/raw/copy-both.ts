@@ -58,6 +58,11 @@ export class CopyBoth {
     });
   }
 
+  /** Bytes that have been read and not handed on: what came after {@link pause}, which is handed on piece by piece. */
+  get waitingBytes(): number {
+    return this.#wire.waitingBytes;
+  }
+
   /** Sends one message to the server. */
   send(payload: Buffer): void {
     this.#wire.write(encodeMessage('d', [payload]));

@@ -117,6 +117,11 @@ export class WireTakeover {
     return this.#stream.writableLength;
   }
 
+  /** Bytes that were received while it was paused and have not been handled. */
+  get waitingBytes(): number {
+    return this.#stream.readableLength;
+  }
+
   /** False once more waits for the network than it should; `onceDrained` tells when it is gone. */
   write(bytes: Buffer): boolean {
     return this.isOpen ? this.#stream.write(bytes) : false;
