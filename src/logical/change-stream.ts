@@ -327,8 +327,8 @@ export class ChangeStream {
   /** Lets what arrives in the next moment be read at once. */
   #afterRead(bytes: number): void {
     if (this.#holds.size > 0) return;
-    const isInStretch = this.#streamed?.isInStretch === true;
-    const pauseMs = pauseAfterRead({ bytes, waitingBytes: this.#copy?.waitingBytes ?? 0, isInStretch });
+    const isInLarge = this.#streamed?.isInStretch === true || this.#assembler.isInLarge;
+    const pauseMs = pauseAfterRead({ bytes, waitingBytes: this.#copy?.waitingBytes ?? 0, isInLarge });
     if (pauseMs === null) return;
     this.#hold('moment');
     setTimeout(() => this.#release('moment'), pauseMs);

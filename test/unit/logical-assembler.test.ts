@@ -100,6 +100,16 @@ describe('transactions out of messages', () => {
     ]);
   });
 
+  it('are known to be large from their first part to their end', () => {
+    const { assembler } = run([begin, relation, insert('1', 'a')], { partBytes: 40 });
+    expect(assembler.isInLarge).toBe(false);
+    const more = insert('2', 'b'.repeat(40));
+    expect(assembler.push(more, 0, more.length)?.isLast).toBe(false);
+    expect(assembler.isInLarge).toBe(true);
+    assembler.push(commit, 0, commit.length);
+    expect(assembler.isInLarge).toBe(false);
+  });
+
   it('keep one description of a table that is described again', () => {
     const { parts } = run([begin, relation, insert('1', 'a'), relation, insert('2', 'b'), commit]);
     const [first, second] = parts[0]?.changes ?? [];

@@ -6,20 +6,18 @@ const MUCH = 65_536;
 
 describe('what follows a read of the stream', () => {
   it('is a pause where little was read, so that packets are read together', () => {
-    expect(pauseAfterRead({ bytes: PACKET, waitingBytes: 0, isInStretch: false })).toBeGreaterThan(0);
-    expect(pauseAfterRead({ bytes: MUCH, waitingBytes: 0, isInStretch: false })).toBeNull();
-    expect(pauseAfterRead({ bytes: MUCH, waitingBytes: 0, isInStretch: true })).toBeNull();
+    expect(pauseAfterRead({ bytes: PACKET, waitingBytes: 0, isInLarge: false })).toBeGreaterThan(0);
+    expect(pauseAfterRead({ bytes: MUCH, waitingBytes: 0, isInLarge: false })).toBeNull();
+    expect(pauseAfterRead({ bytes: MUCH, waitingBytes: 0, isInLarge: true })).toBeNull();
   });
 
-  it('is no pause within a stretch while what came during the last one is handed on in pieces', () => {
+  it('is no pause amid a large transaction while what came during the last one is handed on in pieces', () => {
     for (let waitingBytes = MUCH - PACKET; waitingBytes > 0; waitingBytes -= PACKET)
-      expect(pauseAfterRead({ bytes: PACKET, waitingBytes, isInStretch: true })).toBeNull();
+      expect(pauseAfterRead({ bytes: PACKET, waitingBytes, isInLarge: true })).toBeNull();
   });
 
-  it('is a longer pause within a stretch, for which nobody waits', () => {
-    const before = pauseAfterRead({ bytes: PACKET, waitingBytes: 0, isInStretch: false });
-    expect(pauseAfterRead({ bytes: PACKET, waitingBytes: 0, isInStretch: true })).toBeGreaterThan(
-      before ?? 0,
-    );
+  it('is a longer pause amid a large transaction, for which nobody waits', () => {
+    const before = pauseAfterRead({ bytes: PACKET, waitingBytes: 0, isInLarge: false });
+    expect(pauseAfterRead({ bytes: PACKET, waitingBytes: 0, isInLarge: true })).toBeGreaterThan(before ?? 0);
   });
 });

@@ -56,6 +56,11 @@ export class Assembler {
     return this.#head !== null;
   }
 
+  /** Whether a transaction has begun and not ended of which a part was given. */
+  get isInLarge(): boolean {
+    return this.#head !== null && !this.#isFirst;
+  }
+
   /** Takes one message; gives a part when one is complete. Throws RangeError for what no server sends. */
   push(buffer: Buffer, start: number, end: number): TransactionPart | null {
     switch (buffer[start] as number) {
