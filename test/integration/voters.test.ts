@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -8,6 +10,9 @@ import { ETCD, EtcdCluster } from './etcd-cluster.ts';
 import { until } from './fixture.ts';
 import { expectWritesToOutlive, giveNewVote } from './missing-vote.ts';
 import { missing, onLeader, Writer } from './numbered-writes.ts';
+
+const run = promisify(execFile);
+const main = join(import.meta.dirname, '../../src/cli/main.ts');
 
 /** More than any first writer gets to. */
 const LATER_ROWS = 1_000_000;
@@ -137,6 +142,19 @@ describe('voters that change while an app writes', () => {
     const [first = '', second = ''] = await others(cluster);
     await expect(cluster.revokeVote(leader)).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
     await expect(cluster.grantVote(first)).rejects.toThrow(`${first} votes already`);
+    await cluster.setPolicy({ followers: 2, degradeAfterMs: null });
+    const removal = run(process.execPath, [
+      main,
+      'node',
+      'remove',
+      first,
+      '--force',
+      '--state',
+      cluster.folder,
+    ]);
+    await expect(removal).rejects.toThrow('Synchronous commits wait for 2 followers');
+    expect(votersOf(await cluster.status())).toHaveLength(3);
+    await cluster.setPolicy({ followers: 1, degradeAfterMs: null });
     await cluster.kill(first);
     // The two that would be left would both have to agree.
     await expect(cluster.revokeVote(second)).rejects.toThrow(`${first} does not answer`);

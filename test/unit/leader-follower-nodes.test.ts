@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { ClusterState, ListedNode } from '../../src/leader-follower/core/cluster-state.ts';
 import {
   addNode,
+  checkRemoval,
   leaveNode,
   nodesThatLeft,
   presentNodes,
@@ -105,6 +106,9 @@ describe('the nodes of a cluster', () => {
     const two = { ...withFourth, sync: { required: 2, members: [n2, n4] } };
     expect(() => leaveNode(seed.slice(0, 2), two, 'n4', n1)).toThrow('without n4 there would be 1');
     expect(leaveNode(seed, two, 'n4', n1).nodes).toEqual([{ ...listed(n4, 4), isLeaving: true }]);
+    // A voter is told so before it gives up its vote for nothing.
+    expect(() => checkRemoval(seed.slice(0, 2), two, 'n2', n1)).toThrow('without n2 there would be 1');
+    expect(checkRemoval(seed, two, 'n2', n1)).toMatchObject({ name: n2, voter: true });
     // Down to one, commits wait for nobody, as in any cluster of one.
     expect(leaveNode(seed.slice(0, 1), withFourth, 'n4', n1).nodes).toHaveLength(1);
   });

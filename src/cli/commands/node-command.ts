@@ -262,7 +262,7 @@ async function removeNode(name: string, place: ClusterPlace, isForced: boolean):
   const obstacle = isForced ? null : await whyStays(config, name);
   if (obstacle !== null) throw new LockstepError('CONFIG_INVALID', obstacle);
   if (config.nodes.find((node) => node.name === name)?.voter === true)
-    await changeNodes(config, { kind: 'revoke-vote', name });
+    await changeNodes(config, { kind: 'revoke-vote', name, isToBeRemoved: true });
   if (config.nodes.find((node) => node.name === name)?.isLeaving !== true)
     await changeNodes(config, { kind: 'remove', name });
   const deadline = performance.now() + REMOVE_TIMEOUT_MS;

@@ -9,7 +9,7 @@ import type { ClusterConfig } from '../config/config.ts';
 import type { OpenCoordination } from '../config/coordination.ts';
 import type { ClusterState, ListedNode, SyncPolicy } from '../core/cluster-state.ts';
 import { hostSchema, portSchema } from '../config/node-schema.ts';
-import { addNode, leaveNode, nodesThatLeft, withoutNodes } from './core/node-list.ts';
+import { addNode, checkRemoval, leaveNode, nodesThatLeft, withoutNodes } from './core/node-list.ts';
 import { grantVote, revokeVote, voterSetOf } from './core/voter-changes.ts';
 import type { VoteReport } from './core/voter-changes.ts';
 import { countedOthers } from '../core/sync-policy.ts';
@@ -24,7 +24,9 @@ import type { NodeStatus } from '../report/status.ts';
 /** What `POST /v1/nodes` takes. */
 export type NodeCommand =
   | { readonly kind: 'add'; readonly node: ListedNode }
-  | { readonly kind: 'remove' | 'grant-vote' | 'revoke-vote'; readonly name: string }
+  | { readonly kind: 'remove' | 'grant-vote'; readonly name: string }
+  /** With `isToBeRemoved` it keeps its vote where it could not be removed then. */
+  | { readonly kind: 'revoke-vote'; readonly name: string; readonly isToBeRemoved?: boolean | undefined }
   | { readonly kind: 'policy'; readonly policy: SyncPolicy };
 
 const schema: z.ZodType<NodeCommand> = z.discriminatedUnion('kind', [
@@ -50,7 +52,12 @@ const schema: z.ZodType<NodeCommand> = z.discriminatedUnion('kind', [
       degradeAfterMs: z.int().min(500).max(86_400_000).nullable(),
     }),
   }),
-  z.strictObject({ kind: z.enum(['remove', 'grant-vote', 'revoke-vote']), name: z.string().max(100) }),
+  z.strictObject({ kind: z.enum(['remove', 'grant-vote']), name: z.string().max(100) }),
+  z.strictObject({
+    kind: z.literal('revoke-vote'),
+    name: z.string().max(100),
+    isToBeRemoved: z.boolean().optional(),
+  }),
 ]);
 
 /** Checks what came over the network. Throws CONFIG_INVALID that names the first wrong field. */
@@ -100,7 +107,10 @@ export class NodeKeeper {
         this.#events.add('nodes', `${name} votes now`);
         break;
       case 'revoke-vote':
-        await this.#changeVoters((state, reports) => revokeVote(seed, state, name, this.#self, reports));
+        await this.#changeVoters((state, reports) => {
+          if (command.isToBeRemoved === true) checkRemoval(seed, state, name, this.#self);
+          return revokeVote(seed, state, name, this.#self, reports);
+        });
         this.#events.add('nodes', `${name} votes no more`);
         break;
       case 'remove':

@@ -135,6 +135,28 @@ export function leaveNode(
   name: string,
   leader: NodeId,
 ): ClusterState {
+  const node = checkRemoval(seed, state, name, leader);
+  if (node.voter) {
+    throw new LockstepError(
+      'CONFIG_INVALID',
+      `${name} votes. Revoke its vote first ("lockstep node revoke-vote ${name}"), then remove it.`,
+    );
+  }
+  return {
+    ...state,
+    nodes: listedNodes(seed, state).map((listed) =>
+      listed.name === node.name ? { ...listed, isLeaving: true } : listed,
+    ),
+  };
+}
+
+/** The node, which may be removed once it does not vote. Throws CONFIG_INVALID where it must stay. */
+export function checkRemoval(
+  seed: readonly SeedNode[],
+  state: ClusterState,
+  name: string,
+  leader: NodeId,
+): SeedNode {
   const nodes = presentNodes(seed, state);
   const node = nodes.find((candidate) => candidate.name === name);
   if (node === undefined) {
@@ -153,19 +175,8 @@ export function leaveNode(
       `${name} leads. Hand the leadership over first ("lockstep switchover"), then remove it.`,
     );
   }
-  if (node.voter) {
-    throw new LockstepError(
-      'CONFIG_INVALID',
-      `${name} votes. Revoke its vote first ("lockstep node revoke-vote ${name}"), then remove it.`,
-    );
-  }
   checkThatEnoughStay(nodes, state, node.name, leader);
-  return {
-    ...state,
-    nodes: listedNodes(seed, state).map((listed) =>
-      listed.name === node.name ? { ...listed, isLeaving: true } : listed,
-    ),
-  };
+  return node;
 }
 
 /** With none left, commits wait for nobody, as in any cluster of one; with too few they would wait for ever. */
