@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -21,6 +20,7 @@ import { parseNodeId } from '../model/node.ts';
 import type { Topology } from '../model/topology.ts';
 import { isWholeCluster } from '../model/whole-cluster.ts';
 import { replaceFile } from '../postgres/data-folder.ts';
+import { freePorts } from './free-ports.ts';
 
 /** A switchover takes the longest. */
 const COMMAND_TIMEOUT_MS = 180_000;
@@ -310,21 +310,4 @@ class ProcessCluster implements TestCluster {
       `${this.#exit ?? `not within ${deadlineMs} ms`}: ${what} (last: ${last})\n${await this.logs()}`,
     );
   }
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  // All are held until the last is found, so that none is given twice.
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        server.listen(0, '127.0.0.1', resolve);
-      });
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

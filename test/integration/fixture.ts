@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,21 +10,12 @@ import { createDataFolder, writeSettings } from '../../src/postgres/data-folder.
 import type { ServerAddress } from '../../src/postgres/replication-connection.ts';
 import { PostgresServer } from '../../src/postgres/server.ts';
 import { renderConnInfo, REPLICATED_NODE_SETTINGS, SUPERUSER } from '../../src/postgres/settings.ts';
+import { freePorts } from '../../src/testing/free-ports.ts';
 
 /** A port nobody listens on right now. */
 export async function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() =>
-        typeof address === 'object' && address !== null
-          ? resolve(address.port)
-          : reject(new Error('no port')),
-      );
-    });
-  });
+  const [port = 0] = await freePorts(1);
+  return port;
 }
 
 /**

@@ -24,7 +24,8 @@ export async function takePort(port: number): Promise<boolean> {
   return true;
 }
 
-function canListen(port: number): Promise<boolean> {
+/** Whether a port of the loopback address is free right now. */
+export function canListen(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once('error', () => resolve(false));
